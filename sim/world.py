@@ -1,0 +1,206 @@
+"""A UR5e at a table in MuJoCo: commanded like the arm, seen by a camera, without ROS."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.sim.robots import JOINT_NAMES, TOOL_FRAME, ToolController, ur5e_with_pusher
+from ebm_policy_ros.sim.room import add_room
+from ebm_policy_ros.sim.tasks import Task
+
+Array = npt.NDArray[np.float64]
+
+MAX_SPEED = 0.25
+"""Largest speed of the tool along x and along y (m/s)."""
+TOOL_LOW = np.array([0.26, -0.30])
+TOOL_HIGH = np.array([0.74, 0.30])
+"""Box for the tool in base_link (m). Wider than the blocks' area by what it takes to get behind
+a block at the edge of that area. The world doesn't enforce it, as a bare arm wouldn't."""
+
+_CAMERA = "camera"
+_PHYSICS_STEP = 0.002
+_CONTROL_STEP = 0.02
+_NOISE_INTERVAL = 0.1
+_NOISE_TIME = 0.5
+
+
+class RenderingUnavailable(RuntimeError):
+    """No OpenGL to render with."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"cannot render: no working OpenGL ({reason}); without a display set MUJOCO_GL=egl "
+            "and install it with: apt-get install libegl1 libgl1-mesa-dri"
+        )
+
+
+class World:
+    """One episode after another of a task.
+
+    Args:
+        task: What lies on the table.
+        camera_size: Height and width of what `camera` gives, in pixels.
+        command_noise: Largest standard deviation of a disturbance of the executed motion, in
+            metres per 0.1 s. Each episode draws its own between 0 and this. A demonstrator that
+            corrects such disturbances shows the policy how to.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        camera_size: tuple[int, int] = (240, 320),
+        command_noise: float = 0.0,
+    ) -> None:
+        self.task = task
+        self.joint_names = JOINT_NAMES
+        self._camera_size = camera_size
+        self._command_noise = command_noise
+        spec = ur5e_with_pusher()
+        spec.option.timestep = _PHYSICS_STEP
+        add_room(spec)
+        task.scene(spec)
+        self.model = spec.compile()
+        self.data = mujoco.MjData(self.model)
+        self._controller = ToolController()
+        # A servo that damps velocity lags behind a moving target by damping over stiffness (s).
+        actuators = self.model.actuator_biasprm[: len(JOINT_NAMES)]
+        self._servo_lag = actuators[:, 2] / actuators[:, 1]
+        self._renderers: dict[tuple[int, int, bool], mujoco.Renderer] = {}
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Start the episode of this seed: everything in its place and at rest, time 0."""
+        # Two streams, so that disturbing the commands leaves the scene as it is.
+        scene, noise = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+        mujoco.mj_resetData(self.model, self.data)
+        self._controller.reset(self.task.reset(self.model, self.data, scene))
+        self.data.qpos[: len(JOINT_NAMES)] = self._controller.positions
+        self.data.ctrl[:] = self._controller.positions
+        self._noise_rng = noise
+        self._noise_scale = noise.uniform(0.0, 1.0) * self._command_noise / _NOISE_INTERVAL
+        self._noise = np.zeros(2)
+        mujoco.mj_forward(self.model, self.data)
+
+    def step(self, velocity: npt.ArrayLike, duration: float) -> None:
+        """Move the tool over the table at a constant height.
+
+        Args:
+            velocity: Along x and y of base_link in m/s, limited to `MAX_SPEED`. Shape (2,).
+            duration: In s, a multiple of 0.02.
+        """
+        command = np.clip(np.asarray(velocity, dtype=float), -MAX_SPEED, MAX_SPEED)
+        command = command + self._disturb(duration)
+        for _ in range(round(duration / _CONTROL_STEP)):
+            start = self._controller.positions
+            joint_velocity = self._controller.move(command, _CONTROL_STEP)
+            for index in range(round(_CONTROL_STEP / _PHYSICS_STEP)):
+                ahead = (index + 1) * _PHYSICS_STEP + self._servo_lag
+                self.data.ctrl[:] = start + joint_velocity * ahead
+                mujoco.mj_step(self.model, self.data)
+        # `mj_step` leaves poses one physics step behind the joints.
+        mujoco.mj_forward(self.model, self.data)
+
+    def _disturb(self, duration: float) -> Array:
+        """Advance an Ornstein-Uhlenbeck process and return its velocity (m/s). Shape (2,)."""
+        kept = np.exp(-duration / _NOISE_TIME)
+        kick = self._noise_scale * np.sqrt(1 - kept**2)
+        self._noise = kept * self._noise + kick * self._noise_rng.standard_normal(2)
+        return self._noise
+
+    def render(
+        self, camera: str = _CAMERA, size: tuple[int, int] | None = None, shadows: bool = False
+    ) -> npt.NDArray[np.uint8]:
+        """Return what a camera sees.
+
+        Args:
+            camera: `camera`, which the policy sees, or `cinematic`, for people.
+            size: Height and width in pixels; the camera's own when None.
+            shadows: Also smooths edges. Several times slower in software.
+
+        Returns:
+            RGB. Shape (H, W, 3).
+
+        Raises:
+            RenderingUnavailable: OpenGL is missing.
+        """
+        height, width = size or self._camera_size
+        key = (height, width, shadows)
+        if key not in self._renderers:
+            self._renderers[key] = _make_renderer(self.model, height, width, shadows)
+        renderer = self._renderers[key]
+        renderer.update_scene(self.data, camera)
+        image: npt.NDArray[np.uint8] = renderer.render()
+        return image
+
+    @property
+    def time(self) -> float:
+        """Seconds since the reset."""
+        return float(self.data.time)
+
+    @property
+    def joint_positions(self) -> Array:
+        """In rad, in the order of `joint_names`. Shape (6,)."""
+        return np.array(self.data.qpos[: len(JOINT_NAMES)])
+
+    @property
+    def joint_velocities(self) -> Array:
+        """In rad/s, in the order of `joint_names`. Shape (6,)."""
+        return np.array(self.data.qvel[: len(JOINT_NAMES)])
+
+    @property
+    def tool_pose(self) -> tuple[Array, Array]:
+        """Position (3,) in m and quaternion xyzw (4,) of tool0 in base_link."""
+        site = self.data.site(TOOL_FRAME)
+        quaternion = np.empty(4)
+        mujoco.mju_mat2Quat(quaternion, site.xmat)
+        return np.array(site.xpos), np.roll(quaternion, -1)
+
+    @property
+    def camera_matrix(self) -> Array:
+        """Intrinsics of `camera` in pixels, without distortion. Shape (3, 3)."""
+        height, width = self._camera_size
+        focal = height / 2 / np.tan(np.deg2rad(self.model.camera(_CAMERA).fovy[0]) / 2)
+        return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+
+    @property
+    def block_position(self) -> Array:
+        """The block's centre in base_link (m). Shape (2,)."""
+        return self.task.block_position(self.data)
+
+    @property
+    def goal_positions(self) -> Array:
+        """The goals' centres in base_link (m). Shape (G, 2)."""
+        return self.task.goal_positions(self.model, self.data)
+
+    @property
+    def distance(self) -> float:
+        """From the block to the nearest goal (m)."""
+        return self.task.distance(self.block_position, self.goal_positions)
+
+    @property
+    def success(self) -> bool:
+        """Whether the task is solved at this moment."""
+        return self.task.success(self.distance)
+
+    def close(self) -> None:
+        """Free the renderers."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+
+
+def _make_renderer(
+    model: mujoco.MjModel, height: int, width: int, shadows: bool
+) -> mujoco.Renderer:
+    # A context copies the model's quality settings when it is made.
+    model.vis.quality.offsamples = 4 if shadows else 0
+    try:
+        renderer = mujoco.Renderer(model, height, width)
+    except Exception as error:
+        # What is thrown depends on which part of OpenGL is missing.
+        raise RenderingUnavailable(f"{type(error).__name__}: {error}") from error
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+    return renderer

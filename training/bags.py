@@ -1,0 +1,177 @@
+"""Bags to episodes, through the same ObservationBuffer as on the robot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.rosbag2 import ReaderError
+from rosbags.typesys import Stores, get_typestore
+from ruamel.yaml import YAML, YAMLError
+
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.messages.commands import read_twist
+from ebm_policy_ros.messages.images import MessageError
+from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
+
+
+class BagError(ValueError):
+    """A bag that cannot be used; the text names it and says what it lacks."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A demonstration as arrays at the interface's rate; M steps."""
+
+    bag: Path
+    outcome: str
+    """success, failure or unknown."""
+    observations: dict[str, npt.NDArray[Any]]
+    """Stream name -> (M, T, ...), as `ObservationBuffer` gives them."""
+    actions: npt.NDArray[np.float32]
+    """Shape (M, H, D), in the interface's units."""
+    times_ns: npt.NDArray[np.int64]
+    """Shape (M,), time of each step."""
+
+
+def find_bags(folder: Path) -> list[Path]:
+    """Every finished bag below a folder, in order of name.
+
+    Raises:
+        BagError: If there is none.
+    """
+    if not folder.is_dir():
+        raise BagError(f"{folder}: no such folder of demonstrations")
+    bags = sorted(
+        path.parent
+        for path in folder.rglob("metadata.yaml")
+        if not path.parent.name.endswith(".partial")
+    )
+    if not bags:
+        raise BagError(f"{folder}: no bags in it; record some with record_demos or recorder_node")
+    return bags
+
+
+def read_episode(bag: Path, interface: Interface) -> Episode:
+    """Read one bag as a demonstration.
+
+    Steps are one period apart, from the first command on. The action of a step is the first
+    command stamped within its period; a step counts only if every stream was fresh.
+
+    Args:
+        bag: The bag's folder.
+        interface: Names the topics, and fixes rate, ages and sizes.
+
+    Raises:
+        BagError: If the bag is damaged, lacks a topic or holds no usable step.
+    """
+    buffer = ObservationBuffer(interface)
+    commands: dict[int, npt.NDArray[np.float32]] = {}
+    samples: list[tuple[int, str, Any, int]] = []
+    try:
+        for topic, message, received_ns in _messages(bag, interface):
+            stamp = stamp_ns(message) or received_ns
+            if topic == interface.action.topic:
+                commands[stamp] = read_twist(message, interface.action)
+            else:
+                samples.append((stamp, topic, message, received_ns))
+    except MessageError as error:
+        raise BagError(f"{bag}: {error}") from None
+    if not commands:
+        raise BagError(f"{bag}: no command on {interface.action.topic}; nothing to learn from it")
+    samples.sort(key=lambda sample: sample[0])
+    try:
+        steps = list(_steps(buffer, samples, commands, interface))
+    except MessageError as error:
+        raise BagError(f"{bag}: {error}") from None
+    if not steps:
+        raise BagError(f"{bag}: no step at which every stream was fresh")
+    return Episode(
+        bag=bag,
+        outcome=read_outcome(bag),
+        observations={
+            name: np.stack([observation[name] for _, observation, _ in steps]) for name in buffer
+        },
+        actions=np.stack([action for _, _, action in steps])[:, None],
+        times_ns=np.array([time for time, _, _ in steps], dtype=np.int64),
+    )
+
+
+def _steps(
+    buffer: ObservationBuffer,
+    samples: list[tuple[int, str, Any, int]],
+    commands: dict[int, npt.NDArray[np.float32]],
+    interface: Interface,
+) -> Iterator[tuple[int, Observation, npt.NDArray[np.float32]]]:
+    """(time, observation, action) of each usable step, in order."""
+    streams = {stream.topic: name for name, stream in interface.observation.items()}
+    pending = iter(samples)
+    sample = next(pending, None)
+    stamps = sorted(commands)
+    period = interface.period_ns
+    for time in range(stamps[0], stamps[-1] + 1, period):
+        while sample is not None and sample[0] <= time:
+            _, topic, message, received_ns = sample
+            buffer.add(streams[topic], message, received_ns)
+            sample = next(pending, None)
+        index = int(np.searchsorted(stamps, time))
+        if index == len(stamps) or stamps[index] >= time + period:
+            continue  # nobody commanded during this step
+        try:
+            yield time, buffer.observe(time), commands[stamps[index]]
+        except StaleObservation:
+            continue
+
+
+def _messages(bag: Path, interface: Interface) -> Iterator[tuple[str, Any, int]]:
+    """(topic as in the interface, message, receive time) of the interface's topics."""
+    wanted = {stream.topic: stream.type for stream in interface.observation.values()}
+    wanted[interface.action.topic] = interface.action.type
+    try:
+        with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+            # Recorded under a namespace, a topic has the interface's name as its end.
+            found = {
+                connection: topic
+                for connection in reader.connections
+                for topic, ros_type in wanted.items()
+                if f"/{connection.topic}".endswith(f"/{topic.lstrip('/')}")
+                and connection.msgtype == ros_type
+            }
+            missing = sorted(set(wanted) - set(found.values()))
+            if missing:
+                present = ", ".join(sorted(reader.topics)) or "none"
+                raise BagError(
+                    f"{bag}: no {missing[0]} ({wanted[missing[0]]}) among its topics: {present}"
+                )
+            for connection, received_ns, data in reader.messages(connections=list(found)):
+                yield found[connection], reader.deserialize(data, connection.msgtype), received_ns
+    except (AnyReaderError, ReaderError, OSError) as error:
+        raise BagError(f"{bag}: cannot be read ({error})") from None
+
+
+def read_outcome(bag: Path) -> str:
+    """What the recorder noted about the episode: success, failure or unknown."""
+    return str(_custom_data(bag).get("outcome", "unknown"))
+
+
+def read_recorded_interface(bag: Path) -> dict[str, Any]:
+    """The interface that the bag was recorded with, as plain values; empty if not noted."""
+    values = json.loads(_custom_data(bag).get("interface", "{}"))
+    return dict(values)
+
+
+def _custom_data(bag: Path) -> dict[str, str]:
+    try:
+        metadata = YAML(typ="safe").load((bag / "metadata.yaml").read_text(encoding="utf-8"))
+        return dict(metadata["rosbag2_bagfile_information"].get("custom_data") or {})
+    except (OSError, YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise BagError(f"{bag}: metadata.yaml cannot be read ({error})") from None
+
+

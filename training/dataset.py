@@ -1,0 +1,65 @@
+"""All demonstrations of a folder as arrays."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.training.bags import BagError, Episode, find_bags, read_episode, read_outcome
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Every step of every demonstration; M steps in all."""
+
+    observations: dict[str, npt.NDArray[Any]]
+    """Stream name -> (M, T, H, W, 3) uint8 or (M, T, K) float32."""
+    actions: npt.NDArray[np.float32]
+    """Shape (M, H, D), in the interface's units."""
+    episodes: npt.NDArray[np.int64]
+    """Shape (M,), which bag of `bags` a step is from."""
+    bags: tuple[Path, ...]
+
+
+def load_dataset(folder: Path, interface: Interface, workers: int = 2) -> Dataset:
+    """Read every successful demonstration below a folder.
+
+    Bags whose outcome is a failure are left out; those without a noted outcome count.
+
+    Args:
+        folder: Holds bag folders, at any depth.
+        interface: Names the topics, and fixes rate, ages and sizes.
+        workers: Processes that decode.
+
+    Raises:
+        BagError: If a bag cannot be used; the text names it.
+    """
+    bags = [bag for bag in find_bags(folder) if read_outcome(bag) != "failure"]
+    if not bags:
+        raise BagError(f"{folder}: every demonstration in it is marked as a failure")
+    read = partial(read_episode, interface=interface)
+    # A forked child of a process with threads may hang.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        episodes: list[Episode] = list(
+            tqdm(pool.map(read, bags), "reading", len(bags), unit=" bags", dynamic_ncols=True)
+        )
+    return Dataset(
+        observations={
+            name: np.concatenate([episode.observations[name] for episode in episodes])
+            for name in interface.observation
+        },
+        actions=np.concatenate([episode.actions for episode in episodes]),
+        episodes=np.repeat(
+            np.arange(len(episodes)), [len(episode.actions) for episode in episodes]
+        ),
+        bags=tuple(bags),
+    )
