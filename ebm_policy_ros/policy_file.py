@@ -79,7 +79,7 @@ def load_policy_file(path: str | Path) -> PolicyFile:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             _check_version(path, metadata)
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in file.keys()}
         parts = {name: json.loads(metadata[name]) for name in _PARTS}
         interface = interface_from_dict(parts["interface"], f"{path}: interface")
         shapes = {name: tuple(shape) for name, shape in parts["shapes"].items()}

@@ -21,3 +21,19 @@ def share_directory() -> Path:
         if (folder / "config" / "interfaces").is_dir():
             return folder
     raise FileNotFoundError(f"no share/{_PACKAGE} above {package}; install the package again")
+
+
+def interface_path(name: str) -> Path:
+    """An interface file by path, or by the bare name of one that the package ships."""
+    return _find(name, "interfaces", ".yaml")
+
+
+def policy_path(name: str) -> Path:
+    """A policy file by path, or by the bare name of one that the package ships."""
+    return _find(name, "policies", ".safetensors")
+
+
+def _find(name: str, folder: str, suffix: str) -> Path:
+    shipped = share_directory() / "config" / folder / f"{name}{suffix}"
+    is_bare = name != "" and Path(name).name == name and not name.endswith(suffix)
+    return shipped if is_bare else Path(name)

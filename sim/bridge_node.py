@@ -14,8 +14,8 @@ from cv_bridge import CvBridge
 from geometry_msgs.msg import Pose, PoseArray, PoseStamped, TwistStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.time import Time
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
@@ -27,6 +27,7 @@ from ebm_policy_ros.messages.images import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
+from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.video import VideoWriter
 from ebm_policy_ros.sim.world import RenderingUnavailable, World
@@ -48,11 +49,11 @@ class SimBridgeNode(Node):
     lets commands through; `~/status` tells the state and the result as JSON.
     """
 
-    def __init__(self) -> None:
-        """Declares the parameters and sets up the first scene."""
-        super().__init__("sim_bridge_node")
+    def __init__(self, **options: Any) -> None:
+        """Declares the parameters and sets up the first scene. Options as for rclpy nodes."""
+        super().__init__("sim_bridge_node", **options)
         task = declare(self, "task", "push", "Task to simulate.")
-        interface = declare(self, "interface", "", "Interface file of the robot.")
+        name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
         self._lockstep: bool = declare(self, "lockstep", False, "Wait for each tick's command.")
         self._next_seed: int = declare(self, "seed", 0, "Seed of the first scene; then +1.")
         noise = declare(
@@ -64,11 +65,14 @@ class SimBridgeNode(Node):
         wait_for_start: bool = declare(
             self, "wait_for_start", False, "After a reset ignore commands until ~/start."
         )
+        self._auto_reset: bool = declare(
+            self, "auto_reset", False, "Set up the next scene a second after an episode's end."
+        )
         folder = declare(self, "video_dir", "", "Folder for a video per episode; empty: none.")
         self._video_seeds: int = declare(
             self, "videos", 10**9, "Episodes to film, counted from the start."
         )
-        self._interface = load_interface(interface)
+        self._interface = load_interface(interface_path(name))
         self._world = World(make_task(task), command_noise=noise)
         self._video_dir = Path(folder) if folder else None
         self._wait_for_start = wait_for_start
@@ -88,7 +92,9 @@ class SimBridgeNode(Node):
         self._images = self.create_publisher(Image, kinds["sensor_msgs/msg/Image"], sensor)
         camera_info = kinds["sensor_msgs/msg/Image"].rpartition("/")[0] + "/camera_info"
         self._infos = self.create_publisher(CameraInfo, camera_info, sensor)
-        self._joints = self.create_publisher(JointState, kinds["sensor_msgs/msg/JointState"], sensor)
+        self._joints = self.create_publisher(
+            JointState, kinds["sensor_msgs/msg/JointState"], sensor
+        )
         self._poses = self.create_publisher(
             PoseStamped, kinds["geometry_msgs/msg/PoseStamped"], sensor
         )
@@ -96,9 +102,7 @@ class SimBridgeNode(Node):
         self._scenes = self.create_publisher(PoseArray, "~/scene", sensor)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._statuses = self.create_publisher(String, "~/status", latched)
-        self.create_subscription(
-            TwistStamped, self._interface.action.topic, self._on_command, 10
-        )
+        self.create_subscription(TwistStamped, self._interface.action.topic, self._on_command, 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/start", self._on_start)
 
@@ -109,7 +113,7 @@ class SimBridgeNode(Node):
         self._next_seed += 1
         self._world.reset(self._seed)
         self._started_ns = self._time_ns
-        self._command = np.zeros(2)
+        self._command: npt.NDArray[np.floating] = np.zeros(2)
         self._command_ns = -NANOSECONDS
         self._engaged = False
         self._reached_ns: int | None = None
@@ -153,6 +157,7 @@ class SimBridgeNode(Node):
         if distance > _CLOSE and elapsed < self._world.task.time_limit:
             return
         self._close_video()
+        self._done_ns = self._time_ns
         self._set_state(
             "done",
             success=self._world.success,
@@ -189,6 +194,12 @@ class SimBridgeNode(Node):
             self._advance(self._command)
 
     def _on_timer(self) -> None:
+        if (
+            self._auto_reset
+            and self._state == "done"
+            and self._time_ns > self._done_ns + NANOSECONDS
+        ):
+            self._reset()
         if self._lockstep:
             if not self._engaged or self._state != "running":
                 self._advance(np.zeros(2))
@@ -240,12 +251,12 @@ class SimBridgeNode(Node):
 
 
 def _pose(
-    position: npt.NDArray[np.floating], orientation: Sequence[float] = (0.0, 0.0, 0.0, 1.0)
+    position: npt.NDArray[np.floating], orientation: npt.ArrayLike = (0.0, 0.0, 0.0, 1.0)
 ) -> Any:
     pose = Pose()
     for axis, value in zip("xyz", position, strict=True):
         setattr(pose.position, axis, float(value))
-    for axis, value in zip("xyzw", orientation, strict=True):
+    for axis, value in zip("xyzw", np.asarray(orientation), strict=True):
         setattr(pose.orientation, axis, float(value))
     return pose
 

@@ -123,7 +123,7 @@ def run_episodes(
 def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Program]:
     interface = str(config.interface.resolve())
     out = config.out.resolve()
-    record = config.bags is not None
+    record = max(0, config.record - done) if config.bags is not None else 0
     bridge = {
         "task": config.task,
         "interface": interface,
@@ -141,7 +141,7 @@ def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Pro
     }
     recorder = {
         "interface": interface,
-        "folder": str(config.bags.resolve()) if config.bags is not None else "",
+        "folder": str(config.bags.resolve()) if config.bags else "",
         "prefix": config.task,
         "use_sim_time": True,
     }
@@ -166,9 +166,7 @@ def ros_environment() -> dict[str, str]:
 
 
 @contextmanager
-def _running(
-    programs: list[Program], logs: Path
-) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+def _running(programs: list[Program], logs: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     """The programs' processes by name; each writes a log, and none outlives the block."""
     logs.mkdir(parents=True, exist_ok=True)
     environment = ros_environment()

@@ -31,7 +31,7 @@ class EpisodesNode(Node):
         super().__init__("episodes_node")
         self._count: int = declare(self, "episodes", 1, "Number of episodes.")
         self._results = Path(declare(self, "results", "results.jsonl", "File to append to."))
-        self._record: bool = declare(self, "record", False, "Record a bag of each episode.")
+        self._record: int = declare(self, "record", 0, "Episodes to record, from the first on.")
         bridge: str = declare(self, "bridge", "sim_bridge_node", "Name of the simulation's node.")
         recorder: str = declare(self, "recorder", "recorder_node", "Name of the recorder's node.")
         self._reset = self.create_client(Trigger, f"{bridge}/reset")
@@ -59,11 +59,12 @@ class EpisodesNode(Node):
         for index in range(self._count):
             if index > 0 or self._status.get("state") == "done":
                 self._call(self._reset, Trigger.Request())
-            if self._record:
+            record = index < self._record
+            if record:
                 self._start_recording()
             self._call(self._start, Trigger.Request())
             self._wait_until(lambda: self._status.get("state") == "done")
-            if self._record:
+            if record:
                 outcome = SetBool.Request(data=self._status["success"])
                 self._status["bag"] = self._call(self._stop_recorder, outcome).message
             with self._results.open("a", encoding="utf-8") as file:

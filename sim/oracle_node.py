@@ -17,18 +17,18 @@ from ebm_policy_ros.messages.commands import fill_twist
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
+from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.oracles.push import PushOracle
 
 
 class OracleNode(Node):
     """Answers each new scene of the simulation with the demonstrator's command."""
 
-    def __init__(self) -> None:
-        """Subscribes to the simulation's true scene and the tool pose."""
-        super().__init__("oracle_node")
-        self._interface = load_interface(
-            declare(self, "interface", "", "Interface file of the robot.")
-        )
+    def __init__(self, **options: Any) -> None:
+        """Subscribes to the simulation's true scene and the tool pose. Options as for rclpy nodes."""
+        super().__init__("oracle_node", **options)
+        name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
+        self._interface = load_interface(interface_path(name))
         bridge: str = declare(self, "bridge", "sim_bridge_node", "Name of the simulation's node.")
         poses = [s for s in self._interface.observation.values() if s.type.endswith("PoseStamped")]
         self._oracle: PushOracle | None = None

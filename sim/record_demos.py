@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from ebm_policy_ros.share import share_directory
+from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.episodes import (
     EpisodesConfig,
     EpisodesFailed,
@@ -31,15 +30,15 @@ class RecordArgs:
     """Number of demonstrations."""
     seed: int = 0
     """Seed of the first scene; the others follow by one."""
-    interface: Path | None = None
-    """Interface file; by default the UR5e's that the package ships."""
+    interface: str = "ur5e_push"
+    """Interface file, or the bare name of one that the package ships."""
     command_noise: float = 0.005
     """Largest disturbance of the executed motion, metres per 0.1 s."""
 
 
 def record_demos(args: RecordArgs) -> None:
     """Run the episodes and say how many succeeded."""
-    interface = args.interface or share_directory() / "config" / "interfaces" / "ur5e_push.yaml"
+    interface = interface_path(args.interface)
     config = EpisodesConfig(
         task=args.task,
         interface=interface,
@@ -61,7 +60,7 @@ def record_demos(args: RecordArgs) -> None:
     print(f"{successes} of {len(results)} demonstrations succeeded; bags are in {args.out}")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Command line."""
     args = auto_cli(RecordArgs, args=argv, as_positional=False)
     try:

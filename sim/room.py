@@ -21,7 +21,7 @@ def add_room(spec: mujoco.MjSpec) -> None:
     _add_table(spec)
     _add_floor_and_walls(spec)
     _add_lights(spec)
-    look(spec, "camera", eye=(1.12, 0.0, 0.88), target=(0.33, 0.0, 0.14), fovy=45)
+    look(spec, "camera", eye=(1.1, 0.0, 0.56), target=(0.335, 0.0, 0.213), fovy=60)
     look(spec, "cinematic", eye=(1.45, 0.95, 0.75), target=(0.3, 0.0, 0.15), fovy=38)
 
 
@@ -48,7 +48,8 @@ def _add_materials(spec: mujoco.MjSpec) -> None:
     spec.add_material(name="frame", rgba=[0.2, 0.21, 0.23, 1], specular=0.4, shininess=0.4)
     spec.add_material(name="plate", rgba=[0.66, 0.68, 0.7, 1], specular=0.5, shininess=0.5)
     spec.add_material(name="floor", rgba=[0.55, 0.57, 0.6, 1], specular=0.1, shininess=0.1)
-    spec.add_material(name="wall", rgba=[0.80, 0.82, 0.84, 1], specular=0.0, shininess=0.0)
+    spec.add_material(name="wall", rgba=[0.90, 0.92, 0.94, 1], specular=0.0, emission=0.22)
+    spec.add_material(name="skirting", rgba=[0.35, 0.37, 0.4, 1], specular=0.0, emission=0.1)
 
 
 def _add_texture(spec: mujoco.MjSpec, name: str, image: npt.NDArray[np.uint8]) -> None:
@@ -106,6 +107,8 @@ def _add_floor_and_walls(spec: mujoco.MjSpec) -> None:
     _add_visual(spec, _BOX, [0.5, 0, _FLOOR - 0.05], [3, 3, 0.05], "floor")
     _add_visual(spec, _BOX, [-1.6, 0, 0.6], [0.05, 3, 1.4], "wall")
     _add_visual(spec, _BOX, [0.5, -2.2, 0.6], [3, 0.05, 1.4], "wall")
+    _add_visual(spec, _BOX, [-1.54, 0, _FLOOR + 0.06], [0.01, 3, 0.06], "skirting")
+    _add_visual(spec, _BOX, [0.5, -2.14, _FLOOR + 0.06], [3, 0.01, 0.06], "skirting")
 
 
 def _add_visual(
@@ -120,7 +123,7 @@ def _add_lights(spec: mujoco.MjSpec) -> None:
     spec.visual.headlight.ambient = [0.35, 0.35, 0.36]
     spec.visual.headlight.diffuse = [0.2, 0.2, 0.2]
     spec.visual.headlight.specular = [0.05, 0.05, 0.05]
-    spec.visual.quality.shadowsize = 2048
+    spec.visual.quality.shadowsize = 4096
     spec.visual.global_.offwidth = 1280
     spec.visual.global_.offheight = 960
     spec.visual.map.znear = 0.05

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag2 import ReaderError
 from rosbags.typesys import Stores, get_typestore
-from ruamel.yaml import YAML, YAMLError
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.messages.commands import read_twist
@@ -136,13 +136,11 @@ def _messages(bag: Path, interface: Interface) -> Iterator[tuple[str, Any, int]]
     wanted[interface.action.topic] = interface.action.type
     try:
         with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
-            # Recorded under a namespace, a topic has the interface's name as its end.
             found = {
-                connection: topic
+                connection.id: topic
                 for connection in reader.connections
                 for topic, ros_type in wanted.items()
-                if f"/{connection.topic}".endswith(f"/{topic.lstrip('/')}")
-                and connection.msgtype == ros_type
+                if _is_topic(connection.topic, topic) and connection.msgtype == ros_type
             }
             missing = sorted(set(wanted) - set(found.values()))
             if missing:
@@ -150,10 +148,17 @@ def _messages(bag: Path, interface: Interface) -> Iterator[tuple[str, Any, int]]
                 raise BagError(
                     f"{bag}: no {missing[0]} ({wanted[missing[0]]}) among its topics: {present}"
                 )
-            for connection, received_ns, data in reader.messages(connections=list(found)):
-                yield found[connection], reader.deserialize(data, connection.msgtype), received_ns
+            chosen = [c for c in reader.connections if c.id in found]
+            for connection, received_ns, data in reader.messages(connections=chosen):
+                message = reader.deserialize(data, connection.msgtype)
+                yield found[connection.id], message, received_ns
     except (AnyReaderError, ReaderError, OSError) as error:
         raise BagError(f"{bag}: cannot be read ({error})") from None
+
+
+def _is_topic(recorded: str, topic: str) -> bool:
+    """Whether a recorded topic is the interface's, possibly under a namespace."""
+    return f"/{recorded}".endswith("/" + topic.lstrip("/"))
 
 
 def read_outcome(bag: Path) -> str:
@@ -169,9 +174,7 @@ def read_recorded_interface(bag: Path) -> dict[str, Any]:
 
 def _custom_data(bag: Path) -> dict[str, str]:
     try:
-        metadata = YAML(typ="safe").load((bag / "metadata.yaml").read_text(encoding="utf-8"))
+        metadata = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
         return dict(metadata["rosbag2_bagfile_information"].get("custom_data") or {})
-    except (OSError, YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise BagError(f"{bag}: metadata.yaml cannot be read ({error})") from None
-
-

@@ -20,26 +20,33 @@ class CheckpointError(ValueError):
     """A run folder or checkpoint that can't be continued; the text names it and the reason."""
 
 
-def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, parts: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]
+) -> None:
     """Write a checkpoint, whole or not at all: a crash leaves the previous one.
 
     Args:
         path: The file.
-        tensors: By name; a name may have parts, "part/name".
+        parts: Tensors by part and name.
         facts: What JSON can hold.
     """
     # Copies: tensors that share memory are refused by safetensors.
-    copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    tensors = {
+        f"{part}/{name}": value.detach().cpu().clone().contiguous()
+        for part, values in parts.items()
+        for name, value in values.items()
+    }
     metadata = {"version": str(_VERSION), "facts": json.dumps(facts)}
     partial = path.with_name(path.name + ".partial")
-    save_file(copies, partial, metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, partial, metadata)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors and facts of a checkpoint.
+def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Read the parts and facts of a checkpoint.
 
     Raises:
         CheckpointError: If it is missing, damaged, or of another version.
@@ -54,30 +61,34 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                     f"{path}: checkpoint version {metadata.get('version')}, expected {_VERSION}; "
                     "continue with the package version that wrote it"
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["facts"])
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            parts: dict[str, dict[str, Tensor]] = {}
+            for key in file.keys():  # noqa: SIM118
+                part, name = key.split("/", maxsplit=1)
+                parts.setdefault(part, {})[name] = file.get_tensor(key)
+        return parts, json.loads(metadata["facts"])
+    except CheckpointError:
+        raise
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); start a new run") from None
 
 
-def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors named "prefix/name", by name."""
-    start = prefix + "/"
-    return {n.removeprefix(start): v for n, v in tensors.items() if n.startswith(start)}
+def refuse_other_run(path: Path, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Compare the settings of a run with those in a checkpoint.
 
-
-def first_difference(mine: object, theirs: object, key: str = "") -> str | None:
-    """The first setting in which two runs differ, for a message; None if they are the same.
-
-    Args:
-        mine: Plain values (nested) of this run.
-        theirs: Those of the checkpoint.
-        key: Name of these values in the message.
+    Raises:
+        CheckpointError: Naming the first difference.
     """
+    # Through JSON, as the checkpoint's have been: it has no tuples.
+    difference = _first_difference(json.loads(json.dumps(mine)), theirs, "")
+    if difference:
+        raise CheckpointError(f"{path}: another run: {difference}; choose another --out")
+
+
+def _first_difference(mine: object, theirs: object, key: str) -> str | None:
     if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
         for name in sorted(mine.keys() | theirs.keys()):
-            path = f"{key}.{name}" if key else name
-            found = first_difference(mine.get(name), theirs.get(name), path)
+            path = f"{key}.{name}" if key else str(name)
+            found = _first_difference(mine.get(name), theirs.get(name), path)
             if found:
                 return found
         return None

@@ -22,6 +22,7 @@ from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.topics import message_class
 from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
 from ebm_policy_ros.policy import Policy, PolicyMismatch
+from ebm_policy_ros.share import interface_path, policy_path
 
 _TIMES_KEPT = 1000
 
@@ -33,17 +34,17 @@ class PolicyNode(LifecycleNode):
     stop and then nothing. Without fresh input the command is to stand still.
     """
 
-    def __init__(self) -> None:
-        """Declares the parameters; with `autostart` also configures and activates."""
-        super().__init__("policy_node")
-        self._policy_path: str = declare(
-            self, "policy", "", "Policy file (safetensors) to run."
+    def __init__(self, **options: Any) -> None:
+        """Declares the parameters; with `autostart` also configures and activates. Options as for rclpy nodes."""
+        super().__init__("policy_node", **options)
+        self._policy_name: str = declare(
+            self, "policy", "ur5e_push", "Policy file, or the name of one that is shipped."
         )
-        self._interface_path: str = declare(
+        self._interface_name: str = declare(
             self,
             "interface",
             "",
-            "Interface file of this robot; empty: the one inside the policy file.",
+            "Interface file of this robot, or the name of a shipped one; empty: the policy's.",
         )
         self._device: str = declare(
             self, "device", "auto", "Where to decide: auto, cpu, cuda or cuda:N."
@@ -102,17 +103,17 @@ class PolicyNode(LifecycleNode):
     def _load(self) -> None:
         torch.set_num_threads(self._threads)
         policy = Policy.load(
-            self._policy_path,
+            policy_path(self._policy_name),
             device=self._device,
             seed=self._seed,
             **{name: value for name, value in self._search.items() if value},
         )
-        path = self._interface_path
-        interface = load_interface(path) if path else policy.interface
+        name = self._interface_name
+        interface = load_interface(interface_path(name)) if name else policy.interface
         differences = policy.interface.differences(interface)
         if differences:
             raise PolicyMismatch(
-                f"{self._policy_path} is for another interface than {path} "
+                f"policy {self._policy_name} is for another interface than {name} "
                 f"({differences[0]}); choose a policy trained with this interface"
             )
         policy.warm_up()

@@ -20,6 +20,7 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface, load_interface
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.topics import message_class
+from ebm_policy_ros.share import interface_path
 
 _QUEUE_DEPTH = 1000
 
@@ -92,12 +93,11 @@ class RecorderNode(Node):
     deletes it. Starting is refused while a stream is silent.
     """
 
-    def __init__(self) -> None:
-        """Opens the folder; topics are subscribed to when their publishers appear."""
-        super().__init__("recorder_node")
-        self._interface = load_interface(
-            declare(self, "interface", "", "Interface file of the robot.")
-        )
+    def __init__(self, **options: Any) -> None:
+        """Opens the folder; topics are subscribed to when their publishers appear. Options as for rclpy nodes."""
+        super().__init__("recorder_node", **options)
+        name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
+        self._interface = load_interface(interface_path(name))
         folder = declare(self, "folder", "demos", "Folder for the bags.")
         self._prefix: str = declare(self, "prefix", "episode", "Beginning of the bags' names.")
         self._folder = Path(folder)

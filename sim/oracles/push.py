@@ -49,7 +49,8 @@ class PushOracle:
         angle = float(np.arctan2(lateral, -(offset @ forward)))
         blend = _smoothstep(abs(angle), *_BEHIND)
         slow = 0.3 + 0.7 * min(1.0, remaining / _SLOW_WITHIN)
-        push = _PUSH_SPEED * slow * forward - _LATERAL_GAIN * lateral * left
+        correction = _ORBIT_SPEED * np.tanh(_LATERAL_GAIN * lateral / _ORBIT_SPEED)
+        push = _PUSH_SPEED * slow * forward - correction * left
         return (1 - blend) * push + blend * self._orbit(offset, angle, blend)
 
     def _orbit(self, offset: Array, angle: float, blend: float) -> Array:

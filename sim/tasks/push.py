@@ -11,16 +11,16 @@ Array = npt.NDArray[np.float64]
 SUCCESS_DISTANCE = 0.02
 """The block's centre is this near to a goal's centre when the task is solved (m)."""
 
-BLOCK_SIZE = 0.045
+BLOCK_SIZE = 0.05
 """Edge of the cube (m)."""
-GOAL_RADIUS = 0.042
+GOAL_RADIUS = 0.055
 """Radius of a goal disc (m): larger than the cube, so that it shows when the cube is on it."""
 
 AREA_LOW = np.array([0.38, -0.16])
 AREA_HIGH = np.array([0.62, 0.16])
 """Where blocks and goals start, in base_link (m)."""
 
-_BLOCK_MASS = 0.08
+_BLOCK_MASS = 0.1
 _BLOCK_FRICTION = 0.6
 _BLOCK = "block"
 
@@ -62,7 +62,7 @@ class PushTask:
         # Each layer ends half a millimetre above the one below: enough for the depth buffer.
         for material, radius, top in (
             ("goal_rim", GOAL_RADIUS, 0.0006),
-            ("goal", GOAL_RADIUS - 0.004, 0.0012),
+            ("goal", GOAL_RADIUS - 0.005, 0.0012),
         ):
             body.add_geom(
                 type=mujoco.mjtGeom.mjGEOM_CYLINDER,

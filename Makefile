@@ -1,0 +1,41 @@
+# Everything a newcomer needs; each target sets up what it misses.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+# Trainer, simulation and nodes share the cores: one thread each unless said otherwise.
+export OMP_NUM_THREADS ?= 1
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
+.PHONY: setup demo pipeline test lint format bench clean
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.txt requirements-ros.txt setup.py setup_environment.sh
+	@PYTHON=$(PYTHON) setup_environment.sh
+
+demo: setup  ## Ten episodes of the shipped policy, with videos: out/demo
+	@if [ -e out/demo ]; then mv out/demo "out/demo-$$(date -r out/demo +%Y%m%d-%H%M%S)"; fi
+	$(BIN)/evaluate_policy --policy config/policies/ur5e_push.safetensors --task push \
+		--episodes 10 --out out/demo
+
+pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes on if interrupted
+	$(BIN)/record_demos --task push --episodes 300 --out out/pipeline/demos
+	$(BIN)/train_policy --config config/training/push.yaml --data out/pipeline/demos \
+		--out out/pipeline/train --resume
+	$(BIN)/evaluate_policy --policy out/pipeline/train/policy.safetensors --task push \
+		--episodes 30 --seed 200000 --videos 3 --out out/pipeline/evaluation
+
+test: setup  ## All tests
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what can be built again; results in out/ stay
+	rm -rf .venv build install log *.egg-info

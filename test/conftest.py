@@ -1,0 +1,59 @@
+"""Every test process speaks on a ROS domain of its own, on this machine only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Before any rclpy or MuJoCo is imported.
+os.environ["ROS_DOMAIN_ID"] = str(101 + os.getpid() % 100)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parents[1]
+os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from ebm_policy_ros.energy.models import ModelConfig, build_model  # noqa: E402
+from ebm_policy_ros.interface import Interface, load_interface  # noqa: E402
+from ebm_policy_ros.policy_file import save_policy  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def interface() -> Interface:
+    return load_interface(ROOT / "config" / "interfaces" / "ur5e_push.yaml")
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path, interface: Interface) -> Callable[..., Path]:
+    """Writes a policy with random weights whose action box is [-0.2, 0.2] m/s."""
+
+    def write(kind: str = "energy", interface: Interface = interface) -> Path:
+        config = ModelConfig(kind=kind)  # type: ignore[arg-type]
+        torch.manual_seed(0)
+        model = build_model(config, interface.shapes, 2)
+        model.box.fit(torch.tensor([[-0.2, -0.2], [0.2, 0.2]]) / 1.1)
+        shapes = {name: interface.shapes[name] for name in config.streams}
+        path = tmp_path / f"{kind}.safetensors"
+        search = {"samples": 64, "iterations": 2} if kind == "energy" else {}
+        save_policy(
+            path, model.state_dict(), config.to_dict(), shapes, interface, search, {"seed": 0}
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def context() -> Iterator[Any]:
+    """An rclpy Context of the test's own."""
+    rclpy = pytest.importorskip("rclpy")
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    yield context
+    rclpy.try_shutdown(context=context)

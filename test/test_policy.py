@@ -1,0 +1,145 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.observation import Observation
+from ebm_policy_ros.policy import Policy, PolicyMismatch
+from ebm_policy_ros.policy_file import PolicyFileError, load_policy_file
+
+PolicyWriter = Callable[..., Path]
+
+
+def observation(interface: Interface, seed: int = 0) -> Observation:
+    rng = np.random.default_rng(seed)
+    return {
+        "camera": rng.integers(0, 255, interface.shapes["camera"], dtype=np.uint8),
+        "tool": rng.normal(size=interface.shapes["tool"]).astype(np.float32),
+        "joints": np.zeros(interface.shapes["joints"], np.float32),
+    }
+
+
+def test_a_decision_is_the_candidate_of_lowest_energy_in_the_action_box(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    policy = Policy.load(policy_file(), device="cpu", samples=512)
+    seen = observation(interface)
+    decision = policy.decide(seen)
+    energies = policy.energies(seen, decision.candidates)
+    assert decision.action.shape == (1, 2)
+    assert decision.energy == pytest.approx(energies.min(), abs=1e-4)
+    assert decision.action[0] == pytest.approx(decision.candidates[energies.argmin()], abs=1e-6)
+    assert (np.abs(decision.candidates) <= 0.2 + 1e-6).all()
+    low, high = policy.action_box()
+    assert low == pytest.approx([-0.2, -0.2]) and high == pytest.approx([0.2, 0.2])
+
+
+def test_the_search_finds_what_a_dense_grid_finds(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    policy = Policy.load(policy_file(), device="cpu", samples=1024, iterations=3)
+    seen = observation(interface)
+    side = np.linspace(-0.2, 0.2, 201, dtype=np.float32)
+    grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
+    assert policy.decide(seen).energy <= policy.energies(seen, grid).min() + 1e-3
+
+
+def test_the_same_seed_gives_the_same_decisions(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    path = policy_file()
+    first, second = (Policy.load(path, device="cpu", seed=3) for _ in range(2))
+    first.warm_up()
+    for step in range(3):
+        seen = observation(interface, step)
+        assert (first.decide(seen).action == second.decide(seen).action).all()
+
+
+def test_an_explicit_policy_decides_but_has_no_energy(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    policy = Policy.load(policy_file("explicit"), device="cpu")
+    seen = observation(interface)
+    assert policy.explicit
+    assert policy.decide(seen).action.shape == (1, 2)
+    with pytest.raises(PolicyMismatch, match="no energy"):
+        policy.energies(seen, np.zeros((1, 2)))
+
+
+def test_a_policy_file_carries_interface_and_facts(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    content = load_policy_file(policy_file())
+    assert content.interface == interface
+    assert content.training == {"seed": 0}
+    assert content.shapes == {"camera": (1, 96, 128, 3), "tool": (1, 2)}
+
+
+def test_a_truncated_file_is_refused(policy_file: PolicyWriter) -> None:
+    path = policy_file()
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(PolicyFileError, match="not a whole safetensors file"):
+        Policy.load(path)
+    path.write_bytes(b"")
+    with pytest.raises(PolicyFileError, match="not a whole safetensors file"):
+        Policy.load(path)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(PolicyFileError, match=r"^nowhere\.safetensors: no such policy file"):
+        Policy.load("nowhere.safetensors")
+
+
+def rewrite(path: Path, **metadata: str) -> None:
+    content = load_policy_file(path)
+    tensors = load_file(path)
+    known = {
+        "format": "ebm_policy_ros",
+        "version": "1",
+        "model": json.dumps(content.model),
+        "shapes": json.dumps(content.shapes),
+        "interface": json.dumps(content.interface.to_dict()),
+        "optimiser": json.dumps(content.optimiser),
+        "training": "{}",
+    }
+    save_file(tensors, path, known | metadata)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"format": "other"}, "not a policy of ebm_policy_ros"),
+        ({"version": "99"}, "policy format version 99, this package reads 1"),
+        ({"model": "{"}, "damaged metadata"),
+        ({"model": '{"kind": "energy"}'}, "train it again"),
+        ({"optimiser": '{"samples": -5}'}, "samples: got -5"),
+        ({"interface": '{"rate": 0}'}, "interface: "),
+    ],
+)
+def test_metadata_that_does_not_fit_is_refused_in_one_line(
+    policy_file: PolicyWriter, metadata: dict[str, str], message: str
+) -> None:
+    path = policy_file()
+    rewrite(path, **metadata)
+    with pytest.raises(PolicyFileError) as caught:
+        Policy.load(path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_safetensors_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"weights": torch.zeros(3)}, path)
+    with pytest.raises(PolicyFileError, match="not a policy of ebm_policy_ros"):
+        Policy.load(path)
+
+
+def test_a_device_that_is_not_there_is_refused(policy_file: PolicyWriter) -> None:
+    with pytest.raises(PolicyMismatch, match="device: got 'cuda:7'"):
+        Policy.load(policy_file(), device="cuda:7")

@@ -1,0 +1,107 @@
+"""Which frames a training step sees, and which are never trained on."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Frames = npt.NDArray[np.int64]
+"""Indices of frames."""
+
+
+class Demonstrations(Protocol):
+    """All frames in memory: what `training.dataset.Dataset` has."""
+
+    @property
+    def observations(self) -> dict[str, npt.NDArray[Any]]:
+        """Stream to (M, T, H, W, 3) uint8 or (M, T, K) float32."""
+
+    @property
+    def actions(self) -> npt.NDArray[np.float32]:
+        """Shape (M, H, D), in the interface's units."""
+
+    @property
+    def episodes(self) -> npt.NDArray[np.int64]:
+        """The episode of each frame, shape (M,)."""
+
+
+class DemonstrationError(ValueError):
+    """Demonstrations that cannot be learned from."""
+
+
+def split_episodes(
+    episodes: npt.NDArray[np.int64], fraction: float, seed: int
+) -> tuple[Frames, Frames]:
+    """Frames to train on and frames held out; an episode is never in both.
+
+    Args:
+        episodes: The episode of each frame, shape (M,).
+        fraction: Of the episodes that are held out; at least one is.
+        seed: Chooses which.
+
+    Raises:
+        DemonstrationError: If there are fewer than two episodes.
+    """
+    names = np.unique(episodes)
+    if len(names) < 2:
+        raise DemonstrationError(
+            f"got {len(names)} episodes, expected at least 2: one is held out from training"
+        )
+    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    held = np.isin(episodes, np.random.default_rng(seed).permutation(names)[:count])
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+class Batches:
+    """Batches of demonstrations; the order depends on the seed and the step's number alone."""
+
+    def __init__(
+        self,
+        data: Demonstrations,
+        streams: tuple[str, ...],
+        size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """Serves `size` frames a batch, of the `streams` that the model looks at."""
+        self._data, self._streams, self._seed, self._device = data, streams, seed, device
+        self._size = size
+        self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))
+
+    def frames_of(self, step: int, frames: Frames) -> Frames:
+        """The part of `frames` that `step` (from 0) trains on; each epoch has its own order."""
+        size = min(self._size, len(frames))
+        epoch, place = divmod(step, len(frames) // size)
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng((self._seed, epoch)).permutation(frames)
+        return self._order[1][place * size : (place + 1) * size]
+
+    def observation(self, frames: Frames) -> dict[str, Tensor]:
+        """The streams of `frames`, with the batch in front, on the device."""
+        return {
+            name: torch.from_numpy(self._data.observations[name][frames]).to(self._device)
+            for name in self._streams
+        }
+
+    def actions(self, frames: Frames) -> Tensor:
+        """The actions of `frames`, shape (B, H*D), in the interface's units, on the device."""
+        chosen = torch.from_numpy(self._data.actions[frames].astype(np.float32, copy=False))
+        return chosen.flatten(1).to(self._device)
+
+    def generator(self, step: int) -> torch.Generator:
+        """Randomness of `step`; on the CPU, so that every device draws the same numbers."""
+        words = np.random.SeedSequence((self._seed, step)).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(words[0]) >> 1)
+
+    def facts(self) -> dict[str, int]:
+        """What tells one set of demonstrations from another."""
+        return {
+            "frames": len(self._data.actions),
+            "episodes": len(np.unique(self._data.episodes)),
+            "checksum": zlib.crc32(np.ascontiguousarray(self._data.actions).tobytes()),
+        }

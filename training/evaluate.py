@@ -1,0 +1,200 @@
+"""evaluate_policy: a policy's success in simulation, over real ROS, with videos and energies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import auto_cli
+from tqdm import tqdm
+
+from ebm_policy_ros.policy import Policy
+from ebm_policy_ros.policy_file import load_policy_file
+from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.sim.episodes import (
+    EpisodeResult,
+    EpisodesConfig,
+    EpisodesFailed,
+    Program,
+    run_episodes,
+)
+from ebm_policy_ros.training.bags import read_episode
+from ebm_policy_ros.training.energy_picture import draw_energies
+
+
+@dataclass(frozen=True)
+class EvaluateArgs:
+    """Run a policy on unseen scenes: the simulation and policy_node as processes, in lock-step."""
+
+    policy: Path
+    """Policy file to judge."""
+    out: Path
+    """Folder for result.json, videos and pictures; a run that was cut short goes on."""
+    task: str = "push"
+    """Task of the simulation: push or push_either."""
+    episodes: int = 10
+    """Number of scenes."""
+    seed: int = 100000
+    """Seed of the first scene; the others follow by one."""
+    interface: str = "ur5e_push"
+    """Interface file of the simulated robot, or the bare name of one that the package ships."""
+    videos: int | None = None
+    """Episodes to film, from the first on; by default all."""
+    device: str = "cpu"
+    """Where the policy decides: cpu, cuda or auto."""
+    samples: int = 0
+    """Candidates of the search; 0: as the policy says."""
+    iterations: int = 0
+    """Rounds of the search; 0: as the policy says."""
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """The Wilson score interval of a proportion, 95 % by default (Wilson 1927, JASA 22)."""
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    scale = 1 + z**2 / trials
+    centre = (share + z**2 / (2 * trials)) / scale
+    half = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / scale
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """The figures of a series of episodes, as in result.json."""
+    successes = sum(result.success for result in results)
+    latencies = np.concatenate([result.latency_ms for result in results] or [[]])
+    quantiles = np.percentile(latencies, (50, 95, 99)) if len(latencies) else [math.nan] * 3
+    return {
+        "episodes": len(results),
+        "successes": successes,
+        "success_interval_95": [round(x, 4) for x in wilson_interval(successes, len(results))],
+        "within_1cm": sum(result.within_1cm for result in results),
+        "mean_steps": round(float(np.mean([result.steps for result in results])), 1),
+        "decision_ms": {
+            name: round(float(value), 2)
+            for name, value in zip(("p50", "p95", "p99"), quantiles, strict=True)
+        },
+        "seeds": [result.seed for result in results],
+        "failed_seeds": [result.seed for result in results if not result.success],
+    }
+
+
+def format_table(task: str, summary: dict[str, Any]) -> str:
+    """The figures for people."""
+    low, high = summary["success_interval_95"]
+    count = summary["episodes"]
+    decision = summary["decision_ms"]
+    rows = [
+        ("task", task),
+        ("scenes", f"{count}, seeds {summary['seeds'][0]} to {summary['seeds'][-1]}"),
+        (
+            "within 2 cm",
+            f"{summary['successes']}/{count}  (95 % interval {low:.1%} to {high:.1%})",
+        ),
+        ("within 1 cm", f"{summary['within_1cm']}/{count}"),
+        ("steps", f"{summary['mean_steps']} on average, at 10 Hz"),
+        ("image to command", f"p50 {decision['p50']} ms, p99 {decision['p99']} ms"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _claim_folder(args: EvaluateArgs, digest: str) -> None:
+    """Note what the folder is for, so that two evaluations never mix.
+
+    Raises:
+        ValueError: If it belongs to another one.
+    """
+    identity = {
+        "policy_sha256": digest,
+        "task": args.task,
+        "samples": args.samples,
+        "iterations": args.iterations,
+    }
+    path = args.out / "evaluation.json"
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != identity:
+            raise ValueError(
+                f"{args.out} holds the evaluation of another policy or task; choose another folder"
+            )
+        return
+    if args.out.exists() and any(args.out.iterdir()):
+        raise ValueError(f"{args.out} is not empty; choose another folder")
+    args.out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(identity, indent=2), encoding="utf-8")
+
+
+def evaluate(args: EvaluateArgs) -> dict[str, Any]:
+    """Run the episodes, write every result into the folder and return the figures."""
+    policy = Policy.load(args.policy, device="cpu")
+    digest = hashlib.sha256(args.policy.read_bytes()).hexdigest()
+    interface = interface_path(args.interface)
+    _claim_folder(args, digest)
+    config = EpisodesConfig(
+        task=args.task,
+        interface=interface,
+        out=args.out,
+        seed=args.seed,
+        episodes=args.episodes,
+        videos=args.episodes if args.videos is None else args.videos,
+        bags=args.out / "bags",
+        record=1,
+    )
+    commander = Program(
+        "nodes.policy_node",
+        {
+            "policy": str(args.policy.resolve()),
+            "interface": str(interface.resolve()),
+            "device": args.device,
+            "samples": args.samples,
+            "iterations": args.iterations,
+            "lockstep": True,
+            "autostart": True,
+        },
+    )
+    with tqdm(total=args.episodes, unit=" episodes", desc=args.task, dynamic_ncols=True) as bar:
+        results = run_episodes(config, commander, lambda done: _show(bar, done))
+    summary = summarise(results)
+    if not policy.explicit and results[0].bag:
+        episode = read_episode(Path(results[0].bag), policy.interface)
+        draw_energies(policy, episode, args.out / "energy.png")
+    report = {
+        "task": args.task,
+        "policy": args.policy.name,
+        "policy_sha256": digest,
+        "training": load_policy_file(args.policy).training,
+        "machine": f"{platform.machine()}, {platform.platform()}",
+        **summary,
+        "results": [asdict(result) | {"latency_ms": None} for result in results],
+    }
+    (args.out / "result.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    return summary
+
+
+def _show(bar: Any, done: int) -> None:
+    if done != bar.n:
+        bar.update(done - bar.n)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    args = auto_cli(EvaluateArgs, args=argv, as_positional=False)
+    try:
+        summary = evaluate(args)
+    except (ValueError, EpisodesFailed) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    print(format_table(args.task, summary))
+    print(f"\nresult.json, videos and energy.png are in {args.out}")
+
+
+if __name__ == "__main__":
+    main()
