@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
-
-# MuJoCo picks its OpenGL when it is first imported, and without a display only EGL can work.
-if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-    os.environ.setdefault("MUJOCO_GL", "egl")
 
 import mink
 import mujoco
@@ -31,10 +26,11 @@ TOOL_HEIGHT = 0.012
 TIP_RADIUS = 0.01
 """Radius of the pusher (m)."""
 
-_HOME = np.array([-0.27, -1.65, 2.2, -2.12, -1.5708, -0.27])
+_HOME = np.array([-0.27, -1.33, 2.10, -2.34, -1.57, -1.84])
 _PUSHER_LENGTH = 0.19
 _MESH_CELL = 0.003
-_MAX_JOINT_SPEED = np.pi
+_MAX_JOINT_SPEED = 2.5
+"""Below the UR5e's pi rad/s, since its servos overshoot a little."""
 
 
 def ur5e_with_pusher(visual: bool = True) -> mujoco.MjSpec:
@@ -172,7 +168,7 @@ class ToolController:
     def reset(self, tool: Array) -> None:
         """Jump to the posture that holds the tool above a point of the table (m). Shape (2,)."""
         self._configuration.update(_HOME)
-        for _ in range(100):
+        for _ in range(30):
             self._solve(tool, 0.1)
 
     def move(self, velocity: Array, duration: float) -> Array:

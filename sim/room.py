@@ -79,7 +79,8 @@ def _wood(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     value = 0.6 * grain + tone[rows][:, None]
     value[np.flatnonzero(np.diff(rows, prepend=0))] -= 6
     colour = np.array([206.0, 186.0, 158.0]) + value[..., None] * np.array([7.0, 8.0, 9.0])
-    return np.clip(colour, 0, 255).astype(np.uint8)
+    image: npt.NDArray[np.uint8] = np.clip(colour, 0, 255).astype(np.uint8)
+    return image
 
 
 def _add_table(spec: mujoco.MjSpec) -> None:
@@ -112,10 +113,14 @@ def _add_floor_and_walls(spec: mujoco.MjSpec) -> None:
 
 
 def _add_visual(
-    spec: mujoco.MjSpec, kind: mujoco.mjtGeom, position: list[float], size: list[float], look: str
+    spec: mujoco.MjSpec,
+    kind: mujoco.mjtGeom,
+    position: list[float],
+    size: list[float],
+    material: str,
 ) -> None:
     spec.worldbody.add_geom(
-        type=kind, pos=position, size=size, material=look, contype=0, conaffinity=0
+        type=kind, pos=position, size=size, material=material, contype=0, conaffinity=0
     )
 
 
@@ -130,10 +135,18 @@ def _add_lights(spec: mujoco.MjSpec) -> None:
     spec.stat.extent = 1.5
     spec.stat.center = [0.3, 0, 0.2]
     spec.worldbody.add_light(
-        name="key", pos=[0.9, 0.9, 1.9], dir=[-0.35, -0.6, -1.3], diffuse=[0.55, 0.54, 0.52],
-        specular=[0.2, 0.2, 0.2], castshadow=True,
+        name="key",
+        pos=[0.9, 0.9, 1.9],
+        dir=[-0.35, -0.6, -1.3],
+        diffuse=[0.55, 0.54, 0.52],
+        specular=[0.2, 0.2, 0.2],
+        castshadow=True,
     )
     spec.worldbody.add_light(
-        name="fill", pos=[0.8, -1.2, 1.6], dir=[-0.3, 0.8, -1.0], diffuse=[0.22, 0.23, 0.25],
-        specular=[0, 0, 0], castshadow=False,
+        name="fill",
+        pos=[0.8, -1.2, 1.6],
+        dir=[-0.3, 0.8, -1.0],
+        diffuse=[0.22, 0.23, 0.25],
+        specular=[0, 0, 0],
+        castshadow=False,
     )

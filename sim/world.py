@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
+import glfw
 import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.sim.opengl import RenderingUnavailable
 from ebm_policy_ros.sim.robots import JOINT_NAMES, TOOL_FRAME, ToolController, ur5e_with_pusher
 from ebm_policy_ros.sim.room import add_room
 from ebm_policy_ros.sim.tasks import Task
+
+__all__ = ["MAX_SPEED", "TOOL_HIGH", "TOOL_LOW", "RenderingUnavailable", "World"]
 
 Array = npt.NDArray[np.float64]
 
@@ -24,16 +30,6 @@ _PHYSICS_STEP = 0.002
 _CONTROL_STEP = 0.02
 _NOISE_INTERVAL = 0.1
 _NOISE_TIME = 0.5
-
-
-class RenderingUnavailable(RuntimeError):
-    """No OpenGL to render with."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"cannot render: no working OpenGL ({reason}); without a display set MUJOCO_GL=egl "
-            "and install it with: apt-get install libegl1 libgl1-mesa-dri"
-        )
 
 
 class World:
@@ -196,6 +192,11 @@ def _make_renderer(
 ) -> mujoco.Renderer:
     # A context copies the model's quality settings when it is made.
     model.vis.quality.offsamples = 4 if shadows else 0
+    if not hasattr(mujoco, "GLContext"):
+        raise RenderingUnavailable(f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}")
+    if mujoco.GLContext.__module__ == "mujoco.glfw" and not glfw.init():
+        # MuJoCo would go on without a context, and end the process at the second attempt.
+        raise RenderingUnavailable("GLFW finds no display")
     try:
         renderer = mujoco.Renderer(model, height, width)
     except Exception as error:

@@ -62,7 +62,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
                     "continue with the package version that wrote it"
                 )
             parts: dict[str, dict[str, Tensor]] = {}
-            for key in file.keys():  # noqa: SIM118
+            for key in file.keys():
                 part, name = key.split("/", maxsplit=1)
                 parts.setdefault(part, {})[name] = file.get_tensor(key)
         return parts, json.loads(metadata["facts"])

@@ -58,7 +58,7 @@ def _draw_landscape(
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
     energies = policy.energies(observation, grid).reshape(_GRID, _GRID)
     mesh = axes.pcolormesh(
-        xs, ys, energies - energies.min(), cmap="viridis_r", vmax=12.0, vmin=0.0, rasterized=True
+        xs, ys, energies - energies.min(), cmap="viridis", vmax=12.0, vmin=0.0, rasterized=True
     )
     candidates = policy.decide(observation).candidates
     axes.scatter(candidates[:, 0], candidates[:, 1], s=2, c="white", alpha=0.5, label="last candidates")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
 import numpy as np
 import torch
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
 
-from ebm_policy_ros.energy.models import EnergyModel, ExplicitModel, ModelConfig, build_model
+from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.policy_file import save_policy
+from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.training.checkpoint import CheckpointError
 from ebm_policy_ros.training.dataset import Dataset, load_dataset
 from ebm_policy_ros.training.learning import LearningConfig
@@ -35,8 +36,8 @@ class TrainConfig:
     """Folder with the demonstrations: bag folders, at any depth."""
     out: Path
     """Folder of this run: checkpoint, log and at the end policy.safetensors."""
-    interface: Path = Path("config/interfaces/ur5e_push.yaml")
-    """The interface file of the robot and the task."""
+    interface: str = "ur5e_push"
+    """Interface file of the robot and task, or the bare name of one that the package ships."""
     steps: int = 4000
     """Batches to train on."""
     seed: int = 0
@@ -67,14 +68,129 @@ class TrainConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command train_policy; `argv` replaces the command line's arguments."""
-    parser = _parser()
-    arguments = parser.parse_args(None if argv is None else list(argv))
+    arguments = None if argv is None else list(argv)
     try:
-        config: TrainConfig = parser.instantiate_classes(arguments).config_of_run
+        config = _parse(arguments)
         finished = train(config)
     except ValueError as error:
         print(f"train_policy: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     if not finished:
-        print(f"stopped; continue with --out {config.out} --resume", file=sys.stderr)
+        print(f"stopped; --out {config.out} --resume continues", file=sys.stderr)
         raise SystemExit(130)
+
+
+def _parse(arguments: list[str] | None) -> TrainConfig:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog="train_policy", description=TrainConfig.__doc__)
+    parser.add_argument("--config", action="config", help="File of these settings, YAML.")
+    parser.add_class_arguments(TrainConfig, as_group=False, skip={"resume"})
+    # By its type it would be --resume true.
+    parser.add_argument(
+        "--resume", action="store_true", help="Continue the run in `out` where it stopped."
+    )
+    values = parser.instantiate_classes(parser.parse_args(arguments)).as_dict()
+    del values["config"]
+    return TrainConfig(**values)
+
+
+def train(config: TrainConfig) -> bool:
+    """Do the run that `config` describes.
+
+    Returns:
+        Whether it came to its end, and wrote the policy file; else an interrupt stopped it.
+
+    Raises:
+        ValueError: (or a kind of it) in one line, if a file or a setting cannot be used.
+    """
+    _refuse_mix_up(config)
+    interface = load_interface(interface_path(config.interface))
+    shapes = _shapes(config, interface)
+    data = load_dataset(config.data, interface)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, shapes, int(np.prod(data.actions.shape[1:])))
+    trainer = Trainer(
+        model,
+        data,
+        config.learning,
+        steps=config.steps,
+        seed=config.seed,
+        folder=config.out,
+        device=_device(config.device),
+        identity={"model": config.model.to_dict(), "interface": interface.to_dict()},
+    )
+    if config.resume:
+        trainer.resume()
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+    if not trainer.run():
+        return False
+    _save_policy(config, trainer, interface, data)
+    return True
+
+
+def _refuse_mix_up(config: TrainConfig) -> None:
+    """One folder holds one run."""
+    started = (config.out / CHECKPOINT).exists()
+    if config.resume and not started:
+        raise CheckpointError(f"{config.out}: no {CHECKPOINT}; start the run without --resume")
+    if not config.resume and config.out.exists() and any(config.out.iterdir()):
+        cure = "continue its run with --resume or choose" if started else "choose"
+        raise CheckpointError(f"{config.out}: not empty; {cure} another --out")
+
+
+def _shapes(config: TrainConfig, interface: Interface) -> dict[str, tuple[int, ...]]:
+    return {n: interface.shapes[n] for n in config.model.streams if n in interface.shapes}
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError):
+        raise ValueError(
+            f"device: got {name!r}, which is not there; use auto, cpu, or cuda with a GPU"
+        ) from None
+    return name
+
+
+def _save_policy(
+    config: TrainConfig, trainer: Trainer, interface: Interface, data: Dataset
+) -> None:
+    explicit = config.model.kind == "explicit"
+    save_policy(
+        config.out / POLICY,
+        trainer.best,
+        config.model.to_dict(),
+        _shapes(config, interface),
+        interface,
+        {} if explicit else dataclasses.asdict(config.optimiser),
+        {
+            "steps": config.steps,
+            "seed": config.seed,
+            "best_step": trainer.best_step,
+            "held_out_action_error": trainer.best_error,
+            "skipped_batches": trainer.skipped,
+            "demonstrations": len(data.bags),
+            "frames": len(data.actions),
+            "config": _plain(config),
+        },
+    )
+    print(
+        f"{config.out / POLICY}: held-out action error {trainer.best_error:.4g} "
+        f"{interface.action.unit} at step {trainer.best_step}"
+    )
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """The settings as YAML and JSON hold them, and as --config reads them."""
+    plain = dataclasses.asdict(config)
+    paths = {name: str(plain[name]) for name in ("data", "out")}
+    return {**plain, **paths, "model": config.model.to_dict(), "resume": False}
+
+
+if __name__ == "__main__":
+    main()

@@ -89,7 +89,7 @@ class ImageEncoder(nn.Module):
         batch, steps, height, width, colours = frames.shape
         # (B, H, W, T*3): the memory layout that the convolutions are fastest with.
         pixels = frames.permute(0, 2, 3, 1, 4).reshape(batch, height, width, steps * colours)
-        pixels = pixels.permute(0, 3, 1, 2).to(self.position.cells.dtype) / 127.5 - 1
+        pixels = pixels.permute(0, 3, 1, 2).to(self.position.cells.dtype).div_(127.5).sub_(1)
         features: Tensor = self.position(self.convolutions(pixels)).flatten(1)
         return features
 

@@ -127,5 +127,6 @@ def build_model(
             f"model.streams: got {missing[0]!r}, expected some of {', '.join(shapes)}"
         )
     used = {name: tuple(shapes[name]) for name in config.streams}
-    model = {"energy": EnergyModel, "explicit": ExplicitModel}[config.kind]
-    return model(config, used, action_size)
+    if config.kind == "explicit":
+        return ExplicitModel(config, used, action_size)
+    return EnergyModel(config, used, action_size)

@@ -24,7 +24,7 @@ class Standardise(nn.Module):
         self.register_buffer("std", torch.ones(size))
 
     def fit(self, values: Tensor) -> None:
-        """Take mean and standard deviation of `values`, shape (M, K); a constant is only shifted."""
+        """Take the statistics of `values`, shape (M, K); a constant is only shifted."""
         values = values.double()
         std = values.std(dim=0, correction=0)
         self.mean.copy_(values.mean(dim=0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -78,17 +79,18 @@ class DerivativeFree:
         """
         _check_box(low, high)
         shape = (batch, self.samples, low.shape[0])
-        options = {"generator": generator, "device": low.device, "dtype": low.dtype}
+        even = partial(torch.rand, generator=generator, device=low.device, dtype=low.dtype)
+        normal = partial(torch.randn, generator=generator, device=low.device, dtype=low.dtype)
         half_width = (high - low) / 2
         noise = self.noise_scale * half_width
 
-        actions = low + (high - low) * torch.rand(shape, **options)
+        actions = low + (high - low) * even(shape)
         energies = _evaluate(energy, actions)
         for _ in range(self.iterations):
             best, _ = _best(actions, energies)
-            offsets = torch.rand((batch, 1), **options)
+            offsets = even((batch, 1))
             actions = resample(actions, energies / self.temperature, offsets)
-            actions = actions + noise * torch.randn(shape, **options)
+            actions = actions + noise * normal(shape)
             actions = torch.minimum(torch.maximum(actions, low), high)
             actions[:, 0] = best
             energies = _evaluate(energy, actions)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -23,18 +24,19 @@ from ebm_policy_ros.nodes.topics import message_class
 from ebm_policy_ros.share import interface_path
 
 _QUEUE_DEPTH = 1000
+_PARTIAL = ".partial"
 
 
 class EpisodeWriter:
     """Writes one bag on a thread of its own, so that no callback waits for the disk.
 
-    The bag is a folder `NAME.partial` until `keep` gives it its name.
+    The bag is in the folder `.partial` until `keep` moves it to its place.
     """
 
     def __init__(self, folder: Path, name: str, interface: Interface, topics: dict[str, str]):
         """Opens the bag for `topics`, a type for each name."""
         self._final = folder / name
-        self._partial = folder / f"{name}.partial"
+        self._partial = folder / _PARTIAL / name
         self._writer = Writer(
             self._partial, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP
         )
@@ -77,13 +79,14 @@ class EpisodeWriter:
         self._writer.set_custom_data("outcome", outcome)
         self._writer.close()
         self._partial.rename(self._final)
+        self._partial.parent.rmdir()
         return self._final
 
     def discard(self) -> None:
         """Delete the bag."""
         self._finish()
         self._writer.abort()
-        shutil.rmtree(self._partial)
+        shutil.rmtree(self._partial.parent)
 
 
 class RecorderNode(Node):
@@ -113,7 +116,9 @@ class RecorderNode(Node):
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(SetBool, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/discard", self._on_discard)
-        self._search = self.create_timer(0.1, self._subscribe_to_publishers)
+        # Not on the ROS clock: a simulation's may stand still until somebody listens.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._search = self.create_timer(0.1, self._subscribe_to_publishers, clock=steady)
 
     def _subscribe_to_publishers(self) -> None:
         """Subscribe as reliably as every publisher of a topic allows."""
@@ -155,7 +160,7 @@ class RecorderNode(Node):
         ]
 
     def _next_name(self) -> str:
-        taken = {path.name.removesuffix(".partial") for path in self._folder.iterdir()}
+        taken = {path.name for path in self._folder.iterdir()}
         number = 0
         while f"{self._prefix}_{number:04d}" in taken:
             number += 1
@@ -200,8 +205,9 @@ class RecorderNode(Node):
 
     def close(self) -> None:
         """Keep what is being recorded, with an unknown outcome: nothing is lost."""
-        if self._episode is not None:
-            self._episode.keep("unknown")
+        episode, self._episode = self._episode, None
+        if episode is not None:
+            episode.keep("unknown")
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -51,7 +51,8 @@ class PushOracle:
         slow = 0.3 + 0.7 * min(1.0, remaining / _SLOW_WITHIN)
         correction = _ORBIT_SPEED * np.tanh(_LATERAL_GAIN * lateral / _ORBIT_SPEED)
         push = _PUSH_SPEED * slow * forward - correction * left
-        return (1 - blend) * push + blend * self._orbit(offset, angle, blend)
+        action: Array = (1 - blend) * push + blend * self._orbit(offset, angle, blend)
+        return action
 
     def _orbit(self, offset: Array, angle: float, blend: float) -> Array:
         """Circle towards the point behind the block, clear of its corners."""
@@ -62,7 +63,8 @@ class PushOracle:
         tangent = side * np.array([-outward[1], outward[0]])
         error = _CONTACT_RADIUS + _CLEARANCE * blend - radius
         radial = np.clip(_RADIAL_GAIN * error, -_ORBIT_SPEED, _ORBIT_SPEED)
-        return _ORBIT_SPEED * tangent + radial * outward
+        orbit: Array = _ORBIT_SPEED * tangent + radial * outward
+        return orbit
 
 
 def _smoothstep(value: float, low: float, high: float) -> float:

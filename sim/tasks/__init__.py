@@ -34,9 +34,7 @@ class Task(Protocol):
     ) -> npt.NDArray[np.float64]:
         """Return the goals' centres in base_link, in metres. Shape (goals, 2)."""
 
-    def distance(
-        self, block: npt.NDArray[np.float64], goals: npt.NDArray[np.float64]
-    ) -> float:
+    def distance(self, block: npt.NDArray[np.float64], goals: npt.NDArray[np.float64]) -> float:
         """Return what is left to do, in metres."""
 
     def success(self, distance: float) -> bool:
