@@ -25,6 +25,9 @@ pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes 
 	$(BIN)/evaluate_policy --policy out/pipeline/train/policy.safetensors --task push \
 		--episodes 30 --seed 200000 --videos 3 --out out/pipeline/evaluation
 
+bench: setup  ## Speed of the simulation
+	$(BIN)/python bench/lockstep.py
+
 test: setup  ## All tests
 	$(BIN)/python -m pytest
 

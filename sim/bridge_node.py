@@ -113,6 +113,7 @@ class SimBridgeNode(Node):
         self._next_seed += 1
         self._world.reset(self._seed)
         self._started_ns = self._time_ns
+        self._started = time.perf_counter()
         self._command: npt.NDArray[np.floating] = np.zeros(2)
         self._command_ns = -NANOSECONDS
         self._engaged = False
@@ -164,6 +165,7 @@ class SimBridgeNode(Node):
             within_1cm=distance <= _CLOSE,
             distance=round(distance, 5),
             steps=round(elapsed * self._interface.rate),
+            wall_seconds=round(time.perf_counter() - self._started, 3),
             latency_ms=[round(latency, 2) for latency in self._latencies],
         )
 
@@ -189,6 +191,7 @@ class SimBridgeNode(Node):
             # The episode begins now; what passed at rest doesn't count.
             self._engaged = True
             self._started_ns = self._time_ns
+            self._started = time.perf_counter()
         if stamp_ns(message) == self._time_ns:
             self._latencies.append((time.perf_counter() - self._published) * 1e3)
             self._advance(self._command)

@@ -35,6 +35,8 @@ class EpisodeResult:
     distance: float
     """From the block's centre to the nearest goal at the end, metres."""
     steps: int
+    wall_seconds: float
+    """Real time that the episode took, from its first command on."""
     latency_ms: list[float]
     """From the publication of each tick's images to the arrival of its command."""
     bag: str = ""
