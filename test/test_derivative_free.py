@@ -79,12 +79,11 @@ def test_resampling_a_batch_is_resampling_each_row() -> None:
 
 
 def test_resampling_draws_each_candidate_by_its_probability() -> None:
-    probabilities = torch.tensor([[0.5, 0.25, 0.125, 0.125]])
-    actions = torch.arange(4.0).reshape(1, 4, 1).repeat(1, 2, 1)
-    energies = -torch.cat((probabilities, probabilities), dim=1).log()
-    for offset in (0.0, 0.4, 0.999):
+    energies = -torch.tensor([[0.5, 0.25, 0.125, 0.125, 0.0, 0.0, 0.0, 0.0]]).log()
+    actions = torch.arange(8.0).reshape(1, 8, 1)
+    for offset in (0.1, 0.5, 0.9):
         drawn = resample(actions, energies, torch.tensor([[offset]]))
-        assert torch.bincount(drawn.flatten().long()).tolist() == [4, 2, 1, 1]
+        assert drawn.flatten().tolist() == [0, 0, 0, 0, 1, 1, 2, 3]
 
 
 def test_candidates_stay_in_the_box() -> None:

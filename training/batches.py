@@ -68,7 +68,18 @@ class Batches:
         seed: int,
         device: torch.device,
     ) -> None:
-        """Serves `size` frames a batch, of the `streams` that the model looks at."""
+        """Serves `size` frames a batch, of the `streams` that the model looks at.
+
+        Raises:
+            DemonstrationError: If an action or a measurement is not a number.
+        """
+        for name, values in {"actions": data.actions, **data.observations}.items():
+            if values.dtype != np.uint8 and not np.isfinite(values).all():
+                bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+                raise DemonstrationError(
+                    f"{name}: {bad.sum()} of {len(values)} frames hold no finite number, the "
+                    f"first in episode {data.episodes[bad.argmax()]}; leave that episode out"
+                )
         self._data, self._streams, self._seed, self._device = data, streams, seed, device
         self._size = size
         self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))

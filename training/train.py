@@ -89,7 +89,7 @@ def _parse(arguments: list[str] | None) -> TrainConfig:
     parser.add_argument(
         "--resume", action="store_true", help="Continue the run in `out` where it stopped."
     )
-    values = parser.instantiate_classes(parser.parse_args(arguments)).as_dict()
+    values = parser.instantiate(parser.parse_args(arguments)).as_dict()
     del values["config"]
     return TrainConfig(**values)
 

@@ -1,0 +1,140 @@
+"""The commands as a user types them, on good and on bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebm_policy_ros.training.evaluate import wilson_interval
+
+PolicyWriter = Callable[..., Path]
+
+
+def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", f"ebm_policy_ros.{module}", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def refusal(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a refused command."""
+    assert result.returncode not in (0, 1), result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip() and "%|" not in line]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_the_wilson_interval_is_the_published_one() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263 and 0 of 20.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson_interval(29, 29) == pytest.approx((0.8831, 1.0), abs=1e-4)
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
+    policy_file: PolicyWriter, tmp_path: Path
+) -> None:
+    out = tmp_path / "evaluation"
+    command = ("training.evaluate", "--policy", str(policy_file()), "--out", str(out))
+    first = run(*command, "--episodes", "1", "--videos", "1")
+    assert first.returncode == 0, first.stderr
+    second = run(*command, "--episodes", "2", "--videos", "1")
+    assert second.returncode == 0, second.stderr
+    assert "image to command" in second.stdout
+    report = json.loads((out / "result.json").read_text())
+    assert report["episodes"] == 2 and report["seeds"] == [100000, 100001]
+    assert report["successes"] == 0, "random weights don't push"
+    assert report["decision_ms"]["p99"] > 0
+    assert all(0 < episode["steps"] <= 150 for episode in report["results"])
+    assert (out / "videos" / "episode_100000.mp4").stat().st_size > 1000
+    assert (out / "energy.png").stat().st_size > 1000
+    other = policy_file("explicit")
+    refused = run("training.evaluate", "--policy", str(other), "--out", str(out))
+    assert "choose another folder" in refusal(refused)
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Path) -> None:
+    from ebm_policy_ros.interface import load_interface
+    from ebm_policy_ros.share import interface_path
+    from ebm_policy_ros.training.dataset import load_dataset
+
+    demos = tmp_path / "demos"
+    for episodes in ("1", "2"):
+        result = run("sim.record_demos", "--out", str(demos), "--episodes", episodes)
+        assert result.returncode == 0, result.stderr
+    assert "2 of 2 demonstrations succeeded" in result.stdout
+    results = [json.loads(line) for line in (demos / "run" / "episodes.jsonl").open()]
+    data = load_dataset(demos, load_interface(interface_path("ur5e_push")))
+    assert [bag.name for bag in data.bags] == ["push_0000", "push_0001"]
+    for index, episode in enumerate(results):
+        # A step for each tick, and the one whose command came too late to begin with.
+        assert 0 <= (data.episodes == index).sum() - episode["steps"] <= 1
+    assert abs(data.actions).max() <= 0.25
+    assert abs(data.actions[data.episodes == 0]).max() > 0.02
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("sim.record_demos", ("--task", "juggle"), "no task is called 'juggle'"),
+        ("sim.record_demos", ("--interface", "no.yaml"), "no.yaml: cannot read the interface"),
+        ("training.evaluate", ("--policy", "no.safetensors"), "no such policy file"),
+    ],
+)
+def test_a_wrong_argument_is_answered_in_one_line(
+    tmp_path: Path, module: str, arguments: tuple[str, ...], message: str
+) -> None:
+    result = run(module, *arguments, "--out", str(tmp_path / "out"))
+    assert message in refusal(result)
+
+
+def test_training_refuses_a_folder_without_demonstrations(tmp_path: Path) -> None:
+    def train(data: Path) -> Any:
+        config = Path(__file__).parents[1] / "config" / "training" / "push.yaml"
+        return run(
+            "training.train", "--config", str(config), "--data", str(data), "--out",
+            str(tmp_path / "run"),
+        )  # fmt: skip
+
+    assert "no such folder of demonstrations" in refusal(train(tmp_path / "nowhere"))
+    assert "no bags in it" in refusal(train(tmp_path))
+    assert not (tmp_path / "run" / "policy.safetensors").exists()
+
+
+@pytest.mark.ros
+def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
+    missing = run(
+        "nodes.policy_node", "--ros-args", "-p", "policy:=/no.safetensors", "-p", "autostart:=true"
+    )
+    assert missing.returncode == 2
+    assert "Traceback" not in missing.stderr
+    assert "/no.safetensors: no such policy file" in missing.stderr
+    task = run("sim.bridge_node", "--ros-args", "-p", "task:=juggle")
+    assert "no task is called 'juggle'" in refusal(task)
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_missing_opengl_is_answered_in_one_line_with_the_cure(tmp_path: Path) -> None:
+    # Mesa finds no driver in an empty folder: as on a machine without libgl1-mesa-dri.
+    bridge = run("sim.bridge_node", MUJOCO_GL="egl", __EGL_VENDOR_LIBRARY_DIRS=str(tmp_path))
+    assert "apt-get install libegl1 libgl1-mesa-dri" in refusal(bridge)

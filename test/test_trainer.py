@@ -1,0 +1,278 @@
+"""Training runs: what is learned, kept, continued and refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ebm_policy_ros.energy.encoders import ImageEncoderConfig
+from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.training.batches import Batches, DemonstrationError, split_episodes
+from ebm_policy_ros.training.checkpoint import CheckpointError, load_checkpoint
+from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer, TrainingError
+
+MODEL = ModelConfig(
+    image=ImageEncoderConfig((4, 4), (2, 1)), trunk_width=32, head_width=32
+)  # fmt: skip
+LEARNING = LearningConfig(
+    batch_size=16, negatives=16, warm_up=5, validate_every=6, checkpoint_every=4, average_decay=0.9
+)
+
+
+@dataclass
+class Demonstrations:
+    observations: dict[str, npt.NDArray[Any]]
+    actions: npt.NDArray[np.float32]
+    episodes: npt.NDArray[np.int64]
+
+
+def demonstrations(frames: int = 120, episode: int = 12) -> Demonstrations:
+    """The action is the direction of the tool, and the picture is noise."""
+    random = np.random.default_rng(0)
+    tool = random.uniform(-1, 1, (frames, 1, 2)).astype(np.float32)
+    return Demonstrations(
+        {"camera": random.integers(0, 256, (frames, 1, 8, 12, 3), np.uint8), "tool": tool},
+        (0.2 * np.tanh(2 * tool)).astype(np.float32),
+        np.arange(frames) // episode,
+    )
+
+
+def trainer(
+    folder: Path,
+    data: Demonstrations | None = None,
+    steps: int = 14,
+    model: ModelConfig = MODEL,
+    **learning: Any,
+) -> Trainer:
+    data = data or demonstrations()
+    torch.manual_seed(0)
+    shapes = {name: data.observations[name].shape[1:] for name in model.streams}
+    return Trainer(
+        build_model(model, shapes, 2),
+        data,
+        dataclasses.replace(LEARNING, **learning),
+        steps=steps,
+        seed=3,
+        folder=folder,
+        identity={"model": model.to_dict()},
+    )
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    (mine, facts), (theirs, other_facts) = (
+        load_checkpoint(f / CHECKPOINT) for f in (folder, other)
+    )
+    assert facts == other_facts
+    assert mine.keys() == theirs.keys() == {"model", "average", "best", "optimizer"}
+    for part, tensors in mine.items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, theirs[part][name]), f"{part}/{name}"
+
+
+@pytest.mark.parametrize("kind", ["energy", "explicit"])
+def test_a_policy_learns_the_demonstrated_action(kind: str, tmp_path: Path) -> None:
+    model = ModelConfig.from_dict({**MODEL.to_dict(), "kind": kind, "streams": ["tool"]})
+    run = trainer(tmp_path, demonstrations(1200), 300, model, validate_every=100, batch_size=64)
+    _, before = run.validate()
+    assert run.run()
+    assert run.best_error < min(0.03, before / 4)
+    assert run.best_step > 0
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_an_interrupted_run_continues_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trainer(tmp_path / "whole").run()
+    stopped = trainer(tmp_path / "parts")
+    validate = stopped.validate
+
+    def interrupt() -> tuple[float, float]:
+        signal.raise_signal(signal.SIGINT)
+        return validate()
+
+    monkeypatch.setattr(stopped, "validate", interrupt)
+    assert not stopped.run()
+    assert stopped.step == 6
+    continued = trainer(tmp_path / "parts")
+    continued.resume()
+    assert continued.step == 6
+    assert continued.run()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_killed_run_continues_from_its_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trainer(tmp_path / "whole").run()
+    killed = trainer(tmp_path / "parts")
+    update = killed.update
+
+    def die() -> tuple[float, float]:
+        if killed.step == 11:
+            raise KeyboardInterrupt
+        return update()
+
+    monkeypatch.setattr(killed, "update", die)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    continued = trainer(tmp_path / "parts")
+    continued.resume()
+    assert continued.step == 8
+    assert continued.run()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"learning_rate": 0.5}, "learning.learning_rate is 0.5 here, 0.001 in the checkpoint"),
+        ({"steps": 20}, "steps is 20 here, 14 in the checkpoint"),
+        (
+            {"model": dataclasses.replace(MODEL, head_width=8)},
+            "model.head_width is 8 here, 32 in the checkpoint",
+        ),
+        ({"data": demonstrations(96)}, "demonstrations.checksum is"),
+    ],
+)
+def test_the_checkpoint_of_another_run_is_refused_and_kept(
+    change: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
+    trainer(tmp_path).save()
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(CheckpointError, match=difference) as refusal:
+        trainer(tmp_path, **change).resume()
+    assert "\n" not in str(refusal.value)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_a_damaged_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        trainer(tmp_path).resume()
+    trainer(tmp_path).save()
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        trainer(tmp_path).resume()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_batch_that_is_not_finite_is_skipped_and_poisons_nothing(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    assert math.isfinite(run.update()[0])
+    run.save()
+    weights = load_file(tmp_path / CHECKPOINT)
+    actions = run._batches._data.actions
+    healthy = actions.copy()
+    actions[:] = np.nan
+    loss, _ = run.update()
+    assert math.isnan(loss) and (run.step, run.skipped) == (2, 1)
+    run.save()
+    after = load_file(tmp_path / CHECKPOINT)
+    assert all(torch.equal(after[name], value) for name, value in weights.items())
+    actions[:] = healthy
+    assert math.isfinite(run.update()[0])
+    run.save()
+    assert all(torch.isfinite(value).all() for value in load_file(tmp_path / CHECKPOINT).values())
+
+
+def test_a_run_that_never_sees_a_finite_batch_stops(tmp_path: Path) -> None:
+    run = trainer(tmp_path, steps=200)
+    run._batches._data.actions[:] = np.inf
+    with pytest.raises(TrainingError, match="50 batches in a row were not finite"):
+        run.run()
+
+
+def test_no_episode_is_both_trained_on_and_held_out() -> None:
+    episodes = np.repeat(np.arange(20), np.arange(1, 21))
+    train, held = split_episodes(episodes, 0.25, seed=1)
+    assert sorted([*train, *held]) == list(range(len(episodes)))
+    assert len(np.unique(episodes[held])) == 5
+    assert not set(episodes[train]) & set(episodes[held])
+    assert np.array_equal(held, split_episodes(episodes, 0.25, seed=1)[1])
+    assert not np.array_equal(held, split_episodes(episodes, 0.25, seed=2)[1])
+
+
+def test_at_least_one_episode_is_held_out_and_one_trained_on() -> None:
+    for fraction in (0.01, 0.99):
+        train, held = split_episodes(np.array([4, 4, 7]), fraction, seed=0)
+        assert len(train) > 0 and len(held) > 0
+    with pytest.raises(DemonstrationError, match="got 1 episodes, expected at least 2"):
+        split_episodes(np.zeros(5, np.int64), 0.1, seed=0)
+
+
+def test_an_epoch_shows_each_frame_once_and_the_next_in_another_order() -> None:
+    batches = Batches(demonstrations(), ("tool",), 5, 0, torch.device("cpu"))
+    frames = np.arange(100, 120)
+    first, second = (
+        np.concatenate([batches.frames_of(epoch * 4 + i, frames) for i in range(4)])
+        for epoch in range(2)
+    )
+    assert sorted(first) == sorted(second) == list(frames)
+    assert not np.array_equal(first, second)
+
+
+def test_box_and_statistics_are_those_of_the_frames_trained_on(tmp_path: Path) -> None:
+    data = demonstrations()
+    run = trainer(tmp_path, data)
+    frames, _ = split_episodes(data.episodes, LEARNING.held_out, 3)
+    actions = data.actions[frames, 0]
+    low, high = actions.min(axis=0), actions.max(axis=0)
+    assert np.allclose(run.average.box.low, low - 0.05 * (high - low), atol=1e-6)
+    assert np.allclose(run.average.box.high, high + 0.05 * (high - low), atol=1e-6)
+    mean = run.average.state_dict()["encoder.measurements.tool.mean"]
+    assert np.allclose(mean, data.observations["tool"][frames, 0].mean(axis=0), atol=1e-6)
+
+
+def test_the_weights_of_the_lowest_held_out_action_error_are_kept(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    _, error = run.validate()
+    kept = {name: value.clone() for name, value in run.best.items()}
+    assert run.best_error == error
+    with torch.no_grad():
+        for weight in run.average.parameters():
+            weight.normal_(std=3.0)
+    _, worse = run.validate()
+    assert worse > error and run.best_error == error
+    assert all(torch.equal(run.best[name], value) for name, value in kept.items())
+
+
+def test_step_size_warms_up_and_falls_to_zero(tmp_path: Path) -> None:
+    run = trainer(tmp_path, steps=105, warm_up=5, learning_rate=0.01)
+    rates = []
+    for run.step in (0, 4, 54, 104):
+        rates.append(run.learning_rate())
+    assert rates == pytest.approx([0.002, 0.01, 0.005, 0.0], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size: got 0"),
+        ({"learning_rate": math.nan}, "learning_rate: got nan"),
+        ({"held_out": 1.0}, "held_out: got 1.0"),
+        ({"warm_up": -1}, "warm_up: got -1"),
+        ({"precision": "fp8"}, "precision: got 'fp8', expected bf16 or fp32"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LearningConfig(**change)
+
+
+def test_demonstrations_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+    data = demonstrations()
+    data.observations["tool"][7, 0, 1] = np.nan
+    with pytest.raises(DemonstrationError, match="tool: 1 of 120 frames"):
+        trainer(tmp_path, data)
