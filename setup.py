@@ -1,5 +1,6 @@
 """Package metadata; colcon and pip both read it from here."""
 
+import os
 from glob import glob
 
 from setuptools import find_packages, setup
@@ -11,8 +12,6 @@ setup(
     name=NAME,
     version="0.1.0",
     description="Energy-based policies for real-robot manipulation with ROS 2",
-    long_description=open("README.md", encoding="utf-8").read(),
-    long_description_content_type="text/markdown",
     author="The ebm_policy_ros maintainers",
     author_email="maintainers@example.com",
     maintainer="The ebm_policy_ros maintainers",
@@ -24,10 +23,10 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
         (f"{SHARE}/launch", glob("launch/*.launch.py")),
-        (f"{SHARE}/config", glob("config/*.*")),
-        (f"{SHARE}/config/interfaces", glob("config/interfaces/*")),
-        (f"{SHARE}/config/training", glob("config/training/*")),
-        (f"{SHARE}/config/policies", glob("config/policies/*")),
+        *[
+            (f"{SHARE}/{folder}", [f"{folder}/{file}" for file in files])
+            for folder, _, files in os.walk("config")
+        ],
     ],
     install_requires=[
         "setuptools",

@@ -50,7 +50,11 @@ class SimBridgeNode(Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Declares the parameters and sets up the first scene. Options as for rclpy nodes."""
+        """Declares the parameters and sets up the first scene.
+
+        Args:
+            **options: As rclpy's nodes take them.
+        """
         super().__init__("sim_bridge_node", **options)
         task = declare(self, "task", "push", "Task to simulate.")
         name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")

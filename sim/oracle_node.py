@@ -25,7 +25,11 @@ class OracleNode(Node):
     """Answers each new scene of the simulation with the demonstrator's command."""
 
     def __init__(self, **options: Any) -> None:
-        """Subscribes to the simulation's true scene and the tool pose. Options as for rclpy nodes."""
+        """Subscribes to the simulation's true scene and the tool pose.
+
+        Args:
+            **options: As rclpy's nodes take them.
+        """
         super().__init__("oracle_node", **options)
         name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
         self._interface = load_interface(interface_path(name))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from jsonargparse import auto_cli
 from tqdm import tqdm
 
+from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.episodes import (
     EpisodesConfig,
@@ -62,12 +61,8 @@ def record_demos(args: RecordArgs) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    args = auto_cli(RecordArgs, args=argv, as_positional=False)
-    try:
-        record_demos(args)
-    except (ValueError, EpisodesFailed) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    expected = (ValueError, EpisodesFailed)
+    run_command("record_demos", RecordArgs, record_demos, argv, expected)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ def header(time_ns: int, frame_id: str = "") -> SimpleNamespace:
     return SimpleNamespace(stamp=SimpleNamespace(sec=sec, nanosec=nanosec), frame_id=frame_id)
 
 
-def image(pixels: npt.NDArray[np.uint8], time_ns: int, encoding: str = "rgb8", pad: int = 0) -> Any:
+def image(
+    pixels: npt.NDArray[np.uint8], time_ns: int, encoding: str = "rgb8", pad: int = 0
+) -> Any:
     height, width = pixels.shape[:2]
     rows = np.pad(pixels.reshape(height, -1), ((0, 0), (0, pad)), constant_values=99)
     return SimpleNamespace(

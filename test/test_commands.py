@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,8 +18,6 @@ PolicyWriter = Callable[..., Path]
 
 
 def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", f"ebm_policy_ros.{module}", *arguments],
         env={**os.environ, **environment},
@@ -85,8 +84,8 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
     data = load_dataset(demos, load_interface(interface_path("ur5e_push")))
     assert [bag.name for bag in data.bags] == ["push_0000", "push_0001"]
     for index, episode in enumerate(results):
-        # A step for each tick, and the one whose command came too late to begin with.
-        assert 0 <= (data.episodes == index).sum() - episode["steps"] <= 1
+        # Commands that came before the first tick waited for them are there too.
+        assert (data.episodes == index).sum() >= episode["steps"]
     assert abs(data.actions).max() <= 0.25
     assert abs(data.actions[data.episodes == 0]).max() > 0.02
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -278,8 +279,7 @@ def record(robot: Robot, steps: range, outcome: bool | None) -> Any:
         command.twist.linear.x = step / 1000
         robot.tick(step)
         commander.publish(command)
-        count = len(robot.commands)
-        robot.until(lambda count=count: len(robot.commands) > count)
+        robot.command_at(step)
     if outcome is None:
         return robot.call(Trigger, "recorder_node/discard", Trigger.Request())
     return robot.call(SetBool, "recorder_node/stop", SetBool.Request(data=outcome))
@@ -304,9 +304,8 @@ def test_live_samples_and_the_bag_give_equal_observations(
     live = ObservationBuffer(interface)
     kinds = {"camera": Image, "joints": JointState, "tool": PoseStamped}
     for name, kind in kinds.items():
-        robot.node.create_subscription(
-            kind, robot.topics[name], lambda m, name=name: live.add(name, m, 0), 10
-        )
+        store = partial(live.add, name, receive_ns=0)
+        robot.node.create_subscription(kind, robot.topics[name], store, 10)
         robot.heard(robot.topics[name], 2)
     episode = read_episode(Path(record(robot, range(20, 24), True).message), interface)
     robot.until(lambda: live.complete(2_300_000_000))

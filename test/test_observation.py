@@ -1,4 +1,5 @@
 import numpy as np
+import numpy.typing as npt
 import pytest
 from messages import image, joints, pose
 
@@ -10,7 +11,7 @@ MS = 1_000_000
 START = 5_000 * MS
 
 
-def frame(value: int) -> np.ndarray:
+def frame(value: int) -> npt.NDArray[np.uint8]:
     return np.full((96, 128, 3), value, dtype=np.uint8)
 
 

@@ -61,7 +61,9 @@ def _draw_landscape(
         xs, ys, energies - energies.min(), cmap="viridis", vmax=12.0, vmin=0.0, rasterized=True
     )
     candidates = policy.decide(observation).candidates
-    axes.scatter(candidates[:, 0], candidates[:, 1], s=2, c="white", alpha=0.5, label="last candidates")
+    axes.scatter(
+        candidates[:, 0], candidates[:, 1], s=2, c="white", alpha=0.5, label="last candidates"
+    )
     axes.scatter(chosen[0], chosen[1], marker="x", s=70, c="red", label="command sent")
     axes.set_aspect("equal")
     return mesh

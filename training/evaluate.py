@@ -6,16 +6,15 @@ import hashlib
 import json
 import math
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import auto_cli
 from tqdm import tqdm
 
+from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.policy import Policy
 from ebm_policy_ros.policy_file import load_policy_file
 from ebm_policy_ros.share import interface_path
@@ -179,6 +178,11 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     return summary
 
 
+def _evaluate_and_tell(args: EvaluateArgs) -> None:
+    print(format_table(args.task, evaluate(args)))
+    print(f"\nresult.json, videos and pictures are in {args.out}")
+
+
 def _show(bar: Any, done: int) -> None:
     if done != bar.n:
         bar.update(done - bar.n)
@@ -186,14 +190,8 @@ def _show(bar: Any, done: int) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    args = auto_cli(EvaluateArgs, args=argv, as_positional=False)
-    try:
-        summary = evaluate(args)
-    except (ValueError, EpisodesFailed) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    print(format_table(args.task, summary))
-    print(f"\nresult.json, videos and energy.png are in {args.out}")
+    expected = (ValueError, EpisodesFailed)
+    run_command("evaluate_policy", EvaluateArgs, _evaluate_and_tell, argv, expected)
 
 
 if __name__ == "__main__":

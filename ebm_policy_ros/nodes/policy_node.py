@@ -35,7 +35,11 @@ class PolicyNode(LifecycleNode):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Declares the parameters; with `autostart` also configures and activates. Options as for rclpy nodes."""
+        """Declares the parameters; with `autostart` also configures and activates.
+
+        Args:
+            **options: As rclpy's nodes take them.
+        """
         super().__init__("policy_node", **options)
         self._policy_name: str = declare(
             self, "policy", "ur5e_push", "Policy file, or the name of one that is shipped."

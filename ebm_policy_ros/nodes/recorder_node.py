@@ -97,7 +97,11 @@ class RecorderNode(Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Opens the folder; topics are subscribed to when their publishers appear. Options as for rclpy nodes."""
+        """Opens the folder; topics are subscribed to when their publishers appear.
+
+        Args:
+            **options: As rclpy's nodes take them.
+        """
         super().__init__("recorder_node", **options)
         name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
         self._interface = load_interface(interface_path(name))

@@ -1,0 +1,45 @@
+"""Command lines from dataclasses: a field is an option, its docstring the help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+Arguments = TypeVar("Arguments")
+
+
+def run_command(
+    name: str,
+    kind: type[Arguments],
+    command: Callable[[Arguments], None],
+    argv: list[str] | None,
+    expected: tuple[type[Exception], ...] = (ValueError,),
+) -> None:
+    """Parse a command line and run the command.
+
+    A wrong option, or an `expected` error of the command, goes to stderr in one line that begins
+    with the command's name, and the exit code is 2.
+
+    Args:
+        name: Of the command.
+        kind: The dataclass that its options make; a `--config` file may hold them too.
+        command: What to do.
+        argv: Options; None for those of the process.
+        expected: Errors that are about the input, not about the program.
+    """
+    problems: tuple[type[Exception], ...] = (ArgumentError, *expected)
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=name, description=kind.__doc__, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="File of these options, YAML.")
+    parser.add_class_arguments(kind, as_group=False)
+    try:
+        values = parser.instantiate(parser.parse_args(argv)).as_dict()
+        del values["config"]
+        command(kind(**values))
+    except problems as error:
+        problem = " ".join(str(error).split())
+        print(f"{name}: {problem}", file=sys.stderr)
+        sys.exit(2)
