@@ -116,12 +116,12 @@ class SimBridgeNode(Node):
         self._seed = self._next_seed
         self._next_seed += 1
         self._world.reset(self._seed)
+        self._image = self._world.render()
         self._started_ns = self._time_ns
         self._started = time.perf_counter()
         self._command: npt.NDArray[np.floating] = np.zeros(2)
         self._command_ns = -NANOSECONDS
         self._engaged = False
-        self._reached_ns: int | None = None
         self._latencies: list[float] = []
         self._video: VideoWriter | None = None
         if self._video_dir is not None and self._video_seeds > 0:
@@ -155,10 +155,6 @@ class SimBridgeNode(Node):
     def _judge(self) -> None:
         distance = self._world.distance
         elapsed = (self._time_ns - self._started_ns) / NANOSECONDS
-        if self._world.success and self._reached_ns is None:
-            self._reached_ns = self._time_ns
-        if not self._world.success:
-            self._reached_ns = None
         if distance > _CLOSE and elapsed < self._world.task.time_limit:
             return
         self._close_video()
@@ -209,7 +205,10 @@ class SimBridgeNode(Node):
             self._reset()
         if self._lockstep:
             if not self._engaged or self._state != "running":
-                self._advance(np.zeros(2))
+                # Time passes for whoever waits for it, but nothing moves: how long a commander
+                # takes to come must not change the episode.
+                self._time_ns += self._interface.period_ns
+                self._publish_sensors()
             return
         fresh = self._time_ns - self._command_ns < _COMMAND_TIMEOUT * NANOSECONDS
         self._advance(self._command if fresh else np.zeros(2))
@@ -219,13 +218,14 @@ class SimBridgeNode(Node):
         self._time_ns += self._interface.period_ns
         if self._video is not None and self._state == "running":
             self._video.add(self._world.render("cinematic", size=(480, 640), shadows=True))
+        self._image = self._world.render()
         self._publish_sensors()
-        if self._state == "running" and (self._engaged or not self._lockstep):
+        if self._state == "running":
             self._judge()
 
     def _publish_sensors(self) -> None:
         stamp = Time(nanoseconds=self._time_ns).to_msg()
-        image = self._cv.cv2_to_imgmsg(self._world.render(), "rgb8")
+        image = self._cv.cv2_to_imgmsg(self._image, "rgb8")
         image.header.stamp, image.header.frame_id = stamp, "camera_optical_frame"
         info = CameraInfo(header=image.header, height=image.height, width=image.width)
         info.k = self._world.camera_matrix.flatten()

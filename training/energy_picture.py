@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.interface import ImageStream
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy import Policy
 from ebm_policy_ros.training.bags import Episode
@@ -19,35 +20,55 @@ _GRID = 101
 _MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def draw_energies(policy: Policy, episode: Episode, path: Path) -> None:
-    """Draw what the policy saw, and the energy that it minimised, at moments of an episode.
+def draw_energies(policy: Policy, episode: Episode, video: Path, path: Path) -> None:
+    """Draw what happened, what the policy saw and the energy that it minimised, at moments.
 
     Args:
         policy: An energy policy with two action dimensions.
         episode: Read with the policy's interface.
+        video: Of the episode; without that file its row is left out.
         path: The PNG to write.
 
     Raises:
         ValueError: If the action doesn't have two dimensions.
     """
-    fields = policy.interface.action.fields
+    fields, unit = policy.interface.action.fields, policy.interface.action.unit
     if len(fields) != 2:
         raise ValueError(f"got actions of {len(fields)} dimensions, expected 2 for a picture")
     cameras = [n for n, s in policy.interface.observation.items() if isinstance(s, ImageStream)]
     steps = [round(moment * (len(episode.actions) - 1)) for moment in _MOMENTS]
-    figure = Figure(figsize=(3.2 * len(steps), 6), layout="constrained")
-    axes = figure.subplots(2, len(steps), squeeze=False)
-    for (top, bottom), step in zip(axes.T, steps, strict=True):
+    frames = _read_frames(video)
+    rows = 3 if frames else 2
+    figure = Figure(figsize=(3 * len(steps), 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, len(steps), squeeze=False)
+    for column, step in zip(axes.T, steps, strict=True):
         observation = {name: values[step] for name, values in episode.observations.items()}
-        top.imshow(observation[cameras[0]][-1])
-        seconds = (episode.times_ns[step] - episode.times_ns[0]) / 1e9
-        top.set(title=f"{seconds:.1f} s", xticks=[], yticks=[])
-        mesh = _draw_landscape(bottom, policy, observation, episode.actions[step, 0])
-        bottom.set(xlabel=f"{fields[0]} ({policy.interface.action.unit})")
-    axes[1, 0].set(ylabel=f"{fields[1]} ({policy.interface.action.unit})")
-    axes[1, 0].legend(loc="lower left", fontsize="small")
-    figure.colorbar(mesh, ax=axes[1, :].tolist(), label="energy above its minimum")
-    figure.savefig(path, dpi=110)
+        if frames:
+            # Both end with the episode; the bag may begin a little earlier.
+            column[0].imshow(frames[max(0, step - len(episode.actions) + len(frames))])
+        column[-2].imshow(observation[cameras[0]][-1])
+        for axis in column[:-1]:
+            axis.set(xticks=[], yticks=[])
+        seconds = (episode.times_ns[step] - episode.times_ns[0]) / NANOSECONDS
+        column[0].set(title=f"{seconds:.1f} s")
+        mesh = _draw_landscape(column[-1], policy, observation, episode.actions[step, 0])
+        column[-1].set(xlabel=f"{fields[0]} ({unit})")
+    axes[-2, 0].set(ylabel="as the policy sees it")
+    axes[-1, 0].set(ylabel=f"{fields[1]} ({unit})")
+    axes[-1, 0].legend(loc="lower left", fontsize="x-small")
+    figure.colorbar(mesh, ax=axes[-1, :].tolist(), label="energy above its minimum")
+    figure.savefig(path, dpi=100)
+
+
+def _read_frames(video: Path) -> list[npt.NDArray[np.uint8]]:
+    """Every frame as rgb; none if there is no such video."""
+    capture = cv2.VideoCapture(str(video))
+    frames = []
+    while True:
+        found, frame = capture.read()
+        if not found:
+            return frames
+        frames.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8))
 
 
 def _draw_landscape(

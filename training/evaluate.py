@@ -164,7 +164,8 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     summary = summarise(results)
     if not policy.explicit and results[0].bag:
         episode = read_episode(Path(results[0].bag), policy.interface)
-        draw_energies(policy, episode, args.out / "energy.png")
+        video = args.out / "videos" / f"episode_{results[0].seed}.mp4"
+        draw_energies(policy, episode, video, args.out / "energy.png")
     report = {
         "task": args.task,
         "policy": args.policy.name,
