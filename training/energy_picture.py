@@ -63,7 +63,7 @@ def draw_energies(policy: Policy, episode: Episode, video: Path, path: Path) -> 
 def _read_frames(video: Path) -> list[npt.NDArray[np.uint8]]:
     """Every frame as rgb; none if there is no such video."""
     capture = cv2.VideoCapture(str(video))
-    frames = []
+    frames: list[npt.NDArray[np.uint8]] = []
     while True:
         found, frame = capture.read()
         if not found:
