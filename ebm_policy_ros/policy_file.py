@@ -63,6 +63,7 @@ def save_policy(
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata)
+    partial.chmod(0o644)  # safetensors writes for the owner alone; a policy is shared
     os.replace(partial, path)
 
 

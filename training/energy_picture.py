@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream
@@ -17,7 +18,9 @@ from ebm_policy_ros.policy import Policy
 from ebm_policy_ros.training.bags import Episode
 
 _GRID = 101
-_MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Wells are some units deep and cliffs hundreds high; both have to be seen.
+_SCALE = PowerNorm(0.5, vmin=0.0, vmax=60.0, clip=True)
+_MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def draw_energies(policy: Policy, episode: Episode, video: Path, path: Path) -> None:
@@ -55,7 +58,11 @@ def draw_energies(policy: Policy, episode: Episode, video: Path, path: Path) -> 
         column[-1].set(xlabel=f"{fields[0]} ({unit})")
     axes[-2, 0].set(ylabel="as the policy sees it")
     axes[-1, 0].set(ylabel=f"{fields[1]} ({unit})")
-    axes[-1, 0].legend(loc="lower left", fontsize="x-small")
+    legend = axes[-1, 0].legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, facecolor="0.4", labelcolor="white",
+        markerscale=3,
+    )  # fmt: skip
+    legend.set_in_layout(False)
     figure.colorbar(mesh, ax=axes[-1, :].tolist(), label="energy above its minimum")
     figure.savefig(path, dpi=100)
 
@@ -78,12 +85,10 @@ def _draw_landscape(
     xs, ys = (np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in range(2))
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
     energies = policy.energies(observation, grid).reshape(_GRID, _GRID)
-    mesh = axes.pcolormesh(
-        xs, ys, energies - energies.min(), cmap="viridis", vmax=12.0, vmin=0.0, rasterized=True
-    )
+    mesh = axes.pcolormesh(xs, ys, energies - energies.min(), cmap="viridis", norm=_SCALE)
     candidates = policy.decide(observation).candidates
     axes.scatter(
-        candidates[:, 0], candidates[:, 1], s=2, c="white", alpha=0.5, label="last candidates"
+        candidates[:, 0], candidates[:, 1], s=1, c="white", alpha=0.3, label="last candidates"
     )
     axes.scatter(chosen[0], chosen[1], marker="x", s=70, c="red", label="command sent")
     axes.set_aspect("equal")
