@@ -6,7 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: setup demo pipeline test lint format bench clean
+.PHONY: setup demo pipeline figures bench test lint format clean
 
 setup: .venv/.ready
 
@@ -19,11 +19,15 @@ demo: setup  ## Ten episodes of the shipped policy, with videos: out/demo
 		--episodes 10 --out out/demo
 
 pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes on if interrupted
-	$(BIN)/record_demos --task push --episodes 300 --out out/pipeline/demos
+	$(BIN)/record_demos --task push --episodes 500 --out out/pipeline/demos
 	$(BIN)/train_policy --config config/training/push.yaml --data out/pipeline/demos \
-		--out out/pipeline/train --resume
+		--out out/pipeline/train \
+		$$(test -e out/pipeline/train/checkpoint.safetensors && echo --resume)
 	$(BIN)/evaluate_policy --policy out/pipeline/train/policy.safetensors --task push \
 		--episodes 30 --seed 200000 --videos 3 --out out/pipeline/evaluation
+
+figures: setup  ## The pictures of the documentation, after `make demo`
+	$(BIN)/python docs/make_figures.py
 
 bench: setup  ## Speed of the simulation
 	$(BIN)/python bench/lockstep.py

@@ -25,7 +25,7 @@ class RecordArgs:
     """Folder for the bags; a run that was cut short goes on where it stopped."""
     task: str = "push"
     """Task of the simulation: push or push_either."""
-    episodes: int = 300
+    episodes: int = 500
     """Number of demonstrations."""
     seed: int = 0
     """Seed of the first scene; the others follow by one."""
