@@ -30,6 +30,7 @@ setup(
     ],
     install_requires=[
         "setuptools",
+        "docstring-parser",
         "imageio-ffmpeg",
         "jsonargparse",
         "matplotlib",

@@ -2,80 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from launch.action import Action
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.events.process import ProcessExited
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from ebm_policy_ros.share import share_directory
-from launch import LaunchContext
 
+# Of each node its file in config/ and the parameters that are launch arguments too.
+_NODES = {
+    "policy_node": ("policy.yaml", ("policy", "interface", "device", "autostart")),
+    "recorder_node": ("recorder.yaml", ("folder", "interface")),
+    "sim_bridge_node": ("sim.yaml", ("task", "interface")),
+}
+
+_COMMON = ("params_file", "namespace", "use_sim_time", "log_level", "required")
+
+# An empty argument leaves the parameter as the parameter files say.
 _ARGUMENTS = {
-    "params_file": ("", "YAML file with node parameters; empty: the package's own."),
+    "params_file": ("", "YAML file whose parameters win over the package's own in config/."),
     "namespace": ("", "Namespace of the nodes and their topics."),
-    "use_sim_time": ("false", "Follow /clock instead of the system's clock."),
-    "log_level": ("info", "Least severity that is logged: debug, info, warn, error."),
-    "interface": ("", "Interface file of the robot; empty: as the parameters say."),
-    "autostart": ("true", "Configure and activate the policy node at start."),
-    "policy": ("", "Policy file; empty: as the parameters say."),
-    "device": ("", "Where the policy decides: auto, cpu, cuda; empty: as the parameters say."),
-    "task": ("push", "Task of the simulation: push or push_either."),
-    "folder": ("demos", "Folder for recorded bags."),
+    "use_sim_time": ("", "Follow /clock instead of the system's clock: true or false."),
+    "log_level": ("info", "Least severity that is logged."),
+    "required": ("true", "Whether the end of a node ends the whole launch."),
+    "interface": ("", "Interface file of the robot, or the bare name of a shipped one."),
+    "policy": ("", "Policy file, or the bare name of a shipped one."),
+    "device": ("", "Where the policy decides: auto, cpu, cuda or cuda:N."),
+    "autostart": ("", "Configure and activate the policy node at start: true or false."),
+    "task": ("", "Task of the simulation: push or push_either."),
+    "folder": ("", "Folder for the recorded bags."),
+}
+
+_SWITCH = ("true", "false", "True", "False")
+_CHOICES = {
+    "use_sim_time": ("", *_SWITCH),
+    "log_level": ("debug", "info", "warn", "error", "fatal"),
+    "required": _SWITCH,
+    "autostart": ("", *_SWITCH),
 }
 
 
-def arguments(*names: str, **defaults: str) -> list[Action]:
-    """Declare launch arguments, with other defaults where given, and the environment of nodes."""
-    profile = EnvironmentVariable(
-        "FASTDDS_DEFAULT_PROFILES_FILE",
-        default_value=str(share_directory() / "config" / "fastdds.xml"),
-    )
-    declared: list[Action] = [SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile)]
-    for name in ("params_file", "namespace", "use_sim_time", "log_level", "interface", *names):
-        default, description = _ARGUMENTS[name]
-        declared.append(
-            DeclareLaunchArgument(
-                name, default_value=defaults.get(name, default), description=description
-            )
-        )
-    return declared
-
-
-def node(
-    context: LaunchContext, executable: str, config: str, overrides: Mapping[str, str]
-) -> Node:
-    """A node of this package with the parameters that the launch arguments ask for.
+def description(*executables: str, **defaults: str) -> LaunchDescription:
+    """Nodes of this package, with launch arguments for what is often chosen anew.
 
     Args:
-        context: Of the launch, with the arguments' values.
-        executable: Name of the executable, and of the node.
-        config: The package's own parameter file in `config/`.
-        overrides: Parameter -> launch argument; an empty argument overrides nothing.
+        executables: Names of the executables, which are the nodes' names too.
+        defaults: Defaults of launch arguments that differ from the usual ones.
     """
+    parameters = [name for executable in executables for name in _NODES[executable][1]]
+    arguments = dict.fromkeys((*_COMMON, *parameters))
+    return LaunchDescription(
+        [
+            *_environment(),
+            *[_argument(name, defaults) for name in arguments],
+            OpaqueFunction(function=lambda context: [_node(context, e) for e in executables]),
+        ]
+    )
+
+
+def _environment() -> list[SetEnvironmentVariable]:
+    """What every node needs, unless the environment says otherwise."""
+    needed = {
+        # Images between processes outgrow Fast DDS's default shared memory.
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(share_directory() / "config" / "fastdds.xml"),
+        # The nodes share the cores; each one's threads would fight.
+        "OMP_NUM_THREADS": "1",
+    }
+    return [SetEnvironmentVariable(k, v) for k, v in needed.items() if k not in os.environ]
+
+
+def _argument(name: str, defaults: dict[str, str]) -> DeclareLaunchArgument:
+    usual, text = _ARGUMENTS[name]
+    return DeclareLaunchArgument(
+        name,
+        default_value=defaults.get(name, usual),
+        description=text if usual or defaults.get(name) else f"{text} Empty: as configured.",
+        choices=_CHOICES.get(name),
+    )
+
+
+def _node(context: LaunchContext, executable: str) -> Node:
+    """A node with the parameters that the launch arguments ask for."""
 
     def value(name: str) -> str:
         return str(LaunchConfiguration(name).perform(context))
 
-    chosen: dict[str, Any] = {"use_sim_time": _typed(value("use_sim_time"))}
-    for parameter, argument in overrides.items():
-        if text := value(argument):
-            chosen[parameter] = _typed(text)
-    own = [str(share_directory() / "config" / config)]
-    given = [value("params_file")] if value("params_file") else []
+    config, names = _NODES[executable]
+    parameters: list[Any] = [str(share_directory() / "config" / config)]
+    if given := value("params_file"):
+        if not Path(given).is_file():
+            raise FileNotFoundError(f"params_file: there is no file {given}")
+        parameters.append(given)
+    chosen = {name: text for name in ("use_sim_time", *names) if (text := value(name))}
+    if chosen:
+        parameters.append({name: _typed(name, text) for name, text in chosen.items()})
     return Node(
         package="ebm_policy_ros",
         executable=executable,
         name=executable,
         namespace=value("namespace"),
-        parameters=[*own, *given, chosen],
-        arguments=["--ros-args", "--log-level", value("log_level")],
+        parameters=parameters,
+        ros_arguments=["--log-level", value("log_level")],
         output="screen",
-        additional_env={"OMP_NUM_THREADS": "1"},
+        on_exit=_on_exit(executable) if value("required").lower() == "true" else None,
     )
 
 
-def _typed(text: str) -> str | bool:
-    return {"true": True, "false": False}.get(text.lower(), text)
+def _typed(name: str, text: str) -> bool | ParameterValue:
+    """A string stays one, even if YAML would read a number in it."""
+    if "true" in _CHOICES.get(name, ()):
+        return text.lower() == "true"
+    return ParameterValue(text, value_type=str)
+
+
+def _on_exit(executable: str) -> Callable[[ProcessExited, LaunchContext], Shutdown | None]:
+    def end(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+        if context.is_shutdown:
+            return None
+        if event.returncode:
+            # Only an error gives the launch itself an exit code.
+            raise RuntimeError(f"{executable} ended with exit code {event.returncode}")
+        return Shutdown(reason=f"{executable} ended")
+
+    return end

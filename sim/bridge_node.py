@@ -270,7 +270,7 @@ def _pose(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(SimBridgeNode, args, (ValueError, RenderingUnavailable))
+    run_node(SimBridgeNode, args, (RenderingUnavailable,))
 
 
 if __name__ == "__main__":

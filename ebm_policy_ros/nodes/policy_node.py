@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from geometry_msgs.msg import TwistStamped
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
@@ -66,7 +67,9 @@ class PolicyNode(LifecycleNode):
             "For a simulation that waits for each command: decide only once every stream has a "
             "sample stamped at the tick or later.",
         )
-        autostart: bool = declare(self, "autostart", False, "Configure and activate at start.")
+        self._autostart: bool = declare(
+            self, "autostart", False, "Configure and activate at start."
+        )
         self._timer: Any = None
         self._inputs: list[Any] = []
         self._publisher: Any = None
@@ -74,7 +77,7 @@ class PolicyNode(LifecycleNode):
         self._holding = ""
         self._times: list[float] = []
         self._failure = ""
-        if autostart:
+        if self._autostart:
             self._start()
 
     def _start(self) -> None:
@@ -88,7 +91,8 @@ class PolicyNode(LifecycleNode):
             self._load()
         except ValueError as error:
             self._failure = str(error)
-            self.get_logger().error(self._failure)
+            if not self._autostart:  # which ends the process with this text
+                self.get_logger().error(self._failure)
             return TransitionCallbackReturn.FAILURE
         action = self._interface.action
         self._publisher = self.create_publisher(TwistStamped, action.topic, 1)
@@ -153,6 +157,8 @@ class PolicyNode(LifecycleNode):
         """Command a stop if active; the node ends."""
         if self._timer is not None:
             self._end_motion()
+            # The publisher ends with the node; the stop must be out before.
+            self._publisher.wait_for_all_acked(Duration(seconds=0.5))
 
     def _end_motion(self) -> None:
         self.destroy_timer(self._timer)

@@ -8,8 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import rclpy
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
+
+RCLError = rclpy_implementation.RCLError
 
 
 class ClosableNode(Protocol):
@@ -25,28 +29,29 @@ class ClosableNode(Protocol):
 def run_node(
     create: Callable[[], ClosableNode],
     args: Sequence[str] | None = None,
-    expected: tuple[type[Exception], ...] = (ValueError,),
+    expected: tuple[type[Exception], ...] = (),
 ) -> None:
     """Create a node and run it until SIGINT or SIGTERM, then close it.
 
-    An `expected` error on creation (a bad file or parameter) goes to stderr in one line, and the
-    exit code is 2.
+    A bad file or parameter, or another `expected` error on creation, goes to stderr in one line,
+    and the exit code is 2.
     """
+    bad_input = (ValueError, OSError, InvalidParameterTypeException, RCLError, *expected)
     stopping = False
 
     def request_stop(signum: int, frame: Any) -> None:
         nonlocal stopping
         stopping = True
 
-    # rclpy's own handlers would close the context before a node could send its last command.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, request_stop)
     try:
+        # rclpy's own handlers would close the context before a node could send its last command.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
-    except expected as error:
+    except bad_input as error:
         rclpy.try_shutdown()
-        print(error, file=sys.stderr)
+        print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
     executor = SingleThreadedExecutor()
     executor.add_node(node)

@@ -1,0 +1,250 @@
+"""The launch files under the real launch: what runs, as the arguments say, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installing import install
+
+for needed in ("launch.launch_service", "launch_ros.actions", "rclpy"):
+    pytest.importorskip(needed, reason="launch and launch_ros come with a ROS 2 distribution")
+
+import rclpy  # noqa: E402
+from geometry_msgs.msg import TwistStamped  # noqa: E402
+from lifecycle_msgs.srv import GetState  # noqa: E402
+from rcl_interfaces.srv import GetParameters  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import parameter_value_to_python  # noqa: E402
+
+pytestmark = pytest.mark.ros
+
+TIMEOUT = 30.0
+# What `ros2 launch` does with a file and its arguments.
+RUN_LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+source = PythonLaunchDescriptionSource(sys.argv[1])
+arguments = [tuple(text.split(":=", 1)) for text in sys.argv[2:]]
+service = LaunchService(noninteractive=True)
+included = IncludeLaunchDescription(source, launch_arguments=arguments)
+service.include_launch_description(LaunchDescription([included]))
+sys.exit(service.run())
+"""
+
+
+class Launch:
+    """A launch file that runs, in a process group of its own."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
+        self._log = folder / "launch.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self) -> int:
+        """The exit code, once it ends by itself."""
+        return self._process.wait(TIMEOUT)
+
+    def interrupt(self) -> None:
+        """Ctrl-C, as a terminal sends it."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self._process.wait(TIMEOUT)
+
+
+class Observer:
+    """A node beside the launched ones."""
+
+    def __init__(self, context: Any) -> None:
+        self.node = rclpy.create_node("observer", context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self.node)
+
+    def until(self, condition: Callable[[], bool], launch: Launch) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not condition():
+            assert launch.is_running, launch.output
+            assert time.monotonic() < deadline, launch.output
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def call(self, kind: Any, name: str, request: Any, launch: Launch) -> Any:
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready, launch)
+        future = client.call_async(request)
+        self.until(future.done, launch)
+        return future.result()
+
+    def parameters(self, node: str, launch: Launch, *names: str) -> list[Any]:
+        request = GetParameters.Request(names=names)
+        answer = self.call(GetParameters, f"{node}/get_parameters", request, launch)
+        return [parameter_value_to_python(value) for value in answer.values]
+
+    def state(self, node: str, launch: Launch) -> str:
+        answer = self.call(GetState, f"{node}/get_state", GetState.Request(), launch)
+        return str(answer.current_state.label)
+
+    def finish(self, launch: Launch, heard: Callable[[], bool] = lambda: True) -> int:
+        """Ctrl-C, and the exit code once what must still be sent has been heard."""
+        launch.interrupt()
+        deadline = time.monotonic() + TIMEOUT
+        while launch.is_running or not heard():
+            assert time.monotonic() < deadline, launch.output
+            self._executor.spin_once(timeout_sec=0.05)
+        return launch.end()
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    path = tmp_path_factory.mktemp("prefix")
+    return path, install(path) | {"ROS_LOG_DIR": str(path / "log"), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def start(prefix: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Callable[..., Launch]]:
+    path, environment = prefix
+    launches: list[Launch] = []
+
+    def launch(name: str, *arguments: str) -> Launch:
+        file = path / "share" / "ebm_policy_ros" / "launch" / f"{name}.launch.py"
+        command = [sys.executable, "-c", RUN_LAUNCH, str(file), *arguments]
+        launches.append(Launch(command, environment, tmp_path))
+        return launches[-1]
+
+    yield launch
+    for launched in launches:
+        launched.kill()
+
+
+@pytest.fixture
+def observer(context: Any) -> Iterator[Observer]:
+    observer = Observer(context)
+    yield observer
+    observer.node.destroy_node()
+
+
+def write_parameters(folder: Path, **values: Any) -> str:
+    """A parameter file for every node."""
+    lines = [f"    {name}: {value}\n" for name, value in values.items()]
+    (folder / "mine.yaml").write_text("/**:\n  ros__parameters:\n" + "".join(lines))
+    return "params_file:=mine.yaml"
+
+
+def is_clean(launch: Launch) -> bool:
+    return "Traceback" not in launch.output and "has died" not in launch.output
+
+
+@pytest.mark.sim
+def test_the_arm_and_the_policy_meet_in_a_namespace_and_ctrl_c_ends_with_a_stop(
+    start: Callable[..., Launch], observer: Observer, policy_file: Callable[..., Path]
+) -> None:
+    commands: list[tuple[float, float]] = []
+    observer.node.create_subscription(
+        TwistStamped,
+        "/left/servo_node/delta_twist_cmds",
+        lambda message: commands.append((message.twist.linear.x, message.twist.linear.y)),
+        100,
+    )
+    launch = start("demo", f"policy:={policy_file()}", "namespace:=left", "task:=push_either")
+    observer.until(lambda: any(map(any, commands)), launch)
+    topics = dict(observer.node.get_topic_names_and_types())
+    assert {"/left/camera/image_raw", "/left/joint_states", "/clock"} <= set(topics)
+    assert "/left/clock" not in topics
+    assert observer.parameters("/left/policy_node", launch, "use_sim_time") == [True]
+    assert observer.parameters("/left/sim_bridge_node", launch, "task") == ["push_either"]
+    assert observer.finish(launch, lambda: commands[-1] == (0.0, 0.0)) == 0
+    assert is_clean(launch)
+
+
+def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
+    start: Callable[..., Launch],
+    observer: Observer,
+    policy_file: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    given = write_parameters(tmp_path, autostart="false", device="cuda:9", samples=7, policy="x")
+    policy = str(policy_file())
+    launch = start("policy", f"policy:={policy}", "device:=cpu", given, "use_sim_time:=true")
+    names = ("policy", "device", "samples", "threads", "use_sim_time")
+    values = observer.parameters("/policy_node", launch, *names)
+    assert values == [policy, "cpu", 7, 1, True]
+    assert observer.state("/policy_node", launch) == "unconfigured"
+    assert observer.finish(launch) == 0
+    assert is_clean(launch)
+
+
+def test_the_recorder_takes_the_folder_that_is_named_even_if_it_looks_like_a_number(
+    start: Callable[..., Launch], observer: Observer, tmp_path: Path
+) -> None:
+    launch = start("record", "folder:=2024", "interface:=ur5e_push")
+    values = observer.parameters("/recorder_node", launch, "folder", "interface", "prefix")
+    assert values == ["2024", "ur5e_push", "episode"]
+    assert (tmp_path / "2024").is_dir()
+    assert observer.finish(launch) == 0
+    assert is_clean(launch)
+
+
+@pytest.mark.sim
+def test_the_simulation_alone_publishes_what_the_arm_would(
+    start: Callable[..., Launch], observer: Observer, tmp_path: Path
+) -> None:
+    launch = start("sim", write_parameters(tmp_path, seed=3), "log_level:=debug")
+    observer.until(lambda: observer.node.count_publishers("/camera/image_raw") == 1, launch)
+    values = observer.parameters("/sim_bridge_node", launch, "task", "seed", "auto_reset")
+    assert values == ["push", 3, True]
+    assert "[DEBUG]" in launch.output
+    assert observer.finish(launch) == 0
+    assert is_clean(launch)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "told"),
+    [
+        ("sim", "task:=juggle", "no task is called 'juggle'; the tasks are: push, push_either"),
+        ("demo", "policy:=none.safetensors", "none.safetensors: no such policy file"),
+        ("record", "params_file:=none.yaml", "params_file: there is no file none.yaml"),
+        ("policy", "autostart:=perhaps", 'Argument "autostart" provided value "perhaps"'),
+    ],
+)
+def test_bad_input_is_told_in_a_line_and_ends_everything_with_an_error(
+    start: Callable[..., Launch], name: str, argument: str, told: str
+) -> None:
+    launch = start(name, argument)
+    assert launch.end() != 0
+    assert told in launch.output
+    assert "Traceback" not in launch.output
+
+
+def test_a_node_that_is_not_required_ends_alone(start: Callable[..., Launch]) -> None:
+    launch = start("record", "interface:=none.yaml", "required:=false")
+    assert launch.end() == 0
+    assert "none.yaml: cannot read the interface file" in launch.output

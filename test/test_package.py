@@ -1,0 +1,179 @@
+"""What is installed, what it says of itself, and what its modules may import."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from installing import ROOT, install
+
+pytest.importorskip("setuptools", reason="setup.py needs setuptools")
+
+PACKAGE = "ebm_policy_ros"
+TIMEOUT = 60.0
+
+# As colcon reads it.
+READ_SETUP = """
+import json, setuptools
+from distutils.core import run_setup
+d = run_setup("setup.py", stop_after="init")
+m = d.metadata
+print(json.dumps({
+    "name": m.name, "version": m.version, "license": m.license,
+    "maintainer": m.maintainer, "email": m.maintainer_email,
+    "packages": d.packages, "scripts": d.entry_points["console_scripts"],
+    "test": d.extras_require["test"],
+}))
+"""
+
+
+def python(code: str, environment: dict[str, str] | None = None, cwd: Path = ROOT) -> Any:
+    """What the last line that a program prints holds, as JSON."""
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(
+        command, env=environment, cwd=cwd, check=True, stdout=subprocess.PIPE, timeout=TIMEOUT
+    ).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def setup() -> dict[str, Any]:
+    return dict(python(READ_SETUP))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] != PACKAGE:
+        parts = (PACKAGE, *parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def modules(*patterns: str) -> list[str]:
+    found = sorted({module_name(path) for pattern in patterns for path in ROOT.glob(pattern)})
+    assert found, patterns
+    return found
+
+
+def test_setup_py_and_package_xml_say_the_same(setup: dict[str, Any]) -> None:
+    manifest = ElementTree.parse(ROOT / "package.xml").getroot()
+    for field in ("name", "version", "license", "maintainer"):
+        assert manifest.findtext(field) == setup[field]
+    maintainer = manifest.find("maintainer")
+    assert maintainer is not None
+    assert maintainer.get("email") == setup["email"]
+    assert manifest.findtext("export/build_type") == "ament_python"
+
+
+def test_colcon_finds_out_that_the_tests_need_pytest(setup: dict[str, Any]) -> None:
+    assert "pytest" in setup["test"]
+
+
+def test_every_folder_of_modules_is_installed_and_only_below_the_package(
+    setup: dict[str, Any],
+) -> None:
+    patterns = [f"{top}/**/__init__.py" for top in (PACKAGE, "training", "sim")]
+    assert sorted(setup["packages"]) == modules(*patterns)
+
+
+def test_every_executable_has_something_to_run(setup: dict[str, Any]) -> None:
+    for script in setup["scripts"]:
+        module, _, function = script.partition(" = ")[2].partition(":")
+        spec = find_spec(module)
+        assert spec is not None and spec.origin is not None, script
+        body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+        assert function in [part.name for part in body if isinstance(part, ast.FunctionDef)]
+
+
+def test_an_installation_has_its_executables_and_finds_its_shared_files(
+    setup: dict[str, Any], tmp_path: Path
+) -> None:
+    environment = install(tmp_path / "prefix")
+    scripts = {path.name for path in (tmp_path / "prefix" / "lib" / PACKAGE).iterdir()}
+    assert scripts == {script.split(" ")[0] for script in setup["scripts"]}
+    code = (
+        "import json; from ebm_policy_ros import share; "
+        "print(json.dumps([share.__file__, str(share.share_directory())]))"
+    )
+    module, found = python(code, environment, cwd=tmp_path)
+    assert Path(module).is_relative_to(tmp_path)
+    share = tmp_path / "prefix" / "share"
+    assert Path(found) == share / PACKAGE
+    assert (share / "ament_index" / "resource_index" / "packages" / PACKAGE).is_file()
+    shared = {path.relative_to(found) for path in Path(found).rglob("*") if path.is_file()}
+    sources = [ROOT / "package.xml", *ROOT.glob("launch/*.launch.py"), *ROOT.glob("config/**/*")]
+    assert shared == {path.relative_to(ROOT) for path in sources if path.is_file()}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports."""
+    names = set()
+    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(part, ast.Import):
+            names |= {alias.name for alias in part.names}
+        elif isinstance(part, ast.ImportFrom):
+            names.add(part.module or "")
+    return names
+
+
+def test_package_xml_names_every_ros_package_that_is_imported() -> None:
+    manifest = ElementTree.parse(ROOT / "package.xml").getroot()
+    for kinds, folders in (
+        (("exec_depend",), (PACKAGE, "training", "sim", "launch")),
+        (("exec_depend", "test_depend"), ("test",)),
+    ):
+        named = {depend.text for kind in kinds for depend in manifest.findall(kind)}
+        files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+        names = {name.partition(".")[0] for path in files for name in imported(path)}
+        ros = ("_msgs", "_srvs", "_interfaces", "rclpy", "launch", "launch_ros", "cv_bridge")
+        assert {name for name in names if name.endswith(ros)} <= named
+
+
+def test_energy_and_inference_know_torch_alone() -> None:
+    own = tuple(f"{PACKAGE}.{folder}" for folder in ("energy", "inference"))
+    for folder in ("energy", "inference"):
+        for path in (ROOT / PACKAGE / folder).rglob("*.py"):
+            for name in imported(path):
+                top = name.partition(".")[0]
+                assert top in sys.stdlib_module_names | {"torch"} or name.startswith(own), path
+
+
+RUNTIME = ("interface", "observation", "guard", "policy", "policy_file", "share", "messages/*")
+OFFLINE = [f"{PACKAGE}.training", f"{PACKAGE}.sim", "rclpy"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "forbidden"),
+    [
+        pytest.param(
+            [f"{top}/**/__init__.py" for top in (PACKAGE, "training", "sim")],
+            ["rclpy", "torch"],
+            id="__init__ files import neither torch nor ROS",
+        ),
+        pytest.param(
+            [f"{PACKAGE}/{name}.py" for name in RUNTIME],
+            OFFLINE,
+            id="what decides knows no ROS, training or simulation",
+        ),
+        pytest.param(["training/**/*.py"], ["rclpy"], id="training knows no ROS"),
+        pytest.param(["sim/**/*.py"], ["rclpy"], id="only nodes of the simulation know ROS"),
+    ],
+)
+def test_imports_stay_within_their_layer(patterns: list[str], forbidden: list[str]) -> None:
+    names = [name for name in modules(*patterns) if not name.endswith("_node")]
+    loaded = python(
+        f"import importlib, json, sys; list(map(importlib.import_module, {names}));"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    assert not set(forbidden) & set(loaded)
+
+
+def test_the_nodes_of_the_robot_know_no_training_or_simulation() -> None:
+    for path in (ROOT / PACKAGE / "nodes").glob("*.py"):
+        assert not any(name.startswith(tuple(OFFLINE[:2])) for name in imported(path)), path
