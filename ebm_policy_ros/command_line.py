@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -31,6 +32,8 @@ def run_command(
         expected: Errors that are about the input, not about the program.
     """
     problems: tuple[type[Exception], ...] = (ArgumentError, *expected)
+    # So that processes which the command started are ended with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=name, description=kind.__doc__, exit_on_error=False)
     parser.add_argument("--config", action="config", help="File of these options, YAML.")

@@ -127,6 +127,10 @@ def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
     assert missing.returncode == 2
     assert "Traceback" not in missing.stderr
     assert "/no.safetensors: no such policy file" in missing.stderr
+    misspelt = run("nodes.recorder_node", "--ros-args", "-p", f"foldr:={tmp_path}")
+    assert "recorder_node has no parameter 'foldr'; it has: folder" in refusal(misspelt)
+    kind = run("nodes.policy_node", "--ros-args", "-p", "seed:=1.5")
+    assert "'seed' to '1.5'" in refusal(kind)
     task = run("sim.bridge_node", "--ros-args", "-p", "task:=juggle")
     assert "no task is called 'juggle'" in refusal(task)
 

@@ -17,13 +17,22 @@ RCLError = rclpy_implementation.RCLError
 
 
 class ClosableNode(Protocol):
-    """A node that has something to do before it ends."""
+    """A node of rclpy that has something to do before it ends."""
 
     def close(self) -> None:
         """Leave everything safe; messages can still be published."""
 
     def destroy_node(self) -> None:
         """As rclpy's nodes have it."""
+
+
+def _refuse_unknown_parameters(node: Any) -> None:
+    """A misspelt parameter would otherwise be ignored, and its default used."""
+    # rclpy has no public way to ask for the values that were given at start.
+    unknown = [name for name in node._parameter_overrides if not node.has_parameter(name)]
+    if unknown:
+        known = ", ".join(sorted(node._parameters))
+        raise ValueError(f"{node.get_name()} has no parameter {unknown[0]!r}; it has: {known}")
 
 
 def run_node(
@@ -49,6 +58,7 @@ def run_node(
         # rclpy's own handlers would close the context before a node could send its last command.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
+        _refuse_unknown_parameters(node)
     except bad_input as error:
         rclpy.try_shutdown()
         print(" ".join(str(error).split()), file=sys.stderr)

@@ -20,6 +20,10 @@ AREA_LOW = np.array([0.38, -0.16])
 AREA_HIGH = np.array([0.62, 0.16])
 """Where blocks and goals start, in base_link (m)."""
 
+# Green and blue. Two of one colour would be one thing in two places to a spatial soft-argmax,
+# which sees such things at their midpoint.
+_GOAL_COLOURS = ([0.02, 0.55, 0.22], [0.05, 0.12, 0.75])
+
 _BLOCK_MASS = 0.1
 _BLOCK_FRICTION = 0.6
 _BLOCK = "block"
@@ -40,7 +44,6 @@ class PushTask:
     def scene(self, spec: mujoco.MjSpec) -> None:
         """Add the block, which moves freely, and the goals, which nothing can touch."""
         spec.add_material(name="block", rgba=[0.86, 0.07, 0.07, 1], specular=0.3, shininess=0.4)
-        spec.add_material(name="goal", rgba=[0.02, 0.55, 0.22, 1], specular=0.0, shininess=0.0)
         spec.add_material(name="goal_rim", rgba=[0.93, 0.95, 0.93, 1], specular=0.0)
         half = BLOCK_SIZE / 2
         block = spec.worldbody.add_body(name=_BLOCK, pos=[0.5, 0, half])
@@ -54,15 +57,16 @@ class PushTask:
             condim=4,
             material="block",
         )
-        for index in range(self.goals):
-            self._add_goal(spec, f"goal_{index}")
+        for index, colour in enumerate(_GOAL_COLOURS[: self.goals]):
+            self._add_goal(spec, f"goal_{index}", colour)
 
-    def _add_goal(self, spec: mujoco.MjSpec, name: str) -> None:
+    def _add_goal(self, spec: mujoco.MjSpec, name: str, colour: list[float]) -> None:
+        spec.add_material(name=name, rgba=[*colour, 1.0], specular=0.0, shininess=0.0)
         body = spec.worldbody.add_body(name=name, mocap=True)
         # Each layer ends half a millimetre above the one below: enough for the depth buffer.
         for material, radius, top in (
             ("goal_rim", GOAL_RADIUS, 0.0006),
-            ("goal", GOAL_RADIUS - 0.005, 0.0012),
+            (name, GOAL_RADIUS - 0.005, 0.0012),
         ):
             body.add_geom(
                 type=mujoco.mjtGeom.mjGEOM_CYLINDER,
