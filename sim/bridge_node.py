@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ class SimBridgeNode(Node):
     In real time a tick takes the interface's period. In lock-step a tick ends when the command
     stamped with it has come, however long that takes; before the first command of an episode
     time goes on slowly, with the arm at rest. An episode ends when the block is within 1 cm of a
-    goal or at the task's time limit. `~/reset` sets up the scene of the next seed, `~/start`
+    goal or at the task's time limit; it is a success if the task was solved at any time. `~/reset` sets up the scene of the next seed, `~/start`
     lets commands through; `~/status` tells the state and the result as JSON.
     """
 
@@ -122,6 +123,8 @@ class SimBridgeNode(Node):
         self._command: npt.NDArray[np.floating] = np.zeros(2)
         self._command_ns = -NANOSECONDS
         self._engaged = False
+        self._succeeded = False
+        self._closest = math.inf
         self._latencies: list[float] = []
         self._video: VideoWriter | None = None
         if self._video_dir is not None and self._video_seeds > 0:
@@ -154,6 +157,8 @@ class SimBridgeNode(Node):
 
     def _judge(self) -> None:
         distance = self._world.distance
+        self._closest = min(self._closest, distance)
+        self._succeeded |= self._world.success
         elapsed = (self._time_ns - self._started_ns) / NANOSECONDS
         if distance > _CLOSE and elapsed < self._world.task.time_limit:
             return
@@ -161,8 +166,9 @@ class SimBridgeNode(Node):
         self._done_ns = self._time_ns
         self._set_state(
             "done",
-            success=self._world.success,
-            within_1cm=distance <= _CLOSE,
+            success=self._succeeded,
+            within_1cm=self._closest <= _CLOSE,
+            closest=round(self._closest, 5),
             distance=round(distance, 5),
             steps=round(elapsed * self._interface.rate),
             wall_seconds=round(time.perf_counter() - self._started, 3),

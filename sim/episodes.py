@@ -30,10 +30,12 @@ class EpisodeResult:
 
     seed: int
     success: bool
-    """The block ended within 2 cm of a goal."""
+    """The block's centre came within 2 cm of a goal's."""
     within_1cm: bool
+    closest: float
+    """Smallest distance between the two, metres."""
     distance: float
-    """From the block's centre to the nearest goal at the end, metres."""
+    """The same at the end of the episode, metres."""
     steps: int
     wall_seconds: float
     """Real time that the episode took, from its first command on."""
