@@ -46,8 +46,9 @@ class SimBridgeNode(Node):
     In real time a tick takes the interface's period. In lock-step a tick ends when the command
     stamped with it has come, however long that takes; before the first command of an episode
     time goes on slowly, with the arm at rest. An episode ends when the block is within 1 cm of a
-    goal or at the task's time limit; it is a success if the task was solved at any time. `~/reset` sets up the scene of the next seed, `~/start`
-    lets commands through; `~/status` tells the state and the result as JSON.
+    goal or at the task's time limit; it is a success if the task was solved at any time.
+    `~/reset` sets up the scene of the next seed, `~/start` lets commands through; `~/status` tells
+    the state and the result as JSON.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -17,14 +17,17 @@ from safetensors.torch import load_file
 
 from ebm_policy_ros.energy.encoders import ImageEncoderConfig
 from ebm_policy_ros.energy.models import ModelConfig, build_model
-from ebm_policy_ros.training.batches import Batches, DemonstrationError, split_episodes
+from ebm_policy_ros.training.batches import (
+    Batches,
+    DemonstrationError,
+    shift_images,
+    split_episodes,
+)
 from ebm_policy_ros.training.checkpoint import CheckpointError, load_checkpoint
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer, TrainingError
 
-MODEL = ModelConfig(
-    image=ImageEncoderConfig((4, 4), (2, 1)), trunk_width=32, head_width=32
-)  # fmt: skip
+MODEL = ModelConfig(image=ImageEncoderConfig((4, 4), (2, 1)), trunk_width=32, head_width=32)
 LEARNING = LearningConfig(
     batch_size=16, negatives=16, warm_up=5, validate_every=6, checkpoint_every=4, average_decay=0.9
 )
@@ -223,6 +226,27 @@ def test_an_epoch_shows_each_frame_once_and_the_next_in_another_order() -> None:
     assert not np.array_equal(first, second)
 
 
+def test_shifted_images_are_crops_with_a_repeated_border() -> None:
+    frames = torch.randint(0, 256, (64, 2, 6, 9, 3), dtype=torch.uint8)
+    shifted = shift_images(frames, 2, torch.Generator().manual_seed(0))
+    # Replicated indices: -2 .. 7 of rows, -2 .. 10 of columns.
+    padded = frames[:, :, torch.arange(-2, 8).clamp(0, 5)]
+    padded = padded[:, :, :, torch.arange(-2, 11).clamp(0, 8)]
+    places = [(y, x) for y in range(5) for x in range(5)]
+    found = [
+        [torch.equal(shifted[i], padded[i, :, y : y + 6, x : x + 9]) for y, x in places]
+        for i in range(64)
+    ]
+    assert all(sum(matches) == 1 for matches in found)
+    assert len({matches.index(True) for matches in found}) > 15
+
+
+def test_held_out_images_are_not_shifted(tmp_path: Path) -> None:
+    still, moved = (trainer(tmp_path, image_shift=shift) for shift in (0, 2))
+    assert still.validate() == moved.validate()
+    assert still.update() != moved.update()
+
+
 def test_box_and_statistics_are_those_of_the_frames_trained_on(tmp_path: Path) -> None:
     data = demonstrations()
     run = trainer(tmp_path, data)
@@ -263,6 +287,7 @@ def test_step_size_warms_up_and_falls_to_zero(tmp_path: Path) -> None:
         ({"learning_rate": math.nan}, "learning_rate: got nan"),
         ({"held_out": 1.0}, "held_out: got 1.0"),
         ({"warm_up": -1}, "warm_up: got -1"),
+        ({"image_shift": -1}, "image_shift: got -1"),
         ({"precision": "fp8"}, "precision: got 'fp8', expected bf16 or fp32"),
     ],
 )

@@ -92,12 +92,21 @@ class Batches:
             self._order = epoch, np.random.default_rng((self._seed, epoch)).permutation(frames)
         return self._order[1][place * size : (place + 1) * size]
 
-    def observation(self, frames: Frames) -> dict[str, Tensor]:
-        """The streams of `frames`, with the batch in front, on the device."""
-        return {
-            name: torch.from_numpy(self._data.observations[name][frames]).to(self._device)
-            for name in self._streams
-        }
+    def observation(
+        self, frames: Frames, shift: int = 0, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """The streams of `frames`, with the batch in front, on the device.
+
+        Args:
+            frames: Which.
+            shift: Images are moved by up to so many pixels at random.
+            generator: Source of the shifts.
+        """
+        streams = {n: torch.from_numpy(self._data.observations[n][frames]) for n in self._streams}
+        for name, values in streams.items():
+            if shift and values.ndim == 5:
+                streams[name] = shift_images(values, shift, generator)
+        return {name: values.to(self._device) for name, values in streams.items()}
 
     def actions(self, frames: Frames) -> Tensor:
         """The actions of `frames`, shape (B, H*D), in the interface's units, on the device."""
@@ -116,3 +125,20 @@ class Batches:
             "episodes": len(np.unique(self._data.episodes)),
             "checksum": zlib.crc32(np.ascontiguousarray(self._data.actions).tobytes()),
         }
+
+
+def shift_images(frames: Tensor, pixels: int, generator: torch.Generator | None = None) -> Tensor:
+    """Move each row's frames by up to `pixels`, together; the border is repeated.
+
+    Args:
+        frames: Shape (B, T, H, W, 3).
+        pixels: Largest shift, to each side.
+        generator: On the CPU.
+    """
+    batch, _, height, width, _ = frames.shape
+    shifts = torch.randint(-pixels, pixels + 1, (2, batch, 1), generator=generator)
+    rows = (torch.arange(height) + shifts[0]).clamp(0, height - 1)
+    columns = (torch.arange(width) + shifts[1]).clamp(0, width - 1)
+    index = torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]
+    # Advanced indices around a slice come first in the result.
+    return frames[index[0], :, index[1], index[2]].permute(0, 3, 1, 2, 4)

@@ -27,6 +27,8 @@ class LearningConfig:
     """Largest norm of the gradient."""
     average_decay: float = 0.999
     """Decay of the moving average of the weights; the average is what is judged and kept."""
+    image_shift: int = 0
+    """Largest random shift of the images in training, pixels; 0 for none."""
     precision: Precision = "bf16"
     """Arithmetic of the layers: bf16 (mixed, faster) or fp32."""
     held_out: float = 0.1
@@ -47,7 +49,7 @@ class LearningConfig:
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a number > 0")
-        for name in ("warm_up", "weight_decay"):
+        for name in ("warm_up", "weight_decay", "image_shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a number >= 0")
         for name, value in (("held_out", self.held_out), ("average_decay", self.average_decay)):

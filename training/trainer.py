@@ -135,7 +135,8 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate()
         frames = self._batches.frames_of(self.step, self._train)
-        loss = self._loss(self.model, frames, self._batches.generator(self.step))
+        generator = self._batches.generator(self.step)
+        loss = self._loss(self.model, frames, generator, self.config.image_shift)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
@@ -216,11 +217,15 @@ class Trainer:
         self.best_error = facts["best_error"] if self.best else math.inf
 
     def _loss(
-        self, model: EnergyModel | ExplicitModel, frames: Frames, generator: torch.Generator
+        self,
+        model: EnergyModel | ExplicitModel,
+        frames: Frames,
+        generator: torch.Generator,
+        shift: int = 0,
     ) -> Tensor:
         positive = model.box.normalise(self._batches.actions(frames))
         with self._autocast():
-            features = model.encode(self._batches.observation(frames))
+            features = model.encode(self._batches.observation(frames, shift, generator))
             if isinstance(model, ExplicitModel):
                 return mse(model.action(features).float(), positive)
             shape = len(frames), self.config.negatives, positive.shape[1]
