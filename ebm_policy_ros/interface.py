@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,11 @@ def _require_names(key: str, names: tuple[str, ...], allowed: tuple[str, ...] = 
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require_text(key: str, value: object) -> None:
+    _require(isinstance(value, str) and value != "", key, value, "a name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,7 @@ class _Stream:
     """Samples in one observation, one period of the rate apart, oldest first."""
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.topic, str) and self.topic != "", "topic", self.topic, "a name")
+        _require_text("topic", self.topic)
         _require(_is_number(self.max_age) and self.max_age > 0, "max_age", self.max_age, "s > 0")
         _require(
             isinstance(self.history, int) and self.history >= 1, "history", self.history, ">= 1"
@@ -140,6 +145,8 @@ class Action:
     """Actions per decision."""
 
     def __post_init__(self) -> None:
+        _require_text("topic", self.topic)
+        _require_text("frame_id", self.frame_id)
         _require(self.type in self.TYPES, "type", self.type, "one of " + ", ".join(self.TYPES))
         _require_names("fields", self.fields, self.FIELDS)
         _require_bounds(self.low, self.high, self.fields)
@@ -183,6 +190,7 @@ class Interface:
     workspace: Workspace | None = None
 
     def __post_init__(self) -> None:
+        _require_text("name", self.name)
         _require(_is_number(self.rate) and self.rate > 0, "rate", self.rate, "Hz > 0")
         _require(len(self.observation) > 0, "observation", {}, "at least one stream")
         if self.workspace is not None:
@@ -196,6 +204,24 @@ class Interface:
                 self.workspace.stream,
                 f"a pose stream with the fields {', '.join(self.workspace.fields)}",
             )
+            self._require_one_frame(self.workspace)
+
+    def _require_one_frame(self, box: Workspace) -> None:
+        """A box bounds a velocity along its axes only if both have the same axes."""
+        frame = getattr(self.observation[box.stream], "frame_id", None)
+        _require(
+            frame == self.action.frame_id,
+            "workspace.stream",
+            f"{box.stream} in frame {frame}",
+            f"a pose in the action's frame, {self.action.frame_id}",
+        )
+        unbounded = [f for f in box.fields if f"linear.{f}" not in self.action.fields]
+        _require(
+            not unbounded,
+            "workspace.fields",
+            ", ".join(unbounded),
+            "only axes along which the action moves the tool",
+        )
 
     @property
     def period_ns(self) -> int:

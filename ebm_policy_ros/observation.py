@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface, Stream
-from ebm_policy_ros.messages.streams import decode, stamp_ns
+from ebm_policy_ros.messages.streams import concerns, decode, stamp_ns
 
 Observation = dict[str, npt.NDArray[Any]]
 """Stream name -> (T, H, W, 3) uint8 or (T, K) float32, oldest sample first, SI units."""
@@ -50,6 +50,8 @@ class _StreamBuffer:
         self._samples: deque[_Sample] = deque()
 
     def add(self, message: Any, receive_ns: int) -> None:
+        if not concerns(self.stream, message):
+            return
         stamp = stamp_ns(message) or receive_ns
         if self._samples and stamp < self._samples[-1].stamp:
             if self._samples[-1].stamp - stamp < _CLOCK_JUMP_NS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +58,8 @@ class Policy:
         self.optimiser = optimiser
         self._model = model.to(device).eval()
         self._device = device
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self._seed = seed
+        self._generator = torch.Generator(device)
         size = interface.action.horizon * len(interface.action.fields)
         self._low = torch.full((size,), -1.0, device=device)
         self._high = torch.full((size,), 1.0, device=device)
@@ -76,6 +79,7 @@ class Policy:
         Raises:
             PolicyFileError: If the file is missing, damaged or of another version.
             PolicyMismatch: If the device isn't there.
+            ValueError: If a setting of the search is out of range.
         """
         content = load_policy_file(path)
         interface = content.interface
@@ -83,11 +87,12 @@ class Policy:
         try:
             model = build_model(ModelConfig.from_dict(content.model), content.shapes, size)
             model.load_state_dict(content.state)
-            minimiser = DerivativeFree(**{**content.optimiser, **optimiser})
+            minimiser = DerivativeFree(**content.optimiser)
         except (ValueError, TypeError, RuntimeError) as error:
             problem = " ".join(str(error).split())
             raise PolicyFileError(f"{path}: {problem}; train it again") from None
-        return cls(model, interface, minimiser, _find_device(device), seed)
+        minimiser = dataclasses.replace(minimiser, **optimiser)
+        return cls(model, interface, minimiser, find_device(device), seed)
 
     @property
     def explicit(self) -> bool:
@@ -95,8 +100,13 @@ class Policy:
         return isinstance(self._model, ExplicitModel)
 
     def decide(self, observation: Observation) -> Decision:
-        """The action for an observation of the policy's interface."""
+        """The action for an observation of the policy's interface.
+
+        Equal observations give equal decisions: each search draws the same candidates. An action
+        without a finite energy is not a number, which no guard lets through.
+        """
         started = time.perf_counter()
+        self._generator.manual_seed(self._seed)
         with torch.inference_mode():
             features = self._model.encode(self._batch(observation))
             encoded = time.perf_counter()
@@ -111,6 +121,8 @@ class Policy:
                 energies = solution.energies[0]
             lowest = float(energies.min())
             action = self._to_units(best).reshape(self.interface.action.horizon, -1)
+        if not math.isfinite(lowest):
+            action = np.full_like(action, np.nan)
         finished = time.perf_counter()
         timing = {"encode": (encoded - started) * 1e3, "search": (finished - encoded) * 1e3}
         return Decision(action, lowest, self._to_units(candidates), energies.cpu().numpy(), timing)
@@ -143,10 +155,8 @@ class Policy:
             name: np.zeros(shape, dtypes[len(shape)])
             for name, shape in self.interface.shapes.items()
         }
-        state = self._generator.get_state()
         for _ in range(3):
             self.decide(blank)
-        self._generator.set_state(state)
 
     def _batch(self, observation: Observation) -> dict[str, Tensor]:
         return {
@@ -164,7 +174,12 @@ class Policy:
         return result
 
 
-def _find_device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of that name, or the GPU if there is one (auto).
+
+    Raises:
+        PolicyMismatch: If it isn't there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -84,6 +84,7 @@ def load_policy_file(path: str | Path) -> PolicyFile:
         parts = {name: json.loads(metadata[name]) for name in _PARTS}
         interface = interface_from_dict(parts["interface"], f"{path}: interface")
         shapes = {name: tuple(shape) for name, shape in parts["shapes"].items()}
+        _check_finite(path, state)
     except (SafetensorError, OSError) as error:
         raise PolicyFileError(
             f"{path}: not a whole safetensors file ({error}); copy or train it again"
@@ -97,6 +98,14 @@ def load_policy_file(path: str | Path) -> PolicyFile:
     return PolicyFile(
         state, parts["model"], shapes, interface, parts["optimiser"], parts["training"]
     )
+
+
+def _check_finite(path: Path, state: dict[str, torch.Tensor]) -> None:
+    bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise PolicyFileError(
+            f"{path}: {bad[0]} holds values that are not numbers; train it again"
+        )
 
 
 def _check_version(path: Path, metadata: dict[str, str]) -> None:

@@ -48,6 +48,9 @@ def test_shapes_follow_history_size_and_fields(interface: Interface) -> None:
         ("action.low", [0.3, -0.25], "action.low: got [0.3, -0.25], expected less than high"),
         ("action.high", [0.25], "action.high: got [0.25], expected one number for each of"),
         ("action.fields", "linear.x", "action: fields: got 'linear.x', expected a list"),
+        ("action.frame_id", "tool0", "workspace.stream: got 'tool in frame base_link'"),
+        ("action.topic", 5, "action.topic: got 5, expected a name"),
+        ("rate", float("inf"), "rate: got inf"),
         ("workspace.stream", "camera", "workspace.stream: got 'camera', expected a pose stream"),
     ],
 )
@@ -87,4 +90,4 @@ def test_topics_and_ages_may_differ_between_robots_but_not_meanings(interface: I
     assert differences("observation.camera.size", [48, 64]) == [
         "observation.camera.size: [96, 128] here, [48, 64] there"
     ]
-    assert len(differences("action.frame_id", "tool0")) == 1
+    assert len(differences("action.unit", "mm/s")) == 1

@@ -27,7 +27,9 @@ from ebm_policy_ros.nodes.recorder_node import RecorderNode  # noqa: E402
 from ebm_policy_ros.observation import ObservationBuffer  # noqa: E402
 from ebm_policy_ros.training.bags import (  # noqa: E402
     BagError,
+    find_bags,
     read_episode,
+    read_outcome,
     read_recorded_interface,
 )
 
@@ -214,19 +216,20 @@ def test_a_message_of_nonsense_stops_the_arm(
 ) -> None:
     start_policy()
     robot.tick(10)
-    robot.joint_names[0] = "knee_joint"
+    robot.joint_names[0] = "knee_joint"  # one joint is missing
     robot.tick(11)
     assert planar(robot.command_at(11)) == [0.0, 0.0]
 
 
-def test_deactivation_ends_with_a_stop_and_then_silence(
-    robot: Robot, start_policy: Callable[..., Any]
+@pytest.mark.parametrize("transition", ["trigger_deactivate", "trigger_shutdown"])
+def test_a_node_that_is_no_longer_active_has_stopped_and_is_silent(
+    robot: Robot, start_policy: Callable[..., Any], transition: str
 ) -> None:
     node = start_policy()
     robot.tick(10)
     drive(robot, range(11, 13))
     count = len(robot.commands)
-    node.trigger_deactivate()
+    getattr(node, transition)()
     robot.until(lambda: len(robot.commands) > count)
     assert planar(robot.commands[-1]) == [0.0, 0.0]
     count = len(robot.commands)
@@ -351,7 +354,7 @@ def test_a_bag_without_a_needed_topic_is_refused_by_name(
         read_episode(bag, interface)
 
 
-def test_closing_keeps_the_episode_that_is_being_recorded(
+def test_closing_leaves_the_episode_unfinished_but_whole(
     robot: Robot, recorder: RecorderNode, interface: Interface, tmp_path: Path
 ) -> None:
     for topic in robot.topics.values():
@@ -360,4 +363,18 @@ def test_closing_keeps_the_episode_that_is_being_recorded(
     while not robot.call(Trigger, "recorder_node/start", Trigger.Request()).success:
         robot.tick(10)
     recorder.close()
-    assert [path.name for path in (tmp_path / "demos").iterdir()] == ["episode_0000"]
+    assert [path.name for path in (tmp_path / "demos").iterdir()] == [".partial"]
+    assert read_outcome(tmp_path / "demos" / ".partial" / "episode_0000") == "unfinished"
+    with pytest.raises(BagError, match="no bags in it"):
+        find_bags(tmp_path / "demos")
+
+
+def test_an_unfinished_episode_of_another_day_stays_where_it_is(
+    robot: Robot, recorder: RecorderNode, tmp_path: Path
+) -> None:
+    old = tmp_path / "demos" / ".partial" / "episode_0000"
+    old.mkdir(parents=True)
+    assert record(robot, range(20, 23), None).success
+    kept = record(robot, range(30, 33), True)
+    assert kept.success and kept.message.endswith("episode_0001")
+    assert old.is_dir()

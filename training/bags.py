@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.rosbag2 import ReaderError
+from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from ebm_policy_ros.interface import Interface
@@ -50,9 +49,7 @@ def find_bags(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BagError(f"{folder}: no such folder of demonstrations")
     bags = sorted(
-        path.parent
-        for path in folder.rglob("metadata.yaml")
-        if not path.parent.name.endswith(".partial")
+        path.parent for path in folder.rglob("metadata.yaml") if ".partial" not in path.parts
     )
     if not bags:
         raise BagError(f"{folder}: no bags in it; record some with record_demos or recorder_node")
@@ -111,7 +108,9 @@ def _steps(
     interface: Interface,
 ) -> Iterator[tuple[int, Observation, npt.NDArray[np.float32]]]:
     """(time, observation, action) of each usable step, in order."""
-    streams = {stream.topic: name for name, stream in interface.observation.items()}
+    streams: dict[str, list[str]] = {}
+    for name, stream in interface.observation.items():
+        streams.setdefault(stream.topic, []).append(name)
     pending = iter(samples)
     sample = next(pending, None)
     stamps = sorted(commands)
@@ -119,7 +118,8 @@ def _steps(
     for time in range(stamps[0], stamps[-1] + 1, period):
         while sample is not None and sample[0] <= time:
             _, topic, message, received_ns = sample
-            buffer.add(streams[topic], message, received_ns)
+            for name in streams[topic]:
+                buffer.add(name, message, received_ns)
             sample = next(pending, None)
         index = int(np.searchsorted(stamps, time))
         if index == len(stamps) or stamps[index] >= time + period:
@@ -142,6 +142,13 @@ def _messages(bag: Path, interface: Interface) -> Iterator[tuple[str, Any, int]]
                 for topic, ros_type in wanted.items()
                 if _is_topic(connection.topic, topic) and connection.msgtype == ros_type
             }
+            for topic in wanted:
+                places = {c.topic for c in reader.connections if found.get(c.id) == topic}
+                if len(places) > 1:
+                    raise BagError(
+                        f"{bag}: {topic} may be {' or '.join(sorted(places))}; name it in full in "
+                        "the interface"
+                    )
             missing = sorted(set(wanted) - set(found.values()))
             if missing:
                 present = ", ".join(sorted(reader.topics)) or "none"
@@ -152,13 +159,18 @@ def _messages(bag: Path, interface: Interface) -> Iterator[tuple[str, Any, int]]
             for connection, received_ns, data in reader.messages(connections=chosen):
                 message = reader.deserialize(data, connection.msgtype)
                 yield found[connection.id], message, received_ns
-    except (AnyReaderError, ReaderError, OSError) as error:
-        raise BagError(f"{bag}: cannot be read ({error})") from None
+    except BagError:
+        raise
+    except Exception as error:
+        # A damaged file shows itself as any of the errors of its decoders.
+        raise BagError(f"{bag}: cannot be read ({type(error).__name__}: {error})") from None
 
 
 def _is_topic(recorded: str, topic: str) -> bool:
-    """Whether a recorded topic is the interface's, possibly under a namespace."""
-    return f"/{recorded}".endswith("/" + topic.lstrip("/"))
+    """Whether a recorded topic is the interface's; a relative name may be in any namespace."""
+    if topic.startswith("/"):
+        return recorded == topic
+    return f"/{recorded}".endswith(f"/{topic}")
 
 
 def read_outcome(bag: Path) -> str:

@@ -18,6 +18,11 @@ def stamp_ns(message: Any) -> int:
     return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
 
 
+def concerns(stream: Stream, message: Any) -> bool:
+    """Whether a message is for the stream: several publishers may share a joint topic."""
+    return not isinstance(stream, JointStream) or not set(stream.names).isdisjoint(message.name)
+
+
 def decode(stream: Stream, message: Any) -> npt.NDArray[Any]:
     """One sample of a stream, without the history dimension: (H, W, 3) uint8 or (K,) float32.
 

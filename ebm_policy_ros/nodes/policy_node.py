@@ -109,6 +109,8 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _load(self) -> None:
+        if self._threads < 1:
+            raise ValueError(f"threads: got {self._threads}, expected an integer >= 1")
         torch.set_num_threads(self._threads)
         policy = Policy.load(
             policy_path(self._policy_name),
@@ -143,6 +145,16 @@ class PolicyNode(LifecycleNode):
         """Command a stop, then fall silent."""
         self._end_motion()
         return super().on_deactivate(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Command a stop if active, and end for good."""
+        self.close()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Command a stop if active; the node has to be configured anew."""
+        self.close()
+        return super().on_error(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Close the topics and forget the policy."""
@@ -219,7 +231,8 @@ class PolicyNode(LifecycleNode):
         return dict(zip(fields, observation[box.stream][-1].tolist(), strict=True))
 
     def _hold(self, problem: str) -> None:
-        if not self._holding:
+        # Ages change with every tick; the log is for what begins.
+        if not self._holding or problem.count(";") > self._holding.count(";"):
             self.get_logger().warning(f"standing still: {problem}")
         self._holding = problem
 

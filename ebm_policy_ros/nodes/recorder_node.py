@@ -6,24 +6,34 @@ import json
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2 import (
+    CompressionFormat,
+    CompressionMode,
+    StoragePlugin,
+    Writer,
+    WriterError,
+)
 from rosbags.typesys import Stores, get_typestore
 from std_srvs.srv import SetBool, Trigger
 
-from ebm_policy_ros.interface import NANOSECONDS, Interface, load_interface
+from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.topics import message_class
 from ebm_policy_ros.share import interface_path
 
 _QUEUE_DEPTH = 1000
+# A stream counts as silent after so many seconds of real time.
+_SILENCE = 1.0
 _PARTIAL = ".partial"
 
 
@@ -79,14 +89,26 @@ class EpisodeWriter:
         self._writer.set_custom_data("outcome", outcome)
         self._writer.close()
         self._partial.rename(self._final)
-        self._partial.parent.rmdir()
+        self._remove_empty_parent()
         return self._final
 
     def discard(self) -> None:
         """Delete the bag."""
         self._finish()
         self._writer.abort()
-        shutil.rmtree(self._partial.parent)
+        shutil.rmtree(self._partial)
+        self._remove_empty_parent()
+
+    def leave(self) -> Path:
+        """Finish the bag where it is, for somebody to decide about, and return its folder."""
+        self._finish()
+        self._writer.set_custom_data("outcome", "unfinished")
+        self._writer.close()
+        return self._partial
+
+    def _remove_empty_parent(self) -> None:
+        with suppress(OSError):  # other unfinished episodes are in it
+            self._partial.parent.rmdir()
 
 
 class RecorderNode(Node):
@@ -114,7 +136,7 @@ class RecorderNode(Node):
         self._types = {self.resolve_topic_name(s.topic): s.type for s in streams}
         self._inputs_needed = tuple(self._types)
         self._types[self.resolve_topic_name(action.topic)] = action.type
-        self._received: dict[str, int] = {}
+        self._received: dict[str, float] = {}
         self._inputs: dict[str, Any] = {}
         self._episode: EpisodeWriter | None = None
         self.create_service(Trigger, "~/start", self._on_start)
@@ -151,20 +173,21 @@ class RecorderNode(Node):
 
     def _receive(self, topic: str, data: bytes) -> None:
         now = self.get_clock().now().nanoseconds
-        self._received[topic] = now
+        self._received[topic] = time.monotonic()
         if self._episode is not None:
             self._episode.add(topic, now, data)
 
     def _silent_topics(self) -> list[str]:
-        now = self.get_clock().now().nanoseconds
+        now = time.monotonic()
         return [
             topic
             for topic in self._inputs_needed
-            if topic not in self._received or now - self._received[topic] > NANOSECONDS
+            if topic not in self._received or now - self._received[topic] > _SILENCE
         ]
 
     def _next_name(self) -> str:
-        taken = {path.name for path in self._folder.iterdir()}
+        folders = (self._folder, self._folder / _PARTIAL)
+        taken = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
         number = 0
         while f"{self._prefix}_{number:04d}" in taken:
             number += 1
@@ -178,7 +201,11 @@ class RecorderNode(Node):
             response.message = f"nothing arrives on {', '.join(silent)}; start what publishes it"
         else:
             name = self._next_name()
-            self._episode = EpisodeWriter(self._folder, name, self._interface, self._types)
+            try:
+                self._episode = EpisodeWriter(self._folder, name, self._interface, self._types)
+            except (OSError, WriterError) as error:
+                response.message = f"{self._folder}: cannot be written ({error})"
+                return response
             response.success, response.message = True, name
             self.get_logger().info(f"recording {self._folder / name}")
         return response
@@ -208,10 +235,10 @@ class RecorderNode(Node):
         return response
 
     def close(self) -> None:
-        """Keep what is being recorded, with an unknown outcome: nothing is lost."""
+        """Leave what is being recorded in `.partial`: not lost, and no demonstration."""
         episode, self._episode = self._episode, None
         if episode is not None:
-            episode.keep("unknown")
+            self.get_logger().warning(f"left unfinished: {episode.leave()}")
 
 
 def main(args: Sequence[str] | None = None) -> None:
