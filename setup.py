@@ -30,6 +30,7 @@ setup(
     ],
     install_requires=[
         "setuptools",
+        "daqp",
         "docstring-parser",
         "imageio-ffmpeg",
         "jsonargparse",

@@ -5,19 +5,18 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
-
-Arguments = TypeVar("Arguments")
 
 
 def run_command(
     name: str,
-    kind: type[Arguments],
-    command: Callable[[Arguments], None],
+    kind: type[Any],
+    command: Callable[[Any], None],
     argv: list[str] | None,
-    expected: tuple[type[Exception], ...] = (ValueError,),
+    expected: tuple[type[Exception], ...] = (),
+    switches: dict[str, str] | None = None,
 ) -> None:
     """Parse a command line and run the command.
 
@@ -29,15 +28,20 @@ def run_command(
         kind: The dataclass that its options make; a `--config` file may hold them too.
         command: What to do.
         argv: Options; None for those of the process.
-        expected: Errors that are about the input, not about the program.
+        expected: Errors that are about the input, besides ValueError and OSError.
+        switches: Fields that are true when the option is there, with their help.
     """
-    problems: tuple[type[Exception], ...] = (ArgumentError, *expected)
+    problems: tuple[type[Exception], ...] = (ArgumentError, OSError, ValueError, *expected)
     # So that processes which the command started are ended with it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=name, description=kind.__doc__, exit_on_error=False)
     parser.add_argument("--config", action="config", help="File of these options, YAML.")
-    parser.add_class_arguments(kind, as_group=False)
+    switches = switches or {}
+    parser.add_class_arguments(kind, as_group=False, skip=set(switches))
+    for switch, text in switches.items():
+        # By its type it would be --switch true.
+        parser.add_argument(f"--{switch}", action="store_true", help=text)
     try:
         values = parser.instantiate(parser.parse_args(argv)).as_dict()
         del values["config"]
@@ -46,3 +50,6 @@ def run_command(
         problem = " ".join(str(error).split())
         print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)

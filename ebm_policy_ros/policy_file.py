@@ -103,9 +103,7 @@ def load_policy_file(path: str | Path) -> PolicyFile:
 def _check_finite(path: Path, state: dict[str, torch.Tensor]) -> None:
     bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise PolicyFileError(
-            f"{path}: {bad[0]} holds values that are not numbers; train it again"
-        )
+        raise PolicyFileError(f"{path}: {bad[0]} has a value that is not finite; train it again")
 
 
 def _check_version(path: Path, metadata: dict[str, str]) -> None:

@@ -37,6 +37,10 @@ from ebm_policy_ros.sim.world import RenderingUnavailable, World
 _COMMAND_TIMEOUT = 0.25
 # Wall time of a tick while nothing is commanded yet in lock-step.
 _IDLE_PERIOD = 0.05
+# In lock-step, samples that nobody answers are sent again after so many seconds of real time.
+_RESEND_AFTER = 2.0
+# A command for a tick longer ago, in seconds, is of another clock.
+_MOST_LATE = 5.0
 _CLOSE = 0.01
 
 
@@ -115,6 +119,8 @@ class SimBridgeNode(Node):
     # Episodes
 
     def _reset(self) -> None:
+        # A command for the last scene's last tick must not answer this one's first.
+        self._time_ns += self._interface.period_ns
         self._seed = self._next_seed
         self._next_seed += 1
         self._world.reset(self._seed)
@@ -194,12 +200,21 @@ class SimBridgeNode(Node):
         self._command_ns = self._time_ns
         if not self._lockstep:
             return
+        late_ns = self._time_ns - stamp_ns(message)
+        if not 0 <= late_ns <= _MOST_LATE * NANOSECONDS:
+            self.get_logger().warning(
+                f"command ignored: stamped {late_ns} ns before the simulation's time; does its "
+                "sender follow /clock (use_sim_time)?",
+                throttle_duration_sec=1.0,
+            )
+            return
         if not self._engaged:
-            # The episode begins now; what passed at rest doesn't count.
+            # The episode begins now; what passed at rest doesn't count. A commander that needs
+            # longer than an idle tick answers an earlier one first.
             self._engaged = True
             self._started_ns = self._time_ns
             self._started = time.perf_counter()
-        if stamp_ns(message) == self._time_ns:
+        if late_ns == 0:
             self._latencies.append((time.perf_counter() - self._published) * 1e3)
             self._advance(self._command)
 
@@ -211,7 +226,11 @@ class SimBridgeNode(Node):
         ):
             self._reset()
         if self._lockstep:
-            if not self._engaged or self._state != "running":
+            if self._engaged and self._state == "running":
+                # Samples are sent best effort to whom it suits; one may have been lost.
+                if time.perf_counter() - self._published > _RESEND_AFTER:
+                    self._publish_samples()
+            else:
                 # Time passes for whoever waits for it, but nothing moves: how long a commander
                 # takes to come must not change the episode.
                 self._time_ns += self._interface.period_ns
@@ -231,6 +250,11 @@ class SimBridgeNode(Node):
             self._judge()
 
     def _publish_sensors(self) -> None:
+        """The samples of this tick and then, for whoever acts on it, their time."""
+        self._publish_samples()
+        self._clocks.publish(ClockMessage(clock=Time(nanoseconds=self._time_ns).to_msg()))
+
+    def _publish_samples(self) -> None:
         stamp = Time(nanoseconds=self._time_ns).to_msg()
         image = self._cv.cv2_to_imgmsg(self._image, "rgb8")
         image.header.stamp, image.header.frame_id = stamp, "camera_optical_frame"
@@ -253,8 +277,6 @@ class SimBridgeNode(Node):
             (self._joints, joints),
             (self._poses, tool),
             (self._scenes, scene),
-            # Last, so that whoever acts on the time finds the samples of that time.
-            (self._clocks, ClockMessage(clock=stamp)),
         ):
             publisher.publish(message)
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.share import share_directory
 from ebm_policy_ros.sim.tasks import make_task
 
 RESULTS = "episodes.jsonl"
+SERIES = "series.json"
 _STOP_TIMEOUT = 20.0
 
 
@@ -76,11 +78,22 @@ class EpisodesConfig:
     """Seed of the first scene; the others follow by one."""
     episodes: int
     command_noise: float = 0.0
+    policy_sha256: str = ""
+    """Of the policy that commands, if one does."""
     videos: int = 0
     """Episodes to film, counted from the first."""
     bags: Path | None = None
     record: int = 0
     """Episodes to record into `bags`, counted from the first."""
+
+    def __post_init__(self) -> None:
+        make_task(self.task)
+        if self.episodes < 1:
+            raise ValueError(f"episodes: got {self.episodes}, expected an integer >= 1")
+        if self.seed < 0:
+            raise ValueError(f"seed: got {self.seed}, expected an integer >= 0")
+        if self.command_noise < 0:
+            raise ValueError(f"command_noise: got {self.command_noise}, expected metres >= 0")
 
 
 def read_results(out: Path) -> list[EpisodeResult]:
@@ -88,10 +101,14 @@ def read_results(out: Path) -> list[EpisodeResult]:
     path = out / RESULTS
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    for line in lines:
-        line.pop("state")
-    return sorted((EpisodeResult(**line) for line in lines), key=lambda result: result.seed)
+    # A line without its end is being written, or was when its writer died.
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    try:
+        lines = [json.loads(line) for line in whole.splitlines()]
+        results = [EpisodeResult(**{k: v for k, v in x.items() if k != "state"}) for x in lines]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not the results of this version ({error})") from None
+    return sorted(results, key=lambda result: result.seed)
 
 
 def run_episodes(
@@ -108,7 +125,7 @@ def run_episodes(
         ValueError: If the task is unknown or the folder holds other episodes.
         EpisodesFailed: If a process ends before its time.
     """
-    make_task(config.task)
+    _claim_folder(config, commander)
     done = read_results(config.out)
     if [result.seed for result in done] != list(range(config.seed, config.seed + len(done))):
         raise ValueError(
@@ -117,11 +134,40 @@ def run_episodes(
         )
     progress(len(done))
     if len(done) < config.episodes:
-        config.out.mkdir(parents=True, exist_ok=True)
         programs = _programs(config, commander, len(done))
         with _running(programs, config.out / "logs") as processes:
             _wait(processes, config, progress)
     return read_results(config.out)[: config.episodes]
+
+
+def _claim_folder(config: EpisodesConfig, commander: Program) -> None:
+    """Note what the folder is for, so that two series never mix.
+
+    Raises:
+        ValueError: If it belongs to another one.
+    """
+    identity = {
+        "task": config.task,
+        "seed": config.seed,
+        "interface": load_interface(config.interface).to_dict(),
+        "command_noise": config.command_noise,
+        "commander": commander.name,
+        "parameters": {k: v for k, v in commander.parameters.items() if k != "policy"},
+        "policy_sha256": config.policy_sha256,
+    }
+    path = config.out / SERIES
+    if path.exists():
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        differing = [key for key, value in identity.items() if noted.get(key) != value]
+        if differing:
+            raise ValueError(
+                f"{config.out} holds episodes of another {differing[0]}; choose another folder"
+            )
+        return
+    if config.out.exists() and any(config.out.iterdir()):
+        raise ValueError(f"{config.out} is not empty; choose another folder")
+    config.out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(identity, indent=2), encoding="utf-8")
 
 
 def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Program]:

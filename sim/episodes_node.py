@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from ebm_policy_ros.nodes.parameters import declare
 
 _ANSWER_TIMEOUT = 60.0
 _STALL_TIMEOUT = 60.0
+# More than any task's limit; time goes on slowly while nobody commands.
+_LONGEST_EPISODE = 300
 
 
 class EpisodesNode(Node):
@@ -40,6 +42,7 @@ class EpisodesNode(Node):
         self._stop_recorder = self.create_client(SetBool, f"{recorder}/stop")
         self._status: dict[str, Any] = {}
         self._alive = time.monotonic()
+        self._simulated = 0
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, f"{bridge}/status", self._on_status, latched)
         self.create_subscription(Clock, "/clock", self._on_clock, 1)
@@ -49,6 +52,7 @@ class EpisodesNode(Node):
 
     def _on_clock(self, message: Any) -> None:
         self._alive = time.monotonic()
+        self._simulated = message.clock.sec
 
     def run(self) -> None:
         """Run every episode; a result goes to the file when its episode is complete.
@@ -62,8 +66,8 @@ class EpisodesNode(Node):
             record = index < self._record
             if record:
                 self._start_recording()
-            self._call(self._start, Trigger.Request())
-            self._wait_until(lambda: self._status.get("state") == "done")
+            seed = self._call(self._start, Trigger.Request()).message
+            self._wait_until_done(seed)
             if record:
                 outcome = SetBool.Request(data=self._status["success"])
                 self._status["bag"] = self._call(self._stop_recorder, outcome).message
@@ -93,14 +97,17 @@ class EpisodesNode(Node):
             raise TimeoutError(f"{client.srv_name} refused: {answer.message}")
         return answer
 
-    def _wait_until(self, condition: Callable[[], bool]) -> None:
-        self._alive = time.monotonic()
-        while not condition():
+    def _wait_until_done(self, seed: str) -> None:
+        """Until the episode that was started, named by its seed, has its result."""
+        self._alive, begun = time.monotonic(), self._simulated
+        while self._status.get("state") != "done" or f"seed {self._status['seed']}" != seed:
             rclpy.spin_once(self, timeout_sec=0.5)
             if time.monotonic() - self._alive > _STALL_TIMEOUT:
                 raise TimeoutError(
                     f"the simulation has waited {_STALL_TIMEOUT:.0f} s for a command"
                 )
+            if self._simulated - begun > _LONGEST_EPISODE:
+                raise TimeoutError(f"no command in {_LONGEST_EPISODE} s of simulated time")
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -61,8 +61,7 @@ def record_demos(args: RecordArgs) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    expected = (ValueError, EpisodesFailed)
-    run_command("record_demos", RecordArgs, record_demos, argv, expected)
+    run_command("record_demos", RecordArgs, record_demos, argv, (EpisodesFailed,))
 
 
 if __name__ == "__main__":

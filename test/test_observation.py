@@ -90,7 +90,7 @@ def test_joints_are_selected_by_name_in_any_order(interface: Interface) -> None:
     ("broken", "problem"),
     [
         (joints(["elbow_joint"], [0.0], START), "no joint 'shoulder_pan_joint'"),
-        (joints(["a", "b"], [0.0], START), "no joint"),
+        (joints(["elbow_joint", "b"], [0.0], START), "no joint"),
     ],
 )
 def test_joint_states_without_a_joint_are_refused(
@@ -100,6 +100,16 @@ def test_joint_states_without_a_joint_are_refused(
     buffer.add("joints", broken, 0)
     with pytest.raises(MessageError, match=problem):
         buffer.observe(START)
+
+
+def test_joint_states_of_another_device_on_the_same_topic_are_ignored(
+    interface: Interface,
+) -> None:
+    names = list(interface.observation["joints"].names)  # type: ignore[union-attr]
+    buffer = ObservationBuffer(interface, ["joints"])
+    buffer.add("joints", joints(names, [1.0] * 6, START), 0)
+    buffer.add("joints", joints(["finger_joint"], [0.5], START + MS), 0)
+    assert buffer.observe(START + MS)["joints"].tolist() == [[1.0] * 6]
 
 
 def test_values_that_are_not_numbers_and_wrong_frames_are_refused(interface: Interface) -> None:

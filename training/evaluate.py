@@ -99,50 +99,26 @@ def format_table(task: str, summary: dict[str, Any]) -> str:
             f"{summary['successes']}/{count}  (95 % interval {low:.1%} to {high:.1%})",
         ),
         ("within 1 cm", f"{summary['within_1cm']}/{count}"),
-        ("steps", f"{summary['mean_steps']} on average, at 10 Hz"),
+        ("steps", f"{summary['mean_steps']} on average"),
         ("image to command", f"p50 {decision['p50']} ms, p99 {decision['p99']} ms"),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
-def _claim_folder(args: EvaluateArgs, digest: str) -> None:
-    """Note what the folder is for, so that two evaluations never mix.
-
-    Raises:
-        ValueError: If it belongs to another one.
-    """
-    identity = {
-        "policy_sha256": digest,
-        "task": args.task,
-        "samples": args.samples,
-        "iterations": args.iterations,
-    }
-    path = args.out / "evaluation.json"
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != identity:
-            raise ValueError(
-                f"{args.out} holds the evaluation of another policy or task; choose another folder"
-            )
-        return
-    if args.out.exists() and any(args.out.iterdir()):
-        raise ValueError(f"{args.out} is not empty; choose another folder")
-    args.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(identity, indent=2), encoding="utf-8")
-
-
 def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     """Run the episodes, write every result into the folder and return the figures."""
-    policy = Policy.load(args.policy, device="cpu")
+    search = {"samples": args.samples, "iterations": args.iterations}
+    policy = Policy.load(args.policy, "cpu", **{k: v for k, v in search.items() if v})
     digest = hashlib.sha256(args.policy.read_bytes()).hexdigest()
     interface = interface_path(args.interface)
-    _claim_folder(args, digest)
     config = EpisodesConfig(
         task=args.task,
         interface=interface,
         out=args.out,
         seed=args.seed,
         episodes=args.episodes,
+        policy_sha256=digest,
         videos=args.episodes if args.videos is None else args.videos,
         bags=args.out / "bags",
         record=1,
@@ -153,8 +129,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
             "policy": str(args.policy.resolve()),
             "interface": str(interface.resolve()),
             "device": args.device,
-            "samples": args.samples,
-            "iterations": args.iterations,
+            **search,
             "lockstep": True,
             "autostart": True,
         },
@@ -162,10 +137,6 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     with tqdm(total=args.episodes, unit=" episodes", desc=args.task, dynamic_ncols=True) as bar:
         results = run_episodes(config, commander, lambda done: _show(bar, done))
     summary = summarise(results)
-    if not policy.explicit and results[0].bag:
-        episode = read_episode(Path(results[0].bag), policy.interface)
-        video = args.out / "videos" / f"episode_{results[0].seed}.mp4"
-        draw_energies(policy, episode, video, args.out / "energy.png")
     report = {
         "task": args.task,
         "policy": args.policy.name,
@@ -173,9 +144,13 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
         "training": load_policy_file(args.policy).training,
         "machine": f"{platform.machine()}, {platform.platform()}",
         **summary,
-        "results": [asdict(result) | {"latency_ms": None} for result in results],
+        "results": [asdict(result) for result in results],
     }
     (args.out / "result.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    if not policy.explicit:
+        episode = read_episode(Path(results[0].bag), policy.interface)
+        video = args.out / "videos" / f"episode_{results[0].seed}.mp4"
+        draw_energies(policy, episode, video, args.out / "energy.png")
     return summary
 
 
@@ -191,8 +166,7 @@ def _show(bar: Any, done: int) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    expected = (ValueError, EpisodesFailed)
-    run_command("evaluate_policy", EvaluateArgs, _evaluate_and_tell, argv, expected)
+    run_command("evaluate_policy", EvaluateArgs, _evaluate_and_tell, argv, (EpisodesFailed,))
 
 
 if __name__ == "__main__":

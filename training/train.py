@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
 
+from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.policy import find_device
 from ebm_policy_ros.policy_file import save_policy
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.training.checkpoint import CheckpointError
@@ -66,32 +66,16 @@ class TrainConfig:
             raise ValueError(f"threads: got {self.threads}, expected an integer >= 0")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """The command train_policy; `argv` replaces the command line's arguments."""
-    arguments = None if argv is None else list(argv)
-    try:
-        config = _parse(arguments)
-        finished = train(config)
-    except ValueError as error:
-        print(f"train_policy: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    if not finished:
+    switches = {"resume": "Continue the run in `out` exactly where it stopped."}
+    run_command("train_policy", TrainConfig, _train_and_tell, argv, switches=switches)
+
+
+def _train_and_tell(config: TrainConfig) -> None:
+    if not train(config):
         print(f"stopped; --out {config.out} --resume continues", file=sys.stderr)
         raise SystemExit(130)
-
-
-def _parse(arguments: list[str] | None) -> TrainConfig:
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog="train_policy", description=TrainConfig.__doc__)
-    parser.add_argument("--config", action="config", help="File of these settings, YAML.")
-    parser.add_class_arguments(TrainConfig, as_group=False, skip={"resume"})
-    # By its type it would be --resume true.
-    parser.add_argument(
-        "--resume", action="store_true", help="Continue the run in `out` where it stopped."
-    )
-    values = parser.instantiate(parser.parse_args(arguments)).as_dict()
-    del values["config"]
-    return TrainConfig(**values)
 
 
 def train(config: TrainConfig) -> bool:
@@ -118,7 +102,7 @@ def train(config: TrainConfig) -> bool:
         steps=config.steps,
         seed=config.seed,
         folder=config.out,
-        device=_device(config.device),
+        device=str(find_device(config.device)),
         identity={"model": config.model.to_dict(), "interface": interface.to_dict()},
     )
     if config.resume:
@@ -145,18 +129,6 @@ def _shapes(config: TrainConfig, interface: Interface) -> dict[str, tuple[int, .
     return {n: interface.shapes[n] for n in config.model.streams if n in interface.shapes}
 
 
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError):
-        raise ValueError(
-            f"device: got {name!r}, which is not there; use auto, cpu, or cuda with a GPU"
-        ) from None
-    return name
-
-
 def _save_policy(
     config: TrainConfig, trainer: Trainer, interface: Interface, data: Dataset
 ) -> None:
@@ -176,7 +148,8 @@ def _save_policy(
             "skipped_batches": trainer.skipped,
             "demonstrations": len(data.bags),
             "frames": len(data.actions),
-            "config": _plain(config),
+            # Where the files were says nothing about the policy.
+            "config": {k: v for k, v in _plain(config).items() if k not in ("data", "out")},
         },
     )
     print(

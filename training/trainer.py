@@ -103,6 +103,8 @@ class Trainer:
             Whether the last step was reached.
         """
         started, first = time.monotonic(), self.step
+        if first == 0:
+            self.save()  # so that a run that is killed early can be continued too
         writer = SummaryWriter(str(self.folder), purge_step=first + 1)
         bar = tqdm(total=self.steps, initial=first, unit="step", dynamic_ncols=True)
         with writer, bar, _interrupts() as interrupts:
