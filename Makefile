@@ -11,7 +11,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 setup: .venv/.ready
 
 .venv/.ready: requirements.txt requirements-ros.txt setup.py setup_environment.sh
-	@PYTHON=$(PYTHON) setup_environment.sh
+	@PYTHON=$(PYTHON) ./setup_environment.sh
 
 demo: setup  ## Ten episodes of the shipped policy, with videos: out/demo
 	@if [ -e out/demo ]; then mv out/demo "out/demo-$$(date -r out/demo +%Y%m%d-%H%M%S)"; fi
