@@ -135,7 +135,8 @@ class RecorderNode(Node):
         action = self._interface.action
         self._types = {self.resolve_topic_name(s.topic): s.type for s in streams}
         self._inputs_needed = tuple(self._types)
-        self._types[self.resolve_topic_name(action.topic)] = action.type
+        self._command_topic = self.resolve_topic_name(action.topic)
+        self._types[self._command_topic] = action.type
         self._received: dict[str, float] = {}
         self._inputs: dict[str, Any] = {}
         self._episode: EpisodeWriter | None = None
@@ -147,12 +148,13 @@ class RecorderNode(Node):
         self._search = self.create_timer(0.1, self._subscribe_to_publishers, clock=steady)
 
     def _subscribe_to_publishers(self) -> None:
-        """Subscribe as reliably as every publisher of a topic allows."""
+        """Subscribe as reliably as every publisher of a topic allows; commands are reliable."""
         for topic, ros_type in self._types.items():
             if topic in self._inputs:
                 continue
             publishers = self.get_publishers_info_by_topic(topic)
-            if not publishers:
+            # Commands begin when somebody takes over; the first ones must not be missed.
+            if not publishers and topic != self._command_topic:
                 continue
             reliable = all(
                 p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers
