@@ -259,7 +259,9 @@ class SimBridgeNode(Node):
         image = self._cv.cv2_to_imgmsg(self._image, "rgb8")
         image.header.stamp, image.header.frame_id = stamp, "camera_optical_frame"
         info = CameraInfo(header=image.header, height=image.height, width=image.width)
-        info.k = self._world.camera_matrix.flatten()
+        matrix = self._world.camera_matrix
+        info.k, info.r = matrix.flatten(), np.eye(3).flatten()
+        info.p = np.hstack([matrix, np.zeros((3, 1))]).flatten()
         info.distortion_model, info.d = "plumb_bob", [0.0] * 5
         joints = JointState(name=list(self._world.joint_names))
         joints.header.stamp = stamp
