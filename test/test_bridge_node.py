@@ -1,0 +1,121 @@
+"""The simulation over a real DDS: lock-step, and commands that are not for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from geometry_msgs.msg import PoseStamped, TwistStamped  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.time import Time  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+
+from ebm_policy_ros.messages.streams import stamp_ns  # noqa: E402
+from ebm_policy_ros.sim.bridge_node import SimBridgeNode  # noqa: E402
+
+pytestmark = [pytest.mark.ros, pytest.mark.sim]
+
+TIMEOUT = 30.0
+PERIOD = 100_000_000
+
+
+class Commander:
+    """Hears the simulation's time and tool, and commands."""
+
+    def __init__(self, context: Any) -> None:
+        self.node = rclpy.create_node("commander", context=context)
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(self.node)
+        self.clocks: list[int] = []
+        self.tools: dict[int, float] = {}
+        self.node.create_subscription(Clock, "/clock", self._on_clock, 100)
+        self.node.create_subscription(PoseStamped, "tool_pose", self._on_tool, 100)
+        self.commands = self.node.create_publisher(TwistStamped, "servo_node/delta_twist_cmds", 10)
+
+    def _on_clock(self, message: Any) -> None:
+        self.clocks.append(Time.from_msg(message.clock).nanoseconds)
+
+    def _on_tool(self, message: Any) -> None:
+        self.tools[stamp_ns(message)] = message.pose.position.x
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not condition():
+            assert time.monotonic() < deadline, "nothing happened in time"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def command(self, stamp: int, velocity: float) -> None:
+        message = TwistStamped()
+        message.header.stamp = Time(nanoseconds=stamp).to_msg()
+        message.header.frame_id = "base_link"
+        message.twist.linear.x = velocity
+        self.commands.publish(message)
+
+
+@pytest.fixture
+def commander(context: Any) -> Iterator[Commander]:
+    commander = Commander(context)
+    bridge = SimBridgeNode(
+        context=context, parameter_overrides=[Parameter("lockstep", value=True)]
+    )
+    commander.executor.add_node(bridge)
+    commander.until(lambda: commander.commands.get_subscription_count() > 0)
+    commander.until(lambda: len(commander.clocks) > 0)
+    yield commander
+    bridge.close()
+    bridge.destroy_node()
+    commander.node.destroy_node()
+
+
+def drive(commander: Commander, ticks: int, velocity: float) -> list[int]:
+    """Answer ticks until `ticks` of them were acted on; their times."""
+    commander.command(commander.clocks[-1], velocity)
+    begun = commander.clocks[-1]
+    answered = {begun}
+
+    def answer() -> bool:
+        newest = commander.clocks[-1]
+        if newest not in answered:
+            commander.command(newest, velocity)
+            answered.add(newest)
+        return len(answered) > ticks
+
+    commander.until(answer)
+    return sorted(answered)
+
+
+def test_each_answered_tick_moves_the_tool_by_a_tenth_of_a_second(commander: Commander) -> None:
+    times = drive(commander, 12, 0.1)
+    commander.until(lambda: times[-1] in commander.tools)
+    # The first ticks speed the arm up; then it moves 1 cm a tick.
+    assert commander.tools[times[-1]] - commander.tools[times[-6]] == pytest.approx(0.05, abs=2e-3)
+
+
+def test_lock_step_waits_for_the_command_of_its_tick(commander: Commander) -> None:
+    last = drive(commander, 3, 0.0)[-1]
+    commander.until(lambda: commander.clocks[-1] > last)
+    waiting = commander.clocks[-1]
+    for _ in range(20):
+        commander.executor.spin_once(timeout_sec=0.02)
+    assert commander.clocks[-1] == waiting
+    commander.command(waiting, 0.0)
+    commander.until(lambda: commander.clocks[-1] == waiting + PERIOD)
+
+
+def test_a_command_of_another_clock_neither_moves_nor_stops_the_simulation(
+    commander: Commander,
+) -> None:
+    count = len(commander.clocks)
+    commander.command(time.time_ns(), 0.2)
+    commander.until(lambda: len(commander.clocks) > count + 5)
+    commander.until(lambda: commander.clocks[-1] in commander.tools)
+    tools = [
+        commander.tools[stamp] for stamp in commander.clocks[count:] if stamp in commander.tools
+    ]
+    assert max(tools) - min(tools) < 1e-9
