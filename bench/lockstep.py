@@ -20,7 +20,7 @@ def main() -> None:
             task="push", interface=interface, out=Path(folder), seed=300000, episodes=EPISODES
         )
         oracle = Program("sim.oracle_node", {"interface": str(interface)})
-        results = run_episodes(config, oracle, lambda done: None)
+        results = run_episodes(config, oracle)
     simulated = sum(result.steps for result in results) / RATE
     wall = sum(result.wall_seconds for result in results)
     print(

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.share import share_directory
@@ -111,15 +113,12 @@ def read_results(out: Path) -> list[EpisodeResult]:
     return sorted(results, key=lambda result: result.seed)
 
 
-def run_episodes(
-    config: EpisodesConfig, commander: Program, progress: Callable[[int], None]
-) -> list[EpisodeResult]:
-    """Run the episodes that are not done yet and return all results.
+def run_episodes(config: EpisodesConfig, commander: Program) -> list[EpisodeResult]:
+    """Run the episodes that are not done yet, with a progress bar, and return all results.
 
     Args:
         config: What to run.
         commander: Who commands the arm: policy_node or oracle_node.
-        progress: Called with the number of complete episodes whenever it grows.
 
     Raises:
         ValueError: If the task is unknown or the folder holds other episodes.
@@ -132,11 +131,10 @@ def run_episodes(
             f"{config.out} holds episodes of other seeds than {config.seed} and up; choose an "
             "empty folder"
         )
-    progress(len(done))
     if len(done) < config.episodes:
         programs = _programs(config, commander, len(done))
         with _running(programs, config.out / "logs") as processes:
-            _wait(processes, config, progress)
+            _wait(processes, config, len(done))
     return read_results(config.out)[: config.episodes]
 
 
@@ -239,21 +237,26 @@ def _running(programs: list[Program], logs: Path) -> Iterator[dict[str, subproce
 
 
 def _wait(
-    processes: dict[str, subprocess.Popen[bytes]],
-    config: EpisodesConfig,
-    progress: Callable[[int], None],
+    processes: dict[str, subprocess.Popen[bytes]], config: EpisodesConfig, done: int
 ) -> None:
     """Until the episodes are done; any other end is a failure."""
-    while True:
-        progress(len(read_results(config.out)))
-        for name, process in processes.items():
-            if process.poll() is None:
-                continue
-            if name == "episodes_node" and process.returncode == 0:
-                progress(len(read_results(config.out)))
-                return
-            log = config.out / "logs" / f"{name}.log"
-            lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((line for line in reversed(lines) if line.strip()), "no output")
-            raise EpisodesFailed(f"{name}: {last.strip()} (exit {process.returncode}, {log})")
-        time.sleep(0.2)
+    bar = tqdm(
+        desc=config.task, total=config.episodes, initial=done, unit="episode", dynamic_ncols=True
+    )
+    with bar:
+        while True:
+            # The runner ends after its last result: polled first, it leaves none uncounted.
+            ended = {name: p for name, p in processes.items() if p.poll() is not None}
+            bar.update(len(read_results(config.out)) - bar.n)
+            for name, process in ended.items():
+                if name == "episodes_node" and process.returncode == 0:
+                    return
+                raise _failure(name, process.returncode, config.out / "logs" / f"{name}.log")
+            time.sleep(0.2)
+
+
+def _failure(name: str, code: int, log: Path) -> EpisodesFailed:
+    """Why a process ended early: the last line that it wrote."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "no output")
+    return EpisodesFailed(f"{name}: {last.strip()} (exit {code}, {log})")

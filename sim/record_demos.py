@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.episodes import (
@@ -49,12 +47,7 @@ def record_demos(args: RecordArgs) -> None:
         record=args.episodes,
     )
     oracle = Program("sim.oracle_node", {"interface": str(interface.resolve())})
-    with tqdm(total=args.episodes, unit=" episodes", desc="recording") as bar:
-
-        def progress(done: int) -> None:
-            bar.update(done - bar.n)
-
-        results = run_episodes(config, oracle, progress)
+    results = run_episodes(config, oracle)
     successes = sum(result.success for result in results)
     print(f"{successes} of {len(results)} demonstrations succeeded; bags are in {args.out}")
 

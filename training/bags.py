@@ -79,12 +79,11 @@ def read_episode(bag: Path, interface: Interface) -> Episode:
                 commands[stamp] = read_twist(message, interface.action)
             else:
                 samples.append((stamp, topic, message, received_ns))
-    except MessageError as error:
-        raise BagError(f"{bag}: {error}") from None
-    if not commands:
-        raise BagError(f"{bag}: no command on {interface.action.topic}; nothing to learn from it")
-    samples.sort(key=lambda sample: sample[0])
-    try:
+        if not commands:
+            raise BagError(
+                f"{bag}: no command on {interface.action.topic}; nothing to learn from it"
+            )
+        samples.sort(key=lambda sample: sample[0])
         steps = list(_steps(buffer, samples, commands, interface))
     except MessageError as error:
         raise BagError(f"{bag}: {error}") from None

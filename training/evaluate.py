@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.policy import Policy
@@ -134,8 +133,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
             "autostart": True,
         },
     )
-    with tqdm(total=args.episodes, unit=" episodes", desc=args.task, dynamic_ncols=True) as bar:
-        results = run_episodes(config, commander, lambda done: _show(bar, done))
+    results = run_episodes(config, commander)
     summary = summarise(results)
     report = {
         "task": args.task,
@@ -157,11 +155,6 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
 def _evaluate_and_tell(args: EvaluateArgs) -> None:
     print(format_table(args.task, evaluate(args)))
     print(f"\nresult.json, videos and pictures are in {args.out}")
-
-
-def _show(bar: Any, done: int) -> None:
-    if done != bar.n:
-        bar.update(done - bar.n)
 
 
 def main(argv: list[str] | None = None) -> None:
