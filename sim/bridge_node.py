@@ -29,6 +29,7 @@ from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.video import VideoWriter
 from ebm_policy_ros.sim.world import RenderingUnavailable, World
@@ -72,6 +73,7 @@ class SimBridgeNode(Node):
             0.0,
             "Largest noise on the executed motion, metres per 0.1 s; for demonstrations.",
         )
+        knocks = declare(self, "knocks", 0.0, "Knocks of the arm per second; for demonstrations.")
         wait_for_start: bool = declare(
             self, "wait_for_start", False, "After a reset ignore commands until ~/start."
         )
@@ -83,7 +85,7 @@ class SimBridgeNode(Node):
             self, "videos", 10**9, "Episodes to film, counted from the start."
         )
         self._interface = load_interface(interface_path(name))
-        self._world = World(make_task(task), command_noise=noise)
+        self._world = World(make_task(task), disturbance=Disturbance(noise, knocks))
         self._video_dir = Path(folder) if folder else None
         self._wait_for_start = wait_for_start
         self._cv = CvBridge()

@@ -80,6 +80,9 @@ class EpisodesConfig:
     """Seed of the first scene; the others follow by one."""
     episodes: int
     command_noise: float = 0.0
+    """Largest noise on the executed motion, metres per 0.1 s."""
+    knocks: float = 0.0
+    """Knocks of the arm per second."""
     policy_sha256: str = ""
     """Of the policy that commands, if one does."""
     videos: int = 0
@@ -96,6 +99,8 @@ class EpisodesConfig:
             raise ValueError(f"seed: got {self.seed}, expected an integer >= 0")
         if self.command_noise < 0:
             raise ValueError(f"command_noise: got {self.command_noise}, expected metres >= 0")
+        if self.knocks < 0:
+            raise ValueError(f"knocks: got {self.knocks}, expected a number per second >= 0")
 
 
 def read_results(out: Path) -> list[EpisodeResult]:
@@ -149,6 +154,7 @@ def _claim_folder(config: EpisodesConfig, commander: Program) -> None:
         "seed": config.seed,
         "interface": load_interface(config.interface).to_dict(),
         "command_noise": config.command_noise,
+        "knocks": config.knocks,
         "commander": commander.name,
         "parameters": {k: v for k, v in commander.parameters.items() if k != "policy"},
         "policy_sha256": config.policy_sha256,
@@ -179,6 +185,7 @@ def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Pro
         "wait_for_start": True,
         "seed": config.seed + done,
         "command_noise": config.command_noise,
+        "knocks": config.knocks,
         "video_dir": str(out / "videos") if config.videos > done else "",
         "videos": max(0, config.videos - done),
     }

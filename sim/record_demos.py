@@ -30,7 +30,9 @@ class RecordArgs:
     interface: str = "ur5e_push"
     """Interface file, or the bare name of one that the package ships."""
     command_noise: float = 0.005
-    """Largest disturbance of the executed motion, metres per 0.1 s."""
+    """Largest noise on the executed motion, metres per 0.1 s."""
+    knocks: float = 0.5
+    """Knocks that push the arm off its way, per second."""
 
 
 def record_demos(args: RecordArgs) -> None:
@@ -43,6 +45,7 @@ def record_demos(args: RecordArgs) -> None:
         seed=args.seed,
         episodes=args.episodes,
         command_noise=args.command_noise,
+        knocks=args.knocks,
         bags=args.out,
         record=args.episodes,
     )

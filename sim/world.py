@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
 from ebm_policy_ros.sim.robots import JOINT_NAMES, TOOL_FRAME, ToolController, ur5e_with_pusher
 from ebm_policy_ros.sim.room import add_room
@@ -28,8 +29,6 @@ a block at the edge of that area. The world doesn't enforce it, as a bare arm wo
 _CAMERA = "camera"
 _PHYSICS_STEP = 0.002
 _CONTROL_STEP = 0.02
-_NOISE_INTERVAL = 0.1
-_NOISE_TIME = 0.5
 
 
 class World:
@@ -38,21 +37,19 @@ class World:
     Args:
         task: What lies on the table.
         camera_size: Height and width of what `camera` gives, in pixels.
-        command_noise: Largest standard deviation of a disturbance of the executed motion, in
-            metres per 0.1 s. Each episode draws its own between 0 and this. A demonstrator that
-            corrects such disturbances shows the policy how to.
+        disturbance: Of the executed motion; None for an arm that does what it is told.
     """
 
     def __init__(
         self,
         task: Task,
         camera_size: tuple[int, int] = (240, 320),
-        command_noise: float = 0.0,
+        disturbance: Disturbance | None = None,
     ) -> None:
         self.task = task
         self.joint_names = JOINT_NAMES
         self._camera_size = camera_size
-        self._command_noise = command_noise
+        self._disturbance = disturbance or Disturbance()
         spec = ur5e_with_pusher()
         spec.option.timestep = _PHYSICS_STEP
         add_room(spec)
@@ -74,9 +71,7 @@ class World:
         self._controller.reset(self.task.reset(self.model, self.data, scene))
         self.data.qpos[: len(JOINT_NAMES)] = self._controller.positions
         self.data.ctrl[:] = self._controller.positions
-        self._noise_rng = noise
-        self._noise_scale = noise.uniform(0.0, 1.0) * self._command_noise / _NOISE_INTERVAL
-        self._noise = np.zeros(2)
+        self._disturbance.reset(noise)
         mujoco.mj_forward(self.model, self.data)
 
     def step(self, velocity: npt.ArrayLike, duration: float) -> None:
@@ -87,23 +82,16 @@ class World:
             duration: In s, a multiple of 0.02.
         """
         command = np.clip(np.asarray(velocity, dtype=float), -MAX_SPEED, MAX_SPEED)
-        command = command + self._disturb(duration)
+        motion = self._disturbance.executed(command, duration)
         for _ in range(round(duration / _CONTROL_STEP)):
             start = self._controller.positions
-            joint_velocity = self._controller.move(command, _CONTROL_STEP)
+            joint_velocity = self._controller.move(motion, _CONTROL_STEP)
             for index in range(round(_CONTROL_STEP / _PHYSICS_STEP)):
                 ahead = (index + 1) * _PHYSICS_STEP + self._servo_lag
                 self.data.ctrl[:] = start + joint_velocity * ahead
                 mujoco.mj_step(self.model, self.data)
         # `mj_step` leaves poses one physics step behind the joints.
         mujoco.mj_forward(self.model, self.data)
-
-    def _disturb(self, duration: float) -> Array:
-        """Advance an Ornstein-Uhlenbeck process and return its velocity (m/s). Shape (2,)."""
-        kept = np.exp(-duration / _NOISE_TIME)
-        kick = self._noise_scale * np.sqrt(1 - kept**2)
-        self._noise = kept * self._noise + kick * self._noise_rng.standard_normal(2)
-        return self._noise
 
     def render(
         self, camera: str = _CAMERA, size: tuple[int, int] | None = None, shadows: bool = False

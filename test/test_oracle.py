@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.oracles.push import PushOracle
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import MAX_SPEED, TOOL_HIGH, TOOL_LOW, World
@@ -22,7 +23,7 @@ def oracle(seed: int = 0, goals: int = 1) -> PushOracle:
 @pytest.mark.parametrize("task", ["push", "push_either"])
 @pytest.mark.parametrize("noise", [0.0, 0.005])
 def test_it_solves_ten_of_ten_fresh_episodes(task: str, noise: float) -> None:
-    world = World(make_task(task), command_noise=noise)
+    world = World(make_task(task), disturbance=Disturbance(noise))
     for seed in range(2000, 2010):
         world.reset(seed)
         demonstrator = oracle(seed, world.task.goals)
@@ -33,6 +34,20 @@ def test_it_solves_ten_of_ten_fresh_episodes(task: str, noise: float) -> None:
             assert np.abs(action).max() <= MAX_SPEED
             world.step(action, 0.1)
         assert world.success, f"seed {seed} ended {world.distance:.3f} m from the goal"
+
+
+@pytest.mark.parametrize("task", ["push", "push_either"])
+def test_it_recovers_from_knocks(task: str) -> None:
+    world = World(make_task(task), disturbance=Disturbance(noise=0.005, knocks=0.5))
+    solved = 0
+    for seed in range(2000, 2010):
+        world.reset(seed)
+        demonstrator = oracle(seed, world.task.goals)
+        while not world.success and world.time < world.task.time_limit:
+            tool = world.tool_pose[0][:2]
+            world.step(demonstrator.act(tool, world.block_position, world.goal_positions), 0.1)
+        solved += world.success
+    assert solved >= 9
 
 
 def test_it_pushes_towards_the_goal_from_behind_the_block() -> None:

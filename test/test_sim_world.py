@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.robots import TOOL_HEIGHT
 from ebm_policy_ros.sim.tasks import TASKS, make_task
 from ebm_policy_ros.sim.tasks.push import AREA_HIGH, AREA_LOW, BLOCK_SIZE, SUCCESS_DISTANCE
@@ -139,7 +140,7 @@ def test_the_same_seed_and_commands_give_the_same_state_and_frames(
 
 
 def test_noise_disturbs_the_motion_but_not_the_scene(world: World) -> None:
-    noisy = World(make_task("push"), command_noise=0.005)
+    noisy = World(make_task("push"), disturbance=Disturbance(noise=0.005))
     offsets = []
     for seed in range(20):
         for each in (world, noisy):
@@ -152,6 +153,20 @@ def test_noise_disturbs_the_motion_but_not_the_scene(world: World) -> None:
         offsets.append(tool(noisy)[:2] - start[:2])
     # Uniform scales up to 5 mm: each axis deviates by 5 / sqrt(3) mm once the noise is settled.
     assert 0.0005 < np.std(offsets) < 0.005
+
+
+def test_knocks_replace_the_command_as_often_as_asked() -> None:
+    disturbance = Disturbance(knocks=0.5)
+    disturbance.reset(np.random.default_rng(0))
+    motions = np.array([disturbance.executed(np.array([0.1, 0.0]), 0.1) for _ in range(20000)])
+    knocked = np.any(motions != (0.1, 0.0), axis=1)
+    speed = np.linalg.norm(motions[knocked], axis=1)
+    assert 0.08 <= speed.min()
+    assert speed.max() <= 0.20
+    # 2 s without a knock on average, then one of four or five ticks.
+    assert np.mean(knocked) == pytest.approx(0.2, abs=0.03)
+    begins = np.count_nonzero(knocked[1:] & np.any(np.diff(motions, axis=0) != 0, axis=1))
+    assert begins == pytest.approx(20000 / 25, rel=0.1)
 
 
 @pytest.mark.parametrize("name", TASKS)
