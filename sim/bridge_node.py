@@ -30,9 +30,10 @@ from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.disturbance import Disturbance
+from ebm_policy_ros.sim.opengl import RenderingUnavailable
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.video import VideoWriter
-from ebm_policy_ros.sim.world import RenderingUnavailable, World
+from ebm_policy_ros.sim.world import World
 
 # A command older than this no longer moves the arm, as with a real servo.
 _COMMAND_TIMEOUT = 0.25
@@ -42,7 +43,6 @@ _IDLE_PERIOD = 0.05
 _RESEND_AFTER = 2.0
 # A command for a tick longer ago, in seconds, is of another clock.
 _MOST_LATE = 5.0
-_CLOSE = 0.01
 
 
 class SimBridgeNode(Node):
@@ -169,14 +169,14 @@ class SimBridgeNode(Node):
         self._closest = min(self._closest, distance)
         self._succeeded |= self._world.success
         elapsed = (self._time_ns - self._started_ns) / NANOSECONDS
-        if distance > _CLOSE and elapsed < self._world.task.time_limit:
+        if not self._world.task.finished(distance) and elapsed < self._world.task.time_limit:
             return
         self._close_video()
         self._done_ns = self._time_ns
         self._set_state(
             "done",
             success=self._succeeded,
-            within_1cm=self._closest <= _CLOSE,
+            within_1cm=self._world.task.finished(self._closest),
             closest=round(self._closest, 5),
             distance=round(distance, 5),
             steps=round(elapsed * self._interface.rate),

@@ -15,16 +15,10 @@ from ebm_policy_ros.sim.robots import JOINT_NAMES, TOOL_FRAME, ToolController, u
 from ebm_policy_ros.sim.room import add_room
 from ebm_policy_ros.sim.tasks import Task
 
-__all__ = ["MAX_SPEED", "TOOL_HIGH", "TOOL_LOW", "RenderingUnavailable", "World"]
-
 Array = npt.NDArray[np.float64]
 
 MAX_SPEED = 0.25
 """Largest speed of the tool along x and along y (m/s)."""
-TOOL_LOW = np.array([0.26, -0.30])
-TOOL_HIGH = np.array([0.74, 0.30])
-"""Box for the tool in base_link (m). Wider than the blocks' area by what it takes to get behind
-a block at the edge of that area. The world doesn't enforce it, as a bare arm wouldn't."""
 
 _CAMERA = "camera"
 _PHYSICS_STEP = 0.002

@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.oracles.push import PushOracle
 from ebm_policy_ros.sim.tasks import make_task
-from ebm_policy_ros.sim.world import MAX_SPEED, TOOL_HIGH, TOOL_LOW, World
+from ebm_policy_ros.sim.world import MAX_SPEED, World
 
 pytestmark = pytest.mark.sim
 
 BLOCK = np.array([0.5, 0.0])
 GOAL = np.array([[0.6, 0.0]])
+WORKSPACE = load_interface(interface_path("ur5e_push")).workspace
+assert WORKSPACE is not None
 
 
 def oracle(seed: int = 0, goals: int = 1) -> PushOracle:
@@ -29,7 +33,7 @@ def test_it_solves_ten_of_ten_fresh_episodes(task: str, noise: float) -> None:
         demonstrator = oracle(seed, world.task.goals)
         while not world.success and world.time < world.task.time_limit:
             tool = world.tool_pose[0][:2]
-            assert np.all((tool > TOOL_LOW) & (tool < TOOL_HIGH))
+            assert np.all((tool > WORKSPACE.low) & (tool < WORKSPACE.high))
             action = demonstrator.act(tool, world.block_position, world.goal_positions)
             assert np.abs(action).max() <= MAX_SPEED
             world.step(action, 0.1)

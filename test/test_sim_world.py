@@ -239,7 +239,8 @@ def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
 def test_missing_opengl_is_told_in_one_line_with_its_cure() -> None:
     code = (
         "from ebm_policy_ros.sim.tasks import make_task\n"
-        "from ebm_policy_ros.sim.world import RenderingUnavailable, World\n"
+        "from ebm_policy_ros.sim.opengl import RenderingUnavailable\n"
+        "from ebm_policy_ros.sim.world import World\n"
         "world = World(make_task('push'))\n"
         "try:\n    world.render()\n"
         "except RenderingUnavailable as error:\n    print(error)\n"

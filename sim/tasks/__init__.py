@@ -40,6 +40,9 @@ class Task(Protocol):
     def success(self, distance: float) -> bool:
         """Say whether this distance solves the task."""
 
+    def finished(self, distance: float) -> bool:
+        """Say whether this distance leaves nothing to do, and ends the episode."""
+
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Push, PushEither)}
 

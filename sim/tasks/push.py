@@ -10,6 +10,8 @@ Array = npt.NDArray[np.float64]
 
 SUCCESS_DISTANCE = 0.02
 """The block's centre is this near to a goal's centre when the task is solved (m)."""
+FINISHED_DISTANCE = 0.01
+"""It is this near when nothing is left to do (m)."""
 
 BLOCK_SIZE = 0.05
 """Edge of the cube (m)."""
@@ -118,6 +120,10 @@ class PushTask:
     def success(self, distance: float) -> bool:
         """Say whether a block this far from its goal (m) solves the task."""
         return distance <= SUCCESS_DISTANCE
+
+    def finished(self, distance: float) -> bool:
+        """Say whether a block this far from its goal (m) leaves nothing to do."""
+        return distance <= FINISHED_DISTANCE
 
 
 class Push(PushTask):
