@@ -130,6 +130,7 @@ def run_episodes(config: EpisodesConfig, commander: Program) -> list[EpisodeResu
         EpisodesFailed: If a process ends before its time.
     """
     _claim_folder(config, commander)
+    _drop_cut_line(config.out / RESULTS)
     done = read_results(config.out)
     if [result.seed for result in done] != list(range(config.seed, config.seed + len(done))):
         raise ValueError(
@@ -172,6 +173,13 @@ def _claim_folder(config: EpisodesConfig, commander: Program) -> None:
         raise ValueError(f"{config.out} is not empty; choose another folder")
     config.out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(identity, indent=2), encoding="utf-8")
+
+
+def _drop_cut_line(results: Path) -> None:
+    """Make way for the next result where a crash left half of one."""
+    if results.exists():
+        whole = results.read_bytes().rpartition(b"\n")
+        os.truncate(results, len(whole[0]) + len(whole[1]))
 
 
 def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Program]:

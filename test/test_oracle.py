@@ -16,8 +16,6 @@ pytestmark = pytest.mark.sim
 
 BLOCK = np.array([0.5, 0.0])
 GOAL = np.array([[0.6, 0.0]])
-WORKSPACE = load_interface(interface_path("ur5e_push")).workspace
-assert WORKSPACE is not None
 
 
 def oracle(seed: int = 0, goals: int = 1) -> PushOracle:
@@ -27,13 +25,15 @@ def oracle(seed: int = 0, goals: int = 1) -> PushOracle:
 @pytest.mark.parametrize("task", ["push", "push_either"])
 @pytest.mark.parametrize("noise", [0.0, 0.005])
 def test_it_solves_ten_of_ten_fresh_episodes(task: str, noise: float) -> None:
+    workspace = load_interface(interface_path("ur5e_push")).workspace
+    assert workspace is not None
     world = World(make_task(task), disturbance=Disturbance(noise))
     for seed in range(2000, 2010):
         world.reset(seed)
         demonstrator = oracle(seed, world.task.goals)
         while not world.success and world.time < world.task.time_limit:
             tool = world.tool_pose[0][:2]
-            assert np.all((tool > WORKSPACE.low) & (tool < WORKSPACE.high))
+            assert np.all((tool > workspace.low) & (tool < workspace.high))
             action = demonstrator.act(tool, world.block_position, world.goal_positions)
             assert np.abs(action).max() <= MAX_SPEED
             world.step(action, 0.1)
