@@ -34,6 +34,7 @@ class Commander:
         self.executor.add_node(self.node)
         self.clocks: list[int] = []
         self.tools: dict[int, float] = {}
+        self.received: list[int] = []
         self.node.create_subscription(Clock, "/clock", self._on_clock, 100)
         self.node.create_subscription(PoseStamped, "tool_pose", self._on_tool, 100)
         self.commands = self.node.create_publisher(TwistStamped, "servo_node/delta_twist_cmds", 10)
@@ -43,6 +44,7 @@ class Commander:
 
     def _on_tool(self, message: Any) -> None:
         self.tools[stamp_ns(message)] = message.pose.position.x
+        self.received.append(stamp_ns(message))
 
     def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + TIMEOUT
@@ -106,6 +108,13 @@ def test_lock_step_waits_for_the_command_of_its_tick(commander: Commander) -> No
     assert commander.clocks[-1] == waiting
     commander.command(waiting, 0.0)
     commander.until(lambda: commander.clocks[-1] == waiting + PERIOD)
+
+
+def test_samples_that_nobody_answers_are_sent_again(commander: Commander) -> None:
+    last = drive(commander, 3, 0.0)[-1]
+    waiting = last + PERIOD
+    commander.until(lambda: commander.received.count(waiting) >= 2)
+    assert commander.clocks[-1] == waiting
 
 
 def test_a_command_of_another_clock_neither_moves_nor_stops_the_simulation(
