@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
@@ -42,8 +42,10 @@ def draw_energies(policy: Policy, episode: Episode, video: Path, path: Path) -> 
     steps = [round(moment * (len(episode.actions) - 1)) for moment in _MOMENTS]
     frames = _read_frames(video)
     rows = 3 if frames else 2
-    figure = Figure(figsize=(3 * len(steps), 2.6 * rows), layout="constrained")
-    axes = figure.subplots(rows, len(steps), squeeze=False)
+    # Pictures are wide, the box of actions is square and has labels.
+    heights = [2.1] * (rows - 1) + [3.4]
+    figure = Figure(figsize=(3 * len(steps), sum(heights)), layout="constrained")
+    axes = figure.subplots(rows, len(steps), squeeze=False, height_ratios=heights)
     for column, step in zip(axes.T, steps, strict=True):
         observation = {name: values[step] for name, values in episode.observations.items()}
         if frames:
@@ -58,11 +60,13 @@ def draw_energies(policy: Policy, episode: Episode, video: Path, path: Path) -> 
         column[-1].set(xlabel=f"{fields[0]} ({unit})")
     axes[-2, 0].set(ylabel="as the policy sees it")
     axes[-1, 0].set(ylabel=f"{fields[1]} ({unit})")
-    legend = axes[-1, 0].legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, facecolor="0.4", labelcolor="white",
-        markerscale=3,
-    )  # fmt: skip
-    legend.set_in_layout(False)
+    handles, labels = axes[-1, 0].get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="outside lower center", ncols=2, facecolor="0.4", labelcolor="white"
+    )
+    for handle in legend.legend_handles:
+        assert isinstance(handle, PathCollection)
+        handle.set(sizes=[40], alpha=1)
     figure.colorbar(mesh, ax=axes[-1, :].tolist(), label="energy above its minimum")
     figure.savefig(path, dpi=100)
 
