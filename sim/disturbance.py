@@ -23,10 +23,16 @@ class Disturbance:
     Args:
         noise: Largest standard deviation of the noise, in metres per 0.1 s. Each episode draws
             its own between 0 and this.
-        knocks: Mean number of knocks per second.
+        knocks: Mean number of knocks per second between the end of one and the next.
+
+    Raises:
+        ValueError: If either is not a number >= 0.
     """
 
     def __init__(self, noise: float = 0.0, knocks: float = 0.0) -> None:
+        for name, value in (("command_noise", noise), ("knocks", knocks)):
+            if not 0 <= value < np.inf:
+                raise ValueError(f"{name}: got {value}, expected a number >= 0")
         self._noise = noise
         self._knocks = knocks
         self.reset(np.random.default_rng(0))

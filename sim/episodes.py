@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.share import share_directory
+from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.tasks import make_task
 
 RESULTS = "episodes.jsonl"
@@ -93,14 +94,11 @@ class EpisodesConfig:
 
     def __post_init__(self) -> None:
         make_task(self.task)
+        Disturbance(self.command_noise, self.knocks)
         if self.episodes < 1:
             raise ValueError(f"episodes: got {self.episodes}, expected an integer >= 1")
         if self.seed < 0:
             raise ValueError(f"seed: got {self.seed}, expected an integer >= 0")
-        if self.command_noise < 0:
-            raise ValueError(f"command_noise: got {self.command_noise}, expected metres >= 0")
-        if self.knocks < 0:
-            raise ValueError(f"knocks: got {self.knocks}, expected a number per second >= 0")
 
 
 def read_results(out: Path) -> list[EpisodeResult]:

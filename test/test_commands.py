@@ -97,6 +97,7 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
     ("module", "arguments", "message"),
     [
         ("sim.record_demos", ("--task", "juggle"), "no task is called 'juggle'"),
+        ("sim.record_demos", ("--knocks", "-1"), "knocks: got -1.0, expected a number >= 0"),
         ("sim.record_demos", ("--interface", "no.yaml"), "no.yaml: cannot read the interface"),
         ("training.evaluate", ("--policy", "no.safetensors"), "no such policy file"),
     ],
