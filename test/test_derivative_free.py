@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.derivative_free import DerivativeFree, Energy, resample
+from ebm_policy_ros.inference.candidates import Energy, quantiles
+from ebm_policy_ros.inference.derivative_free import DerivativeFree
 
 LOW, HIGH = -torch.ones(2), torch.ones(2)
 
@@ -69,20 +70,18 @@ def test_rows_of_a_batch_do_not_influence_each_other() -> None:
 
 
 def test_resampling_a_batch_is_resampling_each_row() -> None:
-    actions = torch.randn(8, 500, 3, generator=seeded())
     energies = torch.randn(8, 500, generator=seeded(1)) * 5
     offsets = torch.rand(8, 1, generator=seeded(2))
-    together = resample(actions, energies, offsets)
+    together = quantiles(energies, offsets)
     for i in range(8):
         rows = slice(i, i + 1)
-        assert torch.equal(resample(actions[rows], energies[rows], offsets[rows])[0], together[i])
+        assert torch.equal(quantiles(energies[rows], offsets[rows])[0], together[i])
 
 
 def test_resampling_draws_each_candidate_by_its_probability() -> None:
     energies = -torch.tensor([[0.5, 0.25, 0.125, 0.125, 0.0, 0.0, 0.0, 0.0]]).log()
-    actions = torch.arange(8.0).reshape(1, 8, 1)
     for offset in (0.1, 0.5, 0.9):
-        drawn = resample(actions, energies, torch.tensor([[offset]]))
+        drawn = quantiles(energies, torch.tensor([[offset]]))
         assert drawn.flatten().tolist() == [0, 0, 0, 0, 1, 1, 2, 3]
 
 
@@ -124,6 +123,8 @@ def test_candidates_whose_energy_is_not_a_number_are_never_chosen() -> None:
 def test_wrong_settings_and_shapes_are_told_in_one_line() -> None:
     with pytest.raises(ValueError, match="samples: got 1, expected an integer >= 2"):
         DerivativeFree(samples=1)
+    with pytest.raises(ValueError, match="samples: got 12, expected at least 4 for each of the 4"):
+        DerivativeFree(samples=12, refine=1)
     with pytest.raises(ValueError, match=r"noise_scale: got 0\.0, expected a number > 0"):
         DerivativeFree(noise_scale=0.0)
     with pytest.raises(ValueError, match=r"low and high: got shapes \(2,\) and \(3,\)"):

@@ -1,0 +1,176 @@
+"""Minimisation of one energy per dimension (Florence et al. 2021, appendix B.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.inference.candidates import (
+    Energy,
+    check_box,
+    clip,
+    evaluate,
+    local_minima,
+    normal,
+    resample,
+    take,
+    uniform,
+)
+from ebm_policy_ros.inference.derivative_free import SEPARATION
+from ebm_policy_ros.inference.settings import at_least, positive
+from ebm_policy_ros.inference.solution import Solution
+
+
+@dataclass(frozen=True)
+class AutoregressiveDerivativeFree:
+    """Searches dimension by dimension, each with an energy of its own.
+
+    E_j(a_1..a_j) says how well a_j fits what comes before it. In every round and for every
+    dimension j: perturb a_j alone, evaluate E_j, resample. A dimension is then a search on a
+    line, however many there are. At the end the lowest local minima are refined along
+    the chain, and compared by the energy of the whole action (`joint_energy`).
+    """
+
+    samples: int = 1024
+    """Candidates at a time."""
+    iterations: int = 3
+    """Rounds through all dimensions; the first draws from the whole box."""
+    noise_scale: float = 0.33
+    """Standard deviation of the first perturbation, in half-widths of the box."""
+    noise_shrink: float = 0.5
+    """Factor on the perturbation from one round to the next."""
+    temperature: float = 1.0
+    """Of the resampling weights exp(-E_j / temperature)."""
+    places: int = 16
+    """How many of the lowest local minima among the candidates are refined and compared."""
+    refine: int = 3
+    """Rounds of refinement of each dimension."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 2, "samples")
+        at_least(self, 1, "iterations", "places")
+        at_least(self, 0, "refine")
+        positive(self, "noise_scale", "noise_shrink", "temperature")
+
+    def minimize(
+        self,
+        energy: Sequence[Energy],
+        low: Tensor,
+        high: Tensor,
+        batch: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Solution:
+        """The most probable action in the box, for each row of the batch on its own.
+
+        Args:
+            energy: For each dimension j, prefixes (B, N, j+1) to energies (B, N).
+            low: Lower corner of the box, shape (D,); gives the device and the precision.
+            high: Upper corner of the box, shape (D,).
+            batch: Rows B.
+            generator: Source of randomness, on the device of `low`.
+
+        Raises:
+            ValueError: If the corners don't make a box, energies have the wrong shape, or there
+                is not one for each dimension.
+        """
+        check_box(low, high)
+        energies = _one_each(energy, low.shape[0])
+        half_width = (high - low) / 2
+        noise = self.noise_scale * half_width
+        actions = low.new_empty(batch, self.samples, 0)
+        for i in range(self.iterations):
+            for j, part in enumerate(energies):
+                if i == 0:
+                    # Drawn here and not before: resampling would copy values not yet judged.
+                    drawn = uniform(
+                        batch, self.samples, low[j : j + 1], high[j : j + 1], generator
+                    )
+                    actions = torch.cat((actions, drawn), dim=2)
+                else:
+                    actions = actions.clone()
+                    column = actions[..., j]
+                    moved = column + noise[j] * normal(column, generator)
+                    actions[..., j] = clip(moved, low[j], high[j])
+                values = evaluate(part, actions[..., : j + 1])
+                actions = take(actions, resample(values / self.temperature, generator))
+            noise = noise * self.noise_shrink if i else noise
+        total = torch.stack(
+            [evaluate(part, actions[..., : j + 1]) for j, part in enumerate(energies)]
+        ).sum(dim=0)
+        index = local_minima(actions, total, self.places, SEPARATION, half_width)
+        actions = self._refine(energies, take(actions, index), low, high, generator)
+        joint = joint_energy(energies, low, high)
+        return Solution.of(actions, evaluate(joint, actions), joint, low, high)
+
+    def _refine(
+        self,
+        energies: Sequence[Energy],
+        actions: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Each candidate, shape (B, M, D), with its dimensions moved to their minima in turn."""
+        samples = max(8, self.samples // actions.shape[1])
+        first = self.noise_scale * self.noise_shrink ** max(0, self.iterations - 2)
+        for j, part in enumerate(energies):
+            scale = first * (high[j] - low[j]) / 2
+            for _ in range(self.refine):
+                prefixes = actions[:, :, None, : j + 1].repeat(1, 1, samples, 1)
+                moves = scale * normal(prefixes[:, :, 1:, j], generator)
+                prefixes[:, :, 1:, j] = clip(prefixes[:, :, 1:, j] + moves, low[j], high[j])
+                values = evaluate(part, prefixes)
+                lowest = values.argmin(dim=2)
+                actions = actions.clone()
+                actions[..., j] = prefixes[..., j].gather(2, lowest[..., None])[..., 0]
+                # The lowest of n draws is this close; twice that leaves room.
+                scale = scale * 4 / samples
+        return actions
+
+
+def joint_energy(
+    energies: Sequence[Energy], low: Tensor, high: Tensor, points: int = 128
+) -> Energy:
+    """The energy of whole actions that a chain of conditional energies amounts to.
+
+    Conditional energies are learned up to a number that depends on the prefix, so their sum
+    doesn't compare actions with different prefixes. Each is normalised, as InfoNCE does in
+    training, over the action's own value and an even grid: the result is
+    -sum_j log p(a_j | a_1..a_{j-1}).
+
+    Args:
+        energies: For each dimension j, prefixes (B, N, j+1) to energies (B, N).
+        low: Lower corner of the box, shape (D,).
+        high: Upper corner.
+        points: Of the grid along each dimension.
+
+    Returns:
+        Candidates (B, N, D) to energies (B, N).
+    """
+    fractions = (torch.arange(points, device=low.device, dtype=low.dtype) + 0.5) / points
+
+    def joint(actions: Tensor) -> Tensor:
+        total = torch.zeros_like(actions[..., 0])
+        for j, part in enumerate(energies):
+            prefixes = actions[:, :, None, : j + 1].repeat(1, 1, points + 1, 1)
+            prefixes[:, :, 1:, j] = low[j] + (high[j] - low[j]) * fractions
+            values = evaluate(part, prefixes)
+            total = total + values[..., 0] + torch.logsumexp(-values, dim=2)
+        return total - len(energies) * math.log(points + 1)
+
+    return joint
+
+
+def _one_each(energy: Sequence[Energy], size: int) -> Sequence[Energy]:
+    if callable(energy):
+        raise ValueError(
+            f"energy: got one energy of whole actions, expected a sequence of {size}, one for "
+            "each dimension; use DerivativeFree, or train an autoregressive model"
+        )
+    if len(energy) != size:
+        raise ValueError(f"energy: got {len(energy)} energies, expected one for each of {size}")
+    return energy

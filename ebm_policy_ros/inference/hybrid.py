@@ -1,0 +1,65 @@
+"""Sample widely, then descend: derivative-free search with gradients at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.inference.candidates import Energy, local_minima, take
+from ebm_policy_ros.inference.derivative_free import SEPARATION, DerivativeFree
+from ebm_policy_ros.inference.refinement import descend
+from ebm_policy_ros.inference.settings import at_least, positive
+from ebm_policy_ros.inference.solution import Solution
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """Many places that a short derivative-free search found, each descended to its minimum."""
+
+    samples: int = 2048
+    """Candidates of the search."""
+    iterations: int = 1
+    """Rounds of the search after its uniform candidates."""
+    temperature: float = 1.0
+    """Of the search's resampling weights."""
+    starts: int = 32
+    """How many of the lowest local minima among the candidates to descend from."""
+    steps: int = 50
+    """Steps down the gradient."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 2, "samples")
+        at_least(self, 0, "iterations")
+        at_least(self, 1, "starts", "steps")
+        positive(self, "temperature")
+
+    def minimize(
+        self,
+        energy: Energy,
+        low: Tensor,
+        high: Tensor,
+        batch: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Solution:
+        """The lowest of the minima in the box, for each row of the batch on its own.
+
+        Args:
+            energy: Differentiable; candidates (B, N, D) to energies (B, N).
+            low: Lower corner of the box, shape (D,); gives the device and the precision.
+            high: Upper corner of the box, shape (D,).
+            batch: Rows B.
+            generator: Source of randomness, on the device of `low`.
+
+        Raises:
+            ValueError: If the corners don't make a box, or energies have the wrong shape or no
+                gradient.
+        """
+        search = DerivativeFree(self.samples, self.iterations, temperature=self.temperature)
+        wide = search.minimize(energy, low, high, batch, generator)
+        index = local_minima(
+            wide.actions, wide.energies, self.starts, SEPARATION, (high - low) / 2
+        )
+        actions, energies = descend(energy, take(wide.actions, index), low, high, self.steps)
+        return Solution.of(actions, energies, energy, low, high)

@@ -1,0 +1,126 @@
+"""Stochastic gradient Langevin dynamics over actions (Welling and Teh 2011)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.inference.candidates import Energy, check_box, clip, normal, uniform
+from ebm_policy_ros.inference.refinement import descend, value_and_gradient
+from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
+from ebm_policy_ros.inference.solution import Solution
+
+Schedule = Literal["polynomial", "power"]
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """Candidates that follow the gradient with noise, then without it to the minimum.
+
+    Distances are in half-widths of the box. A step of size s changes each dimension by
+
+    - polynomial: s (dE/2 + noise_scale w), with s from `step_size` to `final_step_size` as
+      (1 - k / (N - 1))^exponent (Florence et al. 2021, appendix B.3);
+    - power: s dE/2 + noise_scale sqrt(2 s) w, with s = step_size (k / N)^-gamma. Its stationary
+      distribution is exp(-E / (2 noise_scale^2)): exp(-E / 2) with a noise scale of 1, exp(-E)
+      with sqrt(1/2).
+
+    where w is standard normal. Steps are clipped, then the candidates to the box.
+    """
+
+    samples: int = 512
+    """Candidates, each a chain of its own."""
+    iterations: int = 100
+    """Steps of a chain; training takes half as many."""
+    schedule: Schedule = "polynomial"
+    """How the step size falls: polynomial or power."""
+    step_size: float = 0.1
+    """First (polynomial) or last (power) step size."""
+    final_step_size: float = 1e-5
+    """Last step size (polynomial)."""
+    exponent: float = 2.0
+    """Of the fall from the first to the last step size (polynomial)."""
+    gamma: float = 0.55
+    """Of the fall of the step size with the steps (power)."""
+    noise_scale: float = 1.0
+    """Factor on the noise."""
+    step_clip: float = 0.1
+    """Largest change of a dimension in a step, in half-widths of the box."""
+    polish: int = 20
+    """Steps down the gradient without noise at the end; 0 for none."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "samples", "iterations")
+        at_least(self, 0, "polish")
+        one_of(self, "schedule", get_args(Schedule))
+        positive(self, "step_size", "final_step_size", "exponent", "gamma", "step_clip")
+        not_negative(self, "noise_scale")
+
+    def minimize(
+        self,
+        energy: Energy,
+        low: Tensor,
+        high: Tensor,
+        batch: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Solution:
+        """The action of lowest energy that a chain ended at, for each row on its own.
+
+        Args:
+            energy: Differentiable; candidates (B, N, D) to energies (B, N).
+            low: Lower corner of the box, shape (D,); gives the device and the precision.
+            high: Upper corner of the box, shape (D,).
+            batch: Rows B.
+            generator: Source of randomness, on the device of `low`.
+
+        Raises:
+            ValueError: If the corners don't make a box, or energies have the wrong shape or no
+                gradient.
+        """
+        check_box(low, high)
+        actions = uniform(batch, self.samples, low, high, generator)
+        actions = self.chain(energy, actions, low, high, generator)
+        actions, energies = descend(energy, actions, low, high, self.polish)
+        return Solution.of(actions, energies, energy, low, high)
+
+    def chain(
+        self,
+        energy: Energy,
+        actions: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator | None = None,
+        iterations: int | None = None,
+    ) -> Tensor:
+        """Where chains from `actions`, shape (B, N, D), end; no gradient leads back through them.
+
+        Args:
+            energy: Differentiable; candidates (B, N, D) to energies (B, N).
+            actions: Where the chains start.
+            low: Lower corner of the box, shape (D,).
+            high: Upper corner.
+            generator: Source of randomness.
+            iterations: Steps, if not as the settings say.
+        """
+        half = (high - low) / 2
+        for size, noise in self._steps(iterations or self.iterations):
+            _, slope = value_and_gradient(energy, actions)
+            change = size / 2 * half * slope + noise * normal(actions, generator)
+            change = change.clamp(-self.step_clip, self.step_clip)
+            actions = clip(actions - half * change, low, high)
+        return actions
+
+    def _steps(self, count: int) -> Iterator[tuple[float, float]]:
+        """Step size, and standard deviation of the noise, of each step."""
+        for k in range(count):
+            if self.schedule == "polynomial":
+                left = (1 - k / max(1, count - 1)) ** self.exponent
+                size = (self.step_size - self.final_step_size) * left + self.final_step_size
+                yield size, size * self.noise_scale
+            else:
+                size = self.step_size * ((k + 1) / count) ** -self.gamma
+                yield size, self.noise_scale * (2 * size) ** 0.5

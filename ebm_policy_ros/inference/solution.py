@@ -1,0 +1,62 @@
+"""What a search over actions returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.inference.candidates import Energy, take
+from ebm_policy_ros.inference.modes import Modes, find_modes
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a minimisation found."""
+
+    actions: Tensor
+    """The last candidates, shape (B, N, D)."""
+    energies: Tensor
+    """Their energies, shape (B, N)."""
+    best: Tensor
+    """The candidate of lowest energy, shape (B, D)."""
+    best_energy: Tensor
+    """Its energy, shape (B,); not finite if no candidate's energy was."""
+    energy: Energy
+    """What was minimised."""
+    low: Tensor
+    """Lower corner of the box, shape (D,)."""
+    high: Tensor
+    """Upper corner of the box, shape (D,)."""
+
+    @classmethod
+    def of(
+        cls, actions: Tensor, energies: Tensor, energy: Energy, low: Tensor, high: Tensor
+    ) -> Solution:
+        """The solution that these candidates, all evaluated, amount to."""
+        best_energy, index = energies.min(dim=1)
+        best = take(actions, index[:, None])[:, 0]
+        return cls(actions, energies, best, best_energy, energy, low, high)
+
+    def modes(
+        self,
+        limit: int = 8,
+        separation: float = 0.1,
+        barrier: float = 1.0,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Modes:
+        """The separate minimisers near the last candidates; see `find_modes`."""
+        return find_modes(
+            self.energy,
+            self.actions,
+            self.energies,
+            self.low,
+            self.high,
+            limit=limit,
+            separation=separation,
+            barrier=barrier,
+            temperature=temperature,
+            generator=generator,
+        )
