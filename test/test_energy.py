@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import get_args
 
 import pytest
 import torch
 
-from ebm_policy_ros.energy.encoders import ImageEncoder, ImageEncoderConfig, SpatialSoftArgmax
-from ebm_policy_ros.energy.models import EnergyModel, ExplicitModel, ModelConfig, build_model
-from ebm_policy_ros.energy.normalisation import ActionBox, Standardise
+from ebm_policy_ros.energy.baselines import MixtureModel, NearestNeighbourModel
+from ebm_policy_ros.energy.convolutions import (
+    ImageEncoderConfig,
+    Network,
+    Pooling,
+    SpatialSoftArgmax,
+)
+from ebm_policy_ros.energy.encoders import ImageEncoder
+from ebm_policy_ros.energy.heads import HeadConfig, HeadKind, bake_spectral_norm
+from ebm_policy_ros.energy.models import (
+    AutoregressiveModel,
+    EnergyModel,
+    ModelConfig,
+    Searched,
+    build_model,
+)
+from ebm_policy_ros.energy.normalisation import ActionBox, Normalise
+from ebm_policy_ros.search import energy_of
 
 SHAPES = {"camera": (2, 12, 20, 3), "tool": (1, 2), "joints": (1, 6)}
 SMALL = ImageEncoderConfig(channels=(4, 6), strides=(2, 1))
@@ -25,7 +42,7 @@ def observation(batch: int) -> dict[str, torch.Tensor]:
 
 def energy_model() -> EnergyModel:
     torch.manual_seed(0)
-    config = ModelConfig(image=SMALL, trunk_width=16, head_width=8)
+    config = ModelConfig(image=SMALL, trunk_width=16, head=HeadConfig(width=8))
     model = build_model(config, SHAPES, 2)
     assert isinstance(model, EnergyModel)
     return model
@@ -49,7 +66,9 @@ def test_soft_argmax_of_a_flat_map_is_the_middle() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(96, 128), (7, 5), (33, 64)])
 def test_images_of_any_size_give_one_position_a_channel(height: int, width: int) -> None:
-    encoder = ImageEncoder(ImageEncoderConfig((4, 8), (2, 2)), (2, height, width, 3))
+    encoder = ImageEncoder(
+        ImageEncoderConfig(channels=(4, 8), strides=(2, 2)), (2, height, width, 3)
+    )
     frames = torch.randint(0, 256, (3, 2, height, width, 3), dtype=torch.uint8)
     assert encoder(frames).shape == (3, 16)
 
@@ -74,26 +93,138 @@ def test_energies_of_candidates_do_not_depend_on_each_other_or_on_the_batch() ->
         assert torch.allclose(alone.flatten(), together[row], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["energy", "explicit"])
-def test_every_parameter_gets_a_gradient(kind: str) -> None:
+ENCODERS = [
+    ImageEncoderConfig(network, (4, 6), (2, 1), pooling, coordinates)
+    for network in get_args(Network)
+    for pooling in get_args(Pooling)
+    for coordinates in (False, True)
+]
+
+
+@pytest.mark.parametrize(
+    "image", ENCODERS, ids=lambda c: f"{c.network}-{c.pooling}-{c.coordinates}"
+)
+def test_every_encoder_passes_gradient_to_every_parameter(image: ImageEncoderConfig) -> None:
     torch.manual_seed(0)
-    settings = ModelConfig(image=SMALL, trunk_width=16, head_width=8).to_dict()
-    config = ModelConfig.from_dict({**settings, "kind": kind, "streams": ["camera", "joints"]})
+    encoder = ImageEncoder(image, (2, 13, 20, 3))
+    frames = torch.randint(0, 256, (8, 2, 13, 20, 3), dtype=torch.uint8)
+    features = encoder(frames)
+    assert features.shape == (8, encoder.size)
+    (features * torch.randn(encoder.size)).sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+HEADS = [HeadConfig(kind, 32, 2, norm) for kind in get_args(HeadKind) for norm in (False, True)]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda c: f"{c.kind}-{c.spectral_norm}")
+@pytest.mark.parametrize("kind", ["energy", "autoregressive", "explicit", "mixture"])
+def test_every_model_passes_gradient_to_every_parameter(kind: str, head: HeadConfig) -> None:
+    torch.manual_seed(0)
+    settings = ModelConfig(image=SMALL, trunk_width=16, head=head).to_dict()
+    streams = ["camera", "joints"]
+    config = ModelConfig.from_dict({**settings, "kind": kind, "streams": streams})
     model = build_model(config, SHAPES, 4)
     features = model.encode(observation(8))
-    if isinstance(model, ExplicitModel):
-        result = model.action(features)
-        assert result.shape == (8, 4)
-    else:
+    if isinstance(model, EnergyModel):
         result = model.energy(features, torch.rand(8, 7, 4))
+    elif isinstance(model, AutoregressiveModel):
+        parts = [e(torch.rand(8, 7, j + 1)) for j, e in enumerate(model.energies(features))]
+        result = torch.stack(parts)
+    elif isinstance(model, NearestNeighbourModel):
+        pytest.fail("learns nothing")
+    else:
+        assert model.action(features).shape == (8, 4)
+        result = model.loss(features, torch.rand(8, 4))
     result.square().sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
         # The last bias shifts all energies alike, but not their squares.
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+def test_each_dimension_has_an_energy_that_sees_only_what_comes_before_it() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig("autoregressive", ("tool",), head=HeadConfig(width=8))
+    model = build_model(config, SHAPES, 3)
+    assert isinstance(model, AutoregressiveModel)
+    features = model.encode({"tool": torch.randn(2, 1, 2)})
+    energies = model.energies(features)
+    prefixes = torch.rand(2, 5, 3)
+    assert [e(prefixes[..., : j + 1]).shape for j, e in enumerate(energies)] == [(2, 5)] * 3
+    with pytest.raises(RuntimeError):
+        energies[0](prefixes)
+
+
+def test_the_joint_energy_of_a_chain_is_a_probability_density() -> None:
+    """Over a grid as even as that of the normalisation, exp(-E) has the mean 1."""
+    torch.manual_seed(0)
+    config = ModelConfig("autoregressive", ("tool",), head=HeadConfig(width=16))
+    model = build_model(config, SHAPES, 2)
+    assert isinstance(model, Searched)
+    with torch.no_grad():
+        energy = energy_of(model, model.encode({"tool": torch.randn(1, 1, 2)}))
+        side = (torch.arange(64) + 0.5) / 32 - 1
+        grid = torch.cartesian_prod(side, side)[None]
+        assert torch.exp(-energy(grid)).mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_spectral_norm_bounds_the_slope_and_can_be_baked_in() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(streams=("tool",), head=HeadConfig("mlp", 16, 3, spectral_norm=True))
+    model = build_model(config, SHAPES, 2)
+    assert isinstance(model, EnergyModel)
+    for _ in range(30):  # each training step improves the estimate of the singular values
+        model.encode({"tool": torch.randn(1, 1, 2)})
+        model.energy(torch.zeros(1, 16), torch.zeros(1, 1, 2))
+    model.eval()
+    features = model.encode({"tool": torch.randn(4, 1, 2)}).detach()
+    actions = torch.rand(4, 50, 2, requires_grad=True)
+    energies = model.energy(features, actions)
+    (slope,) = torch.autograd.grad(energies.sum(), actions)
+    assert slope.norm(dim=2).max() < 1.01
+    bake_spectral_norm(model)
+    assert torch.allclose(model.energy(features, actions), energies, atol=1e-6)
+    assert not any("parametrizations" in name for name in model.state_dict())
+
+
+def test_a_mixture_is_a_density_and_its_action_is_the_highest_peak() -> None:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig("mixture", ("tool",), components=3), SHAPES, 1)
+    assert isinstance(model, MixtureModel)
+    model.head.layers[-1].weight.data.zero_()  # type: ignore[operator]
+    weights, means, deviations = [0.2, 0.5, 0.3], [-0.5, 0.1, 0.6], [0.1, 0.4, 0.05]
+    numbers = [*map(math.log, weights), *means, *map(math.log, deviations)]
+    model.head.layers[-1].bias.data = torch.tensor(numbers)
+    features = model.encode({"tool": torch.zeros(1, 1, 2)})
+    # Heights of the peaks over their widths: 0.2/0.1, 0.5/0.4, 0.3/0.05.
+    assert model.action(features).item() == pytest.approx(0.6)
+    density = sum(
+        w / (s * math.sqrt(2 * math.pi)) * math.exp(-((0.2 - m) ** 2) / (2 * s**2))
+        for w, m, s in zip(weights, means, deviations, strict=True)
+    )
+    loss = model.loss(features, torch.tensor([[0.2]]))
+    assert loss.item() == pytest.approx(-math.log(density), rel=1e-5)
+
+
+def test_the_nearest_neighbour_repeats_what_was_done_in_the_most_similar_place() -> None:
+    model = build_model(ModelConfig("nearest_neighbour", ("tool", "camera")), SHAPES, 2)
+    assert isinstance(model, NearestNeighbourModel)
+    seen = observation(20)
+    model.encoder.fit({"tool": seen["tool"]})
+    actions = torch.rand(20, 2)
+    model.remember(model.encode(seen), actions)
+    order = torch.tensor([7, 3, 19])
+    again = {name: values[order] for name, values in seen.items()}
+    assert torch.equal(model.action(model.encode(again)), actions[order])
+    other = build_model(ModelConfig("nearest_neighbour", ("tool", "camera")), SHAPES, 2)
+    other.load_state_dict(model.state_dict())
+    assert isinstance(other, NearestNeighbourModel)
+    assert torch.equal(other.action(other.encode(again)), actions[order])
+
+
 def test_streams_that_the_model_does_not_look_at_may_be_there_or_not() -> None:
-    config = ModelConfig(streams=("tool",), trunk_width=16, head_width=8)
+    config = ModelConfig(streams=("tool",), trunk_width=16, head=HeadConfig(width=8))
     model = build_model(config, SHAPES, 2)
     tool = torch.randn(2, 1, 2)
     alone = model.encode({"tool": tool})
@@ -111,16 +242,23 @@ def test_a_wrong_or_missing_stream_is_named_with_its_shape() -> None:
 
 
 def test_settings_survive_json() -> None:
-    config = ModelConfig("explicit", ("camera",), ImageEncoderConfig((4, 8), (1, 2)), 32, 64)
+    image = ImageEncoderConfig("residual", (4, 8), (1, 2), "max", coordinates=True)
+    head = HeadConfig("dense_residual", 64, 2, spectral_norm=True)
+    config = ModelConfig("mixture", ("camera",), image, "min_max", 32, 1, head, 5)
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "mdn"}, "kind: got 'mdn', expected energy or explicit"),
+        ({"kind": "mdn"}, "kind: got 'mdn', expected energy or autoregressive or"),
+        ({"normalisation": "none"}, "normalisation: got 'none', expected standard or min_max"),
+        ({"trunk_depth": -1}, "trunk_depth: got -1"),
         ({"streams": []}, "streams: got"),
-        ({"head_width": 0}, "head_width: got 0"),
+        ({"head": {"width": 0}}, "head.width: got 0"),
+        ({"head": {"kind": "rnn"}}, "head.kind: got 'rnn', expected mlp or residual or"),
+        ({"image": {"network": "vit"}}, "image.network: got 'vit', expected strided or"),
+        ({"image": {"pooling": "sum"}}, "image.pooling: got 'sum', expected soft_argmax or"),
         ({"image": {"channels": [4], "strides": [1, 2]}}, "image.strides: got 2 values"),
         ({"image": {"channels": [0], "strides": [1]}}, r"image.channels: got \[0\]"),
         ({"depth": 3}, "model settings: .*depth"),
@@ -148,18 +286,26 @@ def test_an_action_that_never_changed_keeps_its_value() -> None:
     assert box.denormalise(torch.tensor([0.9, 0.0])).tolist() == pytest.approx([0.1, 0.0])
 
 
-def test_measurements_are_standardised_and_constants_only_shifted() -> None:
-    layer = Standardise(2)
-    layer.fit(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
-    result = layer(torch.tensor([[1.0, 5.0], [3.0, 5.5]]))
-    assert torch.allclose(result, torch.tensor([[-1.0, 0.0], [1.0, 0.5]]))
+def test_measurements_are_normalised_and_constants_only_shifted() -> None:
+    values = torch.tensor([[1.0, 5.0], [3.0, 5.0], [4.0, 5.0]])
+    probe = torch.tensor([[1.0, 5.0], [4.0, 5.5]])
+    layer = Normalise(2)
+    layer.fit(values)
+    deviation = math.sqrt(14 / 9)
+    expected = [[(1 - 8 / 3) / deviation, 0.0], [(4 - 8 / 3) / deviation, 0.5]]
+    assert torch.allclose(layer(probe), torch.tensor(expected))
+    layer = Normalise(2, "min_max")
+    layer.fit(values)
+    assert torch.allclose(layer(probe), torch.tensor([[-1.0, 0.0], [1.0, 0.5]]))
 
 
 def test_normalisation_travels_with_the_weights() -> None:
     model = energy_model()
     model.box.fit(torch.tensor([[-0.2, 0.0], [0.2, 1.0]]))
     model.encoder.fit({"tool": torch.randn(9, 1, 2) + 3})
-    other = build_model(ModelConfig(image=SMALL, trunk_width=16, head_width=8), SHAPES, 2)
+    other = build_model(
+        ModelConfig(image=SMALL, trunk_width=16, head=HeadConfig(width=8)), SHAPES, 2
+    )
     other.load_state_dict(model.state_dict())
     assert torch.equal(other.box.low, model.box.low)
     sample = observation(2)

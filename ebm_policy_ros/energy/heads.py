@@ -1,13 +1,45 @@
-"""From features to what a policy needs: the energy of candidates, or an action."""
+"""From features to what a policy needs: the energy of candidates, or numbers of an action."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+
+HeadKind = Literal["mlp", "residual", "preactivation", "dense_residual"]
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The layers that see the action."""
+
+    kind: HeadKind = "residual"
+    """mlp: layers one after the other; residual: blocks of two layers, the sum activated;
+    preactivation: the same with activations inside the blocks only; dense_residual: blocks of
+    three layers through a quarter of the width."""
+    width: int = 256
+    """Units of a layer."""
+    depth: int = 1
+    """Layers (mlp) or blocks."""
+    spectral_norm: bool = False
+    """Keep the largest singular value of every layer at 1, so that the energy has no cliffs."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(HeadKind):
+            expected = " or ".join(get_args(HeadKind))
+            raise ValueError(f"head.kind: got {self.kind!r}, expected {expected}")
+        if self.width < 4:
+            raise ValueError(f"head.width: got {self.width}, expected units >= 4")
+        if self.depth < 0:
+            raise ValueError(f"head.depth: got {self.depth}, expected an integer >= 0")
 
 
 class _Residual(nn.Module):
-    """Two layers added to their input."""
+    """Two layers added to their input, then activated."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -19,6 +51,34 @@ class _Residual(nn.Module):
         return torch.relu(hidden + self.layers(hidden))
 
 
+class _PreActivation(nn.Module):
+    """Layers of activations through `widths`, added to their input (He et al. 2016)."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.ReLU(), nn.Linear(inputs, outputs)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        result: Tensor = hidden + self.layers(hidden)
+        return result
+
+
+def _body(config: HeadConfig) -> nn.Sequential:
+    """From the sum of the first layer to the last activation."""
+    width, repeat = config.width, range(config.depth)
+    if config.kind == "mlp":
+        linears = [layer for _ in repeat for layer in (nn.Linear(width, width), nn.ReLU())]
+        return nn.Sequential(nn.ReLU(), *linears)
+    if config.kind == "residual":
+        return nn.Sequential(nn.ReLU(), *[_Residual(width) for _ in repeat])
+    inner = (width // 4, width // 4) if config.kind == "dense_residual" else (width,)
+    blocks = [_PreActivation(width, *inner, width) for _ in repeat]
+    return nn.Sequential(*blocks, nn.ReLU())
+
+
 class EnergyHead(nn.Module):
     """Energies of candidates; the action joins the features late.
 
@@ -26,15 +86,19 @@ class EnergyHead(nn.Module):
     the half of the features once per observation, `forward` adds that of each candidate.
     """
 
-    def __init__(self, features: int, action_size: int, width: int) -> None:
+    def __init__(self, features: int, action_size: int, config: HeadConfig) -> None:
         """For feature vectors of `features` values and actions of `action_size`."""
         super().__init__()
-        self.feature_half = nn.Linear(features, width)
-        self.action_half = nn.Linear(action_size, width, bias=False)
+        self.feature_half = nn.Linear(features, config.width)
+        self.action_half = nn.Linear(action_size, config.width, bias=False)
         # With the usual 1/sqrt(n) the few action values would drown in the many features.
         nn.init.normal_(self.action_half.weight)
-        self.residual = _Residual(width)
-        self.output = nn.Linear(width, 1)
+        self.body = _body(config)
+        self.output = nn.Linear(config.width, 1)
+        if config.spectral_norm:
+            for layer in list(self.modules()):
+                if isinstance(layer, nn.Linear):
+                    parametrizations.spectral_norm(layer)
 
     def prepare(self, features: Tensor) -> Tensor:
         """The features' half of the first layer, shape (B, width)."""
@@ -43,27 +107,31 @@ class EnergyHead(nn.Module):
 
     def forward(self, prepared: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
-        hidden = self.residual(torch.relu(prepared[:, None] + self.action_half(actions)))
+        hidden = self.body(prepared[:, None] + self.action_half(actions))
         # Differences between energies decide: bfloat16 would round them away.
         with torch.autocast(hidden.device.type, enabled=False):
             energies: Tensor = self.output(hidden.to(self.output.weight.dtype)).squeeze(-1)
         return energies
 
 
-class ActionHead(nn.Module):
-    """One action, regressed: the explicit policy that the energy is compared with."""
+class VectorHead(nn.Module):
+    """Numbers from features alone, for policies without an energy."""
 
-    def __init__(self, features: int, action_size: int, width: int) -> None:
-        """For feature vectors of `features` values and actions of `action_size`."""
+    def __init__(self, features: int, outputs: int, config: HeadConfig) -> None:
+        """For feature vectors of `features` values, to `outputs` numbers."""
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(features, width),
-            nn.ReLU(),
-            _Residual(width),
-            nn.Linear(width, action_size),
+            nn.Linear(features, config.width), _body(config), nn.Linear(config.width, outputs)
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Actions, shape (B, A), in the normalised box."""
-        action: Tensor = self.layers(features)
-        return action
+        """Shape (B, outputs)."""
+        numbers: Tensor = self.layers(features)
+        return numbers
+
+
+def bake_spectral_norm(model: nn.Module) -> None:
+    """Replace normalised weights by plain ones of the same value, which are faster to use."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear) and parametrize.is_parametrized(layer, "weight"):
+            parametrize.remove_parametrizations(layer, "weight")

@@ -1,19 +1,23 @@
-"""The models of a policy: an energy over actions, and the regression it is compared with."""
+"""Energy models, and what a model of a policy is made of."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
-from ebm_policy_ros.energy.encoders import ImageEncoderConfig, ObservationEncoder
-from ebm_policy_ros.energy.heads import ActionHead, EnergyHead
-from ebm_policy_ros.energy.normalisation import ActionBox
+from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel, NearestNeighbourModel
+from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
+from ebm_policy_ros.energy.encoders import ImageEncoder, ObservationEncoder, Thumbnail
+from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
+from ebm_policy_ros.energy.normalisation import ActionBox, Normalisation
 
-Kind = Literal["energy", "explicit"]
+Kind = Literal["energy", "autoregressive", "explicit", "mixture", "nearest_neighbour"]
 
 
 @dataclass(frozen=True)
@@ -21,32 +25,44 @@ class ModelConfig:
     """What a model is made of. Travels in the policy file."""
 
     kind: Kind = "energy"
-    """energy: the action is the minimiser of a learned energy; explicit: it is regressed (MSE)."""
+    """energy: the action minimises a learned energy; autoregressive: one energy for each of its
+    dimensions; explicit: it is regressed (MSE); mixture: the likeliest of a mixture of Gaussians;
+    nearest_neighbour: that of the most similar demonstrated observation."""
     streams: tuple[str, ...] = ("camera", "tool")
     """Streams of the interface that the policy looks at."""
     image: ImageEncoderConfig = dataclasses.field(default_factory=ImageEncoderConfig)
     """The encoder of each camera."""
+    normalisation: Normalisation = "standard"
+    """Of measurements: standard, to zero mean and unit variance; min_max, to [-1, 1]."""
     trunk_width: int = 256
     """Units in the layers that join the streams."""
-    head_width: int = 256
-    """Units in the layers that see the action."""
+    trunk_depth: int = 2
+    """Number of those layers; 0: the features go to the head as they are."""
+    head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
+    """The layers that see the action."""
+    components: int = 8
+    """Gaussians of a mixture."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind: got {self.kind!r}, expected {' or '.join(get_args(Kind))}")
+        for name, choices in (
+            ("kind", get_args(Kind)), ("normalisation", get_args(Normalisation))
+        ):  # fmt: skip
+            if getattr(self, name) not in choices:
+                expected = " or ".join(choices)
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected {expected}")
         if not self.streams or len(set(self.streams)) != len(self.streams):
             raise ValueError(f"streams: got {list(self.streams)}, expected names, each once")
-        for name in ("trunk_width", "head_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected units >= 1")
+        for name, lowest in (("trunk_width", 1), ("trunk_depth", 0), ("components", 1)):
+            if getattr(self, name) < lowest:
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)}, expected an integer >= {lowest}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON keeps them and `from_dict` reads them."""
-        return {
-            **dataclasses.asdict(self),
-            "streams": list(self.streams),
-            "image": {name: list(value) for name, value in vars(self.image).items()},
-        }
+        plain = dataclasses.asdict(self)
+        lists = {k: list(v) if isinstance(v, tuple) else v for k, v in plain["image"].items()}
+        return {**plain, "streams": list(self.streams), "image": lists}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
@@ -56,9 +72,15 @@ class ModelConfig:
             ValueError: If a key or a value is not one of these settings.
         """
         try:
-            image = ImageEncoderConfig(**{k: tuple(v) for k, v in dict(values["image"]).items()})
-            parts = {**values, "streams": tuple(values["streams"]), "image": image}
-            return cls(**parts)
+            image: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in dict(values["image"]).items()
+            }
+            parts = {
+                "streams": tuple(values["streams"]),
+                "image": ImageEncoderConfig(**image),
+                "head": HeadConfig(**values["head"]),
+            }
+            return cls(**{**values, **parts})
         except (KeyError, TypeError) as error:
             raise ValueError(f"model settings: {error}") from None
 
@@ -66,13 +88,11 @@ class ModelConfig:
 class EnergyModel(nn.Module):
     """E(observation, action): low for what a demonstrator would do."""
 
-    def __init__(
-        self, config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], action_size: int
-    ) -> None:
-        """For the streams of `shapes` and actions of `action_size` (H*D) values."""
+    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, action_size: int) -> None:
+        """For actions of `action_size` (H*D) values."""
         super().__init__()
-        self.encoder = ObservationEncoder(config.image, shapes, config.trunk_width)
-        self.head = EnergyHead(config.trunk_width, action_size, config.head_width)
+        self.encoder = encoder
+        self.head = EnergyHead(encoder.size, action_size, head)
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
@@ -85,32 +105,45 @@ class EnergyModel(nn.Module):
         return energies
 
 
-class ExplicitModel(nn.Module):
-    """a(observation): the mean of what demonstrators did, by the same encoder."""
+class AutoregressiveModel(nn.Module):
+    """E_j(observation, a_1..a_j) for each dimension j: low if a_j fits what comes before it.
 
-    def __init__(
-        self, config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], action_size: int
-    ) -> None:
-        """For the streams of `shapes` and actions of `action_size` (H*D) values."""
+    The encoder is shared, the heads are each dimension's own (Florence et al. 2021, appendix
+    B.2; after Nash and Durkan 2019, Autoregressive Energy Machines).
+    """
+
+    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, action_size: int) -> None:
+        """For actions of `action_size` (H*D) values."""
         super().__init__()
-        self.encoder = ObservationEncoder(config.image, shapes, config.trunk_width)
-        self.head = ActionHead(config.trunk_width, action_size, config.head_width)
+        self.encoder = encoder
+        self.heads = nn.ModuleList(
+            EnergyHead(encoder.size, j + 1, head) for j in range(action_size)
+        )
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Features, shape (B, F)."""
-        features: Tensor = self.encoder(observation)
-        return features
+        """Everything that doesn't depend on the action: once per observation, shape (B, D, F)."""
+        features = self.encoder(observation)
+        return torch.stack([head.prepare(features) for head in self._heads()], dim=1)
 
-    def action(self, features: Tensor) -> Tensor:
-        """Actions, shape (B, H*D), in the box mapped to [-1, 1]."""
-        action: Tensor = self.head(features)
-        return action
+    def energies(self, features: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        """For each dimension j, prefixes (B, N, j+1) in the box mapped to [-1, 1] to (B, N)."""
+        return [partial(head, features[:, j]) for j, head in enumerate(self._heads())]
+
+    def _heads(self) -> list[EnergyHead]:
+        return [head for head in self.heads if isinstance(head, EnergyHead)]
+
+
+Searched = EnergyModel | AutoregressiveModel
+"""Models whose action is searched for."""
+Direct = ExplicitModel | MixtureModel | NearestNeighbourModel
+"""Models that give an action at once: the baselines."""
+Model = Searched | Direct
 
 
 def build_model(
     config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], action_size: int
-) -> EnergyModel | ExplicitModel:
+) -> Model:
     """A model with random weights and no normalisation.
 
     Args:
@@ -127,6 +160,20 @@ def build_model(
             f"model.streams: got {missing[0]!r}, expected some of {', '.join(shapes)}"
         )
     used = {name: tuple(shapes[name]) for name in config.streams}
+    if config.kind == "nearest_neighbour":
+        plain = ObservationEncoder(used, Thumbnail, config.normalisation)
+        return NearestNeighbourModel(plain, action_size)
+    encoder = ObservationEncoder(
+        used,
+        partial(ImageEncoder, config.image),
+        config.normalisation,
+        config.trunk_width,
+        config.trunk_depth,
+    )
+    if config.kind == "mixture":
+        return MixtureModel(config.head, encoder, action_size, config.components)
     if config.kind == "explicit":
-        return ExplicitModel(config, used, action_size)
-    return EnergyModel(config, used, action_size)
+        return ExplicitModel(config.head, encoder, action_size)
+    if config.kind == "autoregressive":
+        return AutoregressiveModel(config.head, encoder, action_size)
+    return EnergyModel(config.head, encoder, action_size)

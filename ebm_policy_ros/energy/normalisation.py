@@ -1,38 +1,50 @@
-"""Units in and out of a model: standardised measurements, actions in a box of [-1, 1]."""
+"""Units in and out of a model: normalised measurements, actions in a box of [-1, 1]."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+Normalisation = Literal["standard", "min_max"]
+
 # Spreads below this (0.1 mm, 0.1 mrad in SI units) are noise of a constant, not a signal.
-_SMALLEST_STD = 1e-4
+_SMALLEST = 1e-4
 # Ranges below this fraction of the value are rounding of a constant.
 _ROUNDING = 1e-6
 
 
-class Standardise(nn.Module):
-    """Measurements to zero mean and unit variance, as fitted to the demonstrations."""
+class Normalise(nn.Module):
+    """Measurements as fitted to the demonstrations: (values - centre) / scale.
 
-    mean: Tensor
-    std: Tensor
+    standard: zero mean and unit variance; min_max: from -1 to 1. A constant is only shifted.
+    """
 
-    def __init__(self, size: int) -> None:
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, size: int, kind: Normalisation = "standard") -> None:
         """The identity for vectors of `size` values until `fit` is called."""
         super().__init__()
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("std", torch.ones(size))
+        self._kind = kind
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
 
     def fit(self, values: Tensor) -> None:
-        """Take the statistics of `values`, shape (M, K); a constant is only shifted."""
+        """Take the statistics of `values`, shape (M, K)."""
         values = values.double()
-        std = values.std(dim=0, correction=0)
-        self.mean.copy_(values.mean(dim=0))
-        self.std.copy_(torch.where(std < _SMALLEST_STD, torch.ones_like(std), std))
+        if self._kind == "standard":
+            centre, scale = values.mean(dim=0), values.std(dim=0, correction=0)
+        else:
+            low, high = values.amin(dim=0), values.amax(dim=0)
+            centre, scale = (low + high) / 2, (high - low) / 2
+        self.centre.copy_(centre)
+        self.scale.copy_(torch.where(scale < _SMALLEST, torch.ones_like(scale), scale))
 
     def forward(self, values: Tensor) -> Tensor:
-        """Standardised values, shape (B, K) as the input."""
-        return (values - self.mean) / self.std
+        """Normalised values, shape (B, K) as the input."""
+        return (values - self.centre) / self.scale
 
 
 class ActionBox(nn.Module):

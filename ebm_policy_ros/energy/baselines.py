@@ -1,0 +1,134 @@
+"""What energies are compared with: policies that give an action at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ebm_policy_ros.energy.encoders import ObservationEncoder
+from ebm_policy_ros.energy.heads import HeadConfig, VectorHead
+from ebm_policy_ros.energy.normalisation import ActionBox
+
+# Narrower Gaussians than this, in half-widths of the box, would chase single demonstrations.
+_NARROWEST_LOG_STD = math.log(1e-3)
+# Rows compared at a time: all at once would need the memory of queries times demonstrations.
+_CHUNK = 256
+
+
+class ExplicitModel(nn.Module):
+    """a(observation): the mean of what demonstrators did."""
+
+    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, action_size: int) -> None:
+        """For actions of `action_size` (H*D) values."""
+        super().__init__()
+        self.encoder = encoder
+        self.head = VectorHead(encoder.size, action_size, head)
+        self.box = ActionBox(action_size)
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Features, shape (B, F)."""
+        features: Tensor = self.encoder(observation)
+        return features
+
+    def action(self, features: Tensor) -> Tensor:
+        """Actions, shape (B, H*D), in the box mapped to [-1, 1]."""
+        action: Tensor = self.head(features)
+        return action
+
+    def loss(self, features: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error against demonstrated actions, shape (B, H*D), in the same box."""
+        return nn.functional.mse_loss(self.head(features).to(target.dtype), target)
+
+
+class MixtureModel(nn.Module):
+    """p(a | observation): a mixture of Gaussians (Bishop 1994, Mixture Density Networks)."""
+
+    def __init__(
+        self, head: HeadConfig, encoder: ObservationEncoder, action_size: int, components: int
+    ) -> None:
+        """For actions of `action_size` (H*D) values and so many `components`."""
+        super().__init__()
+        self.encoder = encoder
+        self._shape = (components, action_size)
+        self.head = VectorHead(encoder.size, components * (1 + 2 * action_size), head)
+        self.box = ActionBox(action_size)
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Features, shape (B, F)."""
+        features: Tensor = self.encoder(observation)
+        return features
+
+    def action(self, features: Tensor) -> Tensor:
+        """The mean of highest density, shape (B, H*D), in the box mapped to [-1, 1]."""
+        _, means, _ = parts = self._parts(features)
+        peak = torch.stack(
+            [self._log_density(parts, means[:, i]) for i in range(means.shape[1])], dim=1
+        ).argmax(dim=1)
+        return means.gather(1, peak[:, None, None].expand(-1, 1, means.shape[2]))[:, 0]
+
+    def loss(self, features: Tensor, target: Tensor) -> Tensor:
+        """Negative log likelihood of demonstrated actions, shape (B, H*D), in the same box."""
+        return -self._log_density(self._parts(features), target).mean()
+
+    def _parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights (B, K), means and log standard deviations (B, K, A)."""
+        numbers = self.head(features).float()
+        count, size = self._shape
+        weights, means, log_std = numbers.tensor_split((count, count * (1 + size)), dim=1)
+        shape = (len(numbers), count, size)
+        log_std = log_std.reshape(shape).clamp_min(_NARROWEST_LOG_STD)
+        return weights.log_softmax(dim=1), means.reshape(shape), log_std
+
+    def _log_density(self, parts: tuple[Tensor, Tensor, Tensor], actions: Tensor) -> Tensor:
+        weights, means, log_std = parts
+        deviation = (actions[:, None] - means) / log_std.exp()
+        logs = -deviation.square() / 2 - log_std - math.log(2 * math.pi) / 2
+        return torch.logsumexp(weights + logs.sum(dim=2), dim=1)
+
+
+class NearestNeighbourModel(nn.Module):
+    """The action of the most similar demonstrated observation, which the weights hold.
+
+    Similar means a small Euclidean distance between normalised measurements, and the grey values
+    of small pictures.
+    """
+
+    keys: Tensor
+    actions: Tensor
+
+    def __init__(self, encoder: ObservationEncoder, action_size: int) -> None:
+        """For actions of `action_size` (H*D) values; an encoder without anything to learn."""
+        super().__init__()
+        self.encoder = encoder
+        self.box = ActionBox(action_size)
+        self.register_buffer("keys", torch.empty(0, encoder.size))
+        self.register_buffer("actions", torch.empty(0, action_size))
+
+    def remember(self, features: Tensor, actions: Tensor) -> None:
+        """Add demonstrations: features (M, F), actions (M, H*D) in the box mapped to [-1, 1]."""
+        self.keys = torch.cat((self.keys, features.to(self.keys)))
+        self.actions = torch.cat((self.actions, actions.to(self.actions)))
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Features, shape (B, F)."""
+        features: Tensor = self.encoder(observation)
+        return features
+
+    def action(self, features: Tensor) -> Tensor:
+        """Actions, shape (B, H*D), in the box mapped to [-1, 1]."""
+        nearest = [
+            torch.cdist(rows, self.keys).argmin(dim=1) for rows in torch.split(features, _CHUNK)
+        ]
+        return self.actions[torch.cat(nearest)]
+
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        # How many demonstrations there are is known by the weights alone.
+        for name in ("keys", "actions"):
+            stored = state.get(prefix + name)
+            if stored is not None:
+                setattr(self, name, getattr(self, name).new_empty(stored.shape))
+        super()._load_from_state_dict(state, prefix, *rest)

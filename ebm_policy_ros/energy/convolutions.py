@@ -1,0 +1,122 @@
+"""Convolutional networks: images to maps of what is where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+Network = Literal["strided", "max_pool", "residual"]
+Pooling = Literal["soft_argmax", "mean", "max"]
+
+
+@dataclass(frozen=True)
+class ImageEncoderConfig:
+    """Settings of the image encoder; each camera has one of its own."""
+
+    network: Network = "strided"
+    """strided: convolutions with strides; max_pool: 3x3 convolutions, then max pooling;
+    residual: a residual block after each convolution."""
+    channels: tuple[int, ...] = (16, 32, 32, 32)
+    """Output channels of each convolution."""
+    strides: tuple[int, ...] = (2, 2, 1, 1)
+    """Stride (or size of the max pooling) of each; their product divides the image into cells."""
+    pooling: Pooling = "soft_argmax"
+    """From maps to features: soft_argmax, the position of each channel's activation; mean or max,
+    its strength."""
+    coordinates: bool = False
+    """Give each pixel its position as two more channels (CoordConv; Liu et al. 2018)."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("network", get_args(Network)), ("pooling", get_args(Pooling))):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"image.{name}: got {getattr(self, name)!r}, expected {' or '.join(choices)}"
+                )
+        for name, values in (("channels", self.channels), ("strides", self.strides)):
+            if not values or any(value < 1 for value in values):
+                raise ValueError(f"image.{name}: got {list(values)}, expected integers >= 1")
+        if len(self.channels) != len(self.strides):
+            raise ValueError(
+                f"image.strides: got {len(self.strides)} values, "
+                f"expected one for each of the {len(self.channels)} channels"
+            )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions added to their input, activations before them (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        """For maps of `channels`."""
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of the same shape, (B, C, height, width)."""
+        result: Tensor = maps + self.layers(maps)
+        return result
+
+
+def build_convolutions(config: ImageEncoderConfig, inputs: int) -> nn.Sequential:
+    """From images (B, inputs, H, W) to maps, without a nonlinearity after the last one."""
+    layers: list[nn.Module] = []
+    for i, (outputs, stride) in enumerate(zip(config.channels, config.strides, strict=True)):
+        if i:
+            layers.append(nn.ReLU())
+        if config.network == "max_pool":
+            layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
+            if stride > 1:
+                # Like a strided convolution, it keeps the part of a cell at the border.
+                layers.append(nn.MaxPool2d(stride, ceil_mode=True))
+        else:
+            kernel = 5 if i == 0 else 3
+            layers.append(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2))
+            if config.network == "residual":
+                layers.append(ResidualBlock(outputs))
+        inputs = outputs
+    return nn.Sequential(*layers)
+
+
+class SpatialSoftArgmax(nn.Module):
+    """The expected position of each channel's activation (Levine et al. 2016, section 5.2).
+
+    Each map is first brought to zero mean and unit variance, so that the learned temperature
+    alone decides how sharp the softmax is.
+    """
+
+    cells: Tensor
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        """For maps of `channels` x `height` x `width`."""
+        super().__init__()
+        self.register_buffer("cells", cell_positions(height, width).flatten(0, 1), False)
+        self.log_sharpness = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Positions from (B, C, height, width).
+
+        Returns:
+            Shape (B, C, 2): x along the columns, y along the rows, both in [-1, 1].
+        """
+        # In bfloat16 a weight has 8 bits: too coarse for a position between two cells.
+        with torch.autocast(maps.device.type, enabled=False):
+            flat = maps.flatten(2).to(self.cells.dtype)
+            flat = nn.functional.layer_norm(flat, flat.shape[-1:])
+            weights = torch.softmax(flat * self.log_sharpness.exp()[:, None], dim=-1)
+            # As a matrix product this is several times faster than two weighted sums.
+            return weights @ self.cells
+
+
+def cell_positions(height: int, width: int) -> Tensor:
+    """Centre of each cell, shape (height, width, 2): x and y, from -1 to 1 over the image."""
+    y = (torch.arange(height) + 0.5) * 2 / height - 1
+    x = (torch.arange(width) + 0.5) * 2 / width - 1
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack((columns, rows), dim=-1)
