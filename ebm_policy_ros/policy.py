@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.energy.models import EnergyModel, ExplicitModel, ModelConfig, build_model
-from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.energy.heads import bake_spectral_norm
+from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
+from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
+from ebm_policy_ros.inference.modes import Modes
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.observation import Observation
-from ebm_policy_ros.policy_file import PolicyFileError, load_policy_file
+from ebm_policy_ros.policy_file import PolicyFile, PolicyFileError, load_policy_file
+from ebm_policy_ros.search import check_method, energy_of, minimise
+
+Choice = Literal["lowest", "sample"]
+
+
+# Minimisers that a sample is drawn around.
+_MODES = 8
 
 
 class PolicyMismatch(ValueError):
     """A policy that doesn't fit the interface, the device or the request."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One of several answers."""
+
+    action: npt.NDArray[np.float32]
+    """A minimiser of the energy, shape (H, D), in the interface's units."""
+    energy: float
+    probability: float
+    """Share of exp(-E / temperature) around it."""
+    spread: npt.NDArray[np.float32]
+    """Standard deviation of exp(-E / temperature) around it, shape (H, D)."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +54,13 @@ class Decision:
     action: npt.NDArray[np.float32]
     """Shape (H, D), in the interface's units."""
     energy: float
-    """Of the action; 0 for an explicit policy, which has no energy."""
+    """Of the action; 0 for a policy without an energy."""
     candidates: npt.NDArray[np.float32]
     """The last candidates of the search, shape (N, H*D), in the interface's units."""
     energies: npt.NDArray[np.float32]
     """Their energies, shape (N,)."""
+    modes: tuple[Mode, ...]
+    """The separate minimisers, lowest first, where they were asked for."""
     timing: dict[str, float]
     """Milliseconds by step: encode, search."""
 
@@ -47,26 +70,37 @@ class Policy:
 
     def __init__(
         self,
-        model: EnergyModel | ExplicitModel,
-        interface: Interface,
-        optimiser: DerivativeFree,
+        model: Model,
+        content: PolicyFile,
+        optimiser: Optimiser | None,
         device: torch.device,
         seed: int,
+        choice: Choice,
+        temperature: float,
     ) -> None:
         """For use through `load`."""
-        self.interface = interface
+        self.interface: Interface | None = content.interface
+        """The robot and task; None for a policy from arrays that name no robot."""
+        self.shapes = content.shapes
+        """Shape of each stream that the policy looks at."""
         self.optimiser = optimiser
+        """What searches; None for a policy without an energy."""
+        self._action_shape = content.action_shape
         self._model = model.to(device).eval()
         self._device = device
         self._seed = seed
+        self._choice, self._temperature = choice, temperature
         self._generator = torch.Generator(device)
-        size = interface.action.horizon * len(interface.action.fields)
-        self._low = torch.full((size,), -1.0, device=device)
-        self._high = torch.full((size,), 1.0, device=device)
 
     @classmethod
     def load(
-        cls, path: str | Path, device: str = "auto", seed: int = 0, **optimiser: Any
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        seed: int = 0,
+        optimiser: Mapping[str, Any] | None = None,
+        choice: Choice = "lowest",
+        temperature: float = 1.0,
     ) -> Policy:
         """Load a policy file.
 
@@ -74,58 +108,96 @@ class Policy:
             path: The file.
             device: auto (CUDA where there is one), cpu, cuda or cuda:N.
             seed: Of the candidates.
-            **optimiser: Settings of `DerivativeFree` that replace the file's.
+            optimiser: Settings that replace the file's. Another "method" has its own defaults.
+            choice: lowest, the action of lowest energy, or sample, a draw from
+                exp(-E / temperature) around the minimisers.
+            temperature: Of that draw, and of the modes' probabilities.
 
         Raises:
             PolicyFileError: If the file is missing, damaged or of another version.
             PolicyMismatch: If the device isn't there.
-            ValueError: If a setting of the search is out of range.
+            ValueError: If a setting of the search is out of range or doesn't fit the model.
         """
         content = load_policy_file(path)
-        interface = content.interface
-        size = interface.action.horizon * len(interface.action.fields)
+        horizon, size = content.action_shape
+        if choice not in get_args(Choice):
+            raise ValueError(f"choice: got {choice!r}, expected {' or '.join(get_args(Choice))}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature: got {temperature}, expected a number > 0")
         try:
-            model = build_model(ModelConfig.from_dict(content.model), content.shapes, size)
+            config = ModelConfig.from_dict(content.model)
+            model = build_model(config, content.shapes, horizon * size)
             model.load_state_dict(content.state)
-            minimiser = DerivativeFree(**content.optimiser)
+            found = build_optimiser(content.optimiser) if content.optimiser else None
+            if found:
+                check_method(model, found)
         except (ValueError, TypeError, RuntimeError) as error:
             problem = " ".join(str(error).split())
             raise PolicyFileError(f"{path}: {problem}; train it again") from None
-        minimiser = dataclasses.replace(minimiser, **optimiser)
-        return cls(model, interface, minimiser, find_device(device), seed)
+        if optimiser:
+            if found is None:
+                raise ValueError(
+                    f"optimiser: got {dict(optimiser)}, but {path} is a policy without an energy "
+                    f"({config.kind}), which searches for nothing; leave it out"
+                )
+            found = build_optimiser(_merge(content.optimiser, optimiser))
+            check_method(model, found)
+        bake_spectral_norm(model)
+        return cls(model, content, found, find_device(device), seed, choice, temperature)
 
     @property
-    def explicit(self) -> bool:
-        """Whether the action is regressed rather than searched for."""
-        return isinstance(self._model, ExplicitModel)
+    def has_energy(self) -> bool:
+        """Whether the action is searched for rather than given at once."""
+        return isinstance(self._model, Searched)
 
-    def decide(self, observation: Observation) -> Decision:
+    def decide(self, observation: Observation, modes: int = 0) -> Decision:
         """The action for an observation of the policy's interface.
 
         Equal observations give equal decisions: each search draws the same candidates. An action
         without a finite energy is not a number, which no guard lets through.
+
+        Args:
+            observation: Of the streams that the policy looks at; others are ignored.
+            modes: How many separate minimisers to return at most.
         """
         started = time.perf_counter()
         self._generator.manual_seed(self._seed)
-        with torch.inference_mode():
+        with torch.no_grad():
             features = self._model.encode(self._batch(observation))
             encoded = time.perf_counter()
-            if isinstance(self._model, ExplicitModel):
+            found = None
+            if not isinstance(self._model, Searched):
                 best = self._model.action(features)[0]
-                energies, candidates = torch.zeros(1), best[None]
+                energies, candidates, lowest = torch.zeros(1), best[None], 0.0
             else:
-                solution = self.optimiser.minimize(
-                    self._energy_of(features), self._low, self._high, 1, self._generator
-                )
+                assert self.optimiser is not None
+                solution = minimise(self._model, features, self.optimiser, self._generator)
                 best, candidates = solution.best[0], solution.actions[0]
-                energies = solution.energies[0]
-            lowest = float(energies.min())
-            action = self._to_units(best).reshape(self.interface.action.horizon, -1)
-        if not math.isfinite(lowest):
-            action = np.full_like(action, np.nan)
+                energies, lowest = solution.energies[0], float(solution.best_energy)
+                sample = self._choice == "sample" and math.isfinite(lowest)
+                if modes or sample:
+                    found = solution.modes(
+                        limit=modes or _MODES,
+                        temperature=self._temperature,
+                        generator=self._generator,
+                    )
+                if sample and found is not None:
+                    best = found.sample(self._generator)[0]
+                    lowest = float(solution.energy(best[None, None]))
+            action = self._to_units(best).reshape(self._action_shape)
+            if not math.isfinite(lowest):
+                action = np.full_like(action, np.nan)
+            listed = self._list(found) if found is not None and modes else ()
         finished = time.perf_counter()
         timing = {"encode": (encoded - started) * 1e3, "search": (finished - encoded) * 1e3}
-        return Decision(action, lowest, self._to_units(candidates), energies.cpu().numpy(), timing)
+        return Decision(
+            action,
+            lowest,
+            self._to_units(candidates),
+            energies.float().cpu().numpy(),
+            listed,
+            timing,
+        )
 
     def energies(
         self, observation: Observation, actions: npt.NDArray[np.floating]
@@ -133,28 +205,29 @@ class Policy:
         """Energies, shape (N,), of actions (N, H*D) in the interface's units.
 
         Raises:
-            PolicyMismatch: If this is an explicit policy.
+            PolicyMismatch: If this policy has no energy.
         """
-        if isinstance(self._model, ExplicitModel):
-            raise PolicyMismatch("an explicit policy has no energy; use an energy policy")
-        with torch.inference_mode():
+        if not isinstance(self._model, Searched):
+            raise PolicyMismatch(
+                "this policy has no energy; use one of kind energy or autoregressive"
+            )
+        with torch.no_grad():
             features = self._model.encode(self._batch(observation))
             values = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
-            energies = self._model.energy(features, self._model.box.normalise(values)[None])
+            energy = energy_of(self._model, features)
+            energies = energy(self._model.box.normalise(values)[None])
         result: npt.NDArray[np.float32] = energies[0].cpu().numpy()
         return result
 
     def action_box(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Corners of the box that actions are searched in, (H*D,) each, interface's units."""
-        return self._to_units(self._low), self._to_units(self._high)
+        box = self._model.box
+        return box.low.cpu().numpy(), box.high.cpu().numpy()
 
     def warm_up(self) -> None:
         """Decide a few times on empty observations, so that the first real one is not slow."""
         dtypes = {4: np.uint8, 2: np.float32}
-        blank = {
-            name: np.zeros(shape, dtypes[len(shape)])
-            for name, shape in self.interface.shapes.items()
-        }
+        blank = {name: np.zeros(shape, dtypes[len(shape)]) for name, shape in self.shapes.items()}
         for _ in range(3):
             self.decide(blank)
 
@@ -162,16 +235,35 @@ class Policy:
         return {
             name: torch.from_numpy(np.ascontiguousarray(array))[None].to(self._device)
             for name, array in observation.items()
+            if name in self.shapes
         }
 
-    def _energy_of(self, features: Tensor) -> Callable[[Tensor], Tensor]:
-        model = self._model
-        assert isinstance(model, EnergyModel)
-        return lambda actions: model.energy(features, actions)
+    def _list(self, found: Modes) -> tuple[Mode, ...]:
+        """The modes of the one observation."""
+        half = (self._model.box.high - self._model.box.low) / 2
+        actions, spread = (
+            values.reshape(-1, *self._action_shape)
+            for values in (
+                self._to_units(found.actions[0]),
+                (found.spread[0] * half).cpu().numpy(),
+            )
+        )
+        return tuple(
+            Mode(
+                actions[i], float(found.energies[0, i]), float(found.probability[0, i]), spread[i]
+            )
+            for i in range(int(found.count[0]))
+        )
 
     def _to_units(self, actions: Tensor) -> npt.NDArray[np.float32]:
         result: npt.NDArray[np.float32] = self._model.box.denormalise(actions).cpu().numpy()
         return result
+
+
+def _merge(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the file, replaced by those wanted; those of another method don't count."""
+    kept = stored if wanted.get("method", stored["method"]) == stored["method"] else {}
+    return {**kept, **wanted}
 
 
 def find_device(name: str) -> torch.device:

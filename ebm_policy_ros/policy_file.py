@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_dict
 
 FORMAT = "ebm_policy_ros"
-VERSION = 1
-_PARTS = ("model", "shapes", "interface", "optimiser", "training")
+VERSION = 2
+_PARTS = ("model", "shapes", "action_shape", "interface", "optimiser", "training")
 
 
 class PolicyFileError(ValueError):
@@ -33,33 +33,29 @@ class PolicyFile:
     """The model's configuration, as `ModelConfig` takes it."""
     shapes: dict[str, tuple[int, ...]]
     """Shape of each stream that the model uses."""
-    interface: Interface
+    action_shape: tuple[int, int]
+    """Actions per decision and dimensions of one, (H, D)."""
+    interface: Interface | None
+    """The robot and task; None for a policy from arrays that name no robot."""
     optimiser: dict[str, Any]
-    """Settings of the search for the action of lowest energy; empty for an explicit policy."""
+    """The method, and its settings, that find the action of lowest energy; empty without one."""
     training: dict[str, Any]
     """Free facts about where the policy comes from."""
 
 
-def save_policy(
-    path: str | Path,
-    model_state: dict[str, torch.Tensor],
-    model_config: dict[str, Any],
-    shapes: dict[str, tuple[int, ...]],
-    interface: Interface,
-    optimiser: dict[str, Any],
-    training: dict[str, Any],
-) -> None:
+def save_policy(path: str | Path, content: PolicyFile) -> None:
     """Write a policy file, whole or not at all."""
     parts = {
-        "model": model_config,
-        "shapes": {name: list(shape) for name, shape in shapes.items()},
-        "interface": interface.to_dict(),
-        "optimiser": optimiser,
-        "training": training,
+        "model": content.model,
+        "shapes": {name: list(shape) for name, shape in content.shapes.items()},
+        "action_shape": list(content.action_shape),
+        "interface": content.interface.to_dict() if content.interface else None,
+        "optimiser": content.optimiser,
+        "training": content.training,
     }
     metadata = {name: json.dumps(part) for name, part in parts.items()}
     metadata |= {"format": FORMAT, "version": str(VERSION)}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model_state.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in content.state.items()}
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata)
@@ -82,21 +78,31 @@ def load_policy_file(path: str | Path) -> PolicyFile:
             _check_version(path, metadata)
             state = {name: file.get_tensor(name) for name in file.keys()}
         parts = {name: json.loads(metadata[name]) for name in _PARTS}
-        interface = interface_from_dict(parts["interface"], f"{path}: interface")
+        plain = parts["interface"]
+        interface = interface_from_dict(plain, f"{path}: interface") if plain else None
+        horizon, size = (int(number) for number in parts["action_shape"])
         shapes = {name: tuple(shape) for name, shape in parts["shapes"].items()}
         _check_finite(path, state)
+    except PolicyFileError:
+        raise
     except (SafetensorError, OSError) as error:
         raise PolicyFileError(
             f"{path}: not a whole safetensors file ({error}); copy or train it again"
         ) from None
     except InterfaceError as error:
         raise PolicyFileError(str(error)) from None
-    except (KeyError, AttributeError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise PolicyFileError(
             f"{path}: damaged metadata ({error}); copy or train it again"
         ) from None
     return PolicyFile(
-        state, parts["model"], shapes, interface, parts["optimiser"], parts["training"]
+        state,
+        parts["model"],
+        shapes,
+        (horizon, size),
+        interface,
+        parts["optimiser"],
+        parts["training"],
     )
 
 

@@ -19,9 +19,10 @@ import torch  # noqa: E402
 
 from ebm_policy_ros.energy.models import ModelConfig, build_model  # noqa: E402
 from ebm_policy_ros.interface import Interface, load_interface  # noqa: E402
-from ebm_policy_ros.policy_file import save_policy  # noqa: E402
+from ebm_policy_ros.policy_file import PolicyFile, save_policy  # noqa: E402
 
 torch.set_num_threads(1)
+STREAMS = load_interface(ROOT / "config" / "interfaces" / "ur5e_push.yaml").shapes
 
 
 @pytest.fixture
@@ -33,17 +34,20 @@ def interface() -> Interface:
 def policy_file(tmp_path: Path, interface: Interface) -> Callable[..., Path]:
     """Writes a policy with random weights whose action box is [-0.2, 0.2] m/s."""
 
-    def write(kind: str = "energy", interface: Interface = interface) -> Path:
+    def write(kind: str = "energy", interface: Interface | None = interface) -> Path:
         config = ModelConfig(kind=kind)  # type: ignore[arg-type]
         torch.manual_seed(0)
-        model = build_model(config, interface.shapes, 2)
+        model = build_model(config, STREAMS, 2)
         model.box.fit(torch.tensor([[-0.2, -0.2], [0.2, 0.2]]) / 1.1)
-        shapes = {name: interface.shapes[name] for name in config.streams}
+        shapes = {name: STREAMS[name] for name in config.streams}
         path = tmp_path / f"{kind}.safetensors"
-        search = {"samples": 64, "iterations": 2} if kind == "energy" else {}
-        save_policy(
-            path, model.state_dict(), config.to_dict(), shapes, interface, search, {"seed": 0}
+        searched = kind in ("energy", "autoregressive")
+        method = "derivative_free" if kind == "energy" else kind
+        search = {"method": method, "samples": 64, "iterations": 2} if searched else {}
+        content = PolicyFile(
+            model.state_dict(), config.to_dict(), shapes, (1, 2), interface, search, {"seed": 0}
         )
+        save_policy(path, content)
         return path
 
     return write

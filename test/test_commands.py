@@ -84,7 +84,7 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
     assert "2 of 2 demonstrations succeeded" in result.stdout
     results = [json.loads(line) for line in (demos / "run" / "episodes.jsonl").open()]
     data = load_dataset(demos, load_interface(interface_path("ur5e_push")))
-    assert [bag.name for bag in data.bags] == ["push_0000", "push_0001"]
+    assert [Path(name).name for name in data.names] == ["push_0000", "push_0001"]
     for index, episode in enumerate(results):
         # Commands that came before the first tick waited for them are there too.
         assert (data.episodes == index).sum() >= episode["steps"]

@@ -191,10 +191,12 @@ def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
     policy_file: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    given = write_parameters(tmp_path, autostart="false", device="cuda:9", samples=7, policy="x")
+    given = write_parameters(
+        tmp_path, autostart="false", device="cuda:9", policy="x", **{"optimiser.samples": 7}
+    )
     policy = str(policy_file())
     launch = start("policy", f"policy:={policy}", "device:=cpu", given, "use_sim_time:=true")
-    names = ("policy", "device", "samples", "threads", "use_sim_time")
+    names = ("policy", "device", "optimiser.samples", "threads", "use_sim_time")
     values = observer.parameters("/policy_node", launch, *names)
     assert values == [policy, "cpu", 7, 1, True]
     assert observer.state("/policy_node", launch) == "unconfigured"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
+from torch import Tensor
 
-from ebm_policy_ros.training.losses import info_nce, mse
-from ebm_policy_ros.training.negatives import uniform
+from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.training.losses import gradient_penalty, info_nce
+from ebm_policy_ros.training.negatives import NegativesConfig, Source, draw, near_duplicates
 
 
 def test_info_nce_by_hand() -> None:
@@ -41,12 +44,60 @@ def test_info_nce_of_far_apart_energies_is_finite() -> None:
     assert info_nce(torch.tensor([1e4]), torch.tensor([[-1e4, 0.0]])).item() == pytest.approx(2e4)
 
 
-def test_mse_by_hand() -> None:
-    assert mse(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]])).item() == 2.5
+def test_masked_counter_examples_do_not_count() -> None:
+    positive, negatives = torch.zeros(1), torch.tensor([[0.0, -50.0, 0.0]])
+    masked = torch.tensor([[False, True, False]])
+    loss = info_nce(positive, negatives.requires_grad_(), masked=masked)
+    assert loss.item() == pytest.approx(math.log(3.0))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert negatives.grad is not None and negatives.grad[0, 1] == 0.0
 
 
-def test_counter_examples_fill_the_box_evenly() -> None:
-    drawn = uniform(50, 200, 3, torch.Generator().manual_seed(0))
+def test_gradient_penalty_agrees_with_finite_differences() -> None:
+    torch.manual_seed(0)
+    first = torch.nn.Linear(3, 16).double()
+    last = torch.nn.Linear(16, 1).double()
+    actions = torch.rand(2, 5, 3, dtype=torch.float64) * 2 - 1
+
+    def energy(values: Tensor) -> Tensor:
+        return last(torch.tanh(first(values))).sum(dim=-1)  # type: ignore[no-any-return]
+
+    step = 1e-6 * torch.eye(3, dtype=torch.float64)
+    with torch.no_grad():
+        slopes = [(energy(actions + s) - energy(actions - s)) / 2e-6 for s in step]
+    steepest = torch.stack(slopes).abs().amax(dim=0)
+    margin = steepest.median().item()
+    expected = (steepest - margin).clamp_min(0).square().mean()
+    penalty, active = gradient_penalty(energy, actions, margin)
+    assert penalty.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert active.item() == pytest.approx((steepest > margin).float().mean().item(), abs=0.11)
+
+    weight = first.weight
+    (slope,) = torch.autograd.grad(penalty, weight)
+    changed = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight[2, 1] += sign * 1e-6
+        changed.append(gradient_penalty(energy, actions, margin)[0].item())
+        with torch.no_grad():
+            weight[2, 1] -= sign * 1e-6
+    assert slope[2, 1].item() == pytest.approx((changed[0] - changed[1]) / 2e-6, rel=1e-4)
+
+
+LOW = -torch.ones(3)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def bowl(actions: Tensor) -> Tensor:
+    """E = 50 |a - (0.5, 0, 0)|^2."""
+    return 50 * (actions - torch.tensor([0.5, 0.0, 0.0])).square().sum(dim=-1)
+
+
+def test_uniform_counter_examples_fill_the_box_evenly() -> None:
+    drawn = draw(NegativesConfig(count=200), bowl, LOW, 50, seeded())
     assert drawn.shape == (50, 200, 3)
     assert drawn.min() >= -1 and drawn.max() <= 1
     for dimension in range(3):
@@ -55,5 +106,31 @@ def test_counter_examples_fill_the_box_evenly() -> None:
 
 
 def test_counter_examples_follow_from_the_seed() -> None:
-    first, second = (uniform(2, 3, 2, torch.Generator().manual_seed(4)) for _ in range(2))
-    assert torch.equal(first, second)
+    for source in get_args(Source):
+        config = NegativesConfig(source, 4, pool=8)
+        first, second = (draw(config, bowl, LOW, 2, seeded(4)) for _ in range(2))
+        assert torch.equal(first, second)
+
+
+def test_hard_counter_examples_are_the_lowest_of_their_pool() -> None:
+    config = NegativesConfig("hard", 10, pool=100)
+    hard = draw(config, bowl, LOW, 3, seeded())
+    pool = draw(NegativesConfig(count=100), bowl, LOW, 3, seeded())
+    assert torch.equal(bowl(hard), bowl(pool).sort(dim=1).values[:, :10])
+
+
+def test_chains_end_where_the_energy_is_low_and_mixed_ones_are_half_uniform() -> None:
+    chain = Langevin(iterations=50, polish=0)
+    moved = draw(NegativesConfig("chain", 64, chain=chain), bowl, LOW, 2, seeded())
+    assert bowl(moved).max() < 5 < bowl(torch.zeros(1, 1, 3))
+    mixed = draw(NegativesConfig("mixed", 64, chain=chain), bowl, LOW, 2, seeded())
+    uniform = draw(NegativesConfig(count=64), bowl, LOW, 2, seeded())
+    assert torch.equal(mixed[:, :32], uniform[:, :32])
+    assert bowl(mixed[:, 32:]).max() < 5 < bowl(mixed[:, :32]).median()
+    assert not moved.requires_grad
+
+
+def test_near_duplicates_are_close_in_every_dimension() -> None:
+    positive = torch.tensor([[0.0, 0.5]])
+    negatives = torch.tensor([[[0.05, 0.45], [0.05, 0.2], [-0.2, 0.5]]])
+    assert near_duplicates(negatives, positive, 0.1).tolist() == [[True, False, False]]

@@ -27,7 +27,7 @@ def observation(interface: Interface, seed: int = 0) -> Observation:
 def test_a_decision_is_the_candidate_of_lowest_energy_in_the_action_box(
     policy_file: PolicyWriter, interface: Interface
 ) -> None:
-    policy = Policy.load(policy_file(), device="cpu", samples=512)
+    policy = Policy.load(policy_file(), device="cpu", optimiser={"samples": 512})
     seen = observation(interface)
     decision = policy.decide(seen)
     energies = policy.energies(seen, decision.candidates)
@@ -42,7 +42,7 @@ def test_a_decision_is_the_candidate_of_lowest_energy_in_the_action_box(
 def test_the_search_finds_what_a_dense_grid_finds(
     policy_file: PolicyWriter, interface: Interface
 ) -> None:
-    policy = Policy.load(policy_file(), device="cpu", samples=1024, iterations=3)
+    policy = Policy.load(policy_file(), device="cpu", optimiser={"samples": 1024, "iterations": 3})
     seen = observation(interface)
     side = np.linspace(-0.2, 0.2, 201, dtype=np.float32)
     grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
@@ -65,7 +65,7 @@ def test_an_explicit_policy_decides_but_has_no_energy(
 ) -> None:
     policy = Policy.load(policy_file("explicit"), device="cpu")
     seen = observation(interface)
-    assert policy.explicit
+    assert not policy.has_energy
     assert policy.decide(seen).action.shape == (1, 2)
     with pytest.raises(PolicyMismatch, match="no energy"):
         policy.energies(seen, np.zeros((1, 2)))
@@ -100,10 +100,11 @@ def rewrite(path: Path, **metadata: str) -> None:
     tensors = load_file(path)
     known = {
         "format": "ebm_policy_ros",
-        "version": "1",
+        "version": "2",
+        "action_shape": "[1, 2]",
         "model": json.dumps(content.model),
         "shapes": json.dumps(content.shapes),
-        "interface": json.dumps(content.interface.to_dict()),
+        "interface": json.dumps(content.interface and content.interface.to_dict()),
         "optimiser": json.dumps(content.optimiser),
         "training": "{}",
     }
@@ -114,10 +115,17 @@ def rewrite(path: Path, **metadata: str) -> None:
     ("metadata", "message"),
     [
         ({"format": "other"}, "not a policy of ebm_policy_ros"),
-        ({"version": "99"}, "policy format version 99, this package reads 1"),
+        ({"version": "99"}, "policy format version 99, this package reads 2"),
         ({"model": "{"}, "damaged metadata"),
         ({"model": '{"kind": "energy"}'}, "train it again"),
-        ({"optimiser": '{"samples": -5}'}, "samples: got -5"),
+        ({"optimiser": '{"method": "hybrid", "samples": -5}'}, "optimiser.samples: got -5"),
+        (
+            {"optimiser": '{"method": "simplex"}'},
+            "optimiser.method: got 'simplex', expected one of",
+        ),
+        ({"optimiser": '{"method": "langevin", "sample": 9}'}, "optimiser.sample: no setting of"),
+        ({"optimiser": '{"method": "autoregressive"}'}, "one energy of whole actions"),
+        ({"action_shape": "[1]"}, "damaged metadata"),
         ({"interface": '{"rate": 0}'}, "interface: "),
     ],
 )

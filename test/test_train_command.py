@@ -11,12 +11,17 @@ from safetensors.torch import load_file
 
 from ebm_policy_ros.policy import Policy
 from ebm_policy_ros.policy_file import load_policy_file
-from ebm_policy_ros.training import train
+from ebm_policy_ros.training import loading, train
 from ebm_policy_ros.training.dataset import Dataset
 
 
 def command(folder: Path, *more: str) -> list[str]:
-    settings = {"steps": 8, "model.streams": "[tool]", "learning.validate_every": 4}
+    settings = {
+        "interface": "ur5e_push",
+        "steps": 8,
+        "model.streams": "[tool]",
+        "learning.validate_every": 4,
+    }
     flags = [f"--{name}={value}" for name, value in settings.items()]
     return [f"--data={folder / 'demos'}", f"--out={folder / 'run'}", *flags, *more]
 
@@ -25,19 +30,22 @@ def command(folder: Path, *more: str) -> list[str]:
 def bags(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command reads these demonstrations in place of bags."""
     tool = np.random.default_rng(0).uniform(-1, 1, (120, 1, 2)).astype(np.float32)
-    dataset = Dataset({"tool": tool}, 0.1 * tool, np.arange(120) // 12, (Path("bag"),) * 10)
-    monkeypatch.setattr(train, "load_dataset", lambda folder, interface: dataset)
+    names = tuple(f"bag_{i}" for i in range(10))
+    dataset = Dataset({"tool": tool}, 0.1 * tool, np.arange(120) // 12, names, np.ones(10))
+    monkeypatch.setattr(loading, "load_dataset", lambda folder, interface: dataset)
 
 
-@pytest.mark.parametrize("kind", ["energy", "explicit"])
+@pytest.mark.parametrize(
+    "kind", ["energy", "autoregressive", "explicit", "mixture", "nearest_neighbour"]
+)
 def test_the_command_writes_a_policy_that_decides(kind: str, bags: None, tmp_path: Path) -> None:
     train.main(command(tmp_path, "--model.kind", kind))
     policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")
     decision = policy.decide({"tool": np.zeros((1, 2), np.float32)})
     assert decision.action.shape == (1, 2)
-    assert policy.explicit == (kind == "explicit")
+    assert policy.has_energy == (kind in ("energy", "autoregressive"))
     facts = load_policy_file(tmp_path / "run" / train.POLICY).training
-    assert facts["demonstrations"] == 10 and facts["held_out_action_error"] > 0
+    assert facts["demonstrations"] == 10 and facts["held_out"]["action_error"] > 0
 
 
 def test_the_command_repeats_itself_from_its_config_file(bags: None, tmp_path: Path) -> None:

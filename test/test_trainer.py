@@ -15,8 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ebm_policy_ros.energy.encoders import ImageEncoderConfig
+from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
+from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
+from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.training.batches import (
     Batches,
     DemonstrationError,
@@ -24,12 +29,24 @@ from ebm_policy_ros.training.batches import (
     split_episodes,
 )
 from ebm_policy_ros.training.checkpoint import CheckpointError, load_checkpoint
+from ebm_policy_ros.training.judge import Verdict
 from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.negatives import NegativesConfig
+from ebm_policy_ros.training.objective import Facts
 from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer, TrainingError
 
-MODEL = ModelConfig(image=ImageEncoderConfig((4, 4), (2, 1)), trunk_width=32, head_width=32)
+MODEL = ModelConfig(
+    image=ImageEncoderConfig(channels=(4, 4), strides=(2, 1)),
+    trunk_width=32,
+    head=HeadConfig(width=32),
+)
 LEARNING = LearningConfig(
-    batch_size=16, negatives=16, warm_up=5, validate_every=6, checkpoint_every=4, average_decay=0.9
+    batch_size=16,
+    negatives=NegativesConfig(count=16),
+    warm_up=5,
+    validate_every=6,
+    checkpoint_every=4,
+    average_decay=0.9,
 )
 
 
@@ -51,6 +68,9 @@ def demonstrations(frames: int = 120, episode: int = 12) -> Demonstrations:
     )
 
 
+SEARCHES: dict[str, Optimiser] = {"autoregressive": AutoregressiveDerivativeFree(samples=64)}
+
+
 def trainer(
     folder: Path,
     data: Demonstrations | None = None,
@@ -65,6 +85,7 @@ def trainer(
         build_model(model, shapes, 2),
         data,
         dataclasses.replace(LEARNING, **learning),
+        SEARCHES.get(model.kind, DerivativeFree(samples=256)),
         steps=steps,
         seed=3,
         folder=folder,
@@ -83,14 +104,41 @@ def assert_same_run(folder: Path, other: Path) -> None:
             assert torch.equal(tensor, theirs[part][name]), f"{part}/{name}"
 
 
-@pytest.mark.parametrize("kind", ["energy", "explicit"])
-def test_a_policy_learns_the_demonstrated_action(kind: str, tmp_path: Path) -> None:
+CHAIN = Langevin(iterations=10, polish=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "learning"),
+    [
+        ("energy", {}),
+        ("energy", {"negatives": NegativesConfig("hard", 16, pool=64)}),
+        ("energy", {"negatives": NegativesConfig("mixed", 16, chain=CHAIN)}),
+        (
+            "energy",
+            {"negatives": NegativesConfig("chain", 16, chain=CHAIN), "gradient_penalty": 1.0},
+        ),
+        ("autoregressive", {}),
+        ("autoregressive", {"negatives": NegativesConfig("hard", 32, pool=64)}),
+        ("explicit", {}),
+        ("mixture", {}),
+        ("nearest_neighbour", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value) or "uniform",
+)
+def test_a_policy_learns_the_demonstrated_action(
+    kind: str, learning: dict[str, Any], tmp_path: Path
+) -> None:
     model = ModelConfig.from_dict({**MODEL.to_dict(), "kind": kind, "streams": ["tool"]})
-    run = trainer(tmp_path, demonstrations(1200), 300, model, validate_every=100, batch_size=64)
-    _, before = run.validate()
+    settings = {"validate_every": 100, "batch_size": 64, "precision": "fp32", **learning}
+    run = trainer(tmp_path, demonstrations(1200), 300, model, **settings)
+    before = run.validate()
     assert run.run()
-    assert run.best_error < min(0.03, before / 4)
-    assert run.best_step > 0
+    assert run.verdict.action_error < 0.03
+    if kind != "nearest_neighbour":
+        assert run.verdict.action_error < before.action_error / 4
+        assert run.best_step > 0
+    if kind in ("energy", "autoregressive"):
+        assert run.verdict.rank < 0.05 < before.rank
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
@@ -101,7 +149,7 @@ def test_an_interrupted_run_continues_as_if_it_had_not_been(
     stopped = trainer(tmp_path / "parts")
     validate = stopped.validate
 
-    def interrupt() -> tuple[float, float]:
+    def interrupt() -> Verdict:
         signal.raise_signal(signal.SIGINT)
         return validate()
 
@@ -122,7 +170,7 @@ def test_a_killed_run_continues_from_its_last_checkpoint(
     killed = trainer(tmp_path / "parts")
     update = killed.update
 
-    def die() -> tuple[float, float]:
+    def die() -> tuple[float, float, Facts]:
         if killed.step == 11:
             raise KeyboardInterrupt
         return update()
@@ -143,8 +191,8 @@ def test_a_killed_run_continues_from_its_last_checkpoint(
         ({"learning_rate": 0.5}, "learning.learning_rate is 0.5 here, 0.001 in the checkpoint"),
         ({"steps": 20}, "steps is 20 here, 14 in the checkpoint"),
         (
-            {"model": dataclasses.replace(MODEL, head_width=8)},
-            "model.head_width is 8 here, 32 in the checkpoint",
+            {"model": dataclasses.replace(MODEL, head=HeadConfig(width=8))},
+            "model.head.width is 8 here, 32 in the checkpoint",
         ),
         ({"data": demonstrations(96)}, "demonstrations.checksum is"),
     ],
@@ -179,7 +227,7 @@ def test_a_batch_that_is_not_finite_is_skipped_and_poisons_nothing(tmp_path: Pat
     actions = run._batches._data.actions
     healthy = actions.copy()
     actions[:] = np.nan
-    loss, _ = run.update()
+    loss, _, _ = run.update()
     assert math.isnan(loss) and (run.step, run.skipped) == (2, 1)
     run.save()
     after = load_file(tmp_path / CHECKPOINT)
@@ -244,7 +292,7 @@ def test_shifted_images_are_crops_with_a_repeated_border() -> None:
 def test_held_out_images_are_not_shifted(tmp_path: Path) -> None:
     still, moved = (trainer(tmp_path, image_shift=shift) for shift in (0, 2))
     assert still.validate() == moved.validate()
-    assert still.update() != moved.update()
+    assert still.update()[0] != moved.update()[0]
 
 
 def test_box_and_statistics_are_those_of_the_frames_trained_on(tmp_path: Path) -> None:
@@ -255,21 +303,31 @@ def test_box_and_statistics_are_those_of_the_frames_trained_on(tmp_path: Path) -
     low, high = actions.min(axis=0), actions.max(axis=0)
     assert np.allclose(run.average.box.low, low - 0.05 * (high - low), atol=1e-6)
     assert np.allclose(run.average.box.high, high + 0.05 * (high - low), atol=1e-6)
-    mean = run.average.state_dict()["encoder.measurements.tool.mean"]
+    mean = run.average.state_dict()["encoder.measurements.tool.centre"]
     assert np.allclose(mean, data.observations["tool"][frames, 0].mean(axis=0), atol=1e-6)
 
 
 def test_the_weights_of_the_lowest_held_out_action_error_are_kept(tmp_path: Path) -> None:
     run = trainer(tmp_path)
-    _, error = run.validate()
+    error = run.validate().action_error
     kept = {name: value.clone() for name, value in run.best.items()}
-    assert run.best_error == error
+    assert run.verdict.action_error == error
     with torch.no_grad():
         for weight in run.average.parameters():
             weight.normal_(std=3.0)
-    _, worse = run.validate()
-    assert worse > error and run.best_error == error
+    worse = run.validate().action_error
+    assert worse > error and run.verdict.action_error == error
     assert all(torch.equal(run.best[name], value) for name, value in kept.items())
+
+
+def test_rank_can_choose_the_weights(tmp_path: Path) -> None:
+    low_error, low_rank = Verdict(1.0, 0.1, 0.5), Verdict(1.0, 0.5, 0.1)
+    assert low_error.score("action_error") < low_rank.score("action_error")
+    assert low_rank.score("rank") < low_error.score("rank")
+    run = trainer(tmp_path, choose_by="rank")
+    run.verdict = Verdict(0.0, 0.0, 2.0)
+    run.validate()
+    assert run.verdict.rank < 2.0
 
 
 def test_step_size_warms_up_and_falls_to_zero(tmp_path: Path) -> None:
@@ -278,6 +336,46 @@ def test_step_size_warms_up_and_falls_to_zero(tmp_path: Path) -> None:
     for run.step in (0, 4, 54, 104):
         rates.append(run.learning_rate())
     assert rates == pytest.approx([0.002, 0.01, 0.005, 0.0], abs=1e-9)
+
+
+def test_step_size_can_fall_in_steps(tmp_path: Path) -> None:
+    schedule: dict[str, Any] = {"schedule": "step", "decay": 0.5, "decay_every": 10}
+    run = trainer(tmp_path, steps=105, warm_up=5, learning_rate=0.01, **schedule)
+    rates = []
+    for run.step in (4, 13, 14, 34):
+        rates.append(run.learning_rate())
+    assert rates == pytest.approx([0.01, 0.01, 0.005, 0.00125])
+
+
+def test_normalised_weights_are_averaged_and_continued_with_their_singular_vectors(
+    tmp_path: Path,
+) -> None:
+    model = dataclasses.replace(MODEL, head=HeadConfig("mlp", 32, spectral_norm=True))
+    run = trainer(tmp_path, model=model)
+    run.update()
+    for name, buffer in run.model.named_buffers():
+        assert torch.equal(buffer, dict(run.average.named_buffers())[name])
+    assert run.run()
+    assert trainer(tmp_path / "again", model=model).run()
+
+
+def test_chains_are_refused_for_an_autoregressive_model(tmp_path: Path) -> None:
+    model = dataclasses.replace(MODEL, kind="autoregressive")
+    with pytest.raises(ValueError, match="takes uniform or hard"):
+        trainer(tmp_path, model=model, negatives=NegativesConfig("chain", 16))
+
+
+def test_autoregression_is_refused_for_a_joint_model(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="got autoregressive, but the model has one energy"):
+        Trainer(
+            build_model(MODEL, {"camera": (1, 8, 12, 3), "tool": (1, 2)}, 2),
+            demonstrations(),
+            LEARNING,
+            AutoregressiveDerivativeFree(),
+            steps=1,
+            seed=0,
+            folder=tmp_path,
+        )
 
 
 @pytest.mark.parametrize(
@@ -289,6 +387,11 @@ def test_step_size_warms_up_and_falls_to_zero(tmp_path: Path) -> None:
         ({"warm_up": -1}, "warm_up: got -1"),
         ({"image_shift": -1}, "image_shift: got -1"),
         ({"precision": "fp8"}, "precision: got 'fp8', expected bf16 or fp32"),
+        ({"schedule": "linear"}, "schedule: got 'linear', expected cosine or step"),
+        ({"choose_by": "loss"}, "choose_by: got 'loss', expected action_error or rank"),
+        ({"temperature": 0.0}, "temperature: got 0.0"),
+        ({"gradient_penalty": -1.0}, "gradient_penalty: got -1.0"),
+        ({"decay": 1.0}, "decay: got 1.0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change: dict[str, Any], message: str) -> None:
@@ -296,8 +399,40 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, Any], message: 
         LearningConfig(**change)
 
 
-def test_demonstrations_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"source": "nowhere"}, "source: got 'nowhere', expected uniform or chain"),
+        ({"count": 0}, "count: got 0"),
+        ({"source": "hard", "count": 64, "pool": 64}, "pool: got 64, expected more than"),
+        ({"source": "mixed", "count": 1}, "count: got 1, expected at least 2"),
+        ({"mask_radius": -0.1}, "mask_radius: got -0.1"),
+    ],
+)
+def test_counter_examples_that_cannot_be_drawn_are_refused(
+    source: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        NegativesConfig(**source)
+
+
+def test_demonstrations_that_are_not_numbers_are_refused_by_place(tmp_path: Path) -> None:
     data = demonstrations()
     data.observations["tool"][7, 0, 1] = np.nan
-    with pytest.raises(DemonstrationError, match="tool: 1 of 120 frames"):
+    with pytest.raises(DemonstrationError, match=r"tool\[7\], dimension 1: nan in episode 0"):
+        trainer(tmp_path, data)
+
+
+def test_a_dimension_that_never_changes_is_refused_unless_it_is_accepted(tmp_path: Path) -> None:
+    data = demonstrations()
+    data.actions[:, 0, 1] = 0.125
+    with pytest.raises(DemonstrationError, match=r"actions, dimension 1: 0\.125 in every frame"):
+        trainer(tmp_path, data)
+    assert trainer(tmp_path, data, allow_constant=True).run()
+
+
+def test_arrays_of_different_lengths_are_refused(tmp_path: Path) -> None:
+    data = demonstrations()
+    data.observations["tool"] = data.observations["tool"][:-1]
+    with pytest.raises(DemonstrationError, match="tool: 119 frames, expected 120"):
         trainer(tmp_path, data)

@@ -68,18 +68,7 @@ class Batches:
         seed: int,
         device: torch.device,
     ) -> None:
-        """Serves `size` frames a batch, of the `streams` that the model looks at.
-
-        Raises:
-            DemonstrationError: If an action or a measurement is not a number.
-        """
-        for name, values in {"actions": data.actions, **data.observations}.items():
-            if values.dtype != np.uint8 and not np.isfinite(values).all():
-                bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-                raise DemonstrationError(
-                    f"{name}: {bad.sum()} of {len(values)} frames hold no finite number, the "
-                    f"first in episode {data.episodes[bad.argmax()]}; leave that episode out"
-                )
+        """Serves `size` frames a batch, of the `streams` that the model looks at."""
         self._data, self._streams, self._seed, self._device = data, streams, seed, device
         self._size = size
         self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))
@@ -113,10 +102,10 @@ class Batches:
         chosen = torch.from_numpy(self._data.actions[frames].astype(np.float32, copy=False))
         return chosen.flatten(1).to(self._device)
 
-    def generator(self, step: int) -> torch.Generator:
-        """Randomness of `step`; on the CPU, so that every device draws the same numbers."""
+    def generator(self, step: int, device: torch.device | None = None) -> torch.Generator:
+        """Randomness of `step`, on the CPU or another device."""
         words = np.random.SeedSequence((self._seed, step)).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(words[0]) >> 1)
+        return torch.Generator(device or "cpu").manual_seed(int(words[0]) >> 1)
 
     def facts(self) -> dict[str, int]:
         """What tells one set of demonstrations from another."""

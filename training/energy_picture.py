@@ -12,7 +12,7 @@ from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.interface import NANOSECONDS, ImageStream
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy import Policy
 from ebm_policy_ros.training.bags import Episode
@@ -23,11 +23,14 @@ _SCALE = PowerNorm(0.5, vmin=0.0, vmax=60.0, clip=True)
 _MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def draw_energies(policy: Policy, episode: Episode, video: Path, path: Path) -> None:
+def draw_energies(
+    policy: Policy, interface: Interface, episode: Episode, video: Path, path: Path
+) -> None:
     """Draw what happened, what the policy saw and the energy that it minimised, at moments.
 
     Args:
-        policy: An energy policy with two action dimensions.
+        policy: A policy with an energy over two action dimensions.
+        interface: Of the policy.
         episode: Read with the policy's interface.
         video: Of the episode; without that file its row is left out.
         path: The PNG to write.
@@ -35,10 +38,10 @@ def draw_energies(policy: Policy, episode: Episode, video: Path, path: Path) -> 
     Raises:
         ValueError: If the action doesn't have two dimensions.
     """
-    fields, unit = policy.interface.action.fields, policy.interface.action.unit
+    fields, unit = interface.action.fields, interface.action.unit
     if len(fields) != 2:
         raise ValueError(f"got actions of {len(fields)} dimensions, expected 2 for a picture")
-    cameras = [n for n, s in policy.interface.observation.items() if isinstance(s, ImageStream)]
+    cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
     steps = [round(moment * (len(episode.actions) - 1)) for moment in _MOMENTS]
     frames = _read_frames(video)
     rows = 3 if frames else 2

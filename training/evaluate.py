@@ -7,14 +7,14 @@ import json
 import math
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ebm_policy_ros.command_line import run_command
-from ebm_policy_ros.policy import Policy
+from ebm_policy_ros.policy import Policy, PolicyMismatch
 from ebm_policy_ros.policy_file import load_policy_file
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.episodes import (
@@ -48,10 +48,8 @@ class EvaluateArgs:
     """Episodes to film, from the first on; by default all."""
     device: str = "cpu"
     """Where the policy decides: cpu, cuda or auto."""
-    samples: int = 0
-    """Candidates of the search; 0: as the policy says."""
-    iterations: int = 0
-    """Rounds of the search; 0: as the policy says."""
+    optimiser: dict[str, int | float | str] = field(default_factory=dict)
+    """Settings of the search that replace the policy's, such as --optimiser.samples 2048."""
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
@@ -107,8 +105,11 @@ def format_table(task: str, summary: dict[str, Any]) -> str:
 
 def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     """Run the episodes, write every result into the folder and return the figures."""
-    search = {"samples": args.samples, "iterations": args.iterations}
-    policy = Policy.load(args.policy, "cpu", **{k: v for k, v in search.items() if v})
+    policy = Policy.load(args.policy, "cpu", optimiser=args.optimiser)
+    if policy.interface is None:
+        raise PolicyMismatch(
+            f"{args.policy}: trained on arrays that name no robot; train it with --interface"
+        )
     digest = hashlib.sha256(args.policy.read_bytes()).hexdigest()
     interface = interface_path(args.interface)
     config = EpisodesConfig(
@@ -128,7 +129,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
             "policy": str(args.policy.resolve()),
             "interface": str(interface.resolve()),
             "device": args.device,
-            **search,
+            **{f"optimiser.{name}": value for name, value in args.optimiser.items()},
             "lockstep": True,
             "autostart": True,
         },
@@ -145,10 +146,10 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
         "results": [asdict(result) for result in results],
     }
     (args.out / "result.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
-    if not policy.explicit:
+    if policy.has_energy:
         episode = read_episode(Path(results[0].bag), policy.interface)
         video = args.out / "videos" / f"episode_{results[0].seed}.mp4"
-        draw_energies(policy, episode, video, args.out / "energy.png")
+        draw_energies(policy, policy.interface, episode, video, args.out / "energy.png")
     return summary
 
 

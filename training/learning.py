@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
+from ebm_policy_ros.training.negatives import NegativesConfig
+
 Precision = Literal["bf16", "fp32"]
+Schedule = Literal["cosine", "step"]
+Choice = Literal["action_error", "rank"]
 
 
 @dataclass(frozen=True)
@@ -15,12 +19,25 @@ class LearningConfig:
 
     batch_size: int = 64
     """Frames in a batch."""
-    negatives: int = 64
-    """Counter-examples for each frame (energy only)."""
+    negatives: NegativesConfig = field(default_factory=NegativesConfig)
+    """Counter-examples (energies only)."""
+    temperature: float = 1.0
+    """Of InfoNCE: divides the energies."""
+    gradient_penalty: float = 0.0
+    """Weight of the penalty on slopes of the energy; 0 for none."""
+    gradient_margin: float = 1.0
+    """Steepest slope without penalty, per half-width of the box."""
     learning_rate: float = 1e-3
-    """Highest step size of AdamW; it rises during the warm-up and falls to 0 along a cosine."""
+    """Highest step size of AdamW."""
+    schedule: Schedule = "cosine"
+    """How it falls after the warm-up: cosine, to 0 at the last step; step, by `decay` again and
+    again."""
+    decay: float = 0.99
+    """Factor on the step size (step)."""
+    decay_every: int = 100
+    """Steps between two such falls (step)."""
     warm_up: int = 200
-    """Steps until the highest step size."""
+    """Steps over which it rises to the highest."""
     weight_decay: float = 1e-4
     """Pull of AdamW towards small weights."""
     gradient_clip: float = 1.0
@@ -33,27 +50,31 @@ class LearningConfig:
     """Arithmetic of the layers: bf16 (mixed, faster) or fp32."""
     held_out: float = 0.1
     """Fraction of the episodes that are never trained on, to choose the best weights by."""
+    choose_by: Choice = "action_error"
+    """What the best weights have the lowest of, on held-out frames: action_error, the distance of
+    the chosen action from the demonstrated one, or rank, the share of other actions with less
+    energy, which doesn't mind that several answers are right."""
     validate_every: int = 500
     """Steps between two judgements on the held-out episodes."""
     validate_frames: int = 512
     """Frames of the held-out episodes, evenly spread, that are judged."""
     checkpoint_every: int = 500
     """Steps between two checkpoints."""
+    allow_constant: bool = False
+    """Accept measurements and actions with a dimension that never changes."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "batch_size", "negatives", "validate_every", "validate_frames", "checkpoint_every"
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected an integer >= 1")
-        for name in ("learning_rate", "gradient_clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected a number > 0")
-        for name in ("warm_up", "weight_decay", "image_shift"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected a number >= 0")
-        for name, value in (("held_out", self.held_out), ("average_decay", self.average_decay)):
-            if not 0 < value < 1:
-                raise ValueError(f"{name}: got {value}, expected a number between 0 and 1")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"precision: got {self.precision!r}, expected bf16 or fp32")
+        at_least(
+            self, 1, "batch_size", "decay_every", "validate_every", "validate_frames",
+            "checkpoint_every",
+        )  # fmt: skip
+        at_least(self, 0, "warm_up", "image_shift")
+        positive(self, "learning_rate", "gradient_clip", "temperature")
+        not_negative(self, "weight_decay", "gradient_penalty", "gradient_margin")
+        for name, choices in (("schedule", Schedule), ("precision", Precision)):
+            one_of(self, name, get_args(choices))
+        one_of(self, "choose_by", get_args(Choice))
+        for name in ("held_out", "average_decay", "decay"):
+            if not 0 < getattr(self, name) < 1:
+                got = getattr(self, name)
+                raise ValueError(f"{name}: got {got}, expected a number between 0 and 1")

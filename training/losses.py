@@ -6,8 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ebm_policy_ros.inference.candidates import Energy
 
-def info_nce(positive: Tensor, negatives: Tensor, temperature: float = 1.0) -> Tensor:
+
+def info_nce(
+    positive: Tensor, negatives: Tensor, temperature: float = 1.0, masked: Tensor | None = None
+) -> Tensor:
     """How badly the demonstrated action is told from counter-examples (Oord et al. 2018).
 
     The cross-entropy of picking the positive by softmax(-E / temperature), averaged over the
@@ -17,14 +21,34 @@ def info_nce(positive: Tensor, negatives: Tensor, temperature: float = 1.0) -> T
         positive: Energies of the demonstrated actions, shape (B,).
         negatives: Energies of the counter-examples, shape (B, N).
         temperature: Divides the energies.
+        masked: Counter-examples that don't count, shape (B, N).
 
     Returns:
         A scalar.
     """
     logits = -torch.cat((positive[:, None], negatives), dim=1) / temperature
+    if masked is not None:
+        logits = logits.masked_fill(functional.pad(masked, (1, 0)), -float("inf"))
     return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
 
 
-def mse(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of actions, shape (B, A) both, over the batch and the dimensions."""
-    return functional.mse_loss(prediction, target)
+def gradient_penalty(
+    energy: Energy, actions: Tensor, margin: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Keeps an energy from having cliffs (Florence et al. 2021, appendix B.3.1).
+
+    The mean of max(0, ||dE/da||_inf - margin)^2. A chain that follows a steeper slope jumps.
+
+    Args:
+        energy: Differentiable; actions (B, N, A) to energies (B, N).
+        actions: Where to look, shape (B, N, A).
+        margin: Steepest slope that costs nothing.
+
+    Returns:
+        The penalty, a scalar, and the fraction of actions at which it is not 0.
+    """
+    with torch.enable_grad():
+        leaf = actions.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(energy(leaf).sum(), leaf, create_graph=True)
+    excess = torch.relu(slope.abs().amax(dim=2) - margin)
+    return excess.square().mean(), (excess > 0).float().mean()

@@ -6,22 +6,22 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 import yaml
 
 from ebm_policy_ros.command_line import run_command
-from ebm_policy_ros.energy.models import ModelConfig, build_model
-from ebm_policy_ros.inference.derivative_free import DerivativeFree
-from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.energy.models import ModelConfig, Searched, build_model
+from ebm_policy_ros.inference.methods import Optimiser, build_optimiser, settings_of
+from ebm_policy_ros.inference.settings import at_least, one_of
 from ebm_policy_ros.policy import find_device
-from ebm_policy_ros.policy_file import save_policy
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.policy_file import PolicyFile, save_policy
 from ebm_policy_ros.training.checkpoint import CheckpointError
-from ebm_policy_ros.training.dataset import Dataset, load_dataset
+from ebm_policy_ros.training.dataset import KeepBy
 from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.loading import TrainingData, load_training_data
 from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer
 
 POLICY = "policy.safetensors"
@@ -33,11 +33,16 @@ class TrainConfig:
     """Train a policy on demonstrations. Give it a file of these settings with --config."""
 
     data: Path
-    """Folder with the demonstrations: bag folders, at any depth."""
+    """Folder with the demonstrations, bag folders at any depth; or an .npz file of arrays."""
     out: Path
     """Folder of this run: checkpoint, log and at the end policy.safetensors."""
-    interface: str = "ur5e_push"
-    """Interface file of the robot and task, or the bare name of one that the package ships."""
+    interface: str = ""
+    """Interface file of the robot and task, or the bare name of one that the package ships.
+    Empty: the one noted in the bags; arrays need none, but policy_node does."""
+    keep: float = 1.0
+    """Fraction of the demonstrations to learn from: the best ones."""
+    keep_by: KeepBy = "length"
+    """Which are best: the shortest (length), or by outcome, then the shortest."""
     steps: int = 4000
     """Batches to train on."""
     seed: int = 0
@@ -52,18 +57,30 @@ class TrainConfig:
     """What the model is made of."""
     learning: LearningConfig = dataclasses.field(default_factory=LearningConfig)
     """How it learns."""
-    optimiser: DerivativeFree = dataclasses.field(
-        default_factory=lambda: DerivativeFree(samples=1024)
-    )
-    """The search for the action of lowest energy that the policy file asks for."""
+    optimiser: dict[str, int | float | str] = dataclasses.field(default_factory=dict)
+    """The search for the action of lowest energy that the policy file asks for: `method`
+    (derivative_free, autoregressive, langevin or hybrid) and its settings, see docs/methods.md.
+    Empty: derivative_free with 1024 samples, or autoregressive for such a model."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: got {self.steps}, expected an integer >= 1")
-        if self.seed < 0:
-            raise ValueError(f"seed: got {self.seed}, expected an integer >= 0")
-        if self.threads < 0:
-            raise ValueError(f"threads: got {self.threads}, expected an integer >= 0")
+        at_least(self, 1, "steps")
+        at_least(self, 0, "seed", "threads")
+        one_of(self, "keep_by", get_args(KeepBy))
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"keep: got {self.keep}, expected a fraction above 0, at most 1")
+
+    def search(self) -> Optimiser:
+        """The method that `optimiser` asks for.
+
+        Raises:
+            ValueError: If there is no such method or setting.
+        """
+        by_dimension = self.model.kind == "autoregressive"
+        usual = "autoregressive" if by_dimension else "derivative_free"
+        settings = {"method": usual, **self.optimiser}
+        if settings["method"] == "derivative_free":
+            settings.setdefault("samples", 1024)
+        return build_optimiser(settings)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -88,22 +105,30 @@ def train(config: TrainConfig) -> bool:
         ValueError: (or a kind of it) in one line, if a file or a setting cannot be used.
     """
     _refuse_mix_up(config)
-    interface = load_interface(interface_path(config.interface))
-    shapes = _shapes(config, interface)
-    data = load_dataset(config.data, interface)
+    search = config.search()
+    device = str(find_device(config.device))
+    loaded = load_training_data(config.data, config.interface, config.model.streams)
+    data = loaded.dataset
+    if config.keep < 1:
+        data = data.best(config.keep, config.keep_by)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    model = build_model(config.model, shapes, int(np.prod(data.actions.shape[1:])))
+    model = build_model(config.model, loaded.shapes, int(np.prod(data.actions.shape[1:])))
     trainer = Trainer(
         model,
         data,
         config.learning,
+        search,
         steps=config.steps,
         seed=config.seed,
         folder=config.out,
-        device=str(find_device(config.device)),
-        identity={"model": config.model.to_dict(), "interface": interface.to_dict()},
+        device=device,
+        identity={
+            "model": config.model.to_dict(),
+            "interface": loaded.interface.to_dict() if loaded.interface else None,
+            "optimiser": settings_of(search),
+        },
     )
     if config.resume:
         trainer.resume()
@@ -111,7 +136,7 @@ def train(config: TrainConfig) -> bool:
     (config.out / CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False))
     if not trainer.run():
         return False
-    _save_policy(config, trainer, interface, data)
+    _save_policy(config, trainer, loaded, len(data.names), search)
     return True
 
 
@@ -125,36 +150,40 @@ def _refuse_mix_up(config: TrainConfig) -> None:
         raise CheckpointError(f"{config.out}: not empty; {cure} another --out")
 
 
-def _shapes(config: TrainConfig, interface: Interface) -> dict[str, tuple[int, ...]]:
-    return {n: interface.shapes[n] for n in config.model.streams if n in interface.shapes}
-
-
 def _save_policy(
-    config: TrainConfig, trainer: Trainer, interface: Interface, data: Dataset
+    config: TrainConfig,
+    trainer: Trainer,
+    data: TrainingData,
+    demonstrations: int,
+    search: Optimiser,
 ) -> None:
-    explicit = config.model.kind == "explicit"
-    save_policy(
-        config.out / POLICY,
-        trainer.best,
-        config.model.to_dict(),
-        _shapes(config, interface),
-        interface,
-        {} if explicit else dataclasses.asdict(config.optimiser),
-        {
-            "steps": config.steps,
-            "seed": config.seed,
-            "best_step": trainer.best_step,
-            "held_out_action_error": trainer.best_error,
-            "skipped_batches": trainer.skipped,
-            "demonstrations": len(data.bags),
-            "frames": len(data.actions),
-            # Where the files were says nothing about the policy.
-            "config": {k: v for k, v in _plain(config).items() if k not in ("data", "out")},
-        },
+    interface, verdict = data.interface, trainer.verdict
+    facts = {
+        "steps": config.steps,
+        "seed": config.seed,
+        "best_step": trainer.best_step,
+        "held_out": {k: v for k, v in dataclasses.asdict(verdict).items() if np.isfinite(v)},
+        "skipped_batches": trainer.skipped,
+        "demonstrations": demonstrations,
+        # Where the files were says nothing about the policy.
+        "config": {k: v for k, v in _plain(config).items() if k not in ("data", "out")},
+    }
+    horizon, size = data.dataset.actions.shape[1:]
+    content = PolicyFile(
+        state=trainer.best,
+        model=config.model.to_dict(),
+        shapes={name: data.shapes[name] for name in config.model.streams},
+        action_shape=(horizon, size),
+        interface=interface,
+        optimiser=settings_of(search) if isinstance(trainer.model, Searched) else {},
+        training=facts,
     )
+    save_policy(config.out / POLICY, content)
+    unit = f" {interface.action.unit}" if interface else ""
+    rank = f", rank {verdict.rank:.2%}" if isinstance(trainer.model, Searched) else ""
     print(
-        f"{config.out / POLICY}: held-out action error {trainer.best_error:.4g} "
-        f"{interface.action.unit} at step {trainer.best_step}"
+        f"{config.out / POLICY}: held-out action error {verdict.action_error:.4g}{unit}{rank} "
+        f"at step {trainer.best_step}"
     )
 
 

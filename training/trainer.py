@@ -17,20 +17,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from ebm_policy_ros.energy.models import EnergyModel, ExplicitModel
-from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.energy.baselines import NearestNeighbourModel
+from ebm_policy_ros.energy.models import Model
+from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.training import checkpoint
-from ebm_policy_ros.training.batches import Batches, Demonstrations, Frames, split_episodes
+from ebm_policy_ros.training.batches import Batches, Demonstrations, split_episodes
+from ebm_policy_ros.training.checking import check_demonstrations
+from ebm_policy_ros.training.judge import Judge, Verdict, autocast
 from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.losses import info_nce, mse
-from ebm_policy_ros.training.negatives import uniform
+from ebm_policy_ros.training.objective import Facts, check_objective, loss_of
 
 CHECKPOINT = "checkpoint.safetensors"
-# The search that judges held-out frames; a denser one gives the same answers, later.
-_JUDGE = DerivativeFree(samples=256, iterations=3)
 # A run that skips this many batches in a row has diverged.
 _MOST_SKIPPED = 50
 _LOG_EVERY = 20
@@ -49,9 +50,10 @@ class Trainer:
 
     def __init__(
         self,
-        model: EnergyModel | ExplicitModel,
+        model: Model,
         data: Demonstrations,
         config: LearningConfig,
+        optimiser: Optimiser,
         *,
         steps: int,
         seed: int,
@@ -65,11 +67,15 @@ class Trainer:
             model: With its first weights; its normalisation is fitted here.
             data: The demonstrations.
             config: How to learn.
+            optimiser: What finds the action of lowest energy on held-out frames.
             steps: Batches in the whole run.
             seed: Source of all randomness from here on.
             folder: Where checkpoint and log go; made when they are written.
             device: Where to train, as torch names it.
             identity: Further settings that a continued run must share with this one.
+
+        Raises:
+            ValueError: (or a kind of it) if settings or demonstrations cannot be used.
         """
         if steps < 1:
             raise ValueError(f"steps: got {steps}, expected an integer >= 1")
@@ -77,17 +83,22 @@ class Trainer:
         self._device = torch.device(device)
         self._train, self._held = split_episodes(data.episodes, config.held_out, seed)
         streams = tuple(model.encoder.shapes)
+        check_objective(model, config)
+        check_demonstrations(data, streams, config.allow_constant)
         self._batches = Batches(data, streams, config.batch_size, seed, self._device)
         self.model = model.to(self._device)
-        self._fit_normalisation(data)
+        self._fit(data)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self._judge = Judge(self.average, optimiser, config, self._batches, self._held)
+        # What has nothing to learn needs an optimiser that has nothing to do.
+        weights = list(self.model.parameters()) or [torch.nn.Parameter(torch.zeros(0))]
         self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            weights, config.learning_rate, weight_decay=config.weight_decay
         )
         self.step = self.skipped = self._skipped_in_a_row = 0
         self.best: dict[str, Tensor] = {}
-        """Weights of the lowest held-out action error."""
-        self.best_step, self.best_error = 0, math.inf
+        """Weights that did best on held-out frames."""
+        self.best_step, self.verdict = 0, Verdict.worst()
         self._identity = {
             **(identity or {}),
             "steps": steps,
@@ -103,43 +114,54 @@ class Trainer:
             Whether the last step was reached.
         """
         started, first = time.monotonic(), self.step
+        if isinstance(self.model, NearestNeighbourModel):
+            self.step = self.steps  # it has already seen everything
+            self.validate()
         if first == 0:
             self.save()  # so that a run that is killed early can be continued too
         writer = SummaryWriter(str(self.folder), purge_step=first + 1)
         bar = tqdm(total=self.steps, initial=first, unit="step", dynamic_ncols=True)
         with writer, bar, _interrupts() as interrupts:
             while self.step < self.steps and not interrupts:
-                loss, norm = self.update()
+                loss, norm, facts = self.update()
                 last = self.step == self.steps
                 bar.update()
                 if self.step % _LOG_EVERY == 0 or last:
-                    bar.set_postfix(loss=f"{loss:.3f}", held_out=f"{self.best_error:.4f}")
+                    held_out = f"{self.verdict.action_error:.4f}"
+                    bar.set_postfix(loss=f"{loss:.3f}", held_out=held_out)
                     writer.add_scalar("train/loss", loss, self.step)
                     writer.add_scalar("train/gradient_norm", norm, self.step)
                     writer.add_scalar("train/skipped", self.skipped, self.step)
                     writer.add_scalar("train/learning_rate", self.learning_rate(), self.step)
                     pace = (self.step - first) / (time.monotonic() - started)
                     writer.add_scalar("train/steps_per_second", pace, self.step)
+                    for name, value in facts.items():
+                        writer.add_scalar(f"train/{name}", value.item(), self.step)
                 if self.step % self.config.validate_every == 0 or last:
-                    held_loss, error = self.validate()
-                    writer.add_scalar("held_out/loss", held_loss, self.step)
-                    writer.add_scalar("held_out/action_error", error, self.step)
+                    for name, value in dataclasses.asdict(self.validate()).items():
+                        writer.add_scalar(f"held_out/{name}", value, self.step)
                 if self.step % self.config.checkpoint_every == 0 or last or interrupts:
                     self.save()
         return self.step == self.steps
 
-    def update(self) -> tuple[float, float]:
+    def update(self) -> tuple[float, float, Facts]:
         """Learn from one batch; one that isn't finite is skipped and counted.
 
         Returns:
-            The loss, and the norm of its gradient before clipping.
+            The loss, the norm of its gradient before clipping, and facts about the batch.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate()
         frames = self._batches.frames_of(self.step, self._train)
-        generator = self._batches.generator(self.step)
-        loss = self._loss(self.model, frames, generator, self.config.image_shift)
+        shifts = self._batches.generator(self.step)
+        draws = self._batches.generator(self.step, self._device)
         self._optimizer.zero_grad()
+        # A normalised weight is computed once a step, however often a chain needs it.
+        with parametrize.cached(), autocast(self.config, self._device):
+            seen = self._batches.observation(frames, self.config.image_shift, shifts)
+            positive = self.model.box.normalise(self._batches.actions(frames))
+            features = self.model.encode(seen)
+            loss, facts = loss_of(self.model, features, positive, self.config, draws)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         self.step += 1
@@ -150,37 +172,29 @@ class Trainer:
             self._update_average()
         else:
             self._skip()
-        return loss.item(), norm.item()
+        return loss.item(), norm.item(), facts
 
-    def validate(self) -> tuple[float, float]:
-        """Judge the averaged weights on held-out frames, and keep them if they are the best yet.
-
-        Returns:
-            The loss, and the mean distance between the chosen and the demonstrated action in
-            the interface's units.
-        """
-        count = min(self.config.validate_frames, len(self._held))
-        frames = self._held[np.linspace(0, len(self._held) - 1, count).round().astype(int)]
+    def validate(self) -> Verdict:
+        """Judge the averaged weights on held-out frames; the best yet are kept."""
         # The same counter-examples each time: only the weights differ.
-        generator = self._batches.generator(self.steps)
-        losses: list[Tensor] = []
-        errors: list[Tensor] = []
-        with torch.inference_mode():
-            for part in np.array_split(frames, math.ceil(count / self.config.batch_size)):
-                losses.append(self._loss(self.average, part, generator) * len(part))
-                chosen = self.average.box.denormalise(self._decide(part))
-                errors.append((chosen - self._batches.actions(part)).norm(dim=1))
-        error = torch.cat(errors).mean().item()
-        if error < self.best_error:
-            self.best_error, self.best_step = error, self.step
+        verdict = self._judge.verdict(self._batches.generator(self.steps, self._device))
+        if verdict.score(self.config.choose_by) < self.verdict.score(self.config.choose_by):
+            self.verdict, self.best_step = verdict, self.step
             self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
-        return sum(loss.item() for loss in losses) / count, error
+        return verdict
 
     def learning_rate(self) -> float:
-        """The step size of this step: a linear warm-up, then a cosine to 0 (Loshchilov 2017)."""
+        """The step size of this step: a linear warm-up, then as the schedule says.
+
+        The cosine is that of Loshchilov and Hutter (2017), without restarts.
+        """
         step, config = self.step + 1, self.config
         if step <= config.warm_up:
             return config.learning_rate * step / config.warm_up
+        if config.schedule == "step":
+            return config.learning_rate * config.decay ** (
+                (step - config.warm_up) // config.decay_every
+            )
         progress = (step - config.warm_up) / max(1, self.steps - config.warm_up)
         return config.learning_rate * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
@@ -197,7 +211,7 @@ class Trainer:
             "step": self.step,
             "skipped": self.skipped,
             "best_step": self.best_step,
-            "best_error": self.best_error if self.best else None,
+            "verdict": dataclasses.asdict(self.verdict) if self.best else None,
         }
         checkpoint.save_checkpoint(self.folder / CHECKPOINT, parts, facts)
 
@@ -216,52 +230,20 @@ class Trainer:
         checkpoint.load_optimizer_tensors(self._optimizer, parts["optimizer"])
         self.step, self.skipped = facts["step"], facts["skipped"]
         self.best_step = facts["best_step"]
-        self.best_error = facts["best_error"] if self.best else math.inf
+        self.verdict = Verdict(**facts["verdict"]) if self.best else Verdict.worst()
 
-    def _loss(
-        self,
-        model: EnergyModel | ExplicitModel,
-        frames: Frames,
-        generator: torch.Generator,
-        shift: int = 0,
-    ) -> Tensor:
-        positive = model.box.normalise(self._batches.actions(frames))
-        with self._autocast():
-            features = model.encode(self._batches.observation(frames, shift, generator))
-            if isinstance(model, ExplicitModel):
-                return mse(model.action(features).float(), positive)
-            shape = len(frames), self.config.negatives, positive.shape[1]
-            negatives = uniform(*shape, generator).to(self._device)
-            energies = model.energy(features, torch.cat((positive[:, None], negatives), dim=1))
-        return info_nce(energies[:, 0], energies[:, 1:])
-
-    def _decide(self, frames: Frames) -> Tensor:
-        """Normalised actions of the averaged weights, shape (B, H*D)."""
-        model = self.average
-        with self._autocast():
-            features = model.encode(self._batches.observation(frames))
-            if isinstance(model, ExplicitModel):
-                return model.action(features).float()
-            high = torch.ones_like(model.box.high)
-            return _JUDGE.minimize(
-                lambda actions: model.energy(features, actions),
-                -high,
-                high,
-                len(frames),
-                # The same candidates each time: only the weights differ.
-                torch.Generator(self._device).manual_seed(0),
-            ).best
-
-    def _autocast(self) -> torch.autocast:
-        enabled = self.config.precision == "bf16"
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled)
-
-    def _fit_normalisation(self, data: Demonstrations) -> None:
+    def _fit(self, data: Demonstrations) -> None:
+        """Normalisation, and the memory of nearest neighbours, from the frames trained on."""
         encoder, frames = self.model.encoder, self._train
         encoder.fit(
             {n: torch.from_numpy(data.observations[n][frames]) for n in encoder.measurements}
         )
         self.model.box.fit(self._batches.actions(frames))
+        if isinstance(self.model, NearestNeighbourModel):
+            for part in np.array_split(frames, math.ceil(len(frames) / self.config.batch_size)):
+                features = self.model.encode(self._batches.observation(part))
+                positive = self.model.box.normalise(self._batches.actions(part))
+                self.model.remember(features, positive)
 
     def _update_average(self) -> None:
         # Early averages follow closely, or the random first weights would stay in them for long.
@@ -271,6 +253,9 @@ class Trainer:
                 self.average.parameters(), self.model.parameters(), strict=True
             ):
                 mean.lerp_(value, 1 - decay)
+            # Normalised layers keep their singular vectors here.
+            for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+                kept.copy_(buffer)
 
     def _skip(self) -> None:
         self.skipped += 1

@@ -15,14 +15,15 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from ebm_policy_ros.guard import CommandGuard
+from ebm_policy_ros.inference.methods import SETTINGS
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.messages.commands import fill_twist
 from ebm_policy_ros.messages.images import MessageError
-from ebm_policy_ros.nodes.parameters import declare
+from ebm_policy_ros.nodes.parameters import declare, declare_optional
 from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.topics import message_class
 from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
-from ebm_policy_ros.policy import Policy, PolicyMismatch
+from ebm_policy_ros.policy import Choice, Policy, PolicyMismatch
 from ebm_policy_ros.share import interface_path, policy_path
 
 _TIMES_KEPT = 1000
@@ -54,10 +55,17 @@ class PolicyNode(LifecycleNode):
         self._device: str = declare(
             self, "device", "auto", "Where to decide: auto, cpu, cuda or cuda:N."
         )
-        self._search: dict[str, int] = {
-            "samples": declare(self, "samples", 0, "Candidates; 0: as the policy says."),
-            "iterations": declare(self, "iterations", 0, "Rounds; 0: as the policy says."),
+        settings = {
+            name: declare_optional(
+                self, f"optimiser.{name}", "Of the search, docs/methods.md; unset: the policy's."
+            )
+            for name in SETTINGS
         }
+        self._optimiser = {n: value for n, value in settings.items() if value is not None}
+        self._choice: Choice = declare(
+            self, "choice", "lowest", "lowest energy, or a sample from exp(-E / temperature)."
+        )
+        self._temperature: float = declare(self, "temperature", 1.0, "Of that sample.")
         self._seed: int = declare(self, "seed", 0, "Seed of the candidates.")
         self._threads: int = declare(self, "threads", 1, "CPU threads of torch.")
         self._lockstep: bool = declare(
@@ -116,8 +124,15 @@ class PolicyNode(LifecycleNode):
             policy_path(self._policy_name),
             device=self._device,
             seed=self._seed,
-            **{name: value for name, value in self._search.items() if value},
+            optimiser=self._optimiser,
+            choice=self._choice,
+            temperature=self._temperature,
         )
+        if policy.interface is None:
+            raise PolicyMismatch(
+                f"policy {self._policy_name} was trained on arrays that name no robot; train it "
+                "again with --interface"
+            )
         name = self._interface_name
         interface = load_interface(interface_path(name)) if name else policy.interface
         differences = policy.interface.differences(interface)

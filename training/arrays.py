@@ -1,0 +1,107 @@
+"""Demonstrations from a NumPy archive: for data that never was a bag."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.dataset import Dataset
+
+OBSERVATION = "observation/"
+
+
+def load_arrays(path: Path) -> Dataset:
+    """Read demonstrations from an .npz file; M steps, E episodes.
+
+    It holds, by name:
+
+    - `observation/STREAM`: (M, K) or (M, T, K) numbers, or (M, H, W, 3) or (M, T, H, W, 3) uint8
+      rgb; T frames, oldest first;
+    - `actions`: (M, D) or (M, H, D), H actions per decision;
+    - `episode_ends`: (E,), one past the last step of each episode, rising, the last of them M;
+    - `outcomes`, if it is there: (E,), how good each episode was, higher is better.
+
+    Raises:
+        DemonstrationError: Naming the file, the array and what was expected.
+    """
+    arrays = _read(path)
+    for name in ("actions", "episode_ends"):
+        if name not in arrays:
+            raise DemonstrationError(
+                f"{path}: no array {name!r}, only {', '.join(sorted(arrays)) or 'none'}"
+            )
+    streams = {
+        name.removeprefix(OBSERVATION): values
+        for name, values in arrays.items()
+        if name.startswith(OBSERVATION)
+    }
+    if not streams:
+        raise DemonstrationError(f"{path}: no array {OBSERVATION}NAME; nothing to look at")
+    actions = _with_time(path, "actions", arrays["actions"])
+    observations = {
+        name: _with_time(path, OBSERVATION + name, values) for name, values in streams.items()
+    }
+    for name, values in observations.items():
+        if len(values) != len(actions):
+            raise DemonstrationError(
+                f"{path}: {OBSERVATION}{name} has {len(values)} steps, actions has "
+                f"{len(actions)}; give both one row a step"
+            )
+    ends = _ends(path, arrays["episode_ends"], len(actions))
+    outcomes = np.asarray(arrays.get("outcomes", np.ones(len(ends))), dtype=np.float64)
+    if outcomes.shape != ends.shape or not np.isfinite(outcomes).all():
+        raise DemonstrationError(
+            f"{path}: outcomes has shape {outcomes.shape}, expected {ends.shape} finite numbers, "
+            "one for each episode"
+        )
+    lengths = np.diff(ends, prepend=0)
+    return Dataset(
+        observations=observations,
+        actions=actions,
+        episodes=np.repeat(np.arange(len(ends)), lengths),
+        names=tuple(f"{path.name}[{i}]" for i in range(len(ends))),
+        outcomes=outcomes,
+    )
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise DemonstrationError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        raise DemonstrationError(
+            f"{path}: not a whole .npz file of plain arrays ({error}); write it with numpy.savez"
+        ) from None
+
+
+def _with_time(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array with an axis of frames (or of actions in a decision) after that of steps."""
+    picture = values.dtype == np.uint8 and values.ndim >= 4
+    single, several = (4, 5) if picture else (2, 3)
+    if values.ndim not in (single, several) or (picture and values.shape[-1] != 3):
+        raise DemonstrationError(
+            f"{path}: {name} has shape {values.shape} of {values.dtype}, expected (steps, size) "
+            "or (steps, frames, size) of numbers, or the same with (height, width, 3) of uint8"
+        )
+    if not picture and values.dtype.kind not in "fiu":
+        raise DemonstrationError(f"{path}: {name} holds {values.dtype}, expected numbers")
+    if values.ndim == single:
+        values = values[:, None]
+    return values if picture else values.astype(np.float32)
+
+
+def _ends(path: Path, ends: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int64]:
+    valid = ends.ndim == 1 and len(ends) > 0 and ends.dtype.kind in "iu"
+    if not valid or (np.diff(ends, prepend=0) <= 0).any() or ends[-1] != steps:
+        raise DemonstrationError(
+            f"{path}: episode_ends is {np.array2string(ends, threshold=6)}, expected rising whole "
+            f"numbers, the last of them {steps}, the number of steps"
+        )
+    return ends.astype(np.int64)

@@ -1,0 +1,88 @@
+"""What train_policy learns from: bags or arrays, and what they say of the robot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
+from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.training.arrays import load_arrays
+from ebm_policy_ros.training.bags import BagError, find_bags, read_recorded_interface
+from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.checking import check_bounds
+from ebm_policy_ros.training.dataset import Dataset, load_dataset
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Demonstrations and the robot that they are of."""
+
+    dataset: Dataset
+    interface: Interface | None
+    """None for arrays that name no robot."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each stream in an observation."""
+        return {name: v.shape[1:] for name, v in self.dataset.observations.items()}
+
+
+def load_training_data(path: Path, interface: str, streams: Sequence[str]) -> TrainingData:
+    """Read demonstrations and check them against their interface.
+
+    Args:
+        path: A folder of bags, or an .npz file.
+        interface: An interface file or the bare name of a shipped one; empty: as in the bags.
+        streams: What the model looks at.
+
+    Raises:
+        ValueError: (or a kind of it) if a file cannot be used or doesn't fit the interface.
+    """
+    named = load_interface(interface_path(interface)) if interface else None
+    if path.suffix == ".npz":
+        data = load_arrays(path)
+        if named:
+            _refuse_other_shapes(path, data, named, streams)
+    else:
+        named = named or _recorded_interface(path)
+        _refuse_missing(streams, named.shapes)
+        data = load_dataset(path, named)
+    _refuse_missing(streams, data.observations)
+    if named:
+        action = named.action
+        check_bounds(data.actions, action.fields, action.low, action.high)
+    return TrainingData(data, named)
+
+
+def _recorded_interface(folder: Path) -> Interface:
+    """The interface that the bags were recorded with."""
+    first = find_bags(folder)[0]
+    values = read_recorded_interface(first)
+    if not values:
+        raise BagError(f"{first}: no interface is noted in it; name one with --interface")
+    return interface_from_dict(values, f"{first}: interface")
+
+
+def _refuse_missing(streams: Sequence[str], present: Collection[str]) -> None:
+    missing = [name for name in streams if name not in present]
+    if missing:
+        raise DemonstrationError(
+            f"model.streams: got {missing[0]!r}, expected some of {', '.join(present)}"
+        )
+
+
+def _refuse_other_shapes(
+    path: Path, data: Dataset, interface: Interface, streams: Sequence[str]
+) -> None:
+    expected = {name: interface.shapes[name] for name in streams if name in interface.shapes}
+    action = (interface.action.horizon, len(interface.action.fields))
+    found = {name: v.shape[1:] for name, v in data.observations.items()}
+    pairs = [(f"observation/{n}", found.get(n), shape) for n, shape in expected.items()]
+    for name, got, shape in [*pairs, ("actions", data.actions.shape[1:], action)]:
+        if got is not None and got != shape:
+            raise DemonstrationError(
+                f"{path}: {name} has shape {got} a step, {interface.name} says {shape}; give the "
+                "interface that these arrays are of"
+            )
