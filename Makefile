@@ -29,7 +29,8 @@ pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes 
 figures: setup  ## The pictures of the documentation, after `make demo`
 	$(BIN)/python docs/make_figures.py
 
-bench: setup  ## Speed of the simulation
+bench: setup  ## Exactness and speed of the methods, speed of the simulation
+	$(BIN)/python bench/methods.py
 	$(BIN)/python bench/lockstep.py
 
 test: setup  ## All tests

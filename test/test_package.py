@@ -144,7 +144,16 @@ def test_energy_and_inference_know_torch_alone() -> None:
                 assert top in sys.stdlib_module_names | {"torch"} or name.startswith(own), path
 
 
-RUNTIME = ("interface", "observation", "guard", "policy", "policy_file", "share", "messages/*")
+RUNTIME = (
+    "interface",
+    "observation",
+    "guard",
+    "policy",
+    "policy_file",
+    "search",
+    "share",
+    "messages/*",
+)
 OFFLINE = [f"{PACKAGE}.training", f"{PACKAGE}.sim", "rclpy"]
 
 

@@ -1,12 +1,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy import Policy, PolicyMismatch
@@ -151,3 +154,86 @@ def test_a_safetensors_file_of_something_else_is_refused(tmp_path: Path) -> None
 def test_a_device_that_is_not_there_is_refused(policy_file: PolicyWriter) -> None:
     with pytest.raises(PolicyMismatch, match="device: got 'cuda:7'"):
         Policy.load(policy_file(), device="cuda:7")
+
+
+def test_another_method_takes_its_own_defaults_and_the_same_one_keeps_the_files(
+    policy_file: PolicyWriter,
+) -> None:
+    path = policy_file()
+    kept = Policy.load(path, device="cpu", optimiser={"iterations": 5}).optimiser
+    assert kept == DerivativeFree(samples=64, iterations=5)
+    other = Policy.load(path, device="cpu", optimiser={"method": "hybrid", "steps": 7}).optimiser
+    assert other == Hybrid(steps=7)
+
+
+@pytest.mark.parametrize("method", ["hybrid", "langevin"])
+def test_every_method_decides_about_the_same(
+    method: str, policy_file: PolicyWriter, interface: Interface
+) -> None:
+    path, seen = policy_file(), observation(interface)
+    dense = Policy.load(path, device="cpu", optimiser={"samples": 4096}).decide(seen)
+    found = Policy.load(path, device="cpu", optimiser={"method": method}).decide(seen)
+    assert found.energy <= dense.energy + 1e-3
+
+
+def test_an_autoregressive_policy_decides_with_any_method(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    path, seen = policy_file("autoregressive"), observation(interface)
+    own = Policy.load(path, device="cpu").decide(seen)
+    search = {"method": "derivative_free", "samples": 2048, "refine": 3}
+    joint = Policy.load(path, device="cpu", optimiser=search).decide(seen)
+    assert own.action.shape == joint.action.shape == (1, 2)
+    # The joint search may find a rounder minimum, but hardly a lower one.
+    assert own.energy == pytest.approx(joint.energy, abs=0.3)
+
+
+def test_a_decision_lists_its_modes_when_asked(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    policy, seen = Policy.load(policy_file(), device="cpu"), observation(interface)
+    assert policy.decide(seen).modes == ()
+    modes = policy.decide(seen, modes=3).modes
+    assert 1 <= len(modes) <= 3
+    assert [mode.energy for mode in modes] == sorted(mode.energy for mode in modes)
+    assert sum(mode.probability for mode in modes) == pytest.approx(1.0)
+    for mode in modes:
+        assert policy.energies(seen, mode.action)[0] == pytest.approx(mode.energy, abs=1e-3)
+        assert (mode.spread > 0).all()
+
+
+def test_a_sample_varies_with_the_seed_and_a_cold_one_is_the_minimum(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    path, seen = policy_file(), observation(interface)
+    lowest = Policy.load(path, device="cpu", optimiser={"samples": 4096}).decide(seen)
+    drawn = [
+        Policy.load(path, device="cpu", seed=seed, choice="sample").decide(seen)
+        for seed in range(4)
+    ]
+    assert len({float(d.action[0, 0]) for d in drawn}) == 4
+    assert all(d.energy >= lowest.energy - 1e-3 for d in drawn)
+    cold = Policy.load(path, device="cpu", choice="sample", temperature=1e-4).decide(seen)
+    assert cold.energy == pytest.approx(lowest.energy, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"choice": "best"}, "choice: got 'best', expected lowest or sample"),
+        ({"temperature": 0.0}, "temperature: got 0.0"),
+        ({"optimiser": {"method": "autoregressive"}}, "got autoregressive, but the model has one"),
+        ({"optimiser": {"samples": 0}}, "optimiser.samples: got 0, expected an integer >= 2"),
+        ({"optimiser": {"starts": 4}}, "optimiser.starts: no setting of derivative_free"),
+    ],
+)
+def test_settings_that_do_not_fit_the_policy_are_refused(
+    settings: dict[str, Any], message: str, policy_file: PolicyWriter
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Policy.load(policy_file(), device="cpu", **settings)
+
+
+def test_a_search_is_refused_for_a_policy_without_an_energy(policy_file: PolicyWriter) -> None:
+    with pytest.raises(ValueError, match=r"without an energy \(explicit\), which searches for"):
+        Policy.load(policy_file("explicit"), device="cpu", optimiser={"samples": 9})

@@ -259,8 +259,20 @@ def test_at_least_one_episode_is_held_out_and_one_trained_on() -> None:
     for fraction in (0.01, 0.99):
         train, held = split_episodes(np.array([4, 4, 7]), fraction, seed=0)
         assert len(train) > 0 and len(held) > 0
-    with pytest.raises(DemonstrationError, match="got 1 episodes, expected at least 2"):
+    with pytest.raises(DemonstrationError, match=r"got 1 episode, expected .*held_out 0"):
         split_episodes(np.zeros(5, np.int64), 0.1, seed=0)
+
+
+def test_with_nothing_held_out_everything_is_learned_from_and_the_last_weights_kept(
+    tmp_path: Path,
+) -> None:
+    train, held = split_episodes(np.array([0, 0, 0]), 0.0, seed=0)
+    assert train.tolist() == [0, 1, 2] and len(held) == 0
+    run = trainer(tmp_path, held_out=0.0)
+    assert run.run()
+    assert run.best_step == 14 and math.isinf(run.verdict.action_error)
+    for name, value in run.average.state_dict().items():
+        assert torch.equal(run.best[name], value)
 
 
 def test_an_epoch_shows_each_frame_once_and_the_next_in_another_order() -> None:
@@ -384,6 +396,7 @@ def test_autoregression_is_refused_for_a_joint_model(tmp_path: Path) -> None:
         ({"batch_size": 0}, "batch_size: got 0"),
         ({"learning_rate": math.nan}, "learning_rate: got nan"),
         ({"held_out": 1.0}, "held_out: got 1.0"),
+        ({"held_out": -0.1}, "held_out: got -0.1"),
         ({"warm_up": -1}, "warm_up: got -1"),
         ({"image_shift": -1}, "image_shift: got -1"),
         ({"precision": "fp8"}, "precision: got 'fp8', expected bf16 or fp32"),

@@ -41,16 +41,19 @@ def split_episodes(
 
     Args:
         episodes: The episode of each frame, shape (M,).
-        fraction: Of the episodes that are held out; at least one is.
+        fraction: Of the episodes that are held out; at least one is, unless it is 0.
         seed: Chooses which.
 
     Raises:
         DemonstrationError: If there are fewer than two episodes.
     """
     names = np.unique(episodes)
+    if fraction == 0:
+        return np.arange(len(episodes)), np.empty(0, np.int64)
     if len(names) < 2:
         raise DemonstrationError(
-            f"got {len(names)} episodes, expected at least 2: one is held out from training"
+            f"got {len(names)} episode, expected at least 2, since one is held out from training; "
+            "record more, or hold none out with --learning.held_out 0"
         )
     count = min(max(1, round(fraction * len(names))), len(names) - 1)
     held = np.isin(episodes, np.random.default_rng(seed).permutation(names)[:count])

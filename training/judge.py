@@ -69,6 +69,8 @@ class Judge:
 
     def verdict(self, generator: torch.Generator) -> Verdict:
         """The means over all frames; `generator` draws the counter-examples."""
+        if len(self._frames) == 0:
+            return Verdict.worst()
         parts = math.ceil(len(self._frames) / self._config.batch_size)
         rows = []
         with torch.no_grad(), parametrize.cached():

@@ -49,7 +49,8 @@ class LearningConfig:
     precision: Precision = "bf16"
     """Arithmetic of the layers: bf16 (mixed, faster) or fp32."""
     held_out: float = 0.1
-    """Fraction of the episodes that are never trained on, to choose the best weights by."""
+    """Fraction of the episodes that are never trained on, to choose the best weights by; 0: none,
+    and the last weights are kept."""
     choose_by: Choice = "action_error"
     """What the best weights have the lowest of, on held-out frames: action_error, the distance of
     the chosen action from the demonstrated one, or rank, the share of other actions with less
@@ -74,7 +75,9 @@ class LearningConfig:
         for name, choices in (("schedule", Schedule), ("precision", Precision)):
             one_of(self, name, get_args(choices))
         one_of(self, "choose_by", get_args(Choice))
-        for name in ("held_out", "average_decay", "decay"):
+        for name in ("average_decay", "decay"):
             if not 0 < getattr(self, name) < 1:
                 got = getattr(self, name)
                 raise ValueError(f"{name}: got {got}, expected a number between 0 and 1")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out: got {self.held_out}, expected a fraction below 1")

@@ -175,10 +175,15 @@ class Trainer:
         return loss.item(), norm.item(), facts
 
     def validate(self) -> Verdict:
-        """Judge the averaged weights on held-out frames; the best yet are kept."""
+        """Judge the averaged weights on held-out frames; the best yet are kept.
+
+        Without such frames there is nothing to judge by, and the last weights are kept.
+        """
         # The same counter-examples each time: only the weights differ.
         verdict = self._judge.verdict(self._batches.generator(self.steps, self._device))
-        if verdict.score(self.config.choose_by) < self.verdict.score(self.config.choose_by):
+        if len(self._held) == 0 or verdict.score(self.config.choose_by) < self.verdict.score(
+            self.config.choose_by
+        ):
             self.verdict, self.best_step = verdict, self.step
             self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
         return verdict
