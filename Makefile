@@ -6,7 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: setup demo pipeline figures bench test lint format clean
+.PHONY: setup demo pipeline figures bench experiments test lint format clean
 
 setup: .venv/.ready
 
@@ -32,6 +32,13 @@ figures: setup  ## The pictures of the documentation, after `make demo`
 bench: setup  ## Exactness and speed of the methods, speed of the simulation
 	$(BIN)/python bench/methods.py
 	$(BIN)/python bench/lockstep.py
+
+experiments: setup  ## The classic experiments that fit a CPU: out/experiments; goes on if interrupted
+	$(BIN)/python -m ebm_policy_ros.training.experiments.functions --out out/experiments/functions
+	$(BIN)/python -m ebm_policy_ros.training.experiments.coordinates \
+		--out out/experiments/coordinates
+	$(BIN)/python -m ebm_policy_ros.training.experiments.particle \
+		--out out/experiments/particle --sizes '[2,4,8]'
 
 test: setup  ## All tests
 	$(BIN)/python -m pytest

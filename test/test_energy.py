@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import get_args
@@ -115,7 +116,11 @@ def test_every_encoder_passes_gradient_to_every_parameter(image: ImageEncoderCon
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-HEADS = [HeadConfig(kind, 32, 2, norm) for kind in get_args(HeadKind) for norm in (False, True)]
+HEADS = [
+    HeadConfig(kind, 32, 2, spectral_norm=norm)
+    for kind in get_args(HeadKind)
+    for norm in (False, True)
+]
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda c: f"{c.kind}-{c.spectral_norm}")
@@ -167,6 +172,44 @@ def test_the_joint_energy_of_a_chain_is_a_probability_density() -> None:
         side = (torch.arange(64) + 0.5) / 32 - 1
         grid = torch.cartesian_prod(side, side)[None]
         assert torch.exp(-energy(grid)).mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_trunk_with_a_skip_lets_exact_measurements_through() -> None:
+    config = ModelConfig(streams=("tool",), trunk_width=4, trunk_skip=True)
+    model = build_model(config, SHAPES, 2)
+    tool = torch.randn(3, 1, 2)
+    features = model.encoder({"tool": tool})
+    assert features.shape == (3, 6) and torch.equal(features[:, 4:], tool[:, 0])
+
+
+def test_the_gain_scales_the_first_weights_of_the_features() -> None:
+    weights = []
+    for gain in (1.0, 0.25):
+        torch.manual_seed(0)
+        model = build_model(ModelConfig(head=HeadConfig(feature_gain=gain)), SHAPES, 2)
+        assert isinstance(model, EnergyModel)
+        weights.append(model.head.feature_half.weight)
+    assert torch.allclose(weights[1], 0.25 * weights[0])
+
+
+def test_a_tied_energy_begins_with_the_distance_from_the_mean_tracked_position() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(streams=("camera",), image=SMALL, trunk_depth=0, tied=True)
+    model = build_model(config, SHAPES, 2)
+    assert isinstance(model, EnergyModel)
+    frames = {"camera": torch.randint(0, 256, (5, 2, 12, 20, 3), dtype=torch.uint8)}
+    positions = model.encoder(frames).reshape(5, -1, 2).mean(dim=1)
+    moves = torch.rand(1, 7, 2) - 0.5
+    energies = model.energy(model.encode(frames), positions[:, None] + moves)
+    # The same move away from it costs the same in every picture.
+    assert torch.allclose(energies, energies[:1].expand(5, -1), atol=1e-4)
+    for change, size, message in (
+        ({"trunk_depth": 1}, 2, "tied: needs one camera"),
+        ({"streams": ("camera", "tool")}, 2, "tied: needs one camera"),
+        ({}, 3, "tied: got an action of 3 values"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_model(dataclasses.replace(config, **change), SHAPES, size)
 
 
 def test_spectral_norm_bounds_the_slope_and_can_be_baked_in() -> None:
@@ -243,8 +286,10 @@ def test_a_wrong_or_missing_stream_is_named_with_its_shape() -> None:
 
 def test_settings_survive_json() -> None:
     image = ImageEncoderConfig("residual", (4, 8), (1, 2), "max", coordinates=True)
-    head = HeadConfig("dense_residual", 64, 2, spectral_norm=True)
-    config = ModelConfig("mixture", ("camera",), image, "min_max", 32, 1, head, 5)
+    head = HeadConfig("dense_residual", 64, 2, feature_gain=0.5, spectral_norm=True)
+    config = ModelConfig(
+        "mixture", ("camera",), image, "min_max", 32, 1, trunk_skip=True, head=head, components=5
+    )
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -256,6 +301,8 @@ def test_settings_survive_json() -> None:
         ({"trunk_depth": -1}, "trunk_depth: got -1"),
         ({"streams": []}, "streams: got"),
         ({"head": {"width": 0}}, "head.width: got 0"),
+        ({"head": {"depth": -1}}, "head.depth: got -1"),
+        ({"head": {"feature_gain": 0.0}}, "head.feature_gain: got 0.0"),
         ({"head": {"kind": "rnn"}}, "head.kind: got 'rnn', expected mlp or residual or"),
         ({"image": {"network": "vit"}}, "image.network: got 'vit', expected strided or"),
         ({"image": {"pooling": "sum"}}, "image.pooling: got 'sum', expected soft_argmax or"),

@@ -25,6 +25,7 @@ from ebm_policy_ros.interface import Interface, interface_from_dict  # noqa: E40
 from ebm_policy_ros.nodes.policy_node import PolicyNode  # noqa: E402
 from ebm_policy_ros.nodes.recorder_node import RecorderNode  # noqa: E402
 from ebm_policy_ros.observation import ObservationBuffer  # noqa: E402
+from ebm_policy_ros.policy import Policy  # noqa: E402
 from ebm_policy_ros.training.bags import (  # noqa: E402
     BagError,
     find_bags,
@@ -184,6 +185,71 @@ def test_same_seed_and_samples_give_the_same_commands(
     start_policy()
     robot.tick(10)
     assert drive(robot, range(11, 14)) == before
+
+
+def test_the_method_of_the_search_and_the_choice_are_parameters(
+    robot: Robot, start_policy: Callable[..., Any], policy_file: Callable[..., Path]
+) -> None:
+    """Each changes what goes out, to what a policy with these settings decides."""
+    kind = policy_file("autoregressive")
+    settings: list[dict[str, Any]] = [
+        {},
+        {"optimiser": {"samples": 16}},
+        {"optimiser": {"method": "hybrid", "starts": 4}},
+        {"optimiser": {"method": "langevin", "samples": 16, "iterations": 5, "step_size": 0.01}},
+        {"choice": "sample", "temperature": 2.0},
+        {"policy": str(kind), "optimiser": {"samples": 64, "places": 2}},
+    ]
+    seen: list[list[float]] = []
+    for chosen in settings:
+        search = {f"optimiser.{k}": v for k, v in chosen.get("optimiser", {}).items()}
+        node = start_policy(**{k: v for k, v in chosen.items() if k != "optimiser"}, **search)
+        decided = Policy.load(
+            chosen.get("policy", policy_file()),
+            device="cpu",
+            optimiser=chosen.get("optimiser"),
+            choice=chosen.get("choice", "lowest"),
+            temperature=chosen.get("temperature", 1.0),
+        )
+        assert node._policy.optimiser == decided.optimiser
+        robot.tick(10)
+        robot.tick(11)
+        sent = planar(robot.command_at(11))
+        observation = node._buffer.observe(11 * PERIOD)
+        expected = decided.decide(observation).action[0].tolist()
+        assert sent == pytest.approx(expected, abs=1e-6)
+        seen.append(sent)
+        count = len(robot.commands)
+        node.close()
+        robot.until(lambda: len(robot.commands) > count)  # noqa: B023 - its last one, a stop
+        robot.executor.remove_node(node)
+        node.destroy_node()
+        robot.commands.clear()
+    assert len({tuple(values) for values in seen}) == len(settings)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optimiser.method": "autoregressive"}, "but the model has one energy of whole actions"),
+        ({"optimiser.samples": 0}, "optimiser.samples: got 0, expected an integer >= 2"),
+        ({"choice": "best"}, "choice: got 'best', expected lowest or sample"),
+    ],
+)
+def test_a_search_that_cannot_work_is_refused(
+    values: dict[str, Any], message: str, context: Any, policy_file: Callable[..., Path]
+) -> None:
+    overrides = parameters(policy=str(policy_file()), autostart=True, **values)
+    with pytest.raises(ValueError, match=message):
+        PolicyNode(context=context, parameter_overrides=overrides)
+
+
+def test_a_policy_of_arrays_is_refused_since_it_names_no_robot(
+    context: Any, policy_file: Callable[..., Path]
+) -> None:
+    overrides = parameters(policy=str(policy_file(interface=None)), autostart=True)
+    with pytest.raises(ValueError, match="trained on arrays that name no robot"):
+        PolicyNode(context=context, parameter_overrides=overrides)
 
 
 def test_a_stream_that_falls_silent_stops_the_arm_until_it_is_back(

@@ -76,6 +76,7 @@ def trainer(
     data: Demonstrations | None = None,
     steps: int = 14,
     model: ModelConfig = MODEL,
+    box: Any = None,
     **learning: Any,
 ) -> Trainer:
     data = data or demonstrations()
@@ -89,6 +90,7 @@ def trainer(
         steps=steps,
         seed=3,
         folder=folder,
+        box=box,
         identity={"model": model.to_dict()},
     )
 
@@ -317,6 +319,12 @@ def test_box_and_statistics_are_those_of_the_frames_trained_on(tmp_path: Path) -
     assert np.allclose(run.average.box.high, high + 0.05 * (high - low), atol=1e-6)
     mean = run.average.state_dict()["encoder.measurements.tool.centre"]
     assert np.allclose(mean, data.observations["tool"][frames, 0].mean(axis=0), atol=1e-6)
+
+
+def test_a_box_that_is_known_is_used_in_place_of_what_was_demonstrated(tmp_path: Path) -> None:
+    run = trainer(tmp_path, box=((-1.0, -2.0), (3.0, 4.0)))
+    assert run.average.box.low.tolist() == [-1.0, -2.0]
+    assert run.average.box.high.tolist() == [3.0, 4.0]
 
 
 def test_the_weights_of_the_lowest_held_out_action_error_are_kept(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -59,6 +59,7 @@ class Trainer:
         seed: int,
         folder: Path,
         device: str = "cpu",
+        box: tuple[Sequence[float], Sequence[float]] | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
         """Prepares a run in which nothing happens before `run` or `update`.
@@ -72,6 +73,8 @@ class Trainer:
             seed: Source of all randomness from here on.
             folder: Where checkpoint and log go; made when they are written.
             device: Where to train, as torch names it.
+            box: Lower and upper corner that actions are chosen between, (H*D,) each, in units;
+                by default what was demonstrated and a margin.
             identity: Further settings that a continued run must share with this one.
 
         Raises:
@@ -87,13 +90,13 @@ class Trainer:
         check_demonstrations(data, streams, config.allow_constant)
         self._batches = Batches(data, streams, config.batch_size, seed, self._device)
         self.model = model.to(self._device)
-        self._fit(data)
+        self._fit(data, box)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self._judge = Judge(self.average, optimiser, config, self._batches, self._held)
         # What has nothing to learn needs an optimiser that has nothing to do.
         weights = list(self.model.parameters()) or [torch.nn.Parameter(torch.zeros(0))]
         self._optimizer = torch.optim.AdamW(
-            weights, config.learning_rate, weight_decay=config.weight_decay
+            weights, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.step = self.skipped = self._skipped_in_a_row = 0
         self.best: dict[str, Tensor] = {}
@@ -103,6 +106,7 @@ class Trainer:
             **(identity or {}),
             "steps": steps,
             "seed": seed,
+            "box": box,
             "learning": dataclasses.asdict(config),
             "demonstrations": self._batches.facts(),
         }
@@ -237,13 +241,18 @@ class Trainer:
         self.best_step = facts["best_step"]
         self.verdict = Verdict(**facts["verdict"]) if self.best else Verdict.worst()
 
-    def _fit(self, data: Demonstrations) -> None:
+    def _fit(
+        self, data: Demonstrations, box: tuple[Sequence[float], Sequence[float]] | None
+    ) -> None:
         """Normalisation, and the memory of nearest neighbours, from the frames trained on."""
         encoder, frames = self.model.encoder, self._train
         encoder.fit(
             {n: torch.from_numpy(data.observations[n][frames]) for n in encoder.measurements}
         )
         self.model.box.fit(self._batches.actions(frames))
+        if box is not None:
+            self.model.box.low.copy_(torch.tensor(box[0]))
+            self.model.box.high.copy_(torch.tensor(box[1]))
         if isinstance(self.model, NearestNeighbourModel):
             for part in np.array_split(frames, math.ceil(len(frames) / self.config.batch_size)):
                 features = self.model.encode(self._batches.observation(part))
@@ -254,10 +263,10 @@ class Trainer:
         # Early averages follow closely, or the random first weights would stay in them for long.
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, value in zip(
-                self.average.parameters(), self.model.parameters(), strict=True
-            ):
-                mean.lerp_(value, 1 - decay)
+            means: list[Tensor] = list(self.average.parameters())
+            values: list[Tensor] = list(self.model.parameters())
+            if means:
+                torch._foreach_lerp_(means, values, 1 - decay)
             # Normalised layers keep their singular vectors here.
             for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
                 kept.copy_(buffer)

@@ -82,6 +82,7 @@ class ObservationEncoder(nn.Module):
         normalisation: Normalisation = "standard",
         width: int = 0,
         depth: int = 0,
+        skip: bool = False,
     ) -> None:
         """For streams of `shapes`: (T, H, W, 3) for a camera, (T, K) for measurements.
 
@@ -91,6 +92,7 @@ class ObservationEncoder(nn.Module):
             normalisation: Of the measurements.
             width: Units of the trunk's layers, which join the streams.
             depth: Layers of the trunk; 0 for none.
+            skip: Whether what goes into the trunk is part of what comes out.
         """
         super().__init__()
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
@@ -106,10 +108,14 @@ class ObservationEncoder(nn.Module):
                 self.measurements[name] = Normalise(shape[0] * shape[1], normalisation)
                 self.size += shape[0] * shape[1]
         layers: list[nn.Module] = []
+        inputs = self.size
         for _ in range(depth):
             layers += [nn.Linear(self.size, width), nn.ReLU()]
             self.size = width
         self.trunk = nn.Sequential(*layers)
+        self._skip = skip
+        if skip:
+            self.size += inputs
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Features from batched streams; streams that the model doesn't use are ignored.
@@ -126,8 +132,9 @@ class ObservationEncoder(nn.Module):
                 parts.append(self.images[name](observation[name]))
             else:
                 parts.append(self.measurements[name](observation[name].flatten(1)))
-        features: Tensor = self.trunk(torch.cat(parts, dim=1))
-        return features
+        joined = torch.cat(parts, dim=1)
+        features: Tensor = self.trunk(joined)
+        return torch.cat((features, joined), dim=1) if self._skip else features
 
     def fit(self, observations: Mapping[str, Tensor]) -> None:
         """Fit the normalisation of the measurements to demonstrations, shape (M, T, K) each."""

@@ -25,6 +25,9 @@ class HeadConfig:
     """Units of a layer."""
     depth: int = 1
     """Layers (mlp) or blocks."""
+    feature_gain: float = 1.0
+    """Factor on the first weights of the features: a small one makes an energy that changes
+    slowly with the observation."""
     spectral_norm: bool = False
     """Keep the largest singular value of every layer at 1, so that the energy has no cliffs."""
 
@@ -34,6 +37,8 @@ class HeadConfig:
             raise ValueError(f"head.kind: got {self.kind!r}, expected {expected}")
         if self.width < 4:
             raise ValueError(f"head.width: got {self.width}, expected units >= 4")
+        if not 0 < self.feature_gain < float("inf"):
+            raise ValueError(f"head.feature_gain: got {self.feature_gain}, expected a number > 0")
         if self.depth < 0:
             raise ValueError(f"head.depth: got {self.depth}, expected an integer >= 0")
 
@@ -93,6 +98,8 @@ class EnergyHead(nn.Module):
         self.action_half = nn.Linear(action_size, config.width, bias=False)
         # With the usual 1/sqrt(n) the few action values would drown in the many features.
         nn.init.normal_(self.action_half.weight)
+        with torch.no_grad():
+            self.feature_half.weight *= config.feature_gain
         self.body = _body(config)
         self.output = nn.Linear(config.width, 1)
         if config.spectral_norm:

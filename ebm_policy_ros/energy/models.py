@@ -38,8 +38,13 @@ class ModelConfig:
     """Units in the layers that join the streams."""
     trunk_depth: int = 2
     """Number of those layers; 0: the features go to the head as they are."""
+    trunk_skip: bool = False
+    """Give the head what goes into the trunk too, so that exact measurements reach it."""
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
     """The layers that see the action."""
+    tied: bool = False
+    """For an energy whose action is a position (x, y) in the picture of the one camera: start from
+    the difference between the action and the mean of the tracked positions."""
     components: int = 8
     """Gaussians of a mixture."""
 
@@ -119,6 +124,9 @@ class AutoregressiveModel(nn.Module):
         self.heads = nn.ModuleList(
             EnergyHead(encoder.size, j + 1, head) for j in range(action_size)
         )
+        # At first each energy is about its own dimension; a long prefix would drown it.
+        for part in self._heads():
+            part.action_half.weight.data[:, :-1] *= 0.1
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
@@ -169,6 +177,7 @@ def build_model(
         config.normalisation,
         config.trunk_width,
         config.trunk_depth,
+        config.trunk_skip,
     )
     if config.kind == "mixture":
         return MixtureModel(config.head, encoder, action_size, config.components)
@@ -176,4 +185,29 @@ def build_model(
         return ExplicitModel(config.head, encoder, action_size)
     if config.kind == "autoregressive":
         return AutoregressiveModel(config.head, encoder, action_size)
-    return EnergyModel(config.head, encoder, action_size)
+    model = EnergyModel(config.head, encoder, action_size)
+    if config.tied:
+        _tie(model, config, used, action_size)
+    return model
+
+
+def _tie(
+    model: EnergyModel,
+    config: ModelConfig,
+    shapes: Mapping[str, tuple[int, ...]],
+    action_size: int,
+) -> None:
+    """Let the head begin with a - p, where p is the mean of the tracked positions."""
+    one_camera = [len(shape) for shape in shapes.values()] == [4]
+    if not one_camera or config.trunk_depth or config.image.pooling != "soft_argmax":
+        raise ValueError(
+            "tied: needs one camera as the only stream, image.pooling soft_argmax, trunk_depth 0"
+        )
+    if action_size != 2:
+        raise ValueError(
+            f"tied: got an action of {action_size} values, expected a position (x, y)"
+        )
+    # x and y of one channel after the other.
+    mean = torch.eye(2).repeat(1, config.image.channels[-1]) / config.image.channels[-1]
+    head = model.head
+    head.feature_half.weight.data = -head.action_half.weight.data @ mean

@@ -1,0 +1,128 @@
+"""The experiments: their worlds and measures by hand, and that each runs to its table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ebm_policy_ros.training.experiments import coordinates, functions, particle
+
+
+def test_an_answer_is_as_wrong_as_its_distance_from_the_nearest_branch() -> None:
+    circle = functions.FUNCTIONS["circle"]
+    x = np.array([0.5, 0.5, 0.5, 0.0])
+    error = circle.error(x, np.array([1.0, 0.1, 0.5, 0.5]))
+    assert error.tolist() == pytest.approx([0.0, 0.1, 0.5, 0.0])
+
+
+def test_next_to_a_jump_both_sides_are_right_but_nothing_between_them() -> None:
+    """31 gaps between 32 points; the jump at 0.52 is between 16/31 and 17/31."""
+    step = functions.FUNCTIONS["step"]
+    inside, outside = 0.53, 0.58
+    error = step.error(np.array([inside] * 3 + [outside] * 2), np.array([0, 1, 0.5, 0, 1.0]))
+    assert error.tolist() == pytest.approx([0.0, 0.0, 0.5, 1.0, 0.0])
+
+
+def test_demonstrated_values_lie_on_the_function() -> None:
+    for function in functions.FUNCTIONS.values():
+        x, y = function.demonstrate(3)
+        assert len(x) == function.points and np.isfinite(y).all()
+        assert function.error(x, y).max() < 1e-12
+
+
+def test_the_dot_is_where_its_position_says() -> None:
+    images, positions = coordinates.draw(20, 0)
+    assert images.shape == (20, 96, 96, 3) and images.dtype == np.uint8
+    for image, (x, y) in zip(images, positions, strict=True):
+        weights = 127.5 - image[..., 0].astype(float)
+        weights[weights < 1] = 0
+        rows, columns = np.indices((96, 96)) + 0.5
+        assert (weights * columns).sum() / weights.sum() == pytest.approx(x, abs=0.1)
+        assert (weights * rows).sum() / weights.sum() == pytest.approx(y, abs=0.1)
+
+
+def test_the_hull_holds_the_points_between_the_outermost() -> None:
+    square = np.array([[0, 0], [4, 0], [4, 4], [0, 4], [2, 2], [1, 3]], dtype=float)
+    hull = coordinates.hull(square)
+    corners = np.asarray(hull.vertices).tolist()
+    assert sorted(corners) == [[0, 0], [0, 4], [4, 0], [4, 4]]
+    assert hull.contains_points(np.array([[3, 1], [5, 1], [2, -0.1]])).tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_particle_is_pulled_as_by_a_spring_and_damper() -> None:
+    particles = particle.Particles(3, range(4))
+    start, target = particles.position.copy(), particles.second
+    for _ in range(200):
+        particles.step(target)
+    assert np.abs(particles.position - target).max() < 1e-6
+    particles = particle.Particles(3, range(4))
+    assert np.array_equal(particles.position, start)
+    particles.step(particles.first)
+    # The second order of the pull over 0.05 s, damping left out.
+    expected = 10 * (particles.first - start) * 0.05**2 / 2
+    assert np.allclose(particles.position - start, expected, rtol=0.2)
+
+
+def test_the_second_goal_counts_only_after_the_first() -> None:
+    particles = particle.Particles(2, range(5))
+    for _ in range(60):
+        particles.step(particles.second)
+    assert not particles.met_second.any()
+    for goal in (particles.first, particles.second):
+        for _ in range(60):
+            particles.step(goal)
+    assert particles.met_first.all() and particles.met_second.all()
+
+
+@pytest.mark.parametrize("size", [2, 8, 32])
+def test_the_script_solves_its_task_and_shows_only_the_two_goals(size: int) -> None:
+    data, share = particle.demonstrate(size, range(20), np.random.default_rng(0))
+    assert share == 1.0
+    state, actions = data.observations["state"][:, 0], data.actions[:, 0]
+    first, second = state[:, 2 * size : 3 * size], state[:, 3 * size :]
+    is_first, is_second = (
+        (actions == goal.astype(np.float32)).all(axis=1) for goal in (first, second)
+    )
+    assert (is_first ^ is_second).all()
+    # Each demonstration turns once.
+    turns = np.diff(is_second.astype(int))[np.diff(data.episodes) == 0]
+    assert (turns >= 0).all() and turns.sum() == 20
+
+
+@pytest.mark.parametrize(
+    ("run", "flags", "picture"),
+    [
+        (functions.main, ["--seeds=[1]", "--steps=3"], "functions.png"),
+        (coordinates.main, ["--seeds=[1]", "--steps=3", "--images=[10]"], "coordinates.png"),
+        (
+            particle.main,
+            ["--seeds=[1]", "--sizes=[2]", "--episodes=2", "--methods=[nearest neighbour]"],
+            "particle.png",
+        ),
+    ],
+)
+def test_every_experiment_writes_table_plot_and_seeds(
+    run: object, flags: list[str], picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "GRID", 60)
+    monkeypatch.setattr(coordinates, "TESTS", 20)
+    monkeypatch.setattr(particle, "DEMONSTRATIONS", 4)
+    for _ in range(2):  # the second time only what is there is gathered
+        run([f"--out={tmp_path}", *flags])  # type: ignore[operator]
+    assert (tmp_path / "table.md").read_text().startswith("|")
+    assert (tmp_path / picture).stat().st_size > 1000
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["seeds"] == [1] and result["results"] and result["torch"]
+
+
+def test_an_unknown_method_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        particle.main([f"--out={tmp_path}", "--methods=[magic]"])
+    assert "methods: got 'magic', expected some of derivative-free" in capsys.readouterr().err

@@ -1,0 +1,127 @@
+"""What the experiments share: models learned from arrays, and results as table and JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.energy.heads import bake_spectral_norm
+from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
+from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.search import minimise
+from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer
+
+
+def dataset(
+    observations: Mapping[str, npt.NDArray[Any]],
+    actions: npt.NDArray[np.float32],
+    episodes: npt.NDArray[np.int64] | None = None,
+) -> Dataset:
+    """Demonstrations from observations (M, ...) and actions (M, D), as `Trainer` takes them.
+
+    Args:
+        observations: Of one frame each.
+        actions: One a decision.
+        episodes: The episode of each frame; by default each is one of its own.
+    """
+    episodes = np.arange(len(actions)) if episodes is None else episodes
+    count = int(episodes[-1]) + 1
+    return Dataset(
+        observations={name: values[:, None] for name, values in observations.items()},
+        actions=actions[:, None],
+        episodes=episodes,
+        names=tuple(str(i) for i in range(count)),
+        outcomes=np.ones(count),
+    )
+
+
+def learn(
+    config: ModelConfig,
+    data: Dataset,
+    learning: LearningConfig,
+    optimiser: Optimiser,
+    *,
+    steps: int,
+    seed: int,
+    folder: Path,
+    box: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> tuple[Model, float]:
+    """Train a model; a run that was cut short goes on, one that is complete is read.
+
+    Returns:
+        The model, ready to decide, and the minutes that its training took from here on.
+    """
+    started = time.monotonic()
+    torch.manual_seed(seed)
+    shapes = {name: values.shape[1:] for name, values in data.observations.items()}
+    model = build_model(config, shapes, int(np.prod(data.actions.shape[1:])))
+    identity = {"model": config.to_dict()}
+    trainer = Trainer(
+        model,
+        data,
+        learning,
+        optimiser,
+        steps=steps,
+        seed=seed,
+        folder=folder,
+        box=box,
+        identity=identity,
+    )
+    if (folder / CHECKPOINT).exists():
+        trainer.resume()
+    if trainer.step < steps and not trainer.run():
+        raise KeyboardInterrupt
+    model.load_state_dict(trainer.best)
+    bake_spectral_norm(model)
+    return model.eval().requires_grad_(False), (time.monotonic() - started) / 60
+
+
+def decide(
+    model: Model,
+    observation: Mapping[str, Tensor],
+    optimiser: Optimiser,
+    generator: torch.Generator,
+) -> Tensor:
+    """Actions in their units, shape (B, D), for observations with (B, 1, ...) each."""
+    features = model.encode(observation)
+    if isinstance(model, Searched):
+        chosen = minimise(model, features, optimiser, generator).best
+    else:
+        chosen = model.action(features)
+    return model.box.denormalise(chosen)
+
+
+def write_results(
+    folder: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], facts: Mapping[str, Any]
+) -> None:
+    """Print a table and write it to table.md, and everything to result.json."""
+    widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    table = "\n".join([line(columns), rule, *[line(row) for row in rows]])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(table + "\n", encoding="utf-8")
+    machine = {
+        "machine": f"{platform.machine()}, {platform.platform()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    content = {**machine, **facts}
+    (folder / "result.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+    print(table)
+    print(f"\ntable.md, result.json and the plot are in {folder}")

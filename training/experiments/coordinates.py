@@ -1,0 +1,186 @@
+"""Where is the dot? Image to coordinates from ten examples (Florence et al. 2021, section 3).
+
+The action is the position of the dot in the image, in pixels. Test positions are all over the
+image, most of them outside the convex hull of the few positions that were shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.path import Path as Polygon
+
+from ebm_policy_ros.command_line import run_command
+from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
+from ebm_policy_ros.energy.heads import HeadConfig
+from ebm_policy_ros.energy.models import Model, ModelConfig
+from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
+from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.negatives import NegativesConfig
+
+Positions = npt.NDArray[np.float64]
+
+SIZE, RADIUS = 96, 2.5
+TESTS = 500
+SEARCH = DerivativeFree(2048, 3, refine=4)
+IMAGE = ImageEncoderConfig(channels=(8, 8, 8), strides=(1, 1, 1))
+HEAD = HeadConfig("residual", 128, 1)
+LEARNING = LearningConfig(
+    batch_size=10,
+    negatives=NegativesConfig("uniform", 256),
+    learning_rate=1e-3,
+    warm_up=100,
+    weight_decay=1e-2,
+    average_decay=0.99,
+    precision="fp32",
+    held_out=0.0,
+    checkpoint_every=200,
+)
+MODELS = {
+    "energy": ModelConfig("energy", ("image",), IMAGE, trunk_depth=0, head=HEAD, tied=True),
+    "energy, ordinary start": ModelConfig("energy", ("image",), IMAGE, trunk_depth=0, head=HEAD),
+    "regression (MSE)": ModelConfig("explicit", ("image",), IMAGE, trunk_depth=0, head=HEAD),
+}
+
+
+@dataclass(frozen=True)
+class CoordinatesArgs:
+    """Learn the coordinates of a dot from few images; writes a table and a plot."""
+
+    out: Path
+    """Folder for the results; a run that was cut short goes on."""
+    seeds: tuple[int, ...] = (10, 11, 12, 13, 14)
+    """Each draws its own training and test images, and starts its own training."""
+    images: tuple[int, ...] = (10, 30)
+    """Numbers of training images."""
+    steps: int = 600
+    """Batches of each training."""
+
+
+def draw(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], Positions]:
+    """Images of a green dot on grey, (count, 96, 96, 3), and its positions (x, y) in pixels.
+
+    The dot is whole in every image, anywhere else, and its edge is smooth.
+    """
+    random = np.random.default_rng(seed)
+    positions = RADIUS + (SIZE - 2 * RADIUS) * random.random((count, 2))
+    centres = np.arange(SIZE) + 0.5
+    across = centres[None, None, :] - positions[:, 0, None, None]
+    down = centres[None, :, None] - positions[:, 1, None, None]
+    cover = np.clip(RADIUS + 0.5 - np.hypot(across, down), 0, 1)[..., None]
+    colours = 127.5 * (1 - cover) + np.array([0.0, 255.0, 0.0]) * cover
+    return colours.round().astype(np.uint8), positions
+
+
+def errors(model: Model, images: npt.NDArray[np.uint8], positions: Positions) -> Positions:
+    """Distance of each answer from the dot, pixels, shape as the number of images."""
+    generator = torch.Generator().manual_seed(0)
+    answers = [
+        decide(model, {"image": torch.from_numpy(part)[:, None]}, SEARCH, generator).numpy()
+        for part in np.array_split(images, 20)
+    ]
+    return np.asarray(np.linalg.norm(np.concatenate(answers) - positions, axis=1))
+
+
+def hull(positions: Positions) -> Polygon:
+    """The convex hull of positions (monotone chain; Andrew 1979)."""
+    ordered = sorted(map(tuple, positions))
+    corners: list[tuple[float, ...]] = []
+    for points in (ordered, ordered[::-1]):
+        start = len(corners)
+        for x, y in points:
+            while len(corners) - start >= 2:
+                (ax, ay), (bx, by) = corners[-2:]
+                if (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0:
+                    break
+                corners.pop()
+            corners.append((x, y))
+        corners.pop()
+    return Polygon(corners, closed=False)
+
+
+def run(args: CoordinatesArgs) -> None:
+    """Train every model on every set of images and write what comes out."""
+    torch.set_num_threads(1)
+    rows, results = [], []
+    figure = Figure(figsize=(4 * len(MODELS), 4.2 * len(args.images)), layout="constrained")
+    axes = figure.subplots(len(args.images), len(MODELS), squeeze=False)
+    for count, line in zip(args.images, axes, strict=True):
+        for (name, config), axis in zip(MODELS.items(), line, strict=True):
+            within, inside, minutes = [], [], []
+            for seed in args.seeds:
+                images, shown = draw(count, seed)
+                tests, positions = draw(TESTS, 10_000 + seed)
+                folder = args.out / "runs" / f"{name.replace(' ', '_')}_{count}_{seed}"
+                model, taken = learn(
+                    config,
+                    dataset({"image": images}, shown.astype(np.float32)),
+                    LEARNING,
+                    SEARCH,
+                    steps=args.steps,
+                    seed=seed,
+                    folder=folder,
+                    # Known from the problem: ten positions don't span the image.
+                    box=((0.0, 0.0), (float(SIZE), float(SIZE))),
+                )
+                error = errors(model, tests, positions)
+                around = hull(shown).contains_points(positions)
+                within.append(float((error <= 1).mean()))
+                inside.append(float((error[around] <= 1).mean()))
+                minutes.append(taken)
+                results.append(
+                    {
+                        "model": name,
+                        "images": count,
+                        "seed": seed,
+                        "within_1px": within[-1],
+                        "within_1px_in_hull": inside[-1],
+                        "share_in_hull": float(around.mean()),
+                        "median": float(np.median(error)),
+                        "largest": float(error.max()),
+                        "minutes": taken,
+                    }
+                )
+                if seed == args.seeds[0]:
+                    _draw(axis, name, count, shown, positions, error)
+            share = f"{np.mean(within):.1%} ({min(within):.1%} to {max(within):.1%})"
+            rows.append([name, str(count), share, f"{np.mean(inside):.1%}", f"{max(minutes):.1f}"])
+    args.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.out / "coordinates.png", dpi=100)
+    columns = ["model", "images", "within 1 px", "of those in the hull", "minutes"]
+    facts = {"seeds": args.seeds, "steps": args.steps, "tests": TESTS, "results": results}
+    write_results(args.out, columns, rows, facts)
+
+
+def _draw(
+    axis: Axes, name: str, count: int, shown: Positions, tests: Positions, error: Positions
+) -> None:
+    good = error <= 1
+    corners = np.asarray(hull(shown).vertices)
+    axis.fill(corners[:, 0], corners[:, 1], color="0.9", label="convex hull of the shown")
+    for places, size, marker, colour, label in (
+        (tests[good], 6, "o", "tab:blue", "within 1 px"),
+        (tests[~good], 6, "o", "tab:red", "further off"),
+        (shown, 40, "x", "black", "shown"),
+    ):
+        axis.scatter(places[:, 0], places[:, 1], s=size, marker=marker, c=colour, label=label)
+    axis.set(xlim=(0, SIZE), ylim=(SIZE, 0), aspect="equal", xticks=[], yticks=[])
+    axis.set_title(f"{name}, {count} images: {good.mean():.1%}", fontsize=10)
+    if axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+        axis.legend(loc="upper left", fontsize=7, framealpha=0.9)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    run_command("coordinates", CoordinatesArgs, run, argv)
+
+
+if __name__ == "__main__":
+    main()

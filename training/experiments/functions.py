@@ -1,0 +1,217 @@
+"""Functions of one number: what an energy, a regression and a mixture make of jumps and branches.
+
+After figure 3 of Florence et al. 2021: where the demonstrated function jumps, or has several
+values, the lowest energy jumps too, and regression draws a line between the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ebm_policy_ros.command_line import run_command
+from ebm_policy_ros.energy.heads import HeadConfig
+from ebm_policy_ros.energy.models import Kind, Model, ModelConfig, Searched
+from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.search import energy_of
+from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
+from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.negatives import NegativesConfig
+
+Values = npt.NDArray[np.floating[Any]]
+
+GRID = 2000
+SEARCH = DerivativeFree(4096, 3, refine=4)
+HEAD = HeadConfig("mlp", 64, 1)
+KINDS: dict[str, Kind] = {
+    "energy": "energy",
+    "regression (MSE)": "explicit",
+    "mixture (MDN)": "mixture",
+}
+
+
+@dataclass(frozen=True)
+class FunctionsArgs:
+    """Learn functions of one number, with jumps and several values; writes a table and a plot."""
+
+    out: Path
+    """Folder for the results; a run that was cut short goes on."""
+    seeds: tuple[int, ...] = (10, 11, 12)
+    """Training seeds."""
+    steps: int = 4000
+    """Batches of each training."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that may have several values at a place."""
+
+    branches: tuple[Callable[[Values], Values], ...]
+    """Each gives its values, or not a number where it has none."""
+    jumps: tuple[float, ...] = ()
+    """Where it jumps."""
+    points: int = 32
+    """Demonstrated places, evenly spread from 0 to 1; each shows one of its values at random."""
+
+    def demonstrate(self, seed: int) -> tuple[Values, Values]:
+        """Places and values, shape (points,) each."""
+        x = np.linspace(0.0, 1.0, self.points)
+        values = np.stack([branch(x) for branch in self.branches])
+        random = np.random.default_rng(seed)
+        choice = [random.choice(np.flatnonzero(np.isfinite(column))) for column in values.T]
+        return x, values[choice, np.arange(len(x))]
+
+    def error(self, x: Values, y: Values) -> Values:
+        """Distance from the nearest true value, shape as `x`.
+
+        Between the two demonstrated places around a jump nobody has shown where it is: the
+        values on both sides are right there.
+        """
+        places = [x]
+        gap = 1.0 / (self.points - 1)
+        for jump in self.jumps:
+            left = np.floor(jump / gap) * gap
+            inside = (x > left) & (x < left + gap)
+            places += [np.where(inside, side, x) for side in (left, left + gap)]
+        values = np.stack([branch(place) for branch in self.branches for place in places])
+        return np.asarray(np.nanmin(np.abs(values - y), axis=0))
+
+
+FUNCTIONS = {
+    "step": Function((lambda x: np.where(x < 0.52, 0.0, 1.0),), (0.52,)),
+    "stairs": Function(
+        (lambda x: np.floor(x * 4.999) / 4,), tuple(k / 4.999 for k in range(1, 5)), 64
+    ),
+    "circle": Function(
+        (
+            lambda x: 0.5 + np.sqrt(np.clip(0.25 - (x - 0.5) ** 2, 0, None)),
+            lambda x: 0.5 - np.sqrt(np.clip(0.25 - (x - 0.5) ** 2, 0, None)),
+        ),
+        points=128,
+    ),
+    "branches": Function(
+        (
+            lambda x: 0.8 - 0.3 * x,
+            lambda x: 0.2 + 0.3 * x,
+            lambda x: np.where(x < 0.5, np.nan, 0.05 * np.sin(12 * x)),
+        ),
+        points=128,
+    ),
+}
+
+
+LEARNING = LearningConfig(
+    batch_size=32,
+    negatives=NegativesConfig("hard", 64, pool=1024),
+    learning_rate=2e-3,
+    weight_decay=1e-4,
+    average_decay=0.99,
+    precision="fp32",
+    held_out=0.0,
+    checkpoint_every=1000,
+)
+
+
+def model_config(kind: Kind) -> ModelConfig:
+    """The same trunk and head for each kind of model."""
+    return ModelConfig(kind, ("x",), trunk_width=64, trunk_depth=1, head=HEAD)
+
+
+def answers(model: Model, x: Values) -> Values:
+    """What a model says at places, both of shape (M,)."""
+    generator = torch.Generator().manual_seed(0)
+    parts = [
+        decide(model, {"x": torch.from_numpy(part)[:, None, None]}, SEARCH, generator)
+        for part in np.array_split(x.astype(np.float32), max(1, len(x) // 50))
+    ]
+    return torch.cat(parts)[:, 0].double().numpy()
+
+
+def run(args: FunctionsArgs) -> None:
+    """Train every model on every function and write what comes out."""
+    torch.set_num_threads(1)
+    x = np.linspace(0.0, 1.0, GRID)
+    rows, results = [], []
+    figure = Figure(figsize=(4 * len(FUNCTIONS), 3 * len(KINDS)), layout="constrained")
+    axes = figure.subplots(len(KINDS), len(FUNCTIONS), squeeze=False)
+    for (name, function), column in zip(FUNCTIONS.items(), axes.T, strict=True):
+        for (title, kind), axis in zip(KINDS.items(), column, strict=True):
+            close, near, worst = [], [], []
+            for seed in args.seeds:
+                shown_x, shown_y = function.demonstrate(seed)
+                folder = args.out / "runs" / f"{name}_{kind}_{seed}"
+                model, minutes = learn(
+                    model_config(kind),
+                    dataset(
+                        {"x": shown_x[:, None].astype(np.float32)},
+                        shown_y[:, None].astype(np.float32),
+                    ),
+                    LEARNING,
+                    SEARCH,
+                    steps=args.steps,
+                    seed=seed,
+                    folder=folder,
+                )
+                y = answers(model, x)
+                error = function.error(x, y)
+                close.append(float((error <= 1e-3).mean()))
+                near.append(float((error <= 1e-2).mean()))
+                worst.append(float(error.max()))
+                results.append(
+                    {
+                        "function": name,
+                        "model": title,
+                        "seed": seed,
+                        "points": function.points,
+                        "within_1e-3": close[-1],
+                        "within_1e-2": near[-1],
+                        "largest_error": worst[-1],
+                        "minutes": minutes,
+                    }
+                )
+                if seed == args.seeds[0]:
+                    _draw(axis, model, x, y, shown_x, shown_y)
+                    axis.set_title(f"{name}: {title}, {near[-1]:.1%} within 0.01", fontsize=9)
+            shares = [f"{np.mean(v):.1%} ({min(v):.1%})" for v in (close, near)]
+            rows.append([name, str(function.points), title, *shares, f"{max(worst):.2g}"])
+    args.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.out / "functions.png", dpi=100)
+    columns = ["function", "points", "model", "within 0.001", "within 0.01", "largest error"]
+    facts = {"seeds": args.seeds, "steps": args.steps, "grid": GRID, "results": results}
+    write_results(args.out, columns, rows, facts)
+
+
+def _draw(
+    axis: Axes, model: Model, x: Values, y: Values, shown_x: Values, shown_y: Values
+) -> None:
+    """The answers, over the energy where there is one."""
+    low, high = float(model.box.low), float(model.box.high)
+    if isinstance(model, Searched):
+        places = torch.linspace(0, 1, 200)[:, None, None]
+        candidates = torch.linspace(-1, 1, 200)[None, :, None].expand(200, -1, -1)
+        energies = energy_of(model, model.encode({"x": places}))(candidates)
+        above = (energies - energies.amin(dim=1, keepdim=True)).T.numpy()
+        axis.pcolormesh(
+            np.linspace(0, 1, 200), np.linspace(low, high, 200), above, vmax=40, cmap="Greys_r"
+        )
+    axis.plot(x, y, ".", color="tab:red", markersize=1.5, label="chosen")
+    axis.plot(shown_x, shown_y, "o", color="tab:blue", markersize=3, mfc="none", label="shown")
+    axis.set(ylim=(low, high), xlim=(0, 1))
+    axis.tick_params(labelsize=7)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    run_command("functions", FunctionsArgs, run, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,298 @@
+"""A particle in N dimensions that must visit two goals in turn (Florence et al. 2021).
+
+The action is the position that a spring and damper pull the particle to. What there is to decide
+is which goal comes next, a jump of the action; and the more dimensions, the smaller the part of
+the action box that is right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+
+from ebm_policy_ros.command_line import run_command
+from ebm_policy_ros.energy.heads import HeadConfig
+from ebm_policy_ros.energy.models import Kind, ModelConfig
+from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
+from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
+from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.negatives import NegativesConfig
+
+Vectors = npt.NDArray[np.float64]
+
+STEPS = 50
+DEMONSTRATIONS = 2000
+_REACH = 0.05
+_STIFFNESS, _DAMPING = 10.0, 5.0
+_SUBSTEP, _SUBSTEPS = 0.005, 10
+
+
+class Particles:
+    """Many particles at once, each on its own course.
+
+    Success is to come within 0.05 of the first goal, and after that of the second.
+    """
+
+    def __init__(self, size: int, seeds: range) -> None:
+        """Places particle and goals evenly in the unit cube of `size` dimensions, by the seeds."""
+        draws = np.stack([np.random.default_rng(seed).random((3, size)) for seed in seeds])
+        self.position = draws[:, 0].copy()
+        self.first, self.second = draws[:, 1], draws[:, 2]
+        self.velocity = np.zeros_like(self.position)
+        self.met_first = np.zeros(len(draws), dtype=bool)
+        self.met_second = np.zeros(len(draws), dtype=bool)
+        self._look()
+
+    def step(self, target: Vectors) -> None:
+        """Pull each particle towards its target, shape (M, N), for 0.05 s."""
+        for _ in range(_SUBSTEPS):
+            pull = _STIFFNESS * (target - self.position) - _DAMPING * self.velocity
+            self.position = self.position + self.velocity * _SUBSTEP
+            self.velocity = self.velocity + pull * _SUBSTEP
+        self._look()
+
+    def observe(self) -> npt.NDArray[np.float32]:
+        """Position, velocity and both goals, shape (M, 4N)."""
+        parts = (self.position, self.velocity, self.first, self.second)
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def distance(self, goal: Vectors) -> Vectors:
+        """Of each particle from a goal, shape (M,)."""
+        return np.asarray(np.linalg.norm(self.position - goal, axis=1))
+
+    def _look(self) -> None:
+        self.met_second |= self.met_first & (self.distance(self.second) < _REACH)
+        self.met_first |= self.distance(self.first) < _REACH
+
+
+def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[Dataset, float]:
+    """Demonstrations by a script: to the first goal until close to it, then to the second.
+
+    The script turns at 0.02, well within the 0.05 that count, so that a policy may turn a little
+    early. In half the demonstrations the particle is held at the first goal for up to three steps
+    more, while the action shown is already the second: a policy that comes there must go on.
+
+    Returns:
+        The demonstrations, and the share that succeeded.
+    """
+    particles = Particles(size, seeds)
+    turned = np.zeros(len(seeds), dtype=bool)
+    held = random.integers(1, 4, len(seeds)) * random.integers(0, 2, len(seeds))
+    left = np.full(len(seeds), 5)  # steps that are shown after the success
+    frames: list[tuple[npt.NDArray[np.float32], Vectors, npt.NDArray[np.bool_]]] = []
+    for _ in range(STEPS + 10):
+        turned |= particles.distance(particles.first) < 0.02
+        action = np.where(turned[:, None], particles.second, particles.first)
+        frames.append((particles.observe(), action, left > 0))
+        particles.step(np.where((turned & (held > 0))[:, None], particles.first, action))
+        held -= turned
+        left -= particles.met_second
+    seen, actions, counts = (np.stack(column, axis=1) for column in zip(*frames, strict=True))
+    episodes = np.repeat(np.arange(len(seeds)), counts.sum(axis=1))
+    data = dataset({"state": seen[counts]}, actions[counts].astype(np.float32), episodes)
+    return data, float(particles.met_second.mean())
+
+
+Choose = Callable[[npt.NDArray[np.float32]], Vectors]
+
+
+def rollout(size: int, seeds: range, choose: Choose) -> Particles:
+    """The particles after a policy has moved them; `choose` maps (M, 4N) to (M, N)."""
+    particles = Particles(size, seeds)
+    for _ in range(STEPS):
+        particles.step(choose(particles.observe()))
+    return particles
+
+
+_TRUNK = {"trunk_width": 256, "trunk_depth": 2, "trunk_skip": True}
+_LEARNING = LearningConfig(
+    batch_size=128,
+    learning_rate=5e-3,
+    gradient_clip=10.0,
+    weight_decay=1e-2,
+    precision="fp32",
+    held_out=0.02,
+    validate_every=2000,
+    validate_frames=128,
+    checkpoint_every=1000,
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a model is made, learned and searched."""
+
+    model: ModelConfig
+    learning: LearningConfig
+    search: Optimiser
+    steps: Mapping[int, int]
+    """Batches of training, by the number of dimensions; others take the most."""
+
+
+def _model(kind: Kind, **head: Any) -> ModelConfig:
+    return ModelConfig(kind, ("state",), head=HeadConfig("mlp", **head), **_TRUNK)  # type: ignore[arg-type]
+
+
+METHODS = {
+    "derivative-free": Method(
+        _model("energy", width=64),
+        dataclasses.replace(_LEARNING, negatives=NegativesConfig("uniform", 128)),
+        DerivativeFree(2048, 3, polish=30),
+        {2: 6000, 4: 6000, 8: 6000},
+    ),
+    "Langevin": Method(
+        _model("energy", width=64),
+        dataclasses.replace(
+            _LEARNING,
+            negatives=NegativesConfig("mixed", 32, chain=Langevin(iterations=10, polish=0)),
+        ),
+        Langevin(16, iterations=20, polish=40),
+        {2: 6000, 4: 6000, 8: 6000},
+    ),
+    "autoregressive": Method(
+        _model("autoregressive", width=64, feature_gain=3.5),
+        dataclasses.replace(_LEARNING, negatives=NegativesConfig("uniform", 24)),
+        AutoregressiveDerivativeFree(256, places=8),
+        {2: 4000, 4: 6000, 8: 12000, 16: 14000},
+    ),
+    "regression (MSE)": Method(
+        _model("explicit", width=256, depth=0),
+        dataclasses.replace(_LEARNING, batch_size=256, learning_rate=3e-3, gradient_clip=1.0),
+        DerivativeFree(64),
+        {2: 6000},
+    ),
+    "nearest neighbour": Method(
+        _model("nearest_neighbour"), _LEARNING, DerivativeFree(64), {2: 1}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ParticleArgs:
+    """A particle that must visit two goals in turn, in ever more dimensions."""
+
+    out: Path
+    """Folder for the results; what is there already is not done again."""
+    sizes: tuple[int, ...] = (2, 4, 8, 16, 32)
+    """Numbers of dimensions."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Which of the methods."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Training seeds; each learns from 2,000 demonstrations of its own."""
+    episodes: int = 100
+    """Episodes that judge a policy, the same for all: seeds from 100000."""
+    table: bool = False
+    """Only gather the results that are there."""
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.methods if name not in METHODS]
+        if unknown:
+            raise ValueError(f"methods: got {unknown[0]!r}, expected some of {', '.join(METHODS)}")
+        if not self.seeds or min(self.sizes, default=0) < 1 or self.episodes < 1:
+            raise ValueError("sizes, seeds and episodes: expected at least one, from 1 on")
+
+
+def judge(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
+    """Train one policy and let it try every episode."""
+    method = METHODS[name]
+    first = seed * 10_000
+    data, shown = demonstrate(
+        size, range(first, first + DEMONSTRATIONS), np.random.default_rng(seed)
+    )
+    model, minutes = learn(
+        method.model,
+        data,
+        method.learning,
+        method.search,
+        steps=method.steps.get(size, max(method.steps.values())),
+        seed=seed,
+        folder=args.out / "runs" / _key(name, size, seed),
+    )
+    generator = torch.Generator().manual_seed(0)
+
+    def choose(observed: npt.NDArray[np.float32]) -> Vectors:
+        seen = {"state": torch.from_numpy(observed)[:, None]}
+        return decide(model, seen, method.search, generator).double().numpy()
+
+    particles = rollout(size, range(100_000, 100_000 + args.episodes), choose)
+    return {
+        "method": name,
+        "size": size,
+        "seed": seed,
+        "episodes": args.episodes,
+        "successes": int(particles.met_second.sum()),
+        "first_goals": int(particles.met_first.sum()),
+        "demonstrator": shown,
+        "minutes": minutes,
+    }
+
+
+def _key(name: str, size: int, seed: int) -> str:
+    return f"{name.split(' ')[0]}_{size}_{seed}"
+
+
+def run(args: ParticleArgs) -> None:
+    """Do what is not done yet, and gather everything."""
+    torch.set_num_threads(1)
+    results = []
+    for size in args.sizes:
+        for name in args.methods:
+            for seed in args.seeds:
+                path = args.out / "results" / f"{_key(name, size, seed)}.json"
+                if not path.exists() and not args.table:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    result = judge(args, name, size, seed)
+                    path.write_text(json.dumps(result), encoding="utf-8")
+                    print(f"{name}, {size}-D, seed {seed}: {result['successes']}", flush=True)
+                if path.exists():
+                    results.append(json.loads(path.read_text(encoding="utf-8")))
+    _write(args, results)
+
+
+def _write(args: ParticleArgs, results: Sequence[Mapping[str, Any]]) -> None:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    rows = []
+    for name in args.methods:
+        cells, places, shares = [], [], []
+        for size in args.sizes:
+            found = [r for r in results if (r["method"], r["size"]) == (name, size)]
+            total = sum(r["episodes"] for r in found)
+            share = sum(r["successes"] for r in found) / total if found else 0.0
+            minutes = max((r["minutes"] for r in found), default=0.0)
+            cells.append(f"{share:.1%} ({len(found)}; {minutes:.1f} min)" if found else "not run")
+            if found:
+                places.append(size)
+                shares.append(100 * share)
+        rows.append([name, *cells])
+        axis.plot(places, shares, "o-", label=name)
+    axis.set(xscale="log", xlabel="dimensions", ylabel="success (%)", ylim=(-3, 103))
+    axis.set_xticks(args.sizes, [str(size) for size in args.sizes])
+    axis.minorticks_off()
+    axis.legend()
+    args.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.out / "particle.png", dpi=100)
+    columns = ["success (seeds; longest training)", *[f"{size}-D" for size in args.sizes]]
+    write_results(args.out, columns, rows, {"seeds": args.seeds, "results": list(results)})
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    run_command("particle", ParticleArgs, run, argv)
+
+
+if __name__ == "__main__":
+    main()
