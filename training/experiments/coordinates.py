@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -90,20 +91,8 @@ def errors(model: Model, images: npt.NDArray[np.uint8], positions: Positions) ->
 
 
 def hull(positions: Positions) -> Polygon:
-    """The convex hull of positions (monotone chain; Andrew 1979)."""
-    ordered = sorted(map(tuple, positions))
-    corners: list[tuple[float, ...]] = []
-    for points in (ordered, ordered[::-1]):
-        start = len(corners)
-        for x, y in points:
-            while len(corners) - start >= 2:
-                (ax, ay), (bx, by) = corners[-2:]
-                if (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0:
-                    break
-                corners.pop()
-            corners.append((x, y))
-        corners.pop()
-    return Polygon(corners, closed=False)
+    """The convex hull of positions, shape (M, 2)."""
+    return Polygon(cv2.convexHull(positions.astype(np.float32))[:, 0], closed=False)
 
 
 def run(args: CoordinatesArgs) -> None:
