@@ -18,10 +18,11 @@ from ebm_policy_ros.energy.heads import bake_spectral_norm
 from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
 from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
 from ebm_policy_ros.inference.modes import Modes
+from ebm_policy_ros.inference.settings import is_number
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy_file import PolicyFile, PolicyFileError, load_policy_file
-from ebm_policy_ros.search import check_method, energy_of, minimise
+from ebm_policy_ros.search import check_method, energy_of, minimise, temperature_of
 
 Choice = Literal["lowest", "sample"]
 
@@ -100,7 +101,7 @@ class Policy:
         seed: int = 0,
         optimiser: Mapping[str, Any] | None = None,
         choice: Choice = "lowest",
-        temperature: float = 1.0,
+        temperature: float | None = None,
     ) -> Policy:
         """Load a policy file.
 
@@ -111,7 +112,8 @@ class Policy:
             optimiser: Settings that replace the file's. Another "method" has its own defaults.
             choice: lowest, the action of lowest energy, or sample, a draw from
                 exp(-E / temperature) around the minimisers.
-            temperature: Of that draw, and of the modes' probabilities.
+            temperature: Of that draw, and of the modes' probabilities; by default that of the
+                training.
 
         Raises:
             PolicyFileError: If the file is missing, damaged or of another version.
@@ -122,8 +124,12 @@ class Policy:
         horizon, size = content.action_shape
         if choice not in get_args(Choice):
             raise ValueError(f"choice: got {choice!r}, expected {' or '.join(get_args(Choice))}")
-        if not 0 < temperature < math.inf:
+        if temperature is not None and (
+            not is_number(temperature) or not 0 < temperature < math.inf
+        ):
             raise ValueError(f"temperature: got {temperature}, expected a number > 0")
+        if optimiser is not None and not isinstance(optimiser, Mapping):
+            raise ValueError(f"optimiser: got {optimiser!r}, expected a mapping of settings")
         try:
             config = ModelConfig.from_dict(content.model)
             model = build_model(config, content.shapes, horizon * size)
@@ -143,6 +149,8 @@ class Policy:
             found = build_optimiser(_merge(content.optimiser, optimiser))
             check_method(model, found)
         bake_spectral_norm(model)
+        if temperature is None:
+            temperature = temperature_of(found)
         return cls(model, content, found, find_device(device), seed, choice, temperature)
 
     @property
@@ -205,16 +213,19 @@ class Policy:
         """Energies, shape (N,), of actions (N, H*D) in the interface's units.
 
         Raises:
-            PolicyMismatch: If this policy has no energy.
+            PolicyMismatch: If this policy has no energy, or actions have another size.
         """
         if not isinstance(self._model, Searched):
             raise PolicyMismatch(
                 "this policy has no energy; use one of kind energy or autoregressive"
             )
+        size = self._model.box.low.shape[0]
+        if actions.ndim != 2 or actions.shape[1] != size:
+            raise PolicyMismatch(f"actions: got shape {actions.shape}, expected (N, {size})")
         with torch.no_grad():
             features = self._model.encode(self._batch(observation))
             values = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
-            energy = energy_of(self._model, features)
+            energy = energy_of(self._model, features, temperature_of(self.optimiser))
             energies = energy(self._model.box.normalise(values)[None])
         result: npt.NDArray[np.float32] = energies[0].cpu().numpy()
         return result
@@ -232,11 +243,15 @@ class Policy:
             self.decide(blank)
 
     def _batch(self, observation: Observation) -> dict[str, Tensor]:
-        return {
-            name: torch.from_numpy(np.ascontiguousarray(array))[None].to(self._device)
-            for name, array in observation.items()
-            if name in self.shapes
-        }
+        batch = {}
+        for name, shape in self.shapes.items():
+            if name not in observation or observation[name].shape != shape:
+                got = observation[name].shape if name in observation else None
+                raise ValueError(f"stream {name}: got shape {got}, expected {shape}")
+            dtype = np.uint8 if len(shape) == 4 else np.float32
+            array = np.ascontiguousarray(observation[name], dtype=dtype)
+            batch[name] = torch.from_numpy(array)[None].to(self._device)
+        return batch
 
     def _list(self, found: Modes) -> tuple[Mode, ...]:
         """The modes of the one observation."""

@@ -26,16 +26,16 @@ def check_method(model: Model, optimiser: Optimiser) -> None:
         )
 
 
-def energy_of(model: Searched, features: Tensor) -> Energy:
+def energy_of(model: Searched, features: Tensor, temperature: float = 1.0) -> Energy:
     """The energy of whole actions in the box mapped to [-1, 1]: (B, N, H*D) to (B, N).
 
     Args:
         model: Of one energy, or of one for each dimension.
         features: Of B observations, as its `encode` gives them.
+        temperature: That the model was trained with.
     """
     if isinstance(model, AutoregressiveModel):
-        high = torch.ones_like(model.box.high)
-        return joint_energy(model.energies(features), -high, high)
+        return joint_energy(model.energies(features), *model.box.corners(), temperature)
     return lambda actions: model.energy(features, actions)
 
 
@@ -53,9 +53,15 @@ def minimise(
         optimiser: One that `check_method` accepts.
         generator: Source of randomness, on the model's device.
     """
-    high = torch.ones_like(model.box.high)
+    low, high = model.box.corners()
     batch = len(features)
     if isinstance(optimiser, AutoregressiveDerivativeFree):
         assert isinstance(model, AutoregressiveModel)
-        return optimiser.minimize(model.energies(features), -high, high, batch, generator)
-    return optimiser.minimize(energy_of(model, features), -high, high, batch, generator)
+        return optimiser.minimize(model.energies(features), low, high, batch, generator)
+    energy = energy_of(model, features, temperature_of(optimiser))
+    return optimiser.minimize(energy, low, high, batch, generator)
+
+
+def temperature_of(optimiser: Optimiser | None) -> float:
+    """Of the distribution exp(-E / temperature) that the method samples; 1 where it has none."""
+    return float(getattr(optimiser, "temperature", 1.0))

@@ -61,7 +61,10 @@ def test_arrays_are_read_with_an_axis_of_time(tmp_path: Path) -> None:
         ({"actions": np.zeros(30)}, r"actions has shape \(30,\) of float64, expected"),
         ({"actions": np.full((30, 2), "x")}, "actions holds <U1, expected numbers"),
         ({"observation__camera": np.zeros((30, 8, 12, 4), np.uint8)}, "observation/camera has"),
-        ({"outcomes": np.ones(2)}, r"outcomes has shape \(2,\), expected \(3,\)"),
+        ({"outcomes": np.ones(2)}, r"outcomes has shape \(2,\) of float64, expected \(3,\)"),
+        ({"outcomes": np.array(["a", "b", "c"])}, "outcomes has shape .* of <U1, expected"),
+        ({"actions": np.zeros((30, 0))}, r"actions has shape \(30, 0\), with nothing in it"),
+        ({"observation__tool": np.zeros((30, 8, 8), np.uint8)}, "uint8 is for pictures"),
         ({"actions": np.array([{}] * 30)}, "not a whole .npz file of plain arrays"),
     ],
 )
@@ -79,6 +82,16 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DemonstrationError, match=r"demos\.npz: not a whole"):
             load_arrays(path)
+    with path.open("wb") as file:
+        np.save(file, TOOL)
+    with pytest.raises(DemonstrationError, match=r"demos\.npz: not a whole"):
+        load_arrays(path)
+    np.savez_compressed(path, **ARRAYS)
+    damaged = bytearray(path.read_bytes())
+    damaged[200:260] = bytes(60)
+    path.write_bytes(damaged)
+    with pytest.raises(DemonstrationError, match=r"demos\.npz: not a whole"):
+        load_arrays(path)
     with pytest.raises(DemonstrationError, match=r"nowhere\.npz: cannot be read"):
         load_arrays(tmp_path / "nowhere.npz")
 
@@ -145,6 +158,11 @@ def test_the_command_learns_from_arrays_without_a_robot(tmp_path: Path) -> None:
         ("--optimiser.method=autoregressive", "got autoregressive, but the model has one energy"),
         ("--optimiser.method=simplex", "optimiser.method: got 'simplex', expected one of"),
         ("--optimiser.step_size=0.1", "optimiser.step_size: no setting of derivative_free"),
+        ("--optimiser.noise_scale=x", "optimiser.noise_scale: got x, expected a number > 0"),
+        ("--model.streams=[a.b]", "expected names of letters, digits and _"),
+        ("--model.streams=[forward]", "got 'forward', which torch needs itself"),
+        ("--model.tied=true", "tied: needs one camera as the only stream"),
+        ("--seed=18446744073709551616", "seed: got 18446744073709551616, expected less than"),
         ("--keep=0", "keep: got 0.0, expected a fraction above 0"),
         ("--keep_by=mood", "keep_by"),
         ("--learning.negatives.source=nowhere", "source"),

@@ -114,8 +114,31 @@ def test_a_chain_whose_dimensions_depend_on_each_other_keeps_to_one_answer() -> 
         assert odds.tolist() == pytest.approx([math.e] * 2, rel=0.25)
 
 
-def test_conditional_energies_are_compared_only_after_normalising_them() -> None:
-    """A number added to E_j that depends on the prefix changes nothing about the chain."""
+def test_the_joint_energy_takes_the_temperature_that_the_parts_were_learned_with() -> None:
+    """E = -T log p of a chain of two Gaussians, whatever T."""
+    low, high = box(2)
+    widths = torch.tensor([0.1, 0.05])
+    actions = torch.rand(1, 200, 2, generator=seeded()) * 2 - 1
+
+    def parts(temperature: float) -> list[Energy]:
+        def part(prefix: Tensor) -> Tensor:
+            j = prefix.shape[-1] - 1
+            centre = 0.0 if j == 0 else 0.5 * prefix[..., 0]
+            offset = 0.0 if j == 0 else 3.0 * prefix[..., 0]
+            scaled = (prefix[..., j] - centre) / widths[j]
+            return temperature * scaled.square() / 2 + offset
+
+        return [part, part]
+
+    for temperature in (0.1, 1.0, 3.0):
+        energy = joint_energy(parts(temperature), low, high, temperature)(actions)[0] / temperature
+        first, second = actions[0].T
+        scaled = torch.stack((first / widths[0], (second - 0.5 * first) / widths[1]))
+        expected = scaled.square().sum(dim=0) / 2
+        assert (energy - expected).std() < 0.2
+
+
+def test_the_joint_energy_forgets_numbers_that_depend_on_the_prefix_alone() -> None:
     centre = torch.tensor([[0.3, -0.4]])
     plain = conditional(centre)
     shifted: list[Energy] = [plain[0], lambda p: plain[1](p) + 500 * p[..., 0]]
@@ -123,8 +146,6 @@ def test_conditional_energies_are_compared_only_after_normalising_them() -> None
     actions = torch.rand(1, 50, 2, generator=seeded()) * 2 - 1
     expected = joint_energy(plain, low, high)(actions)
     assert torch.allclose(joint_energy(shifted, low, high)(actions), expected, atol=1e-3)
-    found = AutoregressiveDerivativeFree().minimize(shifted, low, high, 1, seeded())
-    assert (found.best - centre).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("scale", [1.0, math.sqrt(0.5)])
@@ -148,11 +169,15 @@ def test_langevin_chains_by_the_power_schedule_end_in_their_stationary_distribut
 
 
 def test_langevin_steps_are_those_of_the_two_schedules() -> None:
-    steps = list(Langevin(iterations=5, step_size=0.4, final_step_size=0.1)._steps(5))
+    steps = list(Langevin(iterations=5, step_size=0.4, final_step_size=0.1)._steps())
     sizes = [0.3 * left**2 + 0.1 for left in (1, 0.75, 0.5, 0.25, 0)]
     assert [size for size, _ in steps] == pytest.approx(sizes)
     assert [noise for _, noise in steps] == pytest.approx(sizes)
-    power = list(Langevin(schedule="power", step_size=0.1, gamma=0.5, noise_scale=2.0)._steps(4))
+    power = list(
+        Langevin(
+            iterations=4, schedule="power", step_size=0.1, gamma=0.5, noise_scale=2.0
+        )._steps()
+    )
     sizes = [0.1 * (k / 4) ** -0.5 for k in (1, 2, 3, 4)]
     assert [size for size, _ in power] == pytest.approx(sizes)
     assert [noise for _, noise in power] == pytest.approx([2 * (2 * s) ** 0.5 for s in sizes])
@@ -209,6 +234,40 @@ def test_all_four_modes_are_found_and_no_more(name: str) -> None:
         assert torch.allclose(modes.probability[row, :4], masses / masses.sum(), rtol=0.25)
         assert torch.allclose(modes.spread[row, :4], WIDTHS[:, None].expand(-1, 2), rtol=0.25)
     assert torch.isinf(modes.energies[:, 4:]).all() and (modes.probability[:, 4:] == 0).all()
+
+
+def test_a_dimension_without_width_changes_nothing_about_the_modes() -> None:
+    for value in (0.0, 5.0):
+        low, high = torch.tensor([-1.0, -1.0, value]), torch.tensor([1.0, 1.0, value])
+        for method in (DerivativeFree(2048, 1), Hybrid(), Langevin(256)):
+            found = method.minimize(lambda a: four_wells(a[..., :2]), low, high, 1, seeded())
+            modes = found.modes(generator=seeded())
+            assert modes.count.tolist() == [4]
+            assert (modes.actions[0, :4, :2] - PLACES).abs().max() < 5e-3
+            assert modes.probability.sum().item() == pytest.approx(1.0, abs=1e-4)
+            assert (modes.spread[0, :4, 2] == 0).all()
+            assert modes.sample(seeded())[0, 2].item() == value
+
+
+def test_a_small_well_beside_a_wide_one_is_a_mode_of_its_own() -> None:
+    def energy(actions: Tensor) -> Tensor:
+        well = (actions - torch.tensor([0.7, 0.7])).square().sum(dim=-1) / 0.05**2 / 2
+        return 4 * actions.square().sum(dim=-1) - 6 * torch.exp(-well)
+
+    modes = (
+        DerivativeFree(16384, 0).minimize(energy, *box(2), 1, seeded()).modes(generator=seeded())
+    )
+    assert modes.count.tolist() == [2]
+
+
+def test_modes_of_a_batch_are_those_of_each_row() -> None:
+    shifts = torch.tensor([0.0, 1000.0, -3.0])[:, None]
+    found = DerivativeFree(2048, 1).minimize(
+        lambda a: four_wells(a) + shifts, *box(2), 3, seeded()
+    )
+    modes = found.modes(generator=seeded())
+    assert modes.count.tolist() == [4, 4, 4]
+    assert (modes.probability - modes.probability[:1]).abs().max() < 0.1
 
 
 def test_one_well_is_one_mode_however_the_candidates_lie() -> None:
@@ -355,7 +414,8 @@ def test_settings_travel_as_plain_values(name: str) -> None:
         ({"method": "hybrid", "starts": 0}, "optimiser.starts: got 0, expected an integer >= 1"),
         ({"method": "hybrid", "samples": 2.5}, "optimiser.samples: got 2.5, expected an integer"),
         ({"method": "hybrid", "samples": "many"}, "optimiser.samples: got many, expected"),
-        ({"method": "derivative_free", "noise_scale": "x"}, "optimiser."),
+        ({"method": "derivative_free", "noise_scale": "x"}, "optimiser.noise_scale: got x, exp"),
+        ({"method": ["hybrid"]}, "optimiser.method: got .'hybrid'.*, expected one of"),
     ],
 )
 def test_settings_that_make_no_method_are_refused(settings: dict[str, Any], message: str) -> None:

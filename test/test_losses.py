@@ -66,11 +66,11 @@ def test_gradient_penalty_agrees_with_finite_differences() -> None:
     with torch.no_grad():
         slopes = [(energy(actions + s) - energy(actions - s)) / 2e-6 for s in step]
     steepest = torch.stack(slopes).abs().amax(dim=0)
-    margin = steepest.median().item()
+    margin = steepest.median().item() + 1e-4
     expected = (steepest - margin).clamp_min(0).square().mean()
     penalty, active = gradient_penalty(energy, actions, margin)
     assert penalty.item() == pytest.approx(expected.item(), rel=1e-6)
-    assert active.item() == pytest.approx((steepest > margin).float().mean().item(), abs=0.11)
+    assert active.item() == pytest.approx((steepest > margin).float().mean().item(), abs=1e-6)
 
     weight = first.weight
     (slope,) = torch.autograd.grad(penalty, weight)
@@ -87,6 +87,10 @@ def test_gradient_penalty_agrees_with_finite_differences() -> None:
 LOW = -torch.ones(3)
 
 
+def drawn(config: NegativesConfig, rows: int, seed: int = 0) -> Tensor:
+    return draw(config, bowl, torch.zeros(rows, 3), LOW, -LOW, seeded(seed))
+
+
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -97,34 +101,34 @@ def bowl(actions: Tensor) -> Tensor:
 
 
 def test_uniform_counter_examples_fill_the_box_evenly() -> None:
-    drawn = draw(NegativesConfig(count=200), bowl, LOW, 50, seeded())
-    assert drawn.shape == (50, 200, 3)
-    assert drawn.min() >= -1 and drawn.max() <= 1
+    found = drawn(NegativesConfig(count=200), 50)
+    assert found.shape == (50, 200, 3)
+    assert found.min() >= -1 and found.max() <= 1
     for dimension in range(3):
-        shares = torch.histc(drawn[..., dimension], bins=4, min=-1, max=1) / 10_000
+        shares = torch.histc(found[..., dimension], bins=4, min=-1, max=1) / 10_000
         assert (shares - 0.25).abs().max() < 0.02
 
 
 def test_counter_examples_follow_from_the_seed() -> None:
     for source in get_args(Source):
         config = NegativesConfig(source, 4, pool=8)
-        first, second = (draw(config, bowl, LOW, 2, seeded(4)) for _ in range(2))
+        first, second = (drawn(config, 2, 4) for _ in range(2))
         assert torch.equal(first, second)
 
 
 def test_hard_counter_examples_are_the_lowest_of_their_pool() -> None:
     config = NegativesConfig("hard", 10, pool=100)
-    hard = draw(config, bowl, LOW, 3, seeded())
-    pool = draw(NegativesConfig(count=100), bowl, LOW, 3, seeded())
+    hard = drawn(config, 3)
+    pool = drawn(NegativesConfig(count=100), 3)
     assert torch.equal(bowl(hard), bowl(pool).sort(dim=1).values[:, :10])
 
 
 def test_chains_end_where_the_energy_is_low_and_mixed_ones_are_half_uniform() -> None:
     chain = Langevin(iterations=50, polish=0)
-    moved = draw(NegativesConfig("chain", 64, chain=chain), bowl, LOW, 2, seeded())
+    moved = drawn(NegativesConfig("chain", 64, chain=chain), 2)
     assert bowl(moved).max() < 5 < bowl(torch.zeros(1, 1, 3))
-    mixed = draw(NegativesConfig("mixed", 64, chain=chain), bowl, LOW, 2, seeded())
-    uniform = draw(NegativesConfig(count=64), bowl, LOW, 2, seeded())
+    mixed = drawn(NegativesConfig("mixed", 64, chain=chain), 2)
+    uniform = drawn(NegativesConfig(count=64), 2)
     assert torch.equal(mixed[:, :32], uniform[:, :32])
     assert bowl(mixed[:, 32:]).max() < 5 < bowl(mixed[:, :32]).median()
     assert not moved.requires_grad
@@ -134,3 +138,19 @@ def test_near_duplicates_are_close_in_every_dimension() -> None:
     positive = torch.tensor([[0.0, 0.5]])
     negatives = torch.tensor([[[0.05, 0.45], [0.05, 0.2], [-0.2, 0.5]]])
     assert near_duplicates(negatives, positive, 0.1).tolist() == [[True, False, False]]
+
+
+def test_hard_counter_examples_are_sought_beyond_the_near_duplicates() -> None:
+    config = NegativesConfig("hard", 10, pool=2000, mask_radius=0.3)
+    positive = torch.tensor([[0.5, 0.0, 0.0]])  # where the bowl is deepest
+    found = draw(config, bowl, positive, LOW, -LOW, seeded())
+    assert not near_duplicates(found, positive, 0.3).any()
+
+
+def test_a_dimension_without_width_has_nothing_to_contrast() -> None:
+    high = torch.tensor([1.0, 0.0, 1.0])
+    for source in get_args(Source):
+        found = draw(
+            NegativesConfig(source, 8, pool=32), bowl, torch.zeros(2, 3), -high, high, seeded()
+        )
+        assert (found[..., 1] == 0).all() and found[..., 0].std() > 1e-3

@@ -223,6 +223,8 @@ def test_a_sample_varies_with_the_seed_and_a_cold_one_is_the_minimum(
         ({"choice": "best"}, "choice: got 'best', expected lowest or sample"),
         ({"temperature": 0.0}, "temperature: got 0.0"),
         ({"optimiser": {"method": "autoregressive"}}, "got autoregressive, but the model has one"),
+        ({"optimiser": "hybrid"}, "optimiser: got 'hybrid', expected a mapping"),
+        ({"temperature": "hot"}, "temperature: got hot, expected a number > 0"),
         ({"optimiser": {"samples": 0}}, "optimiser.samples: got 0, expected an integer >= 2"),
         ({"optimiser": {"starts": 4}}, "optimiser.starts: no setting of derivative_free"),
     ],
@@ -237,3 +239,26 @@ def test_settings_that_do_not_fit_the_policy_are_refused(
 def test_a_search_is_refused_for_a_policy_without_an_energy(policy_file: PolicyWriter) -> None:
     with pytest.raises(ValueError, match=r"without an energy \(explicit\), which searches for"):
         Policy.load(policy_file("explicit"), device="cpu", optimiser={"samples": 9})
+
+
+def test_the_temperature_of_the_training_is_that_of_the_modes(policy_file: PolicyWriter) -> None:
+    path = policy_file()
+    assert Policy.load(path, device="cpu")._temperature == 1.0
+    search = {"temperature": 0.2}
+    assert Policy.load(path, device="cpu", optimiser=search)._temperature == 0.2
+    chosen = Policy.load(path, device="cpu", optimiser=search, temperature=3.0)
+    assert chosen._temperature == 3.0
+
+
+def test_observations_of_another_shape_are_refused_and_doubles_taken(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    policy, seen = Policy.load(policy_file(), device="cpu"), observation(interface)
+    doubles = {**seen, "tool": seen["tool"].astype(np.float64)}
+    assert (policy.decide(doubles).action == policy.decide(seen).action).all()
+    with pytest.raises(ValueError, match=r"stream tool: got shape \(2,\), expected \(1, 2\)"):
+        policy.decide({**seen, "tool": seen["tool"][0]})
+    with pytest.raises(ValueError, match="stream camera: got shape None"):
+        policy.decide({"tool": seen["tool"]})
+    with pytest.raises(PolicyMismatch, match=r"actions: got shape \(4, 3\), expected \(N, 2\)"):
+        policy.energies(seen, np.zeros((4, 3)))

@@ -367,16 +367,110 @@ def test_step_size_can_fall_in_steps(tmp_path: Path) -> None:
     assert rates == pytest.approx([0.01, 0.01, 0.005, 0.00125])
 
 
-def test_normalised_weights_are_averaged_and_continued_with_their_singular_vectors(
-    tmp_path: Path,
+@pytest.mark.parametrize("source", ["uniform", "hard", "chain", "mixed"])
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("kind", ["energy", "autoregressive"])
+def test_every_weight_is_learned_with_every_kind_of_counter_example(
+    kind: str, norm: bool, source: str, tmp_path: Path
 ) -> None:
+    if kind == "autoregressive" and source in ("chain", "mixed"):
+        return  # refused
+    model = dataclasses.replace(MODEL, kind=kind, head=HeadConfig("mlp", 32, spectral_norm=norm))  # type: ignore[arg-type]
+    negatives = NegativesConfig(source, 8, pool=16, chain=CHAIN)  # type: ignore[arg-type]
+    run = trainer(tmp_path, model=model, negatives=negatives, gradient_penalty=1.0)
+    before = {n: p.clone() for n, p in run.model.named_parameters()}
+    _, _, facts = run.update()
+    assert 0.0 <= facts["gradient_penalty_active"].item() <= 1.0
+    for name, parameter in run.model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+        assert not torch.equal(parameter, before[name]), name
+
+
+RESUMED: list[dict[str, Any]] = [
+    {"kind": "nearest_neighbour"},
+    {"kind": "mixture"},
+    {"kind": "autoregressive", "negatives": NegativesConfig("hard", 8, pool=16)},
+    {"head": HeadConfig("mlp", 32, spectral_norm=True)},
+    {"negatives": NegativesConfig("mixed", 8, chain=CHAIN), "image_shift": 1},
+]
+
+
+@pytest.mark.parametrize("change", RESUMED)
+@pytest.mark.parametrize("stopped_at", [0, 4])
+def test_every_kind_of_run_continues_as_if_it_had_not_been_stopped(
+    stopped_at: int, change: dict[str, Any], tmp_path: Path
+) -> None:
+    parts = {name: value for name, value in change.items() if name in ("kind", "head")}
+    learning = {name: value for name, value in change.items() if name not in parts}
+    model = dataclasses.replace(MODEL, **parts)
+    whole = trainer(tmp_path / "whole", model=model, **learning)
+    assert whole.run()
+    stopped = trainer(tmp_path / "parts", model=model, **learning)
+    for _ in range(0 if model.kind == "nearest_neighbour" else stopped_at):
+        stopped.update()
+    stopped.save()
+    continued = trainer(tmp_path / "parts", model=model, **learning)
+    continued.resume()
+    assert continued.run()
+    for name, value in whole.average.state_dict().items():
+        assert torch.equal(continued.average.state_dict()[name], value), name
+
+
+def test_normalised_weights_are_averaged_with_their_singular_vectors(tmp_path: Path) -> None:
     model = dataclasses.replace(MODEL, head=HeadConfig("mlp", 32, spectral_norm=True))
     run = trainer(tmp_path, model=model)
     run.update()
     for name, buffer in run.model.named_buffers():
         assert torch.equal(buffer, dict(run.average.named_buffers())[name])
-    assert run.run()
-    assert trainer(tmp_path / "again", model=model).run()
+
+
+def test_constant_actions_do_not_make_the_others_easy(tmp_path: Path) -> None:
+    """Counter-examples that differ in a constant would give the demonstrated action away."""
+    data = demonstrations(1200)
+    constant = np.zeros((1200, 1, 6), np.float32)
+    wide = Demonstrations(
+        data.observations, np.concatenate((data.actions, constant), axis=2), data.episodes
+    )
+    model = dataclasses.replace(MODEL, streams=("tool",))
+    errors: list[float] = []
+    for given in (data, wide):
+        torch.manual_seed(0)
+        learning = dataclasses.replace(LEARNING, batch_size=64, allow_constant=True)
+        run = Trainer(
+            build_model(model, {"tool": (1, 2)}, given.actions.shape[2]),
+            given,
+            learning,
+            DerivativeFree(samples=256),
+            steps=200,
+            seed=3,
+            folder=tmp_path / str(len(errors)),
+        )
+        assert run.run()
+        errors.append(run.verdict.action_error)
+    assert errors[1] < 1.5 * errors[0] + 0.005
+
+
+def test_an_energy_that_knows_nothing_has_the_rank_of_a_coin(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    with torch.no_grad():
+        for weight in run.average.parameters():
+            weight.zero_()
+    assert run.validate().rank == 0.5
+
+
+def test_the_checkpoint_of_other_observations_is_refused(tmp_path: Path) -> None:
+    trainer(tmp_path).save()
+    data = demonstrations()
+    data.observations["tool"] = data.observations["tool"][::-1].copy()
+    with pytest.raises(CheckpointError, match=r"demonstrations\.checksum is"):
+        trainer(tmp_path, data).resume()
+
+
+def test_measurements_too_small_for_their_unit_are_refused(tmp_path: Path) -> None:
+    data = demonstrations()
+    data.observations["tool"] *= 3e-5
+    with pytest.raises(DemonstrationError, match=r"tool, dimension 0: changes by only .*e-05"):
+        trainer(tmp_path, data)
 
 
 def test_chains_are_refused_for_an_autoregressive_model(tmp_path: Path) -> None:
@@ -428,6 +522,9 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, Any], message: 
         ({"source": "hard", "count": 64, "pool": 64}, "pool: got 64, expected more than"),
         ({"source": "mixed", "count": 1}, "count: got 1, expected at least 2"),
         ({"mask_radius": -0.1}, "mask_radius: got -0.1"),
+        ({"mask_radius": 2.0}, "mask_radius: got 2.0, expected less than 2"),
+        ({"mask_radius": "a"}, "mask_radius: got a, expected a number"),
+        ({"chain": None}, "chain: got None, expected settings of Langevin"),
     ],
 )
 def test_counter_examples_that_cannot_be_drawn_are_refused(

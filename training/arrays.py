@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,12 @@ def load_arrays(path: Path) -> Dataset:
                 f"{len(actions)}; give both one row a step"
             )
     ends = _ends(path, arrays["episode_ends"], len(actions))
-    outcomes = np.asarray(arrays.get("outcomes", np.ones(len(ends))), dtype=np.float64)
-    if outcomes.shape != ends.shape or not np.isfinite(outcomes).all():
+    outcomes = arrays.get("outcomes", np.ones(len(ends)))
+    numbers = outcomes.dtype.kind in "fiub"
+    if not numbers or outcomes.shape != ends.shape or not np.isfinite(outcomes).all():
         raise DemonstrationError(
-            f"{path}: outcomes has shape {outcomes.shape}, expected {ends.shape} finite numbers, "
-            "one for each episode"
+            f"{path}: outcomes has shape {outcomes.shape} of {outcomes.dtype}, expected "
+            f"{ends.shape} finite numbers, one for each episode"
         )
     lengths = np.diff(ends, prepend=0)
     return Dataset(
@@ -65,7 +67,7 @@ def load_arrays(path: Path) -> Dataset:
         actions=actions,
         episodes=np.repeat(np.arange(len(ends)), lengths),
         names=tuple(f"{path.name}[{i}]" for i in range(len(ends))),
-        outcomes=outcomes,
+        outcomes=outcomes.astype(np.float64),
     )
 
 
@@ -75,7 +77,14 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise DemonstrationError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        AttributeError,
+    ) as error:
         raise DemonstrationError(
             f"{path}: not a whole .npz file of plain arrays ({error}); write it with numpy.savez"
         ) from None
@@ -90,11 +99,19 @@ def _with_time(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[A
             f"{path}: {name} has shape {values.shape} of {values.dtype}, expected (steps, size) "
             "or (steps, frames, size) of numbers, or the same with (height, width, 3) of uint8"
         )
-    if not picture and values.dtype.kind not in "fiu":
-        raise DemonstrationError(f"{path}: {name} holds {values.dtype}, expected numbers")
+    if not picture and (values.dtype.kind not in "fiu" or values.dtype == np.uint8):
+        raise DemonstrationError(
+            f"{path}: {name} holds {values.dtype}, expected numbers (uint8 is for pictures, whose "
+            "last axis is 3: rgb)"
+        )
+    if 0 in values.shape[1:]:
+        raise DemonstrationError(f"{path}: {name} has shape {values.shape}, with nothing in it")
     if values.ndim == single:
         values = values[:, None]
-    return values if picture else values.astype(np.float32)
+    if picture:
+        return values
+    with np.errstate(over="ignore"):  # what is too large is found as not finite
+        return values.astype(np.float32)
 
 
 def _ends(path: Path, ends: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int64]:

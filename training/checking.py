@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.energy.normalisation import ROUNDING, SMALLEST
 from ebm_policy_ros.training.batches import DemonstrationError, Demonstrations
-
-# Ranges below this fraction of the value are rounding of a constant.
-_ROUNDING = 1e-6
 
 
 def check_demonstrations(
@@ -53,13 +51,21 @@ def check_demonstrations(
 
 def _refuse_constant(name: str, flat: npt.NDArray[Any]) -> None:
     low, high = flat.min(axis=0), flat.max(axis=0)
-    constant = high - low <= _ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    constant = high - low <= ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    cure = "leave that field out, or accept it with --learning.allow_constant true"
     if constant.any():
         dimension = int(constant.argmax())
         raise DemonstrationError(
-            f"{name}, dimension {dimension}: {low[dimension]} in every frame; leave that field "
-            "out of the interface, or accept it with --learning.allow_constant true"
+            f"{name}, dimension {dimension}: {low[dimension]} in every frame; {cure}"
         )
+    if name != "actions":  # whose box has any width that was demonstrated
+        spread = flat.std(axis=0, dtype=np.float64)
+        if (spread < SMALLEST).any():
+            dimension = int((spread < SMALLEST).argmax())
+            raise DemonstrationError(
+                f"{name}, dimension {dimension}: changes by only {spread[dimension]:.2g}, which "
+                f"counts as noise below {SMALLEST:g}; give it in a smaller unit, {cure}"
+            )
 
 
 def check_bounds(

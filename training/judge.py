@@ -19,7 +19,8 @@ from ebm_policy_ros.training.batches import Batches, Frames
 from ebm_policy_ros.training.learning import Choice, LearningConfig
 from ebm_policy_ros.training.objective import loss_of, rank_of
 
-# Candidates of the search that judges; a denser one gives the same verdicts, later.
+# Candidates of the search that judges, at most, besides those that its places need: judging
+# hundreds of frames with all that act would take longer than training on them.
 _SAMPLES = 256
 
 
@@ -63,7 +64,8 @@ class Judge:
         """
         check_method(model, optimiser)
         self._model, self._config, self._batches = model, config, batches
-        self._optimiser = dataclasses.replace(optimiser, samples=min(_SAMPLES, optimiser.samples))
+        most = max(_SAMPLES, 4 * getattr(optimiser, "places", 0))
+        self._optimiser = dataclasses.replace(optimiser, samples=min(most, optimiser.samples))
         count = min(config.validate_frames, len(held_out))
         self._frames = held_out[np.linspace(0, len(held_out) - 1, count).round().astype(int)]
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import Energy, uniform
+from ebm_policy_ros.inference.candidates import Energy, take, uniform
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.settings import at_least, not_negative, one_of
 
@@ -30,12 +30,19 @@ class NegativesConfig:
     """Leave out counter-examples that differ from the demonstrated action by less in every
     dimension, in half-widths of the box: near-duplicates, which are no mistakes."""
     chain: Langevin = field(default_factory=lambda: Langevin(iterations=50, polish=0))
-    """The chains (samples has no meaning here); inference takes about twice the iterations."""
+    """The chains (samples and polish have no meaning here); inference takes about twice the
+    iterations."""
 
     def __post_init__(self) -> None:
         one_of(self, "source", get_args(Source))
         at_least(self, 1, "count", "pool")
         not_negative(self, "mask_radius")
+        if self.mask_radius >= 2:
+            raise ValueError(
+                f"mask_radius: got {self.mask_radius}, expected less than 2, the width of the box"
+            )
+        if not isinstance(self.chain, Langevin):
+            raise ValueError(f"chain: got {self.chain!r}, expected settings of Langevin")
         if self.source == "hard" and self.pool <= self.count:
             raise ValueError(f"pool: got {self.pool}, expected more than the count, {self.count}")
         if self.source == "mixed" and self.count < 2:
@@ -43,30 +50,40 @@ class NegativesConfig:
 
 
 def draw(
-    config: NegativesConfig, energy: Energy, low: Tensor, batch: int, generator: torch.Generator
+    config: NegativesConfig,
+    energy: Energy,
+    positive: Tensor,
+    low: Tensor,
+    high: Tensor,
+    generator: torch.Generator,
 ) -> Tensor:
-    """Counter-examples in the box [-1, 1], from which no gradient leads back.
+    """Counter-examples in the normalised box, from which no gradient leads back.
 
     Args:
         config: How many of which kind.
         energy: The energy learned so far, (B, N, A) to (B, N).
-        low: Lower corner of the box, shape (A,), all -1; gives the device and the precision.
-        batch: Rows B.
-        generator: On the device of `low`.
+        positive: Demonstrated actions, shape (B, A).
+        low: Lower corner of the box, shape (A,).
+        high: Upper corner.
+        generator: On the device of the corners.
 
     Returns:
         Shape (B, count, A).
     """
+    batch = len(positive)
     if config.source == "hard":
-        pool = uniform(batch, config.pool, low, -low, generator)
+        pool = uniform(batch, config.pool, low, high, generator)
         with torch.no_grad():
-            hardest = energy(pool).topk(config.count, dim=1, largest=False).indices
-        return pool.gather(1, hardest[..., None].expand(-1, -1, low.shape[0]))
-    actions = uniform(batch, config.count, low, -low, generator)
+            energies = energy(pool)
+            if config.mask_radius:
+                duplicates = near_duplicates(pool, positive, config.mask_radius)
+                energies = energies.masked_fill(duplicates, float("inf"))
+        return take(pool, energies.topk(config.count, dim=1, largest=False).indices)
+    actions = uniform(batch, config.count, low, high, generator)
     if config.source == "uniform":
         return actions
     still = config.count // 2 if config.source == "mixed" else 0
-    moved = config.chain.chain(energy, actions[:, still:], low, -low, generator)
+    moved = config.chain.chain(energy, actions[:, still:], low, high, generator)
     return torch.cat((actions[:, :still], moved), dim=1)
 
 

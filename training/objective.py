@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel
 from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, Model, Searched
-from ebm_policy_ros.inference.candidates import Energy
+from ebm_policy_ros.inference.candidates import Energy, uniform
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.losses import gradient_penalty, info_nce
 from ebm_policy_ros.training.negatives import draw, near_duplicates
@@ -53,16 +53,24 @@ def loss_of(
     Returns:
         A scalar to minimise, and facts about it.
     """
+    _, high = model.box.corners()
     if isinstance(model, EnergyModel):
-        return _contrast(lambda a: model.energy(features, a), positive, config, generator)
+        return _contrast(lambda a: model.energy(features, a), positive, high, config, generator)
     if isinstance(model, AutoregressiveModel):
-        losses = []
-        facts: Facts = {}
-        for j, energy in enumerate(model.energies(features)):
-            along = _along(energy, positive[:, None, :j])
-            loss, facts = _contrast(along, positive[:, j : j + 1], config, generator)
-            losses.append(loss)
-        return torch.stack(losses).sum(), facts
+        parts = [
+            _contrast(
+                _along(energy, positive[:, None, :j]),
+                positive[:, j : j + 1],
+                high[j : j + 1],
+                config,
+                generator,
+            )
+            for j, energy in enumerate(model.energies(features))
+        ]
+        facts = {
+            name: torch.stack([part[name] for _, part in parts]).mean() for name in parts[0][1]
+        }
+        return torch.stack([loss for loss, _ in parts]).sum(), facts
     assert isinstance(model, (ExplicitModel, MixtureModel))
     return model.loss(features, positive), {}
 
@@ -73,18 +81,21 @@ def _along(energy: Callable[[Tensor], Tensor], prefix: Tensor) -> Energy:
 
 
 def _contrast(
-    energy: Energy, positive: Tensor, config: LearningConfig, generator: torch.Generator
+    energy: Energy,
+    positive: Tensor,
+    high: Tensor,
+    config: LearningConfig,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Facts]:
-    negatives = draw(
-        config.negatives, energy, -torch.ones_like(positive[0]), len(positive), generator
-    )
-    both = torch.cat((positive[:, None], negatives), dim=1)
-    energies = energy(both)
+    # First, with a gradient: normalised weights are cached as they are first asked for.
+    lowest = energy(positive[:, None])
+    negatives = draw(config.negatives, energy, positive, -high, high, generator)
     radius = config.negatives.mask_radius
     masked = near_duplicates(negatives, positive, radius) if radius else None
-    loss = info_nce(energies[:, 0], energies[:, 1:], config.temperature, masked)
+    loss = info_nce(lowest[:, 0], energy(negatives), config.temperature, masked)
     facts: Facts = {}
     if config.gradient_penalty:
+        both = torch.cat((positive[:, None], negatives), dim=1)
         penalty, active = gradient_penalty(energy, both, config.gradient_margin)
         loss = loss + config.gradient_penalty * penalty
         facts["gradient_penalty_active"] = active
@@ -99,17 +110,24 @@ def rank_of(
     0 is best, 0.5 knows nothing. Of an autoregressive model it is the mean over its dimensions,
     given what was demonstrated before each.
     """
+    _, high = model.box.corners()
     if isinstance(model, EnergyModel):
-        return _rank(lambda a: model.energy(features, a), positive, generator)
+        return _rank(lambda a: model.energy(features, a), positive, high, generator)
     ranks = [
-        _rank(_along(energy, positive[:, None, :j]), positive[:, j : j + 1], generator)
+        _rank(
+            _along(energy, positive[:, None, :j]),
+            positive[:, j : j + 1],
+            high[j : j + 1],
+            generator,
+        )
         for j, energy in enumerate(model.energies(features))
     ]
     return torch.stack(ranks).mean(dim=0)
 
 
-def _rank(energy: Energy, positive: Tensor, generator: torch.Generator) -> Tensor:
-    shape = (len(positive), _RANKED, positive.shape[1])
-    others = torch.rand(shape, generator=generator, device=positive.device) * 2 - 1
+def _rank(energy: Energy, positive: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:
+    others = uniform(len(positive), _RANKED, -high, high, generator)
     energies = energy(torch.cat((positive[:, None], others), dim=1))
-    return (energies[:, 1:] < energies[:, :1]).float().mean(dim=1)
+    mine, theirs = energies[:, :1], energies[:, 1:]
+    # Half of the equal ones: an energy that knows nothing is no better than a coin.
+    return ((theirs < mine).float() + (theirs == mine).float() / 2).mean(dim=1)

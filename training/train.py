@@ -65,6 +65,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "steps")
         at_least(self, 0, "seed", "threads")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed: got {self.seed}, expected less than 2^63")
         one_of(self, "keep_by", get_args(KeepBy))
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep: got {self.keep}, expected a fraction above 0, at most 1")
@@ -80,6 +82,9 @@ class TrainConfig:
         settings = {"method": usual, **self.optimiser}
         if settings["method"] == "derivative_free":
             settings.setdefault("samples", 1024)
+        if settings["method"] != "langevin":
+            # What was learned with a temperature is a distribution only with it.
+            settings.setdefault("temperature", self.learning.temperature)
         return build_optimiser(settings)
 
 
@@ -181,10 +186,10 @@ def _save_policy(
     save_policy(config.out / POLICY, content)
     unit = f" {interface.action.unit}" if interface else ""
     rank = f", rank {verdict.rank:.2%}" if isinstance(trainer.model, Searched) else ""
-    print(
-        f"{config.out / POLICY}: held-out action error {verdict.action_error:.4g}{unit}{rank} "
-        f"at step {trainer.best_step}"
-    )
+    judged = f"held-out action error {verdict.action_error:.4g}{unit}{rank}"
+    if np.isinf(verdict.action_error):
+        judged = "nothing held out"
+    print(f"{config.out / POLICY}: {judged}, weights of step {trainer.best_step}")
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

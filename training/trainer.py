@@ -219,6 +219,7 @@ class Trainer:
             "identity": self._identity,
             "step": self.step,
             "skipped": self.skipped,
+            "skipped_in_a_row": self._skipped_in_a_row,
             "best_step": self.best_step,
             "verdict": dataclasses.asdict(self.verdict) if self.best else None,
         }
@@ -236,8 +237,9 @@ class Trainer:
         self.model.load_state_dict(parts["model"])
         self.average.load_state_dict(parts["average"])
         self.best = parts.get("best", {})
-        checkpoint.load_optimizer_tensors(self._optimizer, parts["optimizer"])
+        checkpoint.load_optimizer_tensors(self._optimizer, parts.get("optimizer", {}))
         self.step, self.skipped = facts["step"], facts["skipped"]
+        self._skipped_in_a_row = facts["skipped_in_a_row"]
         self.best_step = facts["best_step"]
         self.verdict = Verdict(**facts["verdict"]) if self.best else Verdict.worst()
 

@@ -22,11 +22,31 @@ _CHUNK = 256
 class ExplicitModel(nn.Module):
     """a(observation): the mean of what demonstrators did."""
 
-    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, action_size: int) -> None:
-        """For actions of `action_size` (H*D) values."""
+    def __init__(
+        self,
+        head: HeadConfig,
+        encoder: ObservationEncoder,
+        action_size: int,
+        start: Tensor | None = None,
+    ) -> None:
+        """For actions of `action_size` (H*D) values.
+
+        Args:
+            head: The layers after the encoder.
+            encoder: Of observations.
+            action_size: Values in an action.
+            start: Linear map of features, shape (H*D, F), that the model begins with; it is
+                learned on, and the head's output, at first 0, added to it.
+        """
         super().__init__()
         self.encoder = encoder
         self.head = VectorHead(encoder.size, action_size, head)
+        self.start = nn.Linear(encoder.size, action_size) if start is not None else None
+        if self.start is not None and start is not None:
+            self.start.weight.data = start
+            nn.init.zeros_(self.start.bias)
+            for parameter in self.head.layers[-1].parameters():
+                nn.init.zeros_(parameter)
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
@@ -37,11 +57,11 @@ class ExplicitModel(nn.Module):
     def action(self, features: Tensor) -> Tensor:
         """Actions, shape (B, H*D), in the box mapped to [-1, 1]."""
         action: Tensor = self.head(features)
-        return action
+        return action if self.start is None else action + self.start(features)
 
     def loss(self, features: Tensor, target: Tensor) -> Tensor:
         """Mean squared error against demonstrated actions, shape (B, H*D), in the same box."""
-        return nn.functional.mse_loss(self.head(features).to(target.dtype), target)
+        return nn.functional.mse_loss(self.action(features).to(target.dtype), target)
 
 
 class MixtureModel(nn.Module):

@@ -29,7 +29,8 @@ class HeadConfig:
     """Factor on the first weights of the features: a small one makes an energy that changes
     slowly with the observation."""
     spectral_norm: bool = False
-    """Keep the largest singular value of every layer at 1, so that the energy has no cliffs."""
+    """Keep the largest singular value of every layer of the head at 1, so that the energy has no
+    cliffs."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(HeadKind):
@@ -39,6 +40,11 @@ class HeadConfig:
             raise ValueError(f"head.width: got {self.width}, expected units >= 4")
         if not 0 < self.feature_gain < float("inf"):
             raise ValueError(f"head.feature_gain: got {self.feature_gain}, expected a number > 0")
+        if self.spectral_norm and self.feature_gain != 1.0:
+            raise ValueError(
+                f"head.feature_gain: got {self.feature_gain}, which spectral_norm would undo; "
+                "use one of them"
+            )
         if self.depth < 0:
             raise ValueError(f"head.depth: got {self.depth}, expected an integer >= 0")
 
@@ -91,8 +97,17 @@ class EnergyHead(nn.Module):
     the half of the features once per observation, `forward` adds that of each candidate.
     """
 
-    def __init__(self, features: int, action_size: int, config: HeadConfig) -> None:
-        """For feature vectors of `features` values and actions of `action_size`."""
+    def __init__(
+        self, features: int, action_size: int, config: HeadConfig, prefix_gain: float = 1.0
+    ) -> None:
+        """For feature vectors of `features` values and actions of `action_size`.
+
+        Args:
+            features: Values in a feature vector.
+            action_size: Values in an action.
+            config: The layers.
+            prefix_gain: Factor on the first weights of all action values but the last.
+        """
         super().__init__()
         self.feature_half = nn.Linear(features, config.width)
         self.action_half = nn.Linear(action_size, config.width, bias=False)
@@ -100,6 +115,7 @@ class EnergyHead(nn.Module):
         nn.init.normal_(self.action_half.weight)
         with torch.no_grad():
             self.feature_half.weight *= config.feature_gain
+            self.action_half.weight[:, :-1] *= prefix_gain
         self.body = _body(config)
         self.output = nn.Linear(config.width, 1)
         if config.spectral_norm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -43,8 +44,8 @@ class ModelConfig:
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
     """The layers that see the action."""
     tied: bool = False
-    """For an energy whose action is a position (x, y) in the picture of the one camera: start from
-    the difference between the action and the mean of the tracked positions."""
+    """For an action that is a position (x, y) in the picture of the one camera: an energy begins
+    with its difference from the mean of the tracked positions, a regression with that mean."""
     components: int = 8
     """Gaussians of a mixture."""
 
@@ -57,6 +58,21 @@ class ModelConfig:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected {expected}")
         if not self.streams or len(set(self.streams)) != len(self.streams):
             raise ValueError(f"streams: got {list(self.streams)}, expected names, each once")
+        if not all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in self.streams):
+            raise ValueError(
+                f"streams: got {list(self.streams)}, expected names of letters, digits and _"
+            )
+        taken = [name for name in self.streams if hasattr(nn.ModuleDict, name)]
+        if taken:
+            raise ValueError(f"streams: got {taken[0]!r}, which torch needs itself; rename it")
+        if self.kind not in ("energy", "autoregressive"):
+            for name, usual in (("spectral_norm", False), ("feature_gain", 1.0)):
+                if getattr(self.head, name) != usual:
+                    raise ValueError(f"head.{name}: has no meaning for kind {self.kind}")
+        if self.tied and (self.kind not in ("energy", "explicit") or self.head.spectral_norm):
+            raise ValueError(
+                f"tied: got kind {self.kind}, expected energy or explicit, without spectral_norm"
+            )
         for name, lowest in (("trunk_width", 1), ("trunk_depth", 0), ("components", 1)):
             if getattr(self, name) < lowest:
                 raise ValueError(
@@ -122,11 +138,10 @@ class AutoregressiveModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleList(
-            EnergyHead(encoder.size, j + 1, head) for j in range(action_size)
+            # At first each energy is about its own dimension; a long prefix would drown it.
+            EnergyHead(encoder.size, j + 1, head, prefix_gain=0.1)
+            for j in range(action_size)
         )
-        # At first each energy is about its own dimension; a long prefix would drown it.
-        for part in self._heads():
-            part.action_half.weight.data[:, :-1] *= 0.1
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
@@ -181,23 +196,21 @@ def build_model(
     )
     if config.kind == "mixture":
         return MixtureModel(config.head, encoder, action_size, config.components)
+    mean = _mean_position(config, used, action_size) if config.tied else None
     if config.kind == "explicit":
-        return ExplicitModel(config.head, encoder, action_size)
+        return ExplicitModel(config.head, encoder, action_size, mean)
     if config.kind == "autoregressive":
         return AutoregressiveModel(config.head, encoder, action_size)
     model = EnergyModel(config.head, encoder, action_size)
-    if config.tied:
-        _tie(model, config, used, action_size)
+    if mean is not None:
+        model.head.feature_half.weight.data = -model.head.action_half.weight.data @ mean
     return model
 
 
-def _tie(
-    model: EnergyModel,
-    config: ModelConfig,
-    shapes: Mapping[str, tuple[int, ...]],
-    action_size: int,
-) -> None:
-    """Let the head begin with a - p, where p is the mean of the tracked positions."""
+def _mean_position(
+    config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], action_size: int
+) -> Tensor:
+    """What takes the mean of the tracked positions from the features, shape (2, F)."""
     one_camera = [len(shape) for shape in shapes.values()] == [4]
     if not one_camera or config.trunk_depth or config.image.pooling != "soft_argmax":
         raise ValueError(
@@ -208,6 +221,4 @@ def _tie(
             f"tied: got an action of {action_size} values, expected a position (x, y)"
         )
     # x and y of one channel after the other.
-    mean = torch.eye(2).repeat(1, config.image.channels[-1]) / config.image.channels[-1]
-    head = model.head
-    head.feature_half.weight.data = -head.action_half.weight.data @ mean
+    return torch.eye(2).repeat(1, config.image.channels[-1]) / config.image.channels[-1]

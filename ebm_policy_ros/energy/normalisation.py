@@ -10,9 +10,9 @@ from torch import Tensor, nn
 Normalisation = Literal["standard", "min_max"]
 
 # Spreads below this (0.1 mm, 0.1 mrad in SI units) are noise of a constant, not a signal.
-_SMALLEST = 1e-4
+SMALLEST = 1e-4
 # Ranges below this fraction of the value are rounding of a constant.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 
 
 class Normalise(nn.Module):
@@ -40,7 +40,7 @@ class Normalise(nn.Module):
             low, high = values.amin(dim=0), values.amax(dim=0)
             centre, scale = (low + high) / 2, (high - low) / 2
         self.centre.copy_(centre)
-        self.scale.copy_(torch.where(scale < _SMALLEST, torch.ones_like(scale), scale))
+        self.scale.copy_(torch.where(scale < SMALLEST, torch.ones_like(scale), scale))
 
     def forward(self, values: Tensor) -> Tensor:
         """Normalised values, shape (B, K) as the input."""
@@ -70,9 +70,14 @@ class ActionBox(nn.Module):
         """Enclose the demonstrated `actions`, shape (M, H*D), in the interface's units."""
         low, high = actions.double().amin(dim=0), actions.double().amax(dim=0)
         margin = self.MARGIN * (high - low)
-        constant = high - low <= _ROUNDING * torch.maximum(low.abs(), high.abs())
+        constant = high - low <= ROUNDING * torch.maximum(low.abs(), high.abs())
         self.low.copy_(torch.where(constant, low, low - margin))
         self.high.copy_(torch.where(constant, low, high + margin))
+
+    def corners(self) -> tuple[Tensor, Tensor]:
+        """The box as a model sees it: -1 and 1, or 0 twice for a dimension without width."""
+        open_ = (self.high > self.low).to(self.low.dtype)
+        return -open_, open_
 
     def normalise(self, actions: Tensor) -> Tensor:
         """Actions in the interface's units, shape (..., H*D), as fractions of the box."""

@@ -24,6 +24,9 @@ from ebm_policy_ros.inference.derivative_free import SEPARATION
 from ebm_policy_ros.inference.settings import at_least, positive
 from ebm_policy_ros.inference.solution import Solution
 
+# Candidates whose joint energy is computed at a time.
+_CHUNK = 1024
+
 
 @dataclass(frozen=True)
 class AutoregressiveDerivativeFree:
@@ -32,7 +35,9 @@ class AutoregressiveDerivativeFree:
     E_j(a_1..a_j) says how well a_j fits what comes before it. In every round and for every
     dimension j: perturb a_j alone, evaluate E_j, resample. A dimension is then a search on a
     line, however many there are. At the end the lowest local minima are refined along
-    the chain, and compared by the energy of the whole action (`joint_energy`).
+    the chain, and compared by the energy of the whole action (`joint_energy`). Resampling goes by
+    the conditional energies as they are, as in the paper: a number in E_j that depends on the
+    prefix alone and outweighs the energies themselves misleads it.
     """
 
     samples: int = 1024
@@ -103,7 +108,7 @@ class AutoregressiveDerivativeFree:
         ).sum(dim=0)
         index = local_minima(actions, total, self.places, SEPARATION, half_width)
         actions = self._refine(energies, take(actions, index), low, high, generator)
-        joint = joint_energy(energies, low, high)
+        joint = joint_energy(energies, low, high, self.temperature)
         return Solution.of(actions, evaluate(joint, actions), joint, low, high)
 
     def _refine(
@@ -133,19 +138,24 @@ class AutoregressiveDerivativeFree:
 
 
 def joint_energy(
-    energies: Sequence[Energy], low: Tensor, high: Tensor, points: int = 128
+    energies: Sequence[Energy],
+    low: Tensor,
+    high: Tensor,
+    temperature: float = 1.0,
+    points: int = 128,
 ) -> Energy:
     """The energy of whole actions that a chain of conditional energies amounts to.
 
     Conditional energies are learned up to a number that depends on the prefix, so their sum
     doesn't compare actions with different prefixes. Each is normalised, as InfoNCE does in
     training, over the action's own value and an even grid: the result is
-    -sum_j log p(a_j | a_1..a_{j-1}).
+    -T sum_j log p(a_j | a_1..a_{j-1}), for p that goes by exp(-E_j / T).
 
     Args:
         energies: For each dimension j, prefixes (B, N, j+1) to energies (B, N).
         low: Lower corner of the box, shape (D,).
         high: Upper corner.
+        temperature: T, that the energies were trained with.
         points: Of the grid along each dimension.
 
     Returns:
@@ -154,13 +164,19 @@ def joint_energy(
     fractions = (torch.arange(points, device=low.device, dtype=low.dtype) + 0.5) / points
 
     def joint(actions: Tensor) -> Tensor:
+        # In parts: each candidate takes a whole grid.
+        parts = actions.split(_CHUNK, dim=1)  # type: ignore[no-untyped-call]
+        return torch.cat([together(part) for part in parts], dim=1)
+
+    def together(actions: Tensor) -> Tensor:
         total = torch.zeros_like(actions[..., 0])
         for j, part in enumerate(energies):
             prefixes = actions[:, :, None, : j + 1].repeat(1, 1, points + 1, 1)
             prefixes[:, :, 1:, j] = low[j] + (high[j] - low[j]) * fractions
             values = evaluate(part, prefixes)
-            total = total + values[..., 0] + torch.logsumexp(-values, dim=2)
-        return total - len(energies) * math.log(points + 1)
+            total = total + values[..., 0]
+            total = total + temperature * torch.logsumexp(-values / temperature, dim=2)
+        return total - temperature * len(energies) * math.log(points + 1)
 
     return joint
 

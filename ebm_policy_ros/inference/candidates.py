@@ -22,8 +22,12 @@ def check_box(low: Tensor, high: Tensor) -> None:
             f"low and high: got shapes {tuple(low.shape)} and {tuple(high.shape)} of {low.dtype}, "
             "expected (D,) of a floating type for both"
         )
-    # On a GPU the comparison would make every decision wait for the device.
-    if low.device.type == "cpu" and not bool((low <= high).all()):
+    if low.device.type != "cpu":
+        return
+    # On a GPU these comparisons would make every decision wait for the device.
+    if not bool(torch.isfinite(torch.cat((low, high))).all()):
+        raise ValueError(f"low and high: got {low.tolist()} and {high.tolist()}, expected numbers")
+    if not bool((low <= high).all()):
         raise ValueError(f"low: got {low.tolist()}, expected at most high, {high.tolist()}")
 
 
@@ -129,12 +133,14 @@ def local_minima(
     Returns:
         Indices, shape (B, count); the lowest candidate again where there are no more.
     """
-    scaled = actions / half_width.clamp_min(torch.finfo(actions.dtype).tiny)
+    # A dimension without width is the same for all.
+    scaled = actions / half_width.where(half_width > 0, torch.ones_like(half_width))
     remaining = energies
     first = energies.argmin(dim=1)
     looked_at, is_minimum = [], []
-    # The slopes around a minimum take some looks too.
-    for _ in range(4 * count):
+    # The slopes around a minimum take looks too. On a GPU asking whether to go on would wait.
+    waits = actions.device.type != "cpu"
+    for _ in range((4 if waits else 32) * count):
         none_left = torch.isinf(remaining).all(dim=1)
         index = torch.where(none_left, first, remaining.argmin(dim=1))[:, None]
         near = (scaled - take(scaled, index)).abs().amax(dim=2) <= radius
@@ -142,6 +148,14 @@ def local_minima(
         looked_at.append(index)
         is_minimum.append(~lower & ~none_left)
         remaining = remaining.masked_fill(near, float("inf"))
+        if not waits:
+            enough = bool((torch.stack(is_minimum).sum(dim=0) >= count).all())
+            if enough or bool(torch.isinf(remaining).all()):
+                break
+    looks = len(looked_at)
+    if looks < count:  # fewer than asked for: the first one fills up
+        looked_at += [first[:, None]] * (count - looks)
+        is_minimum += [torch.zeros_like(is_minimum[0])] * (count - looks)
     indices, minimum = torch.cat(looked_at, dim=1), torch.stack(is_minimum, dim=1)
     order = (~minimum).to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
     chosen = indices.gather(1, order)

@@ -25,9 +25,10 @@ class Langevin:
 
     - polynomial: s (dE/2 + noise_scale w), with s from `step_size` to `final_step_size` as
       (1 - k / (N - 1))^exponent (Florence et al. 2021, appendix B.3);
-    - power: s dE/2 + noise_scale sqrt(2 s) w, with s = step_size (k / N)^-gamma. Its stationary
-      distribution is exp(-E / (2 noise_scale^2)): exp(-E / 2) with a noise scale of 1, exp(-E)
-      with sqrt(1/2).
+    - power: s dE/2 + noise_scale sqrt(2 s) w, with s = step_size (k / N)^-gamma. Where the step
+      is small beside the curvature's inverse, and the clip wide beside the noise (as with
+      step_size 5e-4 and step_clip 1), its stationary distribution is exp(-E / (2 noise_scale^2)):
+      exp(-E / 2) with a noise scale of 1, exp(-E) with sqrt(1/2).
 
     where w is standard normal. Steps are clipped, then the candidates to the box.
     """
@@ -35,7 +36,7 @@ class Langevin:
     samples: int = 512
     """Candidates, each a chain of its own."""
     iterations: int = 100
-    """Steps of a chain; training takes half as many."""
+    """Steps of a chain; for training half as many are usual."""
     schedule: Schedule = "polynomial"
     """How the step size falls: polynomial or power."""
     step_size: float = 0.1
@@ -94,7 +95,6 @@ class Langevin:
         low: Tensor,
         high: Tensor,
         generator: torch.Generator | None = None,
-        iterations: int | None = None,
     ) -> Tensor:
         """Where chains from `actions`, shape (B, N, D), end; no gradient leads back through them.
 
@@ -104,18 +104,18 @@ class Langevin:
             low: Lower corner of the box, shape (D,).
             high: Upper corner.
             generator: Source of randomness.
-            iterations: Steps, if not as the settings say.
         """
         half = (high - low) / 2
-        for size, noise in self._steps(iterations or self.iterations):
+        for size, noise in self._steps():
             _, slope = value_and_gradient(energy, actions)
             change = size / 2 * half * slope + noise * normal(actions, generator)
             change = change.clamp(-self.step_clip, self.step_clip)
             actions = clip(actions - half * change, low, high)
         return actions
 
-    def _steps(self, count: int) -> Iterator[tuple[float, float]]:
+    def _steps(self) -> Iterator[tuple[float, float]]:
         """Step size, and standard deviation of the noise, of each step."""
+        count = self.iterations
         for k in range(count):
             if self.schedule == "polynomial":
                 left = (1 - k / max(1, count - 1)) ** self.exponent

@@ -39,7 +39,7 @@ def build_optimiser(settings: Mapping[str, Any]) -> Optimiser:
     """
     values = dict(settings)
     method = values.pop("method", None)
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"optimiser.method: got {method!r}, expected one of {', '.join(METHODS)}")
     kind = METHODS[method]
     names = [field.name for field in dataclasses.fields(kind)]

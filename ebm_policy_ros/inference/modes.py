@@ -12,7 +12,7 @@ from ebm_policy_ros.inference.candidates import Energy, evaluate, local_minima, 
 from ebm_policy_ros.inference.refinement import cross_entropy
 
 # Points on the straight way between two minimisers at which the energy is looked at.
-_WAY_POINTS = 9
+_WAY_POINTS = 31
 _REFINE_SAMPLES, _REFINE_ROUNDS = 64, 8
 _MASS_SAMPLES, _MASS_ROUNDS = 128, 5
 
@@ -148,23 +148,26 @@ def _mass(
         Shapes (B, M, D), (B, M, S, D) and (B, M, S).
     """
     missing = torch.isinf(values)
-    half = ((high - low) / 2).clamp_min(torch.finfo(low.dtype).tiny)
-    scale = (separation / 2 * half).expand_as(places).clone()
+    half = (high - low) / 2
+    wide = half > 0
+    half = half.where(wide, torch.ones_like(half))
+    # In a dimension without width nothing is drawn, and nothing weighs.
+    scale = (separation / 2 * half * wide).expand_as(places).clone()
     shape = (*places.shape[:2], _MASS_SAMPLES, places.shape[2])
     for _ in range(_MASS_ROUNDS):
-        noise = normal(places[:, :, None].expand(shape), generator)
+        noise = normal(places[:, :, None].expand(shape), generator) * wide
         samples = places[:, :, None] + scale[:, :, None] * noise
         heights = evaluate(energy, samples)
         log_weights = -heights / temperature + noise.square().sum(dim=3) / 2
-        log_weights = log_weights + scale.log().sum(dim=2, keepdim=True)
+        log_scale = scale.where(wide, torch.ones_like(scale)).log()
+        log_weights = log_weights + log_scale.sum(dim=2, keepdim=True)
         outside = ((samples < low) | (samples > high)).any(dim=3)
         elsewhere = outside | ~_nearest(places, samples, half, missing)
         log_weights = log_weights.masked_fill(elsewhere | missing[..., None], -float("inf"))
         # Relative to the mode: a softmax of hugely different energies would lose the higher ones.
         weights = torch.nan_to_num(log_weights.softmax(dim=2))
-        wide = (weights[..., None] * (samples - places[:, :, None]).square()).sum(dim=2).sqrt()
-        spread = wide
-        scale = torch.minimum(torch.maximum(wide, scale / 4), 2 * scale)
+        spread = (weights[..., None] * (samples - places[:, :, None]).square()).sum(dim=2).sqrt()
+        scale = torch.minimum(torch.maximum(spread, scale / 4), 2 * scale)
     return spread, samples, log_weights
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 
 
+def is_number(value: object) -> bool:
+    """Whether a setting is a plain number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def at_least(settings: object, lowest: int, *names: str) -> None:
     """Refuse integers below `lowest`.
 
@@ -25,7 +30,7 @@ def positive(settings: object, *names: str) -> None:
     """
     for name in names:
         value = getattr(settings, name)
-        if isinstance(value, bool) or not 0 < value < math.inf:
+        if not is_number(value) or not 0 < value < math.inf:
             raise ValueError(f"{name}: got {value}, expected a number > 0")
 
 
@@ -37,7 +42,7 @@ def not_negative(settings: object, *names: str) -> None:
     """
     for name in names:
         value = getattr(settings, name)
-        if isinstance(value, bool) or not 0 <= value < math.inf:
+        if not is_number(value) or not 0 <= value < math.inf:
             raise ValueError(f"{name}: got {value}, expected a number >= 0")
 
 

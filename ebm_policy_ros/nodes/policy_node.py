@@ -65,7 +65,9 @@ class PolicyNode(LifecycleNode):
         self._choice: Choice = declare(
             self, "choice", "lowest", "lowest energy, or a sample from exp(-E / temperature)."
         )
-        self._temperature: float = declare(self, "temperature", 1.0, "Of that sample.")
+        self._temperature: float | None = declare_optional(
+            self, "temperature", "Of that sample; unset: that of the training."
+        )
         self._seed: int = declare(self, "seed", 0, "Seed of the candidates.")
         self._threads: int = declare(self, "threads", 1, "CPU threads of torch.")
         self._lockstep: bool = declare(

@@ -17,6 +17,7 @@ from torch import Tensor
 from ebm_policy_ros.energy.heads import bake_spectral_norm
 from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
 from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.policy import find_device
 from ebm_policy_ros.search import minimise
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.learning import LearningConfig
@@ -55,6 +56,7 @@ def learn(
     steps: int,
     seed: int,
     folder: Path,
+    device: str = "auto",
     box: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> tuple[Model, float]:
     """Train a model; a run that was cut short goes on, one that is complete is read.
@@ -75,6 +77,7 @@ def learn(
         steps=steps,
         seed=seed,
         folder=folder,
+        device=str(find_device(device)),
         box=box,
         identity=identity,
     )
@@ -91,15 +94,19 @@ def decide(
     model: Model,
     observation: Mapping[str, Tensor],
     optimiser: Optimiser,
-    generator: torch.Generator,
 ) -> Tensor:
-    """Actions in their units, shape (B, D), for observations with (B, 1, ...) each."""
-    features = model.encode(observation)
+    """Actions in their units, on the CPU, (B, D), for observations with (B, 1, ...) each.
+
+    Equal observations give equal actions: each search draws the same candidates.
+    """
+    device = model.box.low.device
+    features = model.encode({name: values.to(device) for name, values in observation.items()})
     if isinstance(model, Searched):
+        generator = torch.Generator(device).manual_seed(0)
         chosen = minimise(model, features, optimiser, generator).best
     else:
         chosen = model.action(features)
-    return model.box.denormalise(chosen)
+    return model.box.denormalise(chosen).cpu()
 
 
 def write_results(

@@ -6,7 +6,7 @@ image, most of them outside the convex hull of the few positions that were shown
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -44,10 +44,12 @@ LEARNING = LearningConfig(
     held_out=0.0,
     checkpoint_every=200,
 )
+PLAIN = ModelConfig("energy", ("image",), IMAGE, trunk_depth=0, head=HEAD)
 MODELS = {
-    "energy": ModelConfig("energy", ("image",), IMAGE, trunk_depth=0, head=HEAD, tied=True),
-    "energy, ordinary start": ModelConfig("energy", ("image",), IMAGE, trunk_depth=0, head=HEAD),
-    "regression (MSE)": ModelConfig("explicit", ("image",), IMAGE, trunk_depth=0, head=HEAD),
+    "energy": PLAIN,
+    "regression (MSE)": replace(PLAIN, kind="explicit"),
+    "energy, tied": replace(PLAIN, tied=True),
+    "regression, tied": replace(PLAIN, kind="explicit", tied=True),
 }
 
 
@@ -63,6 +65,8 @@ class CoordinatesArgs:
     """Numbers of training images."""
     steps: int = 600
     """Batches of each training."""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
 
 
 def draw(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], Positions]:
@@ -82,9 +86,8 @@ def draw(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], Positions]:
 
 def errors(model: Model, images: npt.NDArray[np.uint8], positions: Positions) -> Positions:
     """Distance of each answer from the dot, pixels, shape as the number of images."""
-    generator = torch.Generator().manual_seed(0)
     answers = [
-        decide(model, {"image": torch.from_numpy(part)[:, None]}, SEARCH, generator).numpy()
+        decide(model, {"image": torch.from_numpy(part)[:, None]}, SEARCH).numpy()
         for part in np.array_split(images, 20)
     ]
     return np.asarray(np.linalg.norm(np.concatenate(answers) - positions, axis=1))
@@ -116,6 +119,7 @@ def run(args: CoordinatesArgs) -> None:
                     steps=args.steps,
                     seed=seed,
                     folder=folder,
+                    device=args.device,
                     # Known from the problem: ten positions don't span the image.
                     box=((0.0, 0.0), (float(SIZE), float(SIZE))),
                 )

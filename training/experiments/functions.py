@@ -30,8 +30,6 @@ Values = npt.NDArray[np.floating[Any]]
 
 GRID = 2000
 SEARCH = DerivativeFree(4096, 3, refine=4)
-# Slow in x: between two demonstrated places the minimum must not wander.
-HEAD = HeadConfig("mlp", 64, 1, feature_gain=0.25)
 KINDS: dict[str, Kind] = {
     "energy": "energy",
     "regression (MSE)": "explicit",
@@ -49,6 +47,8 @@ class FunctionsArgs:
     """Training seeds."""
     steps: int = 2500
     """Batches of each training."""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,17 @@ LEARNING = LearningConfig(
 
 
 def model_config(kind: Kind) -> ModelConfig:
-    """The same trunk and head for each kind of model."""
-    return ModelConfig(kind, ("x",), trunk_width=64, trunk_depth=1, head=HEAD)
+    """The same trunk and layers for each kind of model."""
+    # An energy is slow in x: between two demonstrated places its minimum must not wander.
+    gain = 0.25 if kind == "energy" else 1.0
+    head = HeadConfig("mlp", 64, 1, feature_gain=gain)
+    return ModelConfig(kind, ("x",), trunk_width=64, trunk_depth=1, head=head)
 
 
 def answers(model: Model, x: Values) -> Values:
     """What a model says at places, both of shape (M,)."""
-    generator = torch.Generator().manual_seed(0)
     parts = [
-        decide(model, {"x": torch.from_numpy(part)[:, None, None]}, SEARCH, generator)
+        decide(model, {"x": torch.from_numpy(part)[:, None, None]}, SEARCH)
         for part in np.array_split(x.astype(np.float32), max(1, len(x) // 50))
     ]
     return torch.cat(parts)[:, 0].double().numpy()
@@ -169,6 +171,7 @@ def run(args: FunctionsArgs) -> None:
                     steps=args.steps,
                     seed=seed,
                     folder=folder,
+                    device=args.device,
                 )
                 y = answers(model, x)
                 error = function.error(x, y)
@@ -210,10 +213,11 @@ def _draw(
     """The answers, over the energy where there is one."""
     low, high = float(model.box.low), float(model.box.high)
     if isinstance(model, Searched):
-        places = torch.linspace(0, 1, 200)[:, None, None]
-        candidates = torch.linspace(-1, 1, 200)[None, :, None].expand(200, -1, -1)
+        device = model.box.low.device
+        places = torch.linspace(0, 1, 200, device=device)[:, None, None]
+        candidates = torch.linspace(-1, 1, 200, device=device)[None, :, None].expand(200, -1, -1)
         energies = energy_of(model, model.encode({"x": places}))(candidates)
-        above = (energies - energies.amin(dim=1, keepdim=True)).T.numpy()
+        above = (energies - energies.amin(dim=1, keepdim=True)).T.cpu().numpy()
         axis.pcolormesh(
             np.linspace(0, 1, 200), np.linspace(low, high, 200), above, vmax=40, cmap="Greys_r"
         )

@@ -194,6 +194,8 @@ class ParticleArgs:
     """Training seeds; each learns from 2,000 demonstrations of its own."""
     episodes: int = 100
     """Episodes that judge a policy, the same for all: seeds from 100000."""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
     table: bool = False
     """Only gather the results that are there."""
 
@@ -203,6 +205,11 @@ class ParticleArgs:
             raise ValueError(f"methods: got {unknown[0]!r}, expected some of {', '.join(METHODS)}")
         if not self.seeds or min(self.sizes, default=0) < 1 or self.episodes < 1:
             raise ValueError("sizes, seeds and episodes: expected at least one, from 1 on")
+        if not all(0 <= seed < 10 for seed in self.seeds):
+            raise ValueError(
+                f"seeds: got {list(self.seeds)}, expected 0 to 9; the demonstrations of others "
+                "would be the episodes that judge"
+            )
 
 
 def judge(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
@@ -220,12 +227,12 @@ def judge(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]
         steps=method.steps.get(size, max(method.steps.values())),
         seed=seed,
         folder=args.out / "runs" / _key(name, size, seed),
+        device=args.device,
     )
-    generator = torch.Generator().manual_seed(0)
 
     def choose(observed: npt.NDArray[np.float32]) -> Vectors:
         seen = {"state": torch.from_numpy(observed)[:, None]}
-        return decide(model, seen, method.search, generator).double().numpy()
+        return decide(model, seen, method.search).double().numpy()
 
     particles = rollout(size, range(100_000, 100_000 + args.episodes), choose)
     return {
@@ -258,7 +265,13 @@ def run(args: ParticleArgs) -> None:
                     path.write_text(json.dumps(result), encoding="utf-8")
                     print(f"{name}, {size}-D, seed {seed}: {result['successes']}", flush=True)
                 if path.exists():
-                    results.append(json.loads(path.read_text(encoding="utf-8")))
+                    result = json.loads(path.read_text(encoding="utf-8"))
+                    if result["episodes"] != args.episodes:
+                        raise ValueError(
+                            f"{path}: judged by {result['episodes']} episodes, not by "
+                            f"{args.episodes}; choose another --out"
+                        )
+                    results.append(result)
     _write(args, results)
 
 
