@@ -382,6 +382,8 @@ def test_every_weight_is_learned_with_every_kind_of_counter_example(
     _, _, facts = run.update()
     assert 0.0 <= facts["gradient_penalty_active"].item() <= 1.0
     for name, parameter in run.model.named_parameters():
+        if name.endswith("output.bias"):
+            continue  # shifts all energies alike, which changes no probability
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
         assert not torch.equal(parameter, before[name]), name
 
@@ -428,26 +430,23 @@ def test_constant_actions_do_not_make_the_others_easy(tmp_path: Path) -> None:
     """Counter-examples that differ in a constant would give the demonstrated action away."""
     data = demonstrations(1200)
     constant = np.zeros((1200, 1, 6), np.float32)
-    wide = Demonstrations(
-        data.observations, np.concatenate((data.actions, constant), axis=2), data.episodes
-    )
+    data.actions = np.concatenate((data.actions, constant), axis=2)
     model = dataclasses.replace(MODEL, streams=("tool",))
-    errors: list[float] = []
-    for given in (data, wide):
-        torch.manual_seed(0)
-        learning = dataclasses.replace(LEARNING, batch_size=64, allow_constant=True)
-        run = Trainer(
-            build_model(model, {"tool": (1, 2)}, given.actions.shape[2]),
-            given,
-            learning,
-            DerivativeFree(samples=256),
-            steps=200,
-            seed=3,
-            folder=tmp_path / str(len(errors)),
-        )
-        assert run.run()
-        errors.append(run.verdict.action_error)
-    assert errors[1] < 1.5 * errors[0] + 0.005
+    settings = {"batch_size": 64, "precision": "fp32", "allow_constant": True}
+    torch.manual_seed(0)
+    run = Trainer(
+        build_model(model, {"tool": (1, 2)}, 8),
+        data,
+        dataclasses.replace(LEARNING, validate_every=100, **settings),  # type: ignore[arg-type]
+        DerivativeFree(samples=256),
+        steps=300,
+        seed=3,
+        folder=tmp_path,
+    )
+    assert run.run()
+    # Two dimensions among sixteen counter-examples are not that easy.
+    assert run.verdict.loss > 0.1
+    assert run.verdict.action_error < 0.03
 
 
 def test_an_energy_that_knows_nothing_has_the_rank_of_a_coin(tmp_path: Path) -> None:
