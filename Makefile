@@ -26,7 +26,7 @@ pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes 
 	$(BIN)/evaluate_policy --policy out/pipeline/train/policy.safetensors --task push \
 		--episodes 30 --seed 200000 --videos 3 --out out/pipeline/evaluation
 
-figures: setup  ## The pictures of the documentation, after `make demo`
+figures: setup  ## The pictures of the documentation, after `make demo experiments`
 	$(BIN)/python docs/make_figures.py
 
 bench: setup  ## Exactness and speed of the methods, speed of the simulation

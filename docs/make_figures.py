@@ -1,4 +1,4 @@
-"""The figures of the documentation; run `make demo` and `make figures`."""
+"""The figures of the documentation; run `make demo experiments figures`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World
 
 IMAGES = Path(__file__).parent / "images"
-ENERGY = Path("out/demo/energy.png")
+RESULTS = Path("out")
+FIGURES = {
+    "demo/energy.png": "demo.png",
+    "experiments/functions/functions.png": "functions.png",
+    "experiments/coordinates/coordinates.png": "coordinates.png",
+    "experiments/particle/particle.png": "particle.png",
+}
 
 
 def draw_views() -> None:
@@ -37,4 +43,5 @@ def draw_views() -> None:
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     draw_views()
-    shutil.copy(ENERGY, IMAGES / "demo.png")
+    for source, name in FIGURES.items():
+        shutil.copy(RESULTS / source, IMAGES / name)
