@@ -98,6 +98,50 @@ def hull(positions: Positions) -> Polygon:
     return Polygon(cv2.convexHull(positions.astype(np.float32))[:, 0], closed=False)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One training, and how far off its answers are."""
+
+    shown: Positions
+    """Positions in the training images, shape (images, 2), pixels."""
+    tests: Positions
+    """Positions in the test images, shape (TESTS, 2), pixels."""
+    error: Positions
+    """Distance of the answers from them, shape (TESTS,), pixels."""
+    minutes: float
+
+    def facts(self) -> dict[str, float]:
+        """The figures for result.json."""
+        inside = hull(self.shown).contains_points(self.tests)
+        return {
+            "within_1px": float((self.error <= 1).mean()),
+            "within_1px_in_hull": float((self.error[inside] <= 1).mean()),
+            "share_in_hull": float(inside.mean()),
+            "median": float(np.median(self.error)),
+            "largest": float(self.error.max()),
+            "minutes": self.minutes,
+        }
+
+
+def judge(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
+    """Train one model on `count` images and test it."""
+    images, shown = draw(count, seed)
+    tests, positions = draw(TESTS, 10_000 + seed)
+    model, minutes = learn(
+        MODELS[name],
+        dataset({"image": images}, shown.astype(np.float32)),
+        LEARNING,
+        SEARCH,
+        steps=args.steps,
+        seed=seed,
+        folder=args.out / "runs" / f"{name.replace(' ', '_')}_{count}_{seed}",
+        device=args.device,
+        # Known from the problem: ten positions don't span the image.
+        box=((0.0, 0.0), (float(SIZE), float(SIZE))),
+    )
+    return Trial(shown, positions, errors(model, tests, positions), minutes)
+
+
 def run(args: CoordinatesArgs) -> None:
     """Train every model on every set of images and write what comes out."""
     torch.set_num_threads(1)
@@ -105,69 +149,39 @@ def run(args: CoordinatesArgs) -> None:
     figure = Figure(figsize=(4 * len(MODELS), 4.2 * len(args.images)), layout="constrained")
     axes = figure.subplots(len(args.images), len(MODELS), squeeze=False)
     for count, line in zip(args.images, axes, strict=True):
-        for (name, config), axis in zip(MODELS.items(), line, strict=True):
-            within, inside, minutes = [], [], []
-            for seed in args.seeds:
-                images, shown = draw(count, seed)
-                tests, positions = draw(TESTS, 10_000 + seed)
-                folder = args.out / "runs" / f"{name.replace(' ', '_')}_{count}_{seed}"
-                model, taken = learn(
-                    config,
-                    dataset({"image": images}, shown.astype(np.float32)),
-                    LEARNING,
-                    SEARCH,
-                    steps=args.steps,
-                    seed=seed,
-                    folder=folder,
-                    device=args.device,
-                    # Known from the problem: ten positions don't span the image.
-                    box=((0.0, 0.0), (float(SIZE), float(SIZE))),
-                )
-                error = errors(model, tests, positions)
-                around = hull(shown).contains_points(positions)
-                within.append(float((error <= 1).mean()))
-                inside.append(float((error[around] <= 1).mean()))
-                minutes.append(taken)
-                results.append(
-                    {
-                        "model": name,
-                        "images": count,
-                        "seed": seed,
-                        "within_1px": within[-1],
-                        "within_1px_in_hull": inside[-1],
-                        "share_in_hull": float(around.mean()),
-                        "median": float(np.median(error)),
-                        "largest": float(error.max()),
-                        "minutes": taken,
-                    }
-                )
-                if seed == args.seeds[0]:
-                    _draw(axis, name, count, shown, positions, error)
+        for name, axis in zip(MODELS, line, strict=True):
+            trials = [judge(args, name, count, seed) for seed in args.seeds]
+            _draw(axis, f"{name}, {count} images", trials[0])
+            facts = [trial.facts() for trial in trials]
+            within = [f["within_1px"] for f in facts]
+            inside = np.mean([f["within_1px_in_hull"] for f in facts])
+            minutes = max(f["minutes"] for f in facts)
             share = f"{np.mean(within):.1%} ({min(within):.1%} to {max(within):.1%})"
-            rows.append([name, str(count), share, f"{np.mean(inside):.1%}", f"{max(minutes):.1f}"])
+            rows.append([name, str(count), share, f"{inside:.1%}", f"{minutes:.1f}"])
+            results += [
+                {"model": name, "images": count, "seed": seed, **f}
+                for seed, f in zip(args.seeds, facts, strict=True)
+            ]
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / "coordinates.png", dpi=100)
     columns = ["model", "images", "within 1 px", "of those in the hull", "minutes"]
-    facts = {"seeds": args.seeds, "steps": args.steps, "tests": TESTS, "results": results}
-    write_results(args.out, columns, rows, facts)
+    described = {"seeds": args.seeds, "steps": args.steps, "tests": TESTS, "results": results}
+    write_results(args.out, columns, rows, described)
 
 
-def _draw(
-    axis: Axes, name: str, count: int, shown: Positions, tests: Positions, error: Positions
-) -> None:
-    good = error <= 1
-    corners = np.asarray(hull(shown).vertices)
+def _draw(axis: Axes, title: str, trial: Trial) -> None:
+    good = trial.error <= 1
+    corners = np.asarray(hull(trial.shown).vertices)
     axis.fill(corners[:, 0], corners[:, 1], color="0.9", label="convex hull of the shown")
     for places, size, marker, colour, label in (
-        (tests[good], 6, "o", "tab:blue", "within 1 px"),
-        (tests[~good], 6, "o", "tab:red", "further off"),
-        (shown, 40, "x", "black", "shown"),
+        (trial.tests[good], 6, "o", "tab:blue", "within 1 px"),
+        (trial.tests[~good], 6, "o", "tab:red", "further off"),
+        (trial.shown, 40, "x", "black", "shown"),
     ):
         axis.scatter(places[:, 0], places[:, 1], s=size, marker=marker, c=colour, label=label)
     axis.set(xlim=(0, SIZE), ylim=(SIZE, 0), aspect="equal", xticks=[], yticks=[])
-    axis.set_title(f"{name}, {count} images: {good.mean():.1%}", fontsize=10)
-    if axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
-        axis.legend(loc="upper left", fontsize=7, framealpha=0.9)
+    axis.set_title(f"{title}: {good.mean():.1%}", fontsize=10)
+    axis.legend(loc="upper left", fontsize=7, framealpha=0.9)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -147,73 +147,79 @@ def answers(model: Model, x: Values) -> Values:
     return torch.cat(parts)[:, 0].double().numpy()
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One training, and what it answers on the grid."""
+
+    model: Model
+    shown: tuple[Values, Values]
+    """Demonstrated places and values, shape (points,) each."""
+    y: Values
+    """Answers, shape (GRID,)."""
+    facts: dict[str, float]
+    """The figures for result.json."""
+
+
+def judge(args: FunctionsArgs, name: str, kind: Kind, seed: int) -> Trial:
+    """Train one model on one function and ask it everywhere."""
+    function, x = FUNCTIONS[name], np.linspace(0.0, 1.0, GRID)
+    shown_x, shown_y = function.demonstrate(seed)
+    model, minutes = learn(
+        model_config(kind),
+        dataset({"x": shown_x[:, None].astype(np.float32)}, shown_y[:, None].astype(np.float32)),
+        LEARNING,
+        SEARCH,
+        steps=args.steps,
+        seed=seed,
+        folder=args.out / "runs" / f"{name}_{kind}_{seed}",
+        device=args.device,
+    )
+    y = answers(model, x)
+    error, outside = function.error(x, y), ~function.in_gap(x)
+    facts = {
+        "within_1e-3": float((error <= 1e-3).mean()),
+        "within_1e-3_outside_gaps": float((error[outside] <= 1e-3).mean()),
+        "within_1e-2": float((error <= 1e-2).mean()),
+        "largest_error_outside_gaps": float(error[outside].max()),
+        "minutes": minutes,
+    }
+    return Trial(model, (shown_x, shown_y), y, facts)
+
+
 def run(args: FunctionsArgs) -> None:
     """Train every model on every function and write what comes out."""
     torch.set_num_threads(1)
-    x = np.linspace(0.0, 1.0, GRID)
     rows, results = [], []
     figure = Figure(figsize=(4 * len(FUNCTIONS), 3 * len(KINDS)), layout="constrained")
     axes = figure.subplots(len(KINDS), len(FUNCTIONS), squeeze=False)
-    for (name, function), column in zip(FUNCTIONS.items(), axes.T, strict=True):
+    for name, column in zip(FUNCTIONS, axes.T, strict=True):
         for (title, kind), axis in zip(KINDS.items(), column, strict=True):
-            close, near, worst, outside = [], [], [], []
-            for seed in args.seeds:
-                shown_x, shown_y = function.demonstrate(seed)
-                folder = args.out / "runs" / f"{name}_{kind}_{seed}"
-                model, minutes = learn(
-                    model_config(kind),
-                    dataset(
-                        {"x": shown_x[:, None].astype(np.float32)},
-                        shown_y[:, None].astype(np.float32),
-                    ),
-                    LEARNING,
-                    SEARCH,
-                    steps=args.steps,
-                    seed=seed,
-                    folder=folder,
-                    device=args.device,
-                )
-                y = answers(model, x)
-                error = function.error(x, y)
-                close.append(float((error <= 1e-3).mean()))
-                near.append(float((error <= 1e-2).mean()))
-                outside.append(float((error[~function.in_gap(x)] <= 1e-3).mean()))
-                worst.append(float(error[~function.in_gap(x)].max()))
-                results.append(
-                    {
-                        "function": name,
-                        "model": title,
-                        "seed": seed,
-                        "points": function.points,
-                        "within_1e-3": close[-1],
-                        "within_1e-2": near[-1],
-                        "within_1e-3_outside_gaps": outside[-1],
-                        "largest_error_outside_gaps": worst[-1],
-                        "minutes": minutes,
-                    }
-                )
-                if seed == args.seeds[0]:
-                    _draw(axis, model, x, y, shown_x, shown_y)
-                    axis.set_title(f"{name}: {title}, {near[-1]:.1%} within 0.01", fontsize=9)
-            shares = [f"{np.mean(v):.1%} ({min(v):.1%})" for v in (close, outside, near)]
-            rows.append([name, str(function.points), title, *shares, f"{max(worst):.2g}"])
+            trials = [judge(args, name, kind, seed) for seed in args.seeds]
+            _draw(axis, f"{name}: {title}", trials[0])
+            facts = [trial.facts for trial in trials]
+            shares = [[f[key] for f in facts] for key in list(facts[0])[:3]]
+            cells = [f"{np.mean(v):.1%} ({min(v):.1%})" for v in shares]
+            worst = max(f["largest_error_outside_gaps"] for f in facts)
+            rows.append([name, str(FUNCTIONS[name].points), title, *cells, f"{worst:.2g}"])
+            results += [
+                {"function": name, "model": title, "seed": seed, **f}
+                for seed, f in zip(args.seeds, facts, strict=True)
+            ]
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / "functions.png", dpi=100)
     columns = [
-        "function", "points", "model", "within 0.001", "the same outside gaps", "within 0.01",
-        "largest error outside gaps",
+        "function", "points", "model", "within 0.001: mean (worst)", "the same outside gaps",
+        "within 0.01", "largest error outside gaps",
     ]  # fmt: skip
-    facts = {"seeds": args.seeds, "steps": args.steps, "grid": GRID, "results": results}
-    write_results(args.out, columns, rows, facts)
+    described = {"seeds": args.seeds, "steps": args.steps, "grid": GRID, "results": results}
+    write_results(args.out, columns, rows, described)
 
 
-def _draw(
-    axis: Axes, model: Model, x: Values, y: Values, shown_x: Values, shown_y: Values
-) -> None:
+def _draw(axis: Axes, title: str, trial: Trial) -> None:
     """The answers, over the energy where there is one."""
+    model, device = trial.model, trial.model.box.low.device
     low, high = float(model.box.low), float(model.box.high)
     if isinstance(model, Searched):
-        device = model.box.low.device
         places = torch.linspace(0, 1, 200, device=device)[:, None, None]
         candidates = torch.linspace(-1, 1, 200, device=device)[None, :, None].expand(200, -1, -1)
         energies = energy_of(model, model.encode({"x": places}))(candidates)
@@ -221,9 +227,11 @@ def _draw(
         axis.pcolormesh(
             np.linspace(0, 1, 200), np.linspace(low, high, 200), above, vmax=40, cmap="Greys_r"
         )
-    axis.plot(x, y, ".", color="tab:red", markersize=1.5, label="chosen")
-    axis.plot(shown_x, shown_y, "o", color="tab:blue", markersize=3, mfc="none", label="shown")
+    x = np.linspace(0.0, 1.0, GRID)
+    axis.plot(x, trial.y, ".", color="tab:red", markersize=1.5, label="chosen")
+    axis.plot(*trial.shown, "o", color="tab:blue", markersize=3, mfc="none", label="shown")
     axis.set(ylim=(low, high), xlim=(0, 1))
+    axis.set_title(f"{title}, {trial.facts['within_1e-2']:.1%} within 0.01", fontsize=9)
     axis.tick_params(labelsize=7)
 
 
