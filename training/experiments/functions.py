@@ -224,9 +224,8 @@ def _draw(axis: Axes, title: str, trial: Trial) -> None:
         candidates = torch.linspace(-1, 1, 200, device=device)[None, :, None].expand(200, -1, -1)
         energies = energy_of(model, model.encode({"x": places}))(candidates)
         above = (energies - energies.amin(dim=1, keepdim=True)).T.cpu().numpy()
-        axis.pcolormesh(
-            np.linspace(0, 1, 200), np.linspace(low, high, 200), above, vmax=40, cmap="Greys_r"
-        )
+        sides = np.linspace(0, 1, 200), np.linspace(low, high, 200)
+        axis.pcolormesh(*sides, above, vmin=0, vmax=np.quantile(above, 0.98), cmap="Greys_r")
     x = np.linspace(0.0, 1.0, GRID)
     axis.plot(x, trial.y, ".", color="tab:red", markersize=1.5, label="chosen")
     axis.plot(*trial.shown, "o", color="tab:blue", markersize=3, mfc="none", label="shown")
