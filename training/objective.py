@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -53,19 +54,9 @@ def loss_of(
     Returns:
         A scalar to minimise, and facts about it.
     """
-    _, high = model.box.corners()
-    if isinstance(model, EnergyModel):
-        return _contrast(lambda a: model.energy(features, a), positive, high, config, generator)
-    if isinstance(model, AutoregressiveModel):
+    if isinstance(model, Searched):
         parts = [
-            _contrast(
-                _along(energy, positive[:, None, :j]),
-                positive[:, j : j + 1],
-                high[j : j + 1],
-                config,
-                generator,
-            )
-            for j, energy in enumerate(model.energies(features))
+            _contrast(*choice, config, generator) for choice in _choices(model, features, positive)
         ]
         facts = {
             name: torch.stack([part[name] for _, part in parts]).mean() for name in parts[0][1]
@@ -73,6 +64,24 @@ def loss_of(
         return torch.stack([loss for loss, _ in parts]).sum(), facts
     assert isinstance(model, (ExplicitModel, MixtureModel))
     return model.loss(features, positive), {}
+
+
+def _choices(
+    model: Searched, features: Tensor, positive: Tensor
+) -> Iterator[tuple[Energy, Tensor, Tensor]]:
+    """What a model is to tell from other actions: all at once, or each dimension after the others.
+
+    Yields:
+        An energy of (B, N, A) actions, those demonstrated, (B, A), and the upper corner of their
+        box, (A,).
+    """
+    _, high = model.box.corners()
+    if isinstance(model, EnergyModel):
+        yield partial(model.energy, features), positive, high
+        return
+    for j, energy in enumerate(model.energies(features)):
+        along = _along(energy, positive[:, None, :j])
+        yield along, positive[:, j : j + 1], high[j : j + 1]
 
 
 def _along(energy: Callable[[Tensor], Tensor], prefix: Tensor) -> Energy:
@@ -110,18 +119,7 @@ def rank_of(
     0 is best, 0.5 knows nothing. Of an autoregressive model it is the mean over its dimensions,
     given what was demonstrated before each.
     """
-    _, high = model.box.corners()
-    if isinstance(model, EnergyModel):
-        return _rank(lambda a: model.energy(features, a), positive, high, generator)
-    ranks = [
-        _rank(
-            _along(energy, positive[:, None, :j]),
-            positive[:, j : j + 1],
-            high[j : j + 1],
-            generator,
-        )
-        for j, energy in enumerate(model.energies(features))
-    ]
+    ranks = [_rank(*choice, generator) for choice in _choices(model, features, positive)]
     return torch.stack(ranks).mean(dim=0)
 
 
