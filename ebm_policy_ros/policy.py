@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,8 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.decision import Decision, Mode
 from ebm_policy_ros.energy.heads import bake_spectral_norm
 from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
+from ebm_policy_ros.inference.candidates import normal
 from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
 from ebm_policy_ros.inference.modes import Modes
 from ebm_policy_ros.inference.settings import is_number
@@ -29,41 +30,14 @@ Choice = Literal["lowest", "sample"]
 
 # Minimisers that a sample is drawn around.
 _MODES = 8
+# Candidates that a warm start puts in place of uniform ones: at most so many, and this share.
+_WARM_STARTS, _WARM_SHARE = 16, 8
+# Standard deviation of the copies of a previous action, in half-widths of the box.
+_WARM_NOISE = 0.1
 
 
 class PolicyMismatch(ValueError):
     """A policy that doesn't fit the interface, the device or the request."""
-
-
-@dataclass(frozen=True)
-class Mode:
-    """One of several answers."""
-
-    action: npt.NDArray[np.float32]
-    """A minimiser of the energy, shape (H, D), in the interface's units."""
-    energy: float
-    probability: float
-    """Share of exp(-E / temperature) around it."""
-    spread: npt.NDArray[np.float32]
-    """Standard deviation of exp(-E / temperature) around it, shape (H, D)."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The action chosen for an observation, and how sure the search was."""
-
-    action: npt.NDArray[np.float32]
-    """Shape (H, D), in the interface's units."""
-    energy: float
-    """Of the action; 0 for a policy without an energy."""
-    candidates: npt.NDArray[np.float32]
-    """The last candidates of the search, shape (N, H*D), in the interface's units."""
-    energies: npt.NDArray[np.float32]
-    """Their energies, shape (N,)."""
-    modes: tuple[Mode, ...]
-    """The separate minimisers, lowest first, where they were asked for."""
-    timing: dict[str, float]
-    """Milliseconds by step: encode, search."""
 
 
 class Policy:
@@ -158,32 +132,55 @@ class Policy:
         """Whether the action is searched for rather than given at once."""
         return isinstance(self._model, Searched)
 
-    def decide(self, observation: Observation, modes: int = 0) -> Decision:
+    def decide(
+        self,
+        observation: Observation,
+        modes: int = 0,
+        *,
+        previous: npt.NDArray[np.floating] | None = None,
+        budget: float | None = None,
+    ) -> Decision:
         """The action for an observation of the policy's interface.
 
-        Equal observations give equal decisions: each search draws the same candidates. An action
-        without a finite energy is not a number, which no guard lets through.
+        Equal observations (and previous actions) give equal decisions: each search draws the same
+        candidates. An action without a finite energy is not a number, which no guard lets through.
 
         Args:
             observation: Of the streams that the policy looks at; others are ignored.
             modes: How many separate minimisers to return at most.
+            previous: Action to start the search from too, shape (H, D), in the interface's units;
+                one that is not a number is ignored.
+            budget: Seconds for the decision. Once they are over the best action so far counts; a
+                round of the search that has begun is ended. Modes are looked for only after a
+                complete search, and take their time. Without an energy there is nothing to cut.
+
+        Raises:
+            PolicyMismatch: If `previous` has another shape.
         """
         started = time.perf_counter()
         self._generator.manual_seed(self._seed)
         with torch.no_grad():
             features = self._model.encode(self._batch(observation))
             encoded = time.perf_counter()
-            found = None
+            found, complete = None, True
             if not isinstance(self._model, Searched):
                 best = self._model.action(features)[0]
                 energies, candidates, lowest = torch.zeros(1), best[None], 0.0
             else:
                 assert self.optimiser is not None
-                solution = minimise(self._model, features, self.optimiser, self._generator)
+                solution = minimise(
+                    self._model,
+                    features,
+                    self.optimiser,
+                    self._generator,
+                    self._starts(previous),
+                    None if budget is None else started + budget,
+                )
+                complete = solution.complete
                 best, candidates = solution.best[0], solution.actions[0]
                 energies, lowest = solution.energies[0], float(solution.best_energy)
                 sample = self._choice == "sample" and math.isfinite(lowest)
-                if modes or sample:
+                if complete and (modes or sample):
                     found = solution.modes(
                         limit=modes or _MODES,
                         temperature=self._temperature,
@@ -204,6 +201,7 @@ class Policy:
             self._to_units(candidates),
             energies.float().cpu().numpy(),
             listed,
+            complete,
             timing,
         )
 
@@ -252,6 +250,23 @@ class Policy:
             array = np.ascontiguousarray(observation[name], dtype=dtype)
             batch[name] = torch.from_numpy(array)[None].to(self._device)
         return batch
+
+    def _starts(self, previous: npt.NDArray[np.floating] | None) -> Tensor | None:
+        """The previous action and perturbed copies, shape (1, M, H*D), in the mapped box."""
+        if previous is None:
+            return None
+        if previous.shape != self._action_shape:
+            raise PolicyMismatch(
+                f"previous: got shape {previous.shape}, expected {self._action_shape}"
+            )
+        if not np.isfinite(previous).all():
+            return None
+        assert self.optimiser is not None
+        count = min(_WARM_STARTS, max(1, self.optimiser.samples // _WARM_SHARE))
+        action = torch.as_tensor(previous, dtype=torch.float32, device=self._device).flatten()
+        starts = self._model.box.normalise(action).expand(1, count, -1).clone()
+        starts[:, 1:] += _WARM_NOISE * normal(starts[:, 1:], self._generator)
+        return starts
 
     def _list(self, found: Modes) -> tuple[Mode, ...]:
         """The modes of the one observation."""

@@ -44,6 +44,8 @@ def minimise(
     features: Tensor,
     optimiser: Optimiser,
     generator: torch.Generator | None = None,
+    starts: Tensor | None = None,
+    deadline: float | None = None,
 ) -> Solution:
     """What the method finds for each of B observations, in the box mapped to [-1, 1].
 
@@ -52,14 +54,17 @@ def minimise(
         features: Of B observations, as its `encode` gives them.
         optimiser: One that `check_method` accepts.
         generator: Source of randomness, on the model's device.
+        starts: Candidates to begin from, shape (B, M, H*D).
+        deadline: When to return the best so far, in seconds of `time.perf_counter`.
     """
     low, high = model.box.corners()
     batch = len(features)
     if isinstance(optimiser, AutoregressiveDerivativeFree):
         assert isinstance(model, AutoregressiveModel)
-        return optimiser.minimize(model.energies(features), low, high, batch, generator)
+        parts = model.energies(features)
+        return optimiser.minimize(parts, low, high, batch, generator, starts, deadline)
     energy = energy_of(model, features, temperature_of(optimiser))
-    return optimiser.minimize(energy, low, high, batch, generator)
+    return optimiser.minimize(energy, low, high, batch, generator, starts, deadline)
 
 
 def temperature_of(optimiser: Optimiser | None) -> float:

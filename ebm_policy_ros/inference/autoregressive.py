@@ -14,12 +14,14 @@ from ebm_policy_ros.inference.candidates import (
     check_box,
     clip,
     evaluate,
+    fit_starts,
     local_minima,
     normal,
     resample,
     take,
     uniform,
 )
+from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.derivative_free import SEPARATION
 from ebm_policy_ros.inference.settings import at_least, positive
 from ebm_policy_ros.inference.solution import Solution
@@ -68,6 +70,8 @@ class AutoregressiveDerivativeFree:
         high: Tensor,
         batch: int = 1,
         generator: torch.Generator | None = None,
+        starts: Tensor | None = None,
+        deadline: float | None = None,
     ) -> Solution:
         """The most probable action in the box, for each row of the batch on its own.
 
@@ -77,24 +81,60 @@ class AutoregressiveDerivativeFree:
             high: Upper corner of the box, shape (D,).
             batch: Rows B.
             generator: Source of randomness, on the device of `low`.
+            starts: Candidates to begin from, shape (B, M, D), in place of the first M drawn; they
+                are compared at the end too, so the result is never worse than the best of them.
+            deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
+                between dimensions, after the first round. Comparing the last candidates comes
+                after it.
 
         Raises:
-            ValueError: If the corners don't make a box, energies have the wrong shape, or there
-                is not one for each dimension.
+            ValueError: If the corners don't make a box, energies or starts have the wrong shape,
+                or there is not one energy for each dimension.
         """
         check_box(low, high)
         energies = _one_each(energy, low.shape[0])
+        until = Deadline(deadline, low.device)
+        kept = low.new_empty(batch, 0, low.shape[0])
+        if starts is not None:
+            kept = fit_starts(starts, batch, self.samples, low, high)
         half_width = (high - low) / 2
-        noise = self.noise_scale * half_width
+        actions = self._search(energies, kept, low, high, batch, generator, until)
+        total = torch.stack(
+            [evaluate(part, actions[..., : j + 1]) for j, part in enumerate(energies)]
+        ).sum(dim=0)
+        index = local_minima(actions, total, self.places, SEPARATION, half_width)
+        actions = self._refine(energies, take(actions, index), low, high, generator, until)
+        actions = torch.cat((actions, kept), dim=1)
+        joint = joint_energy(energies, low, high, self.temperature)
+        values = evaluate(joint, actions)
+        return Solution.of(actions, values, joint, low, high, until.complete)
+
+    def _search(
+        self,
+        energies: Sequence[Energy],
+        starts: Tensor,
+        low: Tensor,
+        high: Tensor,
+        batch: int,
+        generator: torch.Generator | None,
+        until: Deadline,
+    ) -> Tensor:
+        """The candidates, shape (B, N, D), after all rounds through all dimensions."""
+        noise = self.noise_scale * (high - low) / 2
         actions = low.new_empty(batch, self.samples, 0)
         for i in range(self.iterations):
             for j, part in enumerate(energies):
+                if i and until.passed():
+                    return actions
                 if i == 0:
                     # Drawn here and not before: resampling would copy values not yet judged.
                     drawn = uniform(
                         batch, self.samples, low[j : j + 1], high[j : j + 1], generator
                     )
                     actions = torch.cat((actions, drawn), dim=2)
+                    # Resampling moves rows: the starts take the first ones again.
+                    begun = starts[..., : j + 1]
+                    actions = torch.cat((begun, actions[:, begun.shape[1] :]), dim=1)
                 else:
                     actions = actions.clone()
                     column = actions[..., j]
@@ -103,13 +143,7 @@ class AutoregressiveDerivativeFree:
                 values = evaluate(part, actions[..., : j + 1])
                 actions = take(actions, resample(values / self.temperature, generator))
             noise = noise * self.noise_shrink if i else noise
-        total = torch.stack(
-            [evaluate(part, actions[..., : j + 1]) for j, part in enumerate(energies)]
-        ).sum(dim=0)
-        index = local_minima(actions, total, self.places, SEPARATION, half_width)
-        actions = self._refine(energies, take(actions, index), low, high, generator)
-        joint = joint_energy(energies, low, high, self.temperature)
-        return Solution.of(actions, evaluate(joint, actions), joint, low, high)
+        return actions
 
     def _refine(
         self,
@@ -118,6 +152,7 @@ class AutoregressiveDerivativeFree:
         low: Tensor,
         high: Tensor,
         generator: torch.Generator | None,
+        until: Deadline,
     ) -> Tensor:
         """Each candidate, shape (B, M, D), with its dimensions moved to their minima in turn."""
         samples = max(8, self.samples // actions.shape[1])
@@ -125,6 +160,8 @@ class AutoregressiveDerivativeFree:
         for j, part in enumerate(energies):
             scale = first * (high[j] - low[j]) / 2
             for _ in range(self.refine):
+                if until.passed():
+                    return actions
                 prefixes = actions[:, :, None, : j + 1].repeat(1, 1, samples, 1)
                 moves = scale * normal(prefixes[:, :, 1:, j], generator)
                 prefixes[:, :, 1:, j] = clip(prefixes[:, :, 1:, j] + moves, low[j], high[j])

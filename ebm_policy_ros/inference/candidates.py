@@ -65,6 +65,51 @@ def uniform(
     return low + (high - low) * draws
 
 
+def first_candidates(
+    batch: int,
+    count: int,
+    low: Tensor,
+    high: Tensor,
+    generator: torch.Generator | None,
+    starts: Tensor | None,
+) -> Tensor:
+    """Candidates drawn evenly from the box, the first replaced by `starts` where there are some.
+
+    Args:
+        batch: Rows B.
+        count: Candidates N of a row.
+        low: Lower corner of the box, shape (D,).
+        high: Upper corner.
+        generator: Source of randomness; what it draws doesn't depend on `starts`.
+        starts: Shape (B, M, D), M at most N.
+
+    Returns:
+        Shape (B, N, D).
+
+    Raises:
+        ValueError: If the starts have another shape.
+    """
+    drawn = uniform(batch, count, low, high, generator)
+    if starts is None:
+        return drawn
+    return torch.cat((fit_starts(starts, batch, count, low, high), drawn[:, starts.shape[1] :]), 1)
+
+
+def fit_starts(starts: Tensor, batch: int, count: int, low: Tensor, high: Tensor) -> Tensor:
+    """The starts, shape (B, M, D), clipped to the box, in its precision.
+
+    Raises:
+        ValueError: If they are not (B, M, D), with M at most `count`.
+    """
+    size = low.shape[0]
+    shape = tuple(starts.shape)
+    if starts.ndim != 3 or shape[::2] != (batch, size) or shape[1] > count:
+        raise ValueError(
+            f"starts: got shape {shape}, expected ({batch}, M, {size}) with M at most {count}"
+        )
+    return clip(starts.to(low), low, high)
+
+
 def normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normal numbers with shape, device and precision of `like`."""
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)

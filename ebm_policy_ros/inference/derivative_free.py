@@ -12,12 +12,13 @@ from ebm_policy_ros.inference.candidates import (
     check_box,
     clip,
     evaluate,
+    first_candidates,
     local_minima,
     normal,
     resample,
     take,
-    uniform,
 )
+from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.refinement import cross_entropy, descend
 from ebm_policy_ros.inference.settings import at_least, positive
 from ebm_policy_ros.inference.solution import Solution
@@ -69,6 +70,8 @@ class DerivativeFree:
         high: Tensor,
         batch: int = 1,
         generator: torch.Generator | None = None,
+        starts: Tensor | None = None,
+        deadline: float | None = None,
     ) -> Solution:
         """The action of lowest energy in the box, for each row of the batch on its own.
 
@@ -78,43 +81,67 @@ class DerivativeFree:
             high: Upper corner of the box, shape (D,).
             batch: Rows B.
             generator: Source of randomness, on the device of `low`.
+            starts: Candidates to begin from, shape (B, M, D), in place of the first M drawn; the
+                result is never worse than the best of them.
+            deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
+                between rounds, after the first evaluation.
 
         Raises:
-            ValueError: If the corners don't make a box, energies have the wrong shape, or there
-                is no gradient to polish with.
+            ValueError: If the corners don't make a box, energies or starts have the wrong shape,
+                or there is no gradient to polish with.
         """
         check_box(low, high)
         half_width = (high - low) / 2
         noise = self.noise_scale * half_width
-        actions = uniform(batch, self.samples, low, high, generator)
+        until = Deadline(deadline, low.device)
+        actions = first_candidates(batch, self.samples, low, high, generator, starts)
         energies = evaluate(energy, actions)
         for _ in range(self.iterations):
+            if until.passed():
+                break
             best = take(actions, energies.argmin(dim=1, keepdim=True))
             actions = take(actions, resample(energies / self.temperature, generator))
             actions = clip(actions + noise * normal(actions, generator), low, high)
             actions = torch.cat((best, actions[:, 1:]), dim=1)
             energies = evaluate(energy, actions)
             noise = noise * self.noise_shrink
-        if self.refine or self.polish:
-            index = local_minima(actions, energies, self.places, SEPARATION, half_width)
-            starts = take(actions, index)
+        if (self.refine or self.polish) and not until.passed():
+            actions, energies = self._improve(
+                energy, actions, energies, low, high, generator, until
+            )
+        return Solution.of(actions, energies, energy, low, high, until.complete)
+
+    def _improve(
+        self,
+        energy: Energy,
+        actions: Tensor,
+        energies: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator | None,
+        until: Deadline,
+    ) -> tuple[Tensor, Tensor]:
+        """The candidates, and before them what refinement and descent made of the best places."""
+        index = local_minima(actions, energies, self.places, SEPARATION, (high - low) / 2)
+        places = take(actions, index)
         if self.refine:
             refined, values = cross_entropy(
                 energy,
-                starts,
+                places,
                 low,
                 high,
                 samples=self.samples // self.places,
                 rounds=self.refine,
                 scale=SEPARATION / 2,
                 generator=generator,
+                until=until,
             )
-            starts = refined[:, :, 0]
+            places = refined[:, :, 0]
             # What was not refined may still lead to further modes.
             actions = torch.cat((refined.flatten(1, 2), actions), dim=1)
             energies = torch.cat((values.flatten(1), energies), dim=1)
-        if self.polish:
-            polished, values = descend(energy, starts, low, high, self.polish)
+        if self.polish and not until.passed():
+            polished, values = descend(energy, places, low, high, self.polish, until)
             actions = torch.cat((polished, actions), dim=1)
             energies = torch.cat((values, energies), dim=1)
-        return Solution.of(actions, energies, energy, low, high)
+        return actions, energies

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ebm_policy_ros.inference.candidates import Energy, local_minima, take
+from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.derivative_free import SEPARATION, DerivativeFree
 from ebm_policy_ros.inference.refinement import descend
 from ebm_policy_ros.inference.settings import at_least, positive
@@ -42,6 +44,8 @@ class Hybrid:
         high: Tensor,
         batch: int = 1,
         generator: torch.Generator | None = None,
+        starts: Tensor | None = None,
+        deadline: float | None = None,
     ) -> Solution:
         """The lowest of the minima in the box, for each row of the batch on its own.
 
@@ -51,15 +55,23 @@ class Hybrid:
             high: Upper corner of the box, shape (D,).
             batch: Rows B.
             generator: Source of randomness, on the device of `low`.
+            starts: Candidates to begin from, shape (B, M, D), in place of the first M drawn; the
+                result is never worse than the best of them.
+            deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
+                between rounds, after the first evaluation.
 
         Raises:
-            ValueError: If the corners don't make a box, or energies have the wrong shape or no
-                gradient.
+            ValueError: If the corners don't make a box, energies or starts have the wrong shape,
+                or there is no gradient.
         """
         search = DerivativeFree(self.samples, self.iterations, temperature=self.temperature)
-        wide = search.minimize(energy, low, high, batch, generator)
+        wide = search.minimize(energy, low, high, batch, generator, starts, deadline)
+        until = Deadline(deadline, low.device)
+        if not wide.complete or until.passed():
+            return dataclasses.replace(wide, complete=False)
         index = local_minima(
             wide.actions, wide.energies, self.starts, SEPARATION, (high - low) / 2
         )
-        actions, energies = descend(energy, take(wide.actions, index), low, high, self.steps)
-        return Solution.of(actions, energies, energy, low, high)
+        places = take(wide.actions, index)
+        actions, energies = descend(energy, places, low, high, self.steps, until)
+        return Solution.of(actions, energies, energy, low, high, until.complete)

@@ -9,7 +9,15 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import Energy, check_box, clip, normal, uniform
+from ebm_policy_ros.inference.candidates import (
+    Energy,
+    check_box,
+    clip,
+    first_candidates,
+    normal,
+    take,
+)
+from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.refinement import descend, value_and_gradient
 from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
 from ebm_policy_ros.inference.solution import Solution
@@ -68,6 +76,8 @@ class Langevin:
         high: Tensor,
         batch: int = 1,
         generator: torch.Generator | None = None,
+        starts: Tensor | None = None,
+        deadline: float | None = None,
     ) -> Solution:
         """The action of lowest energy that a chain ended at, for each row on its own.
 
@@ -77,16 +87,33 @@ class Langevin:
             high: Upper corner of the box, shape (D,).
             batch: Rows B.
             generator: Source of randomness, on the device of `low`.
+            starts: Candidates to begin from, shape (B, M, D), in place of the first M drawn; the
+                result is never worse than the best of them.
+            deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
+                between rounds, after the first evaluation.
 
         Raises:
-            ValueError: If the corners don't make a box, or energies have the wrong shape or no
-                gradient.
+            ValueError: If the corners don't make a box, energies or starts have the wrong shape,
+                or there is no gradient.
         """
         check_box(low, high)
-        actions = uniform(batch, self.samples, low, high, generator)
-        actions = self.chain(energy, actions, low, high, generator)
-        actions, energies = descend(energy, actions, low, high, self.polish)
-        return Solution.of(actions, energies, energy, low, high)
+        until = Deadline(deadline, low.device)
+        actions = first_candidates(batch, self.samples, low, high, generator, starts)
+        # Noise may carry a chain away from the best place that it saw.
+        remember = starts is not None or deadline is not None
+        best = actions[:, :0], actions[:, :0, 0]
+        for here, energies, moved in self._moves(energy, actions, low, high, generator):
+            if remember:
+                best = _lowest(torch.cat((best[0], here), 1), torch.cat((best[1], energies), 1))
+            actions = moved
+            if until.passed():
+                actions = here
+                break
+        if until.complete:
+            actions, energies = descend(energy, actions, low, high, self.polish, until)
+        if starts is not None or not until.complete:
+            actions, energies = torch.cat((best[0], actions), 1), torch.cat((best[1], energies), 1)
+        return Solution.of(actions, energies, energy, low, high, until.complete)
 
     def chain(
         self,
@@ -105,13 +132,27 @@ class Langevin:
             high: Upper corner.
             generator: Source of randomness.
         """
+        for _, _, moved in self._moves(energy, actions, low, high, generator):
+            actions = moved
+        return actions
+
+    def _moves(
+        self,
+        energy: Energy,
+        actions: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator | None,
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of each step: where the chains were, their energies there, and where they are now."""
         half = (high - low) / 2
         for size, noise in self._steps():
-            _, slope = value_and_gradient(energy, actions)
+            energies, slope = value_and_gradient(energy, actions)
             change = size / 2 * half * slope + noise * normal(actions, generator)
             change = change.clamp(-self.step_clip, self.step_clip)
-            actions = clip(actions - half * change, low, high)
-        return actions
+            moved = clip(actions - half * change, low, high)
+            yield actions, energies, moved
+            actions = moved
 
     def _steps(self) -> Iterator[tuple[float, float]]:
         """Step size, and standard deviation of the noise, of each step."""
@@ -124,3 +165,9 @@ class Langevin:
             else:
                 size = self.step_size * ((k + 1) / count) ** -self.gamma
                 yield size, self.noise_scale * (2 * size) ** 0.5
+
+
+def _lowest(actions: Tensor, energies: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest of candidates (B, N, D): shapes (B, 1, D) and (B, 1)."""
+    energy, index = energies.min(dim=1, keepdim=True)
+    return take(actions, index), energy

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ebm_policy_ros.inference.candidates import Energy, clip, evaluate, normal
+from ebm_policy_ros.inference.deadline import Deadline
 
 # A dimension moves by at most so much in the first step of a descent, in half-widths of the box.
 _FIRST_STEP = 0.01
@@ -22,6 +23,7 @@ def cross_entropy(
     rounds: int,
     scale: float,
     generator: torch.Generator | None = None,
+    until: Deadline | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Refine each start without gradients (cross-entropy method; Rubinstein 1999).
 
@@ -37,6 +39,7 @@ def cross_entropy(
         rounds: How often, at least once.
         scale: Standard deviation of the first Gaussians, in half-widths of the box.
         generator: Source of randomness.
+        until: Ends it between rounds.
 
     Returns:
         The candidates of the last round, shape (B, M, samples, D), and their energies,
@@ -46,7 +49,9 @@ def cross_entropy(
     mean, best = starts, starts
     std = (scale * (high - low) / 2).expand_as(starts)
     elites = max(2, samples // 8)
-    for _ in range(rounds):
+    for i in range(rounds):
+        if i and until and until.passed():
+            break
         actions = mean[:, :, None].expand(batch, places, samples, size)
         actions = clip(actions + std[:, :, None] * normal(actions, generator), low, high)
         actions = torch.cat((best[:, :, None], actions[:, :, 1:]), dim=2)
@@ -60,7 +65,12 @@ def cross_entropy(
 
 
 def descend(
-    energy: Energy, actions: Tensor, low: Tensor, high: Tensor, steps: int
+    energy: Energy,
+    actions: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
+    until: Deadline | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Follow the gradient of each candidate down to a minimum, without noise.
 
@@ -73,6 +83,7 @@ def descend(
         low: Lower corner of the box, shape (D,).
         high: Upper corner.
         steps: Evaluations after the first.
+        until: Ends it between steps.
 
     Returns:
         Candidates, shape (B, N, D), and energies, shape (B, N), none higher than at the start.
@@ -82,6 +93,8 @@ def descend(
     slope = slope * half
     step = _FIRST_STEP / slope.abs().amax(dim=2, keepdim=True).clamp_min(_SMALLEST)
     for _ in range(steps):
+        if until and until.passed():
+            break
         trial = clip(actions - half * (step * slope), low, high)
         trial_energies, trial_slope = value_and_gradient(energy, trial)
         trial_slope = trial_slope * half

@@ -29,15 +29,23 @@ class Solution:
     """Lower corner of the box, shape (D,)."""
     high: Tensor
     """Upper corner of the box, shape (D,)."""
+    complete: bool = True
+    """Whether the search came to its end; False if its deadline cut it short."""
 
     @classmethod
     def of(
-        cls, actions: Tensor, energies: Tensor, energy: Energy, low: Tensor, high: Tensor
+        cls,
+        actions: Tensor,
+        energies: Tensor,
+        energy: Energy,
+        low: Tensor,
+        high: Tensor,
+        complete: bool = True,
     ) -> Solution:
         """The solution that these candidates, all evaluated, amount to."""
         best_energy, index = energies.min(dim=1)
         best = take(actions, index[:, None])[:, 0]
-        return cls(actions, energies, best, best_energy, energy, low, high)
+        return cls(actions, energies, best, best_energy, energy, low, high, complete)
 
     def modes(
         self,
