@@ -2,71 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.interface.action import QUATERNION
+from ebm_policy_ros.limits import Limits
+from ebm_policy_ros.state import Measured
 
-Vector = npt.NDArray[np.float32]
+Actions = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class GuardedCommand:
     """A command that may go out."""
 
-    action: Vector
-    """Shape (D,), in the interface's units."""
+    actions: Actions | None
+    """Shape (H, D), in the interface's units; None where the arm must hold."""
     interventions: tuple[str, ...]
-    """What the guard changed; empty if nothing."""
+    """What the guard changed, as "kind: dimension"; empty if nothing."""
 
 
 class CommandGuard:
-    """Keeps commands finite, within the action's bounds and inside the workspace.
+    """Keeps commands finite and within bounds, rates, accelerations and the workspace.
 
-    The action is a velocity: zero is standing still.
+    Rates and accelerations count from the measured state: a command never runs further ahead of
+    the arm than they allow, however slowly it follows. Where limits contradict each other, the
+    workspace counts before the bounds, and those before the acceleration; a position that was
+    measured outside its bounds comes back no faster than its velocity allows.
     """
 
-    def __init__(self, interface: Interface) -> None:
-        """Takes every limit from the interface."""
-        self._low = np.asarray(interface.action.low, dtype=np.float32)
-        self._high = np.asarray(interface.action.high, dtype=np.float32)
-        self._period = np.float32(1.0 / interface.rate)
-        # (dimension of the action, field of the tool pose, low, high)
-        self._walls: list[tuple[int, str, float, float]] = []
-        if interface.workspace is not None:
-            box = interface.workspace
-            for field, low, high in zip(box.fields, box.low, box.high, strict=True):
-                if f"linear.{field}" in interface.action.fields:
-                    dimension = interface.action.fields.index(f"linear.{field}")
-                    self._walls.append((dimension, field, low, high))
+    def __init__(self, interface: Interface, limits: Limits | None = None) -> None:
+        """Guards commands of an interface.
 
-    def stop(self) -> Vector:
-        """The command to stand still, shape (D,)."""
-        return np.zeros_like(self._low)
+        Args:
+            interface: Tells what an action means.
+            limits: By default those of the interface.
+        """
+        self.limits = limits or Limits.of(interface)
+        self._action = interface.action
+        self._box = interface.workspace
+        self._period = 1.0 / interface.rate
+        self._size = len(interface.action.fields)
 
-    def guard(self, action: npt.NDArray[np.floating], tool: Mapping[str, float]) -> GuardedCommand:
+    def guard(
+        self, actions: npt.NDArray[np.floating], measured: Measured, speed: float = 1.0
+    ) -> GuardedCommand:
         """The nearest command that may go out.
 
         Args:
-            action: Shape (D,), in the interface's units.
-            tool: Measured position by field (x, y, z), metres; those that the workspace bounds.
+            actions: Shape (H, D), in the interface's units.
+            measured: The arm's state.
+            speed: Factor on a velocity, or on the way from where the arm is, 0 to 1.
         """
-        if not np.isfinite(action).all():
-            return GuardedCommand(self.stop(), ("not a finite number",))
-        interventions = []
-        safe = np.clip(action, self._low, self._high).astype(np.float32)
-        if (safe != action.astype(np.float32)).any():
-            interventions.append("action bounds")
-        for dimension, field, low, high in self._walls:
+        if not np.isfinite(actions).all():
+            return GuardedCommand(None, ("not finite: the action",))
+        outside = self._outside(measured)
+        if self._action.is_joints and outside:
+            # Nothing tells here which joint leads back inside.
+            return GuardedCommand(None, tuple(f"workspace: {field}" for field in outside))
+        found: dict[str, None] = {}
+        safe = np.array(actions, dtype=np.float64)
+        clipped = np.clip(safe, self.limits.low, self.limits.high)
+        self._note(found, "bounds", safe.astype(np.float32), clipped.astype(np.float32))
+        safe = clipped
+        arm = safe[:, : self._size]
+        if self._action.is_velocity:
+            self._limit_velocity(arm, measured, speed, found)
+        else:
+            self._limit_positions(arm, measured, speed, found)
+        return GuardedCommand(safe, tuple(found))
+
+    def _note(self, found: dict[str, None], kind: str, before: Actions, after: Actions) -> None:
+        """Remember in which dimensions two actions differ."""
+        changed = (np.atleast_2d(before) != np.atleast_2d(after)).any(axis=0).tolist()
+        names = (name for name, c in zip(self._action.names, changed, strict=False) if c)
+        found.update({f"{kind}: {name}": None for name in names})
+
+    def _clip(
+        self,
+        found: dict[str, None],
+        kind: str,
+        values: Actions,
+        low: npt.ArrayLike,
+        high: npt.ArrayLike,
+    ) -> None:
+        """Cut values in place, and remember where."""
+        clipped = np.clip(values, low, high)
+        # What rounding moved is no intervention.
+        apart = np.where(np.isclose(values, clipped, rtol=1e-6, atol=1e-9), clipped, values)
+        self._note(found, kind, apart, clipped)
+        values[...] = clipped
+
+    def _limit_velocity(
+        self, arm: Actions, measured: Measured, speed: float, found: dict[str, None]
+    ) -> None:
+        arm *= speed
+        limits, size = self.limits, self._size
+        now = np.array([measured.velocity[field] for field in self._action.fields])
+        for row in arm:
+            step = limits.max_acceleration * self._period
+            self._clip(found, "acceleration", row, now - step, now + step)
+            # An arm that is too fast may not go on so.
+            np.clip(row, limits.low[:size], limits.high[:size], out=row)
+            now = row
+        for index, low, high in self._walls("linear."):
+            place = measured.tool[self._action.fields[index][-1]]
             # The velocities that keep the tool inside until the next decision; from outside,
             # those that don't lead further out.
-            slowest = min(0.0, (low - tool[field]) / self._period)
-            fastest = max(0.0, (high - tool[field]) / self._period)
-            limited = np.clip(safe[dimension], slowest, fastest)
-            if limited != safe[dimension]:
-                safe[dimension] = limited
-                interventions.append(f"workspace {field}")
-        return GuardedCommand(safe, tuple(interventions))
+            slowest = min(0.0, (low - place) / self._period)
+            fastest = max(0.0, (high - place) / self._period)
+            column = arm[:, index : index + 1]
+            self._clip_wall(found, index, column, slowest, fastest)
+
+    def _limit_positions(
+        self, arm: Actions, measured: Measured, speed: float, found: dict[str, None]
+    ) -> None:
+        fields = self._action.fields
+        place = np.array([measured.position[field] for field in fields])
+        self._face(arm, place)
+        arm[:] = place + speed * (arm - place)
+        for index, low, high in self._walls(""):
+            self._clip_wall(found, index, arm[:, index : index + 1], low, high)
+        velocity = np.array([measured.velocity[field] for field in fields])
+        # The arm runs behind its command, so the first may be further ahead of it.
+        seconds = self._period + self._action.lag
+        for row in arm:
+            wanted = (row - place) / seconds
+            step = self.limits.max_acceleration * seconds
+            self._clip(found, "acceleration", wanted, velocity - step, velocity + step)
+            fastest = self.limits.max_velocity
+            self._clip(found, "velocity", wanted, -fastest, fastest)
+            row[:] = place + wanted * seconds
+            place, velocity, seconds = row, wanted, self._period
+        if set(QUATERNION) <= set(fields):
+            turn = [fields.index(field) for field in QUATERNION]
+            arm[:, turn] /= np.linalg.norm(arm[:, turn], axis=1, keepdims=True)
+
+    def _face(self, arm: Actions, place: Actions) -> None:
+        """Of the two quaternions of an orientation, take the one near the measured one."""
+        fields = self._action.fields
+        if set(QUATERNION) <= set(fields):
+            turn = [fields.index(field) for field in QUATERNION]
+            away = arm[:, turn] @ place[turn] < 0
+            arm[:, turn] = np.where(away[:, None], -arm[:, turn], arm[:, turn])
+
+    def _walls(self, prefix: str) -> list[tuple[int, float, float]]:
+        """(dimension of the action, low, high) of each axis of the workspace."""
+        if self._box is None or self._action.is_joints:
+            return []
+        corners = zip(
+            self._box.fields, self.limits.workspace_low, self.limits.workspace_high, strict=True
+        )
+        fields = self._action.fields
+        return [
+            (fields.index(prefix + f), float(low), float(high))
+            for f, low, high in corners
+            if prefix + f in fields
+        ]
+
+    def _clip_wall(
+        self, found: dict[str, None], index: int, column: Actions, low: float, high: float
+    ) -> None:
+        clipped = np.clip(column, low, high)
+        if (clipped != column).any():
+            found[f"workspace: {self._action.fields[index]}"] = None
+        column[...] = clipped
+
+    def _outside(self, measured: Measured) -> list[str]:
+        """The axes along which the tool is outside the workspace."""
+        if self._box is None:
+            return []
+        corners = zip(
+            self._box.fields, self.limits.workspace_low, self.limits.workspace_high, strict=True
+        )
+        return [f for f, low, high in corners if not low <= measured.tool[f] <= high]

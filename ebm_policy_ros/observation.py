@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface, Stream
-from ebm_policy_ros.messages.streams import concerns, decode, stamp_ns
+from ebm_policy_ros.messages.streams import decode, parts_of, stamp_ns
 
 Observation = dict[str, npt.NDArray[Any]]
 """Stream name -> (T, H, W, 3) uint8 or (T, K) float32, oldest sample first, SI units."""
@@ -23,23 +24,35 @@ class StaleObservation(Exception):
     """A stream has no sample that is fresh enough; the text names each such stream and its age."""
 
 
-class _Sample:
-    """A message with its stamp, decoded once, when it is first needed."""
+@dataclass(frozen=True)
+class _Message:
+    """A message with its stamp, and those of the stream's parts that it has."""
 
-    def __init__(self, stamp: int, message: Any) -> None:
-        self.stamp = stamp
-        self._message = message
+    stamp: int
+    content: Any
+    parts: frozenset[str]
+
+
+class _Sample:
+    """One or several messages that together have every part, decoded when first needed."""
+
+    def __init__(self, messages: list[tuple[_Message, frozenset[str]]]) -> None:
+        self.stamp = min(message.stamp for message, _ in messages)
+        self._messages = messages
         self._array: npt.NDArray[Any] | None = None
+
+    @property
+    def identity(self) -> tuple[int, ...]:
+        return tuple(id(message) for message, _ in self._messages)
 
     def array(self, stream: Stream) -> npt.NDArray[Any]:
         if self._array is None:
-            self._array = decode(stream, self._message)
-            self._message = None
+            self._array = decode(stream, [(m.content, tuple(n)) for m, n in self._messages])
         return self._array
 
 
 class _StreamBuffer:
-    """The samples of one stream that an observation may still need, oldest first."""
+    """The messages of one stream that an observation may still need, oldest first."""
 
     def __init__(self, stream: Stream, period_ns: int) -> None:
         self.stream = stream
@@ -47,37 +60,71 @@ class _StreamBuffer:
         self._offsets = [i * period_ns for i in reversed(range(stream.history))]
         # One period more, so that a sample is still there when a tick comes late.
         self._span_ns = self._offsets[0] + self._max_age_ns + period_ns
-        self._samples: deque[_Sample] = deque()
+        self._messages: deque[_Message] = deque()
+        self._samples: dict[tuple[int, ...], _Sample] = {}
 
     def add(self, message: Any, receive_ns: int) -> None:
-        if not concerns(self.stream, message):
-            return
-        stamp = stamp_ns(message) or receive_ns
-        if self._samples and stamp < self._samples[-1].stamp:
-            if self._samples[-1].stamp - stamp < _CLOCK_JUMP_NS:
-                return  # overtaken on the way by a newer one
-            self._samples.clear()
-        self._samples.append(_Sample(stamp, message))
-        while self._samples[0].stamp < stamp - self._span_ns:
-            self._samples.popleft()
+        parts = parts_of(self.stream, message)
+        if self.stream.parts and not parts:
+            return  # of another device
+        new = _Message(stamp_ns(message) or receive_ns, message, parts)
+        newest = self.newest_ns()
+        if newest is not None and newest - new.stamp >= _CLOCK_JUMP_NS:
+            self.clear()
+        # Several publishers, or the network, may send out of order.
+        overtaken = 0
+        while overtaken < len(self._messages) and (
+            self._messages[-1 - overtaken].stamp > new.stamp
+        ):
+            overtaken += 1
+        self._messages.insert(len(self._messages) - overtaken, new)
+        oldest = self._messages[-1].stamp - self._span_ns
+        while self._messages[0].stamp < oldest:
+            self._messages.popleft()
+
+    def clear(self) -> None:
+        self._messages.clear()
+        self._samples.clear()
 
     def newest_ns(self) -> int | None:
-        return self._samples[-1].stamp if self._samples else None
+        return self._messages[-1].stamp if self._messages else None
 
     def at(self, time_ns: int) -> list[_Sample] | str:
         """The samples in force at `time_ns` and at the steps before; else why there are none."""
         chosen = []
         for offset in self._offsets:
             wanted = time_ns - offset
-            sample = next((s for s in reversed(self._samples) if s.stamp <= wanted), None)
-            if sample is None:
-                return "nothing received" if not self._samples else "nothing received by then"
-            age = wanted - sample.stamp
+            found = self._newest(wanted)
+            if isinstance(found, str):
+                return found
+            age = wanted - found.stamp
             if age > self._max_age_ns:
                 limit = self.stream.max_age
                 return f"{age / NANOSECONDS:.3f} s old, at most {limit} s allowed"
-            chosen.append(sample)
+            chosen.append(found)
+        # What was decoded stays so for as long as it is used.
+        self._samples = {sample.identity: sample for sample in chosen}
         return chosen
+
+    def _newest(self, time_ns: int) -> _Sample | str:
+        """The newest message by then; of several parts the newest of each."""
+        missing = frozenset(self.stream.parts)
+        messages: list[tuple[_Message, frozenset[str]]] = []
+        for message in reversed(self._messages):
+            useful = message.parts & missing
+            if message.stamp > time_ns or (self.stream.parts and not useful):
+                continue
+            messages.append((message, useful))
+            missing -= useful
+            if not missing:
+                sample = _Sample(messages)
+                return self._samples.get(sample.identity, sample)
+        if not self._messages:
+            return "nothing received"
+        if not messages:
+            return "nothing received by then"
+        names = [name for name in self.stream.parts if name in missing]
+        return f"no joint {names[0]!r} within {self._span_ns / NANOSECONDS:.3f} s"
 
 
 class ObservationBuffer:
@@ -86,11 +133,13 @@ class ObservationBuffer:
     A sample counts from the time of its header stamp (receive time where the stamp is zero).
     The observation at t has, of each stream, the newest sample stamped t or before, if that is
     not older than the stream's `max_age`; with a history of T also those one period apart
-    before it.
+    before it. Joints may come from several publishers: of each joint the newest value counts,
+    and the oldest of them tells the age.
     """
 
     def __init__(self, interface: Interface, streams: Iterable[str] | None = None) -> None:
         """Buffers `streams` of the interface, or all of them."""
+        self._max_skew = interface.max_skew
         names = interface.observation if streams is None else streams
         self._buffers = {
             name: _StreamBuffer(interface.observation[name], interface.period_ns) for name in names
@@ -109,6 +158,16 @@ class ObservationBuffer:
             receive_ns: When it was received, nanoseconds; counts where the stamp is zero.
         """
         self._buffers[stream].add(message, receive_ns)
+
+    def clear(self) -> None:
+        """Forget every message, as after a clock was set back."""
+        for buffer in self._buffers.values():
+            buffer.clear()
+
+    def stamps(self, time_ns: int) -> dict[str, int]:
+        """Of each stream that has an observation at `time_ns`, the stamp of its newest sample."""
+        found = {name: buffer.at(time_ns) for name, buffer in self._buffers.items()}
+        return {name: s[-1].stamp for name, s in found.items() if not isinstance(s, str)}
 
     def complete(self, time_ns: int) -> bool:
         """Whether each stream has a sample stamped `time_ns` or later."""
@@ -130,9 +189,21 @@ class ObservationBuffer:
                 stale.append(f"{name} ({buffer.stream.topic}): {found}")
             else:
                 samples[name] = found
+        if not stale:
+            stale = self._skewed({name: found[-1].stamp for name, found in samples.items()})
         if stale:
             raise StaleObservation("; ".join(stale))
         return {
             name: np.stack([sample.array(self._buffers[name].stream) for sample in found])
             for name, found in samples.items()
         }
+
+    def _skewed(self, stamps: dict[str, int]) -> list[str]:
+        """The streams whose samples are too far apart, if any are."""
+        oldest, newest = min(stamps, key=stamps.__getitem__), max(stamps, key=stamps.__getitem__)
+        skew = (stamps[newest] - stamps[oldest]) / NANOSECONDS
+        if self._max_skew is None or skew <= self._max_skew:
+            return []
+        topic = self._buffers[oldest].stream.topic
+        limit = self._max_skew
+        return [f"{oldest} ({topic}): {skew:.3f} s behind {newest}, at most {limit} s allowed"]

@@ -11,32 +11,32 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from cv_bridge import CvBridge
-from geometry_msgs.msg import Pose, PoseArray, PoseStamped, TwistStamped
+from geometry_msgs.msg import Pose, PoseArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from ebm_policy_ros.interface import NANOSECONDS, load_interface
-from ebm_policy_ros.messages.commands import read_twist
-from ebm_policy_ros.messages.images import MessageError
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream, load_interface
+from ebm_policy_ros.messages.commands import read_gripper
+from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
+from ebm_policy_ros.nodes.topics import message_class
 from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.sim.controllers import Controller
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
+from ebm_policy_ros.sim.sensors import Sensors, camera_info
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.video import VideoWriter
 from ebm_policy_ros.sim.world import World
 
-# A command older than this no longer moves the arm, as with a real servo.
-_COMMAND_TIMEOUT = 0.25
 # Wall time of a tick while nothing is commanded yet in lock-step.
 _IDLE_PERIOD = 0.05
 # In lock-step, samples that nobody answers are sent again after so many seconds of real time.
@@ -66,6 +66,11 @@ class SimBridgeNode(Node):
         task = declare(self, "task", "push", "Task to simulate.")
         name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
         self._lockstep: bool = declare(self, "lockstep", False, "Wait for each tick's command.")
+        factor: float = declare(
+            self, "real_time_factor", 1.0, "Simulated seconds in a second, without lock-step."
+        )
+        if not 0 < factor < math.inf:
+            raise ValueError(f"real_time_factor: got {factor}, expected a number > 0")
         self._next_seed: int = declare(self, "seed", 0, "Seed of the first scene; then +1.")
         noise = declare(
             self,
@@ -88,33 +93,38 @@ class SimBridgeNode(Node):
         self._world = World(make_task(task), disturbance=Disturbance(noise, knocks))
         self._video_dir = Path(folder) if folder else None
         self._wait_for_start = wait_for_start
-        self._cv = CvBridge()
+        self._controller = Controller(self._interface.action)
+        self._sensors = Sensors(self._interface)
         self._open_topics()
         self._time_ns = 0
         self._reset()
-        period = _IDLE_PERIOD if self._lockstep else 1.0 / self._interface.rate
+        period = _IDLE_PERIOD if self._lockstep else 1.0 / self._interface.rate / factor
         self._timer = self.create_timer(
             period, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
 
     def _open_topics(self) -> None:
-        streams = self._interface.observation
-        kinds = {stream.type: stream.topic for stream in streams.values()}
         sensor = 10
-        self._images = self.create_publisher(Image, kinds["sensor_msgs/msg/Image"], sensor)
-        camera_info = kinds["sensor_msgs/msg/Image"].rpartition("/")[0] + "/camera_info"
-        self._infos = self.create_publisher(CameraInfo, camera_info, sensor)
-        self._joints = self.create_publisher(
-            JointState, kinds["sensor_msgs/msg/JointState"], sensor
-        )
-        self._poses = self.create_publisher(
-            PoseStamped, kinds["geometry_msgs/msg/PoseStamped"], sensor
-        )
+        streams = self._interface.observation
+        self._streams = {
+            name: self.create_publisher(message_class(stream.type), stream.topic, sensor)
+            for name, stream in streams.items()
+        }
+        cameras = [s.topic for s in streams.values() if isinstance(s, ImageStream)]
+        self._infos: Any = None
+        if cameras:
+            topic = cameras[0].removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
+            self._infos = self.create_publisher(CameraInfo, topic, sensor)
         self._clocks = self.create_publisher(ClockMessage, "/clock", sensor)
         self._scenes = self.create_publisher(PoseArray, "~/scene", sensor)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._statuses = self.create_publisher(String, "~/status", latched)
-        self.create_subscription(TwistStamped, self._interface.action.topic, self._on_command, 10)
+        action, gripper = self._interface.action, self._interface.action.gripper
+        self.create_subscription(message_class(action.type), action.topic, self._on_command, 10)
+        self._gripper = 0.0 if gripper is None else gripper.low
+        if gripper is not None:
+            kind = message_class(gripper.type)
+            self.create_subscription(kind, gripper.topic, self._on_gripper, 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/start", self._on_start)
 
@@ -126,11 +136,10 @@ class SimBridgeNode(Node):
         self._seed = self._next_seed
         self._next_seed += 1
         self._world.reset(self._seed)
-        self._image = self._world.render()
+        self._see()
         self._started_ns = self._time_ns
         self._started = time.perf_counter()
-        self._command: npt.NDArray[np.floating] = np.zeros(2)
-        self._command_ns = -NANOSECONDS
+        self._controller.reset()
         self._engaged = False
         self._succeeded = False
         self._closest = math.inf
@@ -195,14 +204,14 @@ class SimBridgeNode(Node):
         if self._state != "running":
             return
         try:
-            self._command = read_twist(message, self._interface.action)
+            self._controller.take(message, self._time_ns)
         except MessageError as error:
             self.get_logger().warning(f"command ignored: {error}", throttle_duration_sec=1.0)
             return
-        self._command_ns = self._time_ns
         if not self._lockstep:
             return
-        late_ns = self._time_ns - stamp_ns(message)
+        # A command without a stamp answers the newest tick.
+        late_ns = self._time_ns - (stamp_ns(message) or self._time_ns)
         if not 0 <= late_ns <= _MOST_LATE * NANOSECONDS:
             self.get_logger().warning(
                 f"command ignored: stamped {late_ns} ns before the simulation's time; does its "
@@ -218,7 +227,7 @@ class SimBridgeNode(Node):
             self._started = time.perf_counter()
         if late_ns == 0:
             self._latencies.append((time.perf_counter() - self._published) * 1e3)
-            self._advance(self._command)
+            self._advance()
 
     def _on_timer(self) -> None:
         if (
@@ -236,17 +245,25 @@ class SimBridgeNode(Node):
                 # Time passes for whoever waits for it, but nothing moves: how long a commander
                 # takes to come must not change the episode.
                 self._time_ns += self._interface.period_ns
+                self._see()
                 self._publish_sensors()
             return
-        fresh = self._time_ns - self._command_ns < _COMMAND_TIMEOUT * NANOSECONDS
-        self._advance(self._command if fresh else np.zeros(2))
+        self._advance()
 
-    def _advance(self, velocity: npt.NDArray[np.floating]) -> None:
-        self._world.step(velocity, 1.0 / self._interface.rate)
+    def _on_gripper(self, message: Any) -> None:
+        gripper = self._interface.action.gripper
+        assert gripper is not None
+        try:
+            self._gripper = read_gripper(message, gripper)
+        except MessageError as error:
+            self.get_logger().warning(f"command ignored: {error}", throttle_duration_sec=1.0)
+
+    def _advance(self) -> None:
+        self._controller.move(self._world, self._time_ns, 1.0 / self._interface.rate)
         self._time_ns += self._interface.period_ns
         if self._video is not None and self._state == "running":
             self._video.add(self._world.render("cinematic", size=(480, 640), shadows=True))
-        self._image = self._world.render()
+        self._see()
         self._publish_sensors()
         if self._state == "running":
             self._judge()
@@ -256,33 +273,22 @@ class SimBridgeNode(Node):
         self._publish_samples()
         self._clocks.publish(ClockMessage(clock=Time(nanoseconds=self._time_ns).to_msg()))
 
+    def _see(self) -> None:
+        """What the sensors say now."""
+        self._samples = self._sensors.messages(self._world, self._time_ns, self._gripper)
+
     def _publish_samples(self) -> None:
-        stamp = Time(nanoseconds=self._time_ns).to_msg()
-        image = self._cv.cv2_to_imgmsg(self._image, "rgb8")
-        image.header.stamp, image.header.frame_id = stamp, "camera_optical_frame"
-        info = CameraInfo(header=image.header, height=image.height, width=image.width)
-        matrix = self._world.camera_matrix
-        info.k, info.r = matrix.flatten(), np.eye(3).flatten()
-        info.p = np.hstack([matrix, np.zeros((3, 1))]).flatten()
-        info.distortion_model, info.d = "plumb_bob", [0.0] * 5
-        joints = JointState(name=list(self._world.joint_names))
-        joints.header.stamp = stamp
-        joints.position = self._world.joint_positions.tolist()
-        joints.velocity = self._world.joint_velocities.tolist()
-        tool = PoseStamped(pose=_pose(*self._world.tool_pose))
-        tool.header.stamp, tool.header.frame_id = stamp, "base_link"
-        scene = PoseArray(header=tool.header)
+        scene = PoseArray()
+        scene.header.stamp = Time(nanoseconds=self._time_ns).to_msg()
+        scene.header.frame_id = "base_link"
         places = [self._world.block_position, *self._world.goal_positions]
         scene.poses = [_pose(np.append(place, 0.0)) for place in places]
         self._published = time.perf_counter()
-        for publisher, message in (
-            (self._images, image),
-            (self._infos, info),
-            (self._joints, joints),
-            (self._poses, tool),
-            (self._scenes, scene),
-        ):
-            publisher.publish(message)
+        for name, publisher in self._streams.items():
+            publisher.publish(self._samples[name])
+        if self._infos is not None:
+            self._infos.publish(camera_info(self._world, self._time_ns))
+        self._scenes.publish(scene)
 
     def close(self) -> None:
         """Finish the video."""
@@ -290,14 +296,10 @@ class SimBridgeNode(Node):
         self._world.close()
 
 
-def _pose(
-    position: npt.NDArray[np.floating], orientation: npt.ArrayLike = (0.0, 0.0, 0.0, 1.0)
-) -> Any:
+def _pose(position: npt.NDArray[np.floating]) -> Any:
     pose = Pose()
-    for axis, value in zip("xyz", position, strict=True):
-        setattr(pose.position, axis, float(value))
-    for axis, value in zip("xyzw", np.asarray(orientation), strict=True):
-        setattr(pose.orientation, axis, float(value))
+    pose.position.x, pose.position.y, pose.position.z = map(float, position)
+    pose.orientation.w = 1.0
     return pose
 
 

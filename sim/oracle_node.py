@@ -13,7 +13,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.messages.commands import fill_twist
+from ebm_policy_ros.messages.commands import fill_command
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
@@ -75,7 +75,7 @@ class OracleNode(Node):
             self._oracle = PushOracle(np.random.default_rng(self._seed), len(goals))
         position = self._tool.pose.position
         velocity = self._oracle.act(np.array([position.x, position.y]), block, np.array(goals))
-        message = fill_twist(TwistStamped(), self._interface.action, velocity, time_ns)
+        message = fill_command(TwistStamped(), self._interface.action, velocity, time_ns)
         self._publisher.publish(message)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A UR5e with a pusher on its flange, and the controller that moves the pusher over the table."""
+"""A UR5e with a pusher on its flange, and the controller that moves it."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _add_pusher(spec: mujoco.MjSpec) -> None:
 
 
 class ToolController:
-    """Turns planar velocities of the tool into joint positions and velocities.
+    """Turns motions of the tool or of the joints into joint positions and velocities.
 
     It integrates a reference of its own, which the arm's servos follow. The reference stops at
     the limits of joints and reach instead of winding up behind them.
@@ -184,9 +184,42 @@ class ToolController:
         frame = self._configuration.get_transform_frame_to_world(TOOL_FRAME, "site")
         return self._solve(frame.translation()[:2] + velocity * duration, duration)
 
+    def move_tool(self, linear: Array, angular: Array, duration: float) -> Array:
+        """Advance the reference in all six dimensions; see `move`.
+
+        Args:
+            linear: Velocity of the tool in base_link, in m/s. Shape (3,).
+            angular: In rad/s. Shape (3,).
+            duration: In s.
+        """
+        frame = self._configuration.get_transform_frame_to_world(TOOL_FRAME, "site")
+        turned = mink.SO3.exp(angular * duration) @ frame.rotation()
+        return self._reach(frame.translation() + linear * duration, turned, duration)
+
+    def move_to(self, position: Array, quaternion: Array, duration: float) -> Array:
+        """Advance the reference towards a pose of the tool; see `move`.
+
+        Args:
+            position: In base_link, in m. Shape (3,).
+            quaternion: xyzw. Shape (4,).
+            duration: In s.
+        """
+        return self._reach(position, mink.SO3(np.roll(quaternion, 1)), duration)
+
+    def move_joints(self, velocity: Array, duration: float) -> Array:
+        """Advance the reference by joint velocities in rad/s, (6,), within the joints' limits."""
+        velocity = np.clip(velocity, -_MAX_JOINT_SPEED, _MAX_JOINT_SPEED)
+        low, high = self._model.jnt_range.T
+        target = np.clip(self.positions + velocity * duration, low, high)
+        result: Array = (target - self.positions) / duration
+        self._configuration.integrate_inplace(result, duration)
+        return result
+
     def _solve(self, target: Array, duration: float) -> Array:
-        position = np.array([*target, TOOL_HEIGHT])
-        self._frame.set_target(mink.SE3.from_rotation_and_translation(self._down, position))
+        return self._reach(np.array([*target, TOOL_HEIGHT]), self._down, duration)
+
+    def _reach(self, position: Array, rotation: mink.SO3, duration: float) -> Array:
+        self._frame.set_target(mink.SE3.from_rotation_and_translation(rotation, position))
         velocity: Array = mink.solve_ik(
             self._configuration, [self._frame], duration, "daqp", damping=1e-6, limits=self._limits
         )

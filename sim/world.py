@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import glfw
 import mujoco
@@ -16,6 +17,10 @@ from ebm_policy_ros.sim.room import add_room
 from ebm_policy_ros.sim.tasks import Task
 
 Array = npt.NDArray[np.float64]
+
+Motion = Callable[[ToolController, float, float], Array]
+"""(controller, seconds since the motion began, length of the step in s) -> joint velocities, rad/s
+"""
 
 MAX_SPEED = 0.25
 """Largest speed of the tool along x and along y (m/s)."""
@@ -42,7 +47,7 @@ class World:
     ) -> None:
         self.task = task
         self.joint_names = JOINT_NAMES
-        self._camera_size = camera_size
+        self.camera_size = camera_size
         self._disturbance = disturbance or Disturbance()
         spec = ur5e_with_pusher()
         spec.option.timestep = _PHYSICS_STEP
@@ -76,16 +81,35 @@ class World:
             duration: In s, a multiple of 0.02.
         """
         command = np.clip(np.asarray(velocity, dtype=float), -MAX_SPEED, MAX_SPEED)
-        motion = self._disturbance.executed(command, duration)
-        for _ in range(round(duration / _CONTROL_STEP)):
+        planar = self._disturbance.executed(command, duration)
+        self.follow(lambda arm, seconds, step: arm.move(planar, step), duration)
+
+    def follow(self, motion: Motion, duration: float) -> None:
+        """Move the arm in any way.
+
+        Args:
+            motion: Advances the arm's controller at each of its steps.
+            duration: In s, a multiple of 0.02.
+        """
+        for number in range(round(duration / _CONTROL_STEP)):
             start = self._controller.positions
-            joint_velocity = self._controller.move(motion, _CONTROL_STEP)
+            joint_velocity = motion(self._controller, number * _CONTROL_STEP, _CONTROL_STEP)
             for index in range(round(_CONTROL_STEP / _PHYSICS_STEP)):
                 ahead = (index + 1) * _PHYSICS_STEP + self._servo_lag
                 self.data.ctrl[:] = start + joint_velocity * ahead
                 mujoco.mj_step(self.model, self.data)
         # `mj_step` leaves poses one physics step behind the joints.
         mujoco.mj_forward(self.model, self.data)
+
+    def depth(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
+        """Return the distances that `camera` sees, along its axis in m. Shape (H, W)."""
+        height, width = size or self.camera_size
+        renderer = self._renderer(height, width, False)
+        renderer.enable_depth_rendering()
+        renderer.update_scene(self.data, _CAMERA)
+        depth: npt.NDArray[np.float32] = renderer.render()
+        renderer.disable_depth_rendering()
+        return depth
 
     def render(
         self, camera: str = _CAMERA, size: tuple[int, int] | None = None, shadows: bool = False
@@ -103,14 +127,17 @@ class World:
         Raises:
             RenderingUnavailable: OpenGL is missing.
         """
-        height, width = size or self._camera_size
-        key = (height, width, shadows)
-        if key not in self._renderers:
-            self._renderers[key] = _make_renderer(self.model, height, width, shadows)
-        renderer = self._renderers[key]
+        height, width = size or self.camera_size
+        renderer = self._renderer(height, width, shadows)
         renderer.update_scene(self.data, camera)
         image: npt.NDArray[np.uint8] = renderer.render()
         return image
+
+    def _renderer(self, height: int, width: int, shadows: bool) -> mujoco.Renderer:
+        key = (height, width, shadows)
+        if key not in self._renderers:
+            self._renderers[key] = _make_renderer(self.model, height, width, shadows)
+        return self._renderers[key]
 
     @property
     def time(self) -> float:
@@ -128,6 +155,11 @@ class World:
         return np.array(self.data.qvel[: len(JOINT_NAMES)])
 
     @property
+    def joint_efforts(self) -> Array:
+        """Torques of the actuators in Nm, in the order of `joint_names`. Shape (6,)."""
+        return np.array(self.data.qfrc_actuator[: len(JOINT_NAMES)])
+
+    @property
     def tool_pose(self) -> tuple[Array, Array]:
         """Position (3,) in m and quaternion xyzw (4,) of tool0 in base_link."""
         site = self.data.site(TOOL_FRAME)
@@ -138,7 +170,7 @@ class World:
     @property
     def camera_matrix(self) -> Array:
         """Intrinsics of `camera` in pixels, without distortion. Shape (3, 3)."""
-        height, width = self._camera_size
+        height, width = self.camera_size
         focal = height / 2 / np.tan(np.deg2rad(self.model.camera(_CAMERA).fovy[0]) / 2)
         return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
 

@@ -61,3 +61,13 @@ def context() -> Iterator[Any]:
     rclpy.init(context=context)
     yield context
     rclpy.try_shutdown(context=context)
+
+
+@pytest.fixture
+def robot(context: Any, interface: Interface) -> Iterator[Any]:
+    """The robot of the shipped interface."""
+    from robot import Robot
+
+    robot = Robot(context, interface)
+    yield robot
+    robot.node.destroy_node()

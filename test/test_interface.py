@@ -45,7 +45,7 @@ def test_shapes_follow_history_size_and_fields(interface: Interface) -> None:
         ("observation.camera.type", "std_msgs/msg/Empty", "observation.camera.type: got 'std_"),
         ("observation.joints.names", [], "observation.joints.names"),
         ("observation.tool.fields", ["x", "roll"], "observation.tool.fields: got 'roll'"),
-        ("action.low", [0.3, -0.25], "action.low: got [0.3, -0.25], expected less than high"),
+        ("action.low", [0.3, -0.25], "action.low: got [0.3, -0.25], expected at most high"),
         ("action.high", [0.25], "action.high: got [0.25], expected one number for each of"),
         ("action.fields", "linear.x", "action: fields: got 'linear.x', expected a list"),
         ("action.frame_id", "tool0", "workspace.stream: got 'tool in frame base_link'"),

@@ -4,7 +4,8 @@ import pytest
 from messages import image, joints, pose
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.messages.images import MessageError, decode_image
+from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.messages.images import decode_image
 from ebm_policy_ros.observation import ObservationBuffer, StaleObservation
 
 MS = 1_000_000
@@ -98,7 +99,7 @@ def test_joint_states_without_a_joint_are_refused(
 ) -> None:
     buffer = ObservationBuffer(interface, ["joints"])
     buffer.add("joints", broken, 0)
-    with pytest.raises(MessageError, match=problem):
+    with pytest.raises(StaleObservation, match=problem):
         buffer.observe(START)
 
 

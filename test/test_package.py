@@ -145,9 +145,15 @@ def test_energy_and_inference_know_torch_alone() -> None:
 
 
 RUNTIME = (
-    "interface",
+    "interface/*",
     "observation",
+    "supervision",
+    "state",
     "guard",
+    "limits",
+    "ladder",
+    "setpoint",
+    "decision",
     "policy",
     "policy_file",
     "search",

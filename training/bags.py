@@ -15,8 +15,8 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.messages.commands import read_twist
-from ebm_policy_ros.messages.images import MessageError
+from ebm_policy_ros.messages.commands import read_command, read_gripper
+from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
 
@@ -60,7 +60,8 @@ def read_episode(bag: Path, interface: Interface) -> Episode:
     """Read one bag as a demonstration.
 
     Steps are one period apart, from the first command on. The action of a step is the first
-    command stamped within its period; a step counts only if every stream was fresh.
+    command stamped within its period, and those of the next periods for a longer horizon; a step
+    counts only if every stream was fresh.
 
     Args:
         bag: The bag's folder.
@@ -70,20 +71,24 @@ def read_episode(bag: Path, interface: Interface) -> Episode:
         BagError: If the bag is damaged, lacks a topic or holds no usable step.
     """
     buffer = ObservationBuffer(interface)
-    commands: dict[int, npt.NDArray[np.float32]] = {}
+    commands, grips = _Commands(), _Commands()
     samples: list[tuple[int, str, Any, int]] = []
+    action, gripper = interface.action, interface.action.gripper
     try:
         for topic, message, received_ns in _messages(bag, interface):
             stamp = stamp_ns(message) or received_ns
-            if topic == interface.action.topic:
-                commands[stamp] = read_twist(message, interface.action)
+            if topic == action.topic:
+                commands.add(stamp, read_command(message, action))
+            elif gripper is not None and topic == gripper.topic:
+                grips.add(stamp, np.array([read_gripper(message, gripper)], np.float32))
             else:
                 samples.append((stamp, topic, message, received_ns))
-        if not commands:
-            raise BagError(
-                f"{bag}: no command on {interface.action.topic}; nothing to learn from it"
-            )
+        for found, topic in ((commands, action.topic), (grips, gripper.topic if gripper else "")):
+            if topic and not found:
+                raise BagError(f"{bag}: no command on {topic}; nothing to learn from it")
         samples.sort(key=lambda sample: sample[0])
+        if gripper is not None:
+            commands.append_columns(grips, interface.period_ns)
         steps = list(_steps(buffer, samples, commands, interface))
     except MessageError as error:
         raise BagError(f"{bag}: {error}") from None
@@ -95,36 +100,87 @@ def read_episode(bag: Path, interface: Interface) -> Episode:
         observations={
             name: np.stack([observation[name] for _, observation, _ in steps]) for name in buffer
         },
-        actions=np.stack([action for _, _, action in steps])[:, None],
+        actions=np.stack([chunk for _, _, chunk in steps]),
         times_ns=np.array([time for time, _, _ in steps], dtype=np.int64),
     )
+
+
+class _Commands:
+    """Commands by their stamps."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, npt.NDArray[np.float32]] = {}
+        self._stamps: list[int] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def add(self, stamp: int, values: npt.NDArray[np.float32]) -> None:
+        self._values[stamp] = values
+
+    @property
+    def stamps(self) -> list[int]:
+        """Rising."""
+        if len(self._stamps) != len(self._values):
+            self._stamps = sorted(self._values)
+        return self._stamps
+
+    def first_in(self, time: int, period: int) -> npt.NDArray[np.float32] | None:
+        """The first command stamped within a period from `time` on."""
+        index = int(np.searchsorted(self.stamps, time))
+        if index == len(self.stamps) or self.stamps[index] >= time + period:
+            return None
+        return self._values[self.stamps[index]]
+
+    def append_columns(self, other: _Commands, period: int) -> None:
+        """Add what `other` commands then: its newest before the period's end, else its first."""
+        for stamp, values in self._values.items():
+            index = max(0, int(np.searchsorted(other.stamps, stamp + period)) - 1)
+            newest = other._values[other.stamps[index]]
+            self._values[stamp] = np.concatenate((values, newest))
+
+    def chunk(self, time: int, interface: Interface) -> npt.NDArray[np.float32] | None:
+        """The actions of a step, (H, D); None if nobody commanded then.
+
+        After the last command a position is held, and a velocity is zero.
+        """
+        period = interface.period_ns
+        rows: list[npt.NDArray[np.float32]] = []
+        for number in range(interface.action.horizon):
+            found = self.first_in(time + number * period, period)
+            if found is None:
+                if not rows:
+                    return None
+                found = rows[-1].copy()
+                if interface.action.is_velocity:
+                    found[: len(interface.action.fields)] = 0.0
+            rows.append(found)
+        return np.stack(rows)
 
 
 def _steps(
     buffer: ObservationBuffer,
     samples: list[tuple[int, str, Any, int]],
-    commands: dict[int, npt.NDArray[np.float32]],
+    commands: _Commands,
     interface: Interface,
 ) -> Iterator[tuple[int, Observation, npt.NDArray[np.float32]]]:
-    """(time, observation, action) of each usable step, in order."""
+    """(time, observation, actions) of each usable step, in order."""
     streams: dict[str, list[str]] = {}
     for name, stream in interface.observation.items():
         streams.setdefault(stream.topic, []).append(name)
     pending = iter(samples)
     sample = next(pending, None)
-    stamps = sorted(commands)
-    period = interface.period_ns
-    for time in range(stamps[0], stamps[-1] + 1, period):
+    for time in range(commands.stamps[0], commands.stamps[-1] + 1, interface.period_ns):
         while sample is not None and sample[0] <= time:
             _, topic, message, received_ns = sample
             for name in streams[topic]:
                 buffer.add(name, message, received_ns)
             sample = next(pending, None)
-        index = int(np.searchsorted(stamps, time))
-        if index == len(stamps) or stamps[index] >= time + period:
+        chunk = commands.chunk(time, interface)
+        if chunk is None:
             continue  # nobody commanded during this step
         try:
-            yield time, buffer.observe(time), commands[stamps[index]]
+            yield time, buffer.observe(time), chunk
         except StaleObservation:
             continue
 
@@ -132,7 +188,9 @@ def _steps(
 def _messages(bag: Path, interface: Interface) -> Iterator[tuple[str, Any, int]]:
     """(topic as in the interface, message, receive time) of the interface's topics."""
     wanted = {stream.topic: stream.type for stream in interface.observation.values()}
-    wanted[interface.action.topic] = interface.action.type
+    for command in (interface.action, interface.action.gripper):
+        if command is not None:
+            wanted[command.topic] = command.type
     try:
         with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
             found = {

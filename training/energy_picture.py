@@ -38,7 +38,7 @@ def draw_energies(
     Raises:
         ValueError: If the action doesn't have two dimensions.
     """
-    fields, unit = interface.action.fields, interface.action.unit
+    fields, unit = interface.action.names, interface.action.unit
     if len(fields) != 2:
         raise ValueError(f"got actions of {len(fields)} dimensions, expected 2 for a picture")
     cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]

@@ -52,7 +52,7 @@ def load_training_data(path: Path, interface: str, streams: Sequence[str]) -> Tr
     _refuse_missing(streams, data.observations)
     if named:
         action = named.action
-        check_bounds(data.actions, action.fields, action.low, action.high)
+        check_bounds(data.actions, action.names, *action.bounds)
     return TrainingData(data, named)
 
 
@@ -77,7 +77,7 @@ def _refuse_other_shapes(
     path: Path, data: Dataset, interface: Interface, streams: Sequence[str]
 ) -> None:
     expected = {name: interface.shapes[name] for name in streams if name in interface.shapes}
-    action = (interface.action.horizon, len(interface.action.fields))
+    action = (interface.action.horizon, len(interface.action.names))
     found = {name: v.shape[1:] for name, v in data.observations.items()}
     pairs = [(f"observation/{n}", found.get(n), shape) for n, shape in expected.items()]
     for name, got, shape in [*pairs, ("actions", data.actions.shape[1:], action)]:

@@ -8,6 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.messages.errors import MessageError
+
+Image = npt.NDArray[np.uint8]
+
 # Channels in the message, and the conversion that makes it rgb.
 _TO_RGB: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
@@ -16,14 +20,12 @@ _TO_RGB: dict[str, tuple[int, int | None]] = {
     "bgra8": (4, cv2.COLOR_BGRA2RGB),
     "mono8": (1, cv2.COLOR_GRAY2RGB),
 }
+# Type of a distance, and its unit in metres (REP-118).
+_DEPTH: dict[str, tuple[str, float]] = {"16UC1": ("u2", 0.001), "32FC1": ("f4", 1.0)}
 
 
-class MessageError(ValueError):
-    """A message whose content is not what its type and the interface promise."""
-
-
-def decode_image(message: Any, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """A frame as the policy sees it.
+def decode_image(message: Any, size: tuple[int, int]) -> Image:
+    """A colour frame as the policy sees it.
 
     Args:
         message: Anything with the fields of sensor_msgs/Image, live or read from a bag.
@@ -38,18 +40,65 @@ def decode_image(message: Any, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     if message.encoding not in _TO_RGB:
         raise MessageError(f"encoding {message.encoding!r}, expected one of {', '.join(_TO_RGB)}")
     channels, conversion = _TO_RGB[message.encoding]
+    image = _rows(message, channels).reshape(message.height, message.width, channels)
+    # First smaller, then converted: there are fewer pixels then.
+    image = _resize(image, size)
+    return np.asarray(image if conversion is None else cv2.cvtColor(image, conversion), np.uint8)
+
+
+def decode_compressed(message: Any, size: tuple[int, int]) -> Image:
+    """A colour frame of sensor_msgs/CompressedImage (JPEG or PNG); see `decode_image`."""
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise MessageError(
+            f"{data.size} bytes of {message.format!r} that are no whole JPEG or PNG"
+        )
+    return np.asarray(cv2.cvtColor(_resize(image, size), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def decode_depth(message: Any, size: tuple[int, int], nearest: float, farthest: float) -> Image:
+    """A frame of distances as the policy sees it, in grey.
+
+    Args:
+        message: Anything with the fields of sensor_msgs/Image: 16UC1 (mm) or 32FC1 (m).
+        size: Height and width of the result, pixels.
+        nearest: Distance that becomes 1, and whatever is nearer, metres.
+        farthest: Distance that becomes 255, and whatever is farther.
+
+    Returns:
+        Shape (H, W, 3), three equal channels; 0 where nothing was measured.
+
+    Raises:
+        MessageError: If the encoding is unknown or the data doesn't fill the image.
+    """
+    if message.encoding not in _DEPTH:
+        raise MessageError(f"encoding {message.encoding!r}, expected one of {', '.join(_DEPTH)}")
+    kind, unit = _DEPTH[message.encoding]
+    order = ">" if message.is_bigendian else "<"
+    depth = _rows(message, int(kind[1])).view(f"{order}{kind}").astype(np.float32) * unit
+    # A mean over the edge of an object would be a distance at which there is nothing.
+    depth = _resize(depth, size, cv2.INTER_NEAREST)
+    measured = np.isfinite(depth) & (depth > 0)
+    part = (np.where(measured, depth, nearest) - nearest) / (farthest - nearest)
+    grey = np.where(measured, 1 + np.rint(254 * np.clip(part, 0, 1)), 0).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _rows(message: Any, pixel_bytes: int) -> Image:
+    """The pixels' bytes, shape (H, W * pixel_bytes), without what pads the rows."""
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, dtype=np.uint8)
-    if height == 0 or width == 0 or step < width * channels or data.size != height * step:
+    if height == 0 or width == 0 or step < width * pixel_bytes or data.size != height * step:
         raise MessageError(
             f"{data.size} bytes for {width}x{height} {message.encoding} with rows of {step} bytes"
         )
-    # Drivers may pad rows, so the row length is `step`, not `width * channels`.
-    rows = data.reshape(height, step)[:, : width * channels]
-    image = np.ascontiguousarray(rows).reshape(height, width, channels)
-    if conversion is not None:
-        image = cv2.cvtColor(image, conversion)
-    if (height, width) != size:
-        # Averages over source pixels: a smaller image without aliasing.
-        image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    return np.asarray(image, dtype=np.uint8)
+    # Drivers may pad rows, so the row length is `step`, not the pixels' bytes.
+    return np.ascontiguousarray(data.reshape(height, step)[:, : width * pixel_bytes])
+
+
+def _resize(image: Any, size: tuple[int, int], interpolation: int = cv2.INTER_AREA) -> Any:
+    """By default averages over source pixels: a smaller image without aliasing."""
+    if image.shape[:2] == size:
+        return image
+    return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)

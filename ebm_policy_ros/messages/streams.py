@@ -8,60 +8,92 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import NANOSECONDS, ImageStream, JointStream, PoseStream, Stream
-from ebm_policy_ros.messages.images import MessageError, decode_image
+from ebm_policy_ros.interface import (
+    NANOSECONDS,
+    ImageStream,
+    JointStream,
+    Stream,
+    WrenchStream,
+)
+from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.messages.images import decode_compressed, decode_depth, decode_image
+
+Part = tuple[Any, tuple[str, ...]]
+"""A message, and those of the stream's parts that are taken from it."""
 
 
 def stamp_ns(message: Any) -> int:
-    """The header's stamp, nanoseconds; 0 where the sender left it empty."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+    """The header's stamp, nanoseconds; 0 where there is none or the sender left it empty."""
+    header = getattr(message, "header", None)
+    if header is None:
+        return 0
+    return int(header.stamp.sec) * NANOSECONDS + int(header.stamp.nanosec)
 
 
-def concerns(stream: Stream, message: Any) -> bool:
-    """Whether a message is for the stream: several publishers may share a joint topic."""
-    return not isinstance(stream, JointStream) or not set(stream.names).isdisjoint(message.name)
+def parts_of(stream: Stream, message: Any) -> frozenset[str]:
+    """Those of the stream's parts that a message has: of joints, several publishers send some."""
+    return frozenset(stream.parts).intersection(message.name) if stream.parts else frozenset()
 
 
-def decode(stream: Stream, message: Any) -> npt.NDArray[Any]:
+def decode(stream: Stream, parts: Sequence[Part]) -> npt.NDArray[Any]:
     """One sample of a stream, without the history dimension: (H, W, 3) uint8 or (K,) float32.
 
     Args:
-        stream: The stream of the interface that the message came on.
-        message: Anything with the fields of the stream's type, live or read from a bag.
+        stream: The stream of the interface that the messages came on.
+        parts: One message with the fields of the stream's type, live or read from a bag; for
+            joints as many as together have every joint.
 
     Raises:
-        MessageError: If the message doesn't hold what the stream promises.
+        MessageError: If a message doesn't hold what the stream promises.
     """
-    if isinstance(stream, ImageStream):
-        return decode_image(message, stream.size)
     if isinstance(stream, JointStream):
-        return _finite(_joint_values(message, stream), stream.topic)
-    return _finite(_pose_values(message, stream), stream.topic)
-
-
-def _joint_values(message: Any, stream: JointStream) -> list[float]:
-    index = {name: i for i, name in enumerate(message.name)}
-    missing = [name for name in stream.names if name not in index]
-    if missing:
-        raise MessageError(f"no joint {missing[0]!r} among {', '.join(index) or 'no names'}")
-    values: list[float] = []
-    for field in stream.fields:
-        column: Sequence[float] = getattr(message, field)
-        if len(column) != len(index):
-            raise MessageError(f"{len(column)} values of {field} for {len(index)} joints")
-        values += [column[index[name]] for name in stream.names]
-    return values
-
-
-def _pose_values(message: Any, stream: PoseStream) -> list[float]:
+        return _finite(_joint_values(parts, stream), stream.topic)
+    message = parts[0][0]
+    try:
+        if isinstance(stream, ImageStream):
+            return _image(message, stream)
+    except MessageError as error:
+        raise MessageError(f"{stream.topic}: {error}") from None
     if message.header.frame_id != stream.frame_id:
-        raise MessageError(f"frame {message.header.frame_id!r}, expected {stream.frame_id!r}")
-    position, orientation = message.pose.position, message.pose.orientation
-    return [
-        getattr(orientation, field[1]) if field.startswith("q") else getattr(position, field)
-        for field in stream.fields
-    ]
+        raise MessageError(
+            f"{stream.topic}: frame {message.header.frame_id!r}, expected {stream.frame_id!r}"
+        )
+    read = _wrench_value if isinstance(stream, WrenchStream) else pose_value
+    return _finite([read(message, field) for field in stream.fields], stream.topic)
+
+
+def _image(message: Any, stream: ImageStream) -> npt.NDArray[np.uint8]:
+    if stream.type.endswith("CompressedImage"):
+        return decode_compressed(message, stream.size)
+    if stream.depth is not None:
+        return decode_depth(message, stream.size, *stream.depth)
+    return decode_image(message, stream.size)
+
+
+def _joint_values(parts: Sequence[Part], stream: JointStream) -> list[float]:
+    values: dict[tuple[str, str], float] = {}
+    for message, names in parts:
+        index = {name: i for i, name in enumerate(message.name)}
+        for field in stream.fields:
+            column: Sequence[float] = getattr(message, field)
+            if len(column) != len(message.name):
+                raise MessageError(
+                    f"{stream.topic}: {len(column)} values of {field} for "
+                    f"{len(message.name)} joints"
+                )
+            values.update({(field, name): column[index[name]] for name in names})
+    return [values[field, name] for field in stream.fields for name in stream.names]
+
+
+def pose_value(message: Any, field: str) -> float:
+    """The value of x to z or qx to qw in a geometry_msgs/PoseStamped."""
+    part = message.pose.orientation if field.startswith("q") else message.pose.position
+    return float(getattr(part, field[-1]))
+
+
+def _wrench_value(message: Any, field: str) -> float:
+    part, axis = field.split(".")
+    return float(getattr(getattr(message.wrench, part), axis))
 
 
 def _finite(values: Sequence[float], topic: str) -> npt.NDArray[np.float32]:

@@ -1,20 +1,75 @@
-"""Parameters with a description, read-only where they count only at start."""
+"""Parameters with a description and a range, read-only where they count only at start."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 
-def declare_optional(node: Node, name: str, description: str) -> Any:
-    """Declare a fixed parameter without a default; its value is None unless somebody set it."""
-    descriptor = ParameterDescriptor(description=description, read_only=True, dynamic_typing=True)
-    return node.declare_parameter(name, None, descriptor).value
+@dataclass(frozen=True)
+class Setting:
+    """A parameter of a node."""
+
+    name: str
+    default: Any
+    """Its value, or a Parameter.Type if it has none unless somebody sets it; None for a type that
+    is not known before."""
+    text: str
+    fixed: bool = True
+    """Whether it counts only at start."""
+    low: float | None = None
+    """Lowest and highest value, ends included."""
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: Any) -> str:
+        """Why a value cannot be; empty if it can. ROS itself looks at type and range."""
+        if self.choices and value not in self.choices:
+            return f"{self.name}: got {value!r}, expected {' or '.join(self.choices)}"
+        return ""
+
+    def descriptor(self) -> ParameterDescriptor:
+        """What tools show."""
+        result = ParameterDescriptor(
+            description=self.text,
+            read_only=self.fixed,
+            dynamic_typing=self.default is None,
+            additional_constraints=f"one of {', '.join(self.choices)}" if self.choices else "",
+        )
+        if self.low is not None and self.high is not None:
+            if isinstance(self.default, int):
+                limits = IntegerRange(from_value=int(self.low), to_value=int(self.high))
+                result.integer_range = [limits]
+            else:
+                limits = FloatingPointRange(from_value=self.low, to_value=self.high)
+                result.floating_point_range = [limits]
+        return result
+
+
+def declare_all(node: Node, settings: tuple[Setting, ...]) -> dict[str, Any]:
+    """Declare parameters and return their values; None for one that nobody set.
+
+    Raises:
+        ValueError: If a value is not among the choices.
+    """
+    values = {}
+    for setting in settings:
+        parameter = node.declare_parameter(setting.name, setting.default, setting.descriptor())
+        value = parameter.value
+        if value is not None and (problem := setting.check(value)):
+            raise ValueError(problem)
+        values[setting.name] = list(value) if _is_array(parameter) else value
+    return values
+
+
+def _is_array(parameter: Parameter) -> bool:
+    return parameter.type_ == Parameter.Type.DOUBLE_ARRAY and parameter.value is not None
 
 
 def declare(node: Node, name: str, default: Any, description: str) -> Any:
     """Declare a parameter that is fixed once the node runs, and return its value."""
-    descriptor = ParameterDescriptor(description=description, read_only=True)
-    return node.declare_parameter(name, default, descriptor).value
+    return declare_all(node, (Setting(name, default, description),))[name]

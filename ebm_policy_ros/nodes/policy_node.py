@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from geometry_msgs.msg import TwistStamped
-from rclpy.duration import Duration
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.parameter import Parameter
 
-from ebm_policy_ros.guard import CommandGuard
-from ebm_policy_ros.inference.methods import SETTINGS
-from ebm_policy_ros.interface import Interface, load_interface
-from ebm_policy_ros.messages.commands import fill_twist
-from ebm_policy_ros.messages.images import MessageError
-from ebm_policy_ros.nodes.parameters import declare, declare_optional
+from ebm_policy_ros.interface import ImageStream, Interface
+from ebm_policy_ros.ladder import Ladder, Rung
+from ebm_policy_ros.limits import LimitError
+from ebm_policy_ros.nodes.controls import Controls
+from ebm_policy_ros.nodes.diagnostics import Diagnostics
+from ebm_policy_ros.nodes.inputs import Inputs
+from ebm_policy_ros.nodes.loading import load_policy
+from ebm_policy_ros.nodes.parameters import declare_all
+from ebm_policy_ros.nodes.pilot import Pilot
+from ebm_policy_ros.nodes.policy_parameters import SETTINGS
 from ebm_policy_ros.nodes.running import run_node
-from ebm_policy_ros.nodes.topics import message_class
-from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
-from ebm_policy_ros.policy import Choice, Policy, PolicyMismatch
-from ebm_policy_ros.share import interface_path, policy_path
+from ebm_policy_ros.nodes.tally import Tally
 
-_TIMES_KEPT = 1000
+# After a sample started a decision, the timer waits for so many periods for the next one.
+_PATIENCE = 1.3
 
 
 class PolicyNode(LifecycleNode):
     """Decides and commands at the interface's rate while active.
 
     Configure loads and warms up the policy, activate lets it command, deactivate commands a
-    stop and then nothing. Without fresh input the command is to stand still.
+    stop and then nothing. docs/safety.md tells what it does when something is wrong.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -43,124 +41,77 @@ class PolicyNode(LifecycleNode):
             **options: As rclpy's nodes take them.
         """
         super().__init__("policy_node", **options)
-        self._policy_name: str = declare(
-            self, "policy", "ur5e_push", "Policy file, or the name of one that is shipped."
-        )
-        self._interface_name: str = declare(
-            self,
-            "interface",
-            "",
-            "Interface file of this robot, or the name of a shipped one; empty: the policy's.",
-        )
-        self._device: str = declare(
-            self, "device", "auto", "Where to decide: auto, cpu, cuda or cuda:N."
-        )
-        settings = {
-            name: declare_optional(
-                self, f"optimiser.{name}", "Of the search, docs/methods.md; unset: the policy's."
-            )
-            for name in SETTINGS
-        }
-        self._optimiser = {n: value for n, value in settings.items() if value is not None}
-        self._choice: Choice = declare(
-            self, "choice", "lowest", "lowest energy, or a sample from exp(-E / temperature)."
-        )
-        self._temperature: float | None = declare_optional(
-            self, "temperature", "Of that sample; unset: that of the training."
-        )
-        self._seed: int = declare(self, "seed", 0, "Seed of the candidates.")
-        self._threads: int = declare(self, "threads", 1, "CPU threads of torch.")
-        self._lockstep: bool = declare(
-            self,
-            "lockstep",
-            False,
-            "For a simulation that waits for each command: decide only once every stream has a "
-            "sample stamped at the tick or later.",
-        )
-        self._autostart: bool = declare(
-            self, "autostart", False, "Configure and activate at start."
-        )
+        self.values = declare_all(self, SETTINGS)
+        """The parameters by name; None for one that nobody set."""
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.ladder = Ladder(self.values["stop_after"], self.values["recover_after"])
+        self.tally = Tally()
+        self.inputs: Inputs | None = None
+        self.pilot: Pilot | None = None
         self._timer: Any = None
-        self._inputs: list[Any] = []
-        self._publisher: Any = None
         self._waiting_since: int | None = None
-        self._holding = ""
-        self._times: list[float] = []
-        self._failure = ""
-        if self._autostart:
-            self._start()
+        self.failure = ""
+        """Why the last transition failed."""
+        self._controls = Controls(self)
+        self._diagnostics = Diagnostics(self)
+        if self.values["autostart"]:
+            for transition in (self.trigger_configure, self.trigger_activate):
+                if transition() != TransitionCallbackReturn.SUCCESS:
+                    raise ValueError(self.failure)
 
-    def _start(self) -> None:
-        for transition in (self.trigger_configure, self.trigger_activate):
-            if transition() != TransitionCallbackReturn.SUCCESS:
-                raise ValueError(self._failure)
+    @property
+    def is_active(self) -> bool:
+        """Whether it decides."""
+        return self._timer is not None
+
+    # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the policy, check it against the interface, warm it up, open the topics."""
+        """Load the policy, check it against the interface, warm it up, open the inputs."""
         try:
-            self._load()
+            loaded = load_policy(self.values, self.values["policy"])
+            self._trigger = self._find_trigger(loaded.interface)
+            loaded.limits(self.values)
         except ValueError as error:
-            self._failure = str(error)
-            if not self._autostart:  # which ends the process with this text
-                self.get_logger().error(self._failure)
+            self.failure = str(error)
+            if not self.values["autostart"]:  # which ends the process with this text
+                self.get_logger().error(self.failure)
             return TransitionCallbackReturn.FAILURE
-        action = self._interface.action
-        self._publisher = self.create_publisher(TwistStamped, action.topic, 1)
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        for name, stream in self._interface.observation.items():
-            self._inputs.append(
-                self.create_subscription(
-                    message_class(stream.type),
-                    stream.topic,
-                    lambda message, name=name: self._receive(name, message),
-                    newest,
-                )
-            )
+        self.inputs = Inputs(self, loaded.interface, self._on_sample)
+        self.pilot = Pilot(self, loaded, self.inputs, self.ladder, self.tally, self.values)
         return TransitionCallbackReturn.SUCCESS
 
-    def _load(self) -> None:
-        if self._threads < 1:
-            raise ValueError(f"threads: got {self._threads}, expected an integer >= 1")
-        torch.set_num_threads(self._threads)
-        policy = Policy.load(
-            policy_path(self._policy_name),
-            device=self._device,
-            seed=self._seed,
-            optimiser=self._optimiser,
-            choice=self._choice,
-            temperature=self._temperature,
-        )
-        if policy.interface is None:
-            raise PolicyMismatch(
-                f"policy {self._policy_name} was trained on arrays that name no robot; train it "
-                "again with --interface"
-            )
-        name = self._interface_name
-        interface = load_interface(interface_path(name)) if name else policy.interface
-        differences = policy.interface.differences(interface)
-        if differences:
-            raise PolicyMismatch(
-                f"policy {self._policy_name} is for another interface than {name} "
-                f"({differences[0]}); choose a policy trained with this interface"
-            )
-        policy.warm_up()
-        self._policy: Policy = policy
-        self._interface: Interface = interface
-        self._buffer = ObservationBuffer(interface)
-        self._guard = CommandGuard(interface)
+    def _find_trigger(self, interface: Interface) -> str:
+        """The stream whose samples start decisions; empty for the timer."""
+        streams, wanted = interface.observation, self.values["trigger"]
+        if wanted == "auto":
+            if self.get_parameter("use_sim_time").value:
+                return ""
+            return next((n for n, s in streams.items() if isinstance(s, ImageStream)), "")
+        if wanted not in ("timer", *streams):
+            names = ", ".join(streams)
+            raise ValueError(f"trigger: got {wanted!r}, expected auto, timer or one of {names}")
+        return "" if wanted == "timer" else str(wanted)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Begin to decide and command."""
-        self._times.clear()
-        self._timer = self.create_timer(1.0 / self._interface.rate, self._tick)
-        self.get_logger().info(
-            f"active: commands on {self._interface.action.topic} at {self._interface.rate} Hz"
-        )
+        """Begin to decide and command; a stop that is latched stays so."""
+        assert self.pilot is not None
+        interface = self.pilot.loaded.interface
+        publish = self.values["publish_commands"]
+        self.pilot.open(publish)
+        # The system's clock may be set; a simulation's time is what its ticks are made of.
+        simulated = self.get_parameter("use_sim_time").value
+        clock = None if simulated else Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(1.0 / interface.rate, self._on_timer, clock=clock)
+        where = interface.action.topic if publish else "~/proposed_command"
+        self.get_logger().info(f"active: commands on {where} at {interface.rate} Hz")
+        if self.ladder.rung is Rung.STOPPED:
+            self.get_logger().warning(f"still stopped: {self.ladder.reason}; call ~/reset")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Command a stop, then fall silent."""
-        self._end_motion()
+        self._fall_silent()
         return super().on_deactivate(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -174,96 +125,95 @@ class PolicyNode(LifecycleNode):
         return super().on_error(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the topics and forget the policy."""
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs.clear()
-        self.destroy_publisher(self._publisher)
-        del self._policy, self._buffer
+        """Close the inputs and forget the policy."""
+        self.close()
         return TransitionCallbackReturn.SUCCESS
 
-    def close(self) -> None:
-        """Command a stop if active; the node ends."""
+    def _fall_silent(self) -> None:
         if self._timer is not None:
-            self._end_motion()
-            # The publisher ends with the node; the stop must be out before.
-            self._publisher.wait_for_all_acked(Duration(seconds=0.5))
+            self.destroy_timer(self._timer)
+        self._timer = self._waiting_since = None
+        if self.pilot is not None:
+            self.pilot.shut()
 
-    def _end_motion(self) -> None:
-        self.destroy_timer(self._timer)
-        self._timer = None
-        self._waiting_since = None
-        self._publish(self._guard.stop(), self._now())
-        self._log_times()
+    def close(self) -> None:
+        """Command a stop if active, and give up the policy and the inputs."""
+        self._fall_silent()
+        if self.pilot is not None:
+            self.pilot.close()
+        if self.inputs is not None:
+            self.inputs.close()
+        self.pilot = self.inputs = None
 
-    def _now(self) -> int:
-        return int(self.get_clock().now().nanoseconds)
+    # Ticks
 
-    def _receive(self, stream: str, message: Any) -> None:
-        self._buffer.add(stream, message, self._now())
-        if self._waiting_since is not None and self._buffer.complete(self._waiting_since):
-            self._decide_and_publish(self._waiting_since)
+    def _on_sample(self, stream: str) -> None:
+        """A sample was stored: whoever waits for it goes on."""
+        if self._timer is None:
+            return
+        assert self.inputs is not None and self.pilot is not None
+        if self._waiting_since is not None:
+            if self.inputs.buffer.complete(self._waiting_since):
+                self._tick(self._waiting_since)
+        elif stream == self._trigger and not self.values["lockstep"]:
+            now = self.get_clock().now().nanoseconds
+            period = self.pilot.loaded.interface.period_ns
+            # Of a camera that is faster, the sample nearest to the next tick counts.
+            early = min(self.inputs.gap_ns(stream, now) or period, period) // 2
+            if now - self.pilot.last_tick >= period - early:
+                self._fire_after(_PATIENCE)
+                self._timer.reset()
+                self._tick(now)
 
-    def _tick(self) -> None:
-        now = self._now()
-        if self._lockstep and not self._buffer.complete(now):
+    def _fire_after(self, periods: float) -> None:
+        assert self.pilot is not None
+        wanted = round(periods * self.pilot.loaded.interface.period_ns)
+        if self._timer.timer_period_ns != wanted:
+            self._timer.timer_period_ns = wanted
+
+    def _on_timer(self) -> None:
+        assert self.inputs is not None
+        now = self.get_clock().now().nanoseconds
+        self._fire_after(1.0)
+        if self.values["lockstep"] and not self.inputs.buffer.complete(now):
             self._waiting_since = now
             return
-        self._decide_and_publish(now)
+        self._tick(now)
 
-    def _decide_and_publish(self, now: int) -> None:
+    def _tick(self, now: int) -> None:
+        assert self.pilot is not None
         self._waiting_since = None
-        try:
-            command = self._decide(now)
-        except (StaleObservation, MessageError) as problem:
-            self._hold(str(problem))
-            command = self._guard.stop()
-        except Exception:
-            self._publish(self._guard.stop(), now)
-            raise
-        self._publish(command, now)
+        self.pilot.tick(now)
 
-    def _decide(self, now: int) -> npt.NDArray[np.float32]:
-        started = time.perf_counter()
-        observation = self._buffer.observe(now)
-        decision = self._policy.decide(observation)
-        guarded = self._guard.guard(decision.action[0], self._tool_position(observation))
-        self._times.append((time.perf_counter() - started) * 1e3)
-        if self._holding:
-            self.get_logger().info("every stream is fresh again")
-            self._holding = ""
-        if guarded.interventions:
-            self.get_logger().warning(
-                f"guard: {', '.join(guarded.interventions)}", throttle_duration_sec=5.0
-            )
-        if len(self._times) >= _TIMES_KEPT:
-            self._log_times()
-        return guarded.action
+    # Parameters
 
-    def _tool_position(self, observation: Observation) -> dict[str, float]:
-        box = self._interface.workspace
-        if box is None:
-            return {}
-        fields = self._interface.observation[box.stream].fields  # type: ignore[union-attr]
-        return dict(zip(fields, observation[box.stream][-1].tolist(), strict=True))
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Refuse what cannot be, with the reason; else it counts from the next tick on."""
+        wanted = {p.name: p.value for p in parameters if p.name in self.values}
+        values = {**self.values, **wanted}
+        problem = next(
+            (text for s in SETTINGS if s.name in wanted and (text := s.check(wanted[s.name]))), ""
+        )
+        if not problem and self.pilot is not None:
+            try:
+                self.pilot.guard.limits = self.pilot.loaded.limits(values)
+            except LimitError as error:
+                problem = str(error)
+        if problem:
+            return SetParametersResult(successful=False, reason=problem)
+        self.values.update(wanted)
+        self.ladder.stop_after = values["stop_after"]
+        self.ladder.recover_after = values["recover_after"]
+        if self.is_active and "publish_commands" in wanted:
+            self._change_outputs(values["publish_commands"])
+        return SetParametersResult(successful=True)
 
-    def _hold(self, problem: str) -> None:
-        # Ages change with every tick; the log is for what begins.
-        if not self._holding or problem.count(";") > self._holding.count(";"):
-            self.get_logger().warning(f"standing still: {problem}")
-        self._holding = problem
-
-    def _publish(self, command: npt.NDArray[np.float32], now: int) -> None:
-        message = fill_twist(TwistStamped(), self._interface.action, command, now)
-        self._publisher.publish(message)
-
-    def _log_times(self) -> None:
-        if self._times:
-            p50, p99 = np.percentile(self._times, (50, 99))
-            self.get_logger().info(
-                f"decision time of the last {len(self._times)}: p50 {p50:.1f} ms, p99 {p99:.1f} ms"
-            )
-        self._times.clear()
+    def _change_outputs(self, publish: bool) -> None:
+        """Command a stop where commands went until now, then go on elsewhere."""
+        assert self.pilot is not None and self.pilot.outputs is not None
+        if self.pilot.outputs.publishes != publish:
+            self.pilot.shut()
+            self.pilot.open(publish)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -1,12 +1,44 @@
-"""ROS types by name."""
+"""ROS types and qualities by name."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from ebm_policy_ros.interface import Stream
+
 
 def message_class(ros_type: str) -> Any:
     """The class of a message type, such as sensor_msgs/msg/Image."""
     package, _, name = ros_type.split("/")
     return getattr(import_module(f"{package}.msg"), name)
+
+
+def quality_of(stream: Stream) -> QoSProfile:
+    """How a stream is subscribed to: the newest messages only."""
+    return QoSProfile(
+        # Of several publishers of joints none may push out the others' messages.
+        depth=10 if stream.parts else 1,
+        reliability=ReliabilityPolicy[stream.qos.reliability.upper()],
+        durability=DurabilityPolicy[stream.qos.durability.upper()],
+    )
+
+
+def mismatch(node: Node, stream: Stream) -> str:
+    """Which publisher of a stream offers less than its `qos` asks for; empty if none does."""
+    wanted = quality_of(stream)
+    for publisher in node.get_publishers_info_by_topic(node.resolve_topic_name(stream.topic)):
+        offered = publisher.qos_profile
+        for key, strong in (
+            ("reliability", ReliabilityPolicy.RELIABLE),
+            ("durability", DurabilityPolicy.TRANSIENT_LOCAL),
+        ):
+            if getattr(wanted, key) == strong != getattr(offered, key):
+                return (
+                    f"{publisher.node_name} offers {getattr(offered, key).name.lower()}, qos."
+                    f"{key} asks for {strong.name.lower()}"
+                )
+    return ""

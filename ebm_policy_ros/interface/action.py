@@ -1,0 +1,231 @@
+"""The command topic of an interface, what an action means, and what bounds it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ebm_policy_ros.interface.checks import (
+    is_number,
+    require,
+    require_bounds,
+    require_names,
+    require_rates,
+    require_text,
+)
+from ebm_policy_ros.interface.streams import JointStream, PoseStream, Stream
+
+TWIST = "geometry_msgs/msg/TwistStamped"
+POSE = "geometry_msgs/msg/PoseStamped"
+TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
+ARRAY = "std_msgs/msg/Float64MultiArray"
+JOINTS = "sensor_msgs/msg/JointState"
+
+_TWIST_FIELDS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
+QUATERNION = ("qx", "qy", "qz", "qw")
+_QUANTITIES = ("position", "velocity")
+# What a number in each type is; in the other types the file says it.
+_QUANTITY_OF = {TWIST: "velocity", POSE: "position", TRAJECTORY: "position"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gripper:
+    """A further, last dimension of the action, with a topic of its own; a position."""
+
+    TYPES: ClassVar[tuple[str, ...]] = (ARRAY, TRAJECTORY, JOINTS)
+
+    topic: str
+    type: str
+    name: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        require_text("topic", self.topic)
+        require_text("name", self.name)
+        require(self.type in self.TYPES, "type", self.type, "one of " + ", ".join(self.TYPES))
+        require_bounds((self.low,), (self.high,), (self.name,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """The command topic, and what each dimension of an action means."""
+
+    TYPES: ClassVar[tuple[str, ...]] = (TWIST, POSE, TRAJECTORY, ARRAY, JOINTS)
+
+    topic: str
+    type: str
+    fields: tuple[str, ...]
+    """linear.x to angular.z of a twist, x to qw of a pose; else joints in the controller's order.
+    """
+    unit: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    frame_id: str = ""
+    """Of a twist or a pose."""
+    quantity: str = ""
+    """position or velocity, where the type doesn't tell it."""
+    fixed: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Values of the fields of a pose that the action doesn't name."""
+    horizon: int = 1
+    """Actions per decision, one period of the rate apart."""
+    max_velocity: tuple[float, ...] | None = None
+    """Of a position: how fast it may change, unit/s."""
+    max_acceleration: tuple[float, ...] | None = None
+    """How fast the velocity may change, unit/s of a velocity and unit/s^2 of a position."""
+    lag: float = 0.0
+    """How far the arm runs behind a commanded position, s."""
+    measured: str = ""
+    """The stream that measures what the action commands."""
+    gripper: Gripper | None = None
+
+    def __post_init__(self) -> None:
+        require_text("topic", self.topic)
+        require(self.type in self.TYPES, "type", self.type, "one of " + ", ".join(self.TYPES))
+        framed = self.type in (TWIST, POSE)
+        require(bool(self.frame_id) == framed, "frame_id", self.frame_id,
+                "a frame" if framed else f"none for {self.type}")  # fmt: skip
+        allowed = {TWIST: _TWIST_FIELDS, POSE: PoseStream.FIELDS}.get(self.type, ())
+        require_names("fields", self.fields, allowed)
+        require_bounds(self.low, self.high, self.fields)
+        self._check_quantity()
+        self._check_pose()
+        self._check_rates()
+        valid = isinstance(self.horizon, int) and self.horizon >= 1
+        require(valid, "horizon", self.horizon, ">= 1")
+        if self.gripper is not None:
+            own = self.gripper.name not in self.fields
+            require(own, "gripper.name", self.gripper.name, "a name that fields don't have")
+
+    def _check_quantity(self) -> None:
+        told = _QUANTITY_OF.get(self.type)
+        if told is None:
+            expected = " or ".join(_QUANTITIES)
+            require(self.quantity in _QUANTITIES, "quantity", self.quantity, expected)
+        else:
+            allowed = self.quantity in ("", told)
+            require(allowed, "quantity", self.quantity, f"none, since {self.type} is a {told}")
+
+    def _check_pose(self) -> None:
+        if self.type != POSE:
+            require(not self.fixed, "fixed", dict(self.fixed), f"none for {self.type}")
+            return
+        together = len(set(QUATERNION) & set(self.fields)) in (0, 4)
+        require(together, "fields", self.fields, "all of qx, qy, qz, qw or none")
+        rest = [field for field in PoseStream.FIELDS if field not in self.fields]
+        complete = sorted(self.fixed) == sorted(rest) and all(map(is_number, self.fixed.values()))
+        require(complete, "fixed", dict(self.fixed), f"a number for each of {', '.join(rest)}")
+
+    def _check_rates(self) -> None:
+        require(is_number(self.lag) and self.lag >= 0, "lag", self.lag, "s >= 0")
+        for key in ("max_velocity", "max_acceleration"):
+            value = getattr(self, key)
+            if value is not None:
+                require_rates(key, value, self.fields)
+        if self.is_velocity:
+            got = self.max_velocity
+            require(got is None, "max_velocity", got, "none, since low and high bound a velocity")
+            require(self.lag == 0, "lag", self.lag, "none for a velocity")
+        else:
+            for key, expected in (
+                ("max_velocity", "a limit for each field, since a position may jump"),
+                ("measured", "the stream that measures what the action commands"),
+            ):
+                require(bool(getattr(self, key)), key, getattr(self, key), expected)
+        needs = self.max_acceleration is not None
+        require(bool(self.measured) or not needs, "measured", self.measured,
+                "the stream that max_acceleration is measured by")  # fmt: skip
+
+    @property
+    def is_velocity(self) -> bool:
+        """Whether zero means to stand still; else an action is where to be."""
+        return (self.quantity or _QUANTITY_OF.get(self.type)) == "velocity"
+
+    @property
+    def is_joints(self) -> bool:
+        """Whether the fields are joints."""
+        return self.type not in (TWIST, POSE)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each of the D dimensions is: the fields and, last, the gripper."""
+        return (*self.fields, self.gripper.name) if self.gripper else self.fields
+
+    @property
+    def bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Lowest and highest value of each of the D dimensions."""
+        if self.gripper is None:
+            return self.low, self.high
+        return (*self.low, self.gripper.low), (*self.high, self.gripper.high)
+
+    def check_measured(self, streams: Mapping[str, Stream]) -> None:
+        """Refuse a `measured` stream that doesn't measure what the action commands.
+
+        Raises:
+            InterfaceError: Naming what it lacks.
+        """
+        if not self.measured:
+            return
+        stream = streams.get(self.measured)
+        if self.is_joints:
+            fits = isinstance(stream, JointStream) and set(self.fields) <= set(stream.names)
+            fits = fits and "position" in stream.fields  # type: ignore[union-attr]
+            expected = f"a stream of the positions of {', '.join(self.fields)}"
+        else:
+            needed = self._measured_fields()
+            fits = isinstance(stream, PoseStream) and needed <= set(stream.fields)
+            fits = fits and stream.frame_id == self.frame_id  # type: ignore[union-attr]
+            expected = (
+                f"a pose stream in frame {self.frame_id} with the fields "
+                f"{', '.join(f for f in PoseStream.FIELDS if f in needed)}"
+            )
+        require(fits, "action.measured", self.measured, expected)
+
+    def _measured_fields(self) -> set[str]:
+        if self.type == POSE:
+            return set(self.fields)
+        linear = {field[-1] for field in self.fields if field.startswith("linear")}
+        turns = any(field.startswith("angular") for field in self.fields)
+        return linear | (set(QUATERNION) if turns else set())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The box that the tool must not leave, in metres."""
+
+    stream: str
+    """The pose stream that measures the tool."""
+    fields: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        require_names("fields", self.fields, ("x", "y", "z"))
+        require_bounds(self.low, self.high, self.fields)
+
+    def check(self, streams: Mapping[str, Stream], action: Action) -> None:
+        """Refuse a box that the streams don't measure, or that the action doesn't move in.
+
+        Raises:
+            InterfaceError: Naming what doesn't fit.
+        """
+        stream = streams.get(self.stream)
+        fits = isinstance(stream, PoseStream) and set(self.fields) <= set(stream.fields)
+        expected = f"a pose stream with the fields {', '.join(self.fields)}"
+        require(fits, "workspace.stream", self.stream, expected)
+        if action.is_joints:
+            return  # the measured tool alone can be watched
+        # A box bounds a command along its axes only if both have the same axes.
+        frame = stream.frame_id  # type: ignore[union-attr]
+        require(
+            frame == action.frame_id,
+            "workspace.stream",
+            f"{self.stream} in frame {frame}",
+            f"a pose in the action's frame, {action.frame_id}",
+        )
+        moved = {field.removeprefix("linear.") for field in action.fields} | set(action.fixed)
+        still = [field for field in self.fields if field not in moved]
+        expected = "only axes along which the action moves the tool"
+        require(not still, "workspace.fields", ", ".join(still), expected)

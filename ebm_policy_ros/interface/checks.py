@@ -1,0 +1,65 @@
+"""Checks that the parts of an interface file share."""
+
+from __future__ import annotations
+
+import math
+
+
+class InterfaceError(ValueError):
+    """An interface file, or the interface inside a policy or a bag, that cannot be used."""
+
+
+def require(condition: bool, key: str, got: object, expected: str) -> None:
+    """Refuse a value.
+
+    Raises:
+        InterfaceError: Naming the key, what it is and what is allowed.
+    """
+    if not condition:
+        raise InterfaceError(f"{key}: got {got!r}, expected {expected}")
+
+
+def require_text(key: str, value: object) -> None:
+    """Refuse what is not a name."""
+    require(isinstance(value, str) and value != "", key, value, "a name")
+
+
+def require_names(key: str, names: tuple[str, ...], allowed: tuple[str, ...] = ()) -> None:
+    """Refuse an empty list, a name twice, and names that are not among those `allowed`."""
+    require(len(names) > 0 and all(isinstance(n, str) for n in names), key, names, "names")
+    require(len(set(names)) == len(names), key, names, "each name once")
+    if allowed:
+        unknown = [name for name in names if name not in allowed]
+        require(not unknown, key, ", ".join(unknown), "some of " + ", ".join(allowed))
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def require_positive(key: str, value: object, unit: str) -> None:
+    """Refuse what is not a number above 0."""
+    require(is_number(value) and value > 0, key, value, f"{unit} > 0")  # type: ignore[operator]
+
+
+def require_numbers(key: str, values: tuple[float, ...], fields: tuple[str, ...]) -> None:
+    """Refuse anything but one number for each field."""
+    valid = len(values) == len(fields) and all(is_number(value) for value in values)
+    require(valid, key, list(values), f"one number for each of {', '.join(fields)}")
+
+
+def require_bounds(
+    low: tuple[float, ...], high: tuple[float, ...], fields: tuple[str, ...]
+) -> None:
+    """Refuse bounds that are not one number for each field, or where low is above high."""
+    require_numbers("low", low, fields)
+    require_numbers("high", high, fields)
+    ordered = all(a <= b for a, b in zip(low, high, strict=True))
+    require(ordered, "low", list(low), f"at most high, {list(high)}, in every dimension")
+
+
+def require_rates(key: str, values: tuple[float, ...], fields: tuple[str, ...]) -> None:
+    """Refuse limits of a rate that are not one number >= 0 for each field."""
+    require_numbers(key, values, fields)
+    require(all(value >= 0 for value in values), key, list(values), "numbers >= 0")

@@ -1,0 +1,196 @@
+"""An interface as a whole, and how its file is read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ebm_policy_ros.interface.action import Action, Gripper, Workspace
+from ebm_policy_ros.interface.checks import (
+    InterfaceError,
+    require,
+    require_positive,
+    require_text,
+)
+from ebm_policy_ros.interface.streams import STREAM_TYPES, Quality, Stream
+
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """A robot and a task as the policy meets them. SI units, radians."""
+
+    name: str
+    rate: float
+    """Decisions per second, Hz."""
+    observation: Mapping[str, Stream]
+    action: Action
+    workspace: Workspace | None = None
+    max_skew: float | None = None
+    """Largest difference between the stamps of an observation's streams, s; None for any."""
+
+    def __post_init__(self) -> None:
+        require_text("name", self.name)
+        require_positive("rate", self.rate, "Hz")
+        require(len(self.observation) > 0, "observation", {}, "at least one stream")
+        if self.max_skew is not None:
+            require_positive("max_skew", self.max_skew, "s")
+        self.action.check_measured(self.observation)
+        if self.workspace is not None:
+            self.workspace.check(self.observation, self.action)
+
+    @property
+    def period_ns(self) -> int:
+        """Time between two decisions, nanoseconds."""
+        return round(NANOSECONDS / self.rate)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each stream in an observation."""
+        return {name: stream.shape for name, stream in self.observation.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The interface as plain values, as `interface_from_dict` reads them."""
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
+
+    def differences(self, other: Interface) -> list[str]:
+        """What `other` has that makes it another robot or task for a policy, one line each.
+
+        Topics, ages, rates and limits other than the action's bounds may differ: they change
+        where samples come from and how they are supervised, not what they mean.
+        """
+        return [
+            f"{key}: {mine!r} here, {theirs!r} there"
+            for key, mine, theirs in _compare(self.to_dict(), other.to_dict(), "")
+        ]
+
+
+# Where samples come from, how they are supervised and how commands are limited.
+_MAY_DIFFER = (
+    "name", "topic", "max_age", "min_rate", "max_skew", "qos", "workspace",
+    "max_velocity", "max_acceleration", "lag", "measured",
+)  # fmt: skip
+
+
+def _compare(mine: Any, theirs: Any, key: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        found = []
+        for name in sorted((mine.keys() | theirs.keys()) - set(_MAY_DIFFER)):
+            path = f"{key}.{name}" if key else name
+            found += _compare(mine.get(name, "nothing"), theirs.get(name, "nothing"), path)
+        return found
+    return [] if mine == theirs else [(key, mine, theirs)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        # What is left out reads as its default again.
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _build(kind: type[Any], values: object, key: str) -> Any:
+    """An instance of the dataclass `kind` from plain values; errors start with `key`."""
+    where = f"{key}: " if key else ""
+    if not isinstance(values, Mapping):
+        raise InterfaceError(f"{where}got {values!r}, expected keys and values")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = [name for name in values if name not in fields]
+    if unknown:
+        raise InterfaceError(f"{where}unknown key {unknown[0]!r}, expected {', '.join(fields)}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+        and name not in values
+    ]
+    if missing:
+        raise InterfaceError(f"{where}the key {missing[0]!r} is missing")
+    frozen = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+    for name, value in frozen.items():
+        expects_list = str(fields[name].type).startswith("tuple")
+        if expects_list != isinstance(value, tuple):
+            expected = "a list" if expects_list else "a single value"
+            raise InterfaceError(f"{where}{name}: got {value!r}, expected {expected}")
+    try:
+        return kind(**frozen)
+    except InterfaceError as error:
+        raise InterfaceError(f"{key}.{error}" if key else str(error)) from None
+
+
+def _build_stream(values: object, key: str) -> Stream:
+    ros_type = values.get("type") if isinstance(values, Mapping) else None
+    if ros_type not in STREAM_TYPES:
+        raise InterfaceError(
+            f"{key}.type: got {ros_type!r}, expected one of {', '.join(STREAM_TYPES)}"
+        )
+    stream: Stream = _build(STREAM_TYPES[ros_type], _with(values, key, qos=Quality), key)
+    return stream
+
+
+def _with(values: Any, key: str, **kinds: type[Any]) -> Any:
+    """The same values, with those of the named keys built."""
+    if not isinstance(values, Mapping):
+        return values
+    built = {n: _build(kind, values[n], f"{key}.{n}") for n, kind in kinds.items() if n in values}
+    return {**values, **built}
+
+
+def interface_from_dict(values: object, source: str) -> Interface:
+    """The interface described by plain values.
+
+    Args:
+        values: What `Interface.to_dict` gives, or the content of an interface file.
+        source: Where the values come from, for messages.
+
+    Raises:
+        InterfaceError: Naming the source, the key, what was found and what is allowed.
+    """
+    try:
+        if not isinstance(values, Mapping):
+            raise InterfaceError("expected an interface file with keys and values")
+        parts = dict(values)
+        streams = parts.get("observation")
+        if isinstance(streams, Mapping):
+            parts["observation"] = {
+                name: _build_stream(stream, f"observation.{name}")
+                for name, stream in streams.items()
+            }
+        if "action" in parts:
+            parts["action"] = _build(
+                Action, _with(parts["action"], "action", gripper=Gripper), "action"
+            )
+        if "workspace" in parts:
+            parts["workspace"] = _build(Workspace, parts["workspace"], "workspace")
+        interface: Interface = _build(Interface, parts, "")
+        return interface
+    except InterfaceError as error:
+        raise InterfaceError(f"{source}: {error}") from None
+
+
+def load_interface(path: str | Path) -> Interface:
+    """Read an interface file (YAML).
+
+    Raises:
+        InterfaceError: If the file is missing, is not YAML or describes no valid interface.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InterfaceError(
+            f"{path}: cannot read the interface file ({error.strerror})"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = str(error).replace("\n", " ")
+        raise InterfaceError(f"{path}: not a YAML file ({problem})") from None
+    return interface_from_dict(values, str(path))

@@ -1,0 +1,85 @@
+"""From fresh input to standing still to stopped for good: the fault ladder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ebm_policy_ros.interface import NANOSECONDS
+
+
+class Rung(Enum):
+    """What a node may do."""
+
+    FRESH = "fresh"
+    """Decide and command."""
+    HOLD = "hold"
+    """Command to stand still, until all is well again."""
+    STOPPED = "stopped"
+    """Nothing, until somebody resets."""
+
+
+@dataclass
+class Ladder:
+    """Goes down at once and up slowly; the last rung is left by `reset` alone."""
+
+    stop_after: float
+    """Time in HOLD until STOPPED, s."""
+    recover_after: float
+    """Time without a problem until HOLD ends, s."""
+    rung: Rung = Rung.HOLD
+    reason: str = "nothing decided yet"
+    """Why the rung is not FRESH."""
+    _begun: bool = False
+    _bad_since: int | None = None
+    _good_since: int | None = None
+
+    def begin(self) -> None:
+        """Wait for fresh input, however long it takes; a latched stop stays."""
+        self._begun = False
+        self._bad_since = self._good_since = None
+        if self.rung is not Rung.STOPPED:
+            self.rung, self.reason = Rung.HOLD, "nothing decided yet"
+
+    def step(self, time_ns: int, problem: str) -> Rung:
+        """The rung at a time.
+
+        Args:
+            time_ns: Now. A time before the last one starts the waiting times anew.
+            problem: What is wrong now; empty if nothing.
+        """
+        if self.rung is Rung.STOPPED:
+            return self.rung
+        if problem:
+            self._descend(time_ns, problem)
+        elif self.rung is Rung.HOLD:
+            if self._good_since is None or time_ns < self._good_since:
+                self._good_since = time_ns
+            waited = time_ns - self._good_since >= round(self.recover_after * NANOSECONDS)
+            if waited or not self._begun:
+                self.rung, self.reason, self._begun = Rung.FRESH, "", True
+            else:
+                self.reason = f"well again, for less than {self.recover_after} s"
+        return self.rung
+
+    def _descend(self, time_ns: int, problem: str) -> None:
+        self.rung, self.reason, self._good_since = Rung.HOLD, problem, None
+        if not self._begun:
+            return  # nothing has moved, and there is nothing to give up
+        if self._bad_since is None or time_ns < self._bad_since:
+            self._bad_since = time_ns
+        if time_ns - self._bad_since >= round(self.stop_after * NANOSECONDS):
+            self.stop(f"held for {self.stop_after} s: {problem}")
+
+    def commanded(self) -> None:
+        """A decision went out: what was wrong before is over."""
+        self._bad_since = None
+
+    def stop(self, reason: str) -> None:
+        """Go down to STOPPED."""
+        self.rung, self.reason = Rung.STOPPED, reason
+
+    def reset(self) -> None:
+        """Leave STOPPED; for when all is well."""
+        self.rung = Rung.HOLD
+        self.begin()

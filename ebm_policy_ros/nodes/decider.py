@@ -1,0 +1,96 @@
+"""Decisions on a thread of their own, so that one which takes too long doesn't delay a stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+
+from ebm_policy_ros.decision import Decision
+from ebm_policy_ros.observation import Observation
+from ebm_policy_ros.policy import Policy
+
+
+class DecisionLate(Exception):
+    """A decision is not there in time."""
+
+
+class Decider:
+    """Runs one decision at a time."""
+
+    def __init__(self, policy: Policy, threads: int) -> None:
+        """Takes a policy that is warm.
+
+        Args:
+            policy: What decides.
+            threads: Of torch on the CPU; they are set for each thread anew.
+        """
+        self.policy = policy
+        self._threads = threads
+        self._requests: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._running: Future[Any] | None = None
+        # A daemon, so that a decision which never ends can't keep the process alive.
+        threading.Thread(target=self._work, name="decider", daemon=True).start()
+        # The first decision of a thread takes longer.
+        self.check()
+
+    def _work(self) -> None:
+        torch.set_num_threads(self._threads)
+        while (request := self._requests.get()) is not None:
+            future, call = request
+            try:
+                future.set_result(call())
+            except BaseException as error:  # for whoever waits
+                future.set_exception(error)
+
+    def _submit(self, call: Callable[[], Any]) -> Future[Any]:
+        if self._running is not None and not self._running.done():
+            raise DecisionLate("the last decision still runs")
+        self._running = Future()
+        self._requests.put((self._running, call))
+        return self._running
+
+    def decide(
+        self,
+        observation: Observation,
+        previous: Any,
+        budget: float | None,
+        patience: float | None,
+    ) -> Decision:
+        """The policy's decision.
+
+        Args:
+            observation: Of the policy's interface.
+            previous: Action to begin the search from too, or None.
+            budget: Seconds after which the search ends with its best so far; None for any.
+            patience: Seconds after which nobody waits any longer; None to wait for ever.
+
+        Raises:
+            DecisionLate: If it is not there by then, or the one before still runs.
+        """
+        future = self._submit(
+            lambda: self.policy.decide(observation, previous=previous, budget=budget)
+        )
+        try:
+            return future.result(patience)  # type: ignore[no-any-return]
+        except FutureTimeout:
+            if future.done():
+                raise  # the policy itself gave up on something
+            raise DecisionLate(f"no decision after {patience:.3f} s") from None
+
+    def check(self) -> None:
+        """Decide on nothing, to see that the policy works.
+
+        Raises:
+            DecisionLate: If the last decision still runs.
+        """
+        self._submit(self.policy.warm_up).result()
+
+    def close(self) -> None:
+        """End, without waiting for a decision that still runs."""
+        self._requests.put(None)

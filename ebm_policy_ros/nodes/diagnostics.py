@@ -1,0 +1,90 @@
+"""/diagnostics of policy_node, once a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+
+from ebm_policy_ros.ladder import Rung
+from ebm_policy_ros.nodes.inputs import StreamHealth
+
+if TYPE_CHECKING:
+    from ebm_policy_ros.nodes.policy_node import PolicyNode
+
+_LEVELS = {
+    Rung.FRESH: DiagnosticStatus.OK,
+    Rung.HOLD: DiagnosticStatus.WARN,
+    Rung.STOPPED: DiagnosticStatus.ERROR,
+}
+
+
+class Diagnostics:
+    """One status for the policy, and one for each stream."""
+
+    def __init__(self, node: PolicyNode) -> None:
+        """Begins to publish; also while a simulation's clock stands still."""
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(1.0, self._publish, clock=steady)
+
+    def _publish(self) -> None:
+        now = self._node.get_clock().now()
+        message = DiagnosticArray()
+        message.header.stamp = now.to_msg()
+        message.status = [self._policy()]
+        if self._node.inputs is not None:
+            streams = self._node.inputs.health(now.nanoseconds)
+            message.status += [self._stream(stream) for stream in streams]
+            ages = [stream.age for stream in streams if stream.age is not None]
+            if ages:
+                _add(message.status[0], "skew (s)", f"{max(ages) - min(ages):.4f}")
+        self._publisher.publish(message)
+
+    def _status(self, name: str, level: bytes, text: str) -> Any:
+        full = f"{self._node.get_fully_qualified_name()}: {name}"
+        return DiagnosticStatus(name=full, level=level, message=text)
+
+    def _policy(self) -> Any:
+        node, ladder, tally = self._node, self._node.ladder, self._node.tally
+        if node.pilot is None:
+            return self._status("policy", DiagnosticStatus.OK, "not configured")
+        if node.is_active or ladder.rung is Rung.STOPPED:
+            text = ladder.rung.value + (f": {ladder.reason}" if ladder.reason else "")
+            status = self._status("policy", _LEVELS[ladder.rung], text)
+        else:
+            status = self._status("policy", DiagnosticStatus.OK, "inactive")
+        loaded, outputs = node.pilot.loaded, node.pilot.outputs
+        _add(status, "policy", loaded.name)
+        _add(status, "policy sha256", loaded.sha256)
+        _add(status, "shadow", str(outputs is not None and not outputs.publishes).lower())
+        for name, (p50, p95, p99) in tally.times().items():
+            _add(status, f"{name} p50 / p95 / p99 (ms)", f"{p50:.1f} / {p95:.1f} / {p99:.1f}")
+        for name, count in tally.counts.items():
+            _add(status, name, str(count))
+        for name, count in sorted(tally.interventions.items()):
+            _add(status, f"guard {name}", str(count))
+        if tally.decision is not None:
+            for name, value in tally.decision.confidence.statistics.items():
+                _add(status, name, f"{value:.4g}")
+        return status
+
+    def _stream(self, stream: StreamHealth) -> Any:
+        old = stream.age is None
+        bad = stream.problem or ("no sample that may be used" if old else "")
+        level = DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK
+        status = self._status(stream.name, level, bad or "fresh")
+        _add(status, "topic", stream.topic)
+        if stream.age is not None:
+            _add(status, "age (s)", f"{stream.age:.4f}")
+        _add(status, "rate (Hz)", f"{stream.rate:.1f}")
+        _add(status, "received", str(stream.received))
+        _add(status, "refused", str(stream.refused))
+        _add(status, "stamped", str(not stream.unstamped).lower())
+        return status
+
+
+def _add(status: Any, key: str, value: str) -> None:
+    status.values.append(KeyValue(key=key, value=value))

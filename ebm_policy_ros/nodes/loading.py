@@ -1,0 +1,77 @@
+"""From parameters to a policy that is warm and fits the robot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.limits import Limits
+from ebm_policy_ros.policy import Policy, PolicyMismatch
+from ebm_policy_ros.share import interface_path, policy_path
+
+
+def part_of(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The parameters below a prefix that somebody set, by the rest of their name."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in values.items()
+        if name.startswith(prefix) and value is not None
+    }
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy with the interface of the robot that it runs on."""
+
+    policy: Policy
+    interface: Interface
+    name: str
+    sha256: str
+
+    def limits(self, values: Mapping[str, Any]) -> Limits:
+        """The interface's limits, tightened by the parameters `limits.*`.
+
+        Raises:
+            LimitError: If one cannot be.
+        """
+        wanted = part_of(values, "limits.")
+        return Limits.of(self.interface).tightened(self.interface, wanted)
+
+
+def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
+    """Load a policy as the parameters of policy_node say.
+
+    Args:
+        values: The parameters.
+        name: Policy file, or the name of one that is shipped.
+
+    Raises:
+        ValueError: (or a kind of it) in one line, if the policy cannot run here.
+    """
+    path = policy_path(name)
+    policy = Policy.load(
+        path,
+        device=values["device"],
+        seed=values["seed"],
+        optimiser=part_of(values, "optimiser."),
+        choice=values["choice"],
+        temperature=values["temperature"],
+    )
+    if policy.interface is None:
+        raise PolicyMismatch(
+            f"policy {name} was trained on arrays that name no robot; train it again with "
+            "--interface"
+        )
+    wanted = values["interface"]
+    interface = load_interface(interface_path(wanted)) if wanted else policy.interface
+    differences = policy.interface.differences(interface)
+    if differences:
+        raise PolicyMismatch(
+            f"policy {name} is for another interface than {wanted} ({differences[0]}); choose a "
+            "policy trained with this interface"
+        )
+    policy.warm_up()
+    return LoadedPolicy(policy, interface, name, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -1,0 +1,250 @@
+"""What an active policy node does at a tick: look, decide, guard, command; or stand still."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+
+from ebm_policy_ros.decision import Decision
+from ebm_policy_ros.guard import CommandGuard
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream
+from ebm_policy_ros.ladder import Ladder, Rung
+from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.nodes.decider import Decider, DecisionLate
+from ebm_policy_ros.nodes.inputs import Inputs
+from ebm_policy_ros.nodes.loading import LoadedPolicy
+from ebm_policy_ros.nodes.outputs import Outputs
+from ebm_policy_ros.nodes.tally import Tally
+from ebm_policy_ros.nodes.views import Views
+from ebm_policy_ros.observation import Observation, StaleObservation
+from ebm_policy_ros.state import Measured, StateEstimator
+
+# After a stop the safe command is repeated for so long; then another may command.
+_LAST_WORDS_NS = NANOSECONDS // 2
+
+
+@dataclass
+class _Sight:
+    """What a decision needs."""
+
+    now: int
+    observation: Observation
+    measured: Measured
+    stamp: int
+    """Of the newest camera image, or of the newest sample without a camera."""
+
+
+class Pilot:
+    """Everything between the inputs and the command topic of a node that is configured."""
+
+    def __init__(
+        self,
+        node: Node,
+        loaded: LoadedPolicy,
+        inputs: Inputs,
+        ladder: Ladder,
+        tally: Tally,
+        values: dict[str, Any],
+    ) -> None:
+        """Waits for `open`.
+
+        Args:
+            node: Whose clock, log and publishers are used.
+            loaded: The policy and the interface.
+            inputs: Where observations come from.
+            ladder: What the pilot may do; it outlives it.
+            tally: What happened; it outlives it.
+            values: The node's parameters.
+
+        Raises:
+            LimitError: If a limit among the parameters cannot be.
+        """
+        self.loaded, self.values = loaded, values
+        self.guard = CommandGuard(loaded.interface, loaded.limits(values))
+        self.outputs: Outputs | None = None
+        self._node, self._inputs, self._ladder, self._tally = node, inputs, ladder, tally
+        self._decider = Decider(loaded.policy, values["threads"])
+        self._estimator = StateEstimator(loaded.interface)
+        self._views = Views(node, loaded.interface)
+        self.forget()
+
+    def _now(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def forget(self) -> None:
+        """Begin anew, as after a clock was set back."""
+        self.last_tick = self._now()
+        self._previous: Any = None
+        self._measured: Measured | None = None
+        self._silent_after: int | None = None
+        self._estimator.clear()
+
+    def open(self, publish: bool) -> None:
+        """Begin to command, or in shadow mode to propose; a stop that is latched stays so."""
+        self.forget()
+        self._ladder.begin()
+        self.outputs = Outputs(self._node, self.loaded.interface, publish)
+
+    def shut(self) -> None:
+        """Command a stop, then fall silent."""
+        if self.outputs is None:
+            return
+        if self._ladder.rung is not Rung.STOPPED or self._silent_after is None:
+            self.outputs.hold(self._now(), self._measured)
+        self.outputs.close()
+        self.outputs = None
+
+    def close(self) -> None:
+        """Shut, and forget the policy."""
+        self.shut()
+        self._views.close()
+        self._decider.close()
+
+    def stop(self, reason: str) -> None:
+        """Command a stop at once, and latch it."""
+        before = self._ladder.rung
+        self._ladder.stop(reason)
+        self._silent_after = None
+        self._tell(before)
+        if self.outputs is not None:
+            self._hold(self._now())
+
+    def check(self) -> None:
+        """See that nothing is wrong.
+
+        Raises:
+            ValueError: If something is, naming it.
+        """
+        try:
+            self._inputs.observe(self._now())
+            self._decider.check()
+        except Exception as problem:
+            raise ValueError(f"still wrong: {problem}") from None
+
+    def swap(self, loaded: LoadedPolicy, decider: Decider) -> None:
+        """Decide with another policy of the same interface from the next tick on."""
+        self._decider.close()
+        self.loaded, self._decider, self._previous = loaded, decider, None
+
+    def tick(self, now: int) -> None:
+        """Decide and command, or stand still.
+
+        Args:
+            now: Time of the tick, nanoseconds.
+        """
+        if now < self.last_tick:
+            self._node.get_logger().warning("the clock was set back: waiting for new samples")
+            self._inputs.clear()
+            self.forget()
+        self._tally.ticked(now - self.last_tick, self.loaded.interface.period_ns)
+        self.last_tick = now
+        before = self._ladder.rung
+        try:
+            self._step(now)
+        except Exception as error:  # whatever it is, the arm must not go on
+            self._node.get_logger().error(traceback.format_exc())
+            self._ladder.stop(f"a decision failed: {type(error).__name__}: {error}")
+        self._tell(before)
+        if self._ladder.rung is not Rung.FRESH:
+            self._hold(now)
+
+    def _step(self, now: int) -> None:
+        sight, problem = self._look(now)
+        if self._ladder.step(now, problem) is not Rung.FRESH or sight is None:
+            return
+        problem = self._decide(sight)
+        if problem:
+            self._previous = None
+            self._ladder.step(now, problem)
+        else:
+            self._ladder.commanded()
+
+    def _look(self, now: int) -> tuple[_Sight | None, str]:
+        """What is seen now, and what is wrong."""
+        assert self.outputs is not None
+        try:
+            observation = self._inputs.observe(now)
+        except (StaleObservation, MessageError) as problem:
+            return None, str(problem)
+        stamps = self._inputs.buffer.stamps(now)
+        self._measured = self._estimator.update(observation, stamps)
+        streams = self.loaded.interface.observation
+        images = [stamps[n] for n, stream in streams.items() if isinstance(stream, ImageStream)]
+        sight = _Sight(now, observation, self._measured, max(images or stamps.values()))
+        return sight, self.outputs.problem() if self.values["check_command_topic"] else ""
+
+    def _decide(self, sight: _Sight) -> str:
+        """Decide and command; else why not."""
+        assert self.outputs is not None
+        started = time.perf_counter()
+        # Who waits for each tick doesn't mind how long it takes.
+        patience = None if self.values["lockstep"] else 1.0 / self.loaded.interface.rate
+        budget = None if patience is None else patience * self.values["budget"]
+        previous = self._previous if self.values["warm_start"] else None
+        try:
+            decision = self._decider.decide(sight.observation, previous, budget, patience)
+        except DecisionLate as late:
+            self._tally.late()
+            return str(late)
+        milliseconds = (time.perf_counter() - started) * 1e3
+        self._tally.decided(milliseconds, decision)
+        speed = self._speed(decision)
+        if speed is None:
+            return f"unsure: {', '.join(decision.confidence.unsure)}"
+        actions = decision.action if self.outputs.takes_horizon else decision.action[:1]
+        guarded = self.guard.guard(actions, sight.measured, speed)
+        self._tally.intervened(guarded.interventions)
+        if guarded.actions is None:
+            return f"guard: {', '.join(guarded.interventions)}"
+        if guarded.interventions:
+            text = ", ".join(guarded.interventions)
+            self._node.get_logger().warning(f"guard: {text}", throttle_duration_sec=5.0)
+        self._previous = decision.action
+        sent = self.outputs.send(
+            guarded.actions,
+            sight.measured,
+            sight.now,
+            self.values["blend"],
+            self.guard.limits.max_velocity,
+        )
+        self._tally.commanded((self._now() - sight.stamp) / 1e6)
+        self._views.show(self.loaded.policy, sight.observation, sight.measured, decision, sent)
+        return ""
+
+    def _speed(self, decision: Decision) -> float | None:
+        """Factor on the motion; None to hold."""
+        speed: float = self.values["speed"]
+        unsure, wanted = decision.confidence.unsure, self.values["when_unsure"]
+        if not unsure or wanted == "go":
+            return speed
+        text = f"unsure ({wanted}): {', '.join(unsure)}"
+        self._node.get_logger().warning(text, throttle_duration_sec=5.0)
+        return speed * self.values["unsure_speed"] if wanted == "slow" else None
+
+    def _hold(self, now: int) -> None:
+        """The safe command; after a stop only for a moment."""
+        assert self.outputs is not None
+        if self._ladder.rung is not Rung.STOPPED:
+            self._silent_after = None
+        elif self._silent_after is None:
+            self._silent_after = now + _LAST_WORDS_NS
+        elif now > self._silent_after:
+            return
+        self.outputs.hold(now, self._measured)
+
+    def _tell(self, before: Rung) -> None:
+        """Log each change of the rung, once."""
+        rung, log = self._ladder.rung, self._node.get_logger()
+        if rung is before:
+            return
+        self._tally.entered(rung)
+        if rung is Rung.FRESH:
+            log.info("commanding")
+        elif rung is Rung.HOLD:
+            log.warning(f"standing still: {self._ladder.reason}")
+        else:
+            log.error(f"stopped: {self._ladder.reason}; ~/reset goes on")

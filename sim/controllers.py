@@ -1,0 +1,143 @@
+"""What stands behind the command topic: from messages of each type to motions of the arm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.interface import NANOSECONDS, Action
+from ebm_policy_ros.interface.action import POSE, TRAJECTORY, TWIST
+from ebm_policy_ros.interface.streams import PoseStream
+from ebm_policy_ros.messages.commands import read_command, read_points
+from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.sim.robots import JOINT_NAMES, ToolController
+from ebm_policy_ros.sim.world import World
+
+Array = npt.NDArray[np.float64]
+
+COMMAND_TIMEOUT = 0.25
+"""A velocity older than this, in s, no longer moves the arm, as with a good servo."""
+
+# How fast a joint goes to a position that it is told (rad/s).
+_JOINT_SPEED = 1.0
+_PLANE = {"linear.x", "linear.y"}
+
+FRAMES = {"base_link": 1.0, "base": -1.0}
+"""Frames by the sign of their x and y axes: UR's `base` is half a turn from base_link."""
+
+
+class Controller:
+    """The last command of an action's type, and the motion that it means."""
+
+    def __init__(self, action: Action) -> None:
+        """For commands of one action.
+
+        Raises:
+            ValueError: If this arm has no such joint or frame.
+        """
+        if action.is_joints:
+            missing = [name for name in action.fields if name not in JOINT_NAMES]
+            if missing:
+                raise ValueError(
+                    f"action.fields: the simulated UR5e has no joint {missing[0]!r}; it has "
+                    f"{', '.join(JOINT_NAMES)}"
+                )
+        elif action.frame_id not in FRAMES:
+            raise ValueError(
+                f"action.frame_id: got {action.frame_id!r}, expected one of {', '.join(FRAMES)} "
+                "for the simulated UR5e"
+            )
+        self._action = action
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the command."""
+        self._values: Array | None = None
+        self._points: Array = np.empty((0, 0))
+        self._times: Array = np.empty(0)
+        self._received_ns = 0
+
+    def take(self, message: Any, time_ns: int) -> None:
+        """Take a command.
+
+        Args:
+            message: Of the action's type.
+            time_ns: Now, on the simulation's clock.
+
+        Raises:
+            MessageError: If it cannot be used; the last one stays in force.
+        """
+        if self._action.type == TRAJECTORY:
+            points, times = read_points(message, self._action)
+            self._points = points.astype(np.float64)
+            self._times = (stamp_ns(message) or time_ns) + times * NANOSECONDS
+        self._values = read_command(message, self._action).astype(np.float64)
+        self._received_ns = time_ns
+
+    def move(self, world: World, time_ns: int, duration: float) -> None:
+        """Let the arm do what it was told.
+
+        Args:
+            world: Of the arm.
+            time_ns: When the motion begins.
+            duration: In s.
+        """
+        old = time_ns - self._received_ns >= COMMAND_TIMEOUT * NANOSECONDS
+        values = None if old and self._action.is_velocity else self._values
+        if self._action.type == TWIST and set(self._action.fields) <= _PLANE:
+            world.step(self._plane(values), duration)
+        elif values is None:
+            world.follow(lambda arm, at, step: arm.move_joints(np.zeros(6), step), duration)
+        else:
+            given = values
+            world.follow(
+                lambda arm, at, step: self._advance(
+                    arm, given, time_ns + round((at + step) * NANOSECONDS), step
+                ),
+                duration,
+            )
+
+    def _plane(self, values: Array | None) -> Array:
+        named = dict(zip(self._action.fields, [] if values is None else values, strict=False))
+        sign = FRAMES[self._action.frame_id]
+        return sign * np.array([named.get("linear.x", 0.0), named.get("linear.y", 0.0)])
+
+    def _advance(self, arm: ToolController, values: Array, end_ns: int, step: float) -> Array:
+        if self._action.type == TWIST:
+            named = dict(zip(self._action.fields, values, strict=True))
+            turn = np.array([FRAMES[self._action.frame_id]] * 2 + [1.0])
+            linear, angular = (
+                turn * [named.get(f"{part}.{axis}", 0.0) for axis in "xyz"]
+                for part in ("linear", "angular")
+            )
+            return arm.move_tool(linear, angular, step)
+        if self._action.type == POSE:
+            named = {**self._action.fixed, **dict(zip(self._action.fields, values, strict=True))}
+            x, y, z, *quaternion = (named[field] for field in PoseStream.FIELDS)
+            sign = FRAMES[self._action.frame_id]
+            turned = np.asarray(quaternion)
+            if sign < 0:  # half a turn about z, before the rest
+                a, b, c, d = quaternion
+                turned = np.array([-b, a, d, -c])
+            return arm.move_to(np.array([sign * x, sign * y, z]), turned, step)
+        index = [JOINT_NAMES.index(name) for name in self._action.fields]
+        velocity = np.zeros(len(JOINT_NAMES))
+        if self._action.is_velocity:
+            velocity[index] = values
+            return arm.move_joints(velocity, step)
+        here = arm.positions[index]
+        target = self._target(here, end_ns, step) if len(self._points) else values
+        velocity[index] = (target - here) / step
+        fastest = _JOINT_SPEED
+        return arm.move_joints(np.clip(velocity, -fastest, fastest), step)
+
+    def _target(self, positions: Array, time_ns: int, step: float) -> Array:
+        """Where a trajectory leads to by then, on straight lines from where the arm is."""
+        if time_ns >= self._times[0]:
+            columns = [np.interp(time_ns, self._times, column) for column in self._points.T]
+            return np.array(columns)
+        left = (self._times[0] - time_ns) / NANOSECONDS
+        target: Array = positions + (self._points[0] - positions) * step / (left + step)
+        return target

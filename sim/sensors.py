@@ -1,0 +1,123 @@
+"""What the simulated arm's sensors say, as messages of the streams of an interface."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from cv_bridge import CvBridge
+
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointStream, PoseStream
+from ebm_policy_ros.sim.controllers import FRAMES
+from ebm_policy_ros.sim.world import World
+
+CAMERAS = ("camera", "cinematic")
+"""Of the world, in the order in which the interface's cameras get them."""
+
+_OPTICAL_FRAME = "camera_optical_frame"
+
+
+class Sensors:
+    """Makes the messages of a moment."""
+
+    def __init__(self, interface: Interface) -> None:
+        """For the streams of an interface.
+
+        Raises:
+            ValueError: If the simulated arm has no such sensor.
+        """
+        self._streams = interface.observation
+        self._gripper = interface.action.gripper
+        self._cv = CvBridge()
+        cameras = [n for n, s in self._streams.items() if isinstance(s, ImageStream)]
+        self._cameras = dict(zip(cameras, CAMERAS, strict=False))
+        for name, stream in self._streams.items():
+            if isinstance(stream, ImageStream) and name in self._cameras:
+                continue
+            framed = isinstance(stream, PoseStream) and stream.frame_id in FRAMES
+            if not framed and not isinstance(stream, JointStream):
+                raise ValueError(
+                    f"observation.{name}: the simulated UR5e has {len(CAMERAS)} cameras, joints "
+                    f"and the pose of its tool in {' and '.join(FRAMES)}, not this"
+                )
+
+    def messages(self, world: World, time_ns: int, gripper: float) -> dict[str, Any]:
+        """A message for each stream, by its name.
+
+        Args:
+            world: Seen now.
+            time_ns: The stamp.
+            gripper: Where the gripper is; it follows every command at once.
+        """
+        return {
+            name: self._message(name, stream, world, _stamp(time_ns), gripper)
+            for name, stream in self._streams.items()
+        }
+
+    def _message(self, name: str, stream: Any, world: World, stamp: Any, gripper: float) -> Any:
+        if isinstance(stream, ImageStream):
+            message = self._image(name, stream, world)
+        else:
+            message = _message_class(stream.type)()
+            if isinstance(stream, JointStream):
+                _fill_joints(message, world)
+                if self._gripper is not None:
+                    message.name.append(self._gripper.name)
+                    for column in (message.position, message.velocity, message.effort):
+                        column.append(gripper if column is message.position else 0.0)
+            else:
+                message.header.frame_id = stream.frame_id
+                _fill_pose(message, world, stream.frame_id)
+        message.header.stamp = stamp
+        return message
+
+    def _image(self, name: str, stream: ImageStream, world: World) -> Any:
+        if stream.depth is not None:
+            message = self._cv.cv2_to_imgmsg(world.depth(), "32FC1")
+        elif stream.type.endswith("CompressedImage"):
+            pixels = world.render(self._cameras[name])
+            message = self._cv.cv2_to_compressed_imgmsg(pixels[..., ::-1], "jpg")
+        else:
+            message = self._cv.cv2_to_imgmsg(world.render(self._cameras[name]), "rgb8")
+        message.header.frame_id = _OPTICAL_FRAME
+        return message
+
+
+def camera_info(world: World, time_ns: int) -> Any:
+    """The intrinsics of the first camera."""
+    message = _message_class("sensor_msgs/msg/CameraInfo")()
+    message.header.stamp, message.header.frame_id = _stamp(time_ns), _OPTICAL_FRAME
+    message.height, message.width = world.camera_size
+    matrix = world.camera_matrix
+    message.k, message.r = matrix.flatten(), np.eye(3).flatten()
+    message.p = np.hstack([matrix, np.zeros((3, 1))]).flatten()
+    message.distortion_model, message.d = "plumb_bob", [0.0] * 5
+    return message
+
+
+def _message_class(ros_type: str) -> Any:
+    package, _, name = ros_type.split("/")
+    return getattr(import_module(f"{package}.msg"), name)
+
+
+def _stamp(time_ns: int) -> Any:
+    sec, nanosec = divmod(time_ns, NANOSECONDS)
+    return _message_class("builtin_interfaces/msg/Time")(sec=sec, nanosec=nanosec)
+
+
+def _fill_joints(message: Any, world: World) -> None:
+    message.name = list(world.joint_names)
+    message.position = world.joint_positions.tolist()
+    message.velocity = world.joint_velocities.tolist()
+    message.effort = world.joint_efforts.tolist()
+
+
+def _fill_pose(message: Any, world: World, frame_id: str) -> None:
+    position, (x, y, z, w) = world.tool_pose
+    if FRAMES[frame_id] < 0:  # half a turn about z
+        position, (x, y, z, w) = position * [-1, -1, 1], (y, -x, -w, z)
+    part = message.pose
+    part.position.x, part.position.y, part.position.z = map(float, position)
+    for axis, value in zip("xyzw", (x, y, z, w), strict=True):
+        setattr(part.orientation, axis, float(value))

@@ -1,0 +1,103 @@
+"""A robot for tests: publishes what an arm and its camera would, and hears commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+
+from ebm_policy_ros.interface import Interface
+
+TIMEOUT = 20.0
+PERIOD = 100_000_000
+
+
+class Robot:
+    """Publishes what the arm and its camera would, on simulated time, and hears commands."""
+
+    def __init__(self, context: Any, interface: Interface) -> None:
+        self.context = context
+        self.node = rclpy.create_node("robot", context=context)
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(self.node)
+        self.joint_names = list(interface.observation["joints"].names)  # type: ignore[union-attr]
+        self.topics = {name: s.topic for name, s in interface.observation.items()}
+        create = self.node.create_publisher
+        self.clock = create(Clock, "/clock", 10)
+        self.camera = create(Image, self.topics["camera"], 10)
+        self.joints = create(JointState, self.topics["joints"], 10)
+        self.tool = create(PoseStamped, self.topics["tool"], 10)
+        self.commands: list[TwistStamped] = []
+        topic = interface.action.topic
+        self.node.create_subscription(TwistStamped, topic, self.commands.append, 100)
+
+    def add(self, node: Any) -> None:
+        self.executor.add_node(node)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not condition():
+            assert time.monotonic() < deadline, "nothing happened in time"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def heard(self, topic: str, count: int = 1) -> None:
+        self.until(lambda: self.node.count_subscribers(topic) >= count)
+
+    def tick(self, step: int, *, x: float = 0.5, only: str = "camera joints tool") -> None:
+        """Publish one set of samples and then their time."""
+        stamp = Time(sec=step // 10, nanosec=step % 10 * PERIOD)
+        if "camera" in only:
+            pixels = np.full((120, 160, 3), step % 256, np.uint8)
+            message = Image(height=120, width=160, encoding="rgb8", step=480)
+            message.data = pixels.tobytes()
+            message.header.stamp = stamp
+            self.camera.publish(message)
+        if "joints" in only:
+            states = JointState(name=self.joint_names, position=[0.1 * i for i in range(6)])
+            states.header.stamp = stamp
+            self.joints.publish(states)
+        if "tool" in only:
+            pose = PoseStamped()
+            pose.header.stamp, pose.header.frame_id = stamp, "base_link"
+            pose.pose.position.x = x
+            self.tool.publish(pose)
+        self.clock.publish(Clock(clock=stamp))
+
+    def command_at(self, step: int) -> TwistStamped:
+        """The command stamped with a tick."""
+
+        def stamped() -> list[TwistStamped]:
+            sec, nanosec = step // 10, step % 10 * PERIOD
+            found = [c.header.stamp for c in self.commands]
+            return [
+                command
+                for command, stamp in zip(self.commands, found, strict=True)
+                if (stamp.sec, stamp.nanosec) == (sec, nanosec)
+            ]
+
+        self.until(lambda: bool(stamped()))
+        return stamped()[0]
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready)
+        future = client.call_async(request)
+        self.until(future.done)
+        return future.result()
+
+
+def parameters(**values: Any) -> list[Parameter]:
+    return [Parameter(name, value=value) for name, value in values.items()]
+
+
+def planar(command: TwistStamped) -> list[float]:
+    return [command.twist.linear.x, command.twist.linear.y]

@@ -1,0 +1,158 @@
+"""The recorder over a real DDS: what is in the bags for what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from robot import PERIOD, Robot, parameters
+from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import SetBool, Trigger
+
+from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.nodes.recorder_node import RecorderNode
+from ebm_policy_ros.observation import ObservationBuffer
+from ebm_policy_ros.training.bags import (
+    BagError,
+    find_bags,
+    read_episode,
+    read_outcome,
+    read_recorded_interface,
+)
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def recorder(robot: Robot, tmp_path: Path) -> Iterator[RecorderNode]:
+    node = RecorderNode(
+        context=robot.context,
+        parameter_overrides=parameters(folder=str(tmp_path / "demos"), use_sim_time=True),
+    )
+    robot.add(node)
+    robot.heard("/clock")
+    yield node
+    node.close()
+    node.destroy_node()
+
+
+def record(robot: Robot, steps: range, outcome: bool | None) -> Any:
+    commander = robot.node.create_publisher(TwistStamped, "servo_node/delta_twist_cmds", 10)
+    for topic in robot.topics.values():
+        robot.heard(topic)
+    robot.heard("servo_node/delta_twist_cmds", 2)
+    robot.tick(steps.start - 1)
+    while not robot.call(Trigger, "recorder_node/start", Trigger.Request()).success:
+        robot.tick(steps.start - 1)
+    for step in steps:
+        command = TwistStamped()
+        command.header.stamp = Time(sec=step // 10, nanosec=step % 10 * PERIOD)
+        command.header.frame_id = "base_link"
+        command.twist.linear.x = step / 1000
+        robot.tick(step)
+        commander.publish(command)
+        robot.command_at(step)
+    if outcome is None:
+        return robot.call(Trigger, "recorder_node/discard", Trigger.Request())
+    return robot.call(SetBool, "recorder_node/stop", SetBool.Request(data=outcome))
+
+
+def test_a_recorded_episode_gives_back_every_command_and_what_was_seen(
+    robot: Robot, recorder: RecorderNode, interface: Interface
+) -> None:
+    answer = record(robot, range(20, 30), True)
+    assert answer.success
+    episode = read_episode(Path(answer.message), interface)
+    assert episode.outcome == "success"
+    assert episode.actions[:, 0, 0] == pytest.approx(np.arange(20, 30) / 1000)
+    assert episode.observations["camera"][:, 0, 0, 0, 0].tolist() == list(range(20, 30))
+    assert (np.diff(episode.times_ns) == PERIOD).all()
+    assert read_recorded_interface(Path(answer.message)) == interface.to_dict()
+
+
+def test_live_samples_and_the_bag_give_equal_observations(
+    robot: Robot, recorder: RecorderNode, interface: Interface
+) -> None:
+    live = ObservationBuffer(interface)
+    kinds = {"camera": Image, "joints": JointState, "tool": PoseStamped}
+    for name, kind in kinds.items():
+        store = partial(live.add, name, receive_ns=0)
+        robot.node.create_subscription(kind, robot.topics[name], store, 10)
+        robot.heard(robot.topics[name], 2)
+    episode = read_episode(Path(record(robot, range(20, 24), True).message), interface)
+    robot.until(lambda: live.complete(2_300_000_000))
+    for name, values in live.observe(2_300_000_000).items():
+        assert np.array_equal(values, episode.observations[name][-1])
+
+
+def test_a_discarded_episode_leaves_nothing_and_a_kept_one_is_never_overwritten(
+    robot: Robot, recorder: RecorderNode, tmp_path: Path
+) -> None:
+    assert record(robot, range(20, 23), None).success
+    assert list((tmp_path / "demos").iterdir()) == []
+    first = record(robot, range(30, 33), False).message
+    second = record(robot, range(40, 43), False).message
+    assert first != second
+    assert sorted(path.name for path in (tmp_path / "demos").iterdir()) == [
+        "episode_0000",
+        "episode_0001",
+    ]
+
+
+def test_recording_is_refused_while_a_stream_is_silent(
+    robot: Robot, recorder: RecorderNode
+) -> None:
+    robot.heard(robot.topics["tool"])
+    robot.tick(10, only="tool joints")
+    answer = robot.call(Trigger, "recorder_node/start", Trigger.Request())
+    assert not answer.success
+    assert "/camera/image_raw" in answer.message
+    assert not robot.call(SetBool, "recorder_node/stop", SetBool.Request()).success
+
+
+def test_a_bag_without_a_needed_topic_is_refused_by_name(
+    robot: Robot, recorder: RecorderNode, interface: Interface
+) -> None:
+    bag = Path(record(robot, range(20, 23), True).message)
+    values = interface.to_dict()
+    values["observation"]["camera"]["topic"] = "wrist/image_raw"
+    with pytest.raises(BagError, match=r"episode_0000: no wrist/image_raw .*Image.* among"):
+        read_episode(bag, interface_from_dict(values, "x"))
+    (bag / "metadata.yaml").write_text("nonsense")
+    with pytest.raises(BagError, match="episode_0000"):
+        read_episode(bag, interface)
+
+
+def test_closing_leaves_the_episode_unfinished_but_whole(
+    robot: Robot, recorder: RecorderNode, interface: Interface, tmp_path: Path
+) -> None:
+    for topic in robot.topics.values():
+        robot.heard(topic)
+    robot.tick(10)
+    while not robot.call(Trigger, "recorder_node/start", Trigger.Request()).success:
+        robot.tick(10)
+    recorder.close()
+    assert [path.name for path in (tmp_path / "demos").iterdir()] == [".partial"]
+    assert read_outcome(tmp_path / "demos" / ".partial" / "episode_0000") == "unfinished"
+    with pytest.raises(BagError, match="no bags in it"):
+        find_bags(tmp_path / "demos")
+
+
+def test_an_unfinished_episode_of_another_day_stays_where_it_is(
+    robot: Robot, recorder: RecorderNode, tmp_path: Path
+) -> None:
+    old = tmp_path / "demos" / ".partial" / "episode_0000"
+    old.mkdir(parents=True)
+    assert record(robot, range(20, 23), None).success
+    kept = record(robot, range(30, 33), True)
+    assert kept.success and kept.message.endswith("episode_0001")
+    assert old.is_dir()
