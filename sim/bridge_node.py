@@ -128,6 +128,11 @@ class SimBridgeNode(Node):
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/start", self._on_start)
 
+    @property
+    def time_ns(self) -> int:
+        """The simulation's time, nanoseconds."""
+        return self._time_ns
+
     # Episodes
 
     def _reset(self) -> None:

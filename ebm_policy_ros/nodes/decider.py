@@ -16,6 +16,10 @@ from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy import Policy
 
 
+# Seconds that the end of the last decision is waited for.
+_LAST_DECISION = 1.0
+
+
 class DecisionLate(Exception):
     """A decision is not there in time."""
 
@@ -35,7 +39,8 @@ class Decider:
         self._requests: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._running: Future[Any] | None = None
         # A daemon, so that a decision which never ends can't keep the process alive.
-        threading.Thread(target=self._work, name="decider", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="decider", daemon=True)
+        self._thread.start()
         # The first decision of a thread takes longer.
         self.check()
 
@@ -92,5 +97,6 @@ class Decider:
         self._submit(self.policy.warm_up).result()
 
     def close(self) -> None:
-        """End, without waiting for a decision that still runs."""
+        """End; a decision that runs for long is not waited for."""
         self._requests.put(None)
+        self._thread.join(_LAST_DECISION)

@@ -1,0 +1,603 @@
+"""Everything that goes wrong on a robot, one after the other: `make faults` prints the table.
+
+Each fault meets policy_node with the shipped policy while it moves the simulated arm, over a real
+DDS. Times are simulated: from the last good sample, or from the fault, to the stamp of the first
+safe command.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+import os
+import resource
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # as conftest.py does for the tests
+    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+import rclpy
+import torch
+import yaml
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from scene import SECOND, Scene, end
+from std_srvs.srv import Trigger
+
+from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.ladder import Rung
+from ebm_policy_ros.policy_file import load_policy_file, save_policy
+from ebm_policy_ros.share import interface_path, policy_path
+
+PERIOD = 0.1
+CAMERA_AGE, JOINTS_AGE = 0.25, 0.15
+# What policy.yaml says.
+STOP_AFTER, RECOVER_AFTER = 3.0, 0.2
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of the table."""
+
+    fault: str
+    wire: str
+    """What went out."""
+    seconds: float | None = None
+    """Until it was safe."""
+    allowed: float | None = None
+
+
+Case = Callable[[Scene, Path], Row]
+
+
+def check_safe(scene: Scene, since_ns: int, allowed: float) -> float:
+    """Seconds from `since_ns` to the first safe command; all that follow are safe too."""
+    after = [sent for sent in scene.sent if sent.stamp > since_ns]
+    safe = next((index for index, sent in enumerate(after) if sent.is_safe), None)
+    assert safe is not None, "no safe command"
+    assert all(sent.is_safe for sent in after[safe:]), "it moves again"
+    seconds = (after[safe].stamp - since_ns) / SECOND
+    assert seconds <= allowed + 1e-6, f"safe after {seconds:.3f} s, allowed {allowed:.3f} s"
+    return seconds
+
+
+def check_still(scene: Scene) -> None:
+    """The arm stands still."""
+    way = max(scene.tool[-3:]) - min(scene.tool[-3:])
+    assert way < 1e-3, f"the tool moved by {way:.4f} m"
+
+
+# Messages
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens to the messages of a stream."""
+
+    name: str
+    stream: str
+    spoil: Callable[[Any, Any], Iterable[Any]]
+    """(message, the last good one) -> what is heard instead."""
+    within: float | None
+    """Seconds until the safe command, from the last good sample's stamp; None if it goes on."""
+    told: str = ""
+    """In the reason of holding."""
+
+
+def nothing(message: Any, last: Any) -> Iterable[Any]:
+    return ()
+
+
+def frozen(message: Any, last: Any) -> Iterable[Any]:
+    return (last,)
+
+
+def edited(**changes: Any) -> Callable[[Any, Any], Iterable[Any]]:
+    """The message with fields set to what functions make of it."""
+
+    def edit(message: Any, last: Any) -> Iterable[Any]:
+        new = copy.deepcopy(message)
+        for field, change in changes.items():
+            setattr(new, field, change(new))
+        return (new,)
+
+    return edit
+
+
+def restamped(change: Callable[[int], int]) -> Callable[[Any, Any], Iterable[Any]]:
+    """The message with another stamp, nanoseconds."""
+
+    def header(message: Any) -> Any:
+        stamp = message.header.stamp
+        stamp.sec, stamp.nanosec = divmod(change(stamp.sec * SECOND + stamp.nanosec), SECOND)
+        return message.header
+
+    return edited(header=header)
+
+
+def in_another_frame(message: Any) -> Any:
+    message.header.frame_id = "map"
+    return message.header
+
+
+def larger(message: Any, last: Any) -> Iterable[Any]:
+    """A frame with each pixel four times, as after a change of the driver's settings."""
+    new = copy.deepcopy(message)
+    new.height, new.width, new.step = 2 * message.height, 2 * message.width, 2 * message.step
+    data, doubled = bytes(message.data), bytearray()
+    for top in range(0, len(data), message.step):
+        row = data[top : top + message.step]
+        doubled += b"".join(row[i : i + 3] * 2 for i in range(0, len(row), 3)) * 2
+    new.data = bytes(doubled)
+    return (new,)
+
+
+_COLUMNS = ("name", "position", "velocity", "effort")
+
+
+def columns(change: Callable[[list[Any]], list[Any]]) -> Callable[[Any, Any], Iterable[Any]]:
+    """Joint states with every column changed in the same way."""
+    return edited(**{c: lambda message, c=c: change(list(getattr(message, c))) for c in _COLUMNS})
+
+
+FAULTS = (
+    Fault("camera stops", "camera", nothing, CAMERA_AGE + PERIOD,
+          "camera (camera/image_raw): "),
+    Fault("camera freezes", "camera", frozen, CAMERA_AGE + PERIOD, "s old, at most 0.25"),
+    Fault("image half-sent", "camera", edited(data=lambda m: m.data[: len(m.data) // 2]), PERIOD,
+          "camera/image_raw: 115200 bytes for 320x240 rgb8"),
+    Fault("wrong encoding", "camera", edited(encoding=lambda m: "yuv422"), PERIOD,
+          "camera/image_raw: encoding 'yuv422', expected one of rgb8"),
+    Fault("image of another size", "camera", larger, None),
+    Fault("joints stop", "joints", nothing, JOINTS_AGE + PERIOD, "joints (joint_states): "),
+    Fault("a joint missing", "joints", columns(lambda c: c[1:]), JOINTS_AGE + PERIOD,
+          "joints (joint_states): "),
+    Fault("joints in another order", "joints", columns(lambda c: c[::-1]), None),
+    Fault("a joint is not a number", "joints",
+          edited(position=lambda m: [math.nan, *list(m.position)[1:]]), PERIOD,
+          "a value on joint_states is not a finite number"),
+    Fault("fewer positions than joints", "joints", edited(position=lambda m: m.position[1:]),
+          PERIOD, "joint_states: 5 values of position for 6 joints"),
+    Fault("tool pose stops", "tool", nothing, JOINTS_AGE + PERIOD, "tool (tool_pose): "),
+    Fault("tool pose in another frame", "tool", edited(header=in_another_frame), PERIOD,
+          "tool_pose: frame 'map', expected 'base_link'"),
+    Fault("stamps of zero", "camera", restamped(lambda t: 0), None),
+    Fault("stamps a second old", "camera", restamped(lambda t: t - SECOND), CAMERA_AGE + PERIOD,
+          "camera (camera/image_raw): "),
+    Fault("stamps from the future", "camera", restamped(lambda t: t + 10 * SECOND), PERIOD,
+          "s in the future"),
+)  # fmt: skip
+
+
+def strike(scene: Scene, fault: Fault) -> Row:
+    """Let the fault happen while the arm moves, and watch; then let it end."""
+    node = scene.start()
+    scene.until_moving()
+    last, begun = scene.last[fault.stream], scene.time
+
+    def spoil(name: str, message: Any) -> Iterable[Any]:
+        return fault.spoil(message, last) if name == fault.stream else (message,)
+
+    scene.spoil = spoil
+    scene.run(1.0)
+    if fault.within is None:
+        assert not any(sent.is_safe for sent in scene.sent if sent.stamp > begun)
+        return Row(fault.name, "commands go on")
+    seconds = check_safe(scene, begun, fault.within)
+    assert node.ladder.rung is Rung.HOLD
+    assert fault.told in node.ladder.reason, node.ladder.reason
+    check_still(scene)
+    scene.mend()
+    scene.until_moving()
+    return Row(fault.name, "zero until it is over", seconds, fault.within)
+
+
+# Time
+
+
+def clock_set_back(scene: Scene, folder: Path) -> Row:
+    """Every clock goes back by an hour: HOLD, then on with samples of the new time."""
+    scene.shift += 3600 * SECOND
+    scene.start()
+    scene.until_moving()
+    begun = len(scene.sent)
+    scene.shift -= 3600 * SECOND
+    scene.step()
+    scene.run(1.0)
+    after = scene.sent[begun:]
+    assert after[0].is_safe
+    resumed = next(i for i, sent in enumerate(after) if not sent.is_safe)
+    assert all(not sent.is_safe for sent in after[resumed:])
+    seconds = (after[resumed].stamp - after[0].stamp) / SECOND
+    # A tick until samples of the new time are there, one until they have been good for a while.
+    allowed = RECOVER_AFTER + 2 * PERIOD
+    assert seconds <= allowed + 1e-6
+    return Row("clock goes back by an hour", "zero at once, then on", 0.0, PERIOD)
+
+
+def streams_apart(scene: Scene, folder: Path) -> Row:
+    """A camera 0.2 s behind the joints, where 0.08 s are allowed."""
+    scene.start(interface=str(interface_with(folder, max_skew=0.08)))
+    scene.until_moving()
+    begun = scene.time
+
+    def spoil(name: str, message: Any) -> Iterable[Any]:
+        return (
+            restamped(lambda t: t - SECOND // 5)(message, None) if name == "camera" else (message,)
+        )
+
+    scene.spoil = spoil
+    scene.run(1.0)
+    seconds = check_safe(scene, begun, CAMERA_AGE + PERIOD)
+    reason = scene.policies[0].ladder.reason
+    assert "camera (camera/image_raw): 0.2" in reason and "s behind " in reason, reason
+    return Row("streams 0.2 s apart", "zero while it lasts", seconds, CAMERA_AGE + PERIOD)
+
+
+def interface_with(folder: Path, **changes: Any) -> Path:
+    values = load_interface(interface_path("ur5e_push")).to_dict() | changes
+    path = folder / "interface.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+# Decisions
+
+
+def policy_with(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    """The shipped policy with other weights."""
+    content = load_policy_file(policy_path("ur5e_push"))
+    state = {name: value.clone() for name, value in content.state.items()}
+    change(state)
+    path = folder / "changed.safetensors"
+    save_policy(path, replace(content, state=state))
+    return path
+
+
+def policy_not_a_number(scene: Scene, folder: Path) -> Row:
+    """Weights so large that every energy overflows: nothing ever moves, and it gives up."""
+
+    def change(state: dict[str, torch.Tensor]) -> None:
+        state["head.output.weight"] *= 1e38
+        state["head.body.1.layers.2.weight"] *= 1e38
+
+    node = scene.start(policy=str(policy_with(folder, change)))
+    scene.until(lambda: node.ladder.rung is Rung.STOPPED)
+    assert scene.sent and all(sent.is_safe for sent in scene.sent)
+    assert "guard: not finite: the action" in node.ladder.reason
+    seconds = (scene.time - scene.sent[0].stamp) / SECOND
+    assert seconds <= STOP_AFTER + RECOVER_AFTER + 2 * PERIOD
+    return Row("policy yields no number", "zero, then stopped for good", 0.0, PERIOD)
+
+
+def policy_out_of_bounds(scene: Scene, folder: Path) -> Row:
+    """A policy that wants twenty times as much: the guard's bounds are what goes out."""
+
+    def change(state: dict[str, torch.Tensor]) -> None:
+        for corner in ("box.low", "box.high"):
+            state[corner] *= 20
+
+    node = scene.start(policy=str(policy_with(folder, change)), when_unsure="go")
+    scene.until_moving()
+    scene.run(1.0)
+    high = scene.interface.action.high[0]
+    assert all(abs(value) <= high + 1e-6 for sent in scene.sent for value in sent.values)
+    assert node.tally.interventions["bounds: linear.x"] > 0
+    return Row("policy outside its bounds", "cut to the bounds")
+
+
+def decision_over_budget(scene: Scene, folder: Path) -> Row:
+    """A search that would take ten times its budget ends with its best so far."""
+    search: dict[str, Any] = {"optimiser.samples": 20000, "optimiser.iterations": 20}
+    node = scene.start(**search)
+    scene.until_moving()
+    assert node.tally.counts["decisions cut short"] > 0
+    assert node.tally.counts["late decisions"] == 0
+    return Row("search takes ten times its budget", "the best action so far")
+
+
+def encoder_of(node: Any) -> torch.nn.Module:
+    """What sees the images; hooks let its arithmetic fail."""
+    encoder: torch.nn.Module = node.pilot.loaded.policy._model.encoder
+    return encoder
+
+
+def decision_never_ends(scene: Scene, folder: Path) -> Row:
+    """Arithmetic that hangs: safe after a period of real time, though the decision still runs."""
+    node = scene.start()
+    scene.until_moving()
+    never = threading.Event()
+    encoder_of(node).register_forward_hook(lambda *values: never.wait())
+    begun = scene.time
+    scene.run(STOP_AFTER + 1.0)
+    seconds = check_safe(scene, begun, PERIOD)
+    assert node.ladder.rung is Rung.STOPPED
+    assert "the last decision still runs" in node.ladder.reason
+    answer = scene.call(Trigger, "policy_node/reset", Trigger.Request())
+    assert not answer.success and "the last decision still runs" in answer.message
+    never.set()
+    return Row("decision never ends", "zero, then stopped for good", seconds, PERIOD)
+
+
+def decision_fails(scene: Scene, folder: Path) -> Row:
+    """A GPU that is lost: stopped for good, silent, and no reset as long as it is gone."""
+    node = scene.start()
+    scene.until_moving()
+
+    def lost(*values: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    hook = encoder_of(node).register_forward_hook(lost)
+    begun = scene.time
+    scene.run(2.0)
+    seconds = check_safe(scene, begun, PERIOD)
+    assert node.ladder.rung is Rung.STOPPED
+    assert "RuntimeError: CUDA error" in node.ladder.reason
+    assert scene.time - scene.sent[-1].stamp > SECOND, "it speaks on"
+    answer = scene.call(Trigger, "policy_node/reset", Trigger.Request())
+    assert not answer.success and "CUDA error" in answer.message
+    hook.remove()
+    assert scene.call(Trigger, "policy_node/reset", Trigger.Request()).success
+    scene.until_moving()
+    return Row("GPU lost, or any exception", "zero for 0.5 s, then silence", seconds, PERIOD)
+
+
+# The command topic
+
+
+def listener_vanishes(scene: Scene, folder: Path) -> Row:
+    """A controller that crashed finds, when it is back, nothing that moves it by surprise."""
+    node = scene.start()
+    scene.until_moving()
+    scene.be_deaf()
+    scene.until(lambda: node.ladder.rung is Rung.HOLD)
+    assert "nobody listens on /servo_node/delta_twist_cmds" in node.ladder.reason
+    scene.until(lambda: node.ladder.rung is Rung.STOPPED)
+    begun = len(scene.sent)
+    scene.listen()
+    scene.run(1.0)
+    assert all(sent.is_safe for sent in scene.sent[begun:])
+    return Row("nobody listens any more", "nothing but zero; stopped after 3 s")
+
+
+def two_policies(scene: Scene, folder: Path) -> Row:
+    """Two policies on one topic: neither moves the arm until one is gone."""
+    first = scene.start()
+    scene.until_moving()
+    second = scene.start("other_policy")
+    scene.wait(lambda: scene.node.count_publishers(scene.interface.action.topic) == 2)
+    scene.settle()
+    begun = scene.time
+    scene.run(1.0)
+    seconds = check_safe(scene, begun, PERIOD)
+    assert "other_policy may command on" in first.ladder.reason
+    assert "policy_node may command on" in second.ladder.reason
+    check_still(scene)
+    second.trigger_deactivate()
+    scene.until_moving()
+    return Row("two policies on one topic", "zero from both", seconds, PERIOD)
+
+
+def killed(scene: Scene, folder: Path) -> Row:
+    """Kill -9 while moving: silence, and the servo stops by itself."""
+    process = scene.start_process()
+    try:
+        scene.until_moving()
+        end(process)
+        scene.settle()
+        begun = scene.time
+        scene.run(1.0)
+        assert all(sent.time <= begun for sent in scene.sent), "who speaks?"
+        check_still(scene)
+    finally:
+        end(process)
+    return Row("kill -9 while moving", "silence; the servo stops by itself")
+
+
+def told_to_end(number: signal.Signals) -> Case:
+    def case(scene: Scene, folder: Path) -> Row:
+        process = scene.start_process()
+        try:
+            scene.until_moving()
+            process.send_signal(number)
+            scene.wait(lambda: process.poll() is not None)
+            scene.settle()
+            assert process.returncode == 0
+            begun = scene.time
+            assert scene.sent[-1].is_safe, "the last command moves the arm"
+            scene.run(1.0)
+            assert all(sent.time <= begun for sent in scene.sent)
+            check_still(scene)
+        finally:
+            end(process)
+        return Row(number.name, "zero, then silence")
+
+    case.__name__ = number.name.lower()
+    return case
+
+
+# People
+
+
+def parameters_in_motion(scene: Scene, folder: Path) -> Row:
+    """A limit that is tightened counts at the next tick; one that cannot be is refused."""
+    scene.start()
+    scene.until_moving()
+    topic = scene.interface.action.topic
+    assert max(max(map(abs, sent.values)) for sent in scene.sent[-3:]) > 0.02, topic
+
+    def change(name: str, value: Any) -> Any:
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        return scene.call(SetParameters, "policy_node/set_parameters", request).results[0]
+
+    assert change("limits.high", [0.02, 0.02]).successful
+    assert change("limits.low", [-0.02, -0.02]).successful
+    begun = scene.time
+    scene.run(1.0)
+    after = [sent for sent in scene.sent if sent.stamp > begun]
+    assert after and all(max(map(abs, sent.values)) <= 0.02 + 1e-9 for sent in after)
+    for name, value, why in (
+        ("limits.high", [0.9, 0.02], "limits.high: 0.9 for linear.x is looser than"),
+        ("limits.high", [-0.1, 0.02], "limits.low: -0.02 for linear.x is above"),
+        ("when_unsure", "panic", "when_unsure: got 'panic', expected go or slow or hold"),
+        ("speed", 2.0, "speed"),
+        ("policy", "other", "read-only"),
+    ):
+        result = change(name, value)
+        assert not result.successful and why in result.reason, result.reason
+    return Row("parameters changed in motion", "the new limit at the next tick", PERIOD, PERIOD)
+
+
+def stop_is_latched(scene: Scene, folder: Path) -> Row:
+    """~/stop: zero before the answer, silence after; only ~/reset, and only with fresh input."""
+    node = scene.start()
+    scene.until_moving()
+    begun = scene.time
+    assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
+    scene.settle()
+    assert scene.sent[-1].is_safe and scene.sent[-1].stamp == begun
+    scene.run(1.5)
+    assert scene.sent[-1].time <= begun + SECOND, "it speaks on"
+    for restart in (node.trigger_deactivate, node.trigger_activate):
+        restart()
+    scene.run(0.5)
+    assert node.ladder.rung is Rung.STOPPED
+    answer = scene.call(Trigger, "policy_node/start", Trigger.Request())
+    assert not answer.success and "call ~/reset" in answer.message
+    scene.spoil = lambda name, message: () if name == "camera" else (message,)
+    scene.run(0.5)
+    answer = scene.call(Trigger, "policy_node/reset", Trigger.Request())
+    assert not answer.success and "camera (camera/image_raw)" in answer.message
+    scene.mend()
+    scene.run(0.3)
+    assert scene.call(Trigger, "policy_node/reset", Trigger.Request()).success
+    scene.until_moving()
+    return Row("~/stop", "zero at once, then silence", 0.0, PERIOD)
+
+
+def held_for_long(scene: Scene, folder: Path) -> Row:
+    """A stream that stays away: stopped for good, and silent so that somebody else may command."""
+    node = scene.start()
+    scene.until_moving()
+    begun = scene.time
+    scene.spoil = lambda name, message: () if name == "tool" else (message,)
+    scene.run(STOP_AFTER + 1.5)
+    check_safe(scene, begun, JOINTS_AGE + PERIOD)
+    assert node.ladder.rung is Rung.STOPPED
+    last = (scene.sent[-1].stamp - begun) / SECOND
+    assert last <= JOINTS_AGE + STOP_AFTER + 0.5 + 2 * PERIOD
+    scene.mend()
+    count = len(scene.sent)
+    scene.run(1.0)
+    assert len(scene.sent) == count, "it goes on by itself"
+    return Row("a stream stays away", "zero for 3.5 s, then silence until reset")
+
+
+# Long runs
+
+
+def memory() -> float:
+    """Of this process, MiB."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / MEBIBYTE
+
+
+def many_activations(scene: Scene, folder: Path, cycles: int = 1000) -> Row:
+    """Activate and deactivate, again and again."""
+    node = scene.start()
+    early = 0.0
+    for cycle in range(cycles):
+        if cycle == cycles // 5:
+            early = memory()
+        node.trigger_deactivate()
+        node.trigger_activate()
+        if cycle % 10 == 0:
+            scene.settle()
+    grown = memory() - early
+    assert grown < 20, f"{grown:.1f} MiB more after {cycles} cycles"
+    scene.until_moving()
+    return Row(f"{cycles:,} activations", f"as before; {max(grown, 0):.1f} MiB more")
+
+
+def many_ticks(scene: Scene, folder: Path, seconds: int = 3600) -> Row:
+    """Decide and command for long."""
+    search: dict[str, Any] = {"optimiser.samples": 64}
+    node = scene.start(**search)
+    scene.until_moving()
+    scene.run(seconds / 5)
+    early = memory()
+    scene.run(seconds * 4 / 5)
+    grown = memory() - early
+    count = node.tally.counts["commands"]
+    assert grown < 20, f"{grown:.1f} MiB more after {count} commands"
+    return Row(f"{seconds} s of ticks", f"{count:,} commands; {max(grown, 0):.1f} MiB more")
+
+
+def stream_fault(fault: Fault) -> Case:
+    def case(scene: Scene, folder: Path) -> Row:
+        return strike(scene, fault)
+
+    case.__name__ = fault.name.replace(" ", "_")
+    return case
+
+
+CASES: tuple[Case, ...] = (
+    *map(stream_fault, FAULTS),
+    clock_set_back,
+    streams_apart,
+    policy_not_a_number,
+    policy_out_of_bounds,
+    decision_over_budget,
+    decision_never_ends,
+    decision_fails,
+    listener_vanishes,
+    two_policies,
+    killed,
+    told_to_end(signal.SIGINT),
+    told_to_end(signal.SIGTERM),
+    parameters_in_motion,
+    stop_is_latched,
+    held_for_long,
+)
+LONG_CASES: tuple[Case, ...] = (many_activations, many_ticks)
+
+
+def main() -> None:
+    """Print the table."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    print(f"{'fault':<34} {'on the wire':<42} {'safe within':>11} {'allowed':>8}")
+    failed = 0
+    for case in (*CASES, *LONG_CASES):
+        scene = Scene(context)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                row = case(scene, Path(folder))
+            taken, allowed = (
+                "" if value is None else f"{value:.2f} s" for value in (row.seconds, row.allowed)
+            )
+            print(f"{row.fault:<34} {row.wire:<42} {taken:>11} {allowed:>8}", flush=True)
+        except AssertionError as problem:
+            failed += 1
+            print(f"{case.__name__:<34} FAILED: {problem}", flush=True)
+        finally:
+            scene.close()
+    rclpy.try_shutdown(context=context)
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The simulated arm and policy_node, with somebody in between who can spoil every message."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.time import Time
+from robot import TIMEOUT, parameters
+
+from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.messages.commands import read_command
+from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.nodes.policy_node import PolicyNode
+from ebm_policy_ros.nodes.topics import message_class
+from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.sim.bridge_node import SimBridgeNode
+
+SECOND = 1_000_000_000
+Spoil = Callable[[str, Any], Iterable[Any]]
+"""(stream or "clock", message) -> what goes on instead of it."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A command on the wire."""
+
+    time: int
+    """Simulated time at which it was heard, nanoseconds."""
+    stamp: int
+    """Its own stamp."""
+    values: tuple[float, ...]
+
+    @property
+    def is_safe(self) -> bool:
+        return not any(self.values)
+
+
+def pass_on(name: str, message: Any) -> Iterable[Any]:
+    return (message,)
+
+
+class Scene:
+    """Runs on simulated time, which goes on only when every policy here has seen the last tick."""
+
+    def __init__(self, context: Any, interface: str = "ur5e_push", task: str = "push") -> None:
+        self.context = context
+        self.interface: Interface = load_interface(interface_path(interface))
+        self._interface_name = interface
+        self.node = rclpy.create_node("wire", context=context)
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(self.node)
+        self.spoil: Spoil = pass_on
+        self.sent: list[Sent] = []
+        self.last: dict[str, Any] = {}
+        """The last message of each stream that came."""
+        self.shift = 1000 * SECOND
+        """What every clock is ahead of the simulation's, nanoseconds."""
+        self.time = 0
+        self._ticks = 0
+        self.tool: list[float] = []
+        """Of the simulated arm, whatever the policy hears."""
+        self.policies: list[Any] = []
+        streams = {name: (s.topic, s.type) for name, s in self.interface.observation.items()}
+        streams["clock"] = ("/clock", "rosgraph_msgs/msg/Clock")
+        self.topics = {name: topic for name, (topic, _) in streams.items()}
+        self._out = {}
+        for name, (topic, kind) in streams.items():
+            self._out[name] = self.node.create_publisher(message_class(kind), topic, 10)
+            self.node.create_subscription(
+                message_class(kind),
+                self._raw(topic),
+                lambda message, name=name: self._relay(name, message),
+                100,
+            )
+        action = self.interface.action
+        self._command_class = message_class(action.type)
+        self.listen()
+        self._to_arm = self.node.create_publisher(self._command_class, self._raw(action.topic), 10)
+        self.bridge = self._start_bridge(task)
+        self._bridge_executor = SingleThreadedExecutor(context=context)
+        self._bridge_executor.add_node(self.bridge)
+
+    @staticmethod
+    def _raw(topic: str) -> str:
+        return f"raw/{topic.removeprefix('/')}"
+
+    def _start_bridge(self, task: str) -> SimBridgeNode:
+        remaps = ["--ros-args"]
+        for topic in (*self.topics.values(), self.interface.action.topic):
+            remaps += ["-r", f"{topic}:={self._raw(topic)}"]
+        values = {"interface": self._interface_name, "task": task, "real_time_factor": 50.0}
+        return SimBridgeNode(
+            context=self.context, cli_args=remaps, parameter_overrides=parameters(**values)
+        )
+
+    def listen(self) -> None:
+        """Listen to commands, as a controller does."""
+        self._commands = self.node.create_subscription(
+            self._command_class, self.interface.action.topic, self._on_command, 100
+        )
+
+    def be_deaf(self) -> None:
+        """Listen no longer, as a controller that crashed."""
+        self.node.destroy_subscription(self._commands)
+
+    def _on_command(self, message: Any) -> None:
+        values = tuple(float(v) for v in read_command(message, self.interface.action))
+        self.sent.append(Sent(self.time, stamp_ns(message), values))
+        self._to_arm.publish(message)
+
+    def mend(self) -> None:
+        """Pass on every message as it is."""
+        self.spoil = pass_on
+
+    def _relay(self, name: str, message: Any) -> None:
+        if name == "tool":
+            self.tool.append(message.pose.position.x + message.pose.position.y)
+        self._move_stamp(message.clock if name == "clock" else message.header.stamp)
+        self.last[name] = message
+        for passed in self.spoil(name, message):
+            if name == "clock":
+                self._ticks += 1
+                self.time = Time.from_msg(passed.clock).nanoseconds
+            self._out[name].publish(passed)
+
+    def _move_stamp(self, stamp: Any) -> None:
+        moved = Time.from_msg(stamp).nanoseconds + self.shift
+        stamp.sec, stamp.nanosec = divmod(moved, SECOND)
+
+    def add(self, node: Any) -> None:
+        self.executor.add_node(node)
+
+    def start(self, name: str = "policy_node", **values: Any) -> PolicyNode:
+        """policy_node in this process, active."""
+        chosen = {"interface": self._interface_name, "use_sim_time": True, "autostart": True}
+        chosen |= {"device": "cpu"} | values
+        node = PolicyNode(
+            context=self.context,
+            parameter_overrides=parameters(**chosen),
+            cli_args=["--ros-args", "-r", f"__node:={name}"],
+        )
+        self.policies.append(node)
+        self.add(node)
+        return node
+
+    def start_process(self, **values: Any) -> subprocess.Popen[bytes]:
+        """policy_node in a process of its own, active."""
+        chosen = {"interface": self._interface_name, "use_sim_time": True, "autostart": True}
+        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy_node", "--ros-args"]
+        for key, value in (chosen | {"device": "cpu"} | values).items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            command += ["-p", f"{key}:={text}"]
+        return subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL)
+
+    def step(self) -> None:
+        """One tick of the simulation, and whatever the policies do at it."""
+        begun, heard = self.bridge.time_ns, self._ticks
+        deadline = time.monotonic() + TIMEOUT
+        while self.bridge.time_ns == begun:
+            self._bridge_executor.spin_once(timeout_sec=0.05)
+        while self._ticks == heard or any(map(self._is_behind, self.policies)):
+            assert time.monotonic() < deadline, "a policy doesn't tick"
+            self.executor.spin_once(timeout_sec=0.05)
+        self.settle()
+
+    def _is_behind(self, node: Any) -> bool:
+        return bool(node.is_active and node.pilot.last_tick != self.time)
+
+    def settle(self) -> None:
+        """Let everything arrive that is under way."""
+        for _ in range(3):
+            self.executor.spin_once(timeout_sec=0.002)
+
+    def until(self, condition: Callable[[], bool], steps: int = 300) -> None:
+        """Tick until something is so."""
+        while not condition():
+            assert steps > 0, f"nothing happened in time; sent {self.sent[-3:]}"
+            steps -= 1
+            self.step()
+
+    def until_moving(self) -> None:
+        """Until three commands in a row have moved the arm."""
+        self.until(lambda: len(self.sent) >= 3 and not any(s.is_safe for s in self.sent[-3:]))
+
+    def run(self, seconds: float) -> None:
+        """Let so many simulated seconds pass."""
+        end = self.time + round(seconds * SECOND)
+        self.until(lambda: self.time >= end, steps=round(seconds * self.interface.rate) + 2)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that doesn't need the simulation's time."""
+        deadline = time.monotonic() + TIMEOUT
+        while not condition():
+            assert time.monotonic() < deadline, "nothing happened in time"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        client = self.node.create_client(kind, name)
+        self.wait(client.service_is_ready)
+        future = client.call_async(request)
+        self.wait(future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def close(self) -> None:
+        for node in (*self.policies, self.bridge):
+            node.close()
+            node.destroy_node()
+        self.node.destroy_node()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.wait(TIMEOUT)

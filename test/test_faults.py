@@ -1,0 +1,37 @@
+"""What policy_node does when something is wrong: the fault matrix of `make faults`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from fault_matrix import CASES, Case, many_activations, many_ticks
+from scene import Scene
+
+pytestmark = [pytest.mark.ros, pytest.mark.sim]
+
+
+@pytest.fixture
+def scene(context: Any) -> Iterator[Scene]:
+    scene = Scene(context)
+    yield scene
+    scene.close()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_the_arm_is_safe_in_time(case: Case, scene: Scene, tmp_path: Path) -> None:
+    case(scene, tmp_path)
+
+
+def test_activations_leave_nothing_behind(scene: Scene, tmp_path: Path) -> None:
+    many_activations(scene, tmp_path, cycles=1000)
+
+
+def test_ticks_leave_nothing_behind(scene: Scene, tmp_path: Path) -> None:
+    # `make faults` runs an hour.
+    many_ticks(scene, tmp_path, seconds=60)
