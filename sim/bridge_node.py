@@ -67,10 +67,10 @@ class SimBridgeNode(Node):
         name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
         self._lockstep: bool = declare(self, "lockstep", False, "Wait for each tick's command.")
         factor: float = declare(
-            self, "real_time_factor", 1.0, "Simulated seconds in a second, without lock-step."
+            self, "real_time_factor", 1.0, "Simulated seconds in a second; 0: paused, see tick()."
         )
-        if not 0 < factor < math.inf:
-            raise ValueError(f"real_time_factor: got {factor}, expected a number > 0")
+        if not 0 <= factor < math.inf:
+            raise ValueError(f"real_time_factor: got {factor}, expected a number >= 0")
         self._next_seed: int = declare(self, "seed", 0, "Seed of the first scene; then +1.")
         noise = declare(
             self,
@@ -98,10 +98,10 @@ class SimBridgeNode(Node):
         self._open_topics()
         self._time_ns = 0
         self._reset()
-        period = _IDLE_PERIOD if self._lockstep else 1.0 / self._interface.rate / factor
-        self._timer = self.create_timer(
-            period, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        if self._lockstep or factor:
+            period = _IDLE_PERIOD if self._lockstep else 1.0 / self._interface.rate / factor
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = self.create_timer(period, self.tick, clock=steady)
 
     def _open_topics(self) -> None:
         sensor = 10
@@ -234,7 +234,8 @@ class SimBridgeNode(Node):
             self._latencies.append((time.perf_counter() - self._published) * 1e3)
             self._advance()
 
-    def _on_timer(self) -> None:
+    def tick(self) -> None:
+        """What is to do once in a period; without lock-step time goes on by one."""
         if (
             self._auto_reset
             and self._state == "done"

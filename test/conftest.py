@@ -54,6 +54,31 @@ def policy_file(tmp_path: Path, interface: Interface) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def policy_for(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a policy with random weights for any interface."""
+
+    def write(interface: Interface, low: list[float], high: list[float]) -> Path:
+        """Its actions are between `low` and `high`, a number for each dimension of one action."""
+        horizon, names = interface.action.horizon, interface.action.names
+        config = ModelConfig(streams=tuple(interface.observation))
+        torch.manual_seed(0)
+        model = build_model(config, interface.shapes, horizon * len(names))
+        corners = torch.tensor([low * horizon, high * horizon])
+        centre, half = corners.mean(dim=0), (corners[1] - corners[0]) / 2
+        model.box.fit(torch.stack((centre - half / 1.1, centre + half / 1.1)))
+        path = tmp_path / f"{interface.name}.safetensors"
+        search = {"method": "derivative_free", "samples": 64, "iterations": 2}
+        shape = (horizon, len(names))
+        content = PolicyFile(
+            model.state_dict(), config.to_dict(), interface.shapes, shape, interface, search, {}
+        )
+        save_policy(path, content)
+        return path
+
+    return write
+
+
+@pytest.fixture
 def context() -> Iterator[Any]:
     """An rclpy Context of the test's own."""
     rclpy = pytest.importorskip("rclpy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -38,6 +39,8 @@ class Sent:
     stamp: int
     """Its own stamp."""
     values: tuple[float, ...]
+    """Without the gripper; of a trajectory its first point."""
+    message: Any
 
     @property
     def is_safe(self) -> bool:
@@ -67,7 +70,9 @@ class Scene:
         self.time = 0
         self._ticks = 0
         self.tool: list[float] = []
-        """Of the simulated arm, whatever the policy hears."""
+        """x + y of the simulated tool, whatever the policy hears; m."""
+        self.joints: list[tuple[float, ...]] = []
+        """Positions of its joints."""
         self.policies: list[Any] = []
         streams = {name: (s.topic, s.type) for name, s in self.interface.observation.items()}
         streams["clock"] = ("/clock", "rosgraph_msgs/msg/Clock")
@@ -86,8 +91,7 @@ class Scene:
         self.listen()
         self._to_arm = self.node.create_publisher(self._command_class, self._raw(action.topic), 10)
         self.bridge = self._start_bridge(task)
-        self._bridge_executor = SingleThreadedExecutor(context=context)
-        self._bridge_executor.add_node(self.bridge)
+        self.executor.add_node(self.bridge)
 
     @staticmethod
     def _raw(topic: str) -> str:
@@ -97,7 +101,12 @@ class Scene:
         remaps = ["--ros-args"]
         for topic in (*self.topics.values(), self.interface.action.topic):
             remaps += ["-r", f"{topic}:={self._raw(topic)}"]
-        values = {"interface": self._interface_name, "task": task, "real_time_factor": 50.0}
+        values = {
+            "interface": self._interface_name,
+            "task": task,
+            "real_time_factor": 0.0,
+            "auto_reset": True,
+        }
         return SimBridgeNode(
             context=self.context, cli_args=remaps, parameter_overrides=parameters(**values)
         )
@@ -114,7 +123,10 @@ class Scene:
 
     def _on_command(self, message: Any) -> None:
         values = tuple(float(v) for v in read_command(message, self.interface.action))
-        self.sent.append(Sent(self.time, stamp_ns(message), values))
+        self.sent.append(Sent(self.time, stamp_ns(message), values, message))
+        if hasattr(message, "header"):
+            message = copy.deepcopy(message)
+            self._move_stamp(message.header.stamp, -self.shift)
         self._to_arm.publish(message)
 
     def mend(self) -> None:
@@ -124,7 +136,9 @@ class Scene:
     def _relay(self, name: str, message: Any) -> None:
         if name == "tool":
             self.tool.append(message.pose.position.x + message.pose.position.y)
-        self._move_stamp(message.clock if name == "clock" else message.header.stamp)
+        if name == "joints":
+            self.joints.append(tuple(message.position))
+        self._move_stamp(message.clock if name == "clock" else message.header.stamp, self.shift)
         self.last[name] = message
         for passed in self.spoil(name, message):
             if name == "clock":
@@ -132,8 +146,9 @@ class Scene:
                 self.time = Time.from_msg(passed.clock).nanoseconds
             self._out[name].publish(passed)
 
-    def _move_stamp(self, stamp: Any) -> None:
-        moved = Time.from_msg(stamp).nanoseconds + self.shift
+    @staticmethod
+    def _move_stamp(stamp: Any, shift: int) -> None:
+        moved = Time.from_msg(stamp).nanoseconds + shift
         stamp.sec, stamp.nanosec = divmod(moved, SECOND)
 
     def add(self, node: Any) -> None:
@@ -163,10 +178,8 @@ class Scene:
 
     def step(self) -> None:
         """One tick of the simulation, and whatever the policies do at it."""
-        begun, heard = self.bridge.time_ns, self._ticks
-        deadline = time.monotonic() + TIMEOUT
-        while self.bridge.time_ns == begun:
-            self._bridge_executor.spin_once(timeout_sec=0.05)
+        heard, deadline = self._ticks, time.monotonic() + TIMEOUT
+        self.bridge.tick()
         while self._ticks == heard or any(map(self._is_behind, self.policies)):
             assert time.monotonic() < deadline, "a policy doesn't tick"
             self.executor.spin_once(timeout_sec=0.05)
@@ -177,8 +190,9 @@ class Scene:
 
     def settle(self) -> None:
         """Let everything arrive that is under way."""
-        for _ in range(3):
-            self.executor.spin_once(timeout_sec=0.002)
+        quiet = time.monotonic() + 0.003
+        while time.monotonic() < quiet:
+            self.executor.spin_once(timeout_sec=0.001)
 
     def until(self, condition: Callable[[], bool], steps: int = 300) -> None:
         """Tick until something is so."""

@@ -15,7 +15,6 @@ from ebm_policy_ros.decision import Decision
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy import Policy
 
-
 # Seconds that the end of the last decision is waited for.
 _LAST_DECISION = 1.0
 

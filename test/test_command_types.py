@@ -1,0 +1,230 @@
+"""Every type of command moves the simulated arm, within its limits, and holds when told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+
+from robot import parameters
+from scene import SECOND, Scene
+
+from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
+from ebm_policy_ros.messages.commands import read_points
+from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.setpoint import Setpoint
+from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.sim.bridge_node import SimBridgeNode
+
+pytestmark = [pytest.mark.ros, pytest.mark.sim]
+
+PolicyWriter = Callable[..., Path]
+
+# Where an episode begins, nearly; only these joints move, so that the tool stays above the table.
+HOME = np.array([-0.27, -1.33, 2.10, -2.34, -1.57, -1.84])
+FREE = np.array([1.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+
+
+def arm(name: str, **action: Any) -> Interface:
+    """A shipped interface at the simulation's rates, with another action."""
+    values = load_interface(interface_path(name)).to_dict()
+    values["name"] = "simulated"
+    values["rate"] = 10.0
+    del values["workspace"]
+    for stream in values["observation"].values():
+        stream.pop("min_rate", None)
+        stream["max_age"] = 0.25
+    values["action"] = {k: v for k, v in (values["action"] | action).items() if v is not None}
+    return interface_from_dict(values, "simulated")
+
+
+def run(
+    context: Any, folder: Path, interface: Interface, policy: Path, seconds: float = 2.0
+) -> Scene:
+    """Commands of the policy for a while."""
+    path = folder / "simulated.yaml"
+    path.write_text(yaml.safe_dump(interface.to_dict()))
+    scene = Scene(context, str(path))
+    scene.start(policy=str(policy))
+    scene.until(lambda: len(scene.sent) > 0)
+    scene.run(seconds)
+    return scene
+
+
+def camera_stops(scene: Scene, seconds: float = 1.0) -> None:
+    scene.spoil = lambda name, message: () if name == "camera" else (message,)
+    scene.run(seconds)
+
+
+POSITIONS: dict[str, dict[str, Any]] = {
+    "sensor_msgs/msg/JointState": {"quantity": "position", "horizon": 1},
+    "std_msgs/msg/Float64MultiArray": {"quantity": "position", "horizon": 1},
+    "trajectory_msgs/msg/JointTrajectory": {},
+}
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_joint_positions_lead_the_arm_and_hold_it(
+    context: Any, tmp_path: Path, policy_for: PolicyWriter, kind: str
+) -> None:
+    interface = arm("ur5e_trajectory", type=kind, **POSITIONS[kind])
+    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
+    scene = run(context, tmp_path, interface, policy)
+    try:
+        start, here = np.array(scene.joints[0]), np.array(scene.joints[-1])
+        assert np.abs(here - start).max() > 0.05
+        # 0.31 rad/s, and the simulated servo follows closely.
+        assert np.abs(np.diff(scene.joints, axis=0)).max() < 0.045
+        camera_stops(scene)
+        assert np.abs(np.diff(scene.joints[-3:], axis=0)).max() < 2e-3
+        held = np.array(scene.sent[-1].values)
+        assert np.abs(held - scene.joints[-1]).max() < 0.02, "it holds where it is"
+        assert scene.sent[-2].values == scene.sent[-1].values
+    finally:
+        scene.close()
+
+
+def test_trajectories_that_are_planned_anew_join_without_a_jump(
+    context: Any, tmp_path: Path, policy_for: PolicyWriter
+) -> None:
+    interface = arm("ur5e_trajectory")
+    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
+    scene = run(context, tmp_path, interface, policy)
+    try:
+        told, path = [], Setpoint()
+        trajectories = [sent.message for sent in scene.sent[-15:]]
+        for message, following in pairwise(trajectories):
+            points, seconds = read_points(message, interface.action)
+            assert list(message.joint_names) == list(interface.action.fields)
+            assert (np.diff(seconds) > 0).all() and seconds[-1] == pytest.approx(0.8)
+            times = stamp_ns(message) + np.rint(seconds * SECOND).astype(np.int64)
+            path.follow(points.astype(np.float64), times)
+            # What the arm is told until the next one takes over, every millisecond.
+            ticks = range(stamp_ns(message), stamp_ns(following), SECOND // 1000)
+            told += [path.at(t) for t in ticks]
+        steps = np.abs(np.diff(np.array(told), axis=0))
+        assert steps.max() <= 0.31 * 1e-3 + 1e-6
+        assert steps.max() > 0.1 * 1e-3, "it moves"
+    finally:
+        scene.close()
+
+
+VELOCITIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "joint velocities as numbers": ("ur5e_joint_velocity", {}),
+    "joint velocities by name": ("ur5e_joint_velocity", {"type": "sensor_msgs/msg/JointState"}),
+    "a twist in six dimensions": ("ur5e_servo", {}),
+}
+
+
+@pytest.mark.parametrize("name", VELOCITIES)
+def test_velocities_move_the_arm_and_zero_holds_it(
+    context: Any, tmp_path: Path, policy_for: PolicyWriter, name: str
+) -> None:
+    shipped, changes = VELOCITIES[name]
+    interface = arm(shipped, **changes)
+    low, high = np.array(interface.action.bounds)
+    free = FREE if interface.action.is_joints else np.array([1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+    policy = policy_for(interface, list(low * free), list(high * free))
+    scene = run(context, tmp_path, interface, policy)
+    try:
+        assert np.ptp(scene.joints, axis=0).max() > 0.02
+        values = np.array([sent.values for sent in scene.sent])
+        assert (values >= low - 1e-6).all() and (values <= high + 1e-6).all()
+        camera_stops(scene)
+        assert not any(scene.sent[-1].values)
+        assert np.abs(np.diff(scene.joints[-3:], axis=0)).max() < 1e-3
+    finally:
+        scene.close()
+
+
+def test_poses_lead_the_tool_no_faster_than_allowed(
+    context: Any, tmp_path: Path, policy_for: PolicyWriter
+) -> None:
+    values = arm("ur5e_servo").to_dict()
+    values["action"] = {
+        "topic": "target_pose",
+        "type": "geometry_msgs/msg/PoseStamped",
+        "frame_id": "base",
+        "fields": ["x", "y"],
+        # Pointing down, as it does already.
+        "fixed": {"z": 0.02, "qx": 0.0, "qy": 1.0, "qz": 0.0, "qw": 0.0},
+        "unit": "m",
+        "low": [-0.7, -0.3],
+        "high": [-0.3, 0.3],
+        "max_velocity": [0.1, 0.1],
+        "measured": "tool",
+    }
+    interface = interface_from_dict(values, "simulated")
+    policy = policy_for(interface, [-0.7, -0.3], [-0.3, 0.3])
+    scene = run(context, tmp_path, interface, policy)
+    try:
+        pose = scene.sent[-1].message.pose
+        assert pose.position.z == 0.02 and pose.orientation.y == 1.0
+        assert abs(scene.tool[-1] - scene.tool[3]) > 0.03
+        assert np.abs(np.diff(scene.tool)).max() < 2 * 0.1 * 0.1 + 1e-3
+        camera_stops(scene)
+        assert np.ptp(scene.tool[-3:]) < 2e-3
+    finally:
+        scene.close()
+
+
+def test_a_gripper_has_a_topic_of_its_own_and_keeps_its_grip(
+    context: Any, tmp_path: Path, policy_for: PolicyWriter
+) -> None:
+    gripper = {
+        "topic": "gripper/commands",
+        "type": "std_msgs/msg/Float64MultiArray",
+        "name": "finger_joint",
+        "low": 0.1,
+        "high": 0.8,
+    }
+    interface = arm("ur5e_joint_velocity", gripper=gripper)
+    policy = policy_for(interface, [*-0.1 * FREE, 0.7], [*0.1 * FREE, 0.9])
+    path = tmp_path / "simulated.yaml"
+    path.write_text(yaml.safe_dump(interface.to_dict()))
+    scene = Scene(context, str(path))
+    try:
+        grips: list[float] = []
+        from std_msgs.msg import Float64MultiArray
+
+        scene.node.create_subscription(
+            Float64MultiArray, "gripper/commands", lambda m: grips.append(m.data[0]), 100
+        )
+        scene.start(policy=str(policy))
+        scene.until(lambda: len(grips) > 5)
+        assert all(0.7 - 1e-6 <= grip <= 0.8 for grip in grips)
+        assert scene.joints[-1][6] == pytest.approx(grips[-1], abs=0.15), "the simulated one moves"
+        camera_stops(scene, 0.5)
+        count = len(grips)
+        camera_stops(scene, 1.0)
+        assert len(grips) == count, "told to open or close while holding"
+    finally:
+        scene.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"action": {"fields": ["a", "b", "c", "d", "e", "f"]}}, "has no joint 'a'"),
+        ({"action": {"frame_id": "map"}}, "got 'map', expected one of base_link, base"),
+    ],
+)
+def test_the_simulated_arm_names_what_it_does_not_have(
+    context: Any, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    joints = "fields" in changes["action"]
+    values = arm("ur5e_joint_velocity" if joints else "ur5e_servo").to_dict()
+    values["action"] |= changes["action"]
+    for key in ("measured", "max_acceleration"):
+        values["action"].pop(key, None)
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ValueError, match=message):
+        SimBridgeNode(context=context, parameter_overrides=parameters(interface=str(path)))
