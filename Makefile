@@ -6,7 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: setup demo pipeline figures bench experiments test lint format clean
+.PHONY: setup demo pipeline figures parameters faults bench experiments test lint format clean
 
 setup: .venv/.ready
 
@@ -28,6 +28,12 @@ pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes 
 
 figures: setup  ## The pictures of the documentation, after `make demo experiments`
 	$(BIN)/python docs/make_figures.py
+
+parameters: setup  ## docs/parameters.md from what policy_node declares
+	$(BIN)/python docs/make_parameters.py
+
+faults: setup  ## Everything that goes wrong on a robot, and what goes out then: about 20 minutes
+	cd test && FASTDDS_DEFAULT_PROFILES_FILE=../config/fastdds.xml ../$(BIN)/python fault_matrix.py
 
 bench: setup  ## Exactness and speed of the methods, speed of the simulation
 	$(BIN)/python bench/methods.py

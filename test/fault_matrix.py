@@ -298,7 +298,7 @@ def policy_out_of_bounds(scene: Scene, folder: Path) -> Row:
 
 def decision_over_budget(scene: Scene, folder: Path) -> Row:
     """A search that would take ten times its budget ends with its best so far."""
-    search: dict[str, Any] = {"optimiser.samples": 20000, "optimiser.iterations": 20}
+    search: dict[str, Any] = {"optimiser.samples": 256, "optimiser.iterations": 2000}
     node = scene.start(**search)
     scene.until_moving()
     assert node.tally.counts["decisions cut short"] > 0

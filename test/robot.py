@@ -38,7 +38,9 @@ class Robot:
         self.tool = create(PoseStamped, self.topics["tool"], 10)
         self.commands: list[TwistStamped] = []
         topic = interface.action.topic
-        self.node.create_subscription(TwistStamped, topic, self.commands.append, 100)
+        self.listener = self.node.create_subscription(
+            TwistStamped, topic, self.commands.append, 100
+        )
 
     def add(self, node: Any) -> None:
         self.executor.add_node(node)
@@ -55,6 +57,18 @@ class Robot:
     def tick(self, step: int, *, x: float = 0.5, only: str = "camera joints tool") -> None:
         """Publish one set of samples and then their time."""
         stamp = Time(sec=step // 10, nanosec=step % 10 * PERIOD)
+        self._publish(stamp, step, x, only)
+        self.clock.publish(Clock(clock=stamp))
+
+    def tick_now(self) -> None:
+        """Publish one set of samples with the present time."""
+        self._publish(self.node.get_clock().now().to_msg(), 0, 0.5, "camera joints tool")
+
+    def repeat(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call something every so many seconds of real time."""
+        self.node.create_timer(seconds, call)
+
+    def _publish(self, stamp: Time, step: int, x: float, only: str) -> None:
         if "camera" in only:
             pixels = np.full((120, 160, 3), step % 256, np.uint8)
             message = Image(height=120, width=160, encoding="rgb8", step=480)
@@ -62,7 +76,8 @@ class Robot:
             message.header.stamp = stamp
             self.camera.publish(message)
         if "joints" in only:
-            states = JointState(name=self.joint_names, position=[0.1 * i for i in range(6)])
+            positions = [0.1 * i for i in range(len(self.joint_names))]
+            states = JointState(name=self.joint_names, position=positions)
             states.header.stamp = stamp
             self.joints.publish(states)
         if "tool" in only:
@@ -70,7 +85,6 @@ class Robot:
             pose.header.stamp, pose.header.frame_id = stamp, "base_link"
             pose.pose.position.x = x
             self.tool.publish(pose)
-        self.clock.publish(Clock(clock=stamp))
 
     def command_at(self, step: int) -> TwistStamped:
         """The command stamped with a tick."""

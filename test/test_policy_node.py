@@ -7,10 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("rclpy")
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import TwistStamped
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from robot import PERIOD, Robot, parameters, planar
+from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import MarkerArray
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.nodes.policy_node import PolicyNode
@@ -23,15 +33,17 @@ pytestmark = pytest.mark.ros
 def start_policy(robot: Robot, policy_file: Callable[..., Path]) -> Iterator[Callable[..., Any]]:
     nodes: list[PolicyNode] = []
 
-    def start(**values: Any) -> PolicyNode:
+    def start(wait: bool = True, **values: Any) -> PolicyNode:
         chosen = {"policy": str(policy_file()), "use_sim_time": True, "autostart": True}
         chosen |= {"lockstep": True, "device": "cpu"} | values
         node = PolicyNode(context=robot.context, parameter_overrides=parameters(**chosen))
         nodes.append(node)
         robot.add(node)
-        for topic in (*robot.topics.values(), "/clock"):
+        clock = ["/clock"] if chosen["use_sim_time"] else []
+        for topic in (*robot.topics.values(), *clock):
             robot.heard(topic)
-        robot.until(lambda: robot.node.count_publishers("servo_node/delta_twist_cmds") > 0)
+        if wait:
+            robot.until(lambda: robot.node.count_publishers("servo_node/delta_twist_cmds") > 0)
         return node
 
     yield start
@@ -196,3 +208,328 @@ def test_a_policy_for_another_interface_is_refused_by_name(
     overrides = parameters(policy=str(path), interface="ur5e_push", autostart=True)
     with pytest.raises(ValueError, match=r"another interface than ur5e_push \(rate: 5\.0"):
         PolicyNode(context=context, parameter_overrides=overrides)
+
+
+# Operators
+
+
+def trigger(robot: Robot, name: str) -> Any:
+    return robot.call(Trigger, f"policy_node/{name}", Trigger.Request())
+
+
+def change(robot: Robot, name: str, value: Any) -> Any:
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    return robot.call(SetParameters, "policy_node/set_parameters", request).results[0]
+
+
+def listen(robot: Robot, kind: Any, topic: str) -> list[Any]:
+    heard: list[Any] = []
+    robot.node.create_subscription(kind, topic, heard.append, 10)
+    robot.until(lambda: robot.node.count_publishers(topic) > 0)
+    return heard
+
+
+def test_start_configures_and_activates_and_says_what_is_wrong(
+    robot: Robot, context: Any, policy_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    values = {"policy": str(tmp_path / "none.safetensors"), "use_sim_time": True}
+    node = PolicyNode(context=context, parameter_overrides=parameters(**values))
+    robot.add(node)
+    try:
+        answer = trigger(robot, "start")
+        assert not answer.success and "none.safetensors: no such policy file" in answer.message
+        answer = trigger(robot, "reset")
+        assert not answer.success and "not stopped" in answer.message
+    finally:
+        node.close()
+        node.destroy_node()
+
+
+def test_standard_lifecycle_clients_lead_the_node_through_its_states(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    def transition(number: int) -> None:
+        request = ChangeState.Request()
+        request.transition.id = number
+        assert robot.call(ChangeState, "policy_node/change_state", request).success
+
+    def state() -> str:
+        answer = robot.call(GetState, "policy_node/get_state", GetState.Request())
+        return str(answer.current_state.label)
+
+    start_policy()
+    assert state() == "active"
+    robot.tick(10)
+    drive(robot, range(11, 13))
+    count = len(robot.commands)
+    transition(4)  # deactivate
+    robot.until(lambda: len(robot.commands) > count)
+    assert planar(robot.commands[-1]) == [0.0, 0.0] and state() == "inactive"
+    transition(2)  # clean up
+    assert state() == "unconfigured"
+    transition(1)
+    transition(3)
+    assert state() == "active"
+    robot.until(lambda: robot.node.count_publishers("servo_node/delta_twist_cmds") > 0)
+    robot.tick(20)
+    assert any(any(values) for values in drive(robot, range(21, 24)))
+
+
+def test_in_shadow_mode_commands_are_proposed_and_nothing_is_commanded(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    start_policy(publish_commands=False, autostart=True, lockstep=True, wait=False)
+    proposed = listen(robot, TwistStamped, "/policy_node/proposed_command")
+    assert robot.node.count_publishers("servo_node/delta_twist_cmds") == 0
+    for step in range(10, 14):
+        robot.tick(step)
+        robot.until(lambda step=step: len(proposed) >= step - 9)  # type: ignore[misc]
+    assert any(any(planar(command)) for command in proposed)
+    assert robot.commands == []
+
+
+def test_the_shadow_service_stops_the_arm_and_lets_it_go_on(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    start_policy()
+    robot.tick(10)
+    assert any(any(values) for values in drive(robot, range(11, 13)))
+    count = len(robot.commands)
+    request = SetBool.Request(data=True)
+    assert robot.call(SetBool, "policy_node/shadow", request).success
+    robot.until(lambda: len(robot.commands) > count)
+    assert planar(robot.commands[-1]) == [0.0, 0.0]
+    assert robot.node.count_publishers("servo_node/delta_twist_cmds") == 0
+    assert robot.call(SetBool, "policy_node/shadow", SetBool.Request(data=False)).success
+    robot.until(lambda: robot.node.count_publishers("servo_node/delta_twist_cmds") > 0)
+    robot.tick(20)
+    assert any(any(values) for values in drive(robot, range(21, 24)))
+
+
+def test_another_policy_takes_over_between_two_ticks_and_a_bad_one_does_not(
+    robot: Robot,
+    start_policy: Callable[..., Any],
+    policy_file: Callable[..., Path],
+    policy_for: Callable[..., Path],
+    interface: Interface,
+    tmp_path: Path,
+) -> None:
+    node = start_policy(warm_start=False)
+    robot.tick(10)
+    drive(robot, range(11, 13))
+    assert "next_policy is empty" in trigger(robot, "load_policy").message
+    values = interface.to_dict()
+    values["rate"] = 5.0
+    slower = interface_from_dict(values, "slower")
+    for path, problem in (
+        (tmp_path / "none.safetensors", "no such policy file"),
+        (policy_for(slower, [-0.1, -0.1], [0.1, 0.1]), "another interface than the one that runs"),
+    ):
+        assert change(robot, "next_policy", str(path)).successful
+        answer = trigger(robot, "load_policy")
+        assert not answer.success
+        assert problem in answer.message and answer.message.endswith("energy.safetensors goes on")
+    assert any(any(values) for values in drive(robot, range(13, 16)))
+    other = policy_file("explicit")
+    assert change(robot, "next_policy", str(other)).successful
+    answer = trigger(robot, "load_policy")
+    assert answer.success, answer.message
+    robot.tick(20)
+    sent = planar(robot.command_at(20))
+    decided = Policy.load(other, device="cpu").decide(node.inputs.observe(20 * PERIOD))
+    assert sent == pytest.approx(decided.action[0].tolist(), abs=1e-6)
+
+
+# Parameters that count from the next tick on
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "factor"),
+    [("speed", 0.5, 0.5), ("speed", 0.0, 0.0)],
+)
+def test_speed_is_a_factor_on_what_goes_out(
+    robot: Robot, start_policy: Callable[..., Any], name: str, value: float, factor: float
+) -> None:
+    start_policy(warm_start=False)
+    robot.tick(10)
+    before = drive(robot, range(11, 12))[0]
+    assert change(robot, name, value).successful
+    after = drive(robot, range(267, 268))[0]  # the same picture
+    assert after == pytest.approx([factor * x for x in before], abs=1e-6)
+
+
+def test_without_the_check_commands_go_out_although_nobody_listens(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    node = start_policy()
+    robot.node.destroy_subscription(robot.listener)
+    robot.until(lambda: robot.node.count_subscribers("servo_node/delta_twist_cmds") == 0)
+    robot.tick(10)
+    robot.until(lambda: node.tally.counts["ticks"] > 0)
+    assert node.tally.counts["commands"] == 0
+    assert change(robot, "check_command_topic", False).successful
+    robot.tick(11)
+    robot.until(lambda: node.tally.counts["commands"] > 0)
+
+
+def test_the_time_to_recover_and_the_time_to_give_up_are_parameters(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    node = start_policy(lockstep=False, recover_after=0.5, stop_after=1.0)
+    for step in range(10, 13):
+        robot.tick(step)
+        robot.command_at(step)
+    for step in range(13, 17):
+        robot.tick(step, only="joints tool")
+        robot.command_at(step)
+    held = []
+    for step in range(17, 25):
+        robot.tick(step)
+        held.append(not any(planar(robot.command_at(step))))
+    assert held == [True] * 5 + [False] * 3
+    for step in range(25, 38):
+        robot.tick(step, only="joints tool")
+        robot.command_at(step)
+    assert node.ladder.reason.startswith("held for 1.0 s: camera")
+
+
+def test_a_warm_start_begins_the_search_from_the_last_decision(
+    robot: Robot, start_policy: Callable[..., Any], policy_file: Callable[..., Path]
+) -> None:
+    node = start_policy()
+    robot.tick(10)
+    policy = Policy.load(policy_file(), device="cpu")
+    before = None
+    for step in range(11, 15):
+        robot.tick(step)
+        sent = planar(robot.command_at(step))
+        decided = policy.decide(node.inputs.observe(step * PERIOD), previous=before)
+        assert sent == pytest.approx(decided.action[0].tolist(), abs=1e-6)
+        before = decided.action
+
+
+# Inputs
+
+
+def test_a_publisher_that_offers_less_than_qos_asks_for_is_named(
+    robot: Robot, interface: Interface, context: Any, policy_file: Callable[..., Path],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    values = interface.to_dict()
+    values["observation"]["camera"]["qos"] = {"reliability": "reliable"}
+    path = tmp_path / "reliable.yaml"
+    path.write_text(yaml.safe_dump(values))
+    robot.node.destroy_publisher(robot.camera)
+    quality = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    robot.camera = robot.node.create_publisher(Image, robot.topics["camera"], quality)
+    overrides = {"policy": str(policy_file()), "interface": str(path), "autostart": True}
+    node = PolicyNode(
+        context=context, parameter_overrides=parameters(use_sim_time=True, **overrides)
+    )
+    robot.add(node)
+    try:
+        robot.heard(robot.topics["tool"])
+        for step in range(10, 14):
+            robot.tick(step)
+            robot.command_at(step)
+        expected = "robot offers best_effort, qos.reliability asks for reliable"
+        assert f"camera (camera/image_raw): {expected}" in node.ladder.reason
+    finally:
+        node.close()
+        node.destroy_node()
+
+
+def test_joints_of_two_publishers_make_one_observation(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    node = start_policy()
+    first = robot.joint_names
+    other = robot.node.create_publisher(JointState, robot.topics["joints"], 10)
+    robot.joint_names = first[:4]
+    robot.tick(10)
+    for step in range(11, 14):
+        robot.tick(step, only="camera joints tool")
+        rest = JointState(name=first[4:], position=[4.0, 5.0])
+        rest.header.stamp.sec, rest.header.stamp.nanosec = step // 10, step % 10 * PERIOD
+        other.publish(rest)
+        robot.command_at(step)
+    joints = node.inputs.observe(13 * PERIOD)["joints"]
+    assert joints[0].tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3, 4.0, 5.0])
+
+
+def test_without_simulated_time_a_camera_frame_starts_the_decision(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    """The answer to a frame doesn't wait for the next tick of the timer."""
+    node = start_policy(use_sim_time=False, lockstep=False)
+
+    def publish() -> None:
+        robot.tick_now()
+
+    robot.repeat(0.1, publish)
+    robot.until(lambda: node.tally.counts["commands"] >= 10)
+    p50, _, _ = node.tally.times()["stamp to command"]
+    # A timer that knows nothing of the camera would answer half a period, 50 ms, later.
+    assert p50 < 40
+
+
+# What the node tells
+
+
+def statuses(heard: list[Any]) -> dict[str, Any]:
+    return {s.name.removeprefix("/policy_node: "): s for s in heard[-1].status}
+
+
+def test_diagnostics_tell_the_state_the_streams_and_the_policy(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    start_policy(lockstep=False, stop_after=1.0)
+    heard = listen(robot, DiagnosticArray, "/diagnostics")
+    robot.tick(10)
+    drive(robot, range(11, 14))
+    robot.until(lambda: bool(heard))
+    found = statuses(heard)
+    assert set(found) == {"policy", "camera", "joints", "tool"}
+    policy = {pair.key: pair.value for pair in found["policy"].values}
+    assert found["policy"].level == DiagnosticStatus.OK and found["policy"].message == "fresh"
+    assert policy["policy"].endswith("energy.safetensors") and len(policy["policy sha256"]) == 64
+    assert policy["shadow"] == "false" and int(policy["commands"]) >= 3
+    assert "decision p50 / p95 / p99 (ms)" in policy and "skew (s)" in policy
+    assert "stamp to command p50 / p95 / p99 (ms)" in policy
+    camera = {pair.key: pair.value for pair in found["camera"].values}
+    assert camera["topic"] == "/camera/image_raw" and camera["stamped"] == "true"
+    assert float(camera["age (s)"]) <= 0.1 and float(camera["rate (Hz)"]) > 0
+    for step in range(14, 30):
+        robot.tick(step, only="joints tool")
+        if step < 28:
+            robot.command_at(step)
+    heard.clear()
+    robot.until(lambda: bool(heard))
+    found = statuses(heard)
+    assert found["policy"].level == DiagnosticStatus.ERROR
+    assert found["policy"].message.startswith("stopped: held for 1.0 s: camera")
+    assert found["camera"].level == DiagnosticStatus.ERROR
+    assert found["joints"].level == DiagnosticStatus.OK
+
+
+def test_candidates_and_debug_image_are_there_for_who_looks(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    start_policy()
+    markers = listen(robot, MarkerArray, "/policy_node/candidates")
+    images = listen(robot, Image, "/policy_node/debug_image")
+    robot.until(lambda: robot.node.count_subscribers("/policy_node/debug_image") > 0)
+    for step in range(10, 40):
+        robot.tick(step)
+        robot.command_at(step)
+        if markers and images:
+            break
+    robot.until(lambda: bool(markers and images))
+    points, command = markers[-1].markers
+    assert points.header.frame_id == "base_link" and len(points.points) == len(points.colors) == 64
+    # Half a second of at most 0.2 m/s from where the tool is.
+    assert all(abs(point.x - 0.5) <= 0.1 + 1e-6 for point in points.points)
+    assert len(command.points) == 2
+    image = images[-1]
+    assert (image.height, image.width, image.encoding) == (360, 480 + 360, "rgb8")
+    assert len(set(bytes(image.data[1500::7]))) > 50, "the landscape has colours"

@@ -51,6 +51,7 @@ class PolicyNode(LifecycleNode):
         self.pilot: Pilot | None = None
         self._timer: Any = None
         self._waiting_since: int | None = None
+        self._triggered_ns = 0
         self.failure = ""
         """Why the last transition failed."""
         self._controls = Controls(self)
@@ -164,7 +165,9 @@ class PolicyNode(LifecycleNode):
             period = self.pilot.loaded.interface.period_ns
             # Of a camera that is faster, the sample nearest to the next tick counts.
             early = min(self.inputs.gap_ns(stream, now) or period, period) // 2
-            if now - self.pilot.last_tick >= period - early:
+            # Whatever the timer did meanwhile: it knows nothing of the camera's beat.
+            if not 0 <= now - self._triggered_ns < period - early:
+                self._triggered_ns = now
                 self._fire_after(_PATIENCE)
                 self._timer.reset()
                 self._tick(now)
