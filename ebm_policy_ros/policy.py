@@ -16,24 +16,27 @@ from torch import Tensor
 from ebm_policy_ros.decision import Decision, Mode
 from ebm_policy_ros.energy.heads import bake_spectral_norm
 from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
-from ebm_policy_ros.inference.candidates import normal
 from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
 from ebm_policy_ros.inference.modes import Modes
 from ebm_policy_ros.inference.settings import is_number
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy_file import PolicyFile, PolicyFileError, load_policy_file
-from ebm_policy_ros.search import check_method, energy_of, minimise, temperature_of
+from ebm_policy_ros.search import (
+    check_method,
+    energy_of,
+    kept_minimum,
+    minima_of,
+    minimise,
+    temperature_of,
+    warm_starts,
+)
 
 Choice = Literal["lowest", "sample"]
 
 
 # Minimisers that a sample is drawn around.
 _MODES = 8
-# Candidates that a warm start puts in place of uniform ones: at most so many, and this share.
-_WARM_STARTS, _WARM_SHARE = 16, 8
-# Standard deviation of the copies of a previous action, in half-widths of the box.
-_WARM_NOISE = 0.1
 
 
 class PolicyMismatch(ValueError):
@@ -52,6 +55,7 @@ class Policy:
         seed: int,
         choice: Choice,
         temperature: float,
+        hysteresis: float,
     ) -> None:
         """For use through `load`."""
         self.interface: Interface | None = content.interface
@@ -65,6 +69,7 @@ class Policy:
         self._device = device
         self._seed = seed
         self._choice, self._temperature = choice, temperature
+        self._hysteresis = hysteresis
         self._generator = torch.Generator(device)
 
     @classmethod
@@ -76,6 +81,7 @@ class Policy:
         optimiser: Mapping[str, Any] | None = None,
         choice: Choice = "lowest",
         temperature: float | None = None,
+        hysteresis: float = 1.0,
     ) -> Policy:
         """Load a policy file.
 
@@ -88,6 +94,8 @@ class Policy:
                 exp(-E / temperature) around the minimisers.
             temperature: Of that draw, and of the modes' probabilities; by default that of the
                 training.
+            hysteresis: How much lower the energy of another answer must be for a decision that
+                knows the previous action to leave it, in temperatures.
 
         Raises:
             PolicyFileError: If the file is missing, damaged or of another version.
@@ -102,6 +110,8 @@ class Policy:
             not is_number(temperature) or not 0 < temperature < math.inf
         ):
             raise ValueError(f"temperature: got {temperature}, expected a number > 0")
+        if not is_number(hysteresis) or not 0 <= hysteresis < math.inf:
+            raise ValueError(f"hysteresis: got {hysteresis}, expected a number >= 0")
         if optimiser is not None and not isinstance(optimiser, Mapping):
             raise ValueError(f"optimiser: got {optimiser!r}, expected a mapping of settings")
         try:
@@ -125,7 +135,9 @@ class Policy:
         bake_spectral_norm(model)
         if temperature is None:
             temperature = temperature_of(found)
-        return cls(model, content, found, find_device(device), seed, choice, temperature)
+        return cls(
+            model, content, found, find_device(device), seed, choice, temperature, hysteresis
+        )
 
     @property
     def has_energy(self) -> bool:
@@ -148,8 +160,9 @@ class Policy:
         Args:
             observation: Of the streams that the policy looks at; others are ignored.
             modes: How many separate minimisers to return at most.
-            previous: Action to start the search from too, shape (H, D), in the interface's units;
-                one that is not a number is ignored.
+            previous: The last action, shape (H, D), in the interface's units; one that is not a
+                number is ignored. The search starts from it too, and of answers that are about
+                equally good (`hysteresis`) the nearest to it is chosen.
             budget: Seconds for the decision. Once they are over the best action so far counts; a
                 round of the search that has begun is ended. Modes are looked for only after a
                 complete search, and take their time. Without an energy there is nothing to cut.
@@ -168,17 +181,25 @@ class Policy:
                 energies, candidates, lowest = torch.zeros(1), best[None], 0.0
             else:
                 assert self.optimiser is not None
+                kept = self._mapped(previous)
                 solution = minimise(
                     self._model,
                     features,
                     self.optimiser,
                     self._generator,
-                    self._starts(previous),
+                    None
+                    if kept is None
+                    else warm_starts(kept, self.optimiser.samples, self._generator),
                     None if budget is None else started + budget,
                 )
                 complete = solution.complete
                 best, candidates = solution.best[0], solution.actions[0]
                 energies, lowest = solution.energies[0], float(solution.best_energy)
+                if kept is not None:
+                    actions, heights = (values[0] for values in minima_of(solution))
+                    margin = self._hysteresis * self._temperature
+                    chosen = kept_minimum(actions, heights, kept, margin)
+                    best, lowest = actions[chosen], float(heights[chosen])
                 sample = self._choice == "sample" and math.isfinite(lowest)
                 if complete and (modes or sample):
                     found = solution.modes(
@@ -251,8 +272,8 @@ class Policy:
             batch[name] = torch.from_numpy(array)[None].to(self._device)
         return batch
 
-    def _starts(self, previous: npt.NDArray[np.floating] | None) -> Tensor | None:
-        """The previous action and perturbed copies, shape (1, M, H*D), in the mapped box."""
+    def _mapped(self, previous: npt.NDArray[np.floating] | None) -> Tensor | None:
+        """The previous action, if it is one, in the box mapped to [-1, 1], shape (H*D,)."""
         if previous is None:
             return None
         if previous.shape != self._action_shape:
@@ -261,12 +282,8 @@ class Policy:
             )
         if not np.isfinite(previous).all():
             return None
-        assert self.optimiser is not None
-        count = min(_WARM_STARTS, max(1, self.optimiser.samples // _WARM_SHARE))
         action = torch.as_tensor(previous, dtype=torch.float32, device=self._device).flatten()
-        starts = self._model.box.normalise(action).expand(1, count, -1).clone()
-        starts[:, 1:] += _WARM_NOISE * normal(starts[:, 1:], self._generator)
-        return starts
+        return self._model.box.normalise(action)
 
     def _list(self, found: Modes) -> tuple[Mode, ...]:
         """The modes of the one observation."""
