@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import cv2
-import mujoco
 import numpy as np
 import torch
 
@@ -58,10 +57,11 @@ def scenes(task: str) -> dict[str, Situation]:
 
     def turned(degrees: float) -> Situation:
         def turn(world: World) -> None:
-            pose, more, product = world.model.cam("camera").quat, np.zeros(4), np.zeros(4)
-            mujoco.mju_axisAngle2Quat(more, [0.0, 1.0, 0.0], np.deg2rad(degrees))
-            mujoco.mju_mulQuat(product, pose, more)
-            pose[:] = product
+            pose = world.model.cam("camera").quat
+            w, x, y, z = pose
+            cosine, sine = np.cos(np.deg2rad(degrees / 2)), np.sin(np.deg2rad(degrees / 2))
+            # The pose times a rotation about the camera's vertical axis.
+            pose[:] = cosine * pose + sine * np.array([-y, -z, w, x])
 
         return Situation(task, turn)
 
@@ -144,7 +144,7 @@ def measure(policy: Policy, situation: Situation, seeds: range) -> list[Array]:
         world.reset(seed)
         if situation.begin:
             situation.begin(world)
-            mujoco.mj_forward(world.model, world.data)
+            world.step((0, 0), 0)  # puts everything in its place
         rows, action = [], None
         while world.time < SECONDS and not world.task.finished(world.distance):
             decision = policy.decide(observe(world, situation.picture), previous=action)
@@ -209,7 +209,7 @@ def main() -> None:
         thresholds["features"],
         thresholds["colours"],
     ])  # fmt: skip
-    print("|", " | ".join(HEADER), "|\n|", "---|" * len(HEADER), sep="")
+    print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER))
     print_row("as demonstrated", familiar[1::2], limits)
     for name, situation in (scenes(args.task) | pictures(args.task)).items():
         seeds = range(args.seed + 1000, args.seed + 1000 + args.episodes)

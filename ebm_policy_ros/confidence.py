@@ -19,7 +19,7 @@ _WORDS = {
     "colours": "unfamiliar colours in the picture",
 }
 # Of each colour channel: coarse enough that noise stays within a level.
-_LEVELS = 4
+_SHIFT, _LEVELS = 6, 4
 # Standard deviations below these count as these: a colour that covers less than a ten-thousandth
 # of the picture, and a feature that varies by less than 1 % of the others.
 _COLOUR_FLOOR, _FEATURE_FLOOR = 0.01, 0.01
@@ -104,7 +104,7 @@ def colours(frames: Tensor) -> Tensor:
 
     Roots of shares: for small shares too their variance is about the same (Hellinger).
     """
-    level = frames.flatten(1, 3).long() * _LEVELS // 256
+    level = frames.flatten(1, 3) >> _SHIFT
     colour = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
     count = _LEVELS**3
     rows = torch.arange(len(frames), device=frames.device)[:, None] * count

@@ -78,17 +78,21 @@ def test_a_covered_or_dark_camera_is_not(
     assert share(policy, [{**each, "camera": change(each["camera"])} for each in seen[::5]]) == 1.0
 
 
-def test_a_moved_camera_and_other_goals_are_not(
-    at_home: tuple[str, Policy, list[Observation]],
-) -> None:
+def test_a_moved_camera_is_not(at_home: tuple[str, Policy, list[Observation]]) -> None:
     task, policy, _ = at_home
-    moved = World(make_task(task))
-    moved.model.cam("camera").pos[1] += 0.05
-    other = World(make_task("push_either" if task == "push" else "push"))
-    for world in (moved, other):
-        seen = [each for seed in SEEDS[:2] for each in drive(policy, world, seed)]
-        world.close()
-        assert share(policy, seen) > 0.9
+    world = World(make_task(task))
+    world.model.cam("camera").pos[1] += 0.05
+    seen = [each for seed in SEEDS[:2] for each in drive(policy, world, seed)]
+    world.close()
+    assert share(policy, seen) > 0.9
+
+
+def test_a_second_disc_is_not_familiar_to_a_policy_that_was_shown_one() -> None:
+    policy = Policy.load(POLICIES / "ur5e_push.safetensors", device="cpu")
+    world = World(make_task("push_either"))
+    seen = [each for seed in SEEDS[:2] for each in drive(policy, world, seed)]
+    world.close()
+    assert share(policy, seen) == 1.0
 
 
 def test_a_table_without_the_block_is_not(at_home: tuple[str, Policy, list[Observation]]) -> None:
