@@ -57,6 +57,7 @@ setup(
             f"oracle_node = {NAME}.sim.oracle_node:main",
             f"record_demos = {NAME}.sim.record_demos:main",
             f"train_policy = {NAME}.training.train:main",
+            f"calibrate_policy = {NAME}.training.calibrate:main",
             f"evaluate_policy = {NAME}.training.evaluate:main",
         ],
     },

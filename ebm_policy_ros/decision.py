@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.confidence import Confidence
+
 
 @dataclass(frozen=True)
 class Mode:
@@ -43,6 +45,8 @@ class Decision:
     """Their energies, shape (N,)."""
     modes: tuple[Mode, ...]
     """The separate minimisers, lowest first, where they were asked for."""
+    confidence: Confidence
+    """Whether the policy is at home in the observation, and how clear the answer is."""
     complete: bool
     """Whether the search came to its end; False if the budget of time cut it short."""
     timing: dict[str, float]

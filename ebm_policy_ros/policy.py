@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,31 +14,49 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.assembly import Parts, assemble
+from ebm_policy_ros.confidence import Confidence, Senses, effective_samples
 from ebm_policy_ros.decision import Decision, Mode
-from ebm_policy_ros.energy.heads import bake_spectral_norm
-from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
-from ebm_policy_ros.inference.candidates import normal
-from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
+from ebm_policy_ros.device import PolicyMismatch, find_device
+from ebm_policy_ros.energy.models import Searched
 from ebm_policy_ros.inference.modes import Modes
 from ebm_policy_ros.inference.settings import is_number
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.observation import Observation
-from ebm_policy_ros.policy_file import PolicyFile, PolicyFileError, load_policy_file
-from ebm_policy_ros.search import check_method, energy_of, minimise, temperature_of
+from ebm_policy_ros.policy_file import PolicyFile, load_policy_file
+from ebm_policy_ros.search import (
+    energy_of,
+    kept_minimum,
+    minima_of,
+    minimise,
+    temperature_of,
+    warm_starts,
+)
+
+__all__ = ["Choice", "Policy", "PolicyMismatch"]
 
 Choice = Literal["lowest", "sample"]
 
-
 # Minimisers that a sample is drawn around.
 _MODES = 8
-# Candidates that a warm start puts in place of uniform ones: at most so many, and this share.
-_WARM_STARTS, _WARM_SHARE = 16, 8
-# Standard deviation of the copies of a previous action, in half-widths of the box.
-_WARM_NOISE = 0.1
 
 
-class PolicyMismatch(ValueError):
-    """A policy that doesn't fit the interface, the device or the request."""
+@dataclass(frozen=True)
+class _Answer:
+    """What was found for one observation; actions in the box mapped to [-1, 1]."""
+
+    action: Tensor
+    """Shape (H*D,)."""
+    energy: float
+    candidates: Tensor
+    """Shape (N, H*D)."""
+    energies: Tensor
+    """Shape (N,)."""
+    minima: Tensor | None = None
+    """Energies of local minima, lowest first; None without an energy."""
+    modes: Modes | None = None
+    """Where they were asked for."""
+    complete: bool = True
 
 
 class Policy:
@@ -45,26 +64,29 @@ class Policy:
 
     def __init__(
         self,
-        model: Model,
         content: PolicyFile,
-        optimiser: Optimiser | None,
+        parts: Parts,
         device: torch.device,
         seed: int,
         choice: Choice,
         temperature: float,
+        hysteresis: float,
     ) -> None:
         """For use through `load`."""
         self.interface: Interface | None = content.interface
         """The robot and task; None for a policy from arrays that name no robot."""
         self.shapes = content.shapes
         """Shape of each stream that the policy looks at."""
-        self.optimiser = optimiser
+        self.optimiser = parts.optimiser
         """What searches; None for a policy without an energy."""
         self._action_shape = content.action_shape
-        self._model = model.to(device).eval()
+        self._model = parts.model.to(device).eval()
+        self._familiarity = parts.familiarity and parts.familiarity.to(device)
+        self._senses = Senses(self._model)
         self._device = device
         self._seed = seed
         self._choice, self._temperature = choice, temperature
+        self._hysteresis = hysteresis
         self._generator = torch.Generator(device)
 
     @classmethod
@@ -76,6 +98,7 @@ class Policy:
         optimiser: Mapping[str, Any] | None = None,
         choice: Choice = "lowest",
         temperature: float | None = None,
+        hysteresis: float = 1.0,
     ) -> Policy:
         """Load a policy file.
 
@@ -88,6 +111,8 @@ class Policy:
                 exp(-E / temperature) around the minimisers.
             temperature: Of that draw, and of the modes' probabilities; by default that of the
                 training.
+            hysteresis: How much lower the energy of another answer must be for a decision that
+                knows the previous action to leave it, in temperatures.
 
         Raises:
             PolicyFileError: If the file is missing, damaged or of another version.
@@ -95,37 +120,32 @@ class Policy:
             ValueError: If a setting of the search is out of range or doesn't fit the model.
         """
         content = load_policy_file(path)
-        horizon, size = content.action_shape
         if choice not in get_args(Choice):
             raise ValueError(f"choice: got {choice!r}, expected {' or '.join(get_args(Choice))}")
         if temperature is not None and (
             not is_number(temperature) or not 0 < temperature < math.inf
         ):
             raise ValueError(f"temperature: got {temperature}, expected a number > 0")
+        if not is_number(hysteresis) or not 0 <= hysteresis < math.inf:
+            raise ValueError(f"hysteresis: got {hysteresis}, expected a number >= 0")
         if optimiser is not None and not isinstance(optimiser, Mapping):
             raise ValueError(f"optimiser: got {optimiser!r}, expected a mapping of settings")
-        try:
-            config = ModelConfig.from_dict(content.model)
-            model = build_model(config, content.shapes, horizon * size)
-            model.load_state_dict(content.state)
-            found = build_optimiser(content.optimiser) if content.optimiser else None
-            if found:
-                check_method(model, found)
-        except (ValueError, TypeError, RuntimeError) as error:
-            problem = " ".join(str(error).split())
-            raise PolicyFileError(f"{path}: {problem}; train it again") from None
-        if optimiser:
-            if found is None:
-                raise ValueError(
-                    f"optimiser: got {dict(optimiser)}, but {path} is a policy without an energy "
-                    f"({config.kind}), which searches for nothing; leave it out"
-                )
-            found = build_optimiser(_merge(content.optimiser, optimiser))
-            check_method(model, found)
-        bake_spectral_norm(model)
+        parts = assemble(path, content, optimiser)
         if temperature is None:
-            temperature = temperature_of(found)
-        return cls(model, content, found, find_device(device), seed, choice, temperature)
+            temperature = temperature_of(parts.optimiser)
+        return cls(
+            content, parts, find_device(device), seed, choice, temperature, float(hysteresis)
+        )
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The largest familiar distance by measure; empty for a policy that wasn't calibrated."""
+        return dict(self._familiarity.thresholds) if self._familiarity else {}
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether decisions tell when an observation is unfamiliar."""
+        return self._familiarity is not None
 
     @property
     def has_energy(self) -> bool:
@@ -148,8 +168,9 @@ class Policy:
         Args:
             observation: Of the streams that the policy looks at; others are ignored.
             modes: How many separate minimisers to return at most.
-            previous: Action to start the search from too, shape (H, D), in the interface's units;
-                one that is not a number is ignored.
+            previous: The last action, shape (H, D), in the interface's units; one that is not a
+                number is ignored. The search starts from it too, and of answers that are about
+                equally good (`hysteresis`) the nearest to it is chosen.
             budget: Seconds for the decision. Once they are over the best action so far counts; a
                 round of the search that has begun is ended. Modes are looked for only after a
                 complete search, and take their time. Without an energy there is nothing to cut.
@@ -159,50 +180,27 @@ class Policy:
         """
         started = time.perf_counter()
         self._generator.manual_seed(self._seed)
+        deadline = None if budget is None else started + budget
         with torch.no_grad():
-            features = self._model.encode(self._batch(observation))
+            batch = self._batch(observation)
+            features = self._model.encode(batch)
             encoded = time.perf_counter()
-            found, complete = None, True
-            if not isinstance(self._model, Searched):
-                best = self._model.action(features)[0]
-                energies, candidates, lowest = torch.zeros(1), best[None], 0.0
-            else:
-                assert self.optimiser is not None
-                solution = minimise(
-                    self._model,
-                    features,
-                    self.optimiser,
-                    self._generator,
-                    self._starts(previous),
-                    None if budget is None else started + budget,
-                )
-                complete = solution.complete
-                best, candidates = solution.best[0], solution.actions[0]
-                energies, lowest = solution.energies[0], float(solution.best_energy)
-                sample = self._choice == "sample" and math.isfinite(lowest)
-                if complete and (modes or sample):
-                    found = solution.modes(
-                        limit=modes or _MODES,
-                        temperature=self._temperature,
-                        generator=self._generator,
-                    )
-                if sample and found is not None:
-                    best = found.sample(self._generator)[0]
-                    lowest = float(solution.energy(best[None, None]))
-            action = self._to_units(best).reshape(self._action_shape)
-            if not math.isfinite(lowest):
+            found = self._answer(features, modes, previous, deadline)
+            action = self._to_units(found.action).reshape(self._action_shape)
+            if not math.isfinite(found.energy):
                 action = np.full_like(action, np.nan)
-            listed = self._list(found) if found is not None and modes else ()
+            listed = self._list(found.modes) if found.modes is not None and modes else ()
+            confidence = self._confidence(batch, found)
         finished = time.perf_counter()
-        timing = {"encode": (encoded - started) * 1e3, "search": (finished - encoded) * 1e3}
         return Decision(
             action,
-            lowest,
-            self._to_units(candidates),
-            energies.float().cpu().numpy(),
+            found.energy,
+            self._to_units(found.candidates),
+            found.energies.float().cpu().numpy(),
             listed,
-            complete,
-            timing,
+            confidence,
+            found.complete,
+            {"encode": (encoded - started) * 1e3, "search": (finished - encoded) * 1e3},
         )
 
     def energies(
@@ -251,8 +249,65 @@ class Policy:
             batch[name] = torch.from_numpy(array)[None].to(self._device)
         return batch
 
-    def _starts(self, previous: npt.NDArray[np.floating] | None) -> Tensor | None:
-        """The previous action and perturbed copies, shape (1, M, H*D), in the mapped box."""
+    def _answer(
+        self,
+        features: Tensor,
+        modes: int,
+        previous: npt.NDArray[np.floating] | None,
+        deadline: float | None,
+    ) -> _Answer:
+        """What the model, or the search in it, says to the features of one observation."""
+        if not isinstance(self._model, Searched):
+            action = self._model.action(features)[0]
+            return _Answer(action, 0.0, action[None], torch.zeros(1))
+        assert self.optimiser is not None
+        kept, starts = self._mapped(previous), None
+        if kept is not None:
+            starts = warm_starts(kept, self.optimiser.samples, self._generator)
+        solution = minimise(
+            self._model, features, self.optimiser, self._generator, starts, deadline
+        )
+        best, lowest = solution.best[0], float(solution.best_energy)
+        actions, minima = (values[0] for values in minima_of(solution))
+        if kept is not None:
+            chosen = kept_minimum(actions, minima, kept, self._hysteresis * self._temperature)
+            best, lowest = actions[chosen], float(minima[chosen])
+        sample = self._choice == "sample" and math.isfinite(lowest)
+        found = None
+        if solution.complete and (modes or sample):
+            found = solution.modes(
+                limit=modes or _MODES, temperature=self._temperature, generator=self._generator
+            )
+        if sample and found is not None:
+            best = found.sample(self._generator)[0]
+            lowest = float(solution.energy(best[None, None]))
+        candidates, energies = solution.actions[0], solution.energies[0]
+        return _Answer(best, lowest, candidates, energies, minima, found, solution.complete)
+
+    def _confidence(self, batch: dict[str, Tensor], found: _Answer) -> Confidence:
+        """Of what was found for the batch that was just encoded."""
+        distances: dict[str, float] = {}
+        if self._familiarity:
+            apart = self._familiarity.distances(self._senses.last(batch))
+            distances = {name: float(value) for name, value in apart.items()}
+        energy = gap = samples = math.nan
+        if found.minima is not None:
+            # Where there is no other minimum, the first one fills up.
+            higher = found.minima[found.minima > found.minima[0]]
+            energy = found.energy
+            gap = float(higher[0] - found.minima[0]) if len(higher) else math.inf
+            samples = effective_samples(found.energies, self._temperature)
+        return Confidence(
+            energy,
+            gap,
+            samples,
+            distances.get("features", math.nan),
+            distances.get("colours", math.nan),
+            self._familiarity.unsure(distances) if self._familiarity else (),
+        )
+
+    def _mapped(self, previous: npt.NDArray[np.floating] | None) -> Tensor | None:
+        """The previous action, if it is one, in the box mapped to [-1, 1], shape (H*D,)."""
         if previous is None:
             return None
         if previous.shape != self._action_shape:
@@ -261,12 +316,8 @@ class Policy:
             )
         if not np.isfinite(previous).all():
             return None
-        assert self.optimiser is not None
-        count = min(_WARM_STARTS, max(1, self.optimiser.samples // _WARM_SHARE))
         action = torch.as_tensor(previous, dtype=torch.float32, device=self._device).flatten()
-        starts = self._model.box.normalise(action).expand(1, count, -1).clone()
-        starts[:, 1:] += _WARM_NOISE * normal(starts[:, 1:], self._generator)
-        return starts
+        return self._model.box.normalise(action)
 
     def _list(self, found: Modes) -> tuple[Mode, ...]:
         """The modes of the one observation."""
@@ -288,27 +339,3 @@ class Policy:
     def _to_units(self, actions: Tensor) -> npt.NDArray[np.float32]:
         result: npt.NDArray[np.float32] = self._model.box.denormalise(actions).cpu().numpy()
         return result
-
-
-def _merge(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the file, replaced by those wanted; those of another method don't count."""
-    kept = stored if wanted.get("method", stored["method"]) == stored["method"] else {}
-    return {**kept, **wanted}
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name, or the GPU if there is one (auto).
-
-    Raises:
-        PolicyMismatch: If it isn't there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise PolicyMismatch(
-            f"device: got {name!r}, which is not there; use auto, cpu, or cuda with a GPU"
-        ) from None
-    return device

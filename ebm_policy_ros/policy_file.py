@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_d
 
 FORMAT = "ebm_policy_ros"
 VERSION = 2
+# Tensors of this name are no weights.
+_CONFIDENCE = "confidence."
 _PARTS = ("model", "shapes", "action_shape", "interface", "optimiser", "training")
 
 
@@ -41,6 +43,11 @@ class PolicyFile:
     """The method, and its settings, that find the action of lowest energy; empty without one."""
     training: dict[str, Any]
     """Free facts about where the policy comes from."""
+    confidence: dict[str, Any] = field(default_factory=dict)
+    """How familiar observations must be: "thresholds" by measure, and facts about their
+    calibration; empty for a policy that was not calibrated."""
+    references: dict[str, torch.Tensor] = field(default_factory=dict)
+    """What `Familiarity` compares observations with."""
 
 
 def save_policy(path: str | Path, content: PolicyFile) -> None:
@@ -52,10 +59,12 @@ def save_policy(path: str | Path, content: PolicyFile) -> None:
         "interface": content.interface.to_dict() if content.interface else None,
         "optimiser": content.optimiser,
         "training": content.training,
+        "confidence": content.confidence,
     }
     metadata = {name: json.dumps(part) for name, part in parts.items()}
     metadata |= {"format": FORMAT, "version": str(VERSION)}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in content.state.items()}
+    named = content.state | {_CONFIDENCE + n: value for n, value in content.references.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in named.items()}
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata)
@@ -78,11 +87,18 @@ def load_policy_file(path: str | Path) -> PolicyFile:
             _check_version(path, metadata)
             state = {name: file.get_tensor(name) for name in file.keys()}
         parts = {name: json.loads(metadata[name]) for name in _PARTS}
+        # Files from before confidence was measured have none.
+        confidence = dict(json.loads(metadata.get("confidence", "{}")))
         plain = parts["interface"]
         interface = interface_from_dict(plain, f"{path}: interface") if plain else None
         horizon, size = (int(number) for number in parts["action_shape"])
         shapes = {name: tuple(shape) for name, shape in parts["shapes"].items()}
         _check_finite(path, state)
+        references = {
+            name.removeprefix(_CONFIDENCE): state.pop(name)
+            for name in list(state)
+            if name.startswith(_CONFIDENCE)
+        }
     except PolicyFileError:
         raise
     except (SafetensorError, OSError) as error:
@@ -103,6 +119,8 @@ def load_policy_file(path: str | Path) -> PolicyFile:
         interface,
         parts["optimiser"],
         parts["training"],
+        confidence,
+        references,
     )
 
 

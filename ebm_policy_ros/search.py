@@ -7,9 +7,17 @@ from torch import Tensor
 
 from ebm_policy_ros.energy.models import AutoregressiveModel, Model, Searched
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
-from ebm_policy_ros.inference.candidates import Energy
+from ebm_policy_ros.inference.candidates import Energy, local_minima, normal, take
+from ebm_policy_ros.inference.derivative_free import SEPARATION
 from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.inference.solution import Solution
+
+# Candidates that a warm start puts in place of uniform ones: at most so many, and this share.
+_WARM_STARTS, _WARM_SHARE = 16, 8
+# Standard deviation of the copies of an action, in half-widths of the box.
+_WARM_NOISE = 0.1
+# Local minima that are looked for among the last candidates.
+_MINIMA = 8
 
 
 def check_method(model: Model, optimiser: Optimiser) -> None:
@@ -65,6 +73,59 @@ def minimise(
         return optimiser.minimize(parts, low, high, batch, generator, starts, deadline)
     energy = energy_of(model, features, temperature_of(optimiser))
     return optimiser.minimize(energy, low, high, batch, generator, starts, deadline)
+
+
+def warm_starts(action: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
+    """An action and perturbed copies of it, for a search to begin from.
+
+    Args:
+        action: In the box mapped to [-1, 1], shape (H*D,).
+        samples: Candidates of the search.
+        generator: Source of the perturbations.
+
+    Returns:
+        Shape (1, M, H*D).
+    """
+    count = min(_WARM_STARTS, max(1, samples // _WARM_SHARE))
+    starts = action.expand(1, count, -1).clone()
+    starts[:, 1:] += _WARM_NOISE * normal(starts[:, 1:], generator)
+    return starts
+
+
+def minima_of(solution: Solution) -> tuple[Tensor, Tensor]:
+    """Local minima among the lower half of a solution's last candidates, lowest first.
+
+    Looking through the upper half would take longer than the rest, and finds no answer.
+
+    Returns:
+        Actions (B, M, D) and energies (B, M); where a row has fewer than M, the rest repeats the
+        first.
+    """
+    half_width = (solution.high - solution.low) / 2
+    count = -(-solution.energies.shape[1] // 2)
+    energies, lower = solution.energies.topk(count, largest=False)
+    actions = take(solution.actions, lower)
+    index = local_minima(actions, energies, _MINIMA, SEPARATION, half_width)
+    return take(actions, index), energies.gather(1, index)
+
+
+def kept_minimum(actions: Tensor, energies: Tensor, action: Tensor, margin: float) -> Tensor:
+    """Which minimum keeps to an action: the nearest of those that are about the lowest.
+
+    Where two answers are equally good, a small change of the observation makes now one the
+    lowest, now the other, and a robot that follows each in turn stands still.
+
+    Args:
+        actions: Minima, lowest first, in the box mapped to [-1, 1], shape (M, D).
+        energies: Their energies, shape (M,).
+        action: What to keep to, shape (D,).
+        margin: Those at most so much above the lowest count.
+
+    Returns:
+        Index, a number.
+    """
+    distance = (actions - action).abs().amax(dim=1)
+    return distance.masked_fill(energies > energies[0] + margin, float("inf")).argmin()
 
 
 def temperature_of(optimiser: Optimiser | None) -> float:

@@ -22,6 +22,7 @@ from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy import Policy, PolicyMismatch
+from ebm_policy_ros.search import kept_minimum
 
 PAST, FAR = 0.0, math.inf
 WHOLE: dict[str, DerivativeFree | Langevin | Hybrid] = {
@@ -228,3 +229,33 @@ def test_a_policy_without_an_energy_needs_neither(
     plain = policy.decide(seen)
     other = policy.decide(seen, previous=np.ones((1, 2)), budget=0.0)
     assert other.complete and (other.action == plain.action).all()
+
+
+def test_of_equally_good_minima_the_one_that_keeps_to_the_action_counts() -> None:
+    minima = torch.tensor([[0.6, 0.0], [-0.6, 0.1], [-0.5, 0.0], [0.0, 0.0]])
+    energies = torch.tensor([0.0, 0.8, 1.5, 9.0])
+    action = torch.tensor([-0.5, 0.0])
+    chosen = [int(kept_minimum(minima, energies, action, margin)) for margin in (0.5, 1.0, 2.0)]
+    assert chosen == [0, 1, 2]
+    assert int(kept_minimum(minima, energies, torch.tensor([0.5, 0.0]), 2.0)) == 0
+
+
+def test_a_decision_leaves_the_previous_answer_only_for_a_much_lower_one(
+    policy_file: PolicyWriter, interface: Interface
+) -> None:
+    """Every action is an answer here: margins decide."""
+    path, seen = policy_file(), observation(interface)
+    corner = np.array([[0.19, -0.19]], np.float32)
+    free, kept = (
+        Policy.load(path, device="cpu", hysteresis=margin, optimiser={"samples": 512}).decide(
+            seen, previous=corner
+        )
+        for margin in (0.0, 1e6)
+    )
+    assert free.energy == free.energies.min()
+    assert kept.energy >= free.energy
+    assert np.abs(kept.action - corner).max() <= np.abs(free.action - corner).max()
+    one = Policy.load(path, device="cpu", hysteresis=0.5, optimiser={"samples": 512})
+    assert one.decide(seen, previous=corner).energy <= free.energy + 0.5
+    with pytest.raises(ValueError, match="hysteresis: got -1, expected a number >= 0"):
+        Policy.load(path, device="cpu", hysteresis=-1)

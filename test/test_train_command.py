@@ -46,6 +46,17 @@ def test_the_command_writes_a_policy_that_decides(kind: str, bags: None, tmp_pat
     assert policy.has_energy == (kind in ("energy", "autoregressive"))
     facts = load_policy_file(tmp_path / "run" / train.POLICY).training
     assert facts["demonstrations"] == 10 and facts["held_out"]["action_error"] > 0
+    assert policy.has_thresholds and set(policy.thresholds) == {"features"}
+    far = policy.decide({"tool": np.full((1, 2), 50, np.float32)}).confidence
+    assert decision.confidence.unsure == () and len(far.unsure) == 1
+
+
+def test_with_nothing_held_out_a_policy_has_no_thresholds(bags: None, tmp_path: Path) -> None:
+    train.main(command(tmp_path, "--learning.held_out=0"))
+    policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")
+    assert not policy.has_thresholds
+    far = policy.decide({"tool": np.full((1, 2), 50, np.float32)}).confidence
+    assert far.unsure == ()
 
 
 def test_the_command_repeats_itself_from_its_config_file(bags: None, tmp_path: Path) -> None:
@@ -66,6 +77,7 @@ def test_the_command_repeats_itself_from_its_config_file(bags: None, tmp_path: P
         (["--out=new", "--interface=missing.yaml"], "missing.yaml: cannot read"),
         (["--out=new", "--device=cuda:99"], "got 'cuda:99', which is not there"),
         (["--out=new", "--steps=0"], "steps: got 0"),
+        (["--out=new", "--false_alarms=2"], "false_alarms: got 2.0, expected a share"),
     ],
 )
 def test_the_command_tells_mistakes_in_one_line(

@@ -13,13 +13,20 @@ import torch
 import yaml
 
 from ebm_policy_ros.command_line import run_command
+from ebm_policy_ros.device import find_device
 from ebm_policy_ros.energy.models import ModelConfig, Searched, build_model
 from ebm_policy_ros.inference.methods import Optimiser, build_optimiser, settings_of
 from ebm_policy_ros.inference.settings import at_least, one_of
-from ebm_policy_ros.policy import find_device
 from ebm_policy_ros.policy_file import PolicyFile, save_policy
+from ebm_policy_ros.training.batches import split_episodes
+from ebm_policy_ros.training.calibration import (
+    FALSE_ALARMS,
+    Calibration,
+    calibrate,
+    check_false_alarms,
+)
 from ebm_policy_ros.training.checkpoint import CheckpointError
-from ebm_policy_ros.training.dataset import KeepBy
+from ebm_policy_ros.training.dataset import Dataset, KeepBy
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
 from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer
@@ -53,6 +60,9 @@ class TrainConfig:
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
     threads: int = 0
     """Threads of the CPU arithmetic; 0 leaves the choice to torch."""
+    false_alarms: float = FALSE_ALARMS
+    """Share of familiar observations that the policy may take for unfamiliar ones; the frames
+    held out say where that is."""
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     """What the model is made of."""
     learning: LearningConfig = dataclasses.field(default_factory=LearningConfig)
@@ -65,6 +75,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "steps")
         at_least(self, 0, "seed", "threads")
+        check_false_alarms(self.false_alarms)
         if self.seed >= 2**63:
             raise ValueError(f"seed: got {self.seed}, expected less than 2^63")
         one_of(self, "keep_by", get_args(KeepBy))
@@ -141,7 +152,7 @@ def train(config: TrainConfig) -> bool:
     (config.out / CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False))
     if not trainer.run():
         return False
-    _save_policy(config, trainer, loaded, len(data.names), search)
+    _save_policy(config, trainer, loaded, data, search)
     return True
 
 
@@ -158,30 +169,32 @@ def _refuse_mix_up(config: TrainConfig) -> None:
 def _save_policy(
     config: TrainConfig,
     trainer: Trainer,
-    data: TrainingData,
-    demonstrations: int,
+    loaded: TrainingData,
+    data: Dataset,
     search: Optimiser,
 ) -> None:
-    interface, verdict = data.interface, trainer.verdict
+    interface, verdict = loaded.interface, trainer.verdict
     facts = {
         "steps": config.steps,
         "seed": config.seed,
         "best_step": trainer.best_step,
         "held_out": {k: v for k, v in dataclasses.asdict(verdict).items() if np.isfinite(v)},
         "skipped_batches": trainer.skipped,
-        "demonstrations": demonstrations,
+        "demonstrations": len(data.names),
         # Where the files were says nothing about the policy.
         "config": {k: v for k, v in _plain(config).items() if k not in ("data", "out")},
     }
-    horizon, size = data.dataset.actions.shape[1:]
+    horizon, size = data.actions.shape[1:]
+    found = _calibrated(config, trainer, data)
     content = PolicyFile(
         state=trainer.best,
         model=config.model.to_dict(),
-        shapes={name: data.shapes[name] for name in config.model.streams},
+        shapes={name: loaded.shapes[name] for name in config.model.streams},
         action_shape=(horizon, size),
         interface=interface,
         optimiser=settings_of(search) if isinstance(trainer.model, Searched) else {},
         training=facts,
+        **(vars(found) if found else {}),
     )
     save_policy(config.out / POLICY, content)
     unit = f" {interface.action.unit}" if interface else ""
@@ -190,6 +203,15 @@ def _save_policy(
     if np.isinf(verdict.action_error):
         judged = "nothing held out"
     print(f"{config.out / POLICY}: {judged}, weights of step {trainer.best_step}")
+
+
+def _calibrated(config: TrainConfig, trainer: Trainer, data: Dataset) -> Calibration | None:
+    """What the frames held out say of familiar observations; None where there are none."""
+    known, held_out = split_episodes(data.episodes, config.learning.held_out, config.seed)
+    if len(held_out) == 0:
+        return None
+    trainer.average.load_state_dict(trainer.best)
+    return calibrate(trainer.average, data, known, held_out, config.false_alarms)
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.device import find_device
 from ebm_policy_ros.energy.heads import bake_spectral_norm
 from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
 from ebm_policy_ros.inference.methods import Optimiser
-from ebm_policy_ros.policy import find_device
 from ebm_policy_ros.search import minimise
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.learning import LearningConfig

@@ -1,0 +1,80 @@
+"""From a policy file to what decides: the model, its search and what is familiar to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebm_policy_ros.confidence import Familiarity
+from ebm_policy_ros.energy.heads import bake_spectral_norm
+from ebm_policy_ros.energy.models import Model, ModelConfig, build_model
+from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
+from ebm_policy_ros.policy_file import PolicyFile, PolicyFileError
+from ebm_policy_ros.search import check_method
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a policy is made of."""
+
+    model: Model
+    optimiser: Optimiser | None
+    """What searches; None for a policy without an energy."""
+    familiarity: Familiarity | None
+    """None for a policy that was not calibrated."""
+
+
+def assemble(
+    path: str | Path, content: PolicyFile, optimiser: Mapping[str, Any] | None = None
+) -> Parts:
+    """The parts of a policy file.
+
+    Args:
+        path: The file, for messages.
+        content: Of the file.
+        optimiser: Settings that replace the file's. Another "method" has its own defaults.
+
+    Raises:
+        PolicyFileError: If the parts don't fit each other.
+        ValueError: If a setting is out of range or doesn't fit the model.
+    """
+    horizon, size = content.action_shape
+    try:
+        config = ModelConfig.from_dict(content.model)
+        model = build_model(config, content.shapes, horizon * size)
+        model.load_state_dict(content.state)
+        found = build_optimiser(content.optimiser) if content.optimiser else None
+        if found:
+            check_method(model, found)
+        familiarity = _familiarity(content)
+    except (ValueError, TypeError, RuntimeError) as error:
+        problem = " ".join(str(error).split())
+        raise PolicyFileError(f"{path}: {problem}; train it again") from None
+    if optimiser:
+        if found is None:
+            raise ValueError(
+                f"optimiser: got {dict(optimiser)}, but {path} is a policy without an energy "
+                f"({config.kind}), which searches for nothing; leave it out"
+            )
+        found = build_optimiser(_merge(content.optimiser, optimiser))
+        check_method(model, found)
+    bake_spectral_norm(model)
+    return Parts(model, found, familiarity)
+
+
+def _familiarity(content: PolicyFile) -> Familiarity | None:
+    """What a policy file says of familiar observations; None if it wasn't calibrated."""
+    if not content.confidence:
+        return None
+    thresholds = content.confidence.get("thresholds")
+    if not isinstance(thresholds, dict):
+        raise ValueError(f"confidence: got thresholds {thresholds!r}, expected numbers by name")
+    return Familiarity.from_parts(thresholds, content.references)
+
+
+def _merge(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the file, replaced by those wanted; those of another method don't count."""
+    kept = stored if wanted.get("method", stored["method"]) == stored["method"] else {}
+    return {**kept, **wanted}

@@ -1,0 +1,109 @@
+"""The policies that come with the package know the scenes that they were shown, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ebm_policy_ros.observation import Observation
+from ebm_policy_ros.policy import Policy
+from ebm_policy_ros.sim.tasks import make_task
+from ebm_policy_ros.sim.world import World
+
+pytestmark = pytest.mark.sim
+
+POLICIES = Path(__file__).resolve().parents[1] / "config" / "policies"
+TASKS = ("push", "push_either")
+SEEDS = range(90000, 90005)
+Array = npt.NDArray[Any]
+
+
+def see(world: World) -> Observation:
+    image = cv2.resize(world.render(), (128, 96), interpolation=cv2.INTER_AREA)
+    position, _ = world.tool_pose
+    return {"camera": image[None], "tool": position[None, :2].astype(np.float32)}
+
+
+def drive(policy: Policy, world: World, seed: int) -> list[Observation]:
+    """What the policy sees while it acts for up to 4 s."""
+    world.reset(seed)
+    seen: list[Observation] = []
+    action = None
+    while world.time < 4 and not world.task.finished(world.distance):
+        seen.append(see(world))
+        action = policy.decide(seen[-1], previous=action).action
+        world.step(action[0], 0.1)
+    return seen
+
+
+def share(policy: Policy, seen: list[Observation]) -> float:
+    """Of the decisions that are unsure."""
+    return float(np.mean([bool(policy.decide(each).confidence.unsure) for each in seen]))
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def at_home(request: pytest.FixtureRequest) -> Iterator[tuple[str, Policy, list[Observation]]]:
+    """A task, its policy and what that saw in fresh scenes."""
+    policy = Policy.load(POLICIES / f"ur5e_{request.param}.safetensors", device="cpu")
+    world = World(make_task(request.param))
+    seen = [each for seed in SEEDS for each in drive(policy, world, seed)]
+    world.close()
+    yield request.param, policy, seen
+
+
+def hand(image: Array) -> Array:
+    """Skin over the middle 60 % of the picture."""
+    covered = image.copy()
+    covered[:, 10:86, 12:116] = (205, 150, 125)
+    return covered
+
+
+def test_fresh_scenes_are_familiar(at_home: tuple[str, Policy, list[Observation]]) -> None:
+    _, policy, seen = at_home
+    assert policy.has_thresholds
+    assert share(policy, seen) <= 0.01
+
+
+@pytest.mark.parametrize("change", [np.zeros_like, hand, lambda image: image // 2])
+def test_a_covered_or_dark_camera_is_not(
+    change: Callable[[Array], Array], at_home: tuple[str, Policy, list[Observation]]
+) -> None:
+    _, policy, seen = at_home
+    assert share(policy, [{**each, "camera": change(each["camera"])} for each in seen[::5]]) == 1.0
+
+
+def test_a_moved_camera_is_not(at_home: tuple[str, Policy, list[Observation]]) -> None:
+    task, policy, _ = at_home
+    world = World(make_task(task))
+    world.model.cam("camera").pos[1] += 0.05
+    seen = [each for seed in SEEDS[:2] for each in drive(policy, world, seed)]
+    world.close()
+    assert share(policy, seen) > 0.9
+
+
+def test_a_second_disc_is_not_familiar_to_a_policy_that_was_shown_one() -> None:
+    policy = Policy.load(POLICIES / "ur5e_push.safetensors", device="cpu")
+    world = World(make_task("push_either"))
+    seen = [each for seed in SEEDS[:2] for each in drive(policy, world, seed)]
+    world.close()
+    assert share(policy, seen) == 1.0
+
+
+def test_a_table_without_the_block_is_not(at_home: tuple[str, Policy, list[Observation]]) -> None:
+    task, policy, _ = at_home
+    world = World(make_task(task))
+    found = []
+    for seed in SEEDS:
+        world.reset(seed)
+        start = world.model.joint("block").qposadr[0]
+        world.data.qpos[start : start + 3] = -1.2, 0, -0.7
+        world.step([0, 0], 0.02)
+        found.append(see(world))
+    world.close()
+    assert share(policy, found) >= 0.8

@@ -1,0 +1,84 @@
+"""calibrate_policy: thresholds of confidence for a policy that is trained already."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebm_policy_ros.command_line import run_command
+from ebm_policy_ros.device import find_device
+from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.policy_file import PolicyFile, load_policy_file, save_policy
+from ebm_policy_ros.training.batches import DemonstrationError, split_episodes
+from ebm_policy_ros.training.calibration import FALSE_ALARMS, calibrate, check_false_alarms
+from ebm_policy_ros.training.loading import TrainingData, load_training_data
+
+
+@dataclass(frozen=True)
+class CalibrateArgs:
+    """Teach a policy which observations are familiar. Its weights stay as they are.
+
+    One half of the demonstrations says where observations lie, the other how far from there
+    is too far. They should be other ones than those that the policy was trained on.
+    """
+
+    policy: Path
+    """Policy file."""
+    data: Path
+    """Folder with demonstrations, bag folders at any depth; or an .npz file of arrays."""
+    out: Path
+    """Policy file to write."""
+    false_alarms: float = FALSE_ALARMS
+    """Share of familiar observations that may be taken for unfamiliar ones."""
+    seed: int = 0
+    """Chooses the halves."""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        check_false_alarms(self.false_alarms)
+
+
+def calibrate_policy(args: CalibrateArgs) -> None:
+    """Write the policy file with thresholds, and tell them.
+
+    Raises:
+        ValueError: (or a kind of it) if a file cannot be used, or is there already.
+    """
+    if args.out.exists():
+        raise FileExistsError(f"{args.out}: exists; choose another --out")
+    content = load_policy_file(args.policy)
+    device = find_device(args.device)
+    config = ModelConfig.from_dict(content.model)
+    loaded = load_training_data(args.data, "", config.streams)
+    _refuse_other_shapes(args, content, loaded)
+    horizon, size = content.action_shape
+    model = build_model(config, content.shapes, horizon * size)
+    model.load_state_dict(content.state)
+    data = loaded.dataset
+    known, held_out = split_episodes(data.episodes, 0.5, args.seed)
+    found = calibrate(model.to(device).eval(), data, known, held_out, args.false_alarms)
+    save_policy(args.out, dataclasses.replace(content, **vars(found)))
+    thresholds = ", ".join(
+        f"{name} at most {most:.3g}" for name, most in found.confidence["thresholds"].items()
+    )
+    print(f"{args.out}: {thresholds}; {len(data.names)} demonstrations")
+
+
+def _refuse_other_shapes(args: CalibrateArgs, content: PolicyFile, loaded: TrainingData) -> None:
+    for name, shape in content.shapes.items():
+        got = loaded.shapes[name]
+        if got != shape:
+            raise DemonstrationError(
+                f"{args.data}: {name} has shape {got}, {args.policy} was trained with {shape}"
+            )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command calibrate_policy; `argv` replaces the command line's arguments."""
+    run_command("calibrate_policy", CalibrateArgs, calibrate_policy, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""How familiar observations are, and how far from that is too far: from demonstrations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.confidence import Familiarity, Senses
+from ebm_policy_ros.energy.models import Model
+from ebm_policy_ros.training.batches import Batches, Demonstrations, Frames
+
+FALSE_ALARMS = 0.002
+"""Usual share of familiar observations that are taken for unfamiliar ones."""
+# Frames looked at, at most: neighbours in time tell nothing new.
+_MOST = 20000
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a policy file takes of it."""
+
+    confidence: dict[str, Any]
+    """Thresholds, and facts about them."""
+    references: dict[str, Tensor]
+    """Means and inverse covariances."""
+
+
+def check_false_alarms(rate: float) -> None:
+    """Refuse a rate that is no share.
+
+    Raises:
+        ValueError: If it is not between 0 and 1.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"false_alarms: got {rate}, expected a share above 0 and below 1")
+
+
+def calibrate(
+    model: Model, data: Demonstrations, known: Frames, held_out: Frames, rate: float
+) -> Calibration:
+    """Fit what is familiar to frames, and the thresholds to frames of other episodes.
+
+    Args:
+        model: The policy's, with its weights, on the device to compute on.
+        data: Demonstrations.
+        known: Frames that say where observations lie.
+        held_out: Frames of other episodes, at least one.
+        rate: Share of the frames held out that are beyond a threshold.
+    """
+    senses = Senses(model)
+    first, second = (_vectors(model, senses, data, frames) for frames in (known, held_out))
+    familiarity = Familiarity.fit(first, second, rate)
+    facts = {
+        "thresholds": familiarity.thresholds,
+        "false_alarms": rate,
+        "episodes": [len(np.unique(data.episodes[frames])) for frames in (known, held_out)],
+        "frames": [len(known), len(held_out)],
+    }
+    return Calibration(facts, familiarity.to_tensors())
+
+
+def _vectors(
+    model: Model, senses: Senses, data: Demonstrations, frames: Frames
+) -> dict[str, Tensor]:
+    """What familiarity is judged by, shape (M, F) by measure."""
+    count = min(_MOST, len(frames))
+    frames = frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
+    device = model.box.low.device
+    batches = Batches(data, tuple(model.encoder.shapes), _BATCH, 0, device)
+    found: dict[str, list[Tensor]] = {}
+    with torch.no_grad():
+        for part in np.array_split(frames, math.ceil(count / _BATCH)):
+            batch = batches.observation(part)
+            model.encode(batch)
+            for name, vectors in senses.last(batch).items():
+                found.setdefault(name, []).append(vectors.cpu())
+    return {name: torch.cat(parts) for name, parts in found.items()}
