@@ -24,14 +24,6 @@ class Mode:
 
 
 @dataclass(frozen=True)
-class Confidence:
-    """Placeholder until the policy side is merged."""
-
-    statistics: dict[str, float]
-    unsure: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Decision:
     """The action chosen for an observation, and how sure the search was."""
 
@@ -51,8 +43,3 @@ class Decision:
     """Whether the search came to its end; False if the budget of time cut it short."""
     timing: dict[str, float]
     """Milliseconds by step: encode, search."""
-
-    @property
-    def confidence(self) -> Confidence:
-        """Placeholder."""
-        return Confidence({"energy": self.energy})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -67,8 +68,11 @@ class Diagnostics:
         for name, count in sorted(tally.interventions.items()):
             _add(status, f"guard {name}", str(count))
         if tally.decision is not None:
-            for name, value in tally.decision.confidence.statistics.items():
-                _add(status, name, f"{value:.4g}")
+            confidence = tally.decision.confidence
+            for field in dataclasses.fields(confidence):
+                value = getattr(confidence, field.name)
+                text = f"{value:.4g}" if isinstance(value, float) else "; ".join(value)
+                _add(status, field.name.replace("_", " "), text)
         return status
 
     def _stream(self, stream: StreamHealth) -> Any:

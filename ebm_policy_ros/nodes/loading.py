@@ -59,6 +59,7 @@ def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
         optimiser=part_of(values, "optimiser."),
         choice=values["choice"],
         temperature=values["temperature"],
+        hysteresis=values["hysteresis"],
     )
     if policy.interface is None:
         raise PolicyMismatch(

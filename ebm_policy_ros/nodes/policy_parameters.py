@@ -49,6 +49,13 @@ POLICY = (
         fixed=False,
     ),
     Setting(
+        "hysteresis",
+        1.0,
+        "Energy, in temperatures, by which another answer must be lower than the last one.",
+        low=0.0,
+        high=1000.0,
+    ),
+    Setting(
         "budget",
         0.7,
         "Share of a period after which a decision takes its best action so far.",

@@ -24,8 +24,10 @@ class Tally:
         """Of the guard, by kind and dimension."""
         self.decision: Decision | None = None
         """The last one."""
-        self._decision_ms: deque[float] = deque(maxlen=_TIMES_KEPT)
-        self._command_ms: deque[float] = deque(maxlen=_TIMES_KEPT)
+        self._times: dict[str, deque[float]] = {
+            name: deque(maxlen=_TIMES_KEPT)
+            for name in ("decision", "stamp to command", "all but the decision")
+        }
 
     def ticked(self, since_last_ns: int, period_ns: int) -> None:
         """A tick came; those that should have come before it are missed."""
@@ -38,7 +40,7 @@ class Tally:
         self.counts["decisions"] += 1
         self.counts["decisions cut short"] += not decision.complete
         self.counts["unsure decisions"] += bool(decision.confidence.unsure)
-        self._decision_ms.append(milliseconds)
+        self._times["decision"].append(milliseconds)
 
     def late(self) -> None:
         """A decision did not come in time."""
@@ -47,7 +49,8 @@ class Tally:
     def commanded(self, milliseconds: float) -> None:
         """A command went out so long after the stamp of the image that it answers."""
         self.counts["commands"] += 1
-        self._command_ms.append(milliseconds)
+        self._times["stamp to command"].append(milliseconds)
+        self._times["all but the decision"].append(milliseconds - self._times["decision"][-1])
 
     def intervened(self, interventions: Iterable[str]) -> None:
         """The guard changed a command."""
@@ -59,9 +62,8 @@ class Tally:
 
     def times(self) -> dict[str, tuple[float, float, float]]:
         """p50, p95 and p99 in milliseconds, of what was measured."""
-        measured = {"decision": self._decision_ms, "stamp to command": self._command_ms}
         return {
             name: tuple(np.percentile(values, (50, 95, 99)).tolist())
-            for name, values in measured.items()
+            for name, values in self._times.items()
             if values
         }
