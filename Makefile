@@ -35,9 +35,10 @@ parameters: setup  ## docs/parameters.md from what policy_node declares
 faults: setup  ## Everything that goes wrong on a robot, and what goes out then: about 20 minutes
 	cd test && FASTDDS_DEFAULT_PROFILES_FILE=../config/fastdds.xml ../$(BIN)/python fault_matrix.py
 
-bench: setup  ## Exactness and speed of the methods, speed of the simulation
+bench: setup  ## Exactness and speed of the methods, of the simulation and of the node
 	$(BIN)/python bench/methods.py
 	$(BIN)/python bench/lockstep.py
+	$(BIN)/python bench/latency.py
 
 experiments: setup  ## The classic experiments that fit a CPU: out/experiments; goes on if interrupted
 	$(BIN)/python -m ebm_policy_ros.training.experiments.functions --out out/experiments/functions
