@@ -14,6 +14,9 @@ from ebm_policy_ros.state import Measured
 
 Actions = npt.NDArray[np.float64]
 
+# The arm must be this near to what a pose fixes, in metres and in a quaternion's components.
+_NEAR_PLACE, _NEAR_TURN = 0.02, 0.1
+
 
 @dataclass(frozen=True)
 class GuardedCommand:
@@ -63,6 +66,9 @@ class CommandGuard:
         if self._action.is_joints and outside:
             # Nothing tells here which joint leads back inside.
             return GuardedCommand(None, tuple(f"workspace: {field}" for field in outside))
+        elsewhere = self._elsewhere(measured.position)
+        if elsewhere:
+            return GuardedCommand(None, tuple(f"not where fixed: {field}" for field in elsewhere))
         found: dict[str, None] = {}
         safe = np.array(actions, dtype=np.float64)
         clipped = np.clip(safe, self.limits.low, self.limits.high)
@@ -170,6 +176,15 @@ class CommandGuard:
         if (clipped != column).any():
             found[f"workspace: {self._action.fields[index]}"] = None
         column[...] = clipped
+
+    def _elsewhere(self, position: dict[str, float]) -> list[str]:
+        """The fields that a pose fixes, but where the arm is not."""
+        fixed = self._action.fixed
+        apart = {field: position[field] - fixed[field] for field in fixed if field in position}
+        if set(QUATERNION) <= set(apart) and sum(position[f] * fixed[f] for f in QUATERNION) < 0:
+            apart |= {field: position[field] + fixed[field] for field in QUATERNION}
+        near = {field: _NEAR_TURN if field in QUATERNION else _NEAR_PLACE for field in apart}
+        return [field for field, distance in apart.items() if abs(distance) > near[field]]
 
     def _outside(self, measured: Measured) -> list[str]:
         """The axes along which the tool is outside the workspace."""

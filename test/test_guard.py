@@ -230,6 +230,33 @@ def test_a_pose_stays_in_the_box_and_its_quaternion_is_one() -> None:
     assert guarded.interventions == ("workspace: z", "velocity: x")
 
 
+@pytest.mark.parametrize(
+    ("z", "turn", "expected"),
+    [
+        (0.21, (0.0, 1.0, 0.0, 0.0), ()),
+        (0.21, (0.0, -0.999, 0.0, 0.04), ()),  # the same orientation, nearly
+        (0.25, (0.0, 1.0, 0.0, 0.0), ("not where fixed: z",)),
+        (0.2, (0.3, 0.95, 0.0, 0.0), ("not where fixed: qx",)),
+    ],
+)
+def test_what_a_pose_fixes_must_be_so_already(
+    z: float, turn: tuple[float, ...], expected: tuple[str, ...]
+) -> None:
+    values = pose_interface().to_dict()
+    values["action"] |= {
+        "fields": ["x", "y"],
+        "fixed": {"z": 0.2, "qx": 0.0, "qy": 1.0, "qz": 0.0, "qw": 0.0},
+        "low": [-1.0, -1.0],
+        "high": [1.0, 1.0],
+        "max_velocity": [0.5, 0.5],
+    }
+    place = dict(zip(("x", "y", "z", "qx", "qy", "qz", "qw"), (0.1, 0.1, z, *turn), strict=True))
+    measured = Measured(place, {"x": 0.0, "y": 0.0}, {"z": z})
+    guarded = CommandGuard(interface_from_dict(values, "x")).guard(np.full((1, 2), 0.1), measured)
+    assert guarded.interventions == expected
+    assert (guarded.actions is None) == bool(expected)
+
+
 # Parameters
 
 
