@@ -33,7 +33,7 @@ parameters: setup  ## docs/parameters.md from what policy_node declares
 	$(BIN)/python docs/make_parameters.py
 
 faults: setup  ## Everything that goes wrong on a robot, and what goes out then: about 20 minutes
-	cd test && FASTDDS_DEFAULT_PROFILES_FILE=../config/fastdds.xml ../$(BIN)/python fault_matrix.py
+	$(BIN)/python test/fault_matrix.py
 
 bench: setup  ## Exactness and speed of the methods, of the simulation and of the node
 	$(BIN)/python bench/methods.py

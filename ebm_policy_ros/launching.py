@@ -14,7 +14,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from ebm_policy_ros.share import share_directory
+from ebm_policy_ros.share import dds_profile, share_directory
 
 # Of each node its file in config/ and the parameters that are launch arguments too.
 _NODES = {
@@ -71,7 +71,7 @@ def _environment() -> list[SetEnvironmentVariable]:
     """What every node needs, unless the environment says otherwise."""
     needed = {
         # Images between processes outgrow Fast DDS's default shared memory.
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(share_directory() / "config" / "fastdds.xml"),
+        **dds_profile(),
         # The nodes share the cores; each one's threads would fight.
         "OMP_NUM_THREADS": "1",
     }

@@ -23,6 +23,16 @@ def share_directory() -> Path:
     raise FileNotFoundError(f"no share/{_PACKAGE} above {package}; install the package again")
 
 
+def dds_profile() -> dict[str, str]:
+    """The environment in which Fast DDS has enough shared memory for camera images.
+
+    Fast DDS 2 (Humble, Jazzy) and 3 (Kilted and newer) read different variables.
+    """
+    profile = str(share_directory() / "config" / "fastdds.xml")
+    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+    return dict.fromkeys(names, profile)
+
+
 def interface_path(name: str) -> Path:
     """An interface file by path, or by the bare name of one that the package ships."""
     return _find(name, "interfaces", ".yaml")

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.share import share_directory
+from ebm_policy_ros.share import dds_profile
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.tasks import make_task
 
@@ -221,9 +221,7 @@ def ros_environment() -> dict[str, str]:
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    profile = share_directory() / "config" / "fastdds.xml"
-    environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
-    return environment
+    return {**dds_profile(), **environment}
 
 
 @contextmanager

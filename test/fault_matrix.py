@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import gc
 import math
-import os
 import resource
 import signal
 import sys
@@ -21,9 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # as conftest.py does for the tests
-    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+if __name__ == "__main__":
+    import conftest  # noqa: F401 - a ROS domain of its own
 
 import rclpy
 import torch
