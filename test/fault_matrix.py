@@ -23,6 +23,7 @@ from typing import Any
 if __name__ == "__main__":
     import conftest  # noqa: F401 - a ROS domain of its own
 
+import numpy as np
 import rclpy
 import torch
 import yaml
@@ -350,6 +351,44 @@ def decision_fails(scene: Scene, folder: Path) -> Row:
     return Row("GPU lost, or any exception", "zero for 0.5 s, then silence", seconds, PERIOD)
 
 
+def camera_covered(scene: Scene, folder: Path) -> Row:
+    """A hand over the camera: the policy is not at home, and holds if it is told to."""
+    node = scene.start(when_unsure="hold")
+    scene.until_moving()
+    begun = scene.time
+    scene.spoil = lambda name, message: covered(message) if name == "camera" else (message,)
+    scene.run(1.0)
+    seconds = check_safe(scene, begun, PERIOD)
+    assert "unsure: unfamiliar" in node.ladder.reason, node.ladder.reason
+    check_still(scene)
+    scene.mend()
+    scene.until_moving()
+    return Row("camera covered, when_unsure: hold", "zero until it is over", seconds, PERIOD)
+
+
+def camera_covered_slow(scene: Scene, folder: Path) -> Row:
+    """The same where it shall go on slowly."""
+    node = scene.start(when_unsure="slow", unsure_speed=0.25)
+    scene.until_moving()
+    begun = scene.time
+    scene.spoil = lambda name, message: covered(message) if name == "camera" else (message,)
+    scene.run(1.0)
+    after = [sent for sent in scene.sent if sent.stamp > begun]
+    fastest = 0.25 * scene.interface.action.high[0]
+    assert all(abs(value) <= fastest + 1e-6 for sent in after for value in sent.values)
+    assert node.tally.counts["unsure decisions"] >= len(after) > 0
+    return Row("camera covered, when_unsure: slow", "a quarter of the speed", PERIOD, PERIOD)
+
+
+def covered(message: Any) -> Iterable[Any]:
+    """Most of the picture has the colour of skin out of focus."""
+    new = copy.deepcopy(message)
+    pixels = np.frombuffer(bytes(message.data), np.uint8).reshape(message.height, -1, 3).copy()
+    pixels[:, : int(0.9 * message.width)] = (180, 120, 100)
+    new.data = pixels.tobytes()
+    return (new,)
+
+
 # The command topic
 
 
@@ -561,6 +600,8 @@ CASES: tuple[Case, ...] = (
     decision_over_budget,
     decision_never_ends,
     decision_fails,
+    camera_covered,
+    camera_covered_slow,
     listener_vanishes,
     two_policies,
     killed,

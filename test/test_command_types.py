@@ -45,16 +45,14 @@ def arm(name: str, **action: Any) -> Interface:
     return interface_from_dict(values, "simulated")
 
 
-def run(
-    context: Any, folder: Path, interface: Interface, policy: Path, seconds: float = 2.0
-) -> Scene:
+def run(context: Any, folder: Path, interface: Interface, policy: Path, **values: Any) -> Scene:
     """Commands of the policy for a while."""
     path = folder / "simulated.yaml"
     path.write_text(yaml.safe_dump(interface.to_dict()))
     scene = Scene(context, str(path))
-    scene.start(policy=str(policy))
+    scene.start(policy=str(policy), **values)
     scene.until(lambda: len(scene.sent) > 0)
-    scene.run(seconds)
+    scene.run(2.0)
     return scene
 
 
@@ -114,6 +112,20 @@ def test_trajectories_that_are_planned_anew_join_without_a_jump(
         assert steps.max() > 0.1 * 1e-3, "it moves"
     finally:
         scene.close()
+
+
+def test_the_blend_tells_how_soon_a_new_plan_counts(
+    context: Any, tmp_path: Path, policy_for: PolicyWriter
+) -> None:
+    interface = arm("ur5e_trajectory")
+    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
+    ways = []
+    for blend in (0.0, 10.0):
+        scene = run(context, tmp_path, interface, policy, blend=blend)
+        ways.append(np.ptp(scene.joints, axis=0).max())
+        scene.close()
+    # In ten seconds of crossfade only a part of each plan has come to count.
+    assert ways[1] < 0.7 * ways[0]
 
 
 VELOCITIES: dict[str, tuple[str, dict[str, Any]]] = {

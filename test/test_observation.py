@@ -1,12 +1,21 @@
+"""From messages to observations: what counts, what is refused, and why."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from messages import image, joints, pose
+from messages import header, image, joints, pose
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.messages.images import decode_image
+from ebm_policy_ros.messages.images import decode_depth, decode_image
 from ebm_policy_ros.observation import ObservationBuffer, StaleObservation
+from ebm_policy_ros.supervision import StreamMonitor
 
 MS = 1_000_000
 START = 5_000 * MS
@@ -153,3 +162,173 @@ def test_an_image_whose_data_does_not_fill_it_is_refused() -> None:
         decode_image(half_sent, (96, 128))
     with pytest.raises(MessageError, match="encoding 'yuv422', expected one of rgb8"):
         decode_image(image(frame(1), 0, "yuv422"), (96, 128))
+
+
+# Several publishers, rates and distances in time
+
+
+def test_joints_of_several_publishers_are_put_together_with_the_age_of_the_oldest(
+    interface: Interface,
+) -> None:
+    names = list(interface.observation["joints"].names)  # type: ignore[union-attr]
+    buffer = ObservationBuffer(interface, ["joints"])
+    buffer.add("joints", joints(names[:4], [0.0, 1.0, 2.0, 3.0], START), 0)
+    buffer.add("joints", joints(names[4:], [4.0, 5.0], START + 50 * MS), 0)
+    assert buffer.observe(START + 50 * MS)["joints"].tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]
+    # A joint that two of them send: the newest counts.
+    buffer.add("joints", joints(names[3:5], [9.0, 8.0], START + 60 * MS), 0)
+    assert buffer.observe(START + 60 * MS)["joints"].tolist() == [[0.0, 1.0, 2.0, 9.0, 8.0, 5.0]]
+    assert buffer.stamps(START + 60 * MS) == {"joints": START}
+    with pytest.raises(StaleObservation, match=r"0\.160 s old"):
+        buffer.observe(START + 160 * MS)
+
+
+def test_messages_that_overtake_each_other_are_put_in_order(interface: Interface) -> None:
+    values = interface.to_dict()
+    values["observation"]["camera"]["history"] = 2
+    interface = interface_from_dict(values, "x")
+    buffer = ObservationBuffer(interface, ["camera"])
+    for step in (0, 2, 1):
+        buffer.add("camera", image(frame(step), START + step * 100 * MS), 0)
+    seen = buffer.observe(START + 200 * MS)["camera"]
+    assert seen[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_streams_too_far_apart_are_named(interface: Interface) -> None:
+    values = interface.to_dict() | {"max_skew": 0.05}
+    buffer = ObservationBuffer(interface_from_dict(values, "x"))
+    fill(buffer, interface, START)
+    names = list(interface.observation["joints"].names)  # type: ignore[union-attr]
+    buffer.add("joints", joints(names, [0.0] * 6, START + 40 * MS), 0)
+    buffer.observe(START + 40 * MS)
+    buffer.add("joints", joints(names, [0.0] * 6, START + 60 * MS), 0)
+    with pytest.raises(StaleObservation, match=r"0\.060 s behind joints, at most 0\.05 s allowed"):
+        buffer.observe(START + 60 * MS)
+
+
+def test_nothing_is_left_of_the_time_before_a_clear(interface: Interface) -> None:
+    buffer = ObservationBuffer(interface)
+    fill(buffer, interface, START)
+    buffer.clear()
+    assert buffer.stamps(START) == {}
+    assert list(buffer) == ["camera", "joints", "tool"]
+
+
+# Other kinds of streams
+
+
+def one_stream(interface: Interface, **stream: Any) -> ObservationBuffer:
+    values = interface.to_dict()
+    values["observation"]["extra"] = {"topic": "extra", "max_age": 0.2, **stream}
+    return ObservationBuffer(interface_from_dict(values, "x"), ["extra"])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_compressed_images_are_decoded_as_rgb(interface: Interface, suffix: str) -> None:
+    buffer = one_stream(interface, type="sensor_msgs/msg/CompressedImage", size=[8, 8])
+    pixels = np.full((16, 16, 3), (200, 40, 90), np.uint8)
+    _, data = cv2.imencode(suffix, pixels[..., ::-1])
+    message = SimpleNamespace(header=header(START), format=suffix, data=data.tobytes())
+    buffer.add("extra", message, 0)
+    seen = buffer.observe(START)["extra"][0]
+    assert seen.shape == (8, 8, 3)
+    assert np.abs(seen.astype(int) - (200, 40, 90)).max() <= 3
+    for broken in (data.tobytes()[:20], b""):
+        message = SimpleNamespace(header=header(START + MS), format=suffix, data=broken)
+        buffer.add("extra", message, 0)
+        with pytest.raises(MessageError, match="that are no whole JPEG or PNG"):
+            buffer.observe(START + MS)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "values"),
+    [
+        ("16UC1", np.array([[200, 600], [1000, 0]], np.uint16)),
+        ("32FC1", np.array([[0.2, 0.6], [1.0, np.nan]], np.float32)),
+    ],
+)
+@pytest.mark.parametrize("big", [False, True])
+def test_depth_becomes_grey_from_near_to_far_and_black_where_nothing_was_measured(
+    interface: Interface, encoding: str, values: Any, big: bool
+) -> None:
+    buffer = one_stream(interface, type="sensor_msgs/msg/Image", size=[2, 2], depth=[0.2, 1.0])
+    stored = values.astype(values.dtype.newbyteorder(">" if big else "<"))
+    message = image(stored.view(np.uint8).reshape(2, -1), START, encoding)
+    message.height, message.width, message.is_bigendian = 2, 2, int(big)
+    buffer.add("extra", message, 0)
+    seen = buffer.observe(START)["extra"][0]
+    assert seen[..., 0].tolist() == [[1, 128], [255, 0]]
+    assert (seen == seen[..., :1]).all()
+
+
+def test_depth_beyond_its_range_is_cut_and_colours_are_refused(interface: Interface) -> None:
+    message = image(np.array([[50, 0, 208, 7]], np.uint8), 0, "16UC1")  # 50 and 2000 mm
+    message.width = 2
+    depth = decode_depth(message, (1, 2), 0.2, 1.0)
+    assert depth[0, :, 0].tolist() == [1, 255]
+    with pytest.raises(MessageError, match="encoding 'rgb8', expected one of 16UC1, 32FC1"):
+        decode_depth(image(frame(1), 0), (2, 2), 0.2, 1.0)
+
+
+def test_a_wrench_is_read_by_its_fields(interface: Interface) -> None:
+    buffer = one_stream(
+        interface,
+        type="geometry_msgs/msg/WrenchStamped",
+        frame_id="tool0",
+        fields=["force.z", "torque.x"],
+    )
+    part = SimpleNamespace(x=1.0, y=2.0, z=3.0)
+    wrench = SimpleNamespace(force=part, torque=part)
+    buffer.add("extra", SimpleNamespace(header=header(START, "tool0"), wrench=wrench), 0)
+    assert buffer.observe(START)["extra"].tolist() == [[3.0, 1.0]]
+
+
+# Rates and stamps
+
+
+def monitor(interface: Interface, **camera: Any) -> StreamMonitor:
+    values = interface.to_dict()
+    values["observation"]["camera"] |= camera
+    interface = interface_from_dict(values, "x")
+    return StreamMonitor(interface.observation["camera"], interface.period_ns)
+
+
+def test_a_stream_that_is_too_slow_is_told_with_its_rate(interface: Interface) -> None:
+    watch = monitor(interface, min_rate=20.0)
+    for step in range(31):
+        assert watch.accept(START + step * 50 * MS, START + step * 50 * MS)
+    now = START + 1500 * MS
+    assert watch.rate(now) == pytest.approx(20.0, abs=1)
+    assert watch.problem(now) == ""
+    for step in range(16):
+        watch.accept(now + step * 100 * MS, now + step * 100 * MS)
+    assert watch.problem(now + 1500 * MS) == "10.0 Hz, at least 20.0 Hz expected"
+
+
+def test_a_rate_is_measured_for_a_second_before_it_is_judged(interface: Interface) -> None:
+    watch = monitor(interface, min_rate=20.0)
+    watch.accept(START, START)
+    assert watch.problem(START + 500 * MS) == "its rate is measured for 1.0 s at first"
+
+
+def test_a_frozen_stream_has_no_rate(interface: Interface) -> None:
+    watch = monitor(interface, min_rate=20.0)
+    for step in range(60):
+        watch.accept(START, START + step * 50 * MS)
+    assert watch.problem(START + 3000 * MS) == "0.0 Hz, at least 20.0 Hz expected"
+
+
+def test_samples_of_the_future_are_refused_and_counted(interface: Interface) -> None:
+    watch = monitor(interface)
+    assert watch.accept(START + 350 * MS, START), "a simulation's samples come before their time"
+    assert not watch.accept(START + 351 * MS, START)
+    assert watch.refused == 1
+    assert watch.problem(START) == "stamped 0.351 s in the future"
+    assert watch.accept(START, START)
+    assert watch.problem(START) == ""
+
+
+def test_a_stamp_of_zero_is_noticed(interface: Interface) -> None:
+    watch = monitor(interface)
+    assert watch.accept(0, START)
+    assert watch.unstamped and watch.rate(START + MS) > 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("rclpy")
 
@@ -16,9 +17,10 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from robot import PERIOD, Robot, parameters
 from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 
-from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.nodes.recorder_node import RecorderNode
 from ebm_policy_ros.observation import ObservationBuffer
 from ebm_policy_ros.training.bags import (
@@ -45,7 +47,12 @@ def recorder(robot: Robot, tmp_path: Path) -> Iterator[RecorderNode]:
     node.destroy_node()
 
 
-def record(robot: Robot, steps: range, outcome: bool | None) -> Any:
+def record(
+    robot: Robot,
+    steps: range,
+    outcome: bool | None,
+    also: Callable[[], None] = lambda: None,
+) -> Any:
     commander = robot.node.create_publisher(TwistStamped, "servo_node/delta_twist_cmds", 10)
     for topic in robot.topics.values():
         robot.heard(topic)
@@ -60,6 +67,7 @@ def record(robot: Robot, steps: range, outcome: bool | None) -> Any:
         command.twist.linear.x = step / 1000
         robot.tick(step)
         commander.publish(command)
+        also()
         robot.command_at(step)
     if outcome is None:
         return robot.call(Trigger, "recorder_node/discard", Trigger.Request())
@@ -156,3 +164,46 @@ def test_an_unfinished_episode_of_another_day_stays_where_it_is(
     kept = record(robot, range(30, 33), True)
     assert kept.success and kept.message.endswith("episode_0001")
     assert old.is_dir()
+
+
+def test_a_horizon_and_a_gripper_are_read_from_the_commands_as_they_came(
+    robot: Robot, interface: Interface, tmp_path: Path
+) -> None:
+    values = interface.to_dict()
+    values["action"] |= {
+        "horizon": 3,
+        "gripper": {
+            "topic": "gripper/commands",
+            "type": "std_msgs/msg/Float64MultiArray",
+            "name": "finger",
+            "low": 0.0,
+            "high": 1.0,
+        },
+    }
+    path = tmp_path / "gripper.yaml"
+    path.write_text(yaml.safe_dump(values))
+    recorder = RecorderNode(
+        context=robot.context,
+        parameter_overrides=parameters(
+            folder=str(tmp_path / "demos"), interface=str(path), use_sim_time=True
+        ),
+    )
+    robot.add(recorder)
+    robot.heard("/clock")
+    robot.heard("gripper/commands")
+    grip = robot.node.create_publisher(Float64MultiArray, "gripper/commands", 10)
+    robot.until(lambda: grip.get_subscription_count() > 0)
+    try:
+        answer = record(
+            robot, range(20, 26), True, lambda: grip.publish(Float64MultiArray(data=[0.25]))
+        )
+        assert answer.success, answer.message
+        episode = read_episode(Path(answer.message), load_interface(path))
+    finally:
+        recorder.close()
+        recorder.destroy_node()
+    assert episode.actions.shape == (6, 3, 3)
+    # A velocity is zero after the last command; the gripper keeps what it was told.
+    assert episode.actions[0, :, 0] == pytest.approx([0.020, 0.021, 0.022])
+    assert episode.actions[4, :, 0] == pytest.approx([0.024, 0.025, 0.0])
+    assert (episode.actions[..., 2] == 0.25).all()

@@ -135,8 +135,11 @@ class RecorderNode(Node):
         action = self._interface.action
         self._types = {self.resolve_topic_name(s.topic): s.type for s in streams}
         self._inputs_needed = tuple(self._types)
-        self._command_topic = self.resolve_topic_name(action.topic)
-        self._types[self._command_topic] = action.type
+        self._command_topics = {self.resolve_topic_name(action.topic): action.type}
+        if action.gripper is not None:
+            topic = self.resolve_topic_name(action.gripper.topic)
+            self._command_topics[topic] = action.gripper.type
+        self._types |= self._command_topics
         self._received: dict[str, float] = {}
         self._inputs: dict[str, Any] = {}
         self._episode: EpisodeWriter | None = None
@@ -154,7 +157,7 @@ class RecorderNode(Node):
                 continue
             publishers = self.get_publishers_info_by_topic(topic)
             # Commands begin when somebody takes over; the first ones must not be missed.
-            if not publishers and topic != self._command_topic:
+            if not publishers and topic not in self._command_topics:
                 continue
             reliable = all(
                 p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers

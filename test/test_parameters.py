@@ -1,0 +1,78 @@
+"""The parameters of policy_node: code, config/policy.yaml and docs/parameters.md say the same."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+
+from rclpy.parameter import Parameter
+
+from ebm_policy_ros.nodes.policy_node import PolicyNode
+from ebm_policy_ros.nodes.policy_parameters import SETTINGS
+
+pytestmark = pytest.mark.ros
+
+ROOT = Path(__file__).resolve().parents[1]
+# What policy.yaml deliberately has other than the code: launch files start at once.
+OTHERWISE = {"autostart": True}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def test_the_page_of_the_parameters_is_what_the_code_declares() -> None:
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from make_parameters import PAGE, page
+    finally:
+        sys.path.pop(0)
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: make parameters"
+
+
+def test_the_parameter_file_shows_every_parameter_with_its_default() -> None:
+    text = (ROOT / "config" / "policy.yaml").read_text(encoding="utf-8")
+    shown = flat(yaml.safe_load(text)["/**/policy_node"]["ros__parameters"])
+    # What is unset has no value to show; it stands there as a comment.
+    commented = re.sub(r"^( *)# (?=( *)\w+:)", r"\1", text, flags=re.MULTILINE)
+    everything = flat(yaml.safe_load(commented)["/**/policy_node"]["ros__parameters"])
+    with_default = {
+        s.name: s.default
+        for s in SETTINGS
+        if s.default is not None and not isinstance(s.default, Parameter.Type)
+    }
+    assert shown == with_default | OTHERWISE
+    unset = {s.name for s in SETTINGS} - set(with_default)
+    # Of the settings of a search one page tells them all: docs/methods.md.
+    needed = {name for name in unset if not name.startswith("optimiser.")}
+    assert needed <= set(everything) - set(shown) <= unset
+
+
+def test_every_parameter_has_a_description_and_what_it_may_be(context: Any) -> None:
+    node = PolicyNode(context=context)
+    try:
+        for setting in SETTINGS:
+            found: Any = node.describe_parameter(setting.name)
+            assert found.description == setting.text and found.description.endswith(".")
+            assert found.read_only == setting.fixed
+            if setting.low is not None:
+                limits: Any = [*found.floating_point_range, *found.integer_range][0]
+                assert (limits.from_value, limits.to_value) == (setting.low, setting.high)
+        own = {s.name for s in SETTINGS}
+        others = {name for name in node._parameters if name not in own}
+        assert all(name.startswith(("use_sim_time", "start_type_desc")) for name in others)
+    finally:
+        node.destroy_node()
