@@ -174,7 +174,11 @@ class Scene:
         for key, value in (chosen | {"device": "cpu"} | values).items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             command += ["-p", f"{key}:={text}"]
-        return subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL)
+        topic = self.interface.action.topic
+        # Time stands still meanwhile, so that the episode isn't over before it begins.
+        self.wait(lambda: self.node.count_publishers(topic) > 0)
+        return process
 
     def step(self) -> None:
         """One tick of the simulation, and whatever the policies do at it."""

@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from robot import PERIOD, Robot, parameters, planar
@@ -533,3 +534,68 @@ def test_candidates_and_debug_image_are_there_for_who_looks(
     image = images[-1]
     assert (image.height, image.width, image.encoding) == (360, 480 + 360, "rgb8")
     assert len(set(bytes(image.data[1500::7]))) > 50, "the landscape has colours"
+
+
+# What is refused at the start
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"trigger": "lidar"}, "trigger: got 'lidar', expected auto, timer or one of camera"),
+        ({"limits.high": [0.9, 0.1]}, "limits.high: 0.9 for linear.x is looser than"),
+        ({"when_unsure": "panic"}, "when_unsure: got 'panic', expected go or slow or hold"),
+    ],
+)
+def test_a_parameter_that_cannot_be_ends_the_start_with_the_reason(
+    values: dict[str, Any], message: str, context: Any, policy_file: Callable[..., Path]
+) -> None:
+    overrides = parameters(policy=str(policy_file()), autostart=True, **values)
+    with pytest.raises(ValueError, match=message):
+        PolicyNode(context=context, parameter_overrides=overrides)
+
+
+def test_a_configuration_that_fails_is_logged_and_can_be_tried_again(
+    context: Any, tmp_path: Path, policy_file: Callable[..., Path]
+) -> None:
+    path = tmp_path / "later.safetensors"
+    node = PolicyNode(context=context, parameter_overrides=parameters(policy=str(path)))
+    try:
+        assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert "later.safetensors: no such policy file" in node.failure
+        policy_file().rename(path)
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    finally:
+        node.close()
+        node.destroy_node()
+
+
+def test_an_error_in_a_transition_leaves_the_arm_stopped(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    node = start_policy()
+    robot.tick(10)
+    drive(robot, range(11, 13))
+    count = len(robot.commands)
+    node.on_error(None)
+    robot.until(lambda: len(robot.commands) > count)
+    assert planar(robot.commands[-1]) == [0.0, 0.0]
+    assert not node.is_active and node.pilot is None
+
+
+def test_a_stop_before_the_start_forbids_it(
+    robot: Robot, context: Any, policy_file: Callable[..., Path]
+) -> None:
+    values = {"policy": str(policy_file()), "use_sim_time": True}
+    node = PolicyNode(context=context, parameter_overrides=parameters(**values))
+    robot.add(node)
+    try:
+        assert trigger(robot, "stop").success
+        answer = trigger(robot, "start")
+        assert not answer.success and "~/stop was called; call ~/reset" in answer.message
+        for step in range(10, 13):
+            robot.tick(step)
+        assert all(not any(planar(command)) for command in robot.commands)
+    finally:
+        node.close()
+        node.destroy_node()
