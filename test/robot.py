@@ -69,7 +69,7 @@ class Robot:
         self.node.create_timer(seconds, call)
 
     def _publish(self, stamp: Time, step: int, x: float, only: str) -> None:
-        if "camera" in only:
+        if "camera" in only and self.camera is not None:
             pixels = np.full((120, 160, 3), step % 256, np.uint8)
             message = Image(height=120, width=160, encoding="rgb8", step=480)
             message.data = pixels.tobytes()

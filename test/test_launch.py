@@ -18,11 +18,15 @@ for needed in ("launch.launch_service", "launch_ros.actions", "rclpy"):
     pytest.importorskip(needed, reason="launch and launch_ros come with a ROS 2 distribution")
 
 import rclpy  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from geometry_msgs.msg import TwistStamped  # noqa: E402
 from lifecycle_msgs.srv import GetState  # noqa: E402
 from rcl_interfaces.srv import GetParameters  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import parameter_value_to_python  # noqa: E402
+from robot import Robot, planar  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -182,6 +186,39 @@ def test_the_arm_and_the_policy_meet_in_a_namespace_and_ctrl_c_ends_with_a_stop(
     assert observer.parameters("/left/policy_node", launch, "use_sim_time") == [True]
     assert observer.parameters("/left/sim_bridge_node", launch, "task") == ["push_either"]
     assert observer.finish(launch, lambda: commands[-1] == (0.0, 0.0)) == 0
+    assert is_clean(launch)
+
+
+def test_an_operators_session_on_the_systems_clock(
+    start: Callable[..., Launch], robot: Robot, policy_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Start, a camera's cable that is pulled, diagnostics, the stop, the reset, and the end."""
+    statuses: list[Any] = []
+    robot.node.create_subscription(DiagnosticArray, "/diagnostics", statuses.append, 10)
+    given = write_parameters(tmp_path, stop_after=1.0)
+    launch = start("policy", f"policy:={policy_file()}", given)
+    robot.repeat(0.05, robot.tick_now)
+
+    def state() -> str:
+        return str(statuses[-1].status[0].message) if statuses else ""
+
+    robot.until(lambda: any(any(planar(command)) for command in robot.commands))
+    robot.until(lambda: state() == "fresh")
+    cable, robot.camera = robot.camera, None
+    robot.node.destroy_publisher(cable)
+    robot.until(lambda: state().startswith("stopped: held for 1.0 s: camera"))
+    assert planar(robot.commands[-1]) == [0.0, 0.0]
+    answer = robot.call(Trigger, "policy_node/reset", Trigger.Request())
+    assert not answer.success and "camera (camera/image_raw)" in answer.message
+    robot.camera = robot.node.create_publisher(Image, robot.topics["camera"], 10)
+    robot.until(lambda: robot.call(Trigger, "policy_node/reset", Trigger.Request()).success)
+    count = len(robot.commands)
+    robot.until(lambda: any(any(planar(command)) for command in robot.commands[count:]))
+    assert robot.call(Trigger, "policy_node/stop", Trigger.Request()).success
+    robot.until(lambda: state() == "stopped: ~/stop was called")
+    assert planar(robot.commands[-1]) == [0.0, 0.0]
+    launch.interrupt()
+    assert launch.end() == 0
     assert is_clean(launch)
 
 
