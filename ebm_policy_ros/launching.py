@@ -18,7 +18,10 @@ from ebm_policy_ros.share import dds_profile, share_directory
 
 # Of each node its file in config/ and the parameters that are launch arguments too.
 _NODES = {
-    "policy_node": ("policy.yaml", ("policy", "interface", "device", "autostart")),
+    "policy_node": (
+        "policy.yaml",
+        ("policy", "interface", "device", "autostart", "publish_commands"),
+    ),
     "recorder_node": ("recorder.yaml", ("folder", "interface")),
     "sim_bridge_node": ("sim.yaml", ("task", "interface")),
 }
@@ -36,6 +39,7 @@ _ARGUMENTS = {
     "policy": ("", "Policy file, or the bare name of a shipped one."),
     "device": ("", "Where the policy decides: auto, cpu, cuda or cuda:N."),
     "autostart": ("", "Configure and activate the policy node at start: true or false."),
+    "publish_commands": ("", "False: shadow mode, commands are only proposed: true or false."),
     "task": ("", "Task of the simulation: push or push_either."),
     "folder": ("", "Folder for the recorded bags."),
 }
@@ -46,6 +50,7 @@ _CHOICES = {
     "log_level": ("debug", "info", "warn", "error", "fatal"),
     "required": _SWITCH,
     "autostart": ("", *_SWITCH),
+    "publish_commands": ("", *_SWITCH),
 }
 
 

@@ -232,10 +232,13 @@ def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
         tmp_path, autostart="false", device="cuda:9", policy="x", **{"optimiser.samples": 7}
     )
     policy = str(policy_file())
-    launch = start("policy", f"policy:={policy}", "device:=cpu", given, "use_sim_time:=true")
-    names = ("policy", "device", "optimiser.samples", "threads", "use_sim_time")
+    chosen = ("device:=cpu", "use_sim_time:=true", "publish_commands:=false")
+    launch = start("policy", f"policy:={policy}", *chosen, given)
+    names = (
+        "policy", "device", "optimiser.samples", "threads", "use_sim_time", "publish_commands"
+    )  # fmt: skip
     values = observer.parameters("/policy_node", launch, *names)
-    assert values == [policy, "cpu", 7, 1, True]
+    assert values == [policy, "cpu", 7, 1, True, False]
     assert observer.state("/policy_node", launch) == "unconfigured"
     assert observer.finish(launch) == 0
     assert is_clean(launch)
