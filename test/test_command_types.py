@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ pytest.importorskip("rclpy")
 
 from robot import parameters
 from scene import SECOND, Scene
+from std_srvs.srv import Trigger
 
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.messages.commands import read_points
@@ -110,6 +112,33 @@ def test_trajectories_that_are_planned_anew_join_without_a_jump(
         steps = np.abs(np.diff(np.array(told), axis=0))
         assert steps.max() <= 0.31 * 1e-3 + 1e-6
         assert steps.max() > 0.1 * 1e-3, "it moves"
+    finally:
+        scene.close()
+
+
+def test_after_a_stop_an_arm_that_somebody_moved_is_commanded_from_where_it_is(
+    context: Any, tmp_path: Path, policy_for: PolicyWriter
+) -> None:
+    interface = arm("ur5e_trajectory")
+    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
+    scene = run(context, tmp_path, interface, policy)
+    try:
+        assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
+        scene.run(1.0)
+
+        def moved(name: str, message: Any) -> Any:
+            if name == "joints":
+                message = copy.deepcopy(message)
+                message.position[0] += 0.5
+            return (message,)
+
+        scene.spoil = moved
+        scene.run(0.3)
+        count = len(scene.sent)
+        assert scene.call(Trigger, "policy_node/reset", Trigger.Request()).success
+        scene.until(lambda: len(scene.sent) > count)
+        begins = scene.sent[count].values[0]
+        assert begins == pytest.approx(scene.joints[-1][0] + 0.5, abs=0.02)
     finally:
         scene.close()
 

@@ -15,6 +15,8 @@ from ebm_policy_ros.decision import Decision
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy import Policy
 
+# Seconds that a policy may take to show that it works.
+_CHECK = 10.0
 # Seconds that the end of the last decision is waited for.
 _LAST_DECISION = 1.0
 
@@ -80,8 +82,12 @@ class Decider:
         future = self._submit(
             lambda: self.policy.decide(observation, previous=previous, budget=budget)
         )
+        return self._wait(future, patience)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _wait(future: Future[Any], patience: float | None) -> Any:
         try:
-            return future.result(patience)  # type: ignore[no-any-return]
+            return future.result(patience)
         except FutureTimeout:
             if future.done():
                 raise  # the policy itself gave up on something
@@ -91,9 +97,9 @@ class Decider:
         """Decide on nothing, to see that the policy works.
 
         Raises:
-            DecisionLate: If the last decision still runs.
+            DecisionLate: If the last decision still runs, or this one takes too long.
         """
-        self._submit(self.policy.warm_up).result()
+        self._wait(self._submit(self.policy.warm_up), _CHECK)
 
     def close(self) -> None:
         """End; a decision that runs for long is not waited for."""

@@ -68,6 +68,11 @@ class Outputs:
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
 
+    def forget(self) -> None:
+        """Begin anew from where the arm is, which somebody may have moved meanwhile."""
+        self._setpoint.clear()
+        self._held = None
+
     def problem(self) -> str:
         """Why commanding makes no sense, or is not for this node alone; empty if all is well."""
         if not self.publishes:
@@ -126,8 +131,11 @@ class Outputs:
         period = self._interface.period_ns
         times: npt.NDArray[np.int64] = time_ns + period * np.arange(1, len(arm) + 1)
         now = max(time_ns, self._node.get_clock().now().nanoseconds)
-        if self._setpoint.at(now) is None:
-            self._setpoint.follow(self._place(measured)[None], np.array([now]))
+        told, here = self._setpoint.at(now), self._place(measured)
+        # An arm that is twice as far away as it may lag behind was moved by somebody else.
+        reach = 2 * limits * (period / NANOSECONDS + self._action.lag)
+        if told is None or (np.abs(told - here) > reach).any():
+            self._setpoint.follow(here[None], np.array([now]))
         points, times = self._setpoint.join(arm, times, now, blend, limits)
         self._setpoint.follow(points, times)
         return points, times

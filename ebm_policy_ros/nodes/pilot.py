@@ -70,18 +70,20 @@ class Pilot:
         self._decider = Decider(loaded.policy, values["threads"])
         self._estimator = StateEstimator(loaded.interface)
         self._views = Views(node, loaded.interface)
+        self._silent_after: int | None = None
         self.forget()
 
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 
     def forget(self) -> None:
-        """Begin anew, as after a clock was set back."""
+        """Begin anew: what was commanded or measured before says nothing about now."""
         self.last_tick = self._now()
         self._previous: Any = None
         self._measured: Measured | None = None
-        self._silent_after: int | None = None
         self._estimator.clear()
+        if self.outputs is not None:
+            self.outputs.forget()
 
     def open(self, publish: bool) -> None:
         """Begin to command, or in shadow mode to propose; a stop that is latched stays so."""
@@ -139,7 +141,9 @@ class Pilot:
         if now < self.last_tick:
             self._node.get_logger().warning("the clock was set back: waiting for new samples")
             self._inputs.clear()
+            here = self._measured
             self.forget()
+            self._measured = here  # there the arm has to be held
         self._tally.ticked(now - self.last_tick, self.loaded.interface.period_ns)
         self.last_tick = now
         before = self._ladder.rung

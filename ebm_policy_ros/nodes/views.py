@@ -72,6 +72,19 @@ class Views:
             decision: What it decided.
             sent: What went out, shape (H, D).
         """
+        try:
+            self._show(policy, observation, measured, decision, sent)
+        except Exception as problem:  # what people look at has no say in what the arm does
+            self._node.get_logger().error(f"views: {problem}", throttle_duration_sec=5.0)
+
+    def _show(
+        self,
+        policy: Policy,
+        observation: Observation,
+        measured: Measured,
+        decision: Decision,
+        sent: npt.NDArray[np.floating],
+    ) -> None:
         if self._markers.get_subscription_count() and self._action.type in (TWIST, POSE):
             self._markers.publish(self._candidates(measured, decision, sent))
         busy = self._drawing is not None and self._drawing.is_alive()
