@@ -24,7 +24,6 @@ if __name__ == "__main__":
     import conftest  # noqa: F401 - a ROS domain of its own
 
 import numpy as np
-import rclpy
 import torch
 import yaml
 from rcl_interfaces.srv import SetParameters
@@ -616,12 +615,10 @@ LONG_CASES: tuple[Case, ...] = (many_activations, many_ticks)
 
 def main() -> None:
     """Print the table."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
     print(f"{'fault':<34} {'on the wire':<42} {'safe within':>11} {'allowed':>8}")
     failed = 0
     for case in (*CASES, *LONG_CASES):
-        scene = Scene(context)
+        scene = Scene()
         try:
             with tempfile.TemporaryDirectory() as folder:
                 row = case(scene, Path(folder))
@@ -634,7 +631,6 @@ def main() -> None:
             print(f"{case.__name__:<34} FAILED: {problem}", flush=True)
         finally:
             scene.close()
-    rclpy.try_shutdown(context=context)
     sys.exit(failed > 0)
 
 

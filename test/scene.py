@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode
 
 SECOND = 1_000_000_000
+_scenes = itertools.count(1)
 Spoil = Callable[[str, Any], Iterable[Any]]
 """(stream or "clock", message) -> what goes on instead of it."""
 
@@ -54,8 +56,11 @@ def pass_on(name: str, message: Any) -> Iterable[Any]:
 class Scene:
     """Runs on simulated time, which goes on only when every policy here has seen the last tick."""
 
-    def __init__(self, context: Any, interface: str = "ur5e_push", task: str = "push") -> None:
-        self.context = context
+    def __init__(self, interface: str = "ur5e_push", task: str = "push") -> None:
+        # A domain of its own: a process that was killed is seen in its old one for a while.
+        self.domain = 1 + (os.getpid() + next(_scenes)) % 100
+        self.context = context = rclpy.Context()
+        rclpy.init(context=context, domain_id=self.domain)
         self.interface: Interface = load_interface(interface_path(interface))
         self._interface_name = interface
         self.node = rclpy.create_node("wire", context=context)
@@ -174,7 +179,8 @@ class Scene:
         for key, value in (chosen | {"device": "cpu"} | values).items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             command += ["-p", f"{key}:={text}"]
-        process = subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL)
+        environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         topic = self.interface.action.topic
         # Time stands still meanwhile, so that the episode isn't over before it begins.
         self.wait(lambda: self.node.count_publishers(topic) > 0)
@@ -201,13 +207,17 @@ class Scene:
     def until(self, condition: Callable[[], bool], steps: int = 300) -> None:
         """Tick until something is so."""
         while not condition():
-            assert steps > 0, f"nothing happened in time; sent {self.sent[-3:]}"
+            assert steps > 0, f"nothing happened in time; {len(self.sent)} commands so far"
             steps -= 1
             self.step()
 
     def until_moving(self) -> None:
         """Until three commands in a row have moved the arm."""
-        self.until(lambda: len(self.sent) >= 3 and not any(s.is_safe for s in self.sent[-3:]))
+        # A process of its own takes part when it can; those in this one at every step.
+        steps = 300 if self.policies else 3000
+        self.until(
+            lambda: len(self.sent) >= 3 and not any(s.is_safe for s in self.sent[-3:]), steps
+        )
 
     def run(self, seconds: float) -> None:
         """Let so many simulated seconds pass."""
@@ -234,6 +244,7 @@ class Scene:
             node.close()
             node.destroy_node()
         self.node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -47,11 +47,11 @@ def arm(name: str, **action: Any) -> Interface:
     return interface_from_dict(values, "simulated")
 
 
-def run(context: Any, folder: Path, interface: Interface, policy: Path, **values: Any) -> Scene:
+def run(folder: Path, interface: Interface, policy: Path, **values: Any) -> Scene:
     """Commands of the policy for a while."""
     path = folder / "simulated.yaml"
     path.write_text(yaml.safe_dump(interface.to_dict()))
-    scene = Scene(context, str(path))
+    scene = Scene(str(path))
     scene.start(policy=str(policy), **values)
     scene.until(lambda: len(scene.sent) > 0)
     scene.run(2.0)
@@ -72,11 +72,11 @@ POSITIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", POSITIONS)
 def test_joint_positions_lead_the_arm_and_hold_it(
-    context: Any, tmp_path: Path, policy_for: PolicyWriter, kind: str
+    tmp_path: Path, policy_for: PolicyWriter, kind: str
 ) -> None:
     interface = arm("ur5e_trajectory", type=kind, **POSITIONS[kind])
     policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
-    scene = run(context, tmp_path, interface, policy)
+    scene = run(tmp_path, interface, policy)
     try:
         start, here = np.array(scene.joints[0]), np.array(scene.joints[-1])
         assert np.abs(here - start).max() > 0.05
@@ -92,11 +92,11 @@ def test_joint_positions_lead_the_arm_and_hold_it(
 
 
 def test_trajectories_that_are_planned_anew_join_without_a_jump(
-    context: Any, tmp_path: Path, policy_for: PolicyWriter
+    tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
     interface = arm("ur5e_trajectory")
     policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
-    scene = run(context, tmp_path, interface, policy)
+    scene = run(tmp_path, interface, policy)
     try:
         told, path = [], Setpoint()
         trajectories = [sent.message for sent in scene.sent[-15:]]
@@ -117,11 +117,11 @@ def test_trajectories_that_are_planned_anew_join_without_a_jump(
 
 
 def test_after_a_stop_an_arm_that_somebody_moved_is_commanded_from_where_it_is(
-    context: Any, tmp_path: Path, policy_for: PolicyWriter
+    tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
     interface = arm("ur5e_trajectory")
     policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
-    scene = run(context, tmp_path, interface, policy)
+    scene = run(tmp_path, interface, policy)
     try:
         assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
         scene.run(1.0)
@@ -144,13 +144,13 @@ def test_after_a_stop_an_arm_that_somebody_moved_is_commanded_from_where_it_is(
 
 
 def test_the_blend_tells_how_soon_a_new_plan_counts(
-    context: Any, tmp_path: Path, policy_for: PolicyWriter
+    tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
     interface = arm("ur5e_trajectory")
     policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
     ways = []
     for blend in (0.0, 10.0):
-        scene = run(context, tmp_path, interface, policy, blend=blend)
+        scene = run(tmp_path, interface, policy, blend=blend)
         ways.append(np.ptp(scene.joints, axis=0).max())
         scene.close()
     # In ten seconds of crossfade only a part of each plan has come to count.
@@ -166,14 +166,14 @@ VELOCITIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", VELOCITIES)
 def test_velocities_move_the_arm_and_zero_holds_it(
-    context: Any, tmp_path: Path, policy_for: PolicyWriter, name: str
+    tmp_path: Path, policy_for: PolicyWriter, name: str
 ) -> None:
     shipped, changes = VELOCITIES[name]
     interface = arm(shipped, **changes)
     low, high = np.array(interface.action.bounds)
     free = FREE if interface.action.is_joints else np.array([1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
     policy = policy_for(interface, list(low * free), list(high * free))
-    scene = run(context, tmp_path, interface, policy)
+    scene = run(tmp_path, interface, policy)
     try:
         assert np.ptp(scene.joints, axis=0).max() > 0.02
         values = np.array([sent.values for sent in scene.sent])
@@ -186,7 +186,7 @@ def test_velocities_move_the_arm_and_zero_holds_it(
 
 
 def test_poses_lead_the_tool_no_faster_than_allowed(
-    context: Any, tmp_path: Path, policy_for: PolicyWriter
+    tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
     values = arm("ur5e_servo").to_dict()
     values["action"] = {
@@ -204,7 +204,7 @@ def test_poses_lead_the_tool_no_faster_than_allowed(
     }
     interface = interface_from_dict(values, "simulated")
     policy = policy_for(interface, [-0.7, -0.3], [-0.3, 0.3])
-    scene = run(context, tmp_path, interface, policy)
+    scene = run(tmp_path, interface, policy)
     try:
         pose = scene.sent[-1].message.pose
         assert pose.position.z == 0.02 and pose.orientation.y == 1.0
@@ -217,7 +217,7 @@ def test_poses_lead_the_tool_no_faster_than_allowed(
 
 
 def test_a_gripper_has_a_topic_of_its_own_and_keeps_its_grip(
-    context: Any, tmp_path: Path, policy_for: PolicyWriter
+    tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
     gripper = {
         "topic": "gripper/commands",
@@ -230,7 +230,7 @@ def test_a_gripper_has_a_topic_of_its_own_and_keeps_its_grip(
     policy = policy_for(interface, [*-0.1 * FREE, 0.7], [*0.1 * FREE, 0.9])
     path = tmp_path / "simulated.yaml"
     path.write_text(yaml.safe_dump(interface.to_dict()))
-    scene = Scene(context, str(path))
+    scene = Scene(str(path))
     try:
         grips: list[float] = []
         from std_msgs.msg import Float64MultiArray

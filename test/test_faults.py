@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,8 +16,8 @@ pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
 
 @pytest.fixture
-def scene(context: Any) -> Iterator[Scene]:
-    scene = Scene(context)
+def scene() -> Iterator[Scene]:
+    scene = Scene()
     yield scene
     scene.close()
 
