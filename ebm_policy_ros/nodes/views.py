@@ -169,7 +169,10 @@ class Views:
             cv2.circle(picture, centre, 6, colour, 2, cv2.LINE_AA)
         names = self._action.names
         text = f"{names[0]} right, {names[1]} up, energy {decision.energy:.2f}"
-        cv2.putText(picture, text, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1)
+        # White with a black edge is read on every colour.
+        for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            font = cv2.FONT_HERSHEY_SIMPLEX
+            cv2.putText(picture, text, (8, 18), font, 0.42, colour, width, cv2.LINE_AA)
         return picture
 
 
