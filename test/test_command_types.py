@@ -58,6 +58,13 @@ def run(folder: Path, interface: Interface, policy: Path, **values: Any) -> Scen
     return scene
 
 
+def trajectories(folder: Path, policy_for: PolicyWriter, **values: Any) -> Scene:
+    """Joint trajectories around home for a while."""
+    interface = arm("ur5e_trajectory")
+    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
+    return run(folder, interface, policy, **values)
+
+
 def camera_stops(scene: Scene, seconds: float = 1.0) -> None:
     scene.spoil = lambda name, message: () if name == "camera" else (message,)
     scene.run(seconds)
@@ -94,15 +101,13 @@ def test_joint_positions_lead_the_arm_and_hold_it(
 def test_trajectories_that_are_planned_anew_join_without_a_jump(
     tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
-    interface = arm("ur5e_trajectory")
-    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
-    scene = run(tmp_path, interface, policy)
+    scene = trajectories(tmp_path, policy_for)
     try:
         told, path = [], Setpoint()
         trajectories = [sent.message for sent in scene.sent[-15:]]
         for message, following in pairwise(trajectories):
-            points, seconds = read_points(message, interface.action)
-            assert list(message.joint_names) == list(interface.action.fields)
+            points, seconds = read_points(message, scene.interface.action)
+            assert list(message.joint_names) == list(scene.interface.action.fields)
             assert (np.diff(seconds) > 0).all() and seconds[-1] == pytest.approx(0.8)
             times = stamp_ns(message) + np.rint(seconds * SECOND).astype(np.int64)
             path.follow(points.astype(np.float64), times)
@@ -119,9 +124,7 @@ def test_trajectories_that_are_planned_anew_join_without_a_jump(
 def test_after_a_stop_an_arm_that_somebody_moved_is_commanded_from_where_it_is(
     tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
-    interface = arm("ur5e_trajectory")
-    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
-    scene = run(tmp_path, interface, policy)
+    scene = trajectories(tmp_path, policy_for)
     try:
         assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
         scene.run(1.0)
@@ -146,11 +149,9 @@ def test_after_a_stop_an_arm_that_somebody_moved_is_commanded_from_where_it_is(
 def test_the_blend_tells_how_soon_a_new_plan_counts(
     tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
-    interface = arm("ur5e_trajectory")
-    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
     ways = []
     for blend in (0.0, 10.0):
-        scene = run(tmp_path, interface, policy, blend=blend)
+        scene = trajectories(tmp_path, policy_for, blend=blend)
         ways.append(np.ptp(scene.joints, axis=0).max())
         scene.close()
     # In ten seconds of crossfade only a part of each plan has come to count.

@@ -73,29 +73,24 @@ class Views:
             sent: What went out, shape (H, D).
         """
         try:
-            self._show(policy, observation, measured, decision, sent)
+            if self._markers.get_subscription_count() and self._action.type in (TWIST, POSE):
+                self._markers.publish(self._candidates(measured, decision, sent))
+            if self._images.get_subscription_count() and self._is_due():
+                stamp = self._node.get_clock().now().to_msg()
+                arguments = (policy, observation, decision, sent, stamp)
+                # The landscape takes longer than a tick may.
+                self._drawing = threading.Thread(target=self._draw, args=arguments, daemon=True)
+                self._drawing.start()
         except Exception as problem:  # what people look at has no say in what the arm does
             self._node.get_logger().error(f"views: {problem}", throttle_duration_sec=5.0)
 
-    def _show(
-        self,
-        policy: Policy,
-        observation: Observation,
-        measured: Measured,
-        decision: Decision,
-        sent: npt.NDArray[np.floating],
-    ) -> None:
-        if self._markers.get_subscription_count() and self._action.type in (TWIST, POSE):
-            self._markers.publish(self._candidates(measured, decision, sent))
+    def _is_due(self) -> bool:
+        """Whether it is time for another debug image."""
         busy = self._drawing is not None and self._drawing.is_alive()
-        due = time.monotonic() - self._drawn > _PAUSE
-        if self._images.get_subscription_count() and self._cameras and due and not busy:
+        due = bool(self._cameras) and time.monotonic() - self._drawn > _PAUSE and not busy
+        if due:
             self._drawn = time.monotonic()
-            stamp = self._node.get_clock().now().to_msg()
-            arguments = (policy, observation, decision, sent, stamp)
-            # The landscape takes longer than a tick may.
-            self._drawing = threading.Thread(target=self._draw, args=arguments, daemon=True)
-            self._drawing.start()
+        return due
 
     # Candidates in space
 
