@@ -104,8 +104,8 @@ def test_trajectories_that_are_planned_anew_join_without_a_jump(
     scene = trajectories(tmp_path, policy_for)
     try:
         told, path = [], Setpoint()
-        trajectories = [sent.message for sent in scene.sent[-15:]]
-        for message, following in pairwise(trajectories):
+        plans = [sent.message for sent in scene.sent[-15:]]
+        for message, following in pairwise(plans):
             points, seconds = read_points(message, scene.interface.action)
             assert list(message.joint_names) == list(scene.interface.action.fields)
             assert (np.diff(seconds) > 0).all() and seconds[-1] == pytest.approx(0.8)
