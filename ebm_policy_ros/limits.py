@@ -68,7 +68,7 @@ class Limits:
         """
         names = {limit: self._fields(interface, limit) for limit in LIMITS}
         replaced = dataclasses.replace(
-            self, **{n: self._tighter(n, names[n], value) for n, value in wanted.items()}
+            self, **{n: self._tighter(interface, n, value) for n, value in wanted.items()}
         )
         for low, high in (("low", "high"), ("workspace_low", "workspace_high")):
             below, above = getattr(replaced, low), getattr(replaced, high)
@@ -85,11 +85,16 @@ class Limits:
             return interface.workspace.fields if interface.workspace else ()
         return interface.action.names if limit in ("low", "high") else interface.action.fields
 
-    def _tighter(self, limit: str, fields: tuple[str, ...], values: Sequence[float]) -> Vector:
+    def _tighter(self, interface: Interface, limit: str, values: Sequence[float]) -> Vector:
+        fields = self._fields(interface, limit)
         new = np.asarray(values, dtype=np.float64)
         if new.shape != (len(fields),) or not np.isfinite(new).all():
             expected = f"one number for each of {', '.join(fields)}" if fields else "none"
             raise LimitError(f"limits.{limit}: got {list(values)}, expected {expected}")
+        if limit == "max_acceleration" and not interface.action.measured:
+            raise LimitError(f"limits.{limit}: action.measured names no stream to measure it by")
+        if limit == "max_velocity" and interface.action.is_velocity:
+            raise LimitError(f"limits.{limit}: low and high bound a velocity; set those")
         outer = getattr(self, limit)
         looser = new < outer if limit.endswith("low") else new > outer
         if looser.any():

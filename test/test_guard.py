@@ -279,6 +279,7 @@ def test_a_parameter_makes_a_limit_tighter(interface: Interface) -> None:
         ({"high": [float("nan"), 0.1]}, "limits.high: got"),
         ({"low": [0.1, 0.0], "high": [0.0, 0.1]}, "limits.low: 0.1 for linear.x is above"),
         ({"max_acceleration": [-0.1, 0.1]}, "expected numbers >= 0"),
+        ({"max_velocity": [0.1, 0.1]}, "low and high bound a velocity; set those"),
         ({"workspace_low": [0.2, -0.3]}, "limits.workspace_low: 0.2 for x is looser"),
     ],
 )
@@ -287,6 +288,14 @@ def test_a_limit_that_cannot_be_says_why(
 ) -> None:
     with pytest.raises(LimitError, match=message.replace(".", r"\.")):
         Limits.of(interface).tightened(interface, wanted)
+
+
+def test_an_acceleration_that_nothing_measures_takes_no_limit(interface: Interface) -> None:
+    values = interface.to_dict()
+    del values["action"]["measured"]
+    unmeasured = interface_from_dict(values, "x")
+    with pytest.raises(LimitError, match=r"action\.measured names no stream to measure it by"):
+        Limits.of(unmeasured).tightened(unmeasured, {"max_acceleration": [0.1, 0.1]})
 
 
 def test_a_box_that_is_not_there_takes_no_limit(interface: Interface) -> None:

@@ -48,7 +48,11 @@ def test_shapes_follow_history_size_and_fields(interface: Interface) -> None:
         ("action.low", [0.3, -0.25], "action.low: got [0.3, -0.25], expected at most high"),
         ("action.high", [0.25], "action.high: got [0.25], expected one number for each of"),
         ("action.fields", "linear.x", "action: fields: got 'linear.x', expected a list"),
-        ("action.frame_id", "tool0", "workspace.stream: got 'tool in frame base_link'"),
+        (
+            "action.frame_id",
+            "tool0",
+            "action.measured: got 'tool', expected a pose stream in frame",
+        ),
         ("action.topic", 5, "action.topic: got 5, expected a name"),
         ("rate", float("inf"), "rate: got inf"),
         ("workspace.stream", "camera", "workspace.stream: got 'camera', expected a pose stream"),
@@ -91,3 +95,78 @@ def test_topics_and_ages_may_differ_between_robots_but_not_meanings(interface: I
         "observation.camera.size: [96, 128] here, [48, 64] there"
     ]
     assert len(differences("action.unit", "mm/s")) == 1
+
+
+SHIPPED = sorted((Path(__file__).parents[1] / "config" / "interfaces").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_interface_is_valid_and_called_as_its_file(path: Path) -> None:
+    loaded = load_interface(path)
+    assert loaded.name == path.stem
+    assert interface_from_dict(loaded.to_dict(), "again") == loaded
+    # What moves an arm by positions has a limit of its velocity, and one that may be measured.
+    if not loaded.action.is_velocity:
+        assert max(loaded.action.max_velocity or (9.0,)) < 1.0 and loaded.action.measured
+
+
+def shipped(name: str, path: str, value: Any) -> dict[str, Any]:
+    (file,) = (path for path in SHIPPED if path.stem == name)
+    return change(load_interface(file), path, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "message"),
+    [
+        ("ur5e_trajectory", "action.max_velocity", None, "action.max_velocity: got None"),
+        ("ur5e_trajectory", "action.max_velocity", [0.1], "one number for each of"),
+        ("ur5e_trajectory", "action.max_acceleration", [-1.0] * 6, "expected numbers >= 0"),
+        ("ur5e_trajectory", "action.measured", "camera", "expected a stream of the positions of"),
+        ("ur5e_trajectory", "action.frame_id", "base", "frame_id: got 'base', expected none"),
+        ("ur5e_trajectory", "action.quantity", "velocity", "is a position"),
+        ("ur5e_trajectory", "action.lag", -0.1, "action.lag: got -0.1, expected s >= 0"),
+        ("ur5e_trajectory", "action.horizon", 0, "action.horizon: got 0, expected >= 1"),
+        ("ur5e_trajectory", "action.fixed", {"z": 0.0}, "action.fixed: got"),
+        ("ur5e_joint_velocity", "action.quantity", "", "expected position or velocity"),
+        ("ur5e_joint_velocity", "action.lag", 0.1, "action.lag: got 0.1, expected none"),
+        ("ur5e_joint_velocity", "action.measured", "", "that max_acceleration is measured by"),
+        ("ur5e_servo", "action.max_velocity", [1.0] * 6, "low and high bound a velocity"),
+        ("fr3_pose", "action.fixed", {"qx": 1.0}, "a number for each of qx, qy, qz, qw"),
+        ("fr3_pose", "action.fields", ["x", "y", "qx"], "all of qx, qy, qz, qw or none"),
+        ("fr3_pose", "observation.joints.qos", {"reliability": "some"},
+         "observation.joints.qos.reliability: got 'some', expected best_effort or reliable"),
+        ("fr3_pose", "observation.joints.qos", 5, "observation.joints.qos: got 5"),
+        ("fr3_pose", "observation.tool.min_rate", 0.0, "min_rate: got 0.0, expected Hz > 0"),
+        ("fr3_pose", "observation.camera.depth", [1.0, 0.5], "[nearest, farthest] in metres"),
+        ("fr3_pose", "max_skew", -1.0, "max_skew: got -1.0"),
+        ("fr3_pose", "action.gripper", {"topic": "g"}, "action.gripper: the key 'type'"),
+        ("fr3_pose", "workspace.fields", ["x"], "workspace.low"),
+    ],
+)  # fmt: skip
+def test_what_a_command_or_a_stream_lacks_is_named(
+    name: str, path: str, value: Any, message: str
+) -> None:
+    values = shipped(name, path, value)
+    if value is None:
+        *parents, last = path.split(".")
+        place = values
+        for parent in parents:
+            place = place[parent]
+        del place[last]
+    with pytest.raises(InterfaceError) as caught:
+        interface_from_dict(values, "robot.yaml")
+    assert message in str(caught.value)
+
+
+def test_limits_and_supervision_of_a_robot_may_differ_from_the_policys(
+    interface: Interface,
+) -> None:
+    values = interface.to_dict()
+    values["max_skew"] = 0.1
+    values["action"] |= {"max_acceleration": [1.0, 1.0]}
+    values["observation"]["tool"] |= {"min_rate": 5.0, "qos": {"reliability": "reliable"}}
+    assert interface.differences(interface_from_dict(values, "x")) == []
+    values["action"]["high"] = [0.2, 0.2]
+    assert interface.differences(interface_from_dict(values, "x")) == [
+        "action.high: [0.25, 0.25] here, [0.2, 0.2] there"
+    ]

@@ -359,6 +359,41 @@ def test_speed_is_a_factor_on_what_goes_out(
     assert after == pytest.approx([factor * x for x in before], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "most"),
+    [
+        ("limits.high", [0.05, 0.25], 0.05),
+        ("limits.workspace_high", [0.5, 0.3], 0.0),  # where the tool is
+        ("limits.max_acceleration", [0.3, 0.3], 0.03),  # from rest, in a tenth of a second
+    ],
+)
+def test_a_limit_counts_from_the_next_tick_on(
+    robot: Robot, start_policy: Callable[..., Any], name: str, value: list[float], most: float
+) -> None:
+    start_policy(interface="ur5e_push")
+    robot.tick(10)
+    assert drive(robot, range(11, 12))[0][0] > most + 0.01
+    assert change(robot, name, value).successful
+    assert drive(robot, range(12, 13))[0][0] == pytest.approx(most, abs=1e-6)
+
+
+def test_another_seed_draws_other_candidates(
+    robot: Robot, start_policy: Callable[..., Any], policy_file: Callable[..., Path]
+) -> None:
+    node = start_policy(seed=5, warm_start=False, **{"optimiser.samples": 8})
+    robot.tick(10)
+    sent = drive(robot, range(11, 12))[0]
+    observation = node.inputs.observe(11 * PERIOD)
+    decided = {
+        seed: Policy.load(policy_file(), device="cpu", seed=seed, optimiser={"samples": 8}).decide(
+            observation
+        )
+        for seed in (0, 5)
+    }
+    assert sent == pytest.approx(decided[5].action[0].tolist(), abs=1e-6)
+    assert sent != pytest.approx(decided[0].action[0].tolist(), abs=1e-3)
+
+
 def test_without_the_check_commands_go_out_although_nobody_listens(
     robot: Robot, start_policy: Callable[..., Any]
 ) -> None:
