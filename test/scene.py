@@ -211,6 +211,11 @@ class Scene:
             steps -= 1
             self.step()
 
+    def forget(self) -> None:
+        """Let go of what was heard so far."""
+        for heard in (self.sent, self.tool, self.joints):
+            heard.clear()
+
     def until_moving(self) -> None:
         """Until three commands in a row have moved the arm."""
         # A process of its own takes part when it can; those in this one at every step.
