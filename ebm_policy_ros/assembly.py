@@ -9,7 +9,7 @@ from typing import Any
 
 from ebm_policy_ros.confidence import Familiarity
 from ebm_policy_ros.energy.heads import bake_spectral_norm
-from ebm_policy_ros.energy.models import Model, ModelConfig, build_model
+from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
 from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
 from ebm_policy_ros.policy_file import PolicyFile, PolicyFileError
 from ebm_policy_ros.search import check_method
@@ -48,6 +48,8 @@ def assemble(
         found = build_optimiser(content.optimiser) if content.optimiser else None
         if found:
             check_method(model, found)
+        if isinstance(model, Searched) and found is None:
+            raise ValueError("an energy, but no settings of a search for its lowest action")
         familiarity = _familiarity(content)
     except (ValueError, TypeError, RuntimeError) as error:
         problem = " ".join(str(error).split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,19 +84,20 @@ class Senses:
 
     def __init__(self, model: Model) -> None:
         """Listens to the model's encoder from now on."""
-        self._features = torch.empty(0)
+        # Of each thread: somebody may ask for energies while somebody else decides.
+        self._kept = threading.local()
         self._cameras = tuple(n for n, s in model.encoder.shapes.items() if len(s) == 4)
         model.encoder.trunk.register_forward_hook(self._keep)
 
     def _keep(self, trunk: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         same = output is inputs[0]  # an encoder without a trunk
         parts = inputs if same else (*inputs, output)
-        self._features = torch.cat(parts, dim=1).detach().float()
+        self._kept.features = torch.cat(parts, dim=1).detach().float()
 
     def last(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The vectors, shape (B, F) by measure, of a batch that the model has just encoded."""
         pictures = [colours(batch[name]) for name in self._cameras]
-        found = {"features": self._features}
+        found = {"features": self._kept.features}
         return {**found, "colours": torch.cat(pictures, dim=1)} if pictures else found
 
 

@@ -16,6 +16,8 @@ Actions = npt.NDArray[np.float64]
 
 # The arm must be this near to what a pose fixes, in metres and in a quaternion's components.
 _NEAR_PLACE, _NEAR_TURN = 0.02, 0.1
+# A quaternion that is shorter says nothing about an orientation.
+_LEAST_NORM = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,10 @@ class CommandGuard:
     """Keeps commands finite and within bounds, rates, accelerations and the workspace.
 
     Rates and accelerations count from the measured state: a command never runs further ahead of
-    the arm than they allow, however slowly it follows. Where limits contradict each other, the
-    workspace counts before the bounds, and those before the acceleration; a position that was
-    measured outside its bounds comes back no faster than its velocity allows.
+    the arm than they allow, however slowly it follows. Slowing down is never limited. Where limits
+    contradict each other, the workspace counts before the bounds, and those before the
+    acceleration; a position that was measured outside its bounds comes back no faster than its
+    velocity allows.
     """
 
     def __init__(self, interface: Interface, limits: Limits | None = None) -> None:
@@ -48,7 +51,11 @@ class CommandGuard:
         self._action = interface.action
         self._box = interface.workspace
         self._period = 1.0 / interface.rate
-        self._size = len(interface.action.fields)
+        fields = interface.action.fields
+        self._size = len(fields)
+        # Where the quaternion is among them, if there is one.
+        whole = set(QUATERNION) <= set(fields)
+        self._turn = [fields.index(field) for field in QUATERNION] if whole else []
 
     def guard(
         self, actions: npt.NDArray[np.floating], measured: Measured, speed: float = 1.0
@@ -60,26 +67,36 @@ class CommandGuard:
             measured: The arm's state.
             speed: Factor on a velocity, or on the way from where the arm is, 0 to 1.
         """
-        if not np.isfinite(actions).all():
-            return GuardedCommand(None, ("not finite: the action",))
-        outside = self._outside(measured)
-        if self._action.is_joints and outside:
-            # Nothing tells here which joint leads back inside.
-            return GuardedCommand(None, tuple(f"workspace: {field}" for field in outside))
-        elsewhere = self._elsewhere(measured.position)
-        if elsewhere:
-            return GuardedCommand(None, tuple(f"not where fixed: {field}" for field in elsewhere))
+        problem = self._problem(actions, measured)
+        if problem:
+            return GuardedCommand(None, problem)
         found: dict[str, None] = {}
         safe = np.array(actions, dtype=np.float64)
         clipped = np.clip(safe, self.limits.low, self.limits.high)
         self._note(found, "bounds", safe.astype(np.float32), clipped.astype(np.float32))
-        safe = clipped
-        arm = safe[:, : self._size]
+        arm = clipped[:, : self._size]
         if self._action.is_velocity:
             self._limit_velocity(arm, measured, speed, found)
         else:
             self._limit_positions(arm, measured, speed, found)
-        return GuardedCommand(safe, tuple(found))
+        if not np.isfinite(clipped).all():
+            return GuardedCommand(None, ("not finite: the guarded action",))
+        return GuardedCommand(clipped, tuple(found))
+
+    def _problem(self, actions: npt.NDArray[np.floating], measured: Measured) -> tuple[str, ...]:
+        """Why nothing may go out; empty if something may."""
+        if not np.isfinite(actions).all():
+            return ("not finite: the action",)
+        outside = self._outside(measured)
+        if self._action.is_joints and outside:
+            # Nothing tells here which joint leads back inside.
+            return tuple(f"workspace: {field}" for field in outside)
+        elsewhere = self._elsewhere(measured.position)
+        if elsewhere:
+            return tuple(f"not where fixed: {field}" for field in elsewhere)
+        if self._turn and (np.linalg.norm(actions[:, self._turn], axis=1) < _LEAST_NORM).any():
+            return ("no orientation: the quaternion is almost zero",)
+        return ()
 
     def _note(self, found: dict[str, None], kind: str, before: Actions, after: Actions) -> None:
         """Remember in which dimensions two actions differ."""
@@ -106,22 +123,33 @@ class CommandGuard:
         self, arm: Actions, measured: Measured, speed: float, found: dict[str, None]
     ) -> None:
         arm *= speed
-        limits, size = self.limits, self._size
+        size = self._size
+        # Standing still is within the bounds of every velocity.
+        low, high = np.minimum(self.limits.low[:size], 0), np.maximum(self.limits.high[:size], 0)
         now = np.array([measured.velocity[field] for field in self._action.fields])
         for row in arm:
-            step = limits.max_acceleration * self._period
-            self._clip(found, "acceleration", row, now - step, now + step)
+            self._accelerate(row, now, self._period, found)
             # An arm that is too fast may not go on so.
-            np.clip(row, limits.low[:size], limits.high[:size], out=row)
+            np.clip(row, low, high, out=row)
             now = row
-        for index, low, high in self._walls("linear."):
+        for index, floor, ceiling in self._walls("linear."):
             place = measured.tool[self._action.fields[index][-1]]
-            # The velocities that keep the tool inside until the next decision; from outside,
-            # those that don't lead further out.
-            slowest = min(0.0, (low - place) / self._period)
-            fastest = max(0.0, (high - place) / self._period)
-            column = arm[:, index : index + 1]
-            self._clip_wall(found, index, column, slowest, fastest)
+            # The velocities that keep the tool inside until the next decision, from where it was
+            # when it was measured; from outside, those that don't lead further out.
+            seconds = self._period + measured.tool_age
+            slowest = min(0.0, (floor - place) / seconds)
+            fastest = max(0.0, (ceiling - place) / seconds)
+            self._clip_wall(found, index, arm[:, index : index + 1], slowest, fastest)
+
+    def _accelerate(
+        self, wanted: Actions, now: Actions, seconds: float, found: dict[str, None]
+    ) -> None:
+        """Limit how much faster than now the arm is to move; it may always slow down."""
+        step = self.limits.max_acceleration * seconds
+        low, high = np.minimum(now - step, 0), np.maximum(now + step, 0)
+        # Slower than now, but not yet the other way, is no acceleration.
+        low, high = np.where(now - step > 0, 0, low), np.where(now + step < 0, 0, high)
+        self._clip(found, "acceleration", wanted, low, high)
 
     def _limit_positions(
         self, arm: Actions, measured: Measured, speed: float, found: dict[str, None]
@@ -130,30 +158,33 @@ class CommandGuard:
         place = np.array([measured.position[field] for field in fields])
         self._face(arm, place)
         arm[:] = place + speed * (arm - place)
-        for index, low, high in self._walls(""):
-            self._clip_wall(found, index, arm[:, index : index + 1], low, high)
+        low, high = self.limits.low[: self._size].copy(), self.limits.high[: self._size].copy()
+        for index, floor, ceiling in self._walls(""):
+            self._clip_wall(found, index, arm[:, index : index + 1], floor, ceiling)
+            low[index], high[index] = max(low[index], floor), min(high[index], ceiling)
+        # From outside the way back is no faster than any other way.
+        low, high = np.minimum(low, place), np.maximum(high, place)
         velocity = np.array([measured.velocity[field] for field in fields])
         # The arm runs behind its command, so the first may be further ahead of it.
         seconds = self._period + self._action.lag
         for row in arm:
             wanted = (row - place) / seconds
-            step = self.limits.max_acceleration * seconds
-            self._clip(found, "acceleration", wanted, velocity - step, velocity + step)
+            self._accelerate(wanted, velocity, seconds, found)
             fastest = self.limits.max_velocity
             self._clip(found, "velocity", wanted, -fastest, fastest)
-            row[:] = place + wanted * seconds
-            place, velocity, seconds = row, wanted, self._period
-        if set(QUATERNION) <= set(fields):
-            turn = [fields.index(field) for field in QUATERNION]
-            arm[:, turn] /= np.linalg.norm(arm[:, turn], axis=1, keepdims=True)
+            # What it takes to slow down may not lead through a wall.
+            row[:] = np.clip(place + wanted * seconds, low, high)
+            velocity, place, seconds = (row - place) / seconds, row, self._period
+        if self._turn:
+            arm[:, self._turn] /= np.linalg.norm(arm[:, self._turn], axis=1, keepdims=True)
 
     def _face(self, arm: Actions, place: Actions) -> None:
         """Of the two quaternions of an orientation, take the one near the measured one."""
-        fields = self._action.fields
-        if set(QUATERNION) <= set(fields):
-            turn = [fields.index(field) for field in QUATERNION]
-            away = arm[:, turn] @ place[turn] < 0
-            arm[:, turn] = np.where(away[:, None], -arm[:, turn], arm[:, turn])
+        if self._turn:
+            turn = arm[:, self._turn]
+            turn /= np.linalg.norm(turn, axis=1, keepdims=True)
+            away = turn @ place[self._turn] < 0
+            arm[:, self._turn] = np.where(away[:, None], -turn, turn)
 
     def _walls(self, prefix: str) -> list[tuple[int, float, float]]:
         """(dimension of the action, low, high) of each axis of the workspace."""

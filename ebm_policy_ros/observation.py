@@ -77,6 +77,14 @@ class _StreamBuffer:
             self._messages[-1 - overtaken].stamp > new.stamp
         ):
             overtaken += 1
+        # A stream that is frozen repeats itself: the last of equal messages is enough.
+        for place in range(len(self._messages) - 1 - overtaken, -1, -1):
+            old = self._messages[place]
+            if old.stamp < new.stamp:
+                break
+            if old.parts == new.parts:
+                del self._messages[place]
+                break
         self._messages.insert(len(self._messages) - overtaken, new)
         oldest = self._messages[-1].stamp - self._span_ns
         while self._messages[0].stamp < oldest:

@@ -9,6 +9,9 @@ from ebm_policy_ros.interface import NANOSECONDS
 
 Actions = npt.NDArray[np.float64]
 
+# Over so long the velocity at a moment is measured.
+_MOMENT_NS = 1_000_000
+
 
 class Setpoint:
     """The commanded position over time: points, straight lines between, and rest at both ends."""
@@ -42,6 +45,7 @@ class Setpoint:
         now_ns: int,
         blend: float,
         max_velocity: npt.NDArray[np.floating],
+        max_acceleration: npt.NDArray[np.floating],
     ) -> tuple[Actions, npt.NDArray[np.int64]]:
         """A plan that goes on from what is being followed, without a jump.
 
@@ -54,6 +58,7 @@ class Setpoint:
             now_ns: When the plan goes out.
             blend: Seconds until only the new plan counts; 0 to turn to it at once.
             max_velocity: Of each dimension, unit/s, shape (D,).
+            max_acceleration: Of each dimension, unit/s^2; slowing down is not limited.
 
         Returns:
             Points, the first of them where the arm is told to be now, and their times.
@@ -65,8 +70,14 @@ class Setpoint:
         seconds = (times - now_ns)[:, None] / NANOSECONDS
         share = np.clip(1 - seconds / blend, 0, 1) if blend > 0 else np.zeros_like(seconds)
         blended = share * self._sample(times.astype(np.float64)) + (1 - share) * plan
-        points = [self._sample(np.array([float(now_ns)]))[0]]
-        for row, step in zip(blended, np.diff(seconds, axis=0, prepend=0.0), strict=True):
-            reach = max_velocity * step
-            points.append(np.clip(row, points[-1] - reach, points[-1] + reach))
+        begin = self._sample(np.array([now_ns, now_ns + _MOMENT_NS], dtype=np.float64))
+        velocity = (begin[1] - begin[0]) * NANOSECONDS / _MOMENT_NS
+        points = [begin[0]]
+        for row, step in zip(blended, np.diff(seconds[:, 0], prepend=0.0), strict=True):
+            change = max_acceleration * step
+            low = np.where(velocity > change, 0, np.minimum(velocity - change, 0))
+            high = np.where(velocity < -change, 0, np.maximum(velocity + change, 0))
+            velocity = np.clip((row - points[-1]) / step, low, high)
+            velocity = np.clip(velocity, -max_velocity, max_velocity)
+            points.append(points[-1] + velocity * step)
         return np.stack(points), np.concatenate(([now_ns], times))

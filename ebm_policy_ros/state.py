@@ -24,12 +24,14 @@ class Measured:
     """By field of the action; zero before it is known."""
     tool: dict[str, float]
     """Position of the tool by axis of the workspace, metres."""
+    tool_age: float = 0.0
+    """How long ago the tool was there, seconds."""
 
 
 class StateEstimator:
     """Follows the `measured` stream of an interface from decision to decision.
 
-    A velocity that no stream measures is the difference of two positions, over one period or
+    A velocity that no stream measures is the difference of two positions, half a period apart or
     more.
     """
 
@@ -46,23 +48,26 @@ class StateEstimator:
         self._last = None
         self._velocity = dict.fromkeys(self._velocity, 0.0)
 
-    def update(self, observation: Observation, stamps: dict[str, int]) -> Measured:
+    def update(self, observation: Observation, stamps: dict[str, int], time_ns: int) -> Measured:
         """The state that goes with an observation.
 
         Args:
             observation: Of all streams of the interface.
             stamps: Of the newest sample of each, nanoseconds.
+            time_ns: Now.
         """
-        tool = self._tool(observation)
+        tool, age = self._tool(observation), 0.0
+        if self._interface.workspace is not None:
+            age = max(0, time_ns - stamps[self._interface.workspace.stream]) / NANOSECONDS
         if self._stream is None:
-            return Measured({}, dict(self._velocity), tool)
+            return Measured({}, dict(self._velocity), tool, age)
         name = self._interface.action.measured
         position, velocity = self._read(observation[name][-1].astype(np.float64))
         if velocity:
             self._velocity = velocity
         else:
             self._differ(position, stamps[name])
-        return Measured(position, dict(self._velocity), tool)
+        return Measured(position, dict(self._velocity), tool, age)
 
     def _tool(self, observation: Observation) -> dict[str, float]:
         box = self._interface.workspace
@@ -91,12 +96,16 @@ class StateEstimator:
         if self._last is None or stamp < self._last[0]:
             self._last = stamp, position
             return
+        if stamp - self._last[0] < self._interface.period_ns // 2:
+            return  # no new sample, or one so near that noise would be a velocity
         seconds = (stamp - self._last[0]) / NANOSECONDS
-        if seconds == 0:
-            return  # no new sample
         before = self._last[1]
+        turns = set(QUATERNION) <= set(position)
+        if turns and sum(before[f] * position[f] for f in QUATERNION) < 0:
+            # The same orientation has two quaternions.
+            position = position | {field: -position[field] for field in QUATERNION}
         moved = {name: (value - before[name]) / seconds for name, value in position.items()}
-        turned = _rotation(before, position) / seconds if set(QUATERNION) <= set(position) else ()
+        turned = _rotation(before, position) / seconds if turns else ()
         for axis, value in zip("xyz", turned, strict=False):
             moved[f"angular.{axis}"] = float(value)
         self._velocity = {field: moved[field.removeprefix("linear.")] for field in self._velocity}

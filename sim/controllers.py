@@ -11,6 +11,7 @@ from ebm_policy_ros.interface import NANOSECONDS, Action
 from ebm_policy_ros.interface.action import POSE, TRAJECTORY, TWIST
 from ebm_policy_ros.interface.streams import PoseStream
 from ebm_policy_ros.messages.commands import read_command, read_points
+from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.sim.robots import JOINT_NAMES, ToolController
 from ebm_policy_ros.sim.world import World
@@ -20,8 +21,6 @@ Array = npt.NDArray[np.float64]
 COMMAND_TIMEOUT = 0.25
 """A velocity older than this, in s, no longer moves the arm, as with a good servo."""
 
-# How fast a joint goes to a position that it is told (rad/s).
-_JOINT_SPEED = 1.0
 _PLANE = {"linear.x", "linear.y"}
 
 FRAMES = {"base_link": 1.0, "base": -1.0}
@@ -70,9 +69,11 @@ class Controller:
             MessageError: If it cannot be used; the last one stays in force.
         """
         if self._action.type == TRAJECTORY:
-            points, times = read_points(message, self._action)
-            self._points = points.astype(np.float64)
-            self._times = (stamp_ns(message) or time_ns) + times * NANOSECONDS
+            points, seconds = read_points(message, self._action)
+            times = (stamp_ns(message) or time_ns) + seconds * NANOSECONDS
+            if times[-1] <= time_ns:  # as joint_trajectory_controller
+                raise MessageError(f"{self._action.topic}: a trajectory that ends in the past")
+            self._points, self._times = points.astype(np.float64), times
         self._values = read_command(message, self._action).astype(np.float64)
         self._received_ns = time_ns
 
@@ -130,8 +131,7 @@ class Controller:
         here = arm.positions[index]
         target = self._target(here, end_ns, step) if len(self._points) else values
         velocity[index] = (target - here) / step
-        fastest = _JOINT_SPEED
-        return arm.move_joints(np.clip(velocity, -fastest, fastest), step)
+        return arm.move_joints(velocity, step)
 
     def _target(self, positions: Array, time_ns: int, step: float) -> Array:
         """Where a trajectory leads to by then, on straight lines from where the arm is."""

@@ -49,7 +49,10 @@ def decode_image(message: Any, size: tuple[int, int]) -> Image:
 def decode_compressed(message: Any, size: tuple[int, int]) -> Image:
     """A colour frame of sensor_msgs/CompressedImage (JPEG or PNG); see `decode_image`."""
     data = np.frombuffer(message.data, dtype=np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:  # of no data, or of a header that promises gigabytes
+        image = None
     if image is None:
         raise MessageError(
             f"{data.size} bytes of {message.format!r} that are no whole JPEG or PNG"

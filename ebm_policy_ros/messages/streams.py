@@ -74,6 +74,8 @@ def _joint_values(parts: Sequence[Part], stream: JointStream) -> list[float]:
     values: dict[tuple[str, str], float] = {}
     for message, names in parts:
         index = {name: i for i, name in enumerate(message.name)}
+        if len(index) != len(message.name):
+            raise MessageError(f"{stream.topic}: a joint twice in {', '.join(message.name)}")
         for field in stream.fields:
             column: Sequence[float] = getattr(message, field)
             if len(column) != len(message.name):

@@ -76,8 +76,11 @@ class Controls:
         except ValueError as problem:
             response.message = str(problem)
             return response
-        node.pilot.forget()
         node.ladder.reset()
+        node.pilot.forget()
+        if node.is_active:
+            node.pilot.shut()
+            node.pilot.open(node.values["publish_commands"])
         node.get_logger().info("reset")
         response.success, response.message = True, "reset"
         return response
@@ -103,7 +106,7 @@ class Controls:
             try:
                 response.message = await self._swap(pilot, name)
                 response.success = True
-            except (ValueError, OSError, RuntimeError) as problem:
+            except Exception as problem:  # whatever it is, the policy that runs goes on
                 kept = pilot.loaded.name
                 response.message = f"{' '.join(str(problem).split())}; {kept} goes on"
                 self._node.get_logger().error(f"load_policy: {response.message}")

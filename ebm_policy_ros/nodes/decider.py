@@ -16,7 +16,7 @@ from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy import Policy
 
 # Seconds that a policy may take to show that it works.
-_CHECK = 10.0
+_CHECK = 2.0
 # Seconds that the end of the last decision is waited for.
 _LAST_DECISION = 1.0
 

@@ -50,17 +50,20 @@ class Diagnostics:
 
     def _policy(self) -> Any:
         node, ladder, tally = self._node, self._node.ladder, self._node.tally
-        if node.pilot is None:
+        if node.pilot is None and ladder.rung is not Rung.STOPPED:
             return self._status("policy", DiagnosticStatus.OK, "not configured")
         if node.is_active or ladder.rung is Rung.STOPPED:
             text = ladder.rung.value + (f": {ladder.reason}" if ladder.reason else "")
             status = self._status("policy", _LEVELS[ladder.rung], text)
         else:
             status = self._status("policy", DiagnosticStatus.OK, "inactive")
-        loaded, outputs = node.pilot.loaded, node.pilot.outputs
+        if node.pilot is None:
+            return status
+        loaded = node.pilot.loaded
         _add(status, "policy", loaded.name)
         _add(status, "policy sha256", loaded.sha256)
-        _add(status, "shadow", str(outputs is not None and not outputs.publishes).lower())
+        _add(status, "calibrated", str(loaded.policy.has_thresholds).lower())
+        _add(status, "shadow", str(not node.values["publish_commands"]).lower())
         for name, (p50, p95, p99) in tally.times().items():
             _add(status, f"{name} p50 / p95 / p99 (ms)", f"{p50:.1f} / {p95:.1f} / {p99:.1f}")
         for name, count in tally.counts.items():
@@ -69,6 +72,8 @@ class Diagnostics:
             _add(status, f"guard {name}", str(count))
         if tally.decision is not None:
             confidence = tally.decision.confidence
+            if confidence.unsure and status.level == DiagnosticStatus.OK:
+                status.level = DiagnosticStatus.WARN
             for field in dataclasses.fields(confidence):
                 value = getattr(confidence, field.name)
                 text = f"{value:.4g}" if isinstance(value, float) else "; ".join(value)

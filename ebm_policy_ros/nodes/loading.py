@@ -31,6 +31,15 @@ class LoadedPolicy:
     name: str
     sha256: str
 
+    def unsuitable(self, values: Mapping[str, Any]) -> str:
+        """Why parameters ask more of the policy than it can do; empty if they don't."""
+        if values["when_unsure"] == "hold" and not self.policy.has_thresholds:
+            return (
+                f"when_unsure: hold needs a calibrated policy, which {self.name} is not; see "
+                "calibrate_policy"
+            )
+        return ""
+
     def limits(self, values: Mapping[str, Any]) -> Limits:
         """The interface's limits, tightened by the parameters `limits.*`.
 
@@ -74,5 +83,9 @@ def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
             f"policy {name} is for another interface than {wanted} ({differences[0]}); choose a "
             "policy trained with this interface"
         )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = LoadedPolicy(policy, interface, name, digest)
+    if problem := loaded.unsuitable(values):
+        raise PolicyMismatch(problem)
     policy.warm_up()
-    return LoadedPolicy(policy, interface, name, hashlib.sha256(path.read_bytes()).hexdigest())
+    return loaded

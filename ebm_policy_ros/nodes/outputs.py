@@ -11,6 +11,7 @@ from rclpy.node import Node
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.interface.action import TRAJECTORY
+from ebm_policy_ros.limits import Limits
 from ebm_policy_ros.messages.commands import fill_command, fill_gripper
 from ebm_policy_ros.nodes.topics import message_class
 from ebm_policy_ros.setpoint import Setpoint
@@ -26,9 +27,9 @@ _PROPOSED = "~/proposed_command"
 class Outputs:
     """Publishes commands, or proposes them, while open.
 
-    The safe command is zero for a velocity. For a position it is where the arm was last told to
-    be at that moment, or where it was measured before the first command; if neither is known,
-    nothing is sent. The gripper gets no safe command: it keeps what it holds.
+    The safe command is zero for a velocity. For a position it is where the arm was told to be at
+    that moment, or where it is measured if somebody moved it. The gripper gets no safe command: it
+    keeps what it holds.
     """
 
     def __init__(self, node: Node, interface: Interface, publish: bool) -> None:
@@ -47,6 +48,7 @@ class Outputs:
         self._publisher = node.create_publisher(self._class, topic, 1)
         gripper = self._action.gripper
         self._gripper: Any = None
+        self._held: Actions | None = None
         if gripper is not None:
             topic = gripper.topic if publish else f"{_PROPOSED}_gripper"
             self._gripper = node.create_publisher(message_class(gripper.type), topic, 1)
@@ -54,7 +56,7 @@ class Outputs:
         if TRAJECTORY in (self._action.type, gripper.type if gripper else ""):
             self._point = message_class("trajectory_msgs/msg/JointTrajectoryPoint")
         self._setpoint = Setpoint()
-        self._held: Actions | None = None
+        self.forget()
 
     @property
     def takes_horizon(self) -> bool:
@@ -62,110 +64,122 @@ class Outputs:
         return self._action.type == TRAJECTORY
 
     def close(self) -> None:
-        """Close the topics once the last command has arrived."""
-        self._publisher.wait_for_all_acked(_LAST_COMMAND)
-        for publisher in (self._publisher, self._gripper):
-            if publisher is not None:
-                self._node.destroy_publisher(publisher)
+        """Close the topics once the last commands have arrived."""
+        publishers = [p for p in (self._publisher, self._gripper) if p is not None]
+        for publisher in publishers:
+            publisher.wait_for_all_acked(_LAST_COMMAND)
+            self._node.destroy_publisher(publisher)
 
     def forget(self) -> None:
         """Begin anew from where the arm is, which somebody may have moved meanwhile."""
         self._setpoint.clear()
         self._held = None
+        self._commanded = False
 
-    def problem(self) -> str:
-        """Why commanding makes no sense, or is not for this node alone; empty if all is well."""
-        if not self.publishes:
-            return ""
-        topic = self._publisher.topic_name
-        if self._publisher.get_subscription_count() == 0:
-            return f"nobody listens on {topic}; start the controller"
-        if self._node.count_publishers(topic) > 1:
-            names = [p.node_name for p in self._node.get_publishers_info_by_topic(topic)]
-            if self._node.get_name() in names:
-                names.remove(self._node.get_name())  # once: another may be called the same
-            return f"{', '.join(names)} may command on {topic} too; stop it first"
-        return ""
+    def freeze(self, time_ns: int) -> None:
+        """Hold from now on what was commanded for a time, whatever the clock says later."""
+        self._held = self._setpoint.at(time_ns)
+        self._setpoint.clear()
 
     def send(
-        self, actions: Actions, measured: Measured, time_ns: int, blend: float, limits: Any
+        self,
+        actions: Actions,
+        measured: Measured,
+        time_ns: int,
+        limits: Limits,
+        blend: float,
+        grip: bool,
     ) -> Actions:
         """Command the first of the actions, or all of them as a trajectory.
 
         Args:
             actions: Guarded, shape (H, D), in the interface's units.
             measured: The arm's state.
-            time_ns: Of the observation.
-            blend: For a trajectory, seconds of crossfade from the last one.
-            limits: For a trajectory, the largest velocity of each dimension.
+            time_ns: The stamp; a trajectory's times count from it.
+            limits: Of a trajectory that joins the last one.
+            blend: Seconds of its crossfade.
+            grip: Whether the gripper is commanded too.
 
         Returns:
             What went out, shape (H', D) without the gripper.
         """
-        self._held = None
-        size = len(self._action.fields)
-        arm = actions[:, :size]
+        self._held, self._commanded = None, True
+        arm = actions[:, : len(self._action.fields)]
         if self.takes_horizon:
-            points, times = self._plan(arm, measured, time_ns, blend, limits)
-            self._publish_points(points, times, time_ns)
-            sent = points
+            sent, times = self._plan(arm, measured, time_ns, limits, blend)
+            self._publish_points(sent, times, time_ns)
         else:
             sent = arm[:1]
             if not self._action.is_velocity:
                 self._setpoint.follow(sent, np.array([time_ns]))
             self._publish(sent[0], time_ns)
-        if self._gripper is not None:
-            gripper, period = self._action.gripper, self._interface.period_ns
-            assert gripper is not None
+        gripper = self._action.gripper
+        if gripper is not None and grip:
+            seconds = self._interface.period_ns / NANOSECONDS
             message = message_class(gripper.type)()
-            fill_gripper(
-                message, gripper, actions[0, size], time_ns, period / NANOSECONDS, self._point
-            )
+            value = actions[0, -1]
+            fill_gripper(message, gripper, value, time_ns, seconds, self._point)
             self._gripper.publish(message)
         return sent
 
     def _plan(
-        self, arm: Actions, measured: Measured, time_ns: int, blend: float, limits: Any
+        self, arm: Actions, measured: Measured, time_ns: int, limits: Limits, blend: float
     ) -> tuple[Actions, npt.NDArray[np.int64]]:
         """The points that go on from the last trajectory, and their times."""
         period = self._interface.period_ns
         times: npt.NDArray[np.int64] = time_ns + period * np.arange(1, len(arm) + 1)
-        now = max(time_ns, self._node.get_clock().now().nanoseconds)
-        told, here = self._setpoint.at(now), self._place(measured)
-        # An arm that is twice as far away as it may lag behind was moved by somebody else.
-        reach = 2 * limits * (period / NANOSECONDS + self._action.lag)
-        if told is None or (np.abs(told - here) > reach).any():
-            self._setpoint.follow(here[None], np.array([now]))
-        points, times = self._setpoint.join(arm, times, now, blend, limits)
+        now = max(time_ns, self._now())
+        told = self._setpoint.at(now)
+        if told is None or self._is_elsewhere(told, measured, limits):
+            self._setpoint.follow(self._place(measured)[None], np.array([now]))
+        points, times = self._setpoint.join(
+            arm, times, now, blend, limits.max_velocity, limits.max_acceleration
+        )
+        if len(points) == 1:  # everything planned is past
+            times = np.array([now + period])
         self._setpoint.follow(points, times)
         return points, times
+
+    def _is_elsewhere(self, told: Actions, measured: Measured, limits: Limits) -> bool:
+        """Whether the arm is twice as far away as it may lag behind: somebody moved it."""
+        seconds = self._interface.period_ns / NANOSECONDS + self._action.lag
+        apart = np.abs(told - self._place(measured))
+        return bool((apart > 2 * limits.max_velocity * seconds).any())
 
     def _place(self, measured: Measured) -> Actions:
         return np.array([measured.position[field] for field in self._action.fields])
 
-    def hold(self, time_ns: int, measured: Measured | None) -> None:
-        """Command to stand still.
+    def _now(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def hold(self, time_ns: int, measured: Measured | None, limits: Limits) -> None:
+        """Command to stand still; an arm that was not commanded here is left alone.
 
         Args:
-            time_ns: Now.
-            measured: The arm's last known state, if any.
+            time_ns: Of the tick.
+            measured: The arm's state, if it is known at this tick.
+            limits: Tell how far the arm may be behind its command.
         """
+        if not self._commanded:
+            return
         if self._action.is_velocity:
             self._publish(np.zeros(len(self._action.fields)), time_ns)
             return
+        # A decision that came too late has taken its time.
+        now = max(time_ns, self._now())
         if self._held is None:
-            self._held = self._setpoint.at(time_ns)
-        if self._held is None and measured is not None and measured.position:
+            self._held = self._setpoint.at(now)
+        assert self._held is not None
+        if measured is not None and self._is_elsewhere(self._held, measured, limits):
             self._held = self._place(measured)
-        if self._held is None:
-            return  # any position might be a motion
-        if self._action.type == TRAJECTORY:
+        if self.takes_horizon:
             # A controller refuses a trajectory that ends in the past.
-            times = np.array([time_ns + self._interface.period_ns])
-            self._publish_points(self._held[None], times, time_ns)
-            self._setpoint.follow(self._held[None], times)
+            times = np.array([now + self._interface.period_ns])
+            self._publish_points(self._held[None], times, now)
         else:
+            times = np.array([now])
             self._publish(self._held, time_ns)
+        self._setpoint.follow(self._held[None], times)
 
     def _publish(self, values: Actions, time_ns: int) -> None:
         self._publisher.publish(fill_command(self._class(), self._action, values, time_ns))
@@ -174,3 +188,27 @@ class Outputs:
         seconds = (times - time_ns) / NANOSECONDS
         message = fill_command(self._class(), self._action, points, time_ns, seconds, self._point)
         self._publisher.publish(message)
+
+
+def rivals(node: Node, topic: str, own: int) -> str:
+    """Who else may command on a topic; empty if nobody.
+
+    Args:
+        node: Who asks.
+        topic: In full.
+        own: How many publishers this node has there.
+    """
+    if node.count_publishers(topic) <= own:
+        return ""
+    names = [publisher.node_name for publisher in node.get_publishers_info_by_topic(topic)]
+    for _ in range(own):
+        if node.get_name() in names:
+            names.remove(node.get_name())  # once: another may be called the same
+    return f"{', '.join(names)} may command on {topic} too; stop it first"
+
+
+def deaf(node: Node, topic: str) -> str:
+    """That nobody listens on a topic; empty if somebody does."""
+    if node.count_subscribers(topic) > 0:
+        return ""
+    return f"nobody listens on {topic}; start the controller"

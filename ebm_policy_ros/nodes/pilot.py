@@ -17,7 +17,7 @@ from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.nodes.decider import Decider, DecisionLate
 from ebm_policy_ros.nodes.inputs import Inputs
 from ebm_policy_ros.nodes.loading import LoadedPolicy
-from ebm_policy_ros.nodes.outputs import Outputs
+from ebm_policy_ros.nodes.outputs import Outputs, deaf, rivals
 from ebm_policy_ros.nodes.tally import Tally
 from ebm_policy_ros.nodes.views import Views
 from ebm_policy_ros.observation import Observation, StaleObservation
@@ -71,6 +71,7 @@ class Pilot:
         self._estimator = StateEstimator(loaded.interface)
         self._views = Views(node, loaded.interface)
         self._silent_after: int | None = None
+        self._contested = False
         self.forget()
 
     def _now(self) -> int:
@@ -80,6 +81,7 @@ class Pilot:
         """Begin anew: what was commanded or measured before says nothing about now."""
         self.last_tick = self._now()
         self._previous: Any = None
+        self._unsure_since: int | None = None
         self._measured: Measured | None = None
         self._estimator.clear()
         if self.outputs is not None:
@@ -87,16 +89,18 @@ class Pilot:
 
     def open(self, publish: bool) -> None:
         """Begin to command, or in shadow mode to propose; a stop that is latched stays so."""
-        self.forget()
         self._ladder.begin()
-        self.outputs = Outputs(self._node, self.loaded.interface, publish)
+        if self._ladder.rung is not Rung.STOPPED:
+            self.outputs = Outputs(self._node, self.loaded.interface, publish)
+            self._silent_after = None
+        self.forget()
 
     def shut(self) -> None:
         """Command a stop, then fall silent."""
         if self.outputs is None:
             return
-        if self._ladder.rung is not Rung.STOPPED or self._silent_after is None:
-            self.outputs.hold(self._now(), self._measured)
+        if self._silent_after is None:
+            self.outputs.hold(self._now(), None, self.guard.limits)
         self.outputs.close()
         self.outputs = None
 
@@ -110,10 +114,10 @@ class Pilot:
         """Command a stop at once, and latch it."""
         before = self._ladder.rung
         self._ladder.stop(reason)
-        self._silent_after = None
+        if before is Rung.STOPPED:
+            return  # who commands meanwhile is not disturbed
         self._tell(before)
-        if self.outputs is not None:
-            self._hold(self._now())
+        self._hold(self._now(), None)
 
     def check(self) -> None:
         """See that nothing is wrong.
@@ -124,8 +128,19 @@ class Pilot:
         try:
             self._inputs.observe(self._now())
             self._decider.check()
-        except Exception as problem:
-            raise ValueError(f"still wrong: {problem}") from None
+        except Exception as error:
+            raise ValueError(f"still wrong: {error}") from None
+        if problem := self._topic_problem():
+            raise ValueError(f"still wrong: {problem}")
+
+    def _topic_problem(self) -> str:
+        """What is wrong with the command topic; empty if nothing, or nobody is to look."""
+        if not self.values["publish_commands"] or not self.values["check_command_topic"]:
+            return ""
+        topic = self._node.resolve_topic_name(self.loaded.interface.action.topic)
+        own = self.outputs is not None and self.outputs.publishes
+        self._contested = bool(other := rivals(self._node, topic, int(own)))
+        return other or deaf(self._node, topic)
 
     def swap(self, loaded: LoadedPolicy, decider: Decider) -> None:
         """Decide with another policy of the same interface from the next tick on."""
@@ -139,47 +154,53 @@ class Pilot:
             now: Time of the tick, nanoseconds.
         """
         if now < self.last_tick:
-            self._node.get_logger().warning("the clock was set back: waiting for new samples")
-            self._inputs.clear()
-            here = self._measured
-            self.forget()
-            self._measured = here  # there the arm has to be held
+            self._set_back()
         self._tally.ticked(now - self.last_tick, self.loaded.interface.period_ns)
         self.last_tick = now
-        before = self._ladder.rung
+        before, seen = self._ladder.rung, None
         try:
-            self._step(now)
+            seen = self._step(now)
         except Exception as error:  # whatever it is, the arm must not go on
             self._node.get_logger().error(traceback.format_exc())
             self._ladder.stop(f"a decision failed: {type(error).__name__}: {error}")
         self._tell(before)
         if self._ladder.rung is not Rung.FRESH:
-            self._hold(now)
+            self._hold(now, seen)
 
-    def _step(self, now: int) -> None:
+    def _set_back(self) -> None:
+        """The clock was set back."""
+        self._node.get_logger().warning("the clock was set back: waiting for new samples")
+        self._inputs.clear()
+        self._estimator.clear()
+        self._previous = self._measured = self._unsure_since = None
+        if self.outputs is not None:
+            self.outputs.freeze(self.last_tick)
+
+    def _step(self, now: int) -> Measured | None:
+        """Decide and command if all is well; the arm's state if it is seen."""
         sight, problem = self._look(now)
-        if self._ladder.step(now, problem) is not Rung.FRESH or sight is None:
-            return
-        problem = self._decide(sight)
-        if problem:
-            self._previous = None
-            self._ladder.step(now, problem)
-        else:
-            self._ladder.commanded()
+        if self._ladder.step(now, problem) is Rung.FRESH and sight is not None:
+            problem = self._decide(sight)
+            if problem:
+                self._previous = None
+                self._ladder.step(now, problem)
+            else:
+                self._ladder.commanded()
+        return sight.measured if sight is not None else None
 
     def _look(self, now: int) -> tuple[_Sight | None, str]:
         """What is seen now, and what is wrong."""
-        assert self.outputs is not None
+        self._contested = False
         try:
             observation = self._inputs.observe(now)
         except (StaleObservation, MessageError) as problem:
             return None, str(problem)
         stamps = self._inputs.buffer.stamps(now)
-        self._measured = self._estimator.update(observation, stamps)
+        measured = self._estimator.update(observation, stamps, now)
         streams = self.loaded.interface.observation
         images = [stamps[n] for n, stream in streams.items() if isinstance(stream, ImageStream)]
-        sight = _Sight(now, observation, self._measured, max(images or stamps.values()))
-        return sight, self.outputs.problem() if self.values["check_command_topic"] else ""
+        sight = _Sight(now, observation, measured, max(images or stamps.values()))
+        return sight, self._topic_problem()
 
     def _decide(self, sight: _Sight) -> str:
         """Decide and command; else why not."""
@@ -196,9 +217,9 @@ class Pilot:
             return str(late)
         milliseconds = (time.perf_counter() - started) * 1e3
         self._tally.decided(milliseconds, decision)
-        speed = self._speed(decision)
-        if speed is None:
-            return f"unsure: {', '.join(decision.confidence.unsure)}"
+        speed, unsure = self._speed(decision, sight.now)
+        if unsure:
+            return unsure
         actions = decision.action if self.outputs.takes_horizon else decision.action[:1]
         guarded = self.guard.guard(actions, sight.measured, speed)
         self._tally.intervened(guarded.interventions)
@@ -211,34 +232,50 @@ class Pilot:
         sent = self.outputs.send(
             guarded.actions,
             sight.measured,
-            sight.now,
+            sight.stamp if self.outputs.takes_horizon else sight.now,
+            self.guard.limits,
             self.values["blend"],
-            self.guard.limits.max_velocity,
+            grip=speed > 0,
         )
         self._tally.commanded((self._now() - sight.stamp) / 1e6)
         self._views.show(self.loaded.policy, sight.observation, sight.measured, decision, sent)
         return ""
 
-    def _speed(self, decision: Decision) -> float | None:
-        """Factor on the motion; None to hold."""
+    def _speed(self, decision: Decision, now: int) -> tuple[float, str]:
+        """Factor on the motion, and why to hold instead."""
         speed: float = self.values["speed"]
         unsure, wanted = decision.confidence.unsure, self.values["when_unsure"]
         if not unsure or wanted == "go":
-            return speed
-        text = f"unsure ({wanted}): {', '.join(unsure)}"
-        self._node.get_logger().warning(text, throttle_duration_sec=5.0)
-        return speed * self.values["unsure_speed"] if wanted == "slow" else None
+            self._unsure_since = None
+            return speed, ""
+        text = f"unsure: {', '.join(unsure)}"
+        if self._unsure_since is None:
+            self._unsure_since = now
+        slow_for = round(self.values["unsure_for"] * NANOSECONDS)
+        if wanted == "hold" or now - self._unsure_since >= slow_for:
+            return 0.0, text
+        self._node.get_logger().warning(f"slow, {text}", throttle_duration_sec=5.0)
+        return speed * self.values["unsure_speed"], ""
 
-    def _hold(self, now: int) -> None:
-        """The safe command; after a stop only for a moment."""
-        assert self.outputs is not None
-        if self._ladder.rung is not Rung.STOPPED:
+    def _hold(self, now: int, measured: Measured | None) -> None:
+        """The safe command; after a stop, or beside somebody else, only for a moment."""
+        if self.outputs is None:
+            return
+        stopped = self._ladder.rung is Rung.STOPPED
+        if not stopped and not self._contested:
             self._silent_after = None
         elif self._silent_after is None:
             self._silent_after = now + _LAST_WORDS_NS
         elif now > self._silent_after:
+            if stopped:  # off the topic, so that another node may have it
+                self.outputs.close()
+                self.outputs = None
             return
-        self.outputs.hold(now, self._measured)
+        try:
+            self.outputs.hold(now, measured, self.guard.limits)
+        except Exception:
+            self._node.get_logger().error(traceback.format_exc())
+            self._ladder.stop("the safe command could not be sent")
 
     def _tell(self, before: Rung) -> None:
         """Log each change of the rung, once."""

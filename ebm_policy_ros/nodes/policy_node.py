@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -70,18 +71,42 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the policy, check it against the interface, warm it up, open the inputs."""
+        return self._try(self._configure)
+
+    def _try(self, step: Callable[[], None]) -> TransitionCallbackReturn:
+        """Do a step of a transition; what goes wrong in it is told and fails the transition."""
         try:
-            loaded = load_policy(self.values, self.values["policy"])
-            self._trigger = self._find_trigger(loaded.interface)
-            loaded.limits(self.values)
-        except ValueError as error:
-            self.failure = str(error)
-            if not self.values["autostart"]:  # which ends the process with this text
+            step()
+        except Exception as error:
+            expected = isinstance(error, ValueError)
+            self.failure = str(error) if expected else f"{type(error).__name__}: {error}"
+            if not expected:
+                self.get_logger().error(traceback.format_exc())
+            elif not self.values["autostart"]:  # which ends the process with this text
                 self.get_logger().error(self.failure)
             return TransitionCallbackReturn.FAILURE
-        self.inputs = Inputs(self, loaded.interface, self._on_sample)
-        self.pilot = Pilot(self, loaded, self.inputs, self.ladder, self.tally, self.values)
         return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        if self.values["lockstep"] and not self.get_parameter("use_sim_time").value:
+            raise ValueError(
+                "lockstep: waits for every sample as long as it takes; expected use_sim_time too"
+            )
+        loaded = load_policy(self.values, self.values["policy"])
+        self._trigger = self._find_trigger(loaded.interface)
+        loaded.limits(self.values)
+        if not loaded.policy.has_thresholds:
+            self.get_logger().warning(
+                f"policy {loaded.name} is not calibrated: it cannot tell when it is not at home; "
+                "see calibrate_policy"
+            )
+        inputs = Inputs(self, loaded.interface, self._on_sample)
+        try:
+            pilot = Pilot(self, loaded, inputs, self.ladder, self.tally, self.values)
+        except Exception:
+            inputs.close()
+            raise
+        self.inputs, self.pilot = inputs, pilot
 
     def _find_trigger(self, interface: Interface) -> str:
         """The stream whose samples start decisions; empty for the timer."""
@@ -97,6 +122,12 @@ class PolicyNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin to decide and command; a stop that is latched stays so."""
+        if self._try(self._activate) != TransitionCallbackReturn.SUCCESS:
+            self._fall_silent()
+            return TransitionCallbackReturn.FAILURE
+        return super().on_activate(state)
+
+    def _activate(self) -> None:
         assert self.pilot is not None
         interface = self.pilot.loaded.interface
         publish = self.values["publish_commands"]
@@ -111,7 +142,6 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info(f"active: commands on {where} at {interface.rate} Hz")
         if self.ladder.rung is Rung.STOPPED:
             self.get_logger().warning(f"still stopped: {self.ladder.reason}; call ~/reset")
-        return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Command a stop, then fall silent."""
@@ -208,6 +238,8 @@ class PolicyNode(LifecycleNode):
             (text for s in SETTINGS if s.name in wanted and (text := s.check(wanted[s.name]))), ""
         )
         if not problem and self.pilot is not None:
+            problem = self.pilot.loaded.unsuitable(values)
+        if not problem and self.pilot is not None:
             try:
                 self.pilot.guard.limits = self.pilot.loaded.limits(values)
             except LimitError as error:
@@ -223,8 +255,8 @@ class PolicyNode(LifecycleNode):
 
     def _change_outputs(self, publish: bool) -> None:
         """Command a stop where commands went until now, then go on elsewhere."""
-        assert self.pilot is not None and self.pilot.outputs is not None
-        if self.pilot.outputs.publishes != publish:
+        assert self.pilot is not None
+        if self.pilot.outputs is not None and self.pilot.outputs.publishes != publish:
             self.pilot.shut()
             self.pilot.open(publish)
 

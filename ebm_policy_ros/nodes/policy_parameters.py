@@ -140,6 +140,14 @@ SAFETY = (
         high=1.0,
     ),
     Setting(
+        "unsure_for",
+        1.0,
+        "Time of going on slowly when unsure at a stretch, until it holds, s.",
+        fixed=False,
+        low=0.0,
+        high=3600.0,
+    ),
+    Setting(
         "blend",
         0.2,
         "Crossfade from one trajectory to the next, s.",

@@ -51,6 +51,8 @@ def run_node(
     def request_stop(signum: int, frame: Any) -> None:
         nonlocal stopping
         stopping = True
+        # Whoever asks twice doesn't want to wait.
+        signal.signal(signum, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, request_stop)

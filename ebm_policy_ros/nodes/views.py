@@ -32,6 +32,8 @@ _POINTS = 256
 _SECONDS = 0.5
 # Seconds between two debug images.
 _PAUSE = 0.5
+# Seconds that the end of a drawing is waited for.
+_LAST_IMAGE = 1.0
 # Energies above the lowest, from deep blue to yellow.
 _RANGE = 20.0
 
@@ -51,7 +53,7 @@ class Views:
     def close(self) -> None:
         """Close the topics."""
         if self._drawing is not None:
-            self._drawing.join()
+            self._drawing.join(_LAST_IMAGE)
         for publisher in (self._markers, self._images):
             self._node.destroy_publisher(publisher)
 
