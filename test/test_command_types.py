@@ -129,13 +129,7 @@ def test_after_a_stop_an_arm_that_somebody_moved_is_commanded_from_where_it_is(
         assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
         scene.run(1.0)
 
-        def moved(name: str, message: Any) -> Any:
-            if name == "joints":
-                message = copy.deepcopy(message)
-                message.position[0] += 0.5
-            return (message,)
-
-        scene.spoil = moved
+        scene.spoil = displaced
         scene.run(0.3)
         count = len(scene.sent)
         assert scene.call(Trigger, "policy_node/reset", Trigger.Request()).success
@@ -144,6 +138,79 @@ def test_after_a_stop_an_arm_that_somebody_moved_is_commanded_from_where_it_is(
         assert begins == pytest.approx(scene.joints[-1][0] + 0.5, abs=0.02)
     finally:
         scene.close()
+
+
+POSITION_KINDS = ("trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray")
+
+
+@pytest.mark.parametrize("kind", POSITION_KINDS)
+def test_a_second_stop_and_the_end_send_nothing_old(
+    tmp_path: Path, policy_for: PolicyWriter, kind: str
+) -> None:
+    interface = arm("ur5e_trajectory", type=kind, **POSITIONS[kind])
+    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
+    scene = run(tmp_path, interface, policy)
+    try:
+        assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
+        scene.run(1.0)
+        count = len(scene.sent)
+        scene.spoil = displaced
+        scene.run(0.3)
+        assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
+        scene.run(0.3)
+        scene.policies[0].trigger_deactivate()
+        scene.settle()
+        assert len(scene.sent) == count
+    finally:
+        scene.close()
+
+
+@pytest.mark.parametrize("kind", POSITION_KINDS)
+def test_while_it_holds_an_arm_that_somebody_moves_is_not_pulled_back(
+    tmp_path: Path, policy_for: PolicyWriter, kind: str
+) -> None:
+    interface = arm("ur5e_trajectory", type=kind, **POSITIONS[kind])
+    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
+    scene = run(tmp_path, interface, policy, recover_after=2.0)
+    try:
+        camera_stops(scene, 0.5)
+        scene.spoil = displaced
+        scene.run(1.0)
+        held = scene.sent[-1]
+        assert held.values[0] == pytest.approx(scene.joints[-1][0] + 0.5, abs=0.02)
+    finally:
+        scene.close()
+
+
+def test_a_trajectory_never_ends_in_the_past_and_counts_from_the_images_stamp(
+    tmp_path: Path, policy_for: PolicyWriter
+) -> None:
+    scene = trajectories(tmp_path, policy_for)
+    try:
+        # Images that are 80 ms older than the tick that they are used at.
+        def older(name: str, message: Any) -> Any:
+            if name == "camera":
+                message = copy.deepcopy(message)
+                scene._move_stamp(message.header.stamp, -80_000_000)
+            return (message,)
+
+        scene.spoil = older
+        scene.run(0.5)
+        assert scene.sent[-1].time - scene.sent[-1].stamp == pytest.approx(80_000_000, abs=1000)
+        camera_stops(scene, 0.5)
+        for sent in scene.sent[-10:]:
+            _, seconds = read_points(sent.message, scene.interface.action)
+            assert sent.stamp + seconds[-1] * SECOND > sent.time
+    finally:
+        scene.close()
+
+
+def displaced(name: str, message: Any) -> Any:
+    """Joint states as if somebody had turned the arm by half a radian."""
+    if name == "joints":
+        message = copy.deepcopy(message)
+        message.position[0] += 0.5
+    return (message,)
 
 
 def test_the_blend_tells_how_soon_a_new_plan_counts(

@@ -114,6 +114,23 @@ def test_speed_is_a_factor_on_a_velocity(interface: Interface) -> None:
     assert first(twist(guard, [0.2, -0.1], speed=0.0)) == [0.0, 0.0]
 
 
+def test_at_speed_zero_nothing_moves_whatever_the_bounds_and_the_arm_do(
+    interface: Interface,
+) -> None:
+    guard = CommandGuard(changed(interface, low=[0.05, -0.25]))
+    assert first(twist(guard, [0.2, 0.2], speed=0.0)) == [0.0, 0.0]
+    guard = CommandGuard(changed(interface, max_acceleration=[0.5, 0.5], measured="tool"))
+    pushed = twist(guard, [0.2, 0.2], velocity=(0.2, 0.2), speed=0.0)
+    assert first(pushed) == [0.0, 0.0]
+
+
+def test_an_old_pose_leaves_less_way_to_the_wall(interface: Interface) -> None:
+    measured = Measured({}, dict.fromkeys(FIELDS, 0.0), {"x": 0.73, "y": 0.0}, tool_age=0.1)
+    guarded = CommandGuard(interface).guard(np.array([[0.2, 0.0]]), measured)
+    # 1 cm for the tenth of a second that is past and the next one.
+    assert first(guarded)[0] == pytest.approx(0.05)
+
+
 # Positions
 
 
@@ -177,6 +194,15 @@ def test_the_acceleration_of_a_position_is_limited_from_the_measured_velocity() 
     assert guarded.actions[:, 1] == pytest.approx([0.06, 0.13, 0.21])
 
 
+@pytest.mark.parametrize(("place", "velocity"), [(0.99, 0.8), (0.9, 0.5), (1.0, 2.0)])
+def test_what_it_takes_to_slow_down_leads_through_no_bound(place: float, velocity: float) -> None:
+    guard = CommandGuard(joints(max_acceleration=[1.0, 1.0]))
+    for wanted in (0.0, 0.95, 5.0):
+        guarded = guard.guard(np.full((3, 2), wanted), at(place, 0.0, (velocity, 0.0)))
+        assert guarded.actions is not None
+        assert guarded.actions[:, 0].max() <= 1.0
+
+
 def test_from_outside_its_bounds_a_joint_comes_back_no_faster_than_allowed() -> None:
     guarded = CommandGuard(joints()).guard(np.full((1, 2), 3.0), at(1.5, 0.0))
     assert first(guarded) == pytest.approx([1.4, 0.1])
@@ -232,6 +258,30 @@ def test_a_pose_stays_in_the_box_and_its_quaternion_is_one() -> None:
     guarded = CommandGuard(pose_interface()).guard(wanted, measured)
     assert first(guarded) == pytest.approx([0.05, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
     assert guarded.interventions == ("workspace: z", "velocity: x")
+
+
+def at_pose(z: float, vz: float = 0.0) -> Measured:
+    place = {"x": 0.0, "y": 0.0, "z": z, "qx": 1.0, "qy": 0.0, "qz": 0.0, "qw": 0.0}
+    velocity = dict.fromkeys(pose_interface().action.fields, 0.0) | {"z": vz}
+    return Measured(place, velocity, {"z": z})
+
+
+def test_a_pose_that_falls_is_stopped_by_the_floor() -> None:
+    values = pose_interface().to_dict()
+    values["action"]["max_acceleration"] = [1.0] * 7
+    guard = CommandGuard(interface_from_dict(values, "x"))
+    wanted = np.array([[0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0]])
+    assert first(guard.guard(wanted, at_pose(0.02, -0.5)))[2] >= 0.0
+    # Below the floor it goes no further down.
+    assert first(guard.guard(wanted, at_pose(-0.05, -0.2)))[2] >= -0.05
+
+
+def test_a_quaternion_of_almost_nothing_is_no_orientation() -> None:
+    guard = CommandGuard(pose_interface())
+    for quaternion in ([0.0] * 4, [0.1, 0.0, 0.1, 0.0]):
+        guarded = guard.guard(np.array([[0.0, 0.0, 0.1, *quaternion]]), at_pose(0.1))
+        assert guarded.actions is None
+        assert guarded.interventions == ("no orientation: the quaternion is almost zero",)
 
 
 @pytest.mark.parametrize(

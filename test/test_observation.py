@@ -194,6 +194,25 @@ def test_messages_that_overtake_each_other_are_put_in_order(interface: Interface
     assert seen[:, 0, 0, 0].tolist() == [1, 2]
 
 
+def test_a_stream_that_repeats_itself_takes_no_memory(interface: Interface) -> None:
+    names = list(interface.observation["joints"].names)  # type: ignore[union-attr]
+    buffer = ObservationBuffer(interface)
+    for _ in range(1000):
+        buffer.add("camera", image(frame(1), START), 0)
+        for part in (names[:4], names[4:]):
+            buffer.add("joints", joints(part, [0.0] * len(part), START), 0)
+    kept = {name: len(buffer._buffers[name]._messages) for name in ("camera", "joints")}
+    assert kept == {"camera": 1, "joints": 2}
+
+
+def test_joints_with_one_name_twice_are_refused(interface: Interface) -> None:
+    names = list(interface.observation["joints"].names)  # type: ignore[union-attr]
+    buffer = ObservationBuffer(interface, ["joints"])
+    buffer.add("joints", joints([*names, names[0]], [0.0] * 7, START), 0)
+    with pytest.raises(MessageError, match="joint_states: a joint twice in"):
+        buffer.observe(START)
+
+
 def test_streams_too_far_apart_are_named(interface: Interface) -> None:
     values = interface.to_dict() | {"max_skew": 0.05}
     buffer = ObservationBuffer(interface_from_dict(values, "x"))

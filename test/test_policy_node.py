@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from robot import PERIOD, Robot, parameters, planar
+from robot import PERIOD, TIMEOUT, Robot, parameters, planar
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.ladder import Rung
 from ebm_policy_ros.nodes.policy_node import PolicyNode
 from ebm_policy_ros.policy import Policy
 
@@ -635,3 +637,33 @@ def test_a_stop_before_the_start_forbids_it(
     finally:
         node.close()
         node.destroy_node()
+
+
+def test_a_stop_is_answered_while_a_decision_runs_whose_result_is_thrown_away(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    node = start_policy()
+    robot.tick(10)
+    drive(robot, range(11, 13))
+    client = robot.node.create_client(Trigger, "policy_node/stop")
+    robot.until(client.service_is_ready)
+    answer: list[Any] = []
+
+    def ask(*values: Any) -> None:
+        # On the thread of the decision, which goes on only when the stop was answered.
+        answer.append(client.call_async(Trigger.Request()))
+        deadline = time.monotonic() + TIMEOUT
+        while node.ladder.rung is not Rung.STOPPED:
+            assert time.monotonic() < deadline, "the stop waits for the decision"
+            time.sleep(0.001)
+
+    encoder = node.pilot.loaded.policy._model.encoder
+    hook = encoder.register_forward_hook(ask)
+    count = len(robot.commands)
+    robot.tick(13)
+    robot.until(lambda: len(robot.commands) > count)
+    hook.remove()
+    robot.until(answer[0].done)
+    assert answer[0].result().success
+    assert all(not any(planar(command)) for command in robot.commands[count:])
+    assert node.tally.counts["commands"] == 2

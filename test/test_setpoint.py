@@ -150,6 +150,32 @@ def test_an_angular_velocity_is_the_rotation_between_two_quaternions(sign: int) 
     assert found.velocity == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_other_quaternion_of_an_orientation_is_no_motion() -> None:
+    fields = ["x", "qx", "qy", "qz", "qw"]
+    values = pose_stream(fields, ["linear.x"]).to_dict()
+    values["action"] |= {
+        "type": "geometry_msgs/msg/PoseStamped",
+        "fields": fields,
+        "fixed": {"y": 0.0, "z": 0.0},
+        "low": [-1.0] * 5,
+        "high": [1.0] * 5,
+        "max_velocity": [1.0] * 5,
+    }
+    state = StateEstimator(interface_from_dict(values, "x"))
+    here = np.array([[0.5, 1.0, 0.0, 0.0, 0.0]], np.float32)
+    state.update({"tool": here}, {"tool": 0}, 0)
+    there = here * [[1.0, -1.0, -1.0, -1.0, -1.0]]
+    found = state.update({"tool": there}, {"tool": 100 * MS}, 100 * MS)
+    assert found.velocity == pytest.approx(dict.fromkeys(fields, 0.0))
+
+
+def test_two_samples_close_to_each_other_make_no_velocity() -> None:
+    state = StateEstimator(pose_stream(["x"], ["linear.x"]))
+    state.update({"tool": np.array([[0.5]], np.float32)}, {"tool": 0}, 0)
+    near = state.update({"tool": np.array([[0.5005]], np.float32)}, {"tool": 2 * MS}, 2 * MS)
+    assert near.velocity == {"linear.x": 0.0}, "half a millimetre of noise"
+
+
 def test_measured_joint_velocities_are_taken_as_they_are() -> None:
     values = pose_stream(["x"], ["linear.x"]).to_dict()
     values["observation"]["joints"] = {

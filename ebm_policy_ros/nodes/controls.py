@@ -28,12 +28,9 @@ class Controls:
         """Opens the services."""
         self._node = node
         self._loading = False
-        for name, call in (
-            ("start", self._start),
-            ("stop", self._stop),
-            ("reset", self._reset),
-        ):
-            node.create_service(Trigger, f"~/{name}", call)
+        node.create_service(Trigger, "~/start", self._start)
+        self._stop_service = node.create_service(Trigger, "~/stop", self._stop)
+        node.create_service(Trigger, "~/reset", self._reset)
         node.create_service(SetBool, "~/shadow", self._shadow)
         # Loading takes a while, in which everything else goes on.
         group = ReentrantCallbackGroup()
@@ -52,6 +49,15 @@ class Controls:
         response.success = not stopped
         response.message = f"stopped: {node.ladder.reason}; call ~/reset" if stopped else "active"
         return response
+
+    def serve_stop(self) -> None:
+        """Answer `~/stop` now, although the node's thread waits for something else."""
+        # As the executor takes a request, which finds none then.
+        handle = self._stop_service.handle
+        with handle:
+            request, header = handle.service_take_request(Trigger.Request)
+        if header is not None:
+            self._stop_service.send_response(self._stop(request, Trigger.Response()), header)
 
     def _stop(self, request: Any, response: Any) -> Any:
         """Stop and stay so; before a start this forbids it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,8 +17,10 @@ from ebm_policy_ros.decision import Decision
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy import Policy
 
+# Seconds between two looks at whether somebody stopped the arm.
+_GLANCE = 0.005
 # Seconds that a policy may take to show that it works.
-_CHECK = 2.0
+_CHECK = 5.0
 # Seconds that the end of the last decision is waited for.
 _LAST_DECISION = 1.0
 
@@ -43,7 +47,7 @@ class Decider:
         self._thread = threading.Thread(target=self._work, name="decider", daemon=True)
         self._thread.start()
         # The first decision of a thread takes longer.
-        self.check()
+        self._submit(policy.warm_up).result()
 
     def _work(self) -> None:
         torch.set_num_threads(self._threads)
@@ -67,6 +71,7 @@ class Decider:
         previous: Any,
         budget: float | None,
         patience: float | None,
+        is_stopped: Callable[[], bool],
     ) -> Decision:
         """The policy's decision.
 
@@ -75,23 +80,29 @@ class Decider:
             previous: Action to begin the search from too, or None.
             budget: Seconds after which the search ends with its best so far; None for any.
             patience: Seconds after which nobody waits any longer; None to wait for ever.
+            is_stopped: Asked again and again meanwhile; whether somebody stopped the arm.
 
         Raises:
-            DecisionLate: If it is not there by then, or the one before still runs.
+            DecisionLate: If it is not there by then, if the one before still runs, or if nobody
+                wants it any more.
         """
         future = self._submit(
             lambda: self.policy.decide(observation, previous=previous, budget=budget)
         )
-        return self._wait(future, patience)  # type: ignore[no-any-return]
+        return self._wait(future, patience, is_stopped)  # type: ignore[no-any-return]
 
     @staticmethod
-    def _wait(future: Future[Any], patience: float | None) -> Any:
-        try:
-            return future.result(patience)
-        except FutureTimeout:
-            if future.done():
-                raise  # the policy itself gave up on something
-            raise DecisionLate(f"no decision after {patience:.3f} s") from None
+    def _wait(future: Future[Any], patience: float | None, is_stopped: Callable[[], bool]) -> Any:
+        end = None if patience is None else time.monotonic() + patience
+        while not future.done():
+            if is_stopped():
+                raise DecisionLate("stopped while deciding")
+            left = _GLANCE if end is None else min(_GLANCE, end - time.monotonic())
+            if left <= 0:
+                raise DecisionLate(f"no decision after {patience:.3f} s")
+            with suppress(FutureTimeout):
+                future.result(left)
+        return future.result()
 
     def check(self) -> None:
         """Decide on nothing, to see that the policy works.
@@ -99,7 +110,7 @@ class Decider:
         Raises:
             DecisionLate: If the last decision still runs, or this one takes too long.
         """
-        self._wait(self._submit(self.policy.warm_up), _CHECK)
+        self._wait(self._submit(self.policy.warm_up), _CHECK, lambda: False)
 
     def close(self) -> None:
         """End; a decision that runs for long is not waited for."""

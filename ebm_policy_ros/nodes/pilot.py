@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,7 @@ class Pilot:
         ladder: Ladder,
         tally: Tally,
         values: dict[str, Any],
+        serve_stop: Callable[[], None],
     ) -> None:
         """Waits for `open`.
 
@@ -59,6 +61,7 @@ class Pilot:
             ladder: What the pilot may do; it outlives it.
             tally: What happened; it outlives it.
             values: The node's parameters.
+            serve_stop: Called while a decision is waited for; calls `stop` if somebody asks.
 
         Raises:
             LimitError: If a limit among the parameters cannot be.
@@ -67,6 +70,9 @@ class Pilot:
         self.guard = CommandGuard(loaded.interface, loaded.limits(values))
         self.outputs: Outputs | None = None
         self._node, self._inputs, self._ladder, self._tally = node, inputs, ladder, tally
+        self._serve_stop = serve_stop
+        # A simulation's time is not that in which decisions are made.
+        self._periods = 10 if node.get_parameter("use_sim_time").value else 1
         self._decider = Decider(loaded.policy, values["threads"])
         self._estimator = StateEstimator(loaded.interface)
         self._views = Views(node, loaded.interface)
@@ -206,12 +212,15 @@ class Pilot:
         """Decide and command; else why not."""
         assert self.outputs is not None
         started = time.perf_counter()
-        # Who waits for each tick doesn't mind how long it takes.
-        patience = None if self.values["lockstep"] else 1.0 / self.loaded.interface.rate
-        budget = None if patience is None else patience * self.values["budget"]
+        patience = budget = None
+        if not self.values["lockstep"]:  # who waits for each tick doesn't mind how long it takes
+            period = 1.0 / self.loaded.interface.rate
+            patience, budget = self._periods * period, self.values["budget"] * period
         previous = self._previous if self.values["warm_start"] else None
         try:
-            decision = self._decider.decide(sight.observation, previous, budget, patience)
+            decision = self._decider.decide(
+                sight.observation, previous, budget, patience, self._is_stopped
+            )
         except DecisionLate as late:
             self._tally.late()
             return str(late)
@@ -240,6 +249,11 @@ class Pilot:
         self._tally.commanded((self._now() - sight.stamp) / 1e6)
         self._views.show(self.loaded.policy, sight.observation, sight.measured, decision, sent)
         return ""
+
+    def _is_stopped(self) -> bool:
+        """Whether somebody stopped the arm while it was being decided what it does."""
+        self._serve_stop()
+        return self._ladder.rung is Rung.STOPPED
 
     def _speed(self, decision: Decision, now: int) -> tuple[float, str]:
         """Factor on the motion, and why to hold instead."""

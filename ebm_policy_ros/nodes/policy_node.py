@@ -102,7 +102,15 @@ class PolicyNode(LifecycleNode):
             )
         inputs = Inputs(self, loaded.interface, self._on_sample)
         try:
-            pilot = Pilot(self, loaded, inputs, self.ladder, self.tally, self.values)
+            pilot = Pilot(
+                self,
+                loaded,
+                inputs,
+                self.ladder,
+                self.tally,
+                self.values,
+                self._controls.serve_stop,
+            )
         except Exception:
             inputs.close()
             raise
