@@ -25,9 +25,9 @@ from ebm_policy_ros.interface import NANOSECONDS, ImageStream, load_interface
 from ebm_policy_ros.messages.commands import read_gripper
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
-from ebm_policy_ros.nodes.topics import message_class
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.controllers import Controller
 from ebm_policy_ros.sim.disturbance import Disturbance

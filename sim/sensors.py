@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from cv_bridge import CvBridge
 
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointStream, PoseStream
+from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.sim.controllers import FRAMES
 from ebm_policy_ros.sim.world import World
 
@@ -59,7 +59,7 @@ class Sensors:
         if isinstance(stream, ImageStream):
             message = self._image(name, stream, world)
         else:
-            message = _message_class(stream.type)()
+            message = message_class(stream.type)()
             if isinstance(stream, JointStream):
                 _fill_joints(message, world)
                 if self._gripper is not None:
@@ -86,7 +86,7 @@ class Sensors:
 
 def camera_info(world: World, time_ns: int) -> Any:
     """The intrinsics of the first camera."""
-    message = _message_class("sensor_msgs/msg/CameraInfo")()
+    message = message_class("sensor_msgs/msg/CameraInfo")()
     message.header.stamp, message.header.frame_id = _stamp(time_ns), _OPTICAL_FRAME
     message.height, message.width = world.camera_size
     matrix = world.camera_matrix
@@ -96,14 +96,9 @@ def camera_info(world: World, time_ns: int) -> Any:
     return message
 
 
-def _message_class(ros_type: str) -> Any:
-    package, _, name = ros_type.split("/")
-    return getattr(import_module(f"{package}.msg"), name)
-
-
 def _stamp(time_ns: int) -> Any:
     sec, nanosec = divmod(time_ns, NANOSECONDS)
-    return _message_class("builtin_interfaces/msg/Time")(sec=sec, nanosec=nanosec)
+    return message_class("builtin_interfaces/msg/Time")(sec=sec, nanosec=nanosec)
 
 
 def _fill_joints(message: Any, world: World) -> None:

@@ -21,8 +21,8 @@ from robot import TIMEOUT, parameters
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.messages.commands import read_command
 from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.policy_node import PolicyNode
-from ebm_policy_ros.nodes.topics import message_class
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode
 

@@ -21,7 +21,7 @@ from ebm_policy_ros.messages.commands import (
 )
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.nodes.topics import message_class
+from ebm_policy_ros.messages.types import message_class
 
 pytestmark = pytest.mark.ros
 

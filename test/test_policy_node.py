@@ -667,3 +667,16 @@ def test_a_stop_is_answered_while_a_decision_runs_whose_result_is_thrown_away(
     assert answer[0].result().success
     assert all(not any(planar(command)) for command in robot.commands[count:])
     assert node.tally.counts["commands"] == 2
+
+
+def test_a_camera_that_stops_stops_the_arm_on_the_systems_clock_too(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    """There the camera's frames start the decisions, and the timer stands in for them."""
+    node = start_policy(use_sim_time=False, lockstep=False)
+    robot.repeat(0.05, robot.tick_now)
+    robot.until(lambda: any(any(planar(command)) for command in robot.commands))
+    robot.camera = None
+    robot.until(lambda: node.ladder.rung is Rung.HOLD)
+    assert "camera (camera/image_raw): 0." in node.ladder.reason
+    robot.until(lambda: not any(planar(robot.commands[-1])))

@@ -11,7 +11,8 @@ from rclpy.node import Node
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.nodes.topics import message_class, mismatch, quality_of
+from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.topics import mismatch, quality_of
 from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
 from ebm_policy_ros.supervision import StreamMonitor
 

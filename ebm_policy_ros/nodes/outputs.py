@@ -13,7 +13,7 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.interface.action import TRAJECTORY
 from ebm_policy_ros.limits import Limits
 from ebm_policy_ros.messages.commands import fill_command, fill_gripper
-from ebm_policy_ros.nodes.topics import message_class
+from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.setpoint import Setpoint
 from ebm_policy_ros.state import Measured
 

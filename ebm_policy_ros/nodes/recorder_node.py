@@ -26,9 +26,9 @@ from rosbags.typesys import Stores, get_typestore
 from std_srvs.srv import SetBool, Trigger
 
 from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
-from ebm_policy_ros.nodes.topics import message_class
 from ebm_policy_ros.share import interface_path
 
 _QUEUE_DEPTH = 1000

@@ -1,20 +1,11 @@
-"""ROS types and qualities by name."""
+"""How topics are subscribed to."""
 
 from __future__ import annotations
-
-from importlib import import_module
-from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from ebm_policy_ros.interface import Stream
-
-
-def message_class(ros_type: str) -> Any:
-    """The class of a message type, such as sensor_msgs/msg/Image."""
-    package, _, name = ros_type.split("/")
-    return getattr(import_module(f"{package}.msg"), name)
 
 
 def quality_of(stream: Stream) -> QoSProfile:
