@@ -78,6 +78,7 @@ class Pilot:
         self._views = Views(node, loaded.interface)
         self._silent_after: int | None = None
         self._contested = False
+        self._told = ladder.rung
         self.forget()
 
     def _now(self) -> int:
@@ -88,7 +89,6 @@ class Pilot:
         self.last_tick = self._now()
         self._previous: Any = None
         self._unsure_since: int | None = None
-        self._measured: Measured | None = None
         self._estimator.clear()
         if self.outputs is not None:
             self.outputs.forget()
@@ -118,11 +118,11 @@ class Pilot:
 
     def stop(self, reason: str) -> None:
         """Command a stop at once, and latch it."""
-        before = self._ladder.rung
+        was_stopped = self._ladder.rung is Rung.STOPPED
         self._ladder.stop(reason)
-        if before is Rung.STOPPED:
+        if was_stopped:
             return  # who commands meanwhile is not disturbed
-        self._tell(before)
+        self._tell()
         self._hold(self._now(), None)
 
     def check(self) -> None:
@@ -141,6 +141,7 @@ class Pilot:
 
     def _topic_problem(self) -> str:
         """What is wrong with the command topic; empty if nothing, or nobody is to look."""
+        self._contested = False
         if not self.values["publish_commands"] or not self.values["check_command_topic"]:
             return ""
         topic = self._node.resolve_topic_name(self.loaded.interface.action.topic)
@@ -160,25 +161,27 @@ class Pilot:
             now: Time of the tick, nanoseconds.
         """
         if now < self.last_tick:
-            self._set_back()
+            self._set_back(now)
         self._tally.ticked(now - self.last_tick, self.loaded.interface.period_ns)
         self.last_tick = now
-        before, seen = self._ladder.rung, None
+        seen = None
         try:
             seen = self._step(now)
         except Exception as error:  # whatever it is, the arm must not go on
             self._node.get_logger().error(traceback.format_exc())
             self._ladder.stop(f"a decision failed: {type(error).__name__}: {error}")
-        self._tell(before)
+        self._tell()
         if self._ladder.rung is not Rung.FRESH:
             self._hold(now, seen)
 
-    def _set_back(self) -> None:
+    def _set_back(self, now: int) -> None:
         """The clock was set back."""
         self._node.get_logger().warning("the clock was set back: waiting for new samples")
         self._inputs.clear()
         self._estimator.clear()
-        self._previous = self._measured = self._unsure_since = None
+        self._previous = self._unsure_since = None
+        if self._silent_after is not None:
+            self._silent_after = min(self._silent_after, now)
         if self.outputs is not None:
             self.outputs.freeze(self.last_tick)
 
@@ -196,7 +199,7 @@ class Pilot:
 
     def _look(self, now: int) -> tuple[_Sight | None, str]:
         """What is seen now, and what is wrong."""
-        self._contested = False
+        topic = self._topic_problem()
         try:
             observation = self._inputs.observe(now)
         except (StaleObservation, MessageError) as problem:
@@ -206,7 +209,7 @@ class Pilot:
         streams = self.loaded.interface.observation
         images = [stamps[n] for n, stream in streams.items() if isinstance(stream, ImageStream)]
         sight = _Sight(now, observation, measured, max(images or stamps.values()))
-        return sight, self._topic_problem()
+        return sight, topic
 
     def _decide(self, sight: _Sight) -> str:
         """Decide and command; else why not."""
@@ -291,11 +294,12 @@ class Pilot:
             self._node.get_logger().error(traceback.format_exc())
             self._ladder.stop("the safe command could not be sent")
 
-    def _tell(self, before: Rung) -> None:
+    def _tell(self) -> None:
         """Log each change of the rung, once."""
         rung, log = self._ladder.rung, self._node.get_logger()
-        if rung is before:
+        if rung is self._told:
             return
+        self._told = rung
         self._tally.entered(rung)
         if rung is Rung.FRESH:
             log.info("commanding")
