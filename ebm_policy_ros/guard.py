@@ -83,10 +83,8 @@ class CommandGuard:
             return GuardedCommand(None, ("not finite: the guarded action",))
         return GuardedCommand(clipped, tuple(found))
 
-    def _problem(self, actions: npt.NDArray[np.floating], measured: Measured) -> tuple[str, ...]:
-        """Why nothing may go out; empty if something may."""
-        if not np.isfinite(actions).all():
-            return ("not finite: the action",)
+    def misplaced(self, measured: Measured) -> tuple[str, ...]:
+        """Why nothing may go out while the arm is where it is; empty if something may."""
         outside = self._outside(measured)
         if self._action.is_joints and outside:
             # Nothing tells here which joint leads back inside.
@@ -94,6 +92,17 @@ class CommandGuard:
         elsewhere = self._elsewhere(measured.position)
         if elsewhere:
             return tuple(f"not where fixed: {field}" for field in elsewhere)
+        turn = [measured.position[self._action.fields[index]] for index in self._turn]
+        if turn and np.linalg.norm(turn) < _LEAST_NORM:
+            return ("no orientation: the measured quaternion is almost zero",)
+        return ()
+
+    def _problem(self, actions: npt.NDArray[np.floating], measured: Measured) -> tuple[str, ...]:
+        """Why nothing may go out; empty if something may."""
+        if not np.isfinite(actions).all():
+            return ("not finite: the action",)
+        if problem := self.misplaced(measured):
+            return problem
         if self._turn and (np.linalg.norm(actions[:, self._turn], axis=1) < _LEAST_NORM).any():
             return ("no orientation: the quaternion is almost zero",)
         return ()

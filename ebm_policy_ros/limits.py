@@ -78,6 +78,15 @@ class Limits:
                     f"limits.{low}: {below[index]} for {names[low][index]} is above "
                     f"limits.{high}, {above[index]}"
                 )
+        box = interface.workspace.fields if interface.workspace else ()
+        for axis, low, high in zip(
+            box, replaced.workspace_low, replaced.workspace_high, strict=True
+        ):
+            fixed = interface.action.fixed.get(axis, low)
+            if not low <= fixed <= high:
+                raise LimitError(
+                    f"workspace: action.fixed has {axis} at {fixed}, outside {low} to {high}"
+                )
         return replaced
 
     def _fields(self, interface: Interface, limit: str) -> tuple[str, ...]:

@@ -102,8 +102,8 @@ class StateEstimator:
         before = self._last[1]
         turns = set(QUATERNION) <= set(position)
         if turns and sum(before[f] * position[f] for f in QUATERNION) < 0:
-            # The same orientation has two quaternions.
-            position = position | {field: -position[field] for field in QUATERNION}
+            # The same orientation has two quaternions; the guard knows the newest.
+            before = before | {field: -before[field] for field in QUATERNION}
         moved = {name: (value - before[name]) / seconds for name, value in position.items()}
         turned = _rotation(before, position) / seconds if turns else ()
         for axis, value in zip("xyz", turned, strict=False):

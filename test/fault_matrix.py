@@ -424,6 +424,11 @@ def two_policies(scene: Scene, folder: Path) -> Row:
     check_still(scene)
     second.trigger_deactivate()
     scene.until_moving()
+    # What moves the arm now owes it a safe command, whatever was silent before.
+    moving = scene.time
+    assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
+    scene.settle()
+    assert scene.sent[-1].is_safe and scene.sent[-1].stamp == moving
     return Row("two policies on one topic", "zero for 0.5 s, then nothing", seconds, PERIOD)
 
 

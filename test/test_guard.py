@@ -276,6 +276,30 @@ def test_a_pose_that_falls_is_stopped_by_the_floor() -> None:
     assert first(guard.guard(wanted, at_pose(-0.05, -0.2)))[2] >= -0.05
 
 
+def test_a_measured_quaternion_of_almost_nothing_moves_nothing() -> None:
+    measured = at_pose(0.1)
+    nowhere = Measured(measured.position | {"qx": 0.0}, measured.velocity, measured.tool)
+    guarded = CommandGuard(pose_interface()).guard(
+        np.array([[0.0, 0.0, 0.1, 1.0, 0.0, 0.0, 0.0]]), nowhere
+    )
+    assert guarded.interventions == ("no orientation: the measured quaternion is almost zero",)
+
+
+def test_a_place_that_a_pose_fixes_must_be_in_the_box() -> None:
+    values = pose_interface().to_dict()
+    values["action"] |= {
+        "fields": ["x", "y"],
+        "fixed": {"z": 0.1, "qx": 0.0, "qy": 1.0, "qz": 0.0, "qw": 0.0},
+        "low": [-1.0, -1.0],
+        "high": [1.0, 1.0],
+        "max_velocity": [0.5, 0.5],
+    }
+    interface = interface_from_dict(values, "x")
+    Limits.of(interface).tightened(interface, {})
+    with pytest.raises(LimitError, match=r"action\.fixed has z at 0\.1, outside 0\.3 to 1\.0"):
+        Limits.of(interface).tightened(interface, {"workspace_low": [0.3]})
+
+
 def test_a_quaternion_of_almost_nothing_is_no_orientation() -> None:
     guard = CommandGuard(pose_interface())
     for quaternion in ([0.0] * 4, [0.1, 0.0, 0.1, 0.0]):

@@ -135,6 +135,9 @@ class Controls:
         if self._node.pilot is not pilot:
             decider.close()
             raise PolicyMismatch("the node was cleaned up meanwhile")
+        if problem := loaded.unsuitable(self._node.values):  # what was set meanwhile counts
+            decider.close()
+            raise PolicyMismatch(problem)
         pilot.swap(loaded, decider)
         self._node.get_logger().info(f"policy {name} ({loaded.sha256[:12]}) decides from now on")
         return f"{name} ({loaded.sha256[:12]}) decides"

@@ -22,6 +22,8 @@ Actions = npt.NDArray[np.float64]
 # So long a node waits for its last command to arrive.
 _LAST_COMMAND = Duration(seconds=0.5)
 _PROPOSED = "~/proposed_command"
+# Positions that differ by less are the same but for the sensor's noise, rad or m.
+_NOISE = 0.01
 
 
 class Outputs:
@@ -103,7 +105,7 @@ class Outputs:
         Returns:
             What went out, shape (H', D) without the gripper.
         """
-        self._held, self._commanded = None, True
+        self._commanded = True
         arm = actions[:, : len(self._action.fields)]
         if self.takes_horizon:
             sent, times = self._plan(arm, measured, time_ns, limits, blend)
@@ -113,6 +115,7 @@ class Outputs:
             if not self._action.is_velocity:
                 self._setpoint.follow(sent, np.array([time_ns]))
             self._publish(sent[0], time_ns)
+        self._held = None
         gripper = self._action.gripper
         if gripper is not None and grip:
             seconds = self._interface.period_ns / NANOSECONDS
@@ -130,21 +133,27 @@ class Outputs:
         times: npt.NDArray[np.int64] = time_ns + period * np.arange(1, len(arm) + 1)
         now = max(time_ns, self._now())
         told = self._setpoint.at(now)
-        if told is None or self._is_elsewhere(told, measured, limits):
+        if told is None or self._is_elsewhere(told, measured):
             self._setpoint.follow(self._place(measured)[None], np.array([now]))
         points, times = self._setpoint.join(
             arm, times, now, blend, limits.max_velocity, limits.max_acceleration
         )
+        # What is left of the old plan counts no more than the limits of now.
+        size = points.shape[1]
+        low = np.minimum(limits.low[:size], points[0])
+        high = np.maximum(limits.high[:size], points[0])
+        points = np.clip(points, low, high)
         if len(points) == 1:  # everything planned is past
             times = np.array([now + period])
         self._setpoint.follow(points, times)
         return points, times
 
-    def _is_elsewhere(self, told: Actions, measured: Measured, limits: Limits) -> bool:
+    def _is_elsewhere(self, told: Actions, measured: Measured) -> bool:
         """Whether the arm is twice as far away as it may lag behind: somebody moved it."""
         seconds = self._interface.period_ns / NANOSECONDS + self._action.lag
-        apart = np.abs(told - self._place(measured))
-        return bool((apart > 2 * limits.max_velocity * seconds).any())
+        # The interface's limit: one that was tightened doesn't undo a lag that is there.
+        reach = 2 * np.asarray(self._action.max_velocity) * seconds
+        return bool((np.abs(told - self._place(measured)) > np.maximum(reach, _NOISE)).any())
 
     def _place(self, measured: Measured) -> Actions:
         return np.array([measured.position[field] for field in self._action.fields])
@@ -152,13 +161,12 @@ class Outputs:
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 
-    def hold(self, time_ns: int, measured: Measured | None, limits: Limits) -> None:
+    def hold(self, time_ns: int, measured: Measured | None) -> None:
         """Command to stand still; an arm that was not commanded here is left alone.
 
         Args:
             time_ns: Of the tick.
             measured: The arm's state, if it is known at this tick.
-            limits: Tell how far the arm may be behind its command.
         """
         if not self._commanded:
             return
@@ -169,8 +177,11 @@ class Outputs:
         now = max(time_ns, self._now())
         if self._held is None:
             self._held = self._setpoint.at(now)
-        assert self._held is not None
-        if measured is not None and self._is_elsewhere(self._held, measured, limits):
+        if self._held is None and measured is not None:
+            self._held = self._place(measured)
+        if self._held is None:
+            return  # any position might be a motion
+        if measured is not None and self._is_elsewhere(self._held, measured):
             self._held = self._place(measured)
         if self.takes_horizon:
             # A controller refuses a trajectory that ends in the past.

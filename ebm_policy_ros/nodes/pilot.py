@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rclpy.node import Node
@@ -105,10 +105,14 @@ class Pilot:
         """Command a stop, then fall silent."""
         if self.outputs is None:
             return
-        if self._silent_after is None:
-            self.outputs.hold(self._now(), None, self.guard.limits)
-        self.outputs.close()
-        self.outputs = None
+        outputs, self.outputs = self.outputs, None
+        try:
+            if self._silent_after is None:
+                outputs.hold(self._now(), None)
+        except Exception:
+            self._node.get_logger().error(traceback.format_exc())
+        finally:
+            outputs.close()
 
     def close(self) -> None:
         """Shut, and forget the policy."""
@@ -131,12 +135,14 @@ class Pilot:
         Raises:
             ValueError: If something is, naming it.
         """
+        now = self._now()
         try:
-            self._inputs.observe(self._now())
+            observation = self._inputs.observe(now)
             self._decider.check()
         except Exception as error:
             raise ValueError(f"still wrong: {error}") from None
-        if problem := self._topic_problem():
+        measured = self._estimator.update(observation, self._inputs.buffer.stamps(now), now)
+        if problem := ", ".join(self.guard.misplaced(measured)) or self._topic_problem():
             raise ValueError(f"still wrong: {problem}")
 
     def _topic_problem(self) -> str:
@@ -181,7 +187,7 @@ class Pilot:
         self._estimator.clear()
         self._previous = self._unsure_since = None
         if self._silent_after is not None:
-            self._silent_after = min(self._silent_after, now)
+            self._silent_after = min(self._silent_after, now - 1)
         if self.outputs is not None:
             self.outputs.freeze(self.last_tick)
 
@@ -224,16 +230,19 @@ class Pilot:
             decision = self._decider.decide(
                 sight.observation, previous, budget, patience, self._is_stopped
             )
-        except DecisionLate as late:
+        except DecisionLate as problem:
             self._tally.late()
-            return str(late)
+            return str(problem)
         milliseconds = (time.perf_counter() - started) * 1e3
         self._tally.decided(milliseconds, decision)
         speed, unsure = self._speed(decision, sight.now)
         if unsure:
             return unsure
         actions = decision.action if self.outputs.takes_horizon else decision.action[:1]
-        guarded = self.guard.guard(actions, sight.measured, speed)
+        # While it was decided the tool went on as it did.
+        late = max(0, self._now() - sight.now) / NANOSECONDS
+        measured = replace(sight.measured, tool_age=sight.measured.tool_age + late)
+        guarded = self.guard.guard(actions, measured, speed)
         self._tally.intervened(guarded.interventions)
         if guarded.actions is None:
             return f"guard: {', '.join(guarded.interventions)}"
@@ -241,6 +250,7 @@ class Pilot:
             text = ", ".join(guarded.interventions)
             self._node.get_logger().warning(f"guard: {text}", throttle_duration_sec=5.0)
         self._previous = decision.action
+        self._silent_after = None  # what moves the arm now owes it a safe command
         sent = self.outputs.send(
             guarded.actions,
             sight.measured,
@@ -287,9 +297,11 @@ class Pilot:
             if stopped:  # off the topic, so that another node may have it
                 self.outputs.close()
                 self.outputs = None
+            else:
+                self.outputs.forget()  # the other one may move the arm meanwhile
             return
         try:
-            self.outputs.hold(now, measured, self.guard.limits)
+            self.outputs.hold(now, measured)
         except Exception:
             self._node.get_logger().error(traceback.format_exc())
             self._ladder.stop("the safe command could not be sent")
