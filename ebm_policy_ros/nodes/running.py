@@ -50,9 +50,8 @@ def run_node(
 
     def request_stop(signum: int, frame: Any) -> None:
         nonlocal stopping
+        # A launch passes on the Ctrl-C that its nodes have heard already: twice is as once.
         stopping = True
-        # Whoever asks twice doesn't want to wait.
-        signal.signal(signum, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, request_stop)
@@ -73,5 +72,6 @@ def run_node(
             executor.spin_once(timeout_sec=0.1)
     finally:
         node.close()
+        executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
