@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.interface.action import QUATERNION
-from ebm_policy_ros.limits import Limits
+from ebm_policy_ros.limits import Limits, reachable
 from ebm_policy_ros.state import Measured
 
 Actions = npt.NDArray[np.float64]
@@ -154,10 +154,7 @@ class CommandGuard:
         self, wanted: Actions, now: Actions, seconds: float, found: dict[str, None]
     ) -> None:
         """Limit how much faster than now the arm is to move; it may always slow down."""
-        step = self.limits.max_acceleration * seconds
-        low, high = np.minimum(now - step, 0), np.maximum(now + step, 0)
-        # Slower than now, but not yet the other way, is no acceleration.
-        low, high = np.where(now - step > 0, 0, low), np.where(now + step < 0, 0, high)
+        low, high = reachable(now, self.limits.max_acceleration * seconds)
         self._clip(found, "acceleration", wanted, low, high)
 
     def _limit_positions(

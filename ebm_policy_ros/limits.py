@@ -14,6 +14,21 @@ from ebm_policy_ros.interface import Interface
 Vector = npt.NDArray[np.float64]
 
 
+def reachable(now: Vector, change: Vector) -> tuple[Vector, Vector]:
+    """Lowest and highest velocity that may follow on one of now.
+
+    Args:
+        now: Shape (D,).
+        change: Largest change by acceleration, at least 0, shape (D,).
+
+    Returns:
+        Two of shape (D,). Between now and zero lies slowing down, which is no acceleration.
+    """
+    low = np.where(now > change, 0.0, now - change)
+    high = np.where(now < -change, 0.0, now + change)
+    return low, high
+
+
 class LimitError(ValueError):
     """A limit that cannot be; the text says why."""
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import NANOSECONDS
+from ebm_policy_ros.limits import reachable
 
 Actions = npt.NDArray[np.float64]
 
@@ -74,10 +75,9 @@ class Setpoint:
         velocity = (begin[1] - begin[0]) * NANOSECONDS / _MOMENT_NS
         points = [begin[0]]
         for row, step in zip(blended, np.diff(seconds[:, 0], prepend=0.0), strict=True):
-            change = max_acceleration * step
-            low = np.where(velocity > change, 0, np.minimum(velocity - change, 0))
-            high = np.where(velocity < -change, 0, np.maximum(velocity + change, 0))
-            velocity = np.clip((row - points[-1]) / step, low, high)
+            velocity = np.clip(
+                (row - points[-1]) / step, *reachable(velocity, max_acceleration * step)
+            )
             velocity = np.clip(velocity, -max_velocity, max_velocity)
             points.append(points[-1] + velocity * step)
         return np.stack(points), np.concatenate(([now_ns], times))

@@ -58,9 +58,14 @@ def run(folder: Path, interface: Interface, policy: Path, **values: Any) -> Scen
     return scene
 
 
-def trajectories(folder: Path, policy_for: PolicyWriter, **values: Any) -> Scene:
-    """Joint trajectories around home for a while."""
-    interface = arm("ur5e_trajectory")
+TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
+
+
+def positions(
+    folder: Path, policy_for: PolicyWriter, kind: str = TRAJECTORY, **values: Any
+) -> Scene:
+    """Joint positions around home, in a type of command, for a while."""
+    interface = arm("ur5e_trajectory", type=kind, **POSITIONS[kind])
     policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
     return run(folder, interface, policy, **values)
 
@@ -73,7 +78,7 @@ def camera_stops(scene: Scene, seconds: float = 1.0) -> None:
 POSITIONS: dict[str, dict[str, Any]] = {
     "sensor_msgs/msg/JointState": {"quantity": "position", "horizon": 1},
     "std_msgs/msg/Float64MultiArray": {"quantity": "position", "horizon": 1},
-    "trajectory_msgs/msg/JointTrajectory": {},
+    TRAJECTORY: {},
 }
 
 
@@ -81,9 +86,7 @@ POSITIONS: dict[str, dict[str, Any]] = {
 def test_joint_positions_lead_the_arm_and_hold_it(
     tmp_path: Path, policy_for: PolicyWriter, kind: str
 ) -> None:
-    interface = arm("ur5e_trajectory", type=kind, **POSITIONS[kind])
-    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
-    scene = run(tmp_path, interface, policy)
+    scene = positions(tmp_path, policy_for, kind)
     try:
         start, here = np.array(scene.joints[0]), np.array(scene.joints[-1])
         assert np.abs(here - start).max() > 0.05
@@ -101,7 +104,7 @@ def test_joint_positions_lead_the_arm_and_hold_it(
 def test_trajectories_that_are_planned_anew_join_without_a_jump(
     tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
-    scene = trajectories(tmp_path, policy_for)
+    scene = positions(tmp_path, policy_for)
     try:
         told, path = [], Setpoint()
         plans = [sent.message for sent in scene.sent[-15:]]
@@ -124,7 +127,7 @@ def test_trajectories_that_are_planned_anew_join_without_a_jump(
 def test_after_a_stop_an_arm_that_somebody_moved_is_commanded_from_where_it_is(
     tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
-    scene = trajectories(tmp_path, policy_for)
+    scene = positions(tmp_path, policy_for)
     try:
         assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
         scene.run(1.0)
@@ -140,16 +143,14 @@ def test_after_a_stop_an_arm_that_somebody_moved_is_commanded_from_where_it_is(
         scene.close()
 
 
-POSITION_KINDS = ("trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray")
+POSITION_KINDS = (TRAJECTORY, "std_msgs/msg/Float64MultiArray")
 
 
 @pytest.mark.parametrize("kind", POSITION_KINDS)
 def test_a_second_stop_and_the_end_send_nothing_old(
     tmp_path: Path, policy_for: PolicyWriter, kind: str
 ) -> None:
-    interface = arm("ur5e_trajectory", type=kind, **POSITIONS[kind])
-    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
-    scene = run(tmp_path, interface, policy)
+    scene = positions(tmp_path, policy_for, kind)
     try:
         assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
         scene.run(1.0)
@@ -169,9 +170,7 @@ def test_a_second_stop_and_the_end_send_nothing_old(
 def test_while_it_holds_an_arm_that_somebody_moves_is_not_pulled_back(
     tmp_path: Path, policy_for: PolicyWriter, kind: str
 ) -> None:
-    interface = arm("ur5e_trajectory", type=kind, **POSITIONS[kind])
-    policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
-    scene = run(tmp_path, interface, policy, recover_after=2.0)
+    scene = positions(tmp_path, policy_for, kind, recover_after=2.0)
     try:
         camera_stops(scene, 0.5)
         scene.spoil = displaced
@@ -185,7 +184,7 @@ def test_while_it_holds_an_arm_that_somebody_moves_is_not_pulled_back(
 def test_a_trajectory_never_ends_in_the_past_and_counts_from_the_images_stamp(
     tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
-    scene = trajectories(tmp_path, policy_for)
+    scene = positions(tmp_path, policy_for)
     try:
         # Images that are 80 ms older than the tick that they are used at.
         def older(name: str, message: Any) -> Any:
@@ -218,7 +217,7 @@ def test_the_blend_tells_how_soon_a_new_plan_counts(
 ) -> None:
     ways = []
     for blend in (0.0, 10.0):
-        scene = trajectories(tmp_path, policy_for, blend=blend)
+        scene = positions(tmp_path, policy_for, blend=blend)
         ways.append(np.ptp(scene.joints, axis=0).max())
         scene.close()
     # In ten seconds of crossfade only a part of each plan has come to count.

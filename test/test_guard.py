@@ -247,6 +247,19 @@ def pose_interface() -> Interface:
     return interface_from_dict(values, "x")
 
 
+def planar_pose_interface(z: float) -> Interface:
+    """A pose that points down at one height."""
+    values = pose_interface().to_dict()
+    values["action"] |= {
+        "fields": ["x", "y"],
+        "fixed": {"z": z, "qx": 0.0, "qy": 1.0, "qz": 0.0, "qw": 0.0},
+        "low": [-1.0, -1.0],
+        "high": [1.0, 1.0],
+        "max_velocity": [0.5, 0.5],
+    }
+    return interface_from_dict(values, "x")
+
+
 def test_a_pose_stays_in_the_box_and_its_quaternion_is_one() -> None:
     measured = Measured(
         {"x": 0.0, "y": 0.0, "z": 0.02, "qx": 1.0, "qy": 0.0, "qz": 0.0, "qw": 0.0},
@@ -286,15 +299,7 @@ def test_a_measured_quaternion_of_almost_nothing_moves_nothing() -> None:
 
 
 def test_a_place_that_a_pose_fixes_must_be_in_the_box() -> None:
-    values = pose_interface().to_dict()
-    values["action"] |= {
-        "fields": ["x", "y"],
-        "fixed": {"z": 0.1, "qx": 0.0, "qy": 1.0, "qz": 0.0, "qw": 0.0},
-        "low": [-1.0, -1.0],
-        "high": [1.0, 1.0],
-        "max_velocity": [0.5, 0.5],
-    }
-    interface = interface_from_dict(values, "x")
+    interface = planar_pose_interface(z=0.1)
     Limits.of(interface).tightened(interface, {})
     with pytest.raises(LimitError, match=r"action\.fixed has z at 0\.1, outside 0\.3 to 1\.0"):
         Limits.of(interface).tightened(interface, {"workspace_low": [0.3]})
@@ -320,17 +325,10 @@ def test_a_quaternion_of_almost_nothing_is_no_orientation() -> None:
 def test_what_a_pose_fixes_must_be_so_already(
     z: float, turn: tuple[float, ...], expected: tuple[str, ...]
 ) -> None:
-    values = pose_interface().to_dict()
-    values["action"] |= {
-        "fields": ["x", "y"],
-        "fixed": {"z": 0.2, "qx": 0.0, "qy": 1.0, "qz": 0.0, "qw": 0.0},
-        "low": [-1.0, -1.0],
-        "high": [1.0, 1.0],
-        "max_velocity": [0.5, 0.5],
-    }
+    interface = planar_pose_interface(z=0.2)
     place = dict(zip(("x", "y", "z", "qx", "qy", "qz", "qw"), (0.1, 0.1, z, *turn), strict=True))
     measured = Measured(place, {"x": 0.0, "y": 0.0}, {"z": z})
-    guarded = CommandGuard(interface_from_dict(values, "x")).guard(np.full((1, 2), 0.1), measured)
+    guarded = CommandGuard(interface).guard(np.full((1, 2), 0.1), measured)
     assert guarded.interventions == expected
     assert (guarded.actions is None) == bool(expected)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ebm_policy_ros.interface import NANOSECONDS, Action, Gripper
 from ebm_policy_ros.interface.action import ARRAY, JOINTS, POSE, TRAJECTORY, TWIST
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.messages.streams import pose_value
+from ebm_policy_ros.messages.streams import finite, pose_value
 
 Values = npt.NDArray[Any]
 
@@ -106,7 +106,7 @@ def read_command(message: Any, action: Action) -> npt.NDArray[np.float32]:
         values = _joints(message.name, column, action.fields, action.topic)
     else:
         values = read_points(message, action)[0][0]
-    return _finite(values, action.topic)
+    return finite(values, action.topic)
 
 
 def read_points(message: Any, action: Action) -> tuple[Values, Values]:
@@ -123,7 +123,7 @@ def read_points(message: Any, action: Action) -> tuple[Values, Values]:
     ]
     durations = [point.time_from_start for point in message.points]
     times = [d.sec + d.nanosec / NANOSECONDS for d in durations]
-    return _finite(rows, action.topic), np.asarray(times)
+    return finite(rows, action.topic), np.asarray(times)
 
 
 def read_gripper(message: Any, gripper: Gripper) -> float:
@@ -139,7 +139,7 @@ def read_gripper(message: Any, gripper: Gripper) -> float:
         values = _joints(message.joint_names, positions, (gripper.name,), gripper.topic)
     else:
         values = _joints(message.name, message.position, (gripper.name,), gripper.topic)
-    return float(_finite(values, gripper.topic)[0])
+    return float(finite(values, gripper.topic)[0])
 
 
 def _numbers(data: Any, count: int, topic: str) -> list[float]:
@@ -155,10 +155,3 @@ def _joints(names: Any, column: Any, wanted: tuple[str, ...], topic: str) -> lis
         what = f"no joint {missing[0]!r}" if missing else f"{len(column)} values"
         raise MessageError(f"{topic}: {what} for {', '.join(index) or 'no names'}")
     return [float(column[index[name]]) for name in wanted]
-
-
-def _finite(values: Any, topic: str) -> npt.NDArray[np.float32]:
-    array = np.asarray(values, dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise MessageError(f"a value on {topic} is not a finite number")
-    return array

@@ -47,7 +47,7 @@ def decode(stream: Stream, parts: Sequence[Part]) -> npt.NDArray[Any]:
         MessageError: If a message doesn't hold what the stream promises.
     """
     if isinstance(stream, JointStream):
-        return _finite(_joint_values(parts, stream), stream.topic)
+        return finite(_joint_values(parts, stream), stream.topic)
     message = parts[0][0]
     try:
         if isinstance(stream, ImageStream):
@@ -59,7 +59,7 @@ def decode(stream: Stream, parts: Sequence[Part]) -> npt.NDArray[Any]:
             f"{stream.topic}: frame {message.header.frame_id!r}, expected {stream.frame_id!r}"
         )
     read = _wrench_value if isinstance(stream, WrenchStream) else pose_value
-    return _finite([read(message, field) for field in stream.fields], stream.topic)
+    return finite([read(message, field) for field in stream.fields], stream.topic)
 
 
 def _image(message: Any, stream: ImageStream) -> npt.NDArray[np.uint8]:
@@ -98,7 +98,12 @@ def _wrench_value(message: Any, field: str) -> float:
     return float(getattr(getattr(message.wrench, part), axis))
 
 
-def _finite(values: Sequence[float], topic: str) -> npt.NDArray[np.float32]:
+def finite(values: Any, topic: str) -> npt.NDArray[np.float32]:
+    """Numbers of a message as an array.
+
+    Raises:
+        MessageError: If one is not finite.
+    """
     array = np.asarray(values, dtype=np.float32)
     if not np.isfinite(array).all():
         raise MessageError(f"a value on {topic} is not a finite number")
