@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ class BagError(ValueError):
 
 
 @dataclass(frozen=True)
+class StreamFacts:
+    """How the messages of one topic came."""
+
+    count: int
+    rate: float
+    """Messages per second, Hz: one over the median gap; 0 of fewer than two."""
+    longest_gap: float
+    """Between two messages, s."""
+    unstamped: int
+    """Messages without a stamp, of which the time of receipt counts."""
+
+
+@dataclass(frozen=True)
 class Episode:
     """A demonstration as arrays at the interface's rate; M steps."""
 
@@ -38,6 +52,16 @@ class Episode:
     """Shape (M, H, D), in the interface's units."""
     times_ns: npt.NDArray[np.int64]
     """Shape (M,), time of each step."""
+    notes: tuple[str, ...] = ()
+    """What was lost or is odd about the bag, one line each."""
+    streams: Mapping[str, StreamFacts] = field(default_factory=dict)
+    """What the bag has of each topic of the interface."""
+
+    def pieces(self, period_ns: int) -> list[slice]:
+        """The runs of steps without a gap between them, in order."""
+        cuts = np.flatnonzero(np.diff(self.times_ns) != period_ns) + 1
+        ends = [0, *cuts.tolist(), len(self.times_ns)]
+        return [slice(*pair) for pair in pairwise(ends)]
 
 
 def find_bags(folder: Path) -> list[Path]:
