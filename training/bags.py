@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -11,19 +12,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
 
-from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.commands import read_command, read_gripper
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
+from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.storage.bag import Bag
+from ebm_policy_ros.training.takes import NOT_FRESH, Take
 
-
-class BagError(ValueError):
-    """A bag that cannot be used; the text names it and says what it lacks."""
+# A stamp this much older than the topic's newest is a clock that was set back: as for the
+# ObservationBuffer.
+_CLOCK_JUMP_NS = NANOSECONDS
 
 
 @dataclass(frozen=True)
@@ -64,210 +64,165 @@ class Episode:
         return [slice(*pair) for pair in pairwise(ends)]
 
 
-def find_bags(folder: Path) -> list[Path]:
-    """Every finished bag below a folder, in order of name.
-
-    Raises:
-        BagError: If there is none.
-    """
-    if not folder.is_dir():
-        raise BagError(f"{folder}: no such folder of demonstrations")
-    bags = sorted(
-        path.parent for path in folder.rglob("metadata.yaml") if ".partial" not in path.parts
-    )
-    if not bags:
-        raise BagError(f"{folder}: no bags in it; record some with record_demos or recorder_node")
-    return bags
-
-
-def read_episode(bag: Path, interface: Interface) -> Episode:
+def read_episode(path: Path, interface: Interface) -> Episode:
     """Read one bag as a demonstration.
 
-    Steps are one period apart, from the first command on. The action of a step is the first
-    command stamped within its period, and those of the next periods for a longer horizon; a step
-    counts only if every stream was fresh.
+    Steps are one period apart, from the first command on. The action of a step is the command
+    stamped nearest to it, within half a period, and those of the next periods for a longer
+    horizon; a step counts only if every stream was fresh. Where a clock was set back, the bag is
+    read in pieces.
 
     Args:
-        bag: The bag's folder.
+        path: The bag: a folder or a single file.
         interface: Names the topics, and fixes rate, ages and sizes.
 
     Raises:
-        BagError: If the bag is damaged, lacks a topic or holds no usable step.
+        BagError: If nothing in the bag can be used; the text says why.
     """
-    buffer = ObservationBuffer(interface)
-    commands, grips = _Commands(), _Commands()
-    samples: list[tuple[int, str, Any, int]] = []
-    action, gripper = interface.action, interface.action.gripper
-    try:
-        for topic, message, received_ns in _messages(bag, interface):
-            stamp = stamp_ns(message) or received_ns
-            if topic == action.topic:
-                commands.add(stamp, read_command(message, action))
-            elif gripper is not None and topic == gripper.topic:
-                grips.add(stamp, np.array([read_gripper(message, gripper)], np.float32))
-            else:
-                samples.append((stamp, topic, message, received_ns))
-        for found, topic in ((commands, action.topic), (grips, gripper.topic if gripper else "")):
-            if topic and not found:
-                raise BagError(f"{bag}: no command on {topic}; nothing to learn from it")
-        samples.sort(key=lambda sample: sample[0])
-        if gripper is not None:
-            commands.append_columns(grips, interface.period_ns)
-        steps = list(_steps(buffer, samples, commands, interface))
-    except MessageError as error:
-        raise BagError(f"{bag}: {error}") from None
+    bag, reading = Bag(path), _Reading(interface)
+    for message in bag.messages(wanted_topics(interface)):
+        reading.add(message.topic, message.content, message.received_ns)
+    steps = [step for take in reading.takes for step in take.steps()]
+    notes = (*bag.account.notes, *reading.notes())
     if not steps:
-        raise BagError(f"{bag}: no step at which every stream was fresh")
+        raise BagError("; ".join([f"{path}: {reading.problem()}", *notes]))
     return Episode(
-        bag=bag,
-        outcome=read_outcome(bag),
+        bag=path,
+        outcome=bag.custom.get("outcome", "unknown"),
         observations={
-            name: np.stack([observation[name] for _, observation, _ in steps]) for name in buffer
+            name: np.stack([step.observation[name] for step in steps])
+            for name in interface.observation
         },
-        actions=np.stack([chunk for _, _, chunk in steps]),
-        times_ns=np.array([time for time, _, _ in steps], dtype=np.int64),
+        actions=np.stack([step.actions for step in steps]),
+        times_ns=np.array([step.time_ns for step in steps], dtype=np.int64),
+        notes=notes,
+        streams={topic: clock.facts() for topic, clock in reading.clocks.items()},
     )
 
 
-class _Commands:
-    """Commands by their stamps."""
-
-    def __init__(self) -> None:
-        self._values: dict[int, npt.NDArray[np.float32]] = {}
-        self._stamps: list[int] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._values)
-
-    def add(self, stamp: int, values: npt.NDArray[np.float32]) -> None:
-        self._values[stamp] = values
-
-    @property
-    def stamps(self) -> list[int]:
-        """Rising."""
-        if len(self._stamps) != len(self._values):
-            self._stamps = sorted(self._values)
-        return self._stamps
-
-    def first_in(self, time: int, period: int) -> npt.NDArray[np.float32] | None:
-        """The first command stamped within a period from `time` on."""
-        index = int(np.searchsorted(self.stamps, time))
-        if index == len(self.stamps) or self.stamps[index] >= time + period:
-            return None
-        return self._values[self.stamps[index]]
-
-    def append_columns(self, other: _Commands, period: int) -> None:
-        """Add what `other` commands then: its newest before the period's end, else its first."""
-        for stamp, values in self._values.items():
-            index = max(0, int(np.searchsorted(other.stamps, stamp + period)) - 1)
-            newest = other._values[other.stamps[index]]
-            self._values[stamp] = np.concatenate((values, newest))
-
-    def chunk(self, time: int, interface: Interface) -> npt.NDArray[np.float32] | None:
-        """The actions of a step, (H, D); None if nobody commanded then.
-
-        After the last command a position is held, and a velocity is zero.
-        """
-        period = interface.period_ns
-        rows: list[npt.NDArray[np.float32]] = []
-        for number in range(interface.action.horizon):
-            found = self.first_in(time + number * period, period)
-            if found is None:
-                if not rows:
-                    return None
-                found = rows[-1].copy()
-                if interface.action.is_velocity:
-                    found[: len(interface.action.fields)] = 0.0
-            rows.append(found)
-        return np.stack(rows)
-
-
-def _steps(
-    buffer: ObservationBuffer,
-    samples: list[tuple[int, str, Any, int]],
-    commands: _Commands,
-    interface: Interface,
-) -> Iterator[tuple[int, Observation, npt.NDArray[np.float32]]]:
-    """(time, observation, actions) of each usable step, in order."""
-    streams: dict[str, list[str]] = {}
-    for name, stream in interface.observation.items():
-        streams.setdefault(stream.topic, []).append(name)
-    pending = iter(samples)
-    sample = next(pending, None)
-    for time in range(commands.stamps[0], commands.stamps[-1] + 1, interface.period_ns):
-        while sample is not None and sample[0] <= time:
-            _, topic, message, received_ns = sample
-            for name in streams[topic]:
-                buffer.add(name, message, received_ns)
-            sample = next(pending, None)
-        chunk = commands.chunk(time, interface)
-        if chunk is None:
-            continue  # nobody commanded during this step
-        try:
-            yield time, buffer.observe(time), chunk
-        except StaleObservation:
-            continue
-
-
-def _messages(bag: Path, interface: Interface) -> Iterator[tuple[str, Any, int]]:
-    """(topic as in the interface, message, receive time) of the interface's topics."""
+def wanted_topics(interface: Interface) -> dict[str, str]:
+    """Type by topic of everything that an interface names."""
     wanted = {stream.topic: stream.type for stream in interface.observation.values()}
     for command in (interface.action, interface.action.gripper):
         if command is not None:
             wanted[command.topic] = command.type
-    try:
-        with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
-            found = {
-                connection.id: topic
-                for connection in reader.connections
-                for topic, ros_type in wanted.items()
-                if _is_topic(connection.topic, topic) and connection.msgtype == ros_type
-            }
-            for topic in wanted:
-                places = {c.topic for c in reader.connections if found.get(c.id) == topic}
-                if len(places) > 1:
-                    raise BagError(
-                        f"{bag}: {topic} may be {' or '.join(sorted(places))}; name it in full in "
-                        "the interface"
-                    )
-            missing = sorted(set(wanted) - set(found.values()))
-            if missing:
-                present = ", ".join(sorted(reader.topics)) or "none"
-                raise BagError(
-                    f"{bag}: no {missing[0]} ({wanted[missing[0]]}) among its topics: {present}"
-                )
-            chosen = [c for c in reader.connections if c.id in found]
-            for connection, received_ns, data in reader.messages(connections=chosen):
-                message = reader.deserialize(data, connection.msgtype)
-                yield found[connection.id], message, received_ns
-    except BagError:
-        raise
-    except Exception as error:
-        # A damaged file shows itself as any of the errors of its decoders.
-        raise BagError(f"{bag}: cannot be read ({type(error).__name__}: {error})") from None
+    return wanted
 
 
-def _is_topic(recorded: str, topic: str) -> bool:
-    """Whether a recorded topic is the interface's; a relative name may be in any namespace."""
-    if topic.startswith("/"):
-        return recorded == topic
-    return f"/{recorded}".endswith(f"/{topic}")
-
-
-def read_outcome(bag: Path) -> str:
+def read_outcome(path: Path) -> str:
     """What the recorder noted about the episode: success, failure or unknown."""
-    return str(_custom_data(bag).get("outcome", "unknown"))
+    return Bag(path).custom.get("outcome", "unknown")
 
 
-def read_recorded_interface(bag: Path) -> dict[str, Any]:
-    """The interface that the bag was recorded with, as plain values; empty if not noted."""
-    values = json.loads(_custom_data(bag).get("interface", "{}"))
-    return dict(values)
+def read_recorded_interface(path: Path) -> dict[str, Any]:
+    """The interface that the bag was recorded with, as plain values; empty if not noted.
 
-
-def _custom_data(bag: Path) -> dict[str, str]:
+    Raises:
+        BagError: If what is noted is none.
+    """
+    text = Bag(path).custom.get("interface", "{}")
     try:
-        metadata = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
-        return dict(metadata["rosbag2_bagfile_information"].get("custom_data") or {})
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise BagError(f"{bag}: metadata.yaml cannot be read ({error})") from None
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise BagError(f"{path}: the interface noted in it cannot be read ({error})") from None
+
+
+class _Clock:
+    """The stamps of one topic, in the order of their receipt."""
+
+    def __init__(self) -> None:
+        self.set_back = 0
+        """How often."""
+        self.stamps: list[int] = []
+        self.unstamped = 0
+        self._newest = 0
+
+    def stamp(self, message: Any, received_ns: int) -> int:
+        """When a message counts, nanoseconds."""
+        stamp = stamp_ns(message)
+        if stamp == 0:
+            stamp = received_ns
+            self.unstamped += hasattr(message, "header")
+        if self._newest - stamp >= _CLOCK_JUMP_NS:
+            self.set_back += 1
+            self._newest = stamp
+        self._newest = max(self._newest, stamp)
+        self.stamps.append(stamp)
+        return stamp
+
+    def facts(self) -> StreamFacts:
+        gaps = np.abs(np.diff(np.array(self.stamps, dtype=np.int64))) / NANOSECONDS
+        usual = float(np.median(gaps)) if len(gaps) else 0.0
+        return StreamFacts(
+            count=len(self.stamps),
+            rate=1.0 / usual if usual > 0 else 0.0,
+            longest_gap=float(gaps.max()) if len(gaps) else 0.0,
+            unstamped=self.unstamped,
+        )
+
+
+class _Reading:
+    """Sorts the messages of a bag into takes and commands."""
+
+    def __init__(self, interface: Interface) -> None:
+        self._interface = interface
+        self.clocks = {topic: _Clock() for topic in wanted_topics(interface)}
+        self.takes = [Take(interface)]
+        self._refused: Counter[str] = Counter()
+        self._refusals: dict[str, str] = {}
+
+    def add(self, topic: str, message: Any, received_ns: int) -> None:
+        clock, action = self.clocks[topic], self._interface.action
+        stamp = clock.stamp(message, received_ns)
+        while len(self.takes) <= clock.set_back:
+            self.takes.append(Take(self._interface))
+        take, gripper = self.takes[clock.set_back], action.gripper
+        try:
+            if topic == action.topic:
+                take.commands.add(stamp, read_command(message, action))
+            elif gripper is not None and topic == gripper.topic:
+                take.grips.add(stamp, np.array([read_gripper(message, gripper)], np.float32))
+            else:
+                take.add(topic, stamp, message, received_ns)
+            take.advance(stamp)
+        except MessageError as error:
+            self._refused[topic] += 1
+            self._refusals.setdefault(topic, str(error))
+
+    def problem(self) -> str:
+        """Why there is not a single step, as far as that is known."""
+        if not any(take.commands.stamps for take in self.takes):
+            refusal = self._refusals.get(self._interface.action.topic)
+            return refusal or (
+                f"no command on {self._interface.action.topic}; nothing to learn from it"
+            )
+        gripper = self._interface.action.gripper
+        if gripper is not None and not any(take.grips.stamps for take in self.takes):
+            return f"no command on {gripper.topic}; nothing to learn from it"
+        return "no step at which every stream was fresh"
+
+    def notes(self) -> list[str]:
+        """What was odd about the messages, one line each."""
+        notes = [
+            f"{topic}: {clock.unstamped} of {len(clock.stamps)} messages have no stamp; the time "
+            "of receipt counts"
+            for topic, clock in self.clocks.items()
+            if clock.unstamped
+        ]
+        notes += [
+            f"{topic}: its clock was set back {clock.set_back} times; read in pieces"
+            for topic, clock in self.clocks.items()
+            if clock.set_back
+        ]
+        notes += [
+            f"{topic}: {count} commands can't be used, the first since: {self._refusals[topic]}"
+            for topic, count in self._refused.items()
+        ]
+        left_out = sum((take.left_out for take in self.takes), Counter())
+        problem = next((take.first_problem for take in self.takes if take.first_problem), "")
+        notes += [
+            f"{count} steps left out: {reason}"
+            + (f", the first: {problem}" if reason == NOT_FRESH else "")
+            for reason, count in left_out.items()
+        ]
+        return notes

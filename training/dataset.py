@@ -14,7 +14,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.training.bags import BagError, Episode, find_bags, read_episode, read_outcome
+from ebm_policy_ros.training.bags import Episode, read_episode, read_outcome
+from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.storage.bag import find_bags
 
 KeepBy = Literal["length", "outcome"]
 _OUTCOMES = {"success": 1.0, "unknown": 0.5, "failure": 0.0}

@@ -9,10 +9,12 @@ from pathlib import Path
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.training.arrays import load_arrays
-from ebm_policy_ros.training.bags import BagError, find_bags, read_recorded_interface
+from ebm_policy_ros.training.bags import read_recorded_interface
 from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.checking import check_bounds
 from ebm_policy_ros.training.dataset import Dataset, load_dataset
+from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.storage.bag import find_bags
 
 
 @dataclass(frozen=True)

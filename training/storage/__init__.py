@@ -1,0 +1,1 @@
+"""Bags as they lie on disk: whole, split, compressed, without metadata or damaged."""

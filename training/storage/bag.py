@@ -1,0 +1,286 @@
+"""A bag: one or several files of messages, with or without a metadata.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import yaml
+import zstandard
+
+from ebm_policy_ros.training.storage.account import Account, BagError, Channel
+from ebm_policy_ros.training.storage.definitions import (
+    DefinitionError,
+    check,
+    decode,
+    message_type,
+)
+from ebm_policy_ros.training.storage.mcap_file import McapFile
+from ebm_policy_ros.training.storage.sqlite_file import SqliteFile
+
+METADATA = "metadata.yaml"
+_FORMATS: dict[str, type[McapFile] | type[SqliteFile]] = {".mcap": McapFile, ".db3": SqliteFile}
+_COMPRESSED = ".zstd"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_LARGEST_MESSAGE = 1 << 28
+_INFORMATION = "rosbag2_bagfile_information"
+# The parser in C, where PyYAML has it, is ten times as fast.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Message(NamedTuple):
+    """A decoded message."""
+
+    topic: str
+    """As it was asked for."""
+    content: Any
+    received_ns: int
+
+
+def find_bags(folder: Path) -> list[Path]:
+    """Every bag below a folder, in order of name: a folder of files, or a file alone.
+
+    Names that begin with a dot are passed over: unfinished episodes and caches are there.
+
+    Raises:
+        BagError: If there is none.
+    """
+    if not folder.is_dir():
+        raise BagError(f"{folder}: no such folder of demonstrations")
+    by_folder: dict[Path, list[Path]] = {}
+    strange = False
+    for path in sorted(folder.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        if _format(path) or path.name == METADATA:
+            by_folder.setdefault(path.parent, []).append(path)
+        strange = strange or path.suffix == ".bag"
+    bags: list[Path] = []
+    for place, paths in by_folder.items():
+        files = [path for path in paths if path.name != METADATA]
+        one = len(files) < len(paths) or all(
+            _is_part(path, place.resolve().name) for path in files
+        )
+        bags += [place] if one else files
+    if not bags:
+        cure = (
+            "those of ROS 1 have to be converted with rosbags-convert"
+            if strange
+            else "record some with record_demos or recorder_node"
+        )
+        raise BagError(f"{folder}: no bags in it; {cure}")
+    return sorted(bags)
+
+
+def _format(path: Path) -> str:
+    """The ending of a file of messages, without that of compression; empty for other files."""
+    name = path.name.removesuffix(_COMPRESSED)
+    return next((ending for ending in _FORMATS if name.endswith(ending)), "")
+
+
+def _is_part(path: Path, folder: str) -> bool:
+    """Whether rosbag2 would call the first or a further file of a bag so."""
+    stem = path.name.removesuffix(_COMPRESSED).removesuffix(_format(path))
+    return re.fullmatch(re.escape(folder) + r"_\d+", stem) is not None
+
+
+class Bag:
+    """The messages of a bag, and an account of them."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the metadata, if there is any.
+
+        Args:
+            path: A folder or a single file.
+
+        Raises:
+            BagError: If there is nothing to read.
+        """
+        self.path = path
+        self.account = Account()
+        self._metadata = self._read_metadata() if path.is_dir() else {}
+        self.files = self._find_files() if path.is_dir() else [path]
+
+    @property
+    def custom(self) -> dict[str, str]:
+        """What who recorded it noted: outcome, interface and so on."""
+        custom = self._metadata.get("custom_data")
+        return {str(k): str(v) for k, v in custom.items()} if isinstance(custom, dict) else {}
+
+    def messages(self, wanted: Mapping[str, str]) -> Iterator[Message]:
+        """The messages of some topics, in the order in which they were written.
+
+        Once all are read, `account` is complete.
+
+        Args:
+            wanted: A type for each topic; a topic without a leading slash may be in any namespace.
+
+        Raises:
+            BagError: If a topic is missing or there are two that it may be, or nothing can be
+                read.
+        """
+        finder = _Finder(self.path, wanted)
+        undecoded: Counter[str] = Counter()
+        for path in self.files:
+            with TemporaryDirectory() as folder:
+                try:
+                    file = self._open(path, Path(folder))
+                except BagError as error:
+                    if len(self.files) == 1:
+                        raise
+                    self.account.notes.append(f"{error}; left out")
+                    continue
+                yield from self._decoded(file, finder, undecoded)
+        for topic, count in undecoded.items():
+            self.account.lost[topic] += count
+            self.account.notes.append(f"{topic}: {count} messages are damaged, lost")
+        self._compare()
+        finder.refuse_missing(self.account.notes)
+
+    def _decoded(
+        self, file: McapFile | SqliteFile, finder: _Finder, undecoded: Counter[str]
+    ) -> Iterator[Message]:
+        for record in file.records(lambda channel: bool(finder.topic_of(channel))):
+            try:
+                content = decode(record.channel, _plain(record.data))
+            except Exception:  # bytes that are no such message raise all kinds of errors
+                undecoded[record.channel.topic] += 1
+                continue
+            yield Message(finder.topic_of(record.channel), content, record.received_ns)
+
+    def _open(self, path: Path, folder: Path) -> McapFile | SqliteFile:
+        plain = path
+        if path.name.endswith(_COMPRESSED):
+            plain = folder / path.name.removesuffix(_COMPRESSED)
+            self._decompress(path, plain)
+        return _FORMATS[_format(path)](plain, self.account)
+
+    def _decompress(self, path: Path, plain: Path) -> None:
+        """As much of a compressed file as can be had."""
+        decompressor = zstandard.ZstdDecompressor().decompressobj()
+        with path.open("rb") as source, plain.open("wb") as target:
+            try:
+                while data := source.read(1 << 20):
+                    target.write(decompressor.decompress(data))
+            except zstandard.ZstdError as error:
+                self.account.note(path, f"its compression is damaged ({error})")
+            else:
+                if not decompressor.eof:
+                    self.account.note(path, "its compression is cut off")
+
+    def _read_metadata(self) -> dict[str, Any]:
+        path = self.path / METADATA
+        try:
+            if not path.exists():
+                self.account.note(path, "missing")
+                return {}
+            values = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+            return dict(values[_INFORMATION])
+        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+            self.account.note(path, f"cannot be read ({' '.join(str(error).split())})")
+            return {}
+
+    def _find_files(self) -> list[Path]:
+        """The files that the metadata names, in its order, then those that it doesn't."""
+        present = sorted(filter(_format, self.path.iterdir()), key=_natural)
+        named = [self.path / Path(str(name)).name for name in self._listed("relative_file_paths")]
+        for path in named:
+            if path not in present:
+                self.account.note(path, f"named in {METADATA}, but missing")
+        extra = [path for path in present if path not in named]
+        if named and extra:
+            names = ", ".join(path.name for path in extra)
+            self.account.note(self.path / METADATA, f"doesn't name {names}; read too")
+        files = [path for path in named if path in present] + extra
+        if not files:
+            raise BagError(f"{self.path}: no file of messages in it, {' or '.join(_FORMATS)}")
+        return files
+
+    def _listed(self, key: str) -> list[Any]:
+        values = self._metadata.get(key)
+        return values if isinstance(values, list) else []
+
+    def _compare(self) -> None:
+        """Note where fewer or more messages were read than were promised."""
+        account = self.account
+        account.notes += account.differences()
+        if unknown := account.lost[""] + account.read[""]:
+            account.notes.append(f"{unknown} messages lost of which the topic is not known")
+        for entry in self._listed("topics_with_message_count"):
+            try:
+                topic, count = entry["topic_metadata"]["name"], int(entry["message_count"])
+            except (KeyError, TypeError, ValueError):
+                continue
+            if count != account.read[topic]:
+                account.notes.append(
+                    f"{topic}: {account.read[topic]} messages read, {METADATA} says {count}"
+                )
+
+
+class _Finder:
+    """Which of the topics that are wanted a channel is."""
+
+    def __init__(self, path: Path, wanted: Mapping[str, str]) -> None:
+        self._path, self._wanted = path, wanted
+        self._present: dict[str, str] = {}
+        self._found: dict[Channel, str] = {}
+        self._places: dict[str, str] = {}
+
+    def topic_of(self, channel: Channel) -> str:
+        """The topic as it was asked for; empty if it was not."""
+        if channel not in self._found:
+            self._found[channel] = self._search(channel)
+        return self._found[channel]
+
+    def _search(self, channel: Channel) -> str:
+        self._present[channel.topic] = message_type(channel.type)
+        for topic, kind in self._wanted.items():
+            if not _is_topic(channel.topic, topic) or self._present[channel.topic] != kind:
+                continue
+            place = self._places.setdefault(topic, channel.topic)
+            if place != channel.topic:
+                raise BagError(
+                    f"{self._path}: {topic} may be {' or '.join(sorted((place, channel.topic)))}; "
+                    "name it in full in the interface"
+                )
+            try:
+                check(channel)
+            except DefinitionError as error:
+                raise BagError(f"{self._path}: {error}") from None
+            return topic
+        return ""
+
+    def refuse_missing(self, notes: list[str]) -> None:
+        """Raise a BagError, with what is known of the bag, if a topic was not found."""
+        missing = sorted(set(self._wanted) - set(self._places))
+        if missing:
+            present = (f"{topic} ({kind})" for topic, kind in sorted(self._present.items()))
+            text = (
+                f"{self._path}: no {missing[0]} ({self._wanted[missing[0]]}) among its topics: "
+                f"{', '.join(present) or 'none'}"
+            )
+            raise BagError("; ".join([text, *notes]))
+
+
+def _is_topic(recorded: str, topic: str) -> bool:
+    """Whether a recorded topic is the interface's; a relative name may be in any namespace."""
+    if topic.startswith("/"):
+        return recorded == topic
+    return f"/{recorded}".endswith(f"/{topic}")
+
+
+def _plain(data: bytes) -> bytes:
+    """A message that may be compressed by itself; one that isn't begins with a zero (CDR)."""
+    if data[:4] != _ZSTD_MAGIC:
+        return data
+    return bytes(zstandard.ZstdDecompressor().decompress(data, max_output_size=_LARGEST_MESSAGE))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts name_10 after name_9."""
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -1,0 +1,121 @@
+"""Reads every message of a rosbag2 sqlite3 file that can be read, also of one that is damaged."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ebm_policy_ros.training.storage.account import Account, BagError, Channel, Record
+
+_MAGIC = b"SQLite format 3\0"
+# So many rows in a row may be unreadable before a larger step is tried; then it doubles.
+_LARGEST_STEP = 1 << 20
+
+
+class SqliteFile:
+    """A db3 file, damaged or not."""
+
+    def __init__(self, path: Path, account: Account) -> None:
+        """Reads the list of topics.
+
+        Args:
+            path: The file.
+            account: Where what is found and lost is noted.
+
+        Raises:
+            BagError: If it is no such file, or its list of topics is damaged.
+        """
+        self._path, self._account = path, account
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise BagError(f"{path}: not an sqlite3 file, or its beginning is lost")
+        self._copy: TemporaryDirectory[str] | None = None
+        self._channels = self._read_channels()
+
+    def records(self, wanted: Callable[[Channel], bool]) -> Iterator[Record]:
+        """The messages of the channels that are wanted, in the order of their writing."""
+        with closing(self._open()) as database:
+            last = 0
+            for number, topic_id, time, data in self._rows(database):
+                if number > last + 1:
+                    self._account.lost[""] += number - last - 1
+                last = number
+                channel = self._channels.get(topic_id)
+                if channel is None:
+                    self._account.lost[""] += 1
+                    continue
+                self._account.read[channel.topic] += 1
+                if wanted(channel):
+                    yield Record(channel, time, data)
+
+    def _open(self) -> sqlite3.Connection:
+        path = self._path
+        if path.with_name(path.name + "-wal").exists():
+            # What is still in the log counts too; reading it writes beside the file.
+            if self._copy is None:
+                self._copy = TemporaryDirectory()
+                for name in (path.name, path.name + "-wal"):
+                    shutil.copy(path.with_name(name), self._copy.name)
+            path = Path(self._copy.name) / path.name
+            mode = "mode=rw"
+        else:
+            mode = "mode=ro&immutable=1"
+        database = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+        database.text_factory = lambda text: text.decode(errors="replace")
+        return database
+
+    def _read_channels(self) -> dict[int, Channel]:
+        try:
+            with closing(self._open()) as database:
+                definitions: dict[str, tuple[str, str]] = {}
+                with suppress(sqlite3.DatabaseError):  # rosbag2 of Humble has no such table
+                    rows = database.execute(
+                        "SELECT topic_type, encoding, encoded_message_definition "
+                        "FROM message_definitions"
+                    )
+                    definitions = {name: (text, kind) for name, kind, text in rows}
+                rows = database.execute("SELECT id, name, type, serialization_format FROM topics")
+                return {
+                    number: Channel(topic, kind, *definitions.get(kind, ("", "")), encoding)
+                    for number, topic, kind, encoding in rows
+                }
+        except sqlite3.DatabaseError as error:
+            raise BagError(f"{self._path}: its list of topics cannot be read ({error})") from None
+
+    def _rows(self, database: sqlite3.Connection) -> Iterator[tuple[int, int, int, bytes]]:
+        """Rows in order of their number; what cannot be read is stepped over."""
+        after, step, problem = 0, 1, ""
+        while True:
+            try:
+                for row in database.execute(
+                    "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id",
+                    (after,),
+                ):
+                    if all(isinstance(value, int) for value in row[:3]) and row[3] is not None:
+                        yield row
+                    after, step = row[0], 1
+                break
+            except sqlite3.DatabaseError as error:
+                problem = str(error)
+                if step > _LARGEST_STEP:
+                    break
+                after, step = after + step, step * 2
+        if problem:
+            self._account.note(self._path, f"is damaged ({problem})")
+        self._finish(database, problem)
+
+    def _finish(self, database: sqlite3.Connection, problem: str) -> None:
+        """Compare with the number of rows, where that can be told."""
+        with suppress(sqlite3.DatabaseError):
+            counts: list[Any] = list(
+                database.execute("SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id")
+            )
+            for number, count in counts:
+                channel = self._channels.get(number)
+                self._account.promised[channel.topic if channel else ""] += count
+            self._account.complete = not problem

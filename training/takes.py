@@ -1,0 +1,119 @@
+"""From the messages of one clock to steps at the interface's rate."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
+from ebm_policy_ros.training.commands import Commands
+
+# What comes so much later than newer messages would have been too late on the robot as well.
+_PATIENCE_NS = NANOSECONDS
+
+
+NOT_FRESH = "no fresh observation"
+
+
+class Step(NamedTuple):
+    """An observation, and what was commanded then."""
+
+    time_ns: int
+    observation: Observation
+    actions: npt.NDArray[np.float32]
+    """Shape (H, D)."""
+
+
+class Take:
+    """What was recorded while no clock was set back.
+
+    Messages may come in any order within a second of one another: each waits until nothing older
+    is expected. So only a second of them is ever held.
+    """
+
+    def __init__(self, interface: Interface) -> None:
+        self.commands, self.grips = Commands(), Commands()
+        self.left_out: Counter[str] = Counter()
+        """Steps that can't be used, by the reason."""
+        self.first_problem = ""
+        """Of an observation."""
+        self._interface = interface
+        self._patience_ns = max(_PATIENCE_NS, interface.period_ns)
+        self._buffer = ObservationBuffer(interface)
+        self._streams: dict[str, list[str]] = {}
+        for name, stream in interface.observation.items():
+            self._streams.setdefault(stream.topic, []).append(name)
+        self._waiting: list[tuple[int, int, str, Any, int]] = []
+        self._number = count()
+        self._newest = 0
+        self._next: int | None = None
+        self._seen: list[tuple[int, Observation]] = []
+
+    def add(self, topic: str, stamp: int, message: Any, received_ns: int) -> None:
+        """Take a message of a stream; its stamp and the time of its receipt in nanoseconds."""
+        heapq.heappush(self._waiting, (stamp, next(self._number), topic, message, received_ns))
+        self.advance(stamp)
+
+    def advance(self, stamp: int) -> None:
+        """Note that messages with this stamp have come."""
+        self._newest = max(self._newest, stamp)
+        self._look_until(self._newest - self._patience_ns)
+
+    def steps(self) -> list[Step]:
+        """All steps that can be used, once every message is in."""
+        self._look_until(self._newest)
+        if self._interface.action.gripper is not None and not self.grips.stamps:
+            self.left_out["nobody commanded the gripper"] += len(self._seen)
+            return []
+        steps = []
+        for time, observation in self._seen:
+            actions = self._actions(time)
+            if actions is None:
+                self.left_out["their actions reach over a gap in the commands"] += 1
+            else:
+                steps.append(Step(time, observation, actions))
+        return steps
+
+    def _actions(self, time: int) -> npt.NDArray[np.float32] | None:
+        chunk = self.commands.chunk(time, self._interface)
+        if chunk is None or self._interface.action.gripper is None:
+            return chunk
+        # A gripper keeps what it was told last.
+        period = self._interface.period_ns
+        ends = [time + (number + 1) * period - 1 for number in range(len(chunk))]
+        return np.concatenate((chunk, np.stack([self.grips.newest(end) for end in ends])), axis=1)
+
+    def _look_until(self, end: int) -> None:
+        """Look at every step up to a time, as far as there are commands."""
+        stamps = self.commands.stamps
+        if stamps:
+            if self._next is None:
+                self._next = stamps[0]
+            while self._next <= min(end, stamps[-1]):
+                self._look(self._next)
+                self._next += self._interface.period_ns
+        self._take_until(end)
+
+    def _take_until(self, time: int) -> None:
+        while self._waiting and self._waiting[0][0] <= time:
+            _, _, topic, message, received_ns = heapq.heappop(self._waiting)
+            for name in self._streams[topic]:
+                self._buffer.add(name, message, received_ns)
+
+    def _look(self, time: int) -> None:
+        self._take_until(time)
+        if self.commands.nearest(time, self._interface.period_ns) is None:
+            self.left_out["nobody commanded then"] += 1
+            return
+        try:
+            self._seen.append((time, self._buffer.observe(time)))
+        except (StaleObservation, MessageError) as error:
+            self.left_out[NOT_FRESH] += 1
+            self.first_problem = self.first_problem or str(error)
