@@ -68,7 +68,7 @@ class Take:
 
     def steps(self) -> list[Step]:
         """All steps that can be used, once every message is in."""
-        self._look_until(self._newest)
+        self._look_until(self._newest + self._interface.period_ns)
         if self._interface.action.gripper is not None and not self.grips.stamps:
             self.left_out["nobody commanded the gripper"] += len(self._seen)
             return []
@@ -96,7 +96,9 @@ class Take:
         if stamps:
             if self._next is None:
                 self._next = stamps[0]
-            while self._next <= min(end, stamps[-1]):
+            # A command may come a little before its step.
+            last = stamps[-1] + self._interface.period_ns // 2
+            while self._next <= min(end, last):
                 self._look(self._next)
                 self._next += self._interface.period_ns
         self._take_until(end)

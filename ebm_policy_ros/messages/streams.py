@@ -104,7 +104,8 @@ def finite(values: Any, topic: str) -> npt.NDArray[np.float32]:
     Raises:
         MessageError: If one is not finite.
     """
-    array = np.asarray(values, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        array = np.asarray(values, dtype=np.float32)
     if not np.isfinite(array).all():
         raise MessageError(f"a value on {topic} is not a finite number")
     return array

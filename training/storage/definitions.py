@@ -37,14 +37,15 @@ def _store(channel: Channel) -> Any:
                 types = get_types_from_idl(channel.definition)
             else:
                 types = get_types_from_msg(channel.definition, kind)
+            if all(_KNOWN.fielddefs.get(name) == fields for name, fields in types.items()):
+                return _KNOWN
+            store = get_typestore(Stores.EMPTY)
+            store.register(types)
+            return store
         except Exception as error:  # whatever the parser meets in a damaged definition
             raise DefinitionError(
                 f"{channel.topic}: the definition of {kind} in the bag cannot be read ({error})"
             ) from None
-        if any(_KNOWN.fielddefs.get(name) != fields for name, fields in types.items()):
-            store = get_typestore(Stores.EMPTY)
-            store.register(types)
-            return store
     if kind not in _KNOWN.fielddefs:
         raise DefinitionError(f"{channel.topic}: the bag has no definition of its type {kind}")
     return _KNOWN

@@ -66,6 +66,8 @@ class SqliteFile:
         else:
             mode = "mode=ro&immutable=1"
         database = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+        # Without it SQLite refuses a file that is cut off as a whole.
+        database.execute("PRAGMA writable_schema=ON")
         database.text_factory = lambda text: text.decode(errors="replace")
         return database
 
