@@ -159,7 +159,7 @@ def write_mcap(
     """An mcap file of many small chunks, by the library mcap."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        writer = McapWriter(file, chunk_size=chunk_size, compression=compression, **options)
+        writer: Any = McapWriter(file, chunk_size=chunk_size, compression=compression, **options)
         writer.start("ros2")
         channels = {}
         for topic, kind in dict.fromkeys((m.topic, m.type) for m in messages):

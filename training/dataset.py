@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.training.bags import Episode, read_episode, read_outcome
+from ebm_policy_ros.training.bags import Episode, read_episode
+from ebm_policy_ros.training.cache import BagFacts, Cache, KnownBags, look_at
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import find_bags
 
 KeepBy = Literal["length", "outcome"]
-_OUTCOMES = {"success": 1.0, "unknown": 0.5, "failure": 0.0}
+Unusable = Literal["refuse", "skip"]
+FAILURE = "failure"
+_OUTCOMES = {"success": 1.0, "unknown": 0.5, FAILURE: 0.0}
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Dataset:
     """Where each episode is from."""
     outcomes: npt.NDArray[np.float64]
     """Shape (E,), how good each episode was; higher is better."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """What was lost or is odd: where, and what in one line."""
 
     def best(self, fraction: float, by: KeepBy) -> Dataset:
         """The best episodes, in their old order.
@@ -58,40 +68,162 @@ class Dataset:
             episodes=np.searchsorted(kept, self.episodes[steps]),
             names=tuple(self.names[i] for i in kept),
             outcomes=self.outcomes[kept],
+            notes=self.notes,
         )
 
 
-def load_dataset(folder: Path, interface: Interface, workers: int = 2) -> Dataset:
+def load_dataset(
+    folder: Path,
+    interface: Interface,
+    *,
+    exclude: Path | None = None,
+    unusable: Unusable = "refuse",
+    cache: Path | None = None,
+    workers: int | None = None,
+) -> Dataset:
     """Read every successful demonstration below a folder.
 
-    Bags whose outcome is a failure are left out; those without a noted outcome count.
+    Bags whose outcome is a failure are left out; those without a noted outcome count. What was
+    read stays in a cache, from which it is mapped into memory the next time.
 
     Args:
-        folder: Holds bag folders, at any depth.
+        folder: Holds bags, at any depth.
         interface: Names the topics, and fixes rate, ages and sizes.
-        workers: Processes that decode.
+        exclude: A file with a line for each bag to leave out, as it is called below the folder.
+        unusable: Whether a bag that can't be used is refused, or left out with a note.
+        cache: Folder of the cache; None for `.cache` in the folder.
+        workers: Processes that decode; None for one on each core.
 
     Raises:
         BagError: If a bag cannot be used; the text names it.
     """
-    bags = [bag for bag in find_bags(folder) if read_outcome(bag) != "failure"]
-    if not bags:
-        raise BagError(f"{folder}: every demonstration in it is marked as a failure")
-    read = partial(read_episode, interface=interface)
-    # A forked child of a process with threads may hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        episodes: list[Episode] = list(
-            tqdm(pool.map(read, bags), "reading", len(bags), unit=" bags", dynamic_ncols=True)
+    bags = find_bags(folder)
+    if exclude is not None:
+        excluded = _read_excluded(exclude, folder, bags)
+        bags = [bag for bag in bags if bag not in excluded]
+    place = folder / ".cache" if cache is None else cache
+    try:
+        store, known = Cache(place, interface), KnownBags(place)
+        with store.locked():
+            facts, problems = _fill(store, known, bags, interface, workers)
+    except PermissionError as error:
+        raise BagError(
+            f"{error.filename}: the cache can't be written; give another folder with --cache"
+        ) from None
+    if problems and unusable == "refuse":
+        raise BagError(
+            f"{next(iter(problems.values()))}; {len(problems)} of {len(bags)} bags can't be used: "
+            "leave them out with --unusable skip, or by name with --exclude"
         )
+    used = [bag for bag in bags if bag in facts and facts[bag].outcome != FAILURE]
+    if not used:
+        raise BagError(f"{folder}: every demonstration in it is a failure, or left out")
+    entries = [store[facts[bag].digest] for bag in used]
     return Dataset(
         observations={
-            name: np.concatenate([episode.observations[name] for episode in episodes])
-            for name in interface.observation
+            name: store.array(f"observation.{name}", entries) for name in interface.observation
         },
-        actions=np.concatenate([episode.actions for episode in episodes]),
-        episodes=np.repeat(
-            np.arange(len(episodes)), [len(episode.actions) for episode in episodes]
+        actions=store.array("actions", entries),
+        episodes=np.repeat(np.arange(len(entries)), [entry.steps for entry in entries]),
+        names=tuple(str(bag) for bag in used),
+        outcomes=np.array([_OUTCOMES.get(entry.outcome, 0.5) for entry in entries]),
+        notes=(
+            *((str(bag), f"{text}; left out") for bag, text in problems.items()),
+            *((str(b), note) for b, e in zip(used, entries, strict=True) for note in e.notes),
         ),
-        names=tuple(str(bag) for bag in bags),
-        outcomes=np.array([_OUTCOMES.get(e.outcome, 0.5) for e in episodes]),
     )
+
+
+def _fill(
+    store: Cache,
+    known: KnownBags,
+    bags: list[Path],
+    interface: Interface,
+    workers: int | None,
+) -> tuple[dict[Path, BagFacts], dict[Path, str]]:
+    """Read what is not in the cache yet: the facts of each bag, and why some can't be used."""
+    facts = {bag: found for bag in bags if (found := known.find(bag)) is not None}
+    new = [
+        bag
+        for bag in bags
+        if bag not in facts or (facts[bag].outcome != FAILURE and facts[bag].digest not in store)
+    ]
+    problems: dict[Path, str] = {}
+    try:
+        for bag, found, result in _read_all(new, interface, frozenset(store), workers):
+            if isinstance(result, str):
+                problems[bag] = result
+                continue
+            if result is not None and found.digest not in store:
+                store.add(found.digest, result)
+            facts[bag] = found
+            known.note(bag, found)
+    finally:
+        known.save()
+    return facts, problems
+
+
+def _read_all(
+    bags: list[Path], interface: Interface, have: frozenset[str], workers: int | None
+) -> Iterator[tuple[Path, BagFacts, Episode | str | None]]:
+    """Read bags in parallel; see `_read`."""
+    if not bags:
+        return
+    read = partial(_read, interface=interface, have=have)
+    count = min(workers or os.cpu_count() or 1, len(bags))
+    # A forked child of a process with threads may hang.
+    with ProcessPoolExecutor(count, get_context("spawn"), _prepare) as pool:
+        try:
+            results = pool.map(read, bags)
+            bar = tqdm(results, "reading", len(bags), unit=" bags", dynamic_ncols=True)
+            for bag, (facts, result) in zip(bags, bar, strict=True):
+                yield bag, facts, result
+        except BrokenProcessPool:
+            raise BagError(
+                f"{bags[0].parent}: a process that reads bags was ended; is there enough memory?"
+            ) from None
+        finally:
+            # After an interrupt nobody waits for what is queued.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(
+    bag: Path, interface: Interface, have: frozenset[str]
+) -> tuple[BagFacts, Episode | str | None]:
+    """The facts of a bag, and its episode, or why there is none.
+
+    None stands for a failure, or an episode that the cache has.
+    """
+    facts = BagFacts("", "unknown")
+    try:
+        facts = look_at(bag)
+        if facts.outcome == FAILURE or facts.digest in have:
+            return facts, None
+        return facts, read_episode(bag, interface)
+    except (BagError, OSError) as error:
+        return facts, str(error)
+
+
+def _prepare() -> None:
+    """What a process does that reads bags: leave interrupts to its parent, and cores to others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
+def _read_excluded(path: Path, folder: Path, bags: list[Path]) -> set[Path]:
+    """The bags that a file names.
+
+    Raises:
+        BagError: If it names one that isn't there: nobody should train on a bag for a slip.
+    """
+    excluded = set()
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        name = line.partition("#")[0].strip()
+        if name and folder / name not in bags:
+            raise BagError(
+                f"{path}, line {number}: there is no bag {name!r} in {folder}; expected one as "
+                f"{bags[0].relative_to(folder)}"
+            )
+        if name:
+            excluded.add(folder / name)
+    return excluded

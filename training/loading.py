@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.share import interface_path
@@ -15,6 +17,8 @@ from ebm_policy_ros.training.checking import check_bounds
 from ebm_policy_ros.training.dataset import Dataset, load_dataset
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import find_bags
+
+_MOST_NOTES = 20
 
 
 @dataclass(frozen=True)
@@ -31,31 +35,52 @@ class TrainingData:
         return {name: v.shape[1:] for name, v in self.dataset.observations.items()}
 
 
-def load_training_data(path: Path, interface: str, streams: Sequence[str]) -> TrainingData:
-    """Read demonstrations and check them against their interface.
+def load_training_data(
+    path: Path, interface: str, streams: Sequence[str], **choice: Any
+) -> TrainingData:
+    """Read demonstrations and check them against their interface; what is odd goes to stderr.
 
     Args:
         path: A folder of bags, or an .npz file.
         interface: An interface file or the bare name of a shipped one; empty: as in the bags.
         streams: What the model looks at.
+        choice: Which bags, and where they are cached, as `load_dataset` takes it.
 
     Raises:
         ValueError: (or a kind of it) if a file cannot be used or doesn't fit the interface.
     """
     named = load_interface(interface_path(interface)) if interface else None
     if path.suffix == ".npz":
+        if choice.get("exclude"):
+            raise DemonstrationError(f"{path}: --exclude is for bags; leave it out")
         data = load_arrays(path)
         if named:
             _refuse_other_shapes(path, data, named, streams)
     else:
         named = named or _recorded_interface(path)
         _refuse_missing(streams, named.shapes)
-        data = load_dataset(path, named)
+        data = load_dataset(path, named, **choice)
+        _tell(data.notes)
     _refuse_missing(streams, data.observations)
     if named:
         action = named.action
         check_bounds(data.actions, action.names, *action.bounds)
     return TrainingData(data, named)
+
+
+def _tell(notes: Sequence[tuple[str, str]]) -> None:
+    """Print what is odd about bags, once where it is the same of many."""
+    bags: dict[str, list[str]] = {}
+    for bag, note in notes:
+        bags.setdefault(note, []).append(bag)
+    for note, names in list(bags.items())[:_MOST_NOTES]:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"{names[0]}{more}: {note}", file=sys.stderr)
+    if len(bags) > _MOST_NOTES:
+        print(
+            f"and {len(bags) - _MOST_NOTES} more such lines; inspect_demos shows all",
+            file=sys.stderr,
+        )
 
 
 def _recorded_interface(folder: Path) -> Interface:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import Counter
 from itertools import count
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ _PATIENCE_NS = NANOSECONDS
 
 
 NOT_FRESH = "no fresh observation"
+NOBODY = "nobody commanded then"
 
 
 class Step(NamedTuple):
@@ -92,15 +94,22 @@ class Take:
 
     def _look_until(self, end: int) -> None:
         """Look at every step up to a time, as far as there are commands."""
-        stamps = self.commands.stamps
+        stamps, period = self.commands.stamps, self._interface.period_ns
         if stamps:
             if self._next is None:
                 self._next = stamps[0]
             # A command may come a little before its step.
-            last = stamps[-1] + self._interface.period_ns // 2
-            while self._next <= min(end, last):
-                self._look(self._next)
-                self._next += self._interface.period_ns
+            while self._next <= min(end, stamps[-1] + period // 2):
+                if self.commands.nearest(self._next, period) is not None:
+                    self._look(self._next)
+                    self._next += period
+                    continue
+                # At once over a gap, which a clock that jumps may make years long.
+                following = bisect_left(stamps, self._next)
+                ahead = stamps[following] - self._next if following < len(stamps) else 0
+                steps = max(1, min(ahead, end - self._next) // period)
+                self.left_out[NOBODY] += steps
+                self._next += steps * period
         self._take_until(end)
 
     def _take_until(self, time: int) -> None:
@@ -111,9 +120,6 @@ class Take:
 
     def _look(self, time: int) -> None:
         self._take_until(time)
-        if self.commands.nearest(time, self._interface.period_ns) is None:
-            self.left_out["nobody commanded then"] += 1
-            return
         try:
             self._seen.append((time, self._buffer.observe(time)))
         except (StaleObservation, MessageError) as error:

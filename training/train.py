@@ -26,13 +26,14 @@ from ebm_policy_ros.training.calibration import (
     check_false_alarms,
 )
 from ebm_policy_ros.training.checkpoint import CheckpointError
-from ebm_policy_ros.training.dataset import Dataset, KeepBy
+from ebm_policy_ros.training.dataset import Dataset, KeepBy, Unusable
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
 from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer
 
 POLICY = "policy.safetensors"
 CONFIG = "config.yaml"
+_PATHS = ("data", "out", "exclude", "cache")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class TrainConfig:
     interface: str = ""
     """Interface file of the robot and task, or the bare name of one that the package ships.
     Empty: the one noted in the bags; arrays need none, but policy_node does."""
+    exclude: Path | None = None
+    """File that names bags to leave out, one a line, as they are called in `data`: what
+    inspect_demos makes."""
+    unusable: Unusable = "refuse"
+    """What to do about a bag that can't be used: refuse to train, or skip it and say so."""
+    cache: Path | None = None
+    """Folder for what was decoded; by default .cache in `data`."""
     keep: float = 1.0
     """Fraction of the demonstrations to learn from: the best ones."""
     keep_by: KeepBy = "length"
@@ -79,6 +87,7 @@ class TrainConfig:
         if self.seed >= 2**63:
             raise ValueError(f"seed: got {self.seed}, expected less than 2^63")
         one_of(self, "keep_by", get_args(KeepBy))
+        one_of(self, "unusable", get_args(Unusable))
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep: got {self.keep}, expected a fraction above 0, at most 1")
 
@@ -123,7 +132,14 @@ def train(config: TrainConfig) -> bool:
     _refuse_mix_up(config)
     search = config.search()
     device = str(find_device(config.device))
-    loaded = load_training_data(config.data, config.interface, config.model.streams)
+    loaded = load_training_data(
+        config.data,
+        config.interface,
+        config.model.streams,
+        exclude=config.exclude,
+        unusable=config.unusable,
+        cache=config.cache,
+    )
     data = loaded.dataset
     if config.keep < 1:
         data = data.best(config.keep, config.keep_by)
@@ -182,7 +198,7 @@ def _save_policy(
         "skipped_batches": trainer.skipped,
         "demonstrations": len(data.names),
         # Where the files were says nothing about the policy.
-        "config": {k: v for k, v in _plain(config).items() if k not in ("data", "out")},
+        "config": {k: v for k, v in _plain(config).items() if k not in _PATHS},
     }
     horizon, size = data.actions.shape[1:]
     found = _calibrated(config, trainer, data)
@@ -217,7 +233,7 @@ def _calibrated(config: TrainConfig, trainer: Trainer, data: Dataset) -> Calibra
 def _plain(config: TrainConfig) -> dict[str, Any]:
     """The settings as YAML and JSON hold them, and as --config reads them."""
     plain = dataclasses.asdict(config)
-    paths = {name: str(plain[name]) for name in ("data", "out")}
+    paths = {name: None if plain[name] is None else str(plain[name]) for name in _PATHS}
     return {**plain, **paths, "model": config.model.to_dict(), "resume": False}
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
+from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from ebm_policy_ros.training.storage.account import Channel
 
 _KNOWN = get_typestore(Stores.ROS2_JAZZY)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LONGEST_ARRAY = 10_000
+_LONGEST_SEQUENCE = 1 << 28
 
 
 class DefinitionError(ValueError):
@@ -39,9 +44,7 @@ def _store(channel: Channel) -> Any:
                 types = get_types_from_msg(channel.definition, kind)
             if all(_KNOWN.fielddefs.get(name) == fields for name, fields in types.items()):
                 return _KNOWN
-            store = get_typestore(Stores.EMPTY)
-            store.register(types)
-            return store
+            return _store_of(types)
         except Exception as error:  # whatever the parser meets in a damaged definition
             raise DefinitionError(
                 f"{channel.topic}: the definition of {kind} in the bag cannot be read ({error})"
@@ -49,6 +52,28 @@ def _store(channel: Channel) -> Any:
     if kind not in _KNOWN.fielddefs:
         raise DefinitionError(f"{channel.topic}: the bag has no definition of its type {kind}")
     return _KNOWN
+
+
+def _store_of(types: dict[str, Any]) -> Any:
+    """Types as a bag defines them.
+
+    The library makes code of them. So nothing but names, of which there are few and which are
+    names, gets so far: no constants, which aren't needed, and no array that is absurdly long.
+
+    Raises:
+        ValueError: If something else is among them.
+    """
+    for name, (_, fields) in types.items():
+        words = [*name.split("/"), *(field for field, _ in fields)]
+        if not all(map(_NAME.fullmatch, words)):
+            raise ValueError(f"a name in {name!r} is none")
+        lengths = [content[1] for _, (kind, content) in fields if kind == Nodetype.ARRAY]
+        if any(length > _LONGEST_ARRAY for length in lengths):
+            raise ValueError(f"an array of {max(lengths)} in {name}")
+    store = get_typestore(Stores.EMPTY)
+    store.max_sequence_length = _LONGEST_SEQUENCE
+    store.register({name: ([], fields) for name, (_, fields) in types.items()})
+    return store
 
 
 def check(channel: Channel) -> None:

@@ -102,8 +102,9 @@ class SqliteFile:
                         yield row
                     after, step = row[0], 1
                 break
-            except sqlite3.DatabaseError as error:
-                problem = str(error)
+            except (sqlite3.DatabaseError, MemoryError) as error:
+                # A damaged length may ask for any amount of memory.
+                problem = str(error) or "out of memory"
                 if step > _LARGEST_STEP:
                     break
                 after, step = after + step, step * 2
