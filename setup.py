@@ -59,6 +59,7 @@ setup(
             f"sim_bridge_node = {NAME}.sim.bridge_node:main",
             f"oracle_node = {NAME}.sim.oracle_node:main",
             f"record_demos = {NAME}.sim.record_demos:main",
+            f"replay_demo = {NAME}.sim.replay_demo:main",
             f"train_policy = {NAME}.training.train:main",
             f"calibrate_policy = {NAME}.training.calibrate:main",
             f"evaluate_policy = {NAME}.training.evaluate:main",

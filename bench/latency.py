@@ -24,7 +24,7 @@ from sensor_msgs.msg import Image, JointState
 from ebm_policy_ros.interface import interface_from_dict
 from ebm_policy_ros.policy_file import load_policy_file, save_policy
 from ebm_policy_ros.share import policy_path
-from ebm_policy_ros.sim.episodes import ros_environment
+from ebm_policy_ros.sim.programs import ros_environment
 
 SECONDS = 60.0
 RATE = 30.0

@@ -17,6 +17,7 @@ def run_command(
     argv: list[str] | None,
     expected: tuple[type[Exception], ...] = (),
     switches: dict[str, str] | None = None,
+    positional: bool = False,
 ) -> None:
     """Parse a command line and run the command.
 
@@ -30,6 +31,7 @@ def run_command(
         argv: Options; None for those of the process.
         expected: Errors that are about the input, besides ValueError and OSError.
         switches: Fields that are true when the option is there, with their help.
+        positional: Whether fields without a default are arguments without a name.
     """
     problems: tuple[type[Exception], ...] = (ArgumentError, OSError, ValueError, *expected)
     # So that processes which the command started are ended with it.
@@ -38,7 +40,8 @@ def run_command(
     parser = ArgumentParser(prog=name, description=kind.__doc__, exit_on_error=False)
     parser.add_argument("--config", action="config", help="File of these options, YAML.")
     switches = switches or {}
-    parser.add_class_arguments(kind, as_group=False, skip=set(switches))
+    skip: set[str | int] = set(switches)
+    parser.add_class_arguments(kind, as_group=False, as_positional=positional, skip=skip)
     for switch, text in switches.items():
         # By its type it would be --switch true.
         parser.add_argument(f"--{switch}", action="store_true", help=text)

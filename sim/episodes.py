@@ -5,28 +5,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.share import dds_profile
 from ebm_policy_ros.sim.disturbance import Disturbance
+from ebm_policy_ros.sim.programs import Program, failure_of, running
 from ebm_policy_ros.sim.tasks import make_task
 
 RESULTS = "episodes.jsonl"
 SERIES = "series.json"
-_STOP_TIMEOUT = 20.0
-
-
-class EpisodesFailed(RuntimeError):
-    """A process of the run ended early; the text says which and with what last words."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +38,6 @@ class EpisodeResult:
     latency_ms: list[float]
     """From the publication of each tick's images to the arrival of its command."""
     bag: str = ""
-
-
-@dataclass(frozen=True)
-class Program:
-    """An executable module of this package and its ROS parameters."""
-
-    module: str
-    parameters: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The module's last name, which is the node's too."""
-        return self.module.rpartition(".")[2]
-
-    def command(self) -> list[str]:
-        """The command line."""
-        arguments = [sys.executable, "-m", f"ebm_policy_ros.{self.module}", "--ros-args"]
-        for name, value in self.parameters.items():
-            arguments += ["-p", f"{name}:={json.dumps(value)}"]
-        return arguments
 
 
 @dataclass(frozen=True)
@@ -125,7 +96,7 @@ def run_episodes(config: EpisodesConfig, commander: Program) -> list[EpisodeResu
 
     Raises:
         ValueError: If the task is unknown or the folder holds other episodes.
-        EpisodesFailed: If a process ends before its time.
+        ProgramFailed: If a process ends before its time.
     """
     _claim_folder(config, commander)
     _drop_cut_line(config.out / RESULTS)
@@ -137,7 +108,7 @@ def run_episodes(config: EpisodesConfig, commander: Program) -> list[EpisodeResu
         )
     if len(done) < config.episodes:
         programs = _programs(config, commander, len(done))
-        with _running(programs, config.out / "logs") as processes:
+        with running(programs, config.out / "logs") as processes:
             _wait(processes, config, len(done))
     return read_results(config.out)[: config.episodes]
 
@@ -214,39 +185,6 @@ def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Pro
     ]
 
 
-def ros_environment() -> dict[str, str]:
-    """The environment for a run that no other ROS on this machine or network may disturb."""
-    environment = dict(os.environ)
-    # A trainer, a simulation and a policy share the cores; each one's threads would fight.
-    environment.setdefault("OMP_NUM_THREADS", "1")
-    environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    return {**dds_profile(), **environment}
-
-
-@contextmanager
-def _running(programs: list[Program], logs: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """The programs' processes by name; each writes a log, and none outlives the block."""
-    logs.mkdir(parents=True, exist_ok=True)
-    environment = ros_environment()
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        for program in programs:
-            with (logs / f"{program.name}.log").open("wb") as log:
-                processes[program.name] = subprocess.Popen(
-                    program.command(), env=environment, stdout=log, stderr=subprocess.STDOUT
-                )
-        yield processes
-    finally:
-        for process in processes.values():
-            process.terminate()
-        for process in processes.values():
-            try:
-                process.wait(_STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
 def _wait(
     processes: dict[str, subprocess.Popen[bytes]], config: EpisodesConfig, done: int
 ) -> None:
@@ -262,12 +200,5 @@ def _wait(
             for name, process in ended.items():
                 if name == "episodes_node" and process.returncode == 0:
                     return
-                raise _failure(name, process.returncode, config.out / "logs" / f"{name}.log")
+                raise failure_of(name, process.returncode, config.out / "logs" / f"{name}.log")
             time.sleep(0.2)
-
-
-def _failure(name: str, code: int, log: Path) -> EpisodesFailed:
-    """Why a process ended early: the last line that it wrote."""
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    last = next((line for line in reversed(lines) if line.strip()), "no output")
-    return EpisodesFailed(f"{name}: {last.strip()} (exit {code}, {log})")

@@ -9,10 +9,9 @@ from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.episodes import (
     EpisodesConfig,
-    EpisodesFailed,
-    Program,
     run_episodes,
 )
+from ebm_policy_ros.sim.programs import Program, ProgramFailed
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def record_demos(args: RecordArgs) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    run_command("record_demos", RecordArgs, record_demos, argv, (EpisodesFailed,))
+    run_command("record_demos", RecordArgs, record_demos, argv, (ProgramFailed,))
 
 
 if __name__ == "__main__":

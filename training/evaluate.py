@@ -20,10 +20,9 @@ from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.episodes import (
     EpisodeResult,
     EpisodesConfig,
-    EpisodesFailed,
-    Program,
     run_episodes,
 )
+from ebm_policy_ros.sim.programs import Program, ProgramFailed
 from ebm_policy_ros.training.bags import read_episode
 from ebm_policy_ros.training.energy_picture import draw_energies
 
@@ -160,7 +159,7 @@ def _evaluate_and_tell(args: EvaluateArgs) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    run_command("evaluate_policy", EvaluateArgs, _evaluate_and_tell, argv, (EpisodesFailed,))
+    run_command("evaluate_policy", EvaluateArgs, _evaluate_and_tell, argv, (ProgramFailed,))
 
 
 if __name__ == "__main__":

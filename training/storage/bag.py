@@ -39,6 +39,8 @@ class Message(NamedTuple):
     """As it was asked for."""
     content: Any
     received_ns: int
+    data: bytes
+    """The content as it was recorded."""
 
 
 def find_bags(folder: Path) -> list[Path]:
@@ -74,6 +76,13 @@ def find_bags(folder: Path) -> list[Path]:
         )
         raise BagError(f"{folder}: no bags in it; {cure}")
     return sorted(bags)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path is that of a single bag."""
+    if path.is_dir():
+        return (path / METADATA).exists() or find_bags(path) == [path]
+    return path.is_file() and _format(path) != ""
 
 
 def _format(path: Path) -> str:
@@ -146,11 +155,12 @@ class Bag:
     ) -> Iterator[Message]:
         for record in file.records(lambda channel: bool(finder.topic_of(channel))):
             try:
-                content = decode(record.channel, _plain(record.data))
+                data = _plain(record.data)
+                content = decode(record.channel, data)
             except Exception:  # bytes that are no such message raise all kinds of errors
                 undecoded[record.channel.topic] += 1
                 continue
-            yield Message(finder.topic_of(record.channel), content, record.received_ns)
+            yield Message(finder.topic_of(record.channel), content, record.received_ns, data)
 
     def _open(self, path: Path, folder: Path) -> McapFile | SqliteFile:
         plain = path

@@ -13,6 +13,8 @@ from typing import Any
 from ebm_policy_ros.training.storage.account import Account, BagError, Channel, Record
 
 _MAGIC = b"SQLite format 3\0"
+# A damaged length may ask for any amount of memory.
+_FAULTS = (sqlite3.DatabaseError, MemoryError)
 # So many rows in a row may be unreadable before a larger step is tried; then it doubles.
 _LARGEST_STEP = 1 << 20
 
@@ -75,7 +77,7 @@ class SqliteFile:
         try:
             with closing(self._open()) as database:
                 definitions: dict[str, tuple[str, str]] = {}
-                with suppress(sqlite3.DatabaseError):  # rosbag2 of Humble has no such table
+                with suppress(*_FAULTS):  # rosbag2 of Humble has no such table
                     rows = database.execute(
                         "SELECT topic_type, encoding, encoded_message_definition "
                         "FROM message_definitions"
@@ -86,39 +88,42 @@ class SqliteFile:
                     number: Channel(topic, kind, *definitions.get(kind, ("", "")), encoding)
                     for number, topic, kind, encoding in rows
                 }
-        except sqlite3.DatabaseError as error:
+        except _FAULTS as error:
             raise BagError(f"{self._path}: its list of topics cannot be read ({error})") from None
 
     def _rows(self, database: sqlite3.Connection) -> Iterator[tuple[int, int, int, bytes]]:
         """Rows in order of their number; what cannot be read is stepped over."""
         after, step, problem = 0, 1, ""
+        most = self._path.stat().st_size  # a row takes more than a byte
         while True:
             try:
                 for row in database.execute(
                     "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id",
                     (after,),
                 ):
-                    if all(isinstance(value, int) for value in row[:3]) and row[3] is not None:
+                    if not isinstance(row[0], int) or not after < row[0] < most:
+                        raise sqlite3.DatabaseError("rows are out of order")
+                    if all(isinstance(value, int) for value in row[1:3]) and row[3] is not None:
                         yield row
                     after, step = row[0], 1
                 break
-            except (sqlite3.DatabaseError, MemoryError) as error:
-                # A damaged length may ask for any amount of memory.
+            except _FAULTS as error:
                 problem = str(error) or "out of memory"
                 if step > _LARGEST_STEP:
                     break
                 after, step = after + step, step * 2
         if problem:
             self._account.note(self._path, f"is damaged ({problem})")
-        self._finish(database, problem)
+        else:
+            self._count(database)
 
-    def _finish(self, database: sqlite3.Connection, problem: str) -> None:
-        """Compare with the number of rows, where that can be told."""
-        with suppress(sqlite3.DatabaseError):
+    def _count(self, database: sqlite3.Connection) -> None:
+        """Ask how many rows there should have been."""
+        with suppress(*_FAULTS):
             counts: list[Any] = list(
                 database.execute("SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id")
             )
             for number, count in counts:
                 channel = self._channels.get(number)
                 self._account.promised[channel.topic if channel else ""] += count
-            self._account.complete = not problem
+            self._account.complete = True

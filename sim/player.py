@@ -1,0 +1,88 @@
+"""A recorded episode as a robot would send it now."""
+
+from __future__ import annotations
+
+import queue
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ebm_policy_ros.interface import NANOSECONDS
+from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.training.storage.bag import Bag
+
+# Messages that are read ahead; of camera images a gigabyte at most.
+_AHEAD = 300
+# Stamps that are further from the time of receipt are of another clock.
+_SAME_CLOCK_NS = NANOSECONDS
+# A header comes first in a message; its stamp after the four bytes that tell the encoding.
+_STAMP = {0: ">iI", 1: "<iI"}
+
+
+class Played(NamedTuple):
+    """A message to be sent."""
+
+    topic: str
+    """As the interface calls it."""
+    after_ns: int
+    """When, after the first of all."""
+    stamp_ns: int
+    """Its stamp, on the same scale; before zero where it was stamped earlier."""
+    stamped: bool
+    content: Any
+    data: bytes
+    """The content as it was recorded."""
+
+
+def read_ahead(bag: Path, topics: Mapping[str, str]) -> Iterator[Played]:
+    """The messages of a bag in the order of their receipt, read on a thread of its own.
+
+    Args:
+        bag: What was recorded.
+        topics: Type by name.
+
+    Raises:
+        BagError: If a topic is missing or nothing can be read.
+    """
+    waiting: queue.Queue[Played | Exception | None] = queue.Queue(_AHEAD)
+
+    def read() -> None:
+        try:
+            for played in _play(bag, topics):
+                waiting.put(played)
+            waiting.put(None)
+        except Exception as error:  # raised where the messages are taken
+            waiting.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    while (found := waiting.get()) is not None:
+        if isinstance(found, Exception):
+            raise found
+        yield found
+
+
+def _play(bag: Path, topics: Mapping[str, str]) -> Iterator[Played]:
+    begin: int | None = None
+    other_clock = 0
+    for message in Bag(bag).messages(topics):
+        stamp = stamp_ns(message.content)
+        if begin is None:
+            begin = message.received_ns
+            ahead = stamp - begin
+            other_clock = ahead if stamp and abs(ahead) > _SAME_CLOCK_NS else 0
+        yield Played(
+            message.topic,
+            message.received_ns - begin,
+            stamp - begin - other_clock,
+            stamp != 0,
+            message.content,
+            message.data,
+        )
+
+
+def restamped(data: bytes, time_ns: int) -> bytes:
+    """A serialised message that begins with a header, with another stamp."""
+    sec, nanosec = divmod(time_ns, NANOSECONDS)
+    return data[:4] + struct.pack(_STAMP[data[1] & 1], sec, nanosec) + data[12:]
