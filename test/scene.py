@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import rclpy
+from domains import give_back, take_domain
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.time import Time
 from robot import TIMEOUT, parameters
@@ -27,7 +27,6 @@ from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode
 
 SECOND = 1_000_000_000
-_scenes = itertools.count(1)
 Spoil = Callable[[str, Any], Iterable[Any]]
 """(stream or "clock", message) -> what goes on instead of it."""
 
@@ -58,7 +57,7 @@ class Scene:
 
     def __init__(self, interface: str = "ur5e_push", task: str = "push") -> None:
         # A domain of its own: a process that was killed is seen in its old one for a while.
-        self.domain = 1 + (os.getpid() + next(_scenes)) % 100
+        self.domain = take_domain()
         self.context = context = rclpy.Context()
         rclpy.init(context=context, domain_id=self.domain)
         self.interface: Interface = load_interface(interface_path(interface))
@@ -250,6 +249,7 @@ class Scene:
             node.destroy_node()
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
+        give_back(self.domain)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
