@@ -1,0 +1,110 @@
+"""A recorded episode through the real policy node, as a gate before the arm moves."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from demonstration import START, demonstration, image, joints, sent, twist, write_bag
+
+pytest.importorskip("rclpy")
+
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.sim.player import read_ahead, restamped
+from ebm_policy_ros.sim.replay_demo import main
+from ebm_policy_ros.training.bags import wanted_topics
+from ebm_policy_ros.training.storage.account import BagError, Channel
+from ebm_policy_ros.training.storage.definitions import decode
+
+SAMPLE = Path(__file__).parent / "data" / "push"
+
+
+def run(*arguments: str) -> int:
+    try:
+        main(list(arguments))
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.mark.ros
+def test_the_shipped_policy_passes_on_the_sample_and_a_limit_that_is_not_met_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "replay"
+    # Not how fast this machine is, but what it does.
+    code = run(str(SAMPLE), "--out", str(out), "--device", "cpu", "--max_latency", "1e9")
+    content = json.loads((out / "replay.json").read_text())
+    found = {check["name"]: check for check in content["checks"]}
+    error = found["action error (m/s)"]
+    assert 0 < error["value"] < 0.06
+    assert error["limit"] == pytest.approx(2 * 0.019033, rel=1e-3)
+    assert found["unsure decisions, share"]["value"] < 0.2
+    (episode,) = content["episodes"]
+    assert episode["counts"]["decisions"] >= 0.8 * episode["steps"]
+    assert (out / "replay.png").stat().st_size > 10_000
+    assert code == (0 if content["ready"] else 1)
+    capsys.readouterr()
+    second = tmp_path / "second"
+    assert run(str(SAMPLE), "--out", str(second), "--device", "cpu", "--max_error", "1e-6") == 1
+    assert "FAILED" in capsys.readouterr().out
+    assert run(str(SAMPLE), "--out", str(second)) == 2
+    assert "second: exists" in capsys.readouterr().err
+
+
+def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    for arguments, text in (
+        ((str(tmp_path / "nothing"), "--out", out), "no such folder"),
+        ((str(SAMPLE), "--out", out, "--policy", "absent"), "no such policy file"),
+        ((str(SAMPLE), "--out", out, "--episodes", "0"), "episodes: got 0"),
+    ):
+        assert run(*arguments) == 2
+        error = capsys.readouterr().err
+        assert text in error and error.count("\n") == 1
+    assert not os.path.exists(out)
+
+
+def test_a_message_is_stamped_anew_and_nothing_else_of_it_changes() -> None:
+    before = joints(START, ["a", "b"], [0.1, 0.2])
+    kind = before.__msgtype__
+    channel = Channel("/x", kind, "", "", "cdr")
+    after = decode(channel, restamped(sent("/x", before, START).data, START + 1_234_567_890))
+    assert stamp_ns(after) == START + 1_234_567_890
+    assert (list(after.name), after.position.tolist()) == (["a", "b"], [0.1, 0.2])
+
+
+def test_messages_are_played_with_their_delays_in_the_order_of_their_receipt(
+    interface: Interface, tmp_path: Path
+) -> None:
+    camera, command = interface.observation["camera"].topic, interface.action.topic
+    late = [
+        sent(f"/{camera}", image(START, 1), START + 50_000_000),
+        sent(f"/{command}", twist(START + 20_000_000, 0.1), START + 60_000_000),
+        sent(f"/{camera}", image(0, 2), START + 90_000_000),
+    ]
+    topics = {camera: "sensor_msgs/msg/Image", command: interface.action.type}
+    played = list(read_ahead(write_bag(tmp_path / "bag", late), topics))
+    assert [(p.topic, p.after_ns) for p in played] == [
+        (camera, 0),
+        (command, 10_000_000),
+        (camera, 40_000_000),
+    ]
+    assert [p.stamp_ns for p in played[:2]] == [-50_000_000, -30_000_000]
+    assert [p.stamped for p in played] == [True, True, False]
+
+
+def test_stamps_of_another_clock_are_played_as_fresh(interface: Interface, tmp_path: Path) -> None:
+    """As of a simulation that was recorded with the time of the wall."""
+    messages = demonstration(interface, 5, stamp=lambda time: time - START + 10**9)
+    played = list(read_ahead(write_bag(tmp_path / "bag", messages), wanted_topics(interface)))
+    assert all(abs(p.stamp_ns - p.after_ns) < 10_000_000 for p in played)
+
+
+def test_a_bag_that_cannot_be_played_is_named(interface: Interface, tmp_path: Path) -> None:
+    messages = [m for m in demonstration(interface, 5) if "camera" not in m.topic]
+    with pytest.raises(BagError, match="no camera/image_raw"):
+        list(read_ahead(write_bag(tmp_path / "bag", messages), wanted_topics(interface)))
