@@ -19,6 +19,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={f"{NAME}.training.inspection": ["template/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
@@ -33,6 +34,7 @@ setup(
         "daqp",
         "docstring-parser",
         "imageio-ffmpeg",
+        "jinja2",
         "jsonargparse",
         "lz4",
         "matplotlib",
@@ -60,6 +62,7 @@ setup(
             f"oracle_node = {NAME}.sim.oracle_node:main",
             f"record_demos = {NAME}.sim.record_demos:main",
             f"replay_demo = {NAME}.sim.replay_demo:main",
+            f"inspect_demos = {NAME}.training.inspect_demos:main",
             f"train_policy = {NAME}.training.train:main",
             f"calibrate_policy = {NAME}.training.calibrate:main",
             f"evaluate_policy = {NAME}.training.evaluate:main",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -10,8 +12,10 @@ import numpy as np
 
 from ebm_policy_ros.interface import ImageStream, load_interface
 from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.sim import record_demos
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World
+from ebm_policy_ros.training import inspect_demos
 
 IMAGES = Path(__file__).parent / "images"
 RESULTS = Path("out")
@@ -40,8 +44,31 @@ def draw_views() -> None:
     cv2.imwrite(str(IMAGES / "views.png"), cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR))
 
 
+def draw_inspection() -> None:
+    """The page of inspect_demos, with a copy and a torn bag among the episodes; needs chromium."""
+    folder = RESULTS / "inspection"
+    demos, page = folder / "demos", folder / "page.html"
+    record_demos.main(["--task", "push_either", "--episodes", "30", "--out", str(demos)])
+    for name in ("push_either_0008_again", "push_either_0030"):
+        shutil.rmtree(demos / name, ignore_errors=True)
+        shutil.copytree(demos / "push_either_0008", demos / name)
+    (torn,) = (demos / "push_either_0030").glob("*.mcap*")
+    torn.write_bytes(torn.read_bytes()[:1000])
+    inspect_demos.main([str(demos), "--out", str(page)])
+    command = ["chromium", "--headless", "--hide-scrollbars", "--window-size=1180,1540"]
+    command += ["--no-sandbox"] if os.geteuid() == 0 else []  # root may not have one
+    picture = (IMAGES / "inspection.png").resolve()
+    command += [f"--screenshot={picture}", page.resolve().as_uri()]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    full = cv2.imread(str(picture))
+    assert full is not None
+    small = cv2.resize(full, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(picture), small, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     draw_views()
+    draw_inspection()
     for source, name in FIGURES.items():
         shutil.copy(RESULTS / source, IMAGES / name)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.training.bags import Episode, read_episode
 from ebm_policy_ros.training.cache import BagFacts, Cache, KnownBags, look_at
+from ebm_policy_ros.training.exclusion import read_exclusions
+from ebm_policy_ros.training.parallel import read_each
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import find_bags
 
@@ -99,7 +93,7 @@ def load_dataset(
     """
     bags = find_bags(folder)
     if exclude is not None:
-        excluded = _read_excluded(exclude, folder, bags)
+        excluded = read_exclusions(exclude, folder, bags)
         bags = [bag for bag in bags if bag not in excluded]
     place = folder / ".cache" if cache is None else cache
     try:
@@ -150,7 +144,8 @@ def _fill(
     ]
     problems: dict[Path, str] = {}
     try:
-        for bag, found, result in _read_all(new, interface, frozenset(store), workers):
+        read = partial(_read, interface=interface, have=frozenset(store))
+        for bag, (found, result) in read_each(read, new, workers):
             if isinstance(result, str):
                 problems[bag] = result
                 continue
@@ -161,30 +156,6 @@ def _fill(
     finally:
         known.save()
     return facts, problems
-
-
-def _read_all(
-    bags: list[Path], interface: Interface, have: frozenset[str], workers: int | None
-) -> Iterator[tuple[Path, BagFacts, Episode | str | None]]:
-    """Read bags in parallel; see `_read`."""
-    if not bags:
-        return
-    read = partial(_read, interface=interface, have=have)
-    count = min(workers or os.cpu_count() or 1, len(bags))
-    # A forked child of a process with threads may hang.
-    with ProcessPoolExecutor(count, get_context("spawn"), _prepare) as pool:
-        try:
-            results = pool.map(read, bags)
-            bar = tqdm(results, "reading", len(bags), unit=" bags", dynamic_ncols=True)
-            for bag, (facts, result) in zip(bags, bar, strict=True):
-                yield bag, facts, result
-        except BrokenProcessPool:
-            raise BagError(
-                f"{bags[0].parent}: a process that reads bags was ended; is there enough memory?"
-            ) from None
-        finally:
-            # After an interrupt nobody waits for what is queued.
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _read(
@@ -202,28 +173,3 @@ def _read(
         return facts, read_episode(bag, interface)
     except (BagError, OSError) as error:
         return facts, str(error)
-
-
-def _prepare() -> None:
-    """What a process does that reads bags: leave interrupts to its parent, and cores to others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-
-
-def _read_excluded(path: Path, folder: Path, bags: list[Path]) -> set[Path]:
-    """The bags that a file names.
-
-    Raises:
-        BagError: If it names one that isn't there: nobody should train on a bag for a slip.
-    """
-    excluded = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        name = line.partition("#")[0].strip()
-        if name and folder / name not in bags:
-            raise BagError(
-                f"{path}, line {number}: there is no bag {name!r} in {folder}; expected one as "
-                f"{bags[0].relative_to(folder)}"
-            )
-        if name:
-            excluded.add(folder / name)
-    return excluded

@@ -1,0 +1,107 @@
+"""inspect_demos: a folder of demonstrations as one page to look through."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebm_policy_ros.command_line import run_command
+from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
+from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.training.bags import read_recorded_interface
+from ebm_policy_ros.training.exclusion import read_exclusions
+from ebm_policy_ros.training.inspection.page import is_page, render_page
+from ebm_policy_ros.training.inspection.reading import read_recordings
+from ebm_policy_ros.training.inspection.report import make_report
+from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.storage.bag import find_bags
+
+PAGE = "inspection.html"
+
+
+@dataclass(frozen=True)
+class InspectArgs:
+    """Write one self-contained HTML page about a folder of demonstrations."""
+
+    folder: Path
+    """Folder with the demonstrations, bag folders at any depth."""
+    out: Path | None = None
+    """The page; inspection.html in the folder unless given. A page that this command wrote before
+    is replaced, any other file is not."""
+    interface: str = ""
+    """Interface file of the robot and task, or the bare name of one that the package ships.
+    Empty: the one noted in most of the bags."""
+    exclude: Path | None = None
+    """List of episodes to leave out, as the page makes it; they are shown ticked, and don't count
+    in what is told of all."""
+
+
+def inspect_demos(args: InspectArgs) -> None:
+    """Write the page and say what it says.
+
+    Raises:
+        ValueError: (or a kind of it) if the folder, the interface or the list cannot be used.
+    """
+    out = args.out or args.folder / PAGE
+    if out.exists() and not is_page(out):
+        raise FileExistsError(f"{out}: exists and is no page of inspect_demos; choose --out")
+    bags = find_bags(args.folder)
+    excluded = read_exclusions(args.exclude, args.folder, bags) if args.exclude else ()
+    recorded = _recorded_interfaces(bags)
+    interface = _interface(args, recorded)
+    found = read_recordings(args.folder, bags, interface)
+    differences = {
+        bag.relative_to(args.folder).as_posix(): _differences(values, interface)
+        for bag, values in recorded.items()
+    }
+    names = frozenset(bag.relative_to(args.folder).as_posix() for bag in excluded)
+    report = make_report(found, interface, names, differences)
+    partial = out.with_name(f".{out.name}.partial")
+    partial.write_bytes(render_page(report, args.folder).encode("utf-8", "replace"))
+    partial.replace(out)
+    print(f"{out}: {report.verdict.words}")
+
+
+def _recorded_interfaces(bags: list[Path]) -> dict[Path, dict[str, Any]]:
+    """The interface noted in each bag that notes one."""
+    recorded = {}
+    for bag in bags:
+        try:
+            values = read_recorded_interface(bag)
+        except ValueError:
+            continue  # what is wrong with the bag shows when it is read
+        if values:
+            recorded[bag] = values
+    return recorded
+
+
+def _interface(args: InspectArgs, recorded: Mapping[Path, dict[str, Any]]) -> Interface:
+    if args.interface:
+        return load_interface(interface_path(args.interface))
+    if not recorded:
+        raise BagError(f"{args.folder}: no bag notes its interface; name one with --interface")
+    texts = {bag: json.dumps(values, sort_keys=True) for bag, values in recorded.items()}
+    usual, _ = Counter(texts.values()).most_common(1)[0]
+    first = next(bag for bag, text in texts.items() if text == usual)
+    return interface_from_dict(recorded[first], f"{first}: interface")
+
+
+def _differences(recorded: dict[str, Any], interface: Interface) -> list[str]:
+    """What the interface noted in a bag has otherwise, one line each."""
+    try:
+        return interface_from_dict(recorded, "its interface").differences(interface)
+    except ValueError as error:
+        return [str(error)]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command inspect_demos; `argv` replaces the command line's arguments."""
+    run_command("inspect_demos", InspectArgs, inspect_demos, argv, positional=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What the numbers of an interface's streams and action are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.interface import (
+    ImageStream,
+    Interface,
+    JointStream,
+    PoseStream,
+    Stream,
+)
+from ebm_policy_ros.training.inspection.reading import Recording
+
+ACTION = "action"
+_JOINT_UNITS = {"position": "rad", "velocity": "rad/s", "effort": "Nm"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of the action or of a stream."""
+
+    source: str
+    """action, or the stream's name."""
+    index: int
+    name: str
+    unit: str
+
+    @property
+    def label(self) -> str:
+        """Its name among all."""
+        return f"{self.source} {self.name}"
+
+    def values(self, recording: Recording) -> npt.NDArray[np.float32]:
+        """Its value at each step, shape (M,)."""
+        all_ = recording.actions if self.source == ACTION else recording.states[self.source]
+        return all_[:, self.index]
+
+
+def action_columns(interface: Interface) -> list[Column]:
+    """The dimensions of the action, in their order."""
+    action = interface.action
+    units = [action.unit] * len(action.fields) + [""]
+    return [
+        Column(ACTION, i, name, unit)
+        for i, (name, unit) in enumerate(zip(action.names, units, strict=False))
+    ]
+
+
+def state_columns(interface: Interface) -> list[Column]:
+    """The numbers of every stream that has no pictures."""
+    return [
+        Column(source, i, name, unit)
+        for source, stream in interface.observation.items()
+        for i, (name, unit) in enumerate(_named(stream))
+    ]
+
+
+def _named(stream: Stream) -> Iterator[tuple[str, str]]:
+    """Name and unit of each number of a sample."""
+    if isinstance(stream, ImageStream):
+        return
+    if isinstance(stream, JointStream):
+        for field in stream.fields:
+            for name in stream.names:
+                alone = stream.fields == ("position",)
+                yield name if alone else f"{name} {field}", _JOINT_UNITS[field]
+        return
+    for field in stream.fields:
+        if isinstance(stream, PoseStream):
+            yield field, "m" if len(field) == 1 else ""
+        else:
+            yield field, "N" if field.startswith("force") else "Nm"

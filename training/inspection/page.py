@@ -1,0 +1,91 @@
+"""The page: one HTML file with everything in it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ebm_policy_ros.training.inspection.kinds import KINDS, percent
+from ebm_policy_ros.training.inspection.report import Entry, Report
+
+_GENERATOR = "ebm_policy_ros inspect_demos"
+_TEMPLATES = PackageLoader("ebm_policy_ros.training.inspection", "template")
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that `render_page` made."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return f'content="{_GENERATOR}"'.encode() in file.read(1000)
+
+
+def render_page(report: Report, folder: Path) -> str:
+    """The page as HTML; it needs no other file and no network.
+
+    Whatever comes from the bags is escaped, and only the page's own script may run.
+
+    Args:
+        report: What to tell.
+        folder: Of the demonstrations, to name them.
+    """
+    environment = Environment(
+        loader=_TEMPLATES,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "length_of_time": _length_of_time,
+        "listed": _listed,
+        "percent": percent,
+    }
+    style, script = (environment.get_template(f"page.{kind}").render() for kind in ("css", "js"))
+    digest = b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return environment.get_template("page.html").render(
+        generator=_GENERATOR,
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'",
+        report=report,
+        folder=str(folder),
+        title=folder.resolve().name,
+        written=datetime.now().astimezone(),
+        kinds=KINDS,
+        present=_present(report),
+        keys={entry.name: entry.key for entry in report.entries},
+    )
+
+
+def _present(report: Report) -> Mapping[str, int]:
+    """Number of episodes with each kind of concern, in the order of weight."""
+    counts = Counter(
+        kind for entry in report.entries for kind in {concern.kind for concern in entry.concerns}
+    )
+    return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+
+def _length_of_time(seconds: float) -> str:
+    """Such as 12.3 s, 4 min 10 s or 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _listed(entry: Entry) -> str:
+    """The episode's line in an exclude list; empty for a name that no line can hold."""
+    name = f"./{entry.name}" if entry.name.startswith("#") else entry.name
+    held = name.isprintable() and name == name.strip() and " #" not in name
+    return name if held else ""

@@ -1,0 +1,98 @@
+"""Bags to what a person looks at, one at a time: no more than a few are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.interface import ImageStream, Interface
+from ebm_policy_ros.training.bags import Episode, StreamFacts, read_episode
+from ebm_policy_ros.training.inspection.facts import EpisodeFacts, episode_facts, seconds
+from ebm_policy_ros.training.inspection.pictures import FilmStrip, film_strip
+from ebm_policy_ros.training.parallel import read_each
+from ebm_policy_ros.training.storage.account import BagError
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An episode without its images; M steps."""
+
+    name: str
+    """The bag's path below the folder."""
+    outcome: str
+    facts: EpisodeFacts
+    times: npt.NDArray[np.float64]
+    """Shape (M,), s from the first step."""
+    pieces: tuple[slice, ...]
+    """The runs of steps without a gap between them."""
+    actions: npt.NDArray[np.float32]
+    """Shape (M, D), the first of each step, in the interface's units."""
+    states: Mapping[str, npt.NDArray[np.float32]]
+    """Stream of numbers -> (M, K), the newest sample of each step."""
+    strips: Mapping[str, FilmStrip]
+    """Camera -> its film strip."""
+    notes: tuple[str, ...]
+    streams: Mapping[str, StreamFacts]
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A bag that cannot be read."""
+
+    name: str
+    """The bag's path below the folder."""
+    reason: str
+
+
+def read_recordings(
+    folder: Path, bags: list[Path], interface: Interface
+) -> list[Recording | Unusable]:
+    """Read every bag, several at once; those that cannot be used say why.
+
+    Args:
+        folder: That the names are relative to.
+        bags: Below the folder.
+        interface: Names the topics, and fixes rate, ages and sizes.
+    """
+    read = partial(_read, folder=folder, interface=interface)
+    return [found for _, found in read_each(read, bags)]
+
+
+def make_recording(name: str, episode: Episode, interface: Interface) -> Recording:
+    """What stays of an episode.
+
+    Args:
+        name: The bag's path below the folder.
+        episode: Read with the interface.
+        interface: Says which streams are cameras, and the bounds.
+    """
+    times = seconds(episode.times_ns, interface)
+    cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
+    newest = {stream: values[:, -1] for stream, values in episode.observations.items()}
+    return Recording(
+        name=name,
+        outcome=episode.outcome,
+        facts=episode_facts(episode, interface),
+        times=times,
+        pieces=tuple(episode.pieces(interface.period_ns)),
+        actions=episode.actions[:, 0],
+        # Copies: a view would take the whole array along.
+        states={n: v.copy() for n, v in newest.items() if n not in cameras},
+        strips={camera: film_strip(newest[camera], times) for camera in cameras},
+        notes=episode.notes,
+        streams=dict(episode.streams),
+    )
+
+
+def _read(bag: Path, folder: Path, interface: Interface) -> Recording | Unusable:
+    name = bag.relative_to(folder).as_posix()
+    try:
+        episode = read_episode(bag, interface)
+    except (BagError, OSError) as error:
+        return Unusable(name, str(error).removeprefix(f"{bag}: "))
+    return make_recording(name, episode, interface)

@@ -1,0 +1,191 @@
+"""Everything that the page tells, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.training.dataset import FAILURE
+from ebm_policy_ros.training.inspection.attention import Concern, find_concerns, score
+from ebm_policy_ros.training.inspection.columns import Column, action_columns, state_columns
+from ebm_policy_ros.training.inspection.comparison import common_notes, constant_columns
+from ebm_policy_ros.training.inspection.curves import (
+    Curve,
+    Range,
+    draw_curves,
+    gap_bands,
+    usual_scales,
+)
+from ebm_policy_ros.training.inspection.distributions import (
+    Coverage,
+    Histogram,
+    draw_coverage,
+    draw_histogram,
+)
+from ebm_policy_ros.training.inspection.reading import Recording, Unusable
+from ebm_policy_ros.training.inspection.summaries import (
+    Dimension,
+    StreamSummary,
+    summarise_dimensions,
+    summarise_streams,
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the page shows of one bag."""
+
+    key: str
+    """Its address in the page."""
+    name: str
+    recording: Recording | None
+    """None if it cannot be used."""
+    excluded: bool
+    concerns: Sequence[Concern]
+    score: int
+    curves: Mapping[str, Sequence[Curve]]
+    """By what they are of: the action, and each stream."""
+    gaps: Sequence[Range]
+
+    @property
+    def is_used(self) -> bool:
+        """Whether training learns from it."""
+        return self.recording is not None and not (
+            self.excluded or self.recording.outcome == FAILURE
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What it comes to."""
+
+    level: str
+    """good, look or bad."""
+    words: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What there is to tell of a set of demonstrations."""
+
+    interface: Interface
+    entries: Sequence[Entry]
+    """Every bag, in order of name."""
+    first: Sequence[Entry]
+    """Those to look at, the most urgent first."""
+    verdict: Verdict
+    total: float
+    """Length of all episodes that training uses, s."""
+    steps: int
+    idle: float
+    """Share of those steps."""
+    duration: float
+    """Median, s."""
+    durations: Histogram | None
+    dimensions: Sequence[Dimension]
+    constant: Sequence[tuple[Column, float]]
+    coverage: Sequence[Coverage]
+    streams: Sequence[StreamSummary]
+    notes: Sequence[tuple[str, int]]
+    """A note of each kind that many episodes have, and how many do."""
+
+    @property
+    def used(self) -> Sequence[Entry]:
+        """Those that training learns from."""
+        return [entry for entry in self.entries if entry.is_used]
+
+
+def make_report(
+    found: Sequence[Recording | Unusable],
+    interface: Interface,
+    excluded: frozenset[str],
+    differences: Mapping[str, Sequence[str]],
+) -> Report:
+    """Put together what the page tells.
+
+    Args:
+        found: Every bag.
+        interface: As they were read.
+        excluded: Names of those to leave out.
+        differences: Name -> how the interface that it was recorded with differs.
+    """
+    recordings = [one for one in found if isinstance(one, Recording)]
+    used = [r for r in recordings if r.name not in excluded and r.outcome != FAILURE]
+    concerns = find_concerns(found, used, interface, differences)
+    entries = _entries(found, recordings, interface, excluded, concerns)
+    urgent = [e for e in entries if e.concerns and (e.is_used or e.recording is None)]
+    first = sorted((e for e in urgent if not e.excluded), key=lambda e: (-e.score, e.name))
+    steps = np.array([r.facts.steps for r in used])
+    durations = np.array([r.facts.duration for r in used])
+    idle = np.array([r.facts.idle for r in used])
+    return Report(
+        interface=interface,
+        entries=entries,
+        first=first,
+        verdict=_verdict(entries, first),
+        total=float(durations.sum()),
+        steps=int(steps.sum()),
+        idle=float((idle * steps).sum() / max(1, steps.sum())),
+        duration=float(np.median(durations)) if used else 0.0,
+        durations=draw_histogram(durations) if used else None,
+        dimensions=summarise_dimensions(used, interface),
+        constant=constant_columns(used, interface) if used else [],
+        coverage=draw_coverage(used, interface),
+        streams=summarise_streams(used, interface),
+        notes=list(common_notes(used).values()),
+    )
+
+
+def _entries(
+    found: Sequence[Recording | Unusable],
+    recordings: Sequence[Recording],
+    interface: Interface,
+    excluded: frozenset[str],
+    concerns: Mapping[str, Sequence[Concern]],
+) -> list[Entry]:
+    actions, states = action_columns(interface), state_columns(interface)
+    groups: dict[str, list[Column]] = {}
+    for column in (*actions, *states):
+        groups.setdefault(column.source, []).append(column)
+    scales = usual_scales(recordings, states) if recordings else {}
+    for column, low, high in zip(actions, *interface.action.bounds, strict=True):
+        scales[column] = (low, high)
+    entries = []
+    for number, one in enumerate(sorted(found, key=lambda one: one.name)):
+        recording = one if isinstance(one, Recording) else None
+        entries.append(
+            Entry(
+                key=f"e{number}",
+                name=one.name,
+                recording=recording,
+                excluded=one.name in excluded,
+                concerns=concerns[one.name],
+                score=score(concerns[one.name]),
+                curves={n: draw_curves(recording, c, scales) for n, c in groups.items()}
+                if recording
+                else {},
+                gaps=gap_bands(recording) if recording else [],
+            )
+        )
+    return entries
+
+
+def _verdict(entries: Sequence[Entry], first: Sequence[Entry]) -> Verdict:
+    used = [entry for entry in entries if entry.is_used]
+    parts = [f"Training can use {len(used)} of {len(entries)} episodes."]
+    unusable = [e for e in entries if e.recording is None and not e.excluded]
+    refused = [e for e in used if any(c.kind == "outside" for c in e.concerns)]
+    others = len(first) - len(unusable)
+    if unusable:
+        parts.append(f"Cannot be read: {len(unusable)}.")
+    if refused:
+        parts.append(f"Out of bounds, which training refuses: {len(refused)}.")
+    if others:
+        parts.append(f"To look at: {others}.")
+    if not first and used:
+        parts.append("Nothing stands out.")
+    level = "bad" if unusable or refused or not used else "look" if first else "good"
+    return Verdict(level, " ".join(parts))
