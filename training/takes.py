@@ -20,6 +20,8 @@ from ebm_policy_ros.training.commands import Commands
 _PATIENCE_NS = NANOSECONDS
 
 
+# So soon after the first command some stream may not have been heard yet.
+_BEGINNING_NS = NANOSECONDS // 5
 NOT_FRESH = "no fresh observation"
 NOBODY = "nobody commanded then"
 
@@ -123,5 +125,8 @@ class Take:
         try:
             self._seen.append((time, self._buffer.observe(time)))
         except (StaleObservation, MessageError) as error:
+            began = self.commands.stamps[0]
+            if not self._seen and time - began < _BEGINNING_NS:
+                return  # a command was the first message that was recorded
             self.left_out[NOT_FRESH] += 1
             self.first_problem = self.first_problem or str(error)
