@@ -41,6 +41,7 @@ BUTTONS = (
 )  # fmt: skip
 """What a button can do."""
 
+_TEXTS = {"deadman": "hold to move", "grip_low": "gripper to its low", "grip_high": "to its high"}
 _NONE = dict.fromkeys(BUTTONS, -1)
 LAYOUTS = {
     # joy_node with an Xbox controller: sticks up and to the left are positive.
@@ -60,7 +61,11 @@ LAYOUTS = {
 
 
 class Joystick:
-    """A device that moves the arm while its dead-man button is held and its messages come."""
+    """A device that moves the arm while its dead-man button is held and its messages come.
+
+    Whatever is held at first, after messages were missing, or when somebody stopped the arm, has
+    to be let go once before it counts.
+    """
 
     def __init__(
         self, layout: Layout, directions: Sequence[str], dead_zone: float, timeout: float
@@ -82,6 +87,21 @@ class Joystick:
         self._at = -math.inf
         self._values: Sequence[float] = ()
         self._pressed: Sequence[int] = ()
+        self._locked = True
+
+    def describe(self) -> list[str]:
+        """The layout as lines for a screen."""
+        axes = [f"axis {axis} {name}" for name, (axis, _) in self._axes.items() if axis >= 0]
+        buttons = [
+            f"button {number} {_TEXTS.get(name, name.replace('_', ' '))}"
+            for name, number in self._layout.buttons.items()
+            if number >= 0
+        ]
+        return [", ".join(axes), ", ".join(buttons)]
+
+    def let_go(self) -> None:
+        """Move no longer, until everything was let go."""
+        self._locked = True
 
     def take(self, axes: Sequence[float], buttons: Sequence[int], now: float) -> list[str]:
         """Take a message that came at a time, in s; the events of buttons newly pressed."""
@@ -100,6 +120,16 @@ class Joystick:
 
     def wish(self, now: float) -> Wish:
         """The motion that is wanted at a time, in s."""
+        wish = self._wish(now)
+        if now - self._at > self._timeout:
+            self._locked = True
+        elif not wish.motion:
+            self._locked = False
+        elif self._locked:
+            return Wish(hint="let everything go once, then it moves")
+        return wish
+
+    def _wish(self, now: float) -> Wish:
         if now - self._at > self._timeout:
             return Wish(hint="no message of the joystick" if self._values else "no joystick yet")
         number = self._layout.buttons["deadman"]

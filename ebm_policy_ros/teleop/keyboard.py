@@ -91,7 +91,10 @@ def _motion_keys(action: Action) -> tuple[Key, ...]:
 
 def key_map(keys: Sequence[Key]) -> list[str]:
     """The table as lines for a screen."""
-    cells = [f"{key.name:>6}  {key.text}" for key in keys]
+    names: dict[str, list[str]] = {}
+    for key in keys:
+        names.setdefault(key.text, []).append(key.name)
+    cells = [f"{' '.join(same):>6}  {text}" for text, same in names.items()]
     width = max(map(len, cells)) + 2
     half = (len(cells) + 1) // 2
     return [
