@@ -10,7 +10,6 @@ from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 import glfw
-import mujoco
 import numpy as np
 
 from ebm_policy_ros.sim.tasks import make_task
@@ -74,6 +73,7 @@ def _run(task: str, state: Any) -> None:
     os.nice(_NICENESS)
     if not glfw.init():
         raise SystemExit("viewer: the display cannot be opened")
+    # Only here: it starts a library for windows.
     import mujoco.viewer
 
     world = World(make_task(task))

@@ -43,7 +43,8 @@ class Commander:
         self._inputs = Inputs(node, interface, lambda name: None, sorted(needed))
         self._estimator = StateEstimator(interface)
         self._outputs: Outputs | None = None
-        self._last = 0
+        self.last_tick = 0
+        """Time of the last tick, nanoseconds."""
         self._measured: Measured | None = None
         self._unseen = ""
         self._silent_after: int | None = None
@@ -96,9 +97,9 @@ class Commander:
         Args:
             now: Time of the tick, nanoseconds.
         """
-        if now < self._last:
+        if now < self.last_tick:
             self._set_back(now)
-        self._last = now
+        self.last_tick = now
         self._measured, self._unseen = None, ""
         try:
             observation = self._inputs.observe(now)
@@ -116,7 +117,7 @@ class Commander:
         if self._silent_after is not None:
             self._silent_after = min(self._silent_after, now - 1)
         if self._outputs is not None:
-            self._outputs.freeze(self._last)
+            self._outputs.freeze(self.last_tick)
 
     def tick(self, now: int, wish: Wish, steering: Steering) -> None:
         """Command what is wanted, or stand still.

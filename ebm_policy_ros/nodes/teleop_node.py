@@ -53,7 +53,7 @@ class TeleopNode(Node):
         self._keys = key_table(action, values["source"])
         self._keyboard = Keyboard(self._keys, values["key_timeout"])
         self._source = self._open_source()
-        self._commander = Commander(self, interface, limits, values["check_command_topic"])
+        self.commander = Commander(self, interface, limits, values["check_command_topic"])
         self._recorder = RecorderClient(self, values["recorder"], self._say)
         self._wish = Wish()
         self._told = ""
@@ -84,19 +84,19 @@ class TeleopNode(Node):
         """Once in a period, and at once when a motion of a joystick ends."""
         now = self.get_clock().now().nanoseconds
         self._read_keys()
-        measured = self._commander.look(now)
-        self._wish = self._source.wish(measured, self._commander.is_wanted)
+        measured = self.commander.look(now)
+        self._wish = self._source.wish(measured, self.commander.is_wanted)
         if self._wish.motion:
-            self._commander.take()
-        was_wanted = self._commander.is_wanted
-        self._commander.tick(now, self._wish, self._steering)
-        if was_wanted and not self._commander.is_wanted:
+            self.commander.take()
+        was_wanted = self.commander.is_wanted
+        self.commander.tick(now, self._wish, self._steering)
+        if was_wanted and not self.commander.is_wanted:
             self._source.let_go()
         self._show()
 
     def _let_go(self) -> None:
         self._source.let_go()
-        self._commander.let_go()
+        self.commander.let_go()
 
     # Keys, buttons and services
 
@@ -118,7 +118,7 @@ class TeleopNode(Node):
                 lines = [*key_map(self._keys), *self._source.describe()]
                 self._terminal.say("\n".join(lines))
         elif event == "take":
-            self._commander.take()
+            self.commander.take()
         elif event == "let_go":
             self._let_go()
         elif not self._steering.act(event):
@@ -127,11 +127,11 @@ class TeleopNode(Node):
     def _on_engage(self, request: Any, response: Any) -> Any:
         """True: take the command topic as soon as nothing is wrong; false: leave it."""
         if request.data:
-            self._commander.take()
+            self.commander.take()
             self._tick()
         else:
             self._let_go()
-        response.success = self._commander.is_wanted == request.data
+        response.success = self.commander.is_wanted == request.data
         response.message = self._state()
         return response
 
@@ -143,7 +143,7 @@ class TeleopNode(Node):
         except LimitError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.values.update(wanted)
-        self._commander.guard.limits = limits
+        self.commander.guard.limits = limits
         self._steering.speed = wanted.get("speed", self._steering.speed)
         return SetParametersResult(successful=True)
 
@@ -156,8 +156,8 @@ class TeleopNode(Node):
             self.get_logger().info(text)
 
     def _state(self) -> str:
-        problem = self._commander.problem
-        return f"{self._commander.state}: {problem}" if problem else self._commander.state
+        problem = self.commander.problem
+        return f"{self.commander.state}: {problem}" if problem else self.commander.state
 
     def _show(self) -> None:
         """The line of status; without a terminal each new state goes to the log."""
@@ -173,14 +173,14 @@ class TeleopNode(Node):
         if self._interface.action.is_joints:
             parts.append(self._steering.name("joint"))
         moves = [f"{self._steering.name(d)} {s:+.0%}" for d, s in self._wish.motion.items()]
-        parts += [" ".join(moves) or self._wish.hint, ", ".join(self._commander.changed)]
+        parts += [" ".join(moves) or self._wish.hint, ", ".join(self.commander.changed)]
         parts.append(self._recorder.status)
         self._terminal.show(" | ".join(part for part in parts if part))
 
     def close(self) -> None:
         """Send the safe command if the arm is commanded, and give the terminal back."""
         try:
-            self._commander.close()
+            self.commander.close()
         finally:
             if self._terminal is not None:
                 self._terminal.close()

@@ -109,6 +109,7 @@ class Joystick:
         # Until the first message nobody knows what has been held all along.
         first = self._at == -math.inf
         self._values, self._pressed, self._at = axes, buttons, now
+        self.wish(now)  # also what was let go for a moment was let go
         return [
             event
             for event, number in self._layout.buttons.items()
