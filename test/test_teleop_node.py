@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -21,9 +23,11 @@ pytest.importorskip("rclpy")
 
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from robot import parameters
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from robot import TIMEOUT, parameters
 from scene import Scene, end
 from sensor_msgs.msg import JointState, Joy
+from std_msgs.msg import String
 from std_srvs.srv import SetBool
 from test_command_types import POSITIONS, VELOCITIES, arm
 
@@ -55,6 +59,8 @@ class Person:
 
     def press(self, keys: str) -> None:
         os.write(self._far, keys.encode())
+        # It takes a moment from one end of a terminal to the other.
+        assert not keys or select.select([self._near], [], [], TIMEOUT)[0]
 
     def hold(self, keys: str, ticks: int) -> list[tuple[float, ...]]:
         """Keys that repeat for some ticks and are over then; what was commanded at those."""
@@ -128,7 +134,7 @@ def test_the_keys_that_act_are_those_that_are_shown(start: Start) -> None:
     for text in (
         "w  linear.x +",
         "q  linear.x + linear.y +",
-        "X  (capital) discard",
+        "X  discard it",
         "+ =  faster",
     ):
         assert text in shown
@@ -505,9 +511,24 @@ def test_keys_record_an_episode_and_the_answers_are_shown(start: Start, tmp_path
         person.press("X")
         person.scene.until(lambda: "discard: refused: no episode" in person.screen)
         assert person.screen.count("discard: ") == 1, "a small x is nothing"
+        tell(person, "nonsense")
+        status = {"state": "recording", "episode": "episode_0001", "elapsed_s": 2.4}
+        status |= {"kept": {"success": 1, "failure": None}, "warnings": ["camera: silent"]}
+        tell(person, json.dumps(status))
+        shown = "recording episode_0001, 2 s, 1 kept, ! camera: silent"
+        person.scene.until(lambda: shown in person.screen)
     finally:
         recorder.close()
         recorder.destroy_node()
+
+
+def tell(person: Person, text: str) -> None:
+    """A recorder's status."""
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = person.scene.node.create_publisher(String, "recorder_node/status", latched)
+    person.scene.wait(lambda: publisher.get_subscription_count() > 0)
+    publisher.publish(String(data=text))
+    person.scene.settle()
 
 
 KEYS = {(1, 0): "w", (-1, 0): "s", (0, 1): "a", (0, -1): "d"} | {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -64,17 +64,25 @@ def _answer(response: Any) -> str:
     return response.message if response.success else f"refused: {response.message}"
 
 
-def _summary(told: dict[str, Any]) -> str:
+def _summary(told: Mapping[str, Any]) -> str:
     """A status in a few words; every key may be missing."""
     parts = [" ".join(str(told[key]) for key in ("state", "episode") if told.get(key))]
-    for key, text in (("elapsed_s", "{:.0f} s"), ("episodes", "{} kept")):
-        if isinstance(told.get(key), (int, float)):
-            parts.append(text.format(told[key]))
-    if isinstance(left := told.get("disk_free_s"), (int, float)):
-        parts.append(f"disk for {left / 3600:.1f} h")
-    elif isinstance(free := told.get("disk_free_bytes"), (int, float)):
-        parts.append(f"{free / 1e9:.0f} GB left")
+    kept = told.get("kept")
+    counts = [kept.get(name) for name in ("success", "failure")] if isinstance(kept, dict) else []
+    numbers = {
+        "{:.0f} s": told.get("elapsed_s") if told.get("state") == "recording" else None,
+        "{:.0f} kept": sum(count for count in counts if isinstance(count, int))
+        if counts
+        else None,
+        "disk for {:.0f} min": _scaled(told.get("disk_left_s"), 60),
+        "{:.1f} GiB left": _scaled(told.get("disk_free_bytes"), 2**30),
+    }
+    parts += [text.format(n) for text, n in numbers.items() if isinstance(n, (int, float))]
     warnings = told.get("warnings")
     if isinstance(warnings, list):
         parts += [f"! {text}" for text in warnings]
     return ", ".join(part for part in parts if part)
+
+
+def _scaled(value: Any, unit: float) -> float | None:
+    return value / unit if isinstance(value, (int, float)) else None

@@ -32,12 +32,13 @@ class Key:
     event: str = ""
 
 
+# Capital letters, so that nothing is kept or lost by a slip of the finger.
 _RECORDING = (
-    Key("enter", "start recording an episode", event="start"),
-    Key("Y", "(capital) keep it as a success", event="success"),
-    Key("N", "(capital) keep it as a failure", event="failure"),
-    Key("X", "(capital) discard it", event="discard"),
-    Key("B", "(capital) discard it and begin anew", event="rerecord"),
+    Key("enter", "start an episode", event="start"),
+    Key("Y", "keep it as a success", event="success"),
+    Key("N", "keep it as a failure", event="failure"),
+    Key("X", "discard it", event="discard"),
+    Key("B", "discard it, begin anew", event="rerecord"),
 )
 _CONTROL = (
     Key("t", "take the command topic", event="take"),
@@ -95,8 +96,8 @@ def key_map(keys: Sequence[Key]) -> list[str]:
     for key in keys:
         names.setdefault(key.text, []).append(key.name)
     cells = [f"{' '.join(same):>6}  {text}" for text, same in names.items()]
-    width = max(map(len, cells)) + 2
     half = (len(cells) + 1) // 2
+    width = max(map(len, cells[:half])) + 2
     return [
         f"{left:<{width}}{right}".rstrip()
         for left, right in zip(cells[:half], [*cells[half:], ""], strict=False)
