@@ -65,24 +65,21 @@ def _answer(response: Any) -> str:
 
 
 def _summary(told: Mapping[str, Any]) -> str:
-    """A status in a few words; every key may be missing."""
+    """A status in a few words, what matters most first; every key may be missing."""
     parts = [" ".join(str(told[key]) for key in ("state", "episode") if told.get(key))]
-    kept = told.get("kept")
-    counts = [kept.get(name) for name in ("success", "failure")] if isinstance(kept, dict) else []
-    numbers = {
-        "{:.0f} s": told.get("elapsed_s") if told.get("state") == "recording" else None,
-        "{:.0f} kept": sum(count for count in counts if isinstance(count, int))
-        if counts
-        else None,
-        "disk for {:.0f} min": _scaled(told.get("disk_left_s"), 60),
-        "{:.1f} GiB left": _scaled(told.get("disk_free_bytes"), 2**30),
-    }
-    parts += [text.format(n) for text, n in numbers.items() if isinstance(n, (int, float))]
+    if told.get("state") == "recording":
+        parts += _number("{:.0f} s", told.get("elapsed_s"))
     warnings = told.get("warnings")
     if isinstance(warnings, list):
         parts += [f"! {text}" for text in warnings]
+    kept = told.get("kept")
+    if isinstance(kept, dict):
+        parts += _number("{:.0f} successes", kept.get("success"))
+        parts += _number("{:.0f} failures", kept.get("failure"))
+    parts += _number("disk for {:.0f} min", told.get("disk_left_s"), 60)
+    parts += _number("{:.1f} GiB left", told.get("disk_free_bytes"), 2**30)
     return ", ".join(part for part in parts if part)
 
 
-def _scaled(value: Any, unit: float) -> float | None:
-    return value / unit if isinstance(value, (int, float)) else None
+def _number(text: str, value: Any, unit: float = 1.0) -> list[str]:
+    return [text.format(value / unit)] if isinstance(value, (int, float)) else []

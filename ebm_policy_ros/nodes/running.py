@@ -53,6 +53,7 @@ def run_node(
         # A launch passes on the Ctrl-C that its nodes have heard already: twice is as once.
         stopping = True
 
+    node = None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # nohup lets a node live on after its terminal was closed.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
@@ -63,6 +64,8 @@ def run_node(
         node = create()
         _refuse_unknown_parameters(node)
     except bad_input as error:
+        if node is not None:
+            node.close()
         rclpy.try_shutdown()
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)

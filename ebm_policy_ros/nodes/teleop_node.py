@@ -167,14 +167,13 @@ class TeleopNode(Node):
                 self.get_logger().info(state)
             self._told = state
             return
-        parts = [state]
+        parts = [state, self._recorder.status]
         if self.values["source"] != "leader":
             parts.append(f"speed {self._steering.speed:.0%}")
         if self._interface.action.is_joints:
             parts.append(self._steering.name("joint"))
         moves = [f"{self._steering.name(d)} {s:+.0%}" for d, s in self._wish.motion.items()]
         parts += [" ".join(moves) or self._wish.hint, ", ".join(self.commander.changed)]
-        parts.append(self._recorder.status)
         self._terminal.show(" | ".join(part for part in parts if part))
 
     def close(self) -> None:
