@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,8 @@ from ebm_policy_ros.sim.world import World
 _RATE = 30.0
 # Drawing in software takes all that it can get; the simulation comes first.
 _NICENESS = 10
+# The window goes back to its own view while it still loads the scene.
+_FRAMES_TO_LOAD = 30
 # From behind the arm's left shoulder: forward is away, left is left. Degrees and metres.
 _AZIMUTH, _ELEVATION, _DISTANCE, _LOOK_AT = 25.0, -42.0, 1.1, (0.42, 0.0, 0.05)
 
@@ -80,16 +83,19 @@ def _run(task: str, state: Any) -> None:
     window = mujoco.viewer.launch_passive(
         world.model, world.data, show_left_ui=False, show_right_ui=False
     )
-    window.cam.azimuth, window.cam.elevation = _AZIMUTH, _ELEVATION
-    window.cam.distance, window.cam.lookat[:] = _DISTANCE, _LOOK_AT
     parent = multiprocessing.parent_process()
     assert parent is not None
-    while window.is_running() and parent.is_alive():
+    for frame in itertools.count():
+        if not (window.is_running() and parent.is_alive()):
+            break
         positions, mocap = np.split(np.array(state), [world.data.qpos.size])
         with window.lock():
             world.data.qpos[:] = positions
             world.data.mocap_pos[:] = mocap.reshape(-1, 3)
             mujoco.mj_forward(world.model, world.data)
+            if frame == _FRAMES_TO_LOAD:
+                window.cam.azimuth, window.cam.elevation = _AZIMUTH, _ELEVATION
+                window.cam.distance, window.cam.lookat[:] = _DISTANCE, _LOOK_AT
         window.sync()
         time.sleep(1 / _RATE)
     window.close()
