@@ -58,6 +58,7 @@ setup(
         "console_scripts": [
             f"policy_node = {NAME}.nodes.policy_node:main",
             f"recorder_node = {NAME}.nodes.recorder_node:main",
+            f"teleop_node = {NAME}.nodes.teleop_node:main",
             f"sim_bridge_node = {NAME}.sim.bridge_node:main",
             f"oracle_node = {NAME}.sim.oracle_node:main",
             f"record_demos = {NAME}.sim.record_demos:main",

@@ -23,7 +23,8 @@ _NODES = {
         ("policy", "interface", "device", "autostart", "publish_commands"),
     ),
     "recorder_node": ("recorder.yaml", ("folder", "interface")),
-    "sim_bridge_node": ("sim.yaml", ("task", "interface")),
+    "teleop_node": ("teleop.yaml", ("interface", "source", "topic")),
+    "sim_bridge_node": ("sim.yaml", ("task", "interface", "viewer")),
 }
 
 _COMMON = ("params_file", "namespace", "use_sim_time", "log_level", "required")
@@ -41,6 +42,9 @@ _ARGUMENTS = {
     "autostart": ("", "Configure and activate the policy node at start: true or false."),
     "publish_commands": ("", "False: shadow mode, commands are only proposed: true or false."),
     "task": ("", "Task of the simulation: push or push_either."),
+    "source": ("", "What moves the arm: keyboard, gamepad, spacemouse or leader."),
+    "topic": ("", "Topic of the gamepad, the 3-D mouse or the leader arm."),
+    "viewer": ("", "Show the simulation in a window: true or false."),
     "folder": ("", "Folder for the recorded bags."),
 }
 
@@ -51,6 +55,8 @@ _CHOICES = {
     "required": _SWITCH,
     "autostart": ("", *_SWITCH),
     "publish_commands": ("", *_SWITCH),
+    "viewer": ("", *_SWITCH),
+    "source": ("", "keyboard", "gamepad", "spacemouse", "leader"),
 }
 
 

@@ -208,6 +208,8 @@ class ObservationBuffer:
 
     def _skewed(self, stamps: dict[str, int]) -> list[str]:
         """The streams whose samples are too far apart, if any are."""
+        if not stamps:
+            return []
         oldest, newest = min(stamps, key=stamps.__getitem__), max(stamps, key=stamps.__getitem__)
         skew = (stamps[newest] - stamps[oldest]) / NANOSECONDS
         if self._max_skew is None or skew <= self._max_skew:

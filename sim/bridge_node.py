@@ -35,6 +35,7 @@ from ebm_policy_ros.sim.opengl import RenderingUnavailable
 from ebm_policy_ros.sim.sensors import Sensors, camera_info
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.video import VideoWriter
+from ebm_policy_ros.sim.viewer import Viewer
 from ebm_policy_ros.sim.world import World
 
 # Wall time of a tick while nothing is commanded yet in lock-step.
@@ -89,12 +90,14 @@ class SimBridgeNode(Node):
         self._video_seeds: int = declare(
             self, "videos", 10**9, "Episodes to film, counted from the start."
         )
+        viewer: bool = declare(self, "viewer", False, "Show the scene in a window.")
         self._interface = load_interface(interface_path(name))
         self._world = World(make_task(task), disturbance=Disturbance(noise, knocks))
         self._video_dir = Path(folder) if folder else None
         self._wait_for_start = wait_for_start
         self._controller = Controller(self._interface.action)
         self._sensors = Sensors(self._interface)
+        self._viewer = Viewer(self._world) if viewer else None
         self._open_topics()
         self._time_ns = 0
         self._reset()
@@ -280,7 +283,12 @@ class SimBridgeNode(Node):
         self._clocks.publish(ClockMessage(clock=Time(nanoseconds=self._time_ns).to_msg()))
 
     def _see(self) -> None:
-        """What the sensors say now."""
+        """What the sensors say now, and what a person sees."""
+        if self._viewer is not None:
+            self._viewer.show(self._world)
+            if not self._viewer.is_open:
+                self.get_logger().info("the window was closed; the simulation goes on")
+                self._viewer = None
         self._samples = self._sensors.messages(self._world, self._time_ns, self._gripper)
 
     def _publish_samples(self) -> None:
@@ -297,8 +305,10 @@ class SimBridgeNode(Node):
         self._scenes.publish(scene)
 
     def close(self) -> None:
-        """Finish the video."""
+        """Finish the video and close the window."""
         self._close_video()
+        if self._viewer is not None:
+            self._viewer.close()
         self._world.close()
 
 

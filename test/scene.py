@@ -23,6 +23,8 @@ from ebm_policy_ros.messages.commands import read_command
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.policy_node import PolicyNode
+from ebm_policy_ros.nodes.teleop_node import TeleopNode
+from ebm_policy_ros.nodes.terminal import Terminal
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode
 
@@ -171,6 +173,14 @@ class Scene:
         self.add(node)
         return node
 
+    def start_teleop(self, terminal: Terminal, **values: Any) -> TeleopNode:
+        """teleop_node in this process, on a terminal."""
+        chosen = {"interface": self._interface_name, "use_sim_time": True} | values
+        node = TeleopNode(terminal, context=self.context, parameter_overrides=parameters(**chosen))
+        self.policies.append(node)
+        self.add(node)
+        return node
+
     def start_process(self, **values: Any) -> subprocess.Popen[bytes]:
         """policy_node in a process of its own, active."""
         chosen = {"interface": self._interface_name, "use_sim_time": True, "autostart": True}
@@ -195,6 +205,8 @@ class Scene:
         self.settle()
 
     def _is_behind(self, node: Any) -> bool:
+        if isinstance(node, TeleopNode):
+            return node.commander.last_tick != self.time
         return bool(node.is_active and node.pilot.last_tick != self.time)
 
     def settle(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,14 @@ sys.exit(service.run())
 class Launch:
     """A launch file that runs, in a process group of its own."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], folder: Path, terminal: bool
+    ) -> None:
         self._log = folder / "launch.log"
+        self._far: int | None = None
+        if terminal:
+            self._on_terminal(command, environment, folder)
+            return
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -62,8 +70,30 @@ class Launch:
                 start_new_session=True,
             )
 
+    def _on_terminal(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
+        """As from a shell in a window: with a terminal for keys and for what is printed."""
+        self._far, near = pty.openpty()
+        os.set_blocking(self._far, False)
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", *command],
+            env=environment,
+            cwd=folder,
+            stdin=near,
+            stdout=near,
+            stderr=near,
+        )
+        os.close(near)
+
+    def press(self, keys: str) -> None:
+        """Keys at that terminal."""
+        assert self._far is not None
+        os.write(self._far, keys.encode())
+
     @property
     def output(self) -> str:
+        if self._far is not None:
+            with suppress(OSError), self._log.open("ab") as log:  # empty, or closed
+                log.write(os.read(self._far, 1 << 16))
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     @property
@@ -138,10 +168,10 @@ def start(prefix: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Calla
     path, environment = prefix
     launches: list[Launch] = []
 
-    def launch(name: str, *arguments: str) -> Launch:
+    def launch(name: str, *arguments: str, terminal: bool = False) -> Launch:
         file = path / "share" / "ebm_policy_ros" / "launch" / f"{name}.launch.py"
         command = [sys.executable, "-c", RUN_LAUNCH, str(file), *arguments]
-        launches.append(Launch(command, environment, tmp_path))
+        launches.append(Launch(command, environment, tmp_path, terminal))
         return launches[-1]
 
     yield launch
@@ -268,9 +298,31 @@ def test_the_simulation_alone_publishes_what_the_arm_would(
     assert is_clean(launch)
 
 
+def test_a_person_takes_the_arm_from_the_terminal_that_launched_the_node(
+    start: Callable[..., Launch], robot: Robot
+) -> None:
+    launch = start("teleop", "source:=keyboard", terminal=True)
+    robot.repeat(0.05, robot.tick_now)
+    robot.until(lambda: "linear.x +" in launch.output)
+
+    def moved() -> bool:
+        launch.press("a")
+        return any(any(planar(command)) for command in robot.commands)
+
+    robot.until(moved)
+    assert planar(robot.commands[-1]) == [0.0, pytest.approx(0.1)]
+    launch.press("\x03")
+    robot.until(lambda: not launch.is_running and planar(robot.commands[-1]) == [0.0, 0.0])
+    assert launch.end() == 0
+    assert is_clean(launch)
+
+
 @pytest.mark.parametrize(
     ("name", "argument", "told"),
     [
+        ("teleop", "source:=keyboard", "source: the keyboard needs a terminal"),
+        ("teleop", "source:=mouse", 'Argument "source" provided value "mouse"'),
+        ("sim", "viewer:=true", "viewer: there is no display"),
         ("sim", "task:=juggle", "no task is called 'juggle'; the tasks are: push, push_either"),
         ("demo", "policy:=none.safetensors", "none.safetensors: no such policy file"),
         ("record", "params_file:=none.yaml", "params_file: there is no file none.yaml"),

@@ -148,6 +148,7 @@ RUNTIME = (
     "interface/*",
     "observation",
     "supervision",
+    "teleop/*",
     "state",
     "guard",
     "limits",

@@ -1,4 +1,4 @@
-"""The parameters of policy_node: code, config/policy.yaml and docs/parameters.md say the same."""
+"""The parameters of the nodes: code, parameter files and docs/parameters.md say the same."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ pytest.importorskip("rclpy")
 
 from rclpy.parameter import Parameter
 
+from ebm_policy_ros.nodes.parameters import Setting
 from ebm_policy_ros.nodes.policy_node import PolicyNode
 from ebm_policy_ros.nodes.policy_parameters import SETTINGS
+from ebm_policy_ros.nodes.teleop_parameters import SETTINGS as TELEOP_SETTINGS
 
 pytestmark = pytest.mark.ros
 
@@ -40,19 +42,25 @@ def test_the_page_of_the_parameters_is_what_the_code_declares() -> None:
     assert shown == made["page"](), "run: make parameters"
 
 
-def test_the_parameter_file_shows_every_parameter_with_its_default() -> None:
-    text = (ROOT / "config" / "policy.yaml").read_text(encoding="utf-8")
-    shown = flat(yaml.safe_load(text)["/**/policy_node"]["ros__parameters"])
+@pytest.mark.parametrize(
+    ("file", "settings", "otherwise"),
+    [("policy", SETTINGS, OTHERWISE), ("teleop", TELEOP_SETTINGS, {})],
+)
+def test_the_parameter_file_shows_every_parameter_with_its_default(
+    file: str, settings: tuple[Setting, ...], otherwise: dict[str, Any]
+) -> None:
+    text = (ROOT / "config" / f"{file}.yaml").read_text(encoding="utf-8")
+    shown = flat(yaml.safe_load(text)[f"/**/{file}_node"]["ros__parameters"])
     # What is unset has no value to show; it stands there as a comment.
     commented = re.sub(r"^( *)# (?=( *)\w+:)", r"\1", text, flags=re.MULTILINE)
-    everything = flat(yaml.safe_load(commented)["/**/policy_node"]["ros__parameters"])
+    everything = flat(yaml.safe_load(commented)[f"/**/{file}_node"]["ros__parameters"])
     with_default = {
         s.name: s.default
-        for s in SETTINGS
+        for s in settings
         if s.default is not None and not isinstance(s.default, Parameter.Type)
     }
-    assert shown == with_default | OTHERWISE
-    unset = {s.name for s in SETTINGS} - set(with_default)
+    assert shown == with_default | otherwise
+    unset = {s.name for s in settings} - set(with_default)
     # Of the settings of a search one page tells them all: docs/methods.md.
     needed = {name for name in unset if not name.startswith("optimiser.")}
     assert needed <= set(everything) - set(shown) <= unset

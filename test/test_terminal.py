@@ -64,6 +64,21 @@ def test_closing_gives_the_terminal_back_as_it_was() -> None:
     os.close(node)
 
 
+def test_nothing_but_ctrl_c_stops_the_process_or_the_screen(pair: tuple[int, Terminal]) -> None:
+    person, terminal = pair
+    # Ctrl-Z, Ctrl-\\, Ctrl-S.
+    assert pressed(person, terminal, b"\x1a\x1c\x13w") == ["w"]
+    terminal.say("still here")
+    assert b"still here" in os.read(person, 1000)
+
+
+def test_a_window_that_takes_nothing_stops_nobody(pair: tuple[int, Terminal]) -> None:
+    _, terminal = pair
+    for number in range(1000):
+        terminal.say(f"{number} " + "x" * 100)
+    assert terminal.keys() == []
+
+
 def test_a_file_that_is_no_terminal_is_refused(tmp_path: object) -> None:
     path = f"{tmp_path}/file"
     open(path, "w").close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,22 +34,31 @@ class StreamHealth:
 
 
 class Inputs:
-    """Subscribes to every stream of an interface; callbacks only store the newest messages."""
+    """Subscribes to streams of an interface; callbacks only store the newest messages."""
 
-    def __init__(self, node: Node, interface: Interface, on_sample: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        interface: Interface,
+        on_sample: Callable[[str], None],
+        streams: Iterable[str] | None = None,
+    ) -> None:
         """Opens the topics.
 
         Args:
             node: Whose subscriptions and clock they are.
             interface: Names the streams.
             on_sample: Called with a stream's name after each sample that was stored.
+            streams: Those that are needed; None for all.
         """
         self._node, self._interface, self._on_sample = node, interface, on_sample
-        self.buffer = ObservationBuffer(interface)
-        streams = interface.observation
-        self._monitors = {n: StreamMonitor(s, interface.period_ns) for n, s in streams.items()}
+        self.buffer = ObservationBuffer(interface, streams)
+        self._monitors = {
+            name: StreamMonitor(interface.observation[name], interface.period_ns)
+            for name in self.buffer
+        }
         self._mismatches: dict[str, str] = {}
-        self._subscriptions = [self._subscribe(name) for name in streams]
+        self._subscriptions = [self._subscribe(name) for name in self.buffer]
 
     def _subscribe(self, name: str) -> Any:
         stream = self._interface.observation[name]

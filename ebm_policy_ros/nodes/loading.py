@@ -9,17 +9,10 @@ from typing import Any
 
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.limits import Limits
+from ebm_policy_ros.nodes.limit_parameters import limits_of
+from ebm_policy_ros.nodes.parameters import part_of
 from ebm_policy_ros.policy import Policy, PolicyMismatch
 from ebm_policy_ros.share import interface_path, policy_path
-
-
-def part_of(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The parameters below a prefix that somebody set, by the rest of their name."""
-    return {
-        name.removeprefix(prefix): value
-        for name, value in values.items()
-        if name.startswith(prefix) and value is not None
-    }
 
 
 @dataclass(frozen=True)
@@ -46,8 +39,7 @@ class LoadedPolicy:
         Raises:
             LimitError: If one cannot be.
         """
-        wanted = part_of(values, "limits.")
-        return Limits.of(self.interface).tightened(self.interface, wanted)
+        return limits_of(self.interface, values)
 
 
 def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:

@@ -132,9 +132,7 @@ class Outputs:
         period = self._interface.period_ns
         times: npt.NDArray[np.int64] = time_ns + period * np.arange(1, len(arm) + 1)
         now = max(time_ns, self._now())
-        told = self._setpoint.at(now)
-        if told is None or self._is_elsewhere(told, measured):
-            self._setpoint.follow(self._place(measured)[None], np.array([now]))
+        self.told(now, measured)
         points, times = self._setpoint.join(
             arm, times, now, blend, limits.max_velocity, limits.max_acceleration
         )
@@ -147,6 +145,18 @@ class Outputs:
             times = np.array([now + period])
         self._setpoint.follow(points, times)
         return points, times
+
+    def told(self, time_ns: int, measured: Measured) -> Actions:
+        """Where the arm is told to be at a time, shape (D,); only for a position.
+
+        That is where it is measured before the first command, or if somebody moved it since; from
+        then on it counts as told to be there.
+        """
+        told = self._setpoint.at(time_ns)
+        if told is None or self._is_elsewhere(told, measured):
+            told = self._place(measured)
+            self._setpoint.follow(told[None], np.array([time_ns]))
+        return told
 
     def _is_elsewhere(self, told: Actions, measured: Measured) -> bool:
         """Whether the arm is twice as far away as it may lag behind: somebody moved it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,15 @@ def declare_all(node: Node, settings: tuple[Setting, ...]) -> dict[str, Any]:
             raise ValueError(problem)
         values[setting.name] = list(value) if _is_array(parameter) else value
     return values
+
+
+def part_of(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The parameters below a prefix that somebody set, by the rest of their name."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in values.items()
+        if name.startswith(prefix) and value is not None
+    }
 
 
 def _is_array(parameter: Parameter) -> bool:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType, JumpThreshold
-from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -24,6 +22,7 @@ from ebm_policy_ros.nodes.pilot import Pilot
 from ebm_policy_ros.nodes.policy_parameters import SETTINGS
 from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.tally import Tally
+from ebm_policy_ros.nodes.ticks import Ticks
 
 # After a sample started a decision, the timer waits for so many periods for the next one.
 _PATIENCE = 1.3
@@ -140,12 +139,8 @@ class PolicyNode(LifecycleNode):
         interface = self.pilot.loaded.interface
         publish = self.values["publish_commands"]
         self.pilot.open(publish)
-        # The system's clock may be set; a simulation's time is what its ticks are made of.
-        simulated = self.get_parameter("use_sim_time").value
-        clock = None if simulated else Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(1.0 / interface.rate, self._on_timer, clock=clock)
-        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
-        self._jumps = self.get_clock().create_jump_callback(back, post_callback=self._on_jump)
+        self._ticks = Ticks(self, interface.rate, self._on_timer)
+        self._timer = self._ticks.timer
         where = interface.action.topic if publish else "~/proposed_command"
         self.get_logger().info(f"active: commands on {where} at {interface.rate} Hz")
         if self.ladder.rung is Rung.STOPPED:
@@ -173,8 +168,7 @@ class PolicyNode(LifecycleNode):
 
     def _fall_silent(self) -> None:
         if self._timer is not None:
-            self._jumps.unregister()
-            self.destroy_timer(self._timer)
+            self._ticks.close()
         self._timer = self._waiting_since = None
         if self.pilot is not None:
             self.pilot.shut()
@@ -224,12 +218,6 @@ class PolicyNode(LifecycleNode):
             self._waiting_since = now
             return
         self._tick(now)
-
-    def _on_jump(self, jump: Any) -> None:
-        """The simulation's clock was set back; the timer would wait until it is what it was."""
-        if self._timer is not None:
-            self._timer.reset()
-            self._on_timer()
 
     def _tick(self, now: int) -> None:
         assert self.pilot is not None

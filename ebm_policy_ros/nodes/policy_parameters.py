@@ -5,17 +5,8 @@ from __future__ import annotations
 from rclpy.parameter import Parameter
 
 from ebm_policy_ros.inference.methods import SETTINGS as SEARCH_SETTINGS
-from ebm_policy_ros.limits import LIMITS
+from ebm_policy_ros.nodes.limit_parameters import LIMIT_SETTINGS
 from ebm_policy_ros.nodes.parameters import Setting
-
-_LIMIT_TEXTS = {
-    "low": "Lowest value of each dimension of the action",
-    "high": "Highest value of each dimension of the action",
-    "max_velocity": "Of a position, unit/s",
-    "max_acceleration": "Of the velocity, unit/s of a velocity and unit/s^2 of a position",
-    "workspace_low": "Lower corner of the box that the tool must not leave, m",
-    "workspace_high": "Upper corner of that box, m",
-}
 
 POLICY = (
     Setting("policy", "ur5e_push", "Policy file, or the name of one that is shipped."),
@@ -155,15 +146,7 @@ SAFETY = (
         low=0.0,
         high=10.0,
     ),
-    *(
-        Setting(
-            f"limits.{name}",
-            Parameter.Type.DOUBLE_ARRAY,
-            f"{_LIMIT_TEXTS[name]}; unset: the interface's, which it may only make tighter.",
-            fixed=False,
-        )
-        for name in LIMITS
-    ),
+    *LIMIT_SETTINGS,
 )
 
 SETTINGS = POLICY + RUNNING + SAFETY

@@ -40,7 +40,7 @@ def run_node(
     args: Sequence[str] | None = None,
     expected: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Create a node and run it until SIGINT or SIGTERM, then close it.
+    """Create a node and run it until SIGINT, SIGTERM or SIGHUP, then close it.
 
     A bad file or parameter, or another `expected` error on creation, goes to stderr in one line,
     and the exit code is 2.
@@ -53,14 +53,19 @@ def run_node(
         # A launch passes on the Ctrl-C that its nodes have heard already: twice is as once.
         stopping = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, request_stop)
+    node = None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup lets a node live on after its terminal was closed.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, request_stop)
     try:
         # rclpy's own handlers would close the context before a node could send its last command.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
         _refuse_unknown_parameters(node)
     except bad_input as error:
+        if node is not None:
+            node.close()
         rclpy.try_shutdown()
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)

@@ -45,16 +45,26 @@ class Terminal:
         Raises:
             OSError: If there is none, or this process is in its background.
         """
-        self._file = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        # A window that takes nothing, or a line that hangs, must not stop whoever writes.
+        self._file = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         try:
             if path == _TERMINAL and os.tcgetpgrp(self._file) != os.getpgrp():
                 raise OSError("the process is in the background of its terminal")
             self._before = termios.tcgetattr(self._file)
             tty.setcbreak(self._file)
+            self._disarm()
         except (OSError, termios.error) as error:
             os.close(self._file)
             raise OSError(str(error)) from None
         self._status = ""
+
+    def _disarm(self) -> None:
+        """No key but Ctrl-C stops the process, or what it prints, without its saying so."""
+        settings = termios.tcgetattr(self._file)
+        settings[0] &= ~termios.IXON
+        for key in (termios.VSUSP, termios.VQUIT):
+            settings[6][key] = b"\x00"
+        termios.tcsetattr(self._file, termios.TCSANOW, settings)
 
     def keys(self) -> list[str]:
         """The keys pressed since the last call: a character, or up, space, enter and so on."""

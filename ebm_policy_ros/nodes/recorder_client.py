@@ -1,0 +1,85 @@
+"""The recorder's services and status, for whoever has the keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+_SERVICES = {
+    "start": ("start", Trigger, Trigger.Request()),
+    "success": ("stop", SetBool, SetBool.Request(data=True)),
+    "failure": ("stop", SetBool, SetBool.Request(data=False)),
+    "discard": ("discard", Trigger, Trigger.Request()),
+    "rerecord": ("rerecord", Trigger, Trigger.Request()),
+}
+
+
+class RecorderClient:
+    """Calls `start`, `stop`, `discard` and `rerecord` of a recorder, and never waits for it."""
+
+    def __init__(self, node: Node, recorder: str, say: Callable[[str], None]) -> None:
+        """Opens the clients.
+
+        Args:
+            node: Whose clients they are.
+            recorder: Name of the recorder's node.
+            say: Called with each answer, for people.
+        """
+        self._recorder, self._say = recorder, say
+        kinds = {name: kind for name, kind, _ in _SERVICES.values()}
+        self._clients = {
+            name: node.create_client(kind, f"{recorder}/{name}") for name, kind in kinds.items()
+        }
+        self.status = ""
+        """What the recorder says of itself, in a few words; empty while it says nothing."""
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(String, f"{recorder}/status", self._on_status, latched)
+
+    def call(self, event: str) -> None:
+        """Ask for `start`, `success`, `failure`, `discard` or `rerecord`."""
+        name, _, request = _SERVICES[event]
+        client = self._clients[name]
+        if not client.service_is_ready():
+            self._say(f"{event}: nobody offers {self._recorder}/{name}; start recorder_node")
+            return
+        client.call_async(request).add_done_callback(
+            lambda future: self._say(f"{event}: {_answer(future.result())}")
+        )
+
+    def _on_status(self, message: Any) -> None:
+        try:
+            told = json.loads(message.data)
+        except ValueError:
+            told = None
+        self.status = _summary(told) if isinstance(told, dict) else ""
+
+
+def _answer(response: Any) -> str:
+    return response.message if response.success else f"refused: {response.message}"
+
+
+def _summary(told: Mapping[str, Any]) -> str:
+    """A status in a few words, what matters most first; every key may be missing."""
+    parts = [" ".join(str(told[key]) for key in ("state", "episode") if told.get(key))]
+    if told.get("state") == "recording":
+        parts += _number("{:.0f} s", told.get("elapsed_s"))
+    warnings = told.get("warnings")
+    if isinstance(warnings, list):
+        parts += [f"! {text}" for text in warnings]
+    kept = told.get("kept")
+    if isinstance(kept, dict):
+        parts += _number("{:.0f} successes", kept.get("success"))
+        parts += _number("{:.0f} failures", kept.get("failure"))
+    parts += _number("disk for {:.0f} min", told.get("disk_left_s"), 60)
+    parts += _number("{:.1f} GiB left", told.get("disk_free_bytes"), 2**30)
+    return ", ".join(part for part in parts if part)
+
+
+def _number(text: str, value: Any, unit: float = 1.0) -> list[str]:
+    return [text.format(value / unit)] if isinstance(value, (int, float)) else []

@@ -1,0 +1,40 @@
+"""The beat of a node that commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.node import Node
+
+
+class Ticks:
+    """Calls something at a rate, on the steady clock or on a simulation's."""
+
+    def __init__(self, node: Node, rate: float, call: Callable[[], None]) -> None:
+        """Begins.
+
+        Args:
+            node: Whose timer it is.
+            rate: Calls per second, Hz.
+            call: Also called at once after a simulation's clock was set back.
+        """
+        self._node, self._call = node, call
+        # The system's clock may be set; a simulation's time is what its ticks are made of.
+        simulated = node.get_parameter("use_sim_time").value
+        clock = None if simulated else Clock(clock_type=ClockType.STEADY_TIME)
+        self.timer = node.create_timer(1.0 / rate, call, clock=clock)
+        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
+        self._jumps = node.get_clock().create_jump_callback(back, post_callback=self._on_jump)
+
+    def _on_jump(self, jump: Any) -> None:
+        """The clock was set back; the timer would wait until it is what it was."""
+        self.timer.reset()
+        self._call()
+
+    def close(self) -> None:
+        """End."""
+        self._jumps.unregister()
+        self._node.destroy_timer(self.timer)

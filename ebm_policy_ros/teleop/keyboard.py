@@ -1,0 +1,142 @@
+"""Which key does what: one table for what acts and for what the screen shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ebm_policy_ros.interface import Action
+from ebm_policy_ros.teleop.steering import JOINT, Wish, directions
+
+# Key of the positive way, key of the negative one.
+_PAIRS = {
+    "linear.x": ("w", "s"),
+    "linear.y": ("a", "d"),
+    "linear.z": ("r", "f"),
+    "angular.x": ("o", "u"),
+    "angular.y": ("k", "i"),
+    "angular.z": ("j", "l"),
+    JOINT: ("w", "s"),
+}
+_DIAGONALS = {"q": (1, 1), "e": (1, -1), "z": (-1, 1), "c": (-1, -1)}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key and what it does: a motion or an event."""
+
+    name: str
+    """As the terminal gives it."""
+    text: str
+    motion: Mapping[str, float] = field(default_factory=dict)
+    event: str = ""
+
+
+# Capital letters, so that nothing is kept or lost by a slip of the finger.
+_RECORDING = (
+    Key("enter", "start an episode", event="start"),
+    Key("Y", "keep it as a success", event="success"),
+    Key("N", "keep it as a failure", event="failure"),
+    Key("X", "discard it", event="discard"),
+    Key("B", "discard it, begin anew", event="rerecord"),
+)
+_CONTROL = (
+    Key("t", "take the command topic", event="take"),
+    Key("space", "stop, and leave the command topic", event="let_go"),
+    Key("?", "these keys", event="help"),
+)
+_SPEED = (
+    Key("+", "faster", event="faster"),
+    Key("=", "faster", event="faster"),
+    Key("-", "slower", event="slower"),
+)
+
+
+def key_table(action: Action, source: str) -> tuple[Key, ...]:
+    """The keys that do something.
+
+    Args:
+        action: Of the interface; only what it has can be moved.
+        source: What moves the arm: `keyboard`, or something else beside it.
+    """
+    keys = _motion_keys(action) if source == "keyboard" else ()
+    if source != "leader":
+        keys += _SPEED
+        if action.gripper is not None:
+            name, low, high = action.gripper.name, action.gripper.low, action.gripper.high
+            keys += (
+                Key("g", f"{name} to {low:g}", event="grip_low"),
+                Key("h", f"{name} to {high:g}", event="grip_high"),
+            )
+        if action.is_joints:
+            keys += tuple(
+                Key(str(index + 1), f"choose {name}", event=f"joint_{index}")
+                for index, name in enumerate(action.fields[:9])
+            )
+    return keys + _CONTROL + _RECORDING
+
+
+def _motion_keys(action: Action) -> tuple[Key, ...]:
+    keys: list[Key] = []
+    found = directions(action)
+    for name in found:
+        what = "the chosen joint" if name == JOINT else name
+        for key, sign in zip(_PAIRS[name], (1.0, -1.0), strict=True):
+            keys.append(Key(key, f"{what} {'+' if sign > 0 else '-'}", {name: sign}))
+    if {"linear.x", "linear.y"} <= set(found):
+        for key, (x, y) in _DIAGONALS.items():
+            signs = f"linear.x {'+' if x > 0 else '-'} linear.y {'+' if y > 0 else '-'}"
+            keys.append(Key(key, signs, {"linear.x": x, "linear.y": y}))
+    return tuple(keys)
+
+
+def key_map(keys: Sequence[Key]) -> list[str]:
+    """The table as lines for a screen."""
+    names: dict[str, list[str]] = {}
+    for key in keys:
+        names.setdefault(key.text, []).append(key.name)
+    cells = [f"{' '.join(same):>6}  {text}" for text, same in names.items()]
+    half = (len(cells) + 1) // 2
+    width = max(map(len, cells[:half])) + 2
+    return [
+        f"{left:<{width}}{right}".rstrip()
+        for left, right in zip(cells[:half], [*cells[half:], ""], strict=False)
+    ]
+
+
+class Keyboard:
+    """Keys as a device: each moves the arm until shortly after its last repeat.
+
+    A terminal tells that a key is pressed or repeated, but never that it was released.
+    """
+
+    def __init__(self, keys: Sequence[Key], timeout: float) -> None:
+        """For the keys of a table.
+
+        Args:
+            keys: See `key_table`.
+            timeout: How long a key moves the arm after it came last, s.
+        """
+        self._keys = {key.name: key for key in keys}
+        self._timeout = timeout
+        self._pressed: dict[str, float] = {}
+
+    def press(self, name: str, now: float) -> str:
+        """Take a key that came at a time, in s; the event that it means, or an empty string."""
+        key = self._keys.get(name)
+        if key is not None and key.motion:
+            self._pressed[name] = now
+        return key.event if key is not None else ""
+
+    def stop(self) -> None:
+        """Forget what is pressed."""
+        self._pressed.clear()
+
+    def wish(self, now: float) -> Wish:
+        """The motion that the keys of the last moments mean, at a time in s."""
+        self._pressed = {n: at for n, at in self._pressed.items() if now - at <= self._timeout}
+        motion: dict[str, float] = {}
+        for name in self._pressed:
+            for direction, share in self._keys[name].motion.items():
+                motion[direction] = motion.get(direction, 0.0) + share
+        return Wish({d: max(-1.0, min(1.0, share)) for d, share in motion.items() if share})

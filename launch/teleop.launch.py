@@ -1,0 +1,9 @@
+"""Move the arm by hand: ros2 launch ebm_policy_ros teleop.launch.py source:=keyboard."""
+
+from launch import LaunchDescription
+
+from ebm_policy_ros.launching import description
+
+
+def generate_launch_description() -> LaunchDescription:
+    return description("teleop_node")

@@ -1,0 +1,152 @@
+"""The tables and the arithmetic of teleoperation, without ROS."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
+from ebm_policy_ros.limits import Limits
+from ebm_policy_ros.state import Measured
+from ebm_policy_ros.teleop.joystick import LAYOUTS, Joystick
+from ebm_policy_ros.teleop.keyboard import Keyboard, key_map, key_table
+from ebm_policy_ros.teleop.leader import Leader
+from ebm_policy_ros.teleop.steering import Steering, Wish, directions
+
+INTERFACES = sorted((Path(__file__).parents[1] / "config" / "interfaces").glob("*.yaml"))
+GRIPPER = {
+    "topic": "gripper", "type": "std_msgs/msg/Float64MultiArray", "name": "finger",
+    "low": 0.0, "high": 0.8,
+}  # fmt: skip
+
+
+def with_gripper(path: Path) -> Interface:
+    values = load_interface(path).to_dict()
+    values["action"]["gripper"] = GRIPPER
+    return interface_from_dict(values, path.name)
+
+
+def named(name: str) -> Interface:
+    return with_gripper(next(path for path in INTERFACES if path.stem == name))
+
+
+@pytest.mark.parametrize("path", INTERFACES, ids=lambda path: path.stem)
+def test_no_key_does_two_things_and_every_direction_has_two_keys(path: Path) -> None:
+    action = with_gripper(path).action
+    table = key_table(action, "keyboard")
+    assert max(Counter(key.name for key in table).values()) == 1
+    moved = Counter(key_direction for key in table for key_direction in key.motion.items())
+    assert {(name, sign) for name in directions(action) for sign in (1.0, -1.0)} <= set(moved)
+    assert all(len(line) < 80 for line in key_map(table))
+
+
+def test_beside_another_source_keys_do_not_move_the_arm() -> None:
+    for source in ("gamepad", "leader"):
+        table = key_table(named("ur5e_servo").action, source)
+        assert not any(key.motion for key in table)
+        assert {"let_go", "start", "discard"} <= {key.event for key in table}
+
+
+def test_a_key_counts_until_its_timeout_and_opposite_keys_cancel() -> None:
+    keyboard = Keyboard(key_table(named("ur5e_push").action, "keyboard"), 0.2)
+    assert keyboard.press("w", 1.0) == ""
+    keyboard.press("q", 1.1)
+    assert keyboard.wish(1.2).motion == {"linear.x": 1.0, "linear.y": 1.0}
+    assert keyboard.wish(1.25).motion == {"linear.x": 1.0, "linear.y": 1.0}, "q alone"
+    assert keyboard.wish(1.31).motion == {}
+    keyboard.press("w", 2.0)
+    keyboard.press("s", 2.0)
+    assert keyboard.wish(2.0).motion == {}
+    assert keyboard.press("+", 2.0) == "faster" and keyboard.press("%", 2.0) == ""
+
+
+def test_a_dead_zone_ends_where_motion_begins_slowly() -> None:
+    stick = Joystick(LAYOUTS["spacemouse"], ("linear.x",), 0.1, 0.3)
+    stick.take([0.0] * 6, [0, 0], 0.0)
+    for value, share in ((0.1, 0.0), (0.55, 0.5), (-1.0, -1.0), (-3.0, -1.0)):
+        stick.take([value] + [1.0] * 5, [1, 0], 0.0)
+        assert stick.wish(0.1).motion.get("linear.x", 0.0) == pytest.approx(share)
+    assert stick.wish(0.31).motion == {}
+
+
+def test_a_button_says_something_once_for_each_press_and_nothing_at_first() -> None:
+    pad = Joystick(LAYOUTS["gamepad"], ("linear.x",), 0.1, 0.3)
+    held = [0, 0, 0, 1, 0, 0, 0, 1]
+    assert pad.take([0.0] * 8, held, 0.0) == []
+    assert pad.take([0.0] * 8, [0] * 8, 0.1) == []
+    assert pad.take([0.0] * 8, held, 0.2) == ["start", "success"]
+    assert pad.take([0.0] * 8, held, 0.3) == []
+    assert pad.take([], [], 0.4) == []
+
+
+def leader(**changes: Any) -> Leader:
+    values: dict[str, Any] = {"names": (), "scales": (), "offsets": (), "near": 0.1, "far": 0.5}
+    return Leader(named("ur5e_trajectory").action, **(values | changes), timeout=0.3)
+
+
+def test_a_leader_is_mapped_by_name_by_order_and_by_what_the_parameters_say() -> None:
+    names = named("ur5e_trajectory").action.names
+    measured = Measured(dict.fromkeys(names, 0.0), {}, {})
+    positions = [0.01 * i for i in range(7)]
+    same, other = [*names[::-1], "x"], [f"j{i}" for i in range(7)]
+    for arm, sent, wanted in (
+        (leader(), (same, [*positions[::-1], 9.0]), positions),
+        (leader(), (other, positions), positions),
+        (leader(names=other[::-1]), (other, positions), positions[::-1]),
+        (
+            leader(scales=[-1.0] * 6 + [2.0], offsets=[0.01] * 6 + [0.5]),
+            (other, positions),
+            [0.01 - p for p in positions[:6]] + [0.62],
+        ),
+    ):
+        arm.take(sent[0], sent[1], 0.0)
+        wish = arm.wish(0.1, measured)
+        assert wish.target == pytest.approx(wanted) and not wish.problem
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ((["a", "b"], [0.0, 0.0]), "the leader arm has no 'elbow_joint'; it has a, b"),
+        (([], [math.nan] * 7), "the leader arm sends what is not a number"),
+    ],
+)
+def test_a_leader_that_does_not_fit_is_named(sent: Any, told: str) -> None:
+    arm = leader()
+    arm.take(sent[0], sent[1], 0.0)
+    measured = Measured(dict.fromkeys(named("ur5e_trajectory").action.names, 0.0), {}, {})
+    assert arm.wish(0.0, measured) == Wish(problem=told)
+    assert leader().wish(0.0, measured).problem == "no message of the leader arm yet"
+    assert arm.wish(0.4, measured).target is None
+
+
+def test_a_velocity_takes_no_leader() -> None:
+    action = named("ur5e_joint_velocity").action
+    with pytest.raises(ValueError, match="commands std_msgs/msg/Float64MultiArray \\(velocity"):
+        Leader(action, (), (), (), 0.1, 0.5, 0.3)
+
+
+def test_each_direction_has_its_own_bound() -> None:
+    values = named("ur5e_push").to_dict()
+    values["action"] |= {"low": [-0.1, 0.05], "high": [0.2, 0.2]}
+    interface = interface_from_dict(values, "x")
+    steering, limits = Steering(interface, 0.5), Limits.of(interface)
+    for shares, expected in (((1, 1), (0.1, 0.1)), ((-1, -1), (-0.05, 0.0)), ((0, 0), (0, 0))):
+        wish = Wish(dict(zip(("linear.x", "linear.y"), shares, strict=True)))
+        assert steering.actions(wish, None, limits)[0, :2] == pytest.approx(expected)
+
+
+def test_a_plan_goes_on_for_a_second_period_and_a_grip_is_kept() -> None:
+    interface = named("fr3_trajectory")
+    steering, limits = Steering(interface, 1.0), Limits.of(interface)
+    assert steering.act("joint_2") and steering.act("grip_high") and not steering.act("start")
+    told = np.zeros(7)
+    plan = steering.actions(Wish({"joint": -1.0}), told, limits)
+    step = limits.max_velocity[2] / interface.rate
+    assert plan[:, 2] == pytest.approx([-step, -2 * step])
+    assert plan[:, 7] == pytest.approx(0.8) and not plan[:, [0, 1, 3, 4, 5, 6]].any()
