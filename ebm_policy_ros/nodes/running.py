@@ -13,6 +13,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 
+from ebm_policy_ros.nodes.parameters import refuse_unknown
+
 RCLError = rclpy_implementation.RCLError
 
 
@@ -24,15 +26,6 @@ class ClosableNode(Protocol):
 
     def destroy_node(self) -> None:
         """As rclpy's nodes have it."""
-
-
-def _refuse_unknown_parameters(node: Any) -> None:
-    """A misspelt parameter would otherwise be ignored, and its default used."""
-    # rclpy has no public way to ask for the values that were given at start.
-    unknown = [name for name in node._parameter_overrides if not node.has_parameter(name)]
-    if unknown:
-        known = ", ".join(sorted(node._parameters))
-        raise ValueError(f"{node.get_name()} has no parameter {unknown[0]!r}; it has: {known}")
 
 
 def run_node(
@@ -62,7 +55,7 @@ def run_node(
         # rclpy's own handlers would close the context before a node could send its last command.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
-        _refuse_unknown_parameters(node)
+        refuse_unknown(node)
     except bad_input as error:
         if node is not None:
             node.close()
