@@ -33,15 +33,15 @@ OnMessage = Callable[[Topic, Message], None]
 class RecorderInputs:
     """Subscribes to an interface's streams and commands, as well as their publishers allow."""
 
-    def __init__(self, node: Node, interface: Interface, on_message: OnMessage) -> None:
+    def __init__(self, node: Node, interface: Interface) -> None:
         """Topics are subscribed to by `search`, when their publishers appear.
 
         Args:
             node: Whose subscriptions and clock they are.
             interface: Names the streams and the command topics.
-            on_message: Called with each message.
         """
         self._node, self._interface = node, interface
+        self._on_message: OnMessage = lambda topic, message: None
         action = interface.action
         streams: dict[tuple[str, str], dict[str, Stream]] = {}
         for name, stream in interface.observation.items():
@@ -52,9 +52,16 @@ class RecorderInputs:
                 streams.setdefault((node.resolve_topic_name(command.topic), command.type), {})
         period = interface.period_ns
         self._inputs = [
-            _Input(node, topic, ros_type, chosen, period, on_message)
+            _Input(node, topic, ros_type, chosen, period, self._deliver)
             for (topic, ros_type), chosen in streams.items()
         ]
+
+    def listen(self, on_message: OnMessage) -> None:
+        """Have something called with each message."""
+        self._on_message = on_message
+
+    def _deliver(self, topic: Topic, message: Message) -> None:
+        self._on_message(topic, message)
 
     def search(self, recording: bool) -> None:
         """Subscribe to what has appeared, and anew where a publisher offers less than asked."""

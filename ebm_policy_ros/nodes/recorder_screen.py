@@ -51,10 +51,10 @@ class RecorderStatus:
         what = "idle"
         if self.state == "recording":
             what = f"RECORDING {self.episode} {self.elapsed_s:.1f} s"
+        told = [f"! {'; '.join(self.warnings)}"] if self.warnings else []
         kept = f"kept {success + failure} ({success} success, {failure} failure)"
         rates = ", ".join(f"{_short(name)} {f.rate:.0f} Hz" for name, f in self.topics.items())
-        told = f"! {'; '.join(self.warnings)}" if self.warnings else rates
-        return " | ".join((what, kept, disk, told))
+        return " | ".join((what, *told, kept, disk, rates))
 
 
 def episode_lines(topics: Mapping[str, TopicFacts]) -> list[str]:

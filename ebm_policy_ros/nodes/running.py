@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import rclpy
-from rclpy.exceptions import InvalidParameterTypeException
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
@@ -38,7 +38,7 @@ def run_node(
     A bad file or parameter, or another `expected` error on creation, goes to stderr in one line,
     and the exit code is 2.
     """
-    bad_input = (ValueError, OSError, InvalidParameterTypeException, RCLError, *expected)
+    bad_input = (ValueError, OSError, ParameterException, RCLError, *expected)
     stopping = False
 
     def request_stop(signum: int, frame: Any) -> None:

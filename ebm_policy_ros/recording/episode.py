@@ -196,10 +196,18 @@ class EpisodeWriter:
         self._abandoned = True
         self._finish()
         self._file.close()
-        self.place.lock.close()
+        self._path.unlink()  # first, so that the note is there as long as it is
         shutil.rmtree(self.place.partial)
+        self.place.lock.close()
         with suppress(OSError):  # other episodes are in it
             self.place.partial.parent.rmdir()
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free where a folder is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def check_free(folder: Path, min_free: int) -> None:
@@ -208,7 +216,7 @@ def check_free(folder: Path, min_free: int) -> None:
     Raises:
         OSError: If they are not.
     """
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < min_free:
         raise OSError(
             f"the disk is full: {free / 2**30:.2f} GiB are free, {min_free / 2**30:.2f} GiB must "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +44,10 @@ class EpisodeFolder:
         """Finished episodes, whoever recorded them."""
         return sum(1 for _ in self.path.glob(f"*/{metadata.FILE}"))
 
+    def count_partial(self) -> int:
+        """Episodes that somebody should decide about."""
+        return sum(1 for path in self.partial.glob("*") if path.is_dir())
+
     def open(self, note: Mapping[str, str]) -> Place:
         """A place for a new episode.
 
@@ -52,7 +57,7 @@ class EpisodeFolder:
         Raises:
             OSError: If the disk refuses it.
         """
-        self.partial.mkdir(exist_ok=True)
+        self.partial.mkdir(parents=True, exist_ok=True)
         name = self._next_name()
         partial = self.partial / name
         partial.mkdir()
@@ -98,6 +103,9 @@ def _recover(note: Path) -> str:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return ""
+        if not _storage_files(folder):
+            shutil.rmtree(folder)
+            return f"{folder} was begun, but nothing was recorded: removed"
         try:
             if metadata.read_custom_data(folder).get("outcome", UNFINISHED) != UNFINISHED:
                 return _move(folder)
@@ -124,7 +132,7 @@ def _move(folder: Path) -> str:
 
 
 def _repair(folder: Path, note: str) -> Contents:
-    files = [path for path in folder.iterdir() if path.suffix in (".mcap", ".db3")]
+    files = _storage_files(folder)
     if len(files) != 1:
         raise DamagedFile(f"{len(files)} storage files in it")
     file = files[0]
@@ -141,3 +149,7 @@ def _repair(folder: Path, note: str) -> Contents:
     contents = repair(file, lambda found: metadata.dump(describe(found)))
     metadata.write(folder, describe(contents))
     return contents
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix in (".mcap", ".db3")]
