@@ -26,8 +26,6 @@ STORAGES: dict[str, tuple[type[McapFile] | type[SqliteFile], str]] = {
 }
 UNFINISHED = "unfinished"
 NOTE = "recording.json"
-# What the process has not yet handed to the operating system is lost with it.
-_FLUSH_PERIOD = 0.25
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ class EpisodeWriter:
         custom: Mapping[str, str],
         min_free: int = 0,
         queue_bytes: int = 256 << 20,
+        flush_period: float = 0.25,
     ) -> None:
         """Opens the storage file and starts the thread.
 
@@ -65,6 +64,8 @@ class EpisodeWriter:
             custom: What is known of the episode before it begins, for `custom_data`.
             min_free: Bytes that must stay free on the disk.
             queue_bytes: Of messages that may wait for the disk; more are dropped and counted.
+            flush_period: What is older, in s, has been handed to the operating system, and is not
+                lost with the process.
 
         Raises:
             OSError: If the disk refuses it.
@@ -76,6 +77,7 @@ class EpisodeWriter:
         """Messages by topic that were not written, since the disk was too slow or full."""
         self._custom = dict(custom)
         self._min_free, self._queue_bytes = min_free, queue_bytes
+        self._flush_period = flush_period
         create, suffix = STORAGES[storage]
         path = place.partial / f"{place.partial.name}_0{suffix}"
         before = metadata.describe(path, Contents([], {}), {**custom, "outcome": UNFINISHED})
@@ -112,7 +114,7 @@ class EpisodeWriter:
             try:
                 for item in items:
                     self._take(*item)
-                if time.monotonic() - flushed >= _FLUSH_PERIOD and not self.problem:
+                if time.monotonic() - flushed >= self._flush_period and not self.problem:
                     flushed = time.monotonic()
                     check_free(self._path.parent, self._min_free)
                     self._file.flush()
@@ -122,7 +124,7 @@ class EpisodeWriter:
     def _next(self) -> tuple[tuple[Topic, Message], ...] | None:
         """What is to be written next, if anything; None at the end."""
         try:
-            item = self._queue.get(timeout=_FLUSH_PERIOD)
+            item = self._queue.get(timeout=self._flush_period)
         except queue.Empty:
             return ()
         return None if item is None else (item,)

@@ -147,7 +147,7 @@ def _make_safe(db: sqlite3.Connection) -> None:
     Not a write-ahead log as in rosbag2's `resilient` preset: moving its content to the database at
     the end needs room that a full disk doesn't have.
     """
-    db.execute("PRAGMA journal_mode=TRUNCATE")
+    db.execute("PRAGMA journal_mode=DELETE")
     db.execute("PRAGMA synchronous=NORMAL")
 
 
@@ -185,7 +185,7 @@ def repair_sqlite(path: Path, describe: Callable[[Contents], str]) -> Contents:
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         try:
-            db.execute("PRAGMA journal_mode=TRUNCATE")
+            db.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.Error as error:
             raise OSError(f"{path}: {error}") from None
         return _end(db, describe)
