@@ -177,7 +177,9 @@ def record(folder: Path, seconds: float, storage: str) -> tuple[dict[str, Any], 
         tell("end")
         sent = json.loads(publisher.stdout.readline())
         time.sleep(1.0)
+        asked = time.monotonic()
         bag = Path(call(node, SetBool, "stop", SetBool.Request(data=True)).message)
+        sent["stop"] = time.monotonic() - asked
     finally:
         tell("quit")
         publisher.wait(20)
@@ -222,7 +224,7 @@ def main() -> None:
             f"{lost} lost in {seconds:g} s; {options.storage}: {raw / seconds / 1e6:.1f} MB/s of "
             f"pictures, {size / seconds / 1e6:.1f} MB/s written; CPU seconds per second: recorder "
             f"{cpu / seconds:.2f}, publisher {sent['cpu'] / seconds:.2f} "
-            f"(late by {sent['late']:.3f} s at most)"
+            f"(late by {sent['late']:.3f} s at most); the stop took {sent['stop']:.2f} s"
         )
     finally:
         shutil.rmtree(folder)

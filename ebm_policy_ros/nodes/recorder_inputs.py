@@ -210,7 +210,8 @@ class _Input:
         self._now = now
         stamp = serialised_stamp_ns(data) if self._has_header else 0
         # Several publishers number their messages each on its own.
-        number = info["publication_sequence_number"] if len(self._publishers) == 1 else None
+        alone = len(self._publishers) == 1
+        number = info.get("publication_sequence_number") if alone else None
         self.tally.add(now, stamp, number)
         for monitor in self._monitors:
             monitor.accept(stamp, now)

@@ -165,7 +165,11 @@ class RecorderSession:
         custom = self._custom()
         try:
             place = self._folder.open(custom)
-            self.episode = EpisodeWriter(place, self._storage, custom, self._min_free)
+            try:
+                self.episode = EpisodeWriter(place, self._storage, custom, self._min_free)
+            except OSError:
+                place.remove()
+                raise
         except OSError as error:
             raise OSError(f"{self._folder.path}: cannot be written ({error})") from None
         self._inputs.begin()
@@ -211,5 +215,5 @@ class RecorderSession:
         finally:
             for line in episode_lines(facts):
                 self._log.info(line)
-            for name, count in (+episode.dropped).items():
+            for name, count in episode.dropped.items():
                 self._log.warning(f"{name}: {count} messages that came were not written")

@@ -20,10 +20,7 @@ from ebm_policy_ros.recording.metadata import Contents
 from ebm_policy_ros.recording.sqlite_file import SqliteFile
 from ebm_policy_ros.recording.topics import Message, Topic
 
-STORAGES: dict[str, tuple[type[McapFile] | type[SqliteFile], str]] = {
-    "mcap": (McapFile, ".mcap"),
-    "sqlite3": (SqliteFile, ".db3"),
-}
+STORAGES: dict[str, type[McapFile] | type[SqliteFile]] = {"mcap": McapFile, "sqlite3": SqliteFile}
 UNFINISHED = "unfinished"
 NOTE = "recording.json"
 
@@ -42,6 +39,13 @@ class Place:
         """The episode has an end in a folder, and needs no note."""
         (folder / NOTE).unlink(missing_ok=True)
         self.lock.close()
+
+    def remove(self) -> None:
+        """There is no episode."""
+        shutil.rmtree(self.partial)
+        self.lock.close()
+        with suppress(OSError):  # other episodes are in it
+            self.partial.parent.rmdir()
 
 
 class EpisodeWriter:
@@ -73,19 +77,19 @@ class EpisodeWriter:
         self.place = place
         self.problem = ""
         """Why nothing more is written; empty if all is well."""
-        self.dropped: Counter[str] = Counter()
-        """Messages by topic that were not written, since the disk was too slow or full."""
         self._custom = dict(custom)
         self._min_free, self._queue_bytes = min_free, queue_bytes
         self._flush_period = flush_period
-        create, suffix = STORAGES[storage]
+        suffix = {name: suffix for suffix, name in metadata.SUFFIXES.items()}[storage]
         path = place.partial / f"{place.partial.name}_0{suffix}"
         before = metadata.describe(path, Contents([], {}), {**custom, "outcome": UNFINISHED})
         self._path = path
-        self._file = create(path, metadata.dump(before))
+        self._file = STORAGES[storage](path, metadata.dump(before))
         self._queue: queue.SimpleQueue[tuple[Topic, Message] | None] = queue.SimpleQueue()
         # Each is changed by one thread only, so that neither needs a lock.
         self._added = self._taken = 0
+        self._refused: Counter[str] = Counter()
+        self._unwritten: Counter[str] = Counter()
         self._abandoned = False
         self._thread = threading.Thread(target=self._write, name="episode writer")
         self._thread.start()
@@ -100,10 +104,15 @@ class EpisodeWriter:
         """Bytes that wait for the disk."""
         return self._added - self._taken
 
+    @property
+    def dropped(self) -> Counter[str]:
+        """Messages by topic that were not written, since the disk was too slow or full."""
+        return self._refused + self._unwritten
+
     def add(self, topic: Topic, message: Message) -> None:
         """Append a message; the same topic is always the same object."""
         if self.problem or self.waiting > self._queue_bytes:
-            self.dropped[topic.name] += 1
+            self._refused[topic.name] += 1
             return
         self._added += len(message.data)
         self._queue.put((topic, message))
@@ -132,7 +141,7 @@ class EpisodeWriter:
     def _take(self, topic: Topic, message: Message) -> None:
         self._taken += len(message.data)
         if self.problem or self._abandoned:
-            self.dropped[topic.name] += 1
+            self._unwritten[topic.name] += 1
             return
         self._file.write(topic, message)
 
@@ -199,10 +208,7 @@ class EpisodeWriter:
         self._finish()
         self._file.close()
         self._path.unlink()  # first, so that the note is there as long as it is
-        shutil.rmtree(self.place.partial)
-        self.place.lock.close()
-        with suppress(OSError):  # other episodes are in it
-            self.place.partial.parent.rmdir()
+        self.place.remove()
 
 
 def free_bytes(folder: Path) -> int:

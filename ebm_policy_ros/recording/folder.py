@@ -152,4 +152,4 @@ def _repair(folder: Path, note: str) -> Contents:
 
 
 def _storage_files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.suffix in (".mcap", ".db3")]
+    return [path for path in folder.iterdir() if path.suffix in metadata.SUFFIXES]

@@ -21,7 +21,6 @@ from ebm_policy_ros.recording.mcap_index import MAGIC, METADATA, McapIndex, Writ
 from ebm_policy_ros.recording.metadata import Contents, dump_qos
 from ebm_policy_ros.recording.topics import Message, Topic, definition_of
 
-SUFFIX = ".mcap"
 # As the mcap libraries' own writers have it.
 _CHUNK_BYTES = 1 << 20
 # On frames with a sensor's noise higher levels save little, and some take five times as long.

@@ -16,6 +16,8 @@ import yaml
 from ebm_policy_ros.recording.topics import Topic, definition_of
 
 VERSION = 9
+SUFFIXES = {".mcap": "mcap", ".db3": "sqlite3"}
+"""Of storage files, with what rosbag2 calls their format."""
 FILE = "metadata.yaml"
 
 
@@ -36,9 +38,17 @@ class Contents:
         return sum(self.counts.values())
 
 
+class _Dumper(yaml.SafeDumper):
+    """Spells out what comes twice: not every reader of bags takes aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def dump_qos(topic: Topic) -> str:
     """The offered profiles of a topic as text, which both storage formats keep."""
-    return yaml.safe_dump([dict(profile) for profile in topic.qos], sort_keys=False)
+    profiles = [dict(profile) for profile in topic.qos]
+    return str(yaml.dump(profiles, Dumper=_Dumper, sort_keys=False))
 
 
 def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[str, Any]:
@@ -56,7 +66,7 @@ def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[
     }
     return {
         "version": VERSION,
-        "storage_identifier": {".mcap": "mcap", ".db3": "sqlite3"}[file.suffix],
+        "storage_identifier": SUFFIXES[file.suffix],
         **times,
         "topics_with_message_count": [
             {
@@ -82,9 +92,7 @@ def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[
 
 def dump(metadata: Mapping[str, Any]) -> str:
     """The metadata as text, which both storage formats keep."""
-    # Aliases are YAML, but not every reader of bags takes them.
-    dumper = type("_Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
-    return str(yaml.dump(dict(metadata), Dumper=dumper, sort_keys=False, allow_unicode=True))
+    return str(yaml.dump(dict(metadata), Dumper=_Dumper, sort_keys=False, width=1 << 30))
 
 
 def write(folder: Path, metadata: Mapping[str, Any]) -> None:

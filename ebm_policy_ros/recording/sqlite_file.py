@@ -16,7 +16,6 @@ import yaml
 from ebm_policy_ros.recording.metadata import VERSION, Contents, dump_qos
 from ebm_policy_ros.recording.topics import Message, Topic, definition_of
 
-SUFFIX = ".db3"
 _TABLES = """
 CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);
 CREATE TABLE metadata(
