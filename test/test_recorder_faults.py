@@ -155,6 +155,20 @@ def test_each_publishers_quality_of_service_is_copied(lab: Lab) -> None:
     assert (profile.durability.name, profile.reliability.name) == ("TRANSIENT_LOCAL", "RELIABLE")
 
 
+def test_a_publisher_that_offers_less_than_those_before_is_told_and_heard_from_the_next_on(
+    lab: Lab,
+) -> None:
+    lab.record()
+    lab.run()
+    lab.start()
+    lab.robot.until(lambda: lab.count("/tool_pose") > 0)
+    second = lab.robot.node.create_publisher(PoseStamped, lab.robot.topics["tool"], BEST_EFFORT)
+    lab.told("/tool_pose: a new publisher offers a lower quality of service; it is not heard")
+    assert second.get_subscription_count() == 0
+    assert lab.stop().success
+    lab.robot.until(lambda: second.get_subscription_count() == 1)
+
+
 def changed(interface: Interface, folder: Path, stream: str, **values: Any) -> str:
     """The interface file with another value in one stream."""
     plain = interface.to_dict()

@@ -151,7 +151,8 @@ class _Input:
         if not self._suitable() and (self._streams or self._subscription is not None):
             return
         if self._subscription is not None:
-            if not self._offers_less() or (recording and self.tally.facts(0).count > 0):
+            # Between two subscriptions messages would be lost.
+            if self._asked() == self._offered() or (recording and self.tally.count > 0):
                 return
             self._node.destroy_subscription(self._subscription)
         self._subscription = self._node.create_subscription(
@@ -169,12 +170,25 @@ class _Input:
     def _suitable(self) -> list[Any]:
         return [p for p in self._publishers if p.topic_type == self._type]
 
+    def _offered(self) -> tuple[bool, bool]:
+        """Whether every publisher is reliable, and whether every one repeats its last message."""
+        offers = [publisher.qos_profile for publisher in self._suitable()]
+        return (
+            all(o.reliability == ReliabilityPolicy.RELIABLE for o in offers),
+            {o.durability for o in offers} == {DurabilityPolicy.TRANSIENT_LOCAL},
+        )
+
+    def _asked(self) -> tuple[bool, bool]:
+        """The same of the subscription; a publisher that offers less is not heard."""
+        profile = self._subscription.qos_profile
+        return (
+            profile.reliability == ReliabilityPolicy.RELIABLE,
+            profile.durability == DurabilityPolicy.TRANSIENT_LOCAL,
+        )
+
     def _quality(self) -> QoSProfile:
         """As reliable and durable as every publisher allows."""
-        offers = [publisher.qos_profile for publisher in self._suitable()]
-        reliable = all(o.reliability == ReliabilityPolicy.RELIABLE for o in offers)
-        durability = {o.durability for o in offers}
-        latched = durability == {DurabilityPolicy.TRANSIENT_LOCAL}
+        reliable, latched = self._offered()
         return QoSProfile(
             depth=_IMAGE_DEPTH if self._type in ImageStream.ROS_TYPES else _DEPTH,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
@@ -182,11 +196,6 @@ class _Input:
                 DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
             ),
         )
-
-    def _offers_less(self) -> bool:
-        """Whether some publisher isn't heard by the present subscription."""
-        has, wanted = self._subscription.qos_profile, self._quality()
-        return (has.reliability, has.durability) != (wanted.reliability, wanted.durability)
 
     def begin(self) -> None:
         self.tally.clear()
@@ -248,7 +257,8 @@ class _Input:
         if alone and count > 1:
             names = ", ".join(publisher.node_name for publisher in self._suitable())
             found.append(f"{count} publishers ({names}); is one too many?")
-        if self._subscription is not None and count and self._offers_less():
+        pairs = zip(self._asked(), self._offered(), strict=True) if self._subscription else ()
+        if any(asked and not offered for asked, offered in pairs):
             found.append("a new publisher offers a lower quality of service; it is not heard")
         return found
 

@@ -72,6 +72,7 @@ class RecorderSession:
         self._storage, self._min_free, self._note, self._log = storage, min_free, note, log
         self._last_kept: tuple[Path, str] | None = None
         self._ended = ""
+        self._silent: set[str] = set()
         self._stalled: set[str] = set()
         inputs.listen(self._receive)
 
@@ -128,7 +129,9 @@ class RecorderSession:
             path = self.leave("ended early")
             self._ended = f"; the last one ended early and is in {path}: {problem}"
             self._log.warning(f"{path} ended early: {problem}")
-        stalled = self._inputs.stalled() if self.episode is not None else set()
+        silent = self._inputs.stalled() if self.episode is not None else set()
+        # Twice in a row: after a moment without the processor messages are still to be taken.
+        stalled, self._silent = silent & self._silent, silent
         for name in sorted(stalled - self._stalled):
             self._log.warning(f"{name} has stalled")
         for name in sorted(self._stalled - stalled) if self.episode is not None else ():

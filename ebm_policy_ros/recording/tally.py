@@ -50,8 +50,9 @@ class TopicTally:
 
     def clear(self) -> None:
         """Count from nothing again; the time of the last message stays known."""
-        self._count = self._gaps = self._missed = self._lost = 0
-        self._longest = 0
+        self.count = 0
+        """Messages so far."""
+        self._gaps = self._missed = self._lost = self._longest = 0
         self._first = 0
         self._stamp: int | None = None
         self._sequence = 0
@@ -73,9 +74,9 @@ class TopicTally:
             self._longest = max(self._longest, gap)
             self._gaps += self._max_age_ns is not None and gap > self._max_age_ns
         self._stamp = time if self._stamp is None else max(time, self._stamp)
-        if self._count == 0:
+        if self.count == 0:
             self._first = now
-        self._count += 1
+        self.count += 1
         self._received.append(now)
         while len(self._received) > _FEWEST and self._received[0] < now - _WINDOW_NS:
             self._received.popleft()
@@ -112,7 +113,7 @@ class TopicTally:
         """
         silence = self.silence(now)
         return TopicFacts(
-            self._count,
+            self.count,
             self._mean_rate() if whole else self._rate(now),
             self._longest / NANOSECONDS,
             self._gaps,
@@ -126,7 +127,7 @@ class TopicTally:
         return (len(self._received) - 1) * NANOSECONDS / span if span > 0 else 0.0
 
     def _mean_rate(self) -> float:
-        if self._count < 2:
+        if self.count < 2:
             return 0.0
         span = self._received[-1] - self._first
-        return (self._count - 1) * NANOSECONDS / span if span > 0 else 0.0
+        return (self.count - 1) * NANOSECONDS / span if span > 0 else 0.0
