@@ -107,10 +107,10 @@ class EpisodeWriter:
     @property
     def dropped(self) -> Counter[str]:
         """Messages by topic that were not written, since the disk was too slow or full."""
-        return self._refused + self._unwritten
+        return self._refused + Counter(dict(self._unwritten))
 
     def add(self, topic: Topic, message: Message) -> None:
-        """Append a message; the same topic is always the same object."""
+        """Append a message, or count it as dropped."""
         if self.problem or self.waiting > self._queue_bytes:
             self._refused[topic.name] += 1
             return
@@ -207,7 +207,7 @@ class EpisodeWriter:
         self._abandoned = True
         self._finish()
         self._file.close()
-        self._path.unlink()  # first, so that the note is there as long as it is
+        self._path.unlink(missing_ok=True)  # first, so that the note is there as long as it is
         self.place.remove()
 
 
