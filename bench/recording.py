@@ -32,7 +32,7 @@ from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import SetBool, Trigger
 
-from ebm_policy_ros.sim.episodes import ros_environment
+from ebm_policy_ros.sim.programs import ros_environment
 
 HEIGHT, WIDTH = 480, 640
 CAMERAS, JOINTS = ("/left/image_raw", "/right/image_raw"), "/joint_states"

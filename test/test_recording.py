@@ -373,6 +373,15 @@ def test_a_tally_tells_rate_gaps_drops_and_age() -> None:
     assert (facts.count, facts.drops, facts.longest_gap) == (0, 0, 0.0)
 
 
+def test_a_clock_that_is_set_back_is_no_gap() -> None:
+    tally = TopicTally(max_age=0.25)
+    feed(tally, 100.0, 100.1, 100.2, 5.0, 5.1, 5.2)
+    facts = tally.facts(round(5.3 * SECOND))
+    assert facts.longest_gap == pytest.approx(0.1)
+    assert (facts.count, facts.gaps) == (6, 0)
+    assert facts.age == pytest.approx(0.1)
+
+
 def test_gaps_are_of_the_stamps_where_there_are_stamps() -> None:
     tally = TopicTally(max_age=0.25)
     for number in range(3):

@@ -221,17 +221,17 @@ class _Input:
         # Several publishers number their messages each on its own.
         alone = len(self._publishers) == 1
         number = info.get("publication_sequence_number") if alone else None
-        self.tally.add(now, stamp, number)
+        received, sent = now, now
+        if not self._is_simulated:  # the middleware's times are of the system's clock
+            received = info["received_timestamp"] or now
+            sent = info["source_timestamp"] or received
+        self.tally.add(received, stamp, number)
         for monitor in self._monitors:
             monitor.accept(stamp, now)
         if self._streams:
             self._recent.append((now, data))
             while self._recent[0][0] < now - self._span_ns:
                 self._recent.popleft()
-        received, sent = now, now
-        if not self._is_simulated:  # the middleware's times are of the system's clock
-            received = info["received_timestamp"] or now
-            sent = info["source_timestamp"] or received
         self._on_message(self.topic(), Message(received, sent, number or 0, data))
 
     def problems(self, now: int) -> list[str]:

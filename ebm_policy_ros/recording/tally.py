@@ -65,9 +65,12 @@ class TopicTally:
             stamp: Of its header; 0 if there is none.
             sequence: Its publisher's number for it; None if that tells nothing.
         """
-        if self._received and now < self._received[-1]:  # the clock was set back
+        last = self._received[-1] if self._received else now
+        if now < last - NANOSECONDS:  # the clock was set back
             self._received.clear()
             self._stamp = None
+        else:  # several publishers' may overtake each other
+            now = max(now, last)
         time = stamp or now
         if self._stamp is not None and time > self._stamp:
             gap = time - self._stamp
