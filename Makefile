@@ -35,10 +35,11 @@ parameters: setup  ## docs/parameters.md from what policy_node declares
 faults: setup  ## Everything that goes wrong on a robot, and what goes out then: about 20 minutes
 	$(BIN)/python test/fault_matrix.py
 
-bench: setup  ## Exactness and speed of the methods, of the simulation and of the node
+bench: setup  ## Exactness and speed of the methods, the simulation, the node and the recorder
 	$(BIN)/python bench/methods.py
 	$(BIN)/python bench/lockstep.py
 	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/recording.py
 
 experiments: setup  ## The classic experiments that fit a CPU: out/experiments; goes on if interrupted
 	$(BIN)/python -m ebm_policy_ros.training.experiments.functions --out out/experiments/functions

@@ -22,7 +22,7 @@ _NODES = {
         "policy.yaml",
         ("policy", "interface", "device", "autostart", "publish_commands"),
     ),
-    "recorder_node": ("recorder.yaml", ("folder", "interface")),
+    "recorder_node": ("recorder.yaml", ("folder", "interface", "prefix", "storage", "keys")),
     "teleop_node": ("teleop.yaml", ("interface", "source", "topic")),
     "sim_bridge_node": ("sim.yaml", ("task", "interface", "viewer")),
 }
@@ -46,6 +46,9 @@ _ARGUMENTS = {
     "topic": ("", "Topic of the gamepad, the 3-D mouse or the leader arm."),
     "viewer": ("", "Show the simulation in a window: true or false."),
     "folder": ("", "Folder for the recorded bags."),
+    "prefix": ("", "Beginning of the bags' names."),
+    "storage": ("", "Format of the bags: mcap or sqlite3."),
+    "keys": ("", "Take keys from the terminal: true or false; else use the services."),
 }
 
 _SWITCH = ("true", "false", "True", "False")
@@ -57,6 +60,8 @@ _CHOICES = {
     "publish_commands": ("", *_SWITCH),
     "viewer": ("", *_SWITCH),
     "source": ("", "keyboard", "gamepad", "spacemouse", "leader"),
+    "storage": ("", "mcap", "sqlite3"),
+    "keys": ("", *_SWITCH),
 }
 
 

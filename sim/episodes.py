@@ -175,6 +175,7 @@ def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Pro
         "interface": interface,
         "folder": str(config.bags.resolve()) if config.bags else "",
         "prefix": config.task,
+        "keys": False,
         "use_sim_time": True,
     }
     return [

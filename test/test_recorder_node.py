@@ -38,7 +38,9 @@ pytestmark = pytest.mark.ros
 def recorder(robot: Robot, tmp_path: Path) -> Iterator[RecorderNode]:
     node = RecorderNode(
         context=robot.context,
-        parameter_overrides=parameters(folder=str(tmp_path / "demos"), use_sim_time=True),
+        parameter_overrides=parameters(
+            folder=str(tmp_path / "demos"), use_sim_time=True, keys=False
+        ),
     )
     robot.add(node)
     robot.heard("/clock")
@@ -182,7 +184,7 @@ def test_a_horizon_and_a_gripper_are_read_from_the_commands_as_they_came(
     recorder = RecorderNode(
         context=robot.context,
         parameter_overrides=parameters(
-            folder=str(tmp_path / "demos"), interface=str(path), use_sim_time=True
+            folder=str(tmp_path / "demos"), interface=str(path), use_sim_time=True, keys=False
         ),
     )
     robot.add(recorder)

@@ -83,3 +83,18 @@ def _is_array(parameter: Parameter) -> bool:
 def declare(node: Node, name: str, default: Any, description: str) -> Any:
     """Declare a parameter that is fixed once the node runs, and return its value."""
     return declare_all(node, (Setting(name, default, description),))[name]
+
+
+def refuse_unknown(node: Any) -> None:
+    """See that every parameter that was given is one of the node's.
+
+    A misspelt one would otherwise be ignored, and its default used.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    # rclpy has no public way to ask for the values that were given at start.
+    unknown = [name for name in node._parameter_overrides if not node.has_parameter(name)]
+    if unknown:
+        known = ", ".join(sorted(node._parameters))
+        raise ValueError(f"{node.get_name()} has no parameter {unknown[0]!r}; it has: {known}")

@@ -1,249 +1,205 @@
-"""recorder_node: one bag per episode, started, kept or discarded by service."""
+"""recorder_node: one bag per episode; started, kept, discarded and repeated by service or key."""
 
 from __future__ import annotations
 
-import json
-import queue
-import shutil
-import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rosbags.rosbag2 import (
-    CompressionFormat,
-    CompressionMode,
-    StoragePlugin,
-    Writer,
-    WriterError,
-)
-from rosbags.typesys import Stores, get_typestore
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from ebm_policy_ros.interface import Interface, load_interface
-from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.parameters import declare
+from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.nodes.parameters import Setting, declare_all, refuse_unknown
+from ebm_policy_ros.nodes.recorder_inputs import RecorderInputs
+from ebm_policy_ros.nodes.recorder_screen import KEYS, RecorderStatus
+from ebm_policy_ros.nodes.recorder_session import RecorderSession, Refused
 from ebm_policy_ros.nodes.running import run_node
+from ebm_policy_ros.nodes.terminal import open_terminal
+from ebm_policy_ros.recording.episode import STORAGES, free_bytes
+from ebm_policy_ros.recording.folder import EpisodeFolder
 from ebm_policy_ros.share import interface_path
 
-_QUEUE_DEPTH = 1000
-# A stream counts as silent after so many seconds of real time.
-_SILENCE = 1.0
-_PARTIAL = ".partial"
-
-
-class EpisodeWriter:
-    """Writes one bag on a thread of its own, so that no callback waits for the disk.
-
-    The bag is in the folder `.partial` until `keep` moves it to its place.
-    """
-
-    def __init__(self, folder: Path, name: str, interface: Interface, topics: dict[str, str]):
-        """Opens the bag for `topics`, a type for each name."""
-        self._final = folder / name
-        self._partial = folder / _PARTIAL / name
-        self._writer = Writer(
-            self._partial, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP
-        )
-        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._writer.set_custom_data("interface", json.dumps(interface.to_dict()))
-        self._writer.open()
-        types = get_typestore(Stores.ROS2_JAZZY)
-        self._connections = {
-            topic: self._writer.add_connection(topic, ros_type, typestore=types)
-            for topic, ros_type in topics.items()
-        }
-        self._queue: queue.SimpleQueue[tuple[str, int, bytes] | None] = queue.SimpleQueue()
-        self._problem: Exception | None = None
-        self._thread = threading.Thread(target=self._write)
-        self._thread.start()
-
-    def add(self, topic: str, time_ns: int, data: bytes) -> None:
-        """Append a serialised message, received at `time_ns`."""
-        self._queue.put((topic, time_ns, data))
-
-    def _write(self) -> None:
-        while (item := self._queue.get()) is not None:
-            topic, time_ns, data = item
-            if self._problem is None:
-                try:
-                    self._writer.write(self._connections[topic], time_ns, data)
-                except Exception as problem:  # reported by keep(), on the node's thread
-                    self._problem = problem
-
-    def _finish(self) -> None:
-        self._queue.put(None)
-        self._thread.join()
-
-    def keep(self, outcome: str) -> Path:
-        """Finish the bag with its outcome and return its folder."""
-        self._finish()
-        if self._problem is not None:
-            self._writer.abort()
-            raise OSError(f"{self._partial}: {self._problem}")
-        self._writer.set_custom_data("outcome", outcome)
-        self._writer.close()
-        self._partial.rename(self._final)
-        self._remove_empty_parent()
-        return self._final
-
-    def discard(self) -> None:
-        """Delete the bag."""
-        self._finish()
-        self._writer.abort()
-        shutil.rmtree(self._partial)
-        self._remove_empty_parent()
-
-    def leave(self) -> Path:
-        """Finish the bag where it is, for somebody to decide about, and return its folder."""
-        self._finish()
-        self._writer.set_custom_data("outcome", "unfinished")
-        self._writer.close()
-        return self._partial
-
-    def _remove_empty_parent(self) -> None:
-        with suppress(OSError):  # other unfinished episodes are in it
-            self._partial.parent.rmdir()
+SETTINGS = (
+    Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
+    Setting("folder", "demos", "Folder for the bags."),
+    Setting("prefix", "episode", "Beginning of the bags' names."),
+    Setting("storage", "mcap", "Format of the bags.", choices=tuple(STORAGES)),
+    Setting("min_free", 1.0, "GiB that stay free on the disk.", low=0.0, high=1e6),
+    Setting("keys", True, "Whether keys of the terminal do what the services do."),
+    Setting("note", "", "What episodes that end from now on say of themselves.", fixed=False),
+)
+_PERIOD = 0.1
+_STATUS_PERIOD, _IDLE_STATUS_PERIOD = 0.2, 1.0
+# The rate at which the disk fills is that of the last so many seconds.
+_DISK_WINDOW = 10.0
 
 
 class RecorderNode(Node):
-    """Records the interface's streams and command as the bytes that arrive.
+    """Records the interface's streams and commands as the bytes that arrive.
 
     `~/start` begins an episode, `~/stop` keeps it (true: success, false: failure), `~/discard`
-    deletes it. Starting is refused while a stream is silent.
+    deletes it, `~/rerecord` begins it anew. Starting is refused until the policy could act.
     """
 
     def __init__(self, **options: Any) -> None:
-        """Opens the folder; topics are subscribed to when their publishers appear.
+        """Opens the folder, and repairs what a recorder that died has left in it.
 
         Args:
             **options: As rclpy's nodes take them.
         """
         super().__init__("recorder_node", **options)
-        name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
-        self._interface = load_interface(interface_path(name))
-        folder = declare(self, "folder", "demos", "Folder for the bags.")
-        self._prefix: str = declare(self, "prefix", "episode", "Beginning of the bags' names.")
-        self._folder = Path(folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        streams = self._interface.observation.values()
-        action = self._interface.action
-        self._types = {self.resolve_topic_name(s.topic): s.type for s in streams}
-        self._inputs_needed = tuple(self._types)
-        self._command_topics = {self.resolve_topic_name(action.topic): action.type}
-        if action.gripper is not None:
-            topic = self.resolve_topic_name(action.gripper.topic)
-            self._command_topics[topic] = action.gripper.type
-        self._types |= self._command_topics
-        self._received: dict[str, float] = {}
-        self._inputs: dict[str, Any] = {}
-        self._episode: EpisodeWriter | None = None
-        self.create_service(Trigger, "~/start", self._on_start)
-        self.create_service(SetBool, "~/stop", self._on_stop)
-        self.create_service(Trigger, "~/discard", self._on_discard)
+        values = declare_all(self, SETTINGS)
+        refuse_unknown(self)
+        interface = load_interface(interface_path(values["interface"]))
+        self._folder = EpisodeFolder(Path(values["folder"]), values["prefix"])
+        self._terminal = open_terminal() if values["keys"] else None
+        self._log = _Log(self)
+        self._recover()
+        self._min_free = round(values["min_free"] * 2**30)
+        self._inputs = RecorderInputs(self, interface)
+        self._session = RecorderSession(
+            interface,
+            self._inputs,
+            self._folder,
+            values["storage"],
+            self._min_free,
+            lambda: str(self.get_parameter("note").value),
+            self._log,
+        )
+        self._offer_services()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._status = self.create_publisher(String, "~/status", latched)
+        self._told = 0.0
+        self._written: deque[tuple[float, int]] = deque([(0.0, 0)])
         # Not on the ROS clock: a simulation's may stand still until somebody listens.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._search = self.create_timer(0.1, self._subscribe_to_publishers, clock=steady)
+        self._timer = self.create_timer(_PERIOD, self._tick, clock=steady)
+        if self._terminal is not None:
+            self._terminal.say(", ".join(f"{key}: {text}" for key, text in KEYS.items()))
 
-    def _subscribe_to_publishers(self) -> None:
-        """Subscribe as reliably as every publisher of a topic allows; commands are reliable."""
-        for topic, ros_type in self._types.items():
-            if topic in self._inputs:
-                continue
-            publishers = self.get_publishers_info_by_topic(topic)
-            # Commands begin when somebody takes over; the first ones must not be missed.
-            if not publishers and topic not in self._command_topics:
-                continue
-            reliable = all(
-                p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers
+    def _recover(self) -> None:
+        for line in self._folder.recover():
+            self._log.warning(line)
+        if count := self._folder.count_partial():
+            text = f"{count} episodes that are unfinished or set aside are in"
+            self._log.info(f"{text} {self._folder.partial}")
+
+    def _offer_services(self) -> None:
+        session = self._session
+        actions = {
+            "start": session.start, "discard": session.discard, "rerecord": session.rerecord
+        }  # fmt: skip
+        for name, action in actions.items():
+            self.create_service(
+                Trigger, f"~/{name}", lambda _, answer, do=action: self._answer(answer, do)
             )
-            quality = QoSProfile(
-                depth=_QUEUE_DEPTH,
-                reliability=ReliabilityPolicy.RELIABLE
-                if reliable
-                else ReliabilityPolicy.BEST_EFFORT,
-            )
-            self._inputs[topic] = self.create_subscription(
-                message_class(ros_type),
-                topic,
-                lambda data, topic=topic: self._receive(topic, data),
-                quality,
-                raw=True,
-            )
+        self.create_service(
+            SetBool,
+            "~/stop",
+            lambda request, answer: self._answer(answer, lambda: session.keep(request.data)),
+        )
 
-    def _receive(self, topic: str, data: bytes) -> None:
-        now = self.get_clock().now().nanoseconds
-        self._received[topic] = time.monotonic()
-        if self._episode is not None:
-            self._episode.add(topic, now, data)
-
-    def _silent_topics(self) -> list[str]:
-        now = time.monotonic()
-        return [
-            topic
-            for topic in self._inputs_needed
-            if topic not in self._received or now - self._received[topic] > _SILENCE
-        ]
-
-    def _next_name(self) -> str:
-        folders = (self._folder, self._folder / _PARTIAL)
-        taken = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
-        number = 0
-        while f"{self._prefix}_{number:04d}" in taken:
-            number += 1
-        return f"{self._prefix}_{number:04d}"
-
-    def _on_start(self, request: Any, response: Any) -> Any:
-        silent = self._silent_topics()
-        if self._episode is not None:
-            response.message = "an episode is being recorded; stop or discard it first"
-        elif silent:
-            response.message = f"nothing arrives on {', '.join(silent)}; start what publishes it"
-        else:
-            name = self._next_name()
-            try:
-                self._episode = EpisodeWriter(self._folder, name, self._interface, self._types)
-            except (OSError, WriterError) as error:
-                response.message = f"{self._folder}: cannot be written ({error})"
-                return response
-            response.success, response.message = True, name
-            self.get_logger().info(f"recording {self._folder / name}")
-        return response
-
-    def _on_stop(self, request: Any, response: Any) -> Any:
-        if self._episode is None:
-            response.message = "no episode is being recorded"
-            return response
-        episode, self._episode = self._episode, None
+    def _answer(self, response: Any, action: Callable[[], str]) -> Any:
         try:
-            path = episode.keep("success" if request.data else "failure")
-        except OSError as error:
+            response.message = action()
+            response.success = True
+        except (Refused, OSError) as error:
             response.message = str(error)
-            self.get_logger().error(response.message)
-            return response
-        response.success, response.message = True, str(path)
-        self.get_logger().info(f"kept {path}")
+        self._told = 0.0
         return response
 
-    def _on_discard(self, request: Any, response: Any) -> Any:
-        if self._episode is None:
-            response.message = "no episode is being recorded"
-            return response
-        episode, self._episode = self._episode, None
-        episode.discard()
-        response.success, response.message = True, "discarded"
-        return response
+    def _tick(self) -> None:
+        self._inputs.search(self._session.episode is not None)
+        self._serve_keys()
+        self._session.watch()
+        period = _IDLE_STATUS_PERIOD if self._session.episode is None else _STATUS_PERIOD
+        if time.monotonic() - self._told >= period - _PERIOD / 2:
+            self._tell()
+
+    def _serve_keys(self) -> None:
+        if self._terminal is None:
+            return
+        session = self._session
+        actions: dict[str, Callable[[], str]] = {
+            "s": session.start,
+            "y": lambda: session.keep(True),
+            "n": lambda: session.keep(False),
+            "d": session.discard,
+            "r": session.rerecord,
+        }
+        for key in self._terminal.keys():
+            if key in actions:
+                self._told = 0.0
+                try:
+                    actions[key]()
+                except (Refused, OSError) as error:
+                    self._log.warning(str(error))
+
+    def make_room(self) -> None:
+        """Take the line of status away, for a line that is logged."""
+        if self._terminal is not None:
+            self._terminal.show("")
+
+    def _tell(self) -> None:
+        """Publish the status, and show it."""
+        self._told = time.monotonic()
+        status = self._now()
+        self._status.publish(String(data=status.json()))
+        if self._terminal is not None:
+            self._terminal.show(status.line())
+
+    def _now(self) -> RecorderStatus:
+        episode, now = self._session.episode, time.monotonic()
+        size = 0 if episode is None else episode.size
+        if size < self._written[-1][1]:
+            self._written.clear()
+        self._written.append((now, size))
+        while self._written[0][0] < now - _DISK_WINDOW:
+            self._written.popleft()
+        begun, before = self._written[0]
+        free = max(0, free_bytes(self._folder.path) - self._min_free)
+        return RecorderStatus(
+            state="idle" if episode is None else "recording",
+            episode="" if episode is None else episode.place.final.name,
+            kept={n: self._session.kept[n] for n in ("success", "failure", "in_folder")},
+            elapsed_s=0.0 if episode is None else now - self._session.begun,
+            disk_free_bytes=free,
+            disk_left_s=free * (now - begun) / (size - before) if size > before else None,
+            written_bytes=size,
+            waiting_bytes=0 if episode is None else episode.waiting,
+            topics=self._inputs.facts(),
+            warnings=self._session.warnings(),
+        )
 
     def close(self) -> None:
-        """Leave what is being recorded in `.partial`: not lost, and no demonstration."""
-        episode, self._episode = self._episode, None
-        if episode is not None:
-            self.get_logger().warning(f"left unfinished: {episode.leave()}")
+        """Leave what is being recorded unfinished, and give the terminal back."""
+        if self._session.episode is not None:
+            path = self._session.leave("the recorder was ended")
+            self._log.warning(f"left unfinished: {path}")
+        if self._terminal is not None:
+            self._terminal.close()
+            self._terminal = None
+
+
+class _Log:
+    """The node's log, beside which there may be a line of status on the screen."""
+
+    def __init__(self, node: RecorderNode) -> None:
+        self._node = node
+
+    def info(self, text: str) -> None:
+        self._node.make_room()
+        self._node.get_logger().info(text)
+
+    def warning(self, text: str) -> None:
+        self._node.make_room()
+        self._node.get_logger().warning(text)
 
 
 def main(args: Sequence[str] | None = None) -> None:

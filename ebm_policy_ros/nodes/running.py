@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import rclpy
-from rclpy.exceptions import InvalidParameterTypeException
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
+
+from ebm_policy_ros.nodes.parameters import refuse_unknown
 
 RCLError = rclpy_implementation.RCLError
 
@@ -26,15 +28,6 @@ class ClosableNode(Protocol):
         """As rclpy's nodes have it."""
 
 
-def _refuse_unknown_parameters(node: Any) -> None:
-    """A misspelt parameter would otherwise be ignored, and its default used."""
-    # rclpy has no public way to ask for the values that were given at start.
-    unknown = [name for name in node._parameter_overrides if not node.has_parameter(name)]
-    if unknown:
-        known = ", ".join(sorted(node._parameters))
-        raise ValueError(f"{node.get_name()} has no parameter {unknown[0]!r}; it has: {known}")
-
-
 def run_node(
     create: Callable[[], ClosableNode],
     args: Sequence[str] | None = None,
@@ -45,7 +38,7 @@ def run_node(
     A bad file or parameter, or another `expected` error on creation, goes to stderr in one line,
     and the exit code is 2.
     """
-    bad_input = (ValueError, OSError, InvalidParameterTypeException, RCLError, *expected)
+    bad_input = (ValueError, OSError, ParameterException, RCLError, *expected)
     stopping = False
 
     def request_stop(signum: int, frame: Any) -> None:
@@ -62,7 +55,7 @@ def run_node(
         # rclpy's own handlers would close the context before a node could send its last command.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
-        _refuse_unknown_parameters(node)
+        refuse_unknown(node)
     except bad_input as error:
         if node is not None:
             node.close()

@@ -1,0 +1,71 @@
+"""What a recorder shows of itself: a line for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ebm_policy_ros.recording.tally import TopicFacts
+
+KEYS = {
+    "s": "start",
+    "y": "stop, a success",
+    "n": "stop, a failure",
+    "d": "discard",
+    "r": "re-record",
+}
+"""Keys and what they do."""
+
+
+@dataclass(frozen=True)
+class RecorderStatus:
+    """A recorder at a time."""
+
+    state: str
+    """idle or recording."""
+    episode: str
+    """The one that is recorded, or was last."""
+    kept: Mapping[str, int]
+    """Episodes by outcome since the start, and in the folder."""
+    elapsed_s: float
+    disk_free_bytes: int
+    disk_left_s: float | None
+    """Until the disk is full at the present rate; None while nothing is recorded."""
+    written_bytes: int
+    waiting_bytes: int
+    topics: Mapping[str, TopicFacts] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+    def json(self) -> str:
+        """For `~/status`."""
+        return json.dumps(dataclasses.asdict(self))
+
+    def line(self) -> str:
+        """For a terminal, what matters most first."""
+        success, failure = self.kept["success"], self.kept["failure"]
+        disk = f"{self.disk_free_bytes / 2**30:.1f} GiB left"
+        if self.disk_left_s is not None:
+            disk = f"{self.disk_left_s / 60:.0f} min left"
+        what = "idle"
+        if self.state == "recording":
+            what = f"RECORDING {self.episode} {self.elapsed_s:.1f} s"
+        told = [f"! {'; '.join(self.warnings)}"] if self.warnings else []
+        kept = f"kept {success + failure} ({success} success, {failure} failure)"
+        rates = ", ".join(f"{_short(name)} {f.rate:.0f} Hz" for name, f in self.topics.items())
+        return " | ".join((what, *told, kept, disk, rates))
+
+
+def episode_lines(topics: Mapping[str, TopicFacts]) -> list[str]:
+    """A line for each topic of an episode that is over."""
+    return [
+        f"{name}: {facts.count} messages, {facts.rate:.1f} Hz, longest gap "
+        f"{facts.longest_gap:.3f} s, {facts.drops} dropped"
+        for name, facts in topics.items()
+    ]
+
+
+def _short(topic: str) -> str:
+    """The part of a topic's name that tells it from others."""
+    return topic.strip("/").partition("/")[0]

@@ -1,0 +1,420 @@
+"""Bags as the recorder writes them: what others read from them, and what faults leave of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from mcap.reader import make_reader
+from mcap.stream_reader import StreamReader
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2.metadata import parse_qos
+from rosbags.typesys import Stores, get_typestore
+
+from ebm_policy_ros.recording import metadata
+from ebm_policy_ros.recording.episode import EpisodeWriter, check_free
+from ebm_policy_ros.recording.folder import EpisodeFolder
+from ebm_policy_ros.recording.mcap_file import McapFile
+from ebm_policy_ros.recording.mcap_repair import DamagedFile, repair_mcap
+from ebm_policy_ros.recording.tally import TopicTally
+from ebm_policy_ros.recording.topics import Message, Topic, serialised_stamp_ns
+
+STORE = get_typestore(Stores.ROS2_JAZZY)
+SECOND = 1_000_000_000
+INFINITE = {"sec": 9223372036, "nsec": 854775807}
+QOS = {
+    "history": "keep_last",
+    "depth": 10,
+    "reliability": "best_effort",
+    "durability": "volatile",
+    "deadline": INFINITE,
+    "lifespan": INFINITE,
+    "liveliness": "automatic",
+    "liveliness_lease_duration": INFINITE,
+    "avoid_ros_namespace_conventions": False,
+}
+JOINTS = Topic("/joint_states", "sensor_msgs/msg/JointState", (QOS,))
+TOOL = Topic("/tool_pose", "geometry_msgs/msg/PoseStamped", (QOS, {**QOS, "depth": 3}))
+COMMAND = Topic("/commands", "std_msgs/msg/Float64MultiArray")
+STORAGES = ("mcap", "sqlite3")
+TIMEOUT = 20.0
+
+
+def joint_state(number: int, joints: int = 6) -> bytes:
+    types = STORE.types
+    header = types["std_msgs/msg/Header"](
+        stamp=types["builtin_interfaces/msg/Time"](sec=number // 100, nanosec=number % 100),
+        frame_id=str(number),
+    )
+    random = np.random.default_rng(number)
+    values = [random.normal(size=joints) for _ in range(3)]
+    message = types[JOINTS.type](header, [f"joint_{i}" for i in range(joints)], *values)
+    return bytes(STORE.serialize_cdr(message, JOINTS.type))
+
+
+def message(number: int, joints: int = 6) -> Message:
+    time = SECOND + number * 1_000_000
+    return Message(time, time - 1000, number + 1, joint_state(number, joints))
+
+
+def begin(folder: Path, storage: str, **options: Any) -> EpisodeWriter:
+    place = EpisodeFolder(folder, "episode").open({"interface": "{}"})
+    return EpisodeWriter(place, storage, {"interface": "{}", "note": "first"}, **options)
+
+
+def numbers(bag: Path) -> list[int]:
+    """Which of the messages of `message` a bag has, in its order."""
+    with AnyReader([bag]) as reader:
+        return [
+            int(reader.deserialize(data, connection.msgtype).header.frame_id)
+            for connection, _, data in reader.messages()
+        ]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_an_episode_is_a_bag_with_the_bytes_that_came(storage: str, tmp_path: Path) -> None:
+    episode = begin(tmp_path / "demos", storage)
+    sent = [message(number) for number in range(300)]
+    for each in sent:
+        episode.add(JOINTS, each)
+    custom = {"outcome": "success", "note": "a: 'quoted'\nnote"}
+    bag = episode.keep([JOINTS, TOOL, COMMAND], custom)
+    assert bag == tmp_path / "demos" / "episode_0000"
+    suffix = {"mcap": ".mcap", "sqlite3": ".db3"}[storage]
+    assert sorted(p.name for p in bag.iterdir()) == [f"episode_0000_0{suffix}", "metadata.yaml"]
+    assert not (tmp_path / "demos" / ".partial").exists()
+    with AnyReader([bag]) as reader:
+        found = {c.topic: c for c in reader.connections}
+        assert {t: (c.msgtype, c.msgcount) for t, c in found.items()} == {
+            "/joint_states": (JOINTS.type, 300),
+            "/tool_pose": (TOOL.type, 0),
+            "/commands": (COMMAND.type, 0),
+        }
+        assert found["/tool_pose"].ext.offered_qos_profiles == parse_qos(list(TOOL.qos))
+        read = [(time, data) for _, time, data in reader.messages()]
+    assert read == [(each.log_ns, each.data) for each in sent]
+    told = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert (told["version"], told["storage_identifier"]) == (9, storage)
+    assert told["message_count"] == told["files"][0]["message_count"] == 300
+    assert told["starting_time"]["nanoseconds_since_epoch"] == SECOND
+    assert told["duration"]["nanoseconds"] == 299_000_000
+    assert told["custom_data"] == {"interface": "{}", **custom}
+    first = told["topics_with_message_count"][0]["topic_metadata"]
+    assert first["offered_qos_profiles"] == [QOS]
+    assert first["type_description_hash"] == STORE.hash_rihs01(JOINTS.type)
+
+
+def test_an_mcap_file_has_what_the_format_asks_for(tmp_path: Path) -> None:
+    episode = begin(tmp_path, "mcap")
+    for number in range(300):
+        episode.add(JOINTS, message(number))
+    path = episode.keep([JOINTS, COMMAND], {"outcome": "success"}) / "episode_0000_0.mcap"
+    with path.open("rb") as file:
+        for _ in StreamReader(file, validate_crcs=True).records:
+            pass
+    with path.open("rb") as file:
+        reader = make_reader(file, validate_crcs=True)
+        assert reader.get_header().profile == "ros2"
+        summary = reader.get_summary()
+        assert summary is not None and summary.statistics is not None
+        assert summary.statistics.message_count == 300
+        assert summary.statistics.chunk_count == len(summary.chunk_indexes) > 0
+        assert all(index.message_index_length > 0 for index in summary.chunk_indexes)
+        assert {index.compression for index in summary.chunk_indexes} == {"zstd"}
+        schema, channel, first = next(iter(reader.iter_messages()))
+        assert schema is not None and schema.encoding == "ros2msg"
+        assert "MSG: builtin_interfaces/Time" in schema.data.decode()
+        assert yaml.safe_load(channel.metadata["offered_qos_profiles"]) == [QOS]
+        assert (first.sequence, first.publish_time) == (1, SECOND - 1000)
+        noted = [record.metadata for record in reader.iter_metadata()]
+    told = yaml.safe_load(noted[-1]["serialized_metadata"])
+    assert told["message_count"] == 300 and told["custom_data"]["outcome"] == "success"
+
+
+def torn_file(path: Path, chunks: int = 8) -> list[int]:
+    """An mcap file whose writer is killed; returns where each of its chunks ends."""
+    file = McapFile(path, "{}")
+    ends = []
+    for number in range(5 * chunks):
+        file.write(JOINTS if number % 2 else TOOL, message(number))
+        if number % 5 == 4:
+            file.flush()
+            ends.append(file.size)
+    file.close()
+    return ends
+
+
+def describe(contents: metadata.Contents) -> str:
+    return f"count: {contents.count}"
+
+
+def test_a_file_that_was_torn_anywhere_keeps_every_chunk_before_the_tear(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.mcap"
+    ends = torn_file(whole)
+    data = whole.read_bytes()
+    for cut in range(ends[0] - 40, len(data) + 1, 37):
+        path = tmp_path / "torn.mcap"
+        path.write_bytes(data[:cut])
+        contents = repair_mcap(path, describe)
+        with path.open("rb") as file:
+            reader = make_reader(file, validate_crcs=True)
+            found = [m.sequence - 1 for _, _, m in reader.iter_messages()]
+        # A chunk counts even if its index was torn off.
+        least, most = 5 * sum(end <= cut for end in ends), contents.count
+        assert found == list(range(most)) and least <= most <= least + 5
+        assert repair_mcap(path, describe) == contents  # twice is as once
+
+
+def test_a_damage_that_is_no_tear_leaves_the_file_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.mcap"
+    ends = torn_file(path)
+    data = bytearray(path.read_bytes())
+    data[ends[2] + 200] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(DamagedFile, match=rf"damaged\.mcap: damaged at byte {ends[2]}"):
+        repair_mcap(path, describe)
+    assert path.read_bytes() == data
+    torn_file(tmp_path / "zeros.mcap")
+    with (tmp_path / "zeros.mcap").open("r+b") as file:
+        file.truncate(100 << 20)  # as a loss of power may leave it
+    with pytest.raises(DamagedFile, match=r"zeros\.mcap: damaged at byte"):
+        repair_mcap(tmp_path / "zeros.mcap", describe)
+    assert (tmp_path / "zeros.mcap").stat().st_size == 100 << 20
+
+
+WRITE_UNTIL_KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {test!r})
+from test_recording import JOINTS, begin, message
+episode = begin(Path({folder!r}), {storage!r})
+number = 0
+while True:
+    # What waits is told apart from what is written.
+    print(number, time.monotonic(), flush=True)
+    episode.add(JOINTS, message(number))
+    number += 1
+    time.sleep(0.001)
+"""
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_process_that_is_killed_loses_at_most_the_last_second(
+    storage: str, tmp_path: Path
+) -> None:
+    test = str(Path(__file__).parent)
+    code = WRITE_UNTIL_KILLED.format(test=test, folder=str(tmp_path), storage=storage)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(test).parent
+    )
+    assert process.stdout is not None
+    added: list[tuple[int, float]] = []
+    folder = EpisodeFolder(tmp_path, "episode")
+    while not added or added[-1][1] < added[0][1] + 2.0:
+        number, time = process.stdout.readline().split()
+        added.append((int(number), float(time)))
+    assert folder.recover() == []  # somebody still records
+    process.send_signal(signal.SIGKILL)
+    for line in process.stdout.read().splitlines():
+        with suppress(ValueError):  # the last line may be torn too
+            added.append((int(line.split()[0]), float(line.split()[1])))
+    process.wait(TIMEOUT)
+    (line,) = folder.recover()
+    bag = tmp_path / ".partial" / "episode_0000"
+    found = numbers(bag)
+    assert found == list(range(len(found)))
+    assert len(found) >= sum(time < added[-1][1] - 1.0 for _, time in added) > 100
+    assert f"{bag} was not finished: recovered {len(found)} messages" in line
+    custom = metadata.read_custom_data(bag)
+    assert custom["outcome"] == "unfinished" and custom["interface"] == "{}"
+    assert folder.recover() == []
+    assert not list(bag.glob("*journal*"))
+
+
+@contextmanager
+def size_limit(folder: Path) -> Iterator[Path]:
+    """No file may grow beyond 3 MB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, hard))
+    try:
+        yield folder
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 3 MB, where this process may mount one."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this process may not mount a disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("disk", [size_limit, small_disk])
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_full_disk_ends_an_episode_and_keeps_what_is_there(
+    storage: str, disk: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    with disk(tmp_path) as folder:
+        # With many messages in a flush a full disk may take none of them.
+        episode = begin(folder, storage, flush_period=0.01)
+        number = 0
+        while not episode.problem and number < 20_000:
+            episode.add(JOINTS, message(number, joints=40))
+            number += 1
+        with pytest.raises(OSError, match=r"the episode stays in .*\.partial.episode_0000"):
+            episode.keep([JOINTS], {"outcome": "success"})
+        bag = folder / ".partial" / "episode_0000"
+        found = numbers(bag)
+        assert found == list(range(len(found)))
+        assert sum(path.stat().st_size for path in bag.iterdir()) > 1_000_000
+        custom = metadata.read_custom_data(bag)
+        assert custom["outcome"] == "unfinished" and str(bag) in custom["problem"]
+        assert EpisodeFolder(folder, "episode").recover() == []
+
+
+def test_less_than_the_least_that_must_stay_free_ends_an_episode(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"the disk is full: .* GiB are free, .* \(min_free\)"):
+        check_free(tmp_path / "not" / "there", 1 << 60)
+    episode = begin(tmp_path, "mcap", min_free=1 << 60)
+    episode.add(JOINTS, message(0))
+    number = 1
+    while not episode.problem:
+        episode.add(JOINTS, message(number))
+        number += 1
+    bag = episode.leave([JOINTS], {"outcome": "unfinished"})
+    assert "min_free" in metadata.read_custom_data(bag)["problem"]
+    assert len(numbers(bag)) + episode.dropped["/joint_states"] == number
+
+
+def test_what_a_slow_disk_leaves_no_room_for_is_counted(tmp_path: Path) -> None:
+    episode = begin(tmp_path, "mcap", queue_bytes=-1)
+    for number in range(7):
+        episode.add(JOINTS, message(number))
+    assert dict(episode.dropped) == {"/joint_states": 7}
+    assert numbers(episode.keep([JOINTS], {"outcome": "success"})) == []
+
+
+def test_what_was_kept_when_the_recorder_died_is_moved_to_its_place(tmp_path: Path) -> None:
+    episode = begin(tmp_path, "mcap")
+    episode.add(JOINTS, message(0))
+    bag = episode.keep([JOINTS], {"outcome": "failure"})
+    # As it was a moment earlier.
+    (tmp_path / ".partial").mkdir()
+    partial = bag.rename(tmp_path / ".partial" / bag.name)
+    (partial / "recording.json").write_text("{}")
+    folder = EpisodeFolder(tmp_path, "episode")
+    assert folder.recover() == [f"{bag} was kept, and is in its place now"]
+    assert metadata.read_custom_data(bag)["outcome"] == "failure" and numbers(bag) == [0]
+    assert folder.recover() == [] and folder.count() == 1
+
+
+def test_what_was_begun_and_has_nothing_in_it_is_removed(tmp_path: Path) -> None:
+    folder = EpisodeFolder(tmp_path, "episode")
+    folder.open({}).lock.close()
+    (line,) = folder.recover()
+    assert "nothing was recorded" in line and list((tmp_path / ".partial").iterdir()) == []
+
+
+def test_an_episode_that_is_set_aside_keeps_its_name_to_itself(tmp_path: Path) -> None:
+    folder = EpisodeFolder(tmp_path, "episode")
+    bag = begin(tmp_path, "mcap").keep([JOINTS], {"outcome": "success"})
+    aside = folder.set_aside(bag)
+    assert aside == tmp_path / ".partial" / "episode_0000" and aside.is_dir()
+    again = begin(tmp_path, "mcap").keep([JOINTS], {"outcome": "success"})
+    assert again.name == "episode_0001"
+    os.rename(again, bag)
+    with pytest.raises(OSError, match="episode_0000 exists"):
+        folder.set_aside(bag)
+
+
+def test_the_stamp_is_read_from_the_bytes_of_either_order() -> None:
+    assert serialised_stamp_ns(joint_state(1234)) == 12 * SECOND + 34
+    big = bytes.fromhex("00000000" + "0000000c" + "00000022")
+    assert serialised_stamp_ns(big) == 12 * SECOND + 34
+
+
+def feed(tally: TopicTally, *times: float, step: int = 1) -> None:
+    for number, time in enumerate(times):
+        tally.add(round(time * SECOND), 0, 1 + number * step)
+
+
+def test_a_tally_tells_rate_gaps_drops_and_age() -> None:
+    tally = TopicTally(max_age=0.25)
+    feed(tally, 0.0, 0.1, 0.2, 0.3, 0.7, step=2)
+    facts = tally.facts(round(0.9 * SECOND), whole=True)
+    assert (facts.count, facts.gaps, facts.drops) == (5, 1, 4)
+    assert facts.longest_gap == pytest.approx(0.4)
+    assert facts.rate == pytest.approx(4 / 0.7)
+    assert facts.age == pytest.approx(0.2)
+    tally.add(SECOND, 0, 1)  # its publisher was started again
+    assert tally.facts(SECOND).drops == 4
+    tally.lost(9)
+    assert tally.facts(SECOND).drops == 9
+    tally.clear()
+    facts = tally.facts(SECOND)
+    assert (facts.count, facts.drops, facts.longest_gap) == (0, 0, 0.0)
+
+
+def test_a_clock_that_is_set_back_is_no_gap() -> None:
+    tally = TopicTally(max_age=0.25)
+    feed(tally, 100.0, 100.1, 100.2, 5.0, 5.1, 5.2)
+    facts = tally.facts(round(5.3 * SECOND))
+    assert facts.longest_gap == pytest.approx(0.1)
+    assert (facts.count, facts.gaps) == (6, 0)
+    assert facts.age == pytest.approx(0.1)
+
+
+def test_gaps_are_of_the_stamps_where_there_are_stamps() -> None:
+    tally = TopicTally(max_age=0.25)
+    for number in range(3):
+        tally.add(SECOND + number, (5 + number) * SECOND, None)
+    assert tally.facts(SECOND).longest_gap == 1.0
+
+
+@pytest.mark.parametrize(
+    ("max_age", "period", "silence", "stalled"),
+    [
+        (0.25, 0.033, 0.2, False),
+        (0.25, 0.033, 0.3, True),
+        (3.0, 0.033, 0.4, False),
+        (3.0, 0.033, 0.6, True),  # well before a sample is too old
+        (5.0, 1.0, 2.0, False),  # slow, and not stalled
+        (5.0, 1.0, 3.5, True),
+        (None, 0.1, 60.0, False),  # commands may pause
+    ],
+)
+def test_a_stream_stalls_when_it_is_silent_for_longer_than_it_should(
+    max_age: float | None, period: float, silence: float, stalled: bool
+) -> None:
+    tally = TopicTally(max_age)
+    times = [period * number for number in range(40)]
+    feed(tally, *times)
+    assert tally.stalled(round((times[-1] + silence) * SECOND)) is stalled
+
+
+def test_the_note_of_a_killed_recorder_may_be_torn_too(tmp_path: Path) -> None:
+    folder = EpisodeFolder(tmp_path, "episode")
+    place = folder.open({"interface": "{}"})
+    torn_file(place.partial / "episode_0000_0.mcap")
+    (place.partial / "recording.json").write_text(json.dumps({"interface": "{}"})[:5])
+    place.lock.close()
+    (line,) = folder.recover()
+    assert "recovered 40 messages" in line
