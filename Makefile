@@ -35,11 +35,12 @@ parameters: setup  ## docs/parameters.md from what policy_node declares
 faults: setup  ## Everything that goes wrong on a robot, and what goes out then: about 20 minutes
 	$(BIN)/python test/fault_matrix.py
 
-bench: setup  ## Exactness and speed of the methods, the simulation, the node and the recorder
+bench: setup  ## Exactness and speed of methods, simulation, node, recorder and reader
 	$(BIN)/python bench/methods.py
 	$(BIN)/python bench/lockstep.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/recording.py
+	$(BIN)/python bench/reading.py
 
 experiments: setup  ## The classic experiments that fit a CPU: out/experiments; goes on if interrupted
 	$(BIN)/python -m ebm_policy_ros.training.experiments.functions --out out/experiments/functions

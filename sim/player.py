@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import struct
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,8 +16,6 @@ from ebm_policy_ros.training.storage.bag import Bag
 _AHEAD = 300
 # Stamps that are further from the time of receipt are of another clock.
 _SAME_CLOCK_NS = NANOSECONDS
-# A header comes first in a message; its stamp after the four bytes that tell the encoding.
-_STAMP = {0: ">iI", 1: "<iI"}
 
 
 class Played(NamedTuple):
@@ -80,9 +77,3 @@ def _play(bag: Path, topics: Mapping[str, str]) -> Iterator[Played]:
             message.content,
             message.data,
         )
-
-
-def restamped(data: bytes, time_ns: int) -> bytes:
-    """A serialised message that begins with a header, with another stamp."""
-    sec, nanosec = divmod(time_ns, NANOSECONDS)
-    return data[:4] + struct.pack(_STAMP[data[1] & 1], sec, nanosec) + data[12:]

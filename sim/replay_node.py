@@ -24,8 +24,9 @@ from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.parameters import declare
+from ebm_policy_ros.recording.topics import restamped
 from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.sim.player import Played, read_ahead, restamped
+from ebm_policy_ros.sim.player import Played, read_ahead
 from ebm_policy_ros.training.bags import wanted_topics
 from ebm_policy_ros.training.commands import Commands
 from ebm_policy_ros.training.storage.account import BagError
@@ -54,8 +55,11 @@ class ReplayNode(Node):
             )
             for stream in streams
         }
-        rates = (self._interface.rate, *(s.min_rate or 0.0 for s in streams))
-        self._repeat_every = 1.0 / (_MARGIN * max(rates))
+        rate = self._interface.rate
+        self._gaps_ns = {
+            stream.topic: round(NANOSECONDS / max(rate, _MARGIN * (stream.min_rate or 0.0)))
+            for stream in streams
+        }
         kind = message_class(action.type)
         proposed = f"{policy}/proposed_command"
         self.create_subscription(kind, proposed, self._on_proposed, 100)
@@ -104,7 +108,11 @@ class ReplayNode(Node):
         self._hold_still(first, lambda: self._told > told + 1 and self._state == "fresh")
         before = self._counts()
         self._proposed.clear()
-        start = self.get_clock().now().nanoseconds
+        # The episode goes on from the repeated samples without a gap.
+        now = self.get_clock().now().nanoseconds
+        for message in first.values():
+            self._send(message, now)
+        start = now - min(message.after_ns for message in first.values())
         demonstrated, last = self._play(chain(begun, messages), start)
         told = self._told
         self._hold_still(last, lambda: self._told > told)
@@ -162,13 +170,14 @@ class ReplayNode(Node):
     def _hold_still(self, messages: dict[str, Played], done: Callable[[], bool]) -> None:
         """Repeat samples with the present time until something is so."""
         deadline = time.monotonic() + _START_TIMEOUT
+        due = dict.fromkeys(messages, self.get_clock().now().nanoseconds)
         while not done():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the policy doesn't go on: {self._state}")
-            now = self.get_clock().now().nanoseconds
-            for message in messages.values():
-                self._send(message, now)
-            self._spin_until(now + round(self._repeat_every * NANOSECONDS))
+            topic = min(due, key=due.__getitem__)
+            self._spin_until(due[topic])
+            self._send(messages[topic], self.get_clock().now().nanoseconds)
+            due[topic] += self._gaps_ns[topic]
 
     def _spin_until(self, time_ns: int) -> None:
         while (left := time_ns - self.get_clock().now().nanoseconds) > 0:

@@ -13,7 +13,8 @@ pytest.importorskip("rclpy")
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.sim.player import read_ahead, restamped
+from ebm_policy_ros.recording.topics import restamped
+from ebm_policy_ros.sim.player import read_ahead
 from ebm_policy_ros.sim.replay_demo import main
 from ebm_policy_ros.training.bags import wanted_topics
 from ebm_policy_ros.training.storage.account import BagError, Channel
@@ -42,7 +43,7 @@ def test_the_shipped_policy_passes_on_the_sample_and_a_limit_that_is_not_met_fai
     error = found["action error (m/s)"]
     assert 0 < error["value"] < 0.06
     assert error["limit"] == pytest.approx(2 * 0.019033, rel=1e-3)
-    assert found["unsure decisions, share"]["value"] < 0.2
+    assert found["share of unsure decisions"]["value"] < 0.2
     (episode,) = content["episodes"]
     assert episode["counts"]["decisions"] >= 0.8 * episode["steps"]
     assert (out / "replay.png").stat().st_size > 10_000

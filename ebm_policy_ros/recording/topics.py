@@ -63,3 +63,10 @@ def serialised_stamp_ns(data: bytes) -> int:
     """The stamp of a serialised message that begins with a header; 0 if it was left empty."""
     sec, nanosec = _STAMPS[data[1] & 1].unpack_from(data)
     return int(sec) * NANOSECONDS + int(nanosec)
+
+
+def restamped(data: bytes, time_ns: int) -> bytes:
+    """A serialised message that begins with a header, with another stamp."""
+    packed = bytearray(_STAMPS[data[1] & 1].size)
+    _STAMPS[data[1] & 1].pack_into(packed, 0, *divmod(time_ns, NANOSECONDS))
+    return data[:4] + packed[4:] + data[12:]
