@@ -25,7 +25,8 @@ def load_arrays(path: Path) -> Dataset:
       rgb; T frames, oldest first;
     - `actions`: (M, D) or (M, H, D), H actions per decision;
     - `episode_ends`: (E,), one past the last step of each episode, rising, the last of them M;
-    - `outcomes`, if it is there: (E,), how good each episode was, higher is better.
+    - `outcomes`, if it is there: (E,), how good each episode was, higher is better;
+    - `names`, if it is there: (E,), where each episode is from, as text.
 
     Raises:
         DemonstrationError: Naming the file, the array and what was expected.
@@ -61,13 +62,32 @@ def load_arrays(path: Path) -> Dataset:
             f"{path}: outcomes has shape {outcomes.shape} of {outcomes.dtype}, expected "
             f"{ends.shape} finite numbers, one for each episode"
         )
+    names = arrays.get("names", np.array([f"{path.name}[{i}]" for i in range(len(ends))]))
+    if names.dtype.kind != "U" or names.shape != ends.shape:
+        raise DemonstrationError(
+            f"{path}: names has shape {names.shape} of {names.dtype}, expected {ends.shape} texts, "
+            "one for each episode"
+        )
     lengths = np.diff(ends, prepend=0)
     return Dataset(
         observations=observations,
         actions=actions,
         episodes=np.repeat(np.arange(len(ends)), lengths),
-        names=tuple(f"{path.name}[{i}]" for i in range(len(ends))),
+        names=tuple(names.tolist()),
         outcomes=outcomes.astype(np.float64),
+    )
+
+
+def save_arrays(path: Path, data: Dataset) -> None:
+    """Write demonstrations as `load_arrays` reads them."""
+    np.savez(
+        path,
+        allow_pickle=False,
+        actions=data.actions,
+        episode_ends=np.cumsum(np.bincount(data.episodes)),
+        outcomes=data.outcomes,
+        names=np.array(data.names),
+        **{OBSERVATION + name: values for name, values in data.observations.items()},
     )
 
 
