@@ -65,8 +65,8 @@ def load_arrays(path: Path) -> Dataset:
     names = arrays.get("names", np.array([f"{path.name}[{i}]" for i in range(len(ends))]))
     if names.dtype.kind != "U" or names.shape != ends.shape:
         raise DemonstrationError(
-            f"{path}: names has shape {names.shape} of {names.dtype}, expected {ends.shape} texts, "
-            "one for each episode"
+            f"{path}: names has shape {names.shape} of {names.dtype}, expected {ends.shape} "
+            "texts, one for each episode"
         )
     lengths = np.diff(ends, prepend=0)
     return Dataset(

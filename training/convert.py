@@ -81,7 +81,9 @@ def convert(config: ConvertConfig) -> None:
         config.source, interface, config.streams, config.history, config.horizon
     )
     if interface is not None:
-        refuse_other_shapes(config.source, recorded.dataset, interface, list(interface.observation))
+        refuse_other_shapes(
+            config.source, recorded.dataset, interface, list(interface.observation)
+        )
     rate = _rate(config, recorded)
     if not arrays and rate is None:
         raise DemonstrationError(

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import Energy, take, uniform
+from ebm_policy_ros.inference.candidates import Energy, normal, take, uniform
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
 
@@ -113,13 +113,14 @@ def _around(
     log p itself (after Ceylan and Gutmann 2018, Conditional noise-contrastive estimation).
     Whatever leaves the box is reflected at its faces, which keeps this true.
     """
-    draws = {"generator": generator, "device": positive.device}
     batch, size = positive.shape
+    zero, one = positive.new_zeros(1), positive.new_ones(1)
     ratio = config.farthest / config.nearest
-    width = config.nearest * ratio ** torch.rand(batch, 1, 1, **draws)
-    point = positive[:, None] + width * torch.randn(batch, 1, size, **draws)
-    point = _reflect(point, low, high)
-    return _reflect(point + width * torch.randn(batch, config.count, size, **draws), low, high)
+    spread = config.nearest * ratio ** uniform(batch, 1, zero, one, generator)
+    point = positive[:, None]
+    point = _reflect(point + spread * normal(point, generator), low, high)
+    point = point.expand(batch, config.count, size)
+    return _reflect(point + spread * normal(point, generator), low, high)
 
 
 def _reflect(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def read_lerobot(
     episodes = _episodes(folder)
     _check_steps(folder, columns, episodes, rate)
     starts = np.concatenate(([0], np.cumsum(episodes["length"])))
-    observations = {}
+    observations: dict[str, npt.NDArray[Any]] = {}
     for stream, key in streams.items():
         size = (sizes or {}).get(stream)
         if kinds[key] == "video":
@@ -64,9 +64,7 @@ def read_lerobot(
             observations=observations,
             actions=_measured(folder, lerobot.ACTION, columns[lerobot.ACTION]),
             episodes=columns["episode_index"].astype(np.int64),
-            names=tuple(
-                episodes.get(lerobot.NAME, [f"{folder.name}[{i}]" for i in range(count)])
-            ),
+            names=tuple(episodes.get(lerobot.NAME, [f"{folder.name}[{i}]" for i in range(count)])),
             outcomes=np.array(episodes.get(lerobot.OUTCOME, np.ones(count)), np.float64),
         ),
         rate=rate,

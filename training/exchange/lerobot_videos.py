@@ -33,7 +33,7 @@ class VideoFile:
                 "--video out"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.frames, self._rate = path, 0, rate
+        self._path, self._frames, self._rate = path, 0, rate
         self._stream: Any = imageio_ffmpeg.write_frames(
             str(path),
             (width, height),
@@ -49,13 +49,18 @@ class VideoFile:
     @property
     def seconds(self) -> float:
         """Where the next frame begins."""
-        return self.frames / self._rate
+        return self._frames / self._rate
+
+    @property
+    def bytes(self) -> int:
+        """Written so far; what the encoder still holds comes later."""
+        return self._path.stat().st_size if self._path.exists() else 0
 
     def add(self, images: npt.NDArray[np.uint8]) -> None:
         """Append frames, shape (M, H, W, 3) rgb."""
         for image in images:
             self._stream.send(np.ascontiguousarray(image))
-        self.frames += len(images)
+        self._frames += len(images)
 
     def close(self) -> None:
         """Finish the file."""
@@ -117,7 +122,9 @@ def _files(folder: Path, key: str, episodes: Mapping[str, Any]) -> dict[Path, li
     files: dict[Path, list[int]] = {}
     try:
         places = zip(
-            episodes[f"videos/{key}/chunk_index"], episodes[f"videos/{key}/file_index"], strict=True
+            episodes[f"videos/{key}/chunk_index"],
+            episodes[f"videos/{key}/file_index"],
+            strict=True,
         )
         for episode, (chunk, file) in enumerate(places):
             path = folder / lerobot.video_path(key, int(chunk), int(file))

@@ -83,7 +83,9 @@ class _Writer:
         index = np.arange(rows.start, rows.stop)
         episode = data.episodes[rows]
         place = index - starts[episode]
-        tasks = np.array([self._tasks.index(t) for t in self._recorded.tasks or [""] * len(starts)])
+        tasks = np.array(
+            [self._tasks.index(t) for t in self._recorded.tasks or [""] * len(starts)]
+        )
         return {
             "timestamp": (place / self._rate).astype(np.float32),
             "frame_index": place,
@@ -129,9 +131,7 @@ class _Writer:
         """Open files if there are none, or those there are full."""
         if self._table is not None:
             full = self._path("data", "parquet").stat().st_size > _DATA_MEGABYTES * _MEGABYTE
-            full |= any(
-                v.path.stat().st_size > _VIDEO_MEGABYTES * _MEGABYTE for v in self._open.values()
-            )
+            full |= any(v.bytes > _VIDEO_MEGABYTES * _MEGABYTE for v in self._open.values())
             if not full:
                 return
             self._close()
@@ -184,15 +184,15 @@ class _Writer:
         text = "__index_level_0__"
         table = self._pa.table({"task_index": range(len(self._tasks)), text: self._tasks})
         # lerobot looks a task up in the index of a pandas table, which is marked so.
-        described = [
-            {"name": "task_index", "field_name": "task_index", "pandas_type": "int64"},
-            {"name": None, "field_name": text, "pandas_type": "unicode"},
-        ]
-        types = ({"numpy_type": "int64"}, {"numpy_type": "object"})
+        number = {"name": "task_index", "pandas_type": "int64", "numpy_type": "int64"}
+        task = {"name": None, "pandas_type": "unicode", "numpy_type": "object"}
         marks = {
             "index_columns": [text],
             "column_indexes": [],
-            "columns": [{**d, **t, "metadata": None} for d, t in zip(described, types, strict=True)],
+            "columns": [
+                {**number, "field_name": "task_index", "metadata": None},
+                {**task, "field_name": text, "metadata": None},
+            ],
         }
         table = table.replace_schema_metadata({"pandas": json.dumps(marks)})
         self._parquet.write_table(table, self._folder / lerobot.TASKS)

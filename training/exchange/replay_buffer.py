@@ -87,7 +87,9 @@ def _check_array(folder: Path, name: str, present: list[str]) -> None:
     try:
         facts = json.loads((folder / name / ".zarray").read_text(encoding="utf-8"))
         shape, chunks, dtype = facts["shape"], facts["chunks"], np.dtype(facts["dtype"])
-        codecs = [codec["id"] for codec in (facts["compressor"], *(facts["filters"] or [])) if codec]
+        codecs = [
+            codec["id"] for codec in (facts["compressor"], *(facts["filters"] or [])) if codec
+        ]
         expected = int(np.prod([-(-n // size) for n, size in zip(shape, chunks, strict=True)]))
     except (FileNotFoundError, NotADirectoryError):
         raise DemonstrationError(
