@@ -155,8 +155,10 @@ def test_counter_examples_around_the_demonstrated_action_teach_its_log_probabili
     negatives = draw(config, bowl, positive, -high, high, seeded())
 
     def loss(scale: float) -> float:
-        energies = [scale * v[..., 0].square() / (2 * spread**2) for v in (positive, negatives)]
-        return info_nce(*energies).item()
+        lowest, others = (
+            scale * values[..., 0].square() / (2 * spread**2) for values in (positive, negatives)
+        )
+        return info_nce(lowest, others).item()
 
     assert loss(1.0) < min(loss(0.85), loss(1.15))
 

@@ -26,16 +26,17 @@ _POINTS = np.array([[-60.0, 0.0], [60.0, 0.0], [0.0, 120.0]])
 
 
 def see(states: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """What a policy looks at, shape (M, 10): the disc, three points of the T, the disc seen from it.
+    """What a policy looks at, shape (M, 10): the disc, points of the T, the disc seen from the T.
 
-    The last tells on which side of the T the disc is, whatever its angle.
+    The last tells on which side of the T the disc is, whatever the angle.
     """
     cosine, sine = np.cos(states[:, 4]), np.sin(states[:, 4])
     turn = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], 1)
     points = np.einsum("mij,kj->mki", turn, _POINTS) + states[:, None, 2:4]
     disc = np.einsum("mji,mj->mi", turn, states[:, :2] - states[:, 2:4])
     parts = (states[:, :2], points.reshape(len(states), -1), disc)
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    seen: npt.NDArray[np.float32] = np.concatenate(parts, axis=1).astype(np.float32)
+    return seen
 
 
 def mirror(states: npt.NDArray[Any]) -> npt.NDArray[Any]:
