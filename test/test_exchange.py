@@ -370,7 +370,7 @@ def test_nothing_is_overwritten_and_nothing_half_done_stays(tmp_path: Path) -> N
         (["--out=x", "--fps=0"], "fps: got 0.0, expected a number above 0"),
         (["--out=x", "--fps=10", "--streams={a: b}"], "no stream 'b', only tool, grip, camera"),
         (["--out=x.npz", "--interface=ur5e_push"], "has shape"),
-        (["--out=x", "--source=nowhere"], "nowhere: no such file or folder"),
+        (["--out=x", "--source=nowhere"], "nowhere: no such folder of demonstrations"),
     ],
 )
 def test_the_command_says_in_one_line_what_is_wrong(

@@ -20,15 +20,9 @@ Kind = Literal["arrays", "lerobot", "zarr", "bags"]
 
 
 def kind_of(path: Path) -> Kind:
-    """What a path holds, by what is in it.
-
-    Raises:
-        DemonstrationError: If there is nothing there.
-    """
+    """What a path holds, by what is in it: bags if nothing says otherwise."""
     if path.suffix == ".npz":
         return "arrays"
-    if not path.exists():
-        raise DemonstrationError(f"{path}: no such file or folder")
     if (path / lerobot.INFO).exists():
         return "lerobot"
     if (path / ".zgroup").exists() or (path / "zarr.json").exists() or path.suffix == ".zarr":
