@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from demonstration import START, demonstration, write_bag
+
+from ebm_policy_ros.interface import Interface
 
 pa = pytest.importorskip("pyarrow", reason="the extra `exchange`")
 zarr = pytest.importorskip("zarr", reason="the extra `exchange`")
@@ -343,6 +346,42 @@ def test_a_codec_that_could_run_what_a_file_says_is_refused(where: str, tmp_path
     (path / "data/state/.zarray").write_text(json.dumps(facts))
     with pytest.raises(DemonstrationError, match="data/state is packed by 'pickle'"):
         read_replay_buffer(path)
+
+
+# --- bags
+
+
+def test_bags_become_rows_with_the_facts_of_their_interface(
+    interface: Interface, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = demonstration(interface, 8)
+    # Nothing arrives during steps 3 to 5.
+    since = START + 3 * interface.period_ns
+    gap = range(since, since + 3 * interface.period_ns)
+    with_gap = [sent for sent in demonstration(interface, 12) if sent.received_ns not in gap]
+    custom = {"interface": json.dumps(interface.to_dict())}
+    for name, messages, outcome in (
+        ("1", whole, "success"), ("2", with_gap, ""), ("3", whole, "failure"),
+    ):  # fmt: skip
+        write_bag(tmp_path / "demos" / name, messages, custom={**custom, "outcome": outcome})
+    convert(ConvertConfig(tmp_path / "demos", tmp_path / "lerobot"))
+    recorded = read_lerobot(tmp_path / "lerobot")
+    data = recorded.dataset
+    # The x of the tool is the number of the step.
+    places = data.observations["tool"][:, -1, 0]
+    found = [places[data.episodes == number].tolist() for number in range(3)]
+    assert found == [list(range(8)), [0, 1, 2], list(range(6, 12))]
+    bags = tmp_path / "demos"
+    assert data.names == (f"{bags}/1", f"{bags}/2[0]", f"{bags}/2[1]")
+    assert data.outcomes.tolist() == [1.0, 0.5, 0.5]
+    assert (data.actions[:, 0, 0] == (places / 1000).astype(np.float32)).all()
+    grey = data.observations["camera"].reshape(len(places), -1)
+    assert (grey == places[:, None]).all()
+    assert recorded.rate == interface.rate and recorded.robot == interface.name
+    assert recorded.dimensions["action"] == interface.action.names
+    told = capsys.readouterr().err
+    assert "demos/2: has gaps; became 2 episodes" in told
+    assert "demos/3: a failure, left out" in told
 
 
 # --- the command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ zarr = pytest.importorskip("zarr", reason="the extra `pusht`")
 
 from ebm_policy_ros.training.arrays import load_arrays  # noqa: E402
 from ebm_policy_ros.training.experiments import pusht  # noqa: E402
-from ebm_policy_ros.training.experiments.tee import Tees, mirror, published_state, see  # noqa: E402
+from ebm_policy_ros.training.experiments.tee import Numbers, Tees, mirror, published_state, see  # noqa: E402
 
 # The shortest of the 206 demonstrations (MIT, see pusht_LICENSE beside it).
 EPISODE = load_arrays(Path(__file__).parent / "data" / "pusht_episode.npz")
@@ -21,7 +22,7 @@ STATES = EPISODE.observations["state"][:, 0].astype(np.float64)
 TARGETS = EPISODE.actions[:, 0].astype(np.float64)
 
 
-def replayed(first: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def replayed(first: Numbers, targets: Numbers) -> Numbers:
     tees = Tees(1)
     tees.place(first[None])
     states = [tees.states[0].copy()]
@@ -31,7 +32,7 @@ def replayed(first: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.array(states)
 
 
-def turned(states: np.ndarray) -> np.ndarray:
+def turned(states: Numbers) -> Numbers:
     """The angle as a direction, since 0 and 2 pi are the same."""
     return np.column_stack([states[:, :4], np.cos(states[:, 4]), np.sin(states[:, 4])])
 
@@ -93,7 +94,7 @@ def test_the_experiment_writes_table_plot_and_seeds(
     root.create_dataset("data/action", data=np.tile(TARGETS, (3, 1)))
     root.create_dataset("meta/episode_ends", data=len(STATES) * np.arange(1, 4))
     monkeypatch.setattr(pusht, "STEPS", 10)
-    few = {name: pusht.Method(method.model, 3) for name, method in pusht.METHODS.items()}
+    few = {n: dataclasses.replace(m, steps=3) for n, m in pusht.METHODS.items()}
     monkeypatch.setattr(pusht, "METHODS", few)
     flags = ["--seeds=[1]", "--starts=2", "--everything=[true]", f"--data={tmp_path / 'd.zarr'}"]
     for _ in range(2):  # the second time only what is there is gathered
@@ -101,5 +102,5 @@ def test_the_experiment_writes_table_plot_and_seeds(
     assert (tmp_path / "table.md").read_text().startswith("|")
     assert (tmp_path / "pusht.png").stat().st_size > 1000
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["seeds"] == [1] and len(result["results"]) == 2
+    assert result["seeds"] == [1] and len(result["results"]) == 3
     assert all(len(r["scores"]["paper"]) == 2 for r in result["results"])

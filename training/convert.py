@@ -17,7 +17,7 @@ from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.exchange.demonstrations import Recorded
 from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
-from ebm_policy_ros.training.loading import recorded_interface, refuse_other_shapes
+from ebm_policy_ros.training.loading import recorded_interface, refuse_other_shapes, tell_notes
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ def convert(config: ConvertConfig) -> None:
         refuse_other_shapes(
             config.source, recorded.dataset, interface, list(interface.observation)
         )
+    tell_notes(recorded.dataset.notes)
     rate = _rate(config, recorded)
     if not arrays and rate is None:
         raise DemonstrationError(

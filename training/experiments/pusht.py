@@ -8,8 +8,9 @@ searched. Every demonstration is learned from twice, also as seen in a mirror.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from matplotlib.figure import Figure
 
 from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Kind, Model, ModelConfig
+from ebm_policy_ros.energy.models import Kind, ModelConfig, Searched
+from ebm_policy_ros.inference.candidates import take
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.search import minimise
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.exchange.demonstrations import with_windows
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer
@@ -100,9 +103,27 @@ def demonstrations(path: Path, everything: bool) -> tuple[Dataset, Basis]:
     return dataset({"state": see(states[moving])}, basis.encode(chunks[moving])), basis
 
 
-def rollout(
-    model: Model, basis: Basis, search: Optimiser, seeds: Sequence[int], published: bool
-) -> Numbers:
+Choose = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
+
+
+def draw(model: Searched, search: Optimiser, seed: int) -> Choose:
+    """Decides by a draw from exp(-E) among the candidates that a search ends with.
+
+    The candidates gather where the energy is low, so this is between a draw from the whole
+    distribution and the lowest. Who hovers where two answers are equally good, soon takes one.
+    """
+    generator = torch.Generator(model.box.low.device).manual_seed(seed)
+
+    def choose(observation: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        features = model.encode({k: v.to(model.box.low.device) for k, v in observation.items()})
+        found = minimise(model, features, search, generator)
+        index = torch.multinomial((-found.energies).softmax(dim=1), 1, generator=generator)
+        return model.box.denormalise(take(found.actions, index)[:, 0]).cpu()
+
+    return choose
+
+
+def rollout(choose: Choose, basis: Basis, seeds: Sequence[int], published: bool) -> Numbers:
     """The score of each initial state: the largest min(coverage / 0.95, 1) within 300 steps."""
     tees = Tees(len(seeds))
     tees.reset(seeds, published)
@@ -110,8 +131,7 @@ def rollout(
         place = step % EXECUTED
         if place == 0:
             seen = {"state": torch.from_numpy(see(tees.states))[:, None]}
-            chunks = basis.decode(decide(model, seen, search).double().numpy())
-            targets = chunks + tees.states[:, None, :2]
+            targets = basis.decode(choose(seen).double().numpy()) + tees.states[:, None, :2]
         tees.step(targets[:, place])
     return tees.scores
 
@@ -123,7 +143,7 @@ _LEARNING = LearningConfig(
     held_out=0.0,
     checkpoint_every=1000,
 )
-_SEARCH = DerivativeFree(512, 4, noise_shrink=0.6, polish=10)
+_SEARCH = DerivativeFree(512, 3, noise_shrink=0.6, places=2, polish=8)
 
 
 @dataclass(frozen=True)
@@ -133,17 +153,21 @@ class Method:
     model: ModelConfig
     steps: int
     """Batches of training."""
-    learning: LearningConfig = _LEARNING
     search: Optimiser = _SEARCH
+    drawn: bool = False
+    """Whether the action is a draw, or that of lowest energy."""
 
 
 def _model(kind: Kind, width: int) -> ModelConfig:
     return ModelConfig(kind, ("state",), trunk_skip=True, head=HeadConfig(width=width))
 
 
+_ENERGY = _model("energy", 128)
+# The first two are one training.
 METHODS = {
-    "energy": Method(_model("energy", 128), 12000),
-    "regression (MSE)": Method(_model("explicit", 256), 12000),
+    "energy, drawn": Method(_ENERGY, 15000, DerivativeFree(512, 3, noise_shrink=0.6), drawn=True),
+    "energy, lowest": Method(_ENERGY, 15000),
+    "regression (MSE)": Method(_model("explicit", 256), 15000),
 }
 
 
@@ -185,16 +209,21 @@ def judge(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, 
     model, minutes = learn(
         method.model,
         data,
-        method.learning,
-        method.search,
+        _LEARNING,
+        _SEARCH,
         steps=method.steps,
         seed=seed,
-        folder=args.out / "runs" / _key(name, everything, seed),
+        folder=args.out / "runs" / _key(method.model.kind, everything, seed),
         device=args.device,
     )
+    if method.drawn:
+        assert isinstance(model, Searched)
+        choose = draw(model, method.search, seed)
+    else:
+        choose = partial(decide, model, optimiser=method.search)
     seeds = range(args.first, args.first + args.starts)
     scores = {
-        kind: rollout(model, basis, method.search, seeds, kind == "paper").tolist()
+        kind: rollout(choose, basis, seeds, kind == "paper").tolist()
         for kind in ("gym-pusht", "paper")
     }
     return {
@@ -208,7 +237,8 @@ def judge(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, 
 
 
 def _key(name: str, everything: bool, seed: int) -> str:
-    return f"{name.split(' ')[0]}_{'all' if everything else _PAPERS}_{seed}"
+    words = name.replace(",", "").split(" (")[0].replace(" ", "_")
+    return f"{words}_{'all' if everything else _PAPERS}_{seed}"
 
 
 def run(args: PushTArgs) -> None:
