@@ -23,6 +23,7 @@ from ebm_policy_ros.training.arrays import load_arrays, save_arrays  # noqa: E40
 from ebm_policy_ros.training.batches import DemonstrationError  # noqa: E402
 from ebm_policy_ros.training.convert import ConvertConfig, convert, main  # noqa: E402
 from ebm_policy_ros.training.dataset import Dataset  # noqa: E402
+from ebm_policy_ros.training.exchange import lerobot_writer  # noqa: E402
 from ebm_policy_ros.training.exchange.demonstrations import with_windows  # noqa: E402
 from ebm_policy_ros.training.exchange.lerobot_reader import read_lerobot  # noqa: E402
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer  # noqa: E402
@@ -116,6 +117,26 @@ def test_a_video_keeps_every_frame_in_its_place_but_not_every_value(tmp_path: Pa
     off = (found - expected).mean(axis=(1, 2, 3, 4))
     assert found.shape == expected.shape and np.abs(off).max() < 2.5
     assert np.diff(found.mean(axis=(1, 2, 3, 4))).mean() == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("video", [False, True])
+def test_a_large_dataset_is_spread_over_files(
+    video: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read_lerobot(exported(tmp_path / "whole", video=video)).dataset
+    monkeypatch.setattr(lerobot_writer, "_DATA_MEGABYTES", 0)
+    monkeypatch.setattr(lerobot_writer, "_FILES", 2)
+    there = exported(tmp_path / "spread", video=video)
+    files = sorted(str(p.relative_to(there / "data")) for p in there.glob("data/*/*"))
+    assert files == [
+        "chunk-000/file-000.parquet", "chunk-000/file-001.parquet", "chunk-001/file-000.parquet",
+    ]  # fmt: skip
+    assert len(list(there.glob("videos/*/*/*.mp4"))) == 3 * video
+    found = read_lerobot(there).dataset
+    assert found.names == whole.names and np.array_equal(found.actions, whole.actions)
+    # Each file is encoded for itself, so frames may differ a little.
+    pairs = (data.observations["camera"].astype(int) for data in (found, whole))
+    assert np.abs(np.subtract(*pairs)).mean() <= (2.0 if video else 0.0)
 
 
 def test_what_the_package_lerobot_wrote_is_read() -> None:
@@ -408,6 +429,7 @@ def test_nothing_is_overwritten_and_nothing_half_done_stays(tmp_path: Path) -> N
         (["--out=x.zarr"], "zarr is only read"),
         (["--out=x", "--fps=0"], "fps: got 0.0, expected a number above 0"),
         (["--out=x", "--fps=10", "--streams={a: b}"], "no stream 'b', only tool, grip, camera"),
+        (["--out=x", "--fps=10", "--streams={a-b: tool}"], "a-b: a feature's name has letters"),
         (["--out=x.npz", "--interface=ur5e_push"], "has shape"),
         (["--out=x", "--source=nowhere"], "nowhere: no such folder of demonstrations"),
     ],

@@ -46,7 +46,16 @@ def stream_of(key: str) -> str:
 
 
 def key_of(stream: str, picture: bool) -> str:
-    """What a stream's feature is called."""
+    """What a stream's feature is called.
+
+    Raises:
+        DemonstrationError: If the stream has a name that no feature may have.
+    """
+    if not re.fullmatch(r"\w+", stream):
+        raise DemonstrationError(
+            f"{stream}: a feature's name has letters, digits and _ only; rename the stream with "
+            "--streams"
+        )
     return f"{IMAGES if picture else OBSERVATION}{stream}"
 
 
