@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,26 +91,29 @@ def convert(config: ConvertConfig) -> None:
         raise DemonstrationError(
             f"{config.source}: doesn't say how many steps a second it has; give --fps"
         )
-    count = len(recorded.dataset.names)
     if config.task is not None:
-        recorded = dataclasses.replace(recorded, tasks=(config.task,) * count)
+        recorded = dataclasses.replace(
+            recorded, tasks=(config.task,) * len(recorded.dataset.names)
+        )
     if config.robot is not None:
         recorded = dataclasses.replace(recorded, robot=config.robot)
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    # What was written in part must not be taken for the whole.
-    part = Path(tempfile.mkdtemp(prefix=f".{config.out.name}.", dir=config.out.parent))
-    try:
+    with _made_whole(config.out) as part:
         if arrays:
-            save_arrays(part / config.out.name, recorded.dataset)
-            (part / config.out.name).rename(config.out)
+            save_arrays(part, recorded.dataset)
         else:
             assert rate is not None
-            part.chmod(0o755)
             write_lerobot(part, recorded, rate, config.video)
-            part.rename(config.out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     _tell(config.out, recorded, arrays)
+
+
+@contextmanager
+def _made_whole(out: Path) -> Iterator[Path]:
+    """Where to write what becomes `out` at the end: a part must not be taken for the whole."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        part = Path(folder) / out.name
+        yield part
+        part.rename(out)
 
 
 def _interface(config: ConvertConfig) -> Interface | None:

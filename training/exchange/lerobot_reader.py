@@ -46,26 +46,25 @@ def read_lerobot(
     columns = _columns(folder, [*lerobot.COUNTERS, *plain])
     episodes = _episodes(folder)
     _check_steps(folder, columns, episodes, rate)
-    starts = np.concatenate(([0], np.cumsum(episodes["length"])))
-    observations: dict[str, npt.NDArray[Any]] = {}
+    observations: dict[str, Numbers] = {}
     for stream, key in streams.items():
         size = (sizes or {}).get(stream)
         if kinds[key] == "video":
             observations[stream] = read_videos(folder, key, episodes, rate, size)
         elif kinds[key] == "image":
-            observations[stream] = _pictures(folder, key, int(starts[-1]), size)
+            observations[stream] = _pictures(folder, key, sum(episodes["length"]), size)
         else:
             observations[stream] = _measured(folder, key, columns[key])
     tasks = _tasks(folder)
-    first = columns["task_index"][starts[:-1]]
-    count = len(episodes["length"])
+    first = columns["task_index"][columns["frame_index"] == 0]
+    usual = [f"{folder.name}[{i}]" for i in range(len(first))]
     return Recorded(
         Dataset(
             observations=observations,
             actions=_measured(folder, lerobot.ACTION, columns[lerobot.ACTION]),
             episodes=columns["episode_index"].astype(np.int64),
-            names=tuple(episodes.get(lerobot.NAME, [f"{folder.name}[{i}]" for i in range(count)])),
-            outcomes=np.array(episodes.get(lerobot.OUTCOME, np.ones(count)), np.float64),
+            names=tuple(episodes.get(lerobot.NAME, usual)),
+            outcomes=np.array(episodes.get(lerobot.OUTCOME, np.ones(len(first))), np.float64),
         ),
         rate=rate,
         tasks=tuple(tasks.get(int(index), "") for index in first),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,35 +86,42 @@ def read_videos(
     Raises:
         DemonstrationError: If a file is missing, damaged or too short.
     """
-    lengths = np.array(episodes["length"])
-    rows = np.cumsum(lengths) - lengths
     images: npt.NDArray[np.uint8] | None = None
     for path, those in _files(folder, key, episodes).items():
-        place = {}  # frame in the file to row
-        for episode in those:
-            first = round(float(episodes[f"videos/{key}/from_timestamp"][episode]) * rate)
-            for i in range(lengths[episode]):
-                place[first + i] = rows[episode] + i
+        rows = _rows(key, episodes, those, rate)
         for number, frame in enumerate(_frames(path)):
-            row = place.pop(number, None)
+            row = rows.pop(number, None)
             if row is None:
                 continue
             image = frame if size is None else resize_image(frame, size)
             if images is None:
-                images = np.empty((lengths.sum(), 1, *image.shape), np.uint8)
+                images = np.empty((sum(episodes["length"]), 1, *image.shape), np.uint8)
             if image.shape != images.shape[2:]:
                 raise DemonstrationError(
                     f"{path}: {image.shape[1]}x{image.shape[0]} pixels, other videos have "
                     f"{images.shape[3]}x{images.shape[2]}; name a size with an interface"
                 )
             images[row, 0] = image
-        if place:
+        if rows:
             raise DemonstrationError(
-                f"{path}: {len(place)} frames are missing, the first is frame {min(place)}; copy "
+                f"{path}: {len(rows)} frames are missing, the first is frame {min(rows)}; copy "
                 "the file again"
             )
     assert images is not None
     return images
+
+
+def _rows(
+    key: str, episodes: Mapping[str, Any], those: Sequence[int], rate: float
+) -> dict[int, int]:
+    """The row of each frame of a file, from where `those` episodes begin in it."""
+    lengths = np.array(episodes["length"])
+    starts = np.cumsum(lengths) - lengths
+    found = {}
+    for episode in those:
+        first = round(float(episodes[f"videos/{key}/from_timestamp"][episode]) * rate)
+        found.update({first + i: int(starts[episode]) + i for i in range(lengths[episode])})
+    return found
 
 
 def _files(folder: Path, key: str, episodes: Mapping[str, Any]) -> dict[Path, list[int]]:

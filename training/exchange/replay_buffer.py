@@ -53,19 +53,10 @@ def read_replay_buffer(
         ends = np.asarray(root[_ENDS][:])
         actions = _numbers(folder, ACTION, root[ACTION])
         _check_ends(folder, ends, len(actions))
-        observations = {}
-        for stream, name in streams.items():
-            if len(root[name]) != len(actions):
-                raise DemonstrationError(
-                    f"{folder}: {name} has {len(root[name])} steps, {ACTION} has {len(actions)}"
-                )
-            picture = len(root[name].shape) == 4 and root[name].shape[-1] == 3
-            size = (sizes or {}).get(stream)
-            observations[stream] = (
-                _images(folder, name, root[name], size)
-                if picture
-                else _numbers(folder, name, root[name])
-            )
+        observations = {
+            stream: _stream(folder, name, root[name], len(actions), (sizes or {}).get(stream))
+            for stream, name in streams.items()
+        }
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: damaged blosc
         if isinstance(error, DemonstrationError):
             raise
@@ -110,6 +101,16 @@ def _check_array(folder: Path, name: str, present: list[str]) -> None:
         raise DemonstrationError(
             f"{folder}: {name} has {there} of its {expected} chunks; copy the folder again"
         )
+
+
+def _stream(
+    folder: Path, name: str, array: Any, steps: int, size: tuple[int, int] | None
+) -> npt.NDArray[Any]:
+    """Shape (M, 1, H, W, 3) or (M, 1, K)."""
+    if len(array) != steps:
+        raise DemonstrationError(f"{folder}: {name} has {len(array)} steps, {ACTION} has {steps}")
+    picture = len(array.shape) == 4 and array.shape[-1] == 3
+    return _images(folder, name, array, size) if picture else _numbers(folder, name, array)
 
 
 def _check_ends(folder: Path, ends: npt.NDArray[Any], steps: int) -> None:
