@@ -53,8 +53,8 @@ setup(
         "zstandard",
     ],
     extras_require={
-        "exchange": ["numcodecs", "pyarrow", "zarr<3"],
-        "pusht": ["gym-pusht", "numcodecs", "zarr<3"],
+        "exchange": ["pyarrow", "zarr"],
+        "pusht": ["gym-pusht", "zarr"],
         "test": ["pytest"],
     },
     zip_safe=False,

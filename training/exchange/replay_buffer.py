@@ -107,8 +107,10 @@ def _stream(
     folder: Path, name: str, array: Any, steps: int, size: tuple[int, int] | None
 ) -> npt.NDArray[Any]:
     """Shape (M, 1, H, W, 3) or (M, 1, K)."""
-    if len(array) != steps:
-        raise DemonstrationError(f"{folder}: {name} has {len(array)} steps, {ACTION} has {steps}")
+    if array.shape[:1] != (steps,):
+        raise DemonstrationError(
+            f"{folder}: {name} has {array.shape[0]} steps, {ACTION} has {steps}"
+        )
     picture = len(array.shape) == 4 and array.shape[-1] == 3
     return _images(folder, name, array, size) if picture else _numbers(folder, name, array)
 
@@ -161,5 +163,5 @@ def _images(
 
 def _parts(array: Any) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """The array chunk by chunk: of images as floats, all at once would be too much."""
-    for start in range(0, len(array), array.chunks[0]):
+    for start in range(0, array.shape[0], array.chunks[0]):
         yield start, array[start : start + array.chunks[0]]

@@ -285,8 +285,9 @@ def _write(args: PushTArgs, results: Sequence[Mapping[str, Any]]) -> None:
                 cells.append(f"{np.mean(means):.3f} ({min(means):.3f} to {max(means):.3f})")
             scores = np.sort(np.concatenate([r["scores"]["paper"] for r in found]))
             covered = f"{np.mean(scores >= 1):.0%}"
-            minutes = f"{max(r['minutes'] for r in found):.1f}"
-            rows.append([name, episodes, str(len(found)), *cells, covered, minutes])
+            minutes = max(r["minutes"] for r in found)
+            trained = f"{minutes:.1f}" if minutes > 0.1 else "as above"
+            rows.append([name, episodes, str(len(found)), *cells, covered, trained])
             shares = 100 * np.arange(1, len(scores) + 1) / len(scores)
             axis.step(scores, shares, where="post", label=f"{name}, {episodes} episodes")
     axis.set(xlabel="score", ylabel="initial states with at most this score (%)")
