@@ -261,12 +261,8 @@ def run(args: PushTArgs) -> None:
                             f"{[args.first, args.starts]}; choose another --out"
                         )
                     results.append(result)
-                    print(path.stem, _mean(result["scores"]["paper"]), flush=True)
+                    print(f"{path.stem}: {np.mean(result['scores']['paper']):.3f}", flush=True)
     _write(args, results)
-
-
-def _mean(scores: Sequence[float]) -> str:
-    return f"{np.mean(scores):.3f}"
 
 
 def _write(args: PushTArgs, results: Sequence[Mapping[str, Any]]) -> None:
@@ -289,10 +285,11 @@ def _write(args: PushTArgs, results: Sequence[Mapping[str, Any]]) -> None:
             trained = f"{minutes:.1f}" if minutes > 0.1 else "as above"
             rows.append([name, episodes, str(len(found)), *cells, covered, trained])
             shares = 100 * np.arange(1, len(scores) + 1) / len(scores)
-            axis.step(scores, shares, where="post", label=f"{name}, {episodes} episodes")
+            style = "--" if everything else "-"
+            axis.step(scores, shares, style, where="post", label=f"{name}, {episodes} episodes")
     axis.set(xlabel="score", ylabel="initial states with at most this score (%)")
-    axis.set(xlim=(0, 1), ylim=(0, 100))
-    axis.legend()
+    axis.set(xlim=(0, 1), ylim=(0, 50))
+    axis.legend(loc="upper left")
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / "pusht.png", dpi=100)
     columns = [
