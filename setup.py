@@ -52,7 +52,11 @@ setup(
         "tqdm",
         "zstandard",
     ],
-    extras_require={"test": ["pytest"]},
+    extras_require={
+        "exchange": ["pyarrow", "zarr"],
+        "pusht": ["gym-pusht", "zarr"],
+        "test": ["pytest"],
+    },
     zip_safe=False,
     entry_points={
         "console_scripts": [
@@ -65,6 +69,7 @@ setup(
             f"replay_demo = {NAME}.sim.replay_demo:main",
             f"inspect_demos = {NAME}.training.inspect_demos:main",
             f"train_policy = {NAME}.training.train:main",
+            f"convert_demos = {NAME}.training.convert:main",
             f"calibrate_policy = {NAME}.training.calibrate:main",
             f"evaluate_policy = {NAME}.training.evaluate:main",
         ],

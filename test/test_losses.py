@@ -147,6 +147,32 @@ def test_hard_counter_examples_are_sought_beyond_the_near_duplicates() -> None:
     assert not near_duplicates(found, positive, 0.3).any()
 
 
+def test_counter_examples_around_the_demonstrated_action_teach_its_log_probability() -> None:
+    """Of E = c x^2 / 2 s^2, InfoNCE is lowest for c = 1 if actions are normal with spread s."""
+    spread, high = 0.2, torch.ones(1)
+    positive = spread * torch.randn(20_000, 1, generator=seeded(1))
+    config = NegativesConfig("around", 8, nearest=0.1, farthest=0.5)
+    negatives = draw(config, bowl, positive, -high, high, seeded())
+
+    def loss(scale: float) -> float:
+        lowest, others = (
+            scale * values[..., 0].square() / (2 * spread**2) for values in (positive, negatives)
+        )
+        return info_nce(lowest, others).item()
+
+    assert loss(1.0) < min(loss(0.85), loss(1.15))
+
+
+def test_counter_examples_around_an_action_are_near_and_far_and_in_the_box() -> None:
+    config = NegativesConfig("around", 16, nearest=0.01, farthest=1.0)
+    found = drawn(config, 2000)
+    assert found.abs().max() <= 1
+    apart = found.std(dim=1).mean(dim=1)
+    assert apart.min() < 0.02 and apart.max() > 0.45
+    # Even on a logarithmic scale: half of them below the middle, 0.1.
+    assert (apart < 0.1).float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
 def test_a_dimension_without_width_has_nothing_to_contrast() -> None:
     high = torch.tensor([1.0, 0.0, 1.0])
     for source in get_args(Source):

@@ -367,7 +367,7 @@ def test_step_size_can_fall_in_steps(tmp_path: Path) -> None:
     assert rates == pytest.approx([0.01, 0.01, 0.005, 0.00125])
 
 
-@pytest.mark.parametrize("source", ["uniform", "hard", "chain", "mixed"])
+@pytest.mark.parametrize("source", ["uniform", "hard", "chain", "mixed", "around"])
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("kind", ["energy", "autoregressive"])
 def test_every_weight_is_learned_with_every_kind_of_counter_example(
@@ -523,6 +523,8 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, Any], message: 
         ({"mask_radius": -0.1}, "mask_radius: got -0.1"),
         ({"mask_radius": 2.0}, "mask_radius: got 2.0, expected less than 2"),
         ({"mask_radius": "a"}, "mask_radius: got a, expected a number"),
+        ({"nearest": 0.0}, "nearest: got 0.0"),
+        ({"nearest": 2.0}, "nearest: got 2.0, expected at most farthest, 1.0"),
         ({"chain": None}, "chain: got None, expected settings of Langevin"),
     ],
 )

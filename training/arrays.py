@@ -25,7 +25,8 @@ def load_arrays(path: Path) -> Dataset:
       rgb; T frames, oldest first;
     - `actions`: (M, D) or (M, H, D), H actions per decision;
     - `episode_ends`: (E,), one past the last step of each episode, rising, the last of them M;
-    - `outcomes`, if it is there: (E,), how good each episode was, higher is better.
+    - `outcomes`, if it is there: (E,), how good each episode was, higher is better;
+    - `names`, if it is there: (E,), where each episode is from, as text.
 
     Raises:
         DemonstrationError: Naming the file, the array and what was expected.
@@ -54,20 +55,29 @@ def load_arrays(path: Path) -> Dataset:
                 f"{len(actions)}; give both one row a step"
             )
     ends = _ends(path, arrays["episode_ends"], len(actions))
-    outcomes = arrays.get("outcomes", np.ones(len(ends)))
-    numbers = outcomes.dtype.kind in "fiub"
-    if not numbers or outcomes.shape != ends.shape or not np.isfinite(outcomes).all():
-        raise DemonstrationError(
-            f"{path}: outcomes has shape {outcomes.shape} of {outcomes.dtype}, expected "
-            f"{ends.shape} finite numbers, one for each episode"
-        )
+    usual = np.array([f"{path.name}[{i}]" for i in range(len(ends))])
+    outcomes = _of_episodes(path, "outcomes", arrays.get("outcomes", np.ones(len(ends))), ends)
+    names = _of_episodes(path, "names", arrays.get("names", usual), ends)
     lengths = np.diff(ends, prepend=0)
     return Dataset(
         observations=observations,
         actions=actions,
         episodes=np.repeat(np.arange(len(ends)), lengths),
-        names=tuple(f"{path.name}[{i}]" for i in range(len(ends))),
+        names=tuple(names.tolist()),
         outcomes=outcomes.astype(np.float64),
+    )
+
+
+def save_arrays(path: Path, data: Dataset) -> None:
+    """Write demonstrations as `load_arrays` reads them."""
+    np.savez(
+        path,
+        allow_pickle=False,
+        actions=data.actions,
+        episode_ends=np.cumsum(np.bincount(data.episodes)),
+        outcomes=data.outcomes,
+        names=np.array(data.names),
+        **{OBSERVATION + name: values for name, values in data.observations.items()},
     )
 
 
@@ -122,3 +132,17 @@ def _ends(path: Path, ends: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int6
             f"numbers, the last of them {steps}, the number of steps"
         )
     return ends.astype(np.int64)
+
+
+def _of_episodes(
+    path: Path, name: str, values: npt.NDArray[Any], ends: npt.NDArray[np.int64]
+) -> npt.NDArray[Any]:
+    """One value for each episode: texts for names, else numbers."""
+    texts = name == "names"
+    fits = values.dtype.kind in ("U" if texts else "fiub") and values.shape == ends.shape
+    if not fits or not (texts or np.isfinite(values).all()):
+        raise DemonstrationError(
+            f"{path}: {name} has shape {values.shape} of {values.dtype}, expected {ends.shape} "
+            f"{'texts' if texts else 'finite numbers'}, one for each episode"
+        )
+    return values

@@ -21,7 +21,8 @@ from ebm_policy_ros.training.storage.bag import find_bags
 KeepBy = Literal["length", "outcome"]
 Unusable = Literal["refuse", "skip"]
 FAILURE = "failure"
-_OUTCOMES = {"success": 1.0, "unknown": 0.5, FAILURE: 0.0}
+OUTCOMES = {"success": 1.0, "unknown": 0.5, FAILURE: 0.0}
+"""How good each outcome of a bag is."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def load_dataset(
         actions=store.array("actions", entries),
         episodes=np.repeat(np.arange(len(entries)), [entry.steps for entry in entries]),
         names=tuple(str(bag) for bag in used),
-        outcomes=np.array([_OUTCOMES.get(entry.outcome, 0.5) for entry in entries]),
+        outcomes=np.array([OUTCOMES.get(entry.outcome, 0.5) for entry in entries]),
         notes=(
             *((str(bag), f"{text}; left out") for bag, text in problems.items()),
             *((str(b), note) for b, e in zip(used, entries, strict=True) for note in e.notes),

@@ -10,11 +10,11 @@ from typing import Any
 
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.arrays import load_arrays
 from ebm_policy_ros.training.bags import read_recorded_interface
 from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.checking import check_bounds
 from ebm_policy_ros.training.dataset import Dataset, load_dataset
+from ebm_policy_ros.training.exchange.sources import kind_of, read_source
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import find_bags
 
@@ -41,7 +41,7 @@ def load_training_data(
     """Read demonstrations and check them against their interface; what is odd goes to stderr.
 
     Args:
-        path: A folder of bags, or an .npz file.
+        path: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr.
         interface: An interface file or the bare name of a shipped one; empty: as in the bags.
         streams: What the model looks at.
         choice: Which bags, and where they are cached, as `load_dataset` takes it.
@@ -50,17 +50,17 @@ def load_training_data(
         ValueError: (or a kind of it) if a file cannot be used or doesn't fit the interface.
     """
     named = load_interface(interface_path(interface)) if interface else None
-    if path.suffix == ".npz":
+    if kind_of(path) != "bags":
         if choice.get("exclude"):
             raise DemonstrationError(f"{path}: --exclude is for bags; leave it out")
-        data = load_arrays(path)
+        data = read_source(path, named).dataset
         if named:
-            _refuse_other_shapes(path, data, named, streams)
+            refuse_other_shapes(path, data, named, streams)
     else:
-        named = named or _recorded_interface(path)
+        named = named or recorded_interface(path)
         _refuse_missing(streams, named.shapes)
         data = load_dataset(path, named, **choice)
-        _tell(data.notes)
+        tell_notes(data.notes)
     _refuse_missing(streams, data.observations)
     if named:
         action = named.action
@@ -68,7 +68,7 @@ def load_training_data(
     return TrainingData(data, named)
 
 
-def _tell(notes: Sequence[tuple[str, str]]) -> None:
+def tell_notes(notes: Sequence[tuple[str, str]]) -> None:
     """Print what is odd about bags, once where it is the same of many."""
     bags: dict[str, list[str]] = {}
     for bag, note in notes:
@@ -83,7 +83,7 @@ def _tell(notes: Sequence[tuple[str, str]]) -> None:
         )
 
 
-def _recorded_interface(folder: Path) -> Interface:
+def recorded_interface(folder: Path) -> Interface:
     """The interface that the bags were recorded with."""
     first = find_bags(folder)[0]
     values = read_recorded_interface(first)
@@ -100,9 +100,14 @@ def _refuse_missing(streams: Sequence[str], present: Collection[str]) -> None:
         )
 
 
-def _refuse_other_shapes(
+def refuse_other_shapes(
     path: Path, data: Dataset, interface: Interface, streams: Sequence[str]
 ) -> None:
+    """Refuse demonstrations whose streams or actions don't have the interface's shapes.
+
+    Raises:
+        DemonstrationError: Naming the stream and both shapes.
+    """
     expected = {name: interface.shapes[name] for name in streams if name in interface.shapes}
     action = (interface.action.horizon, len(interface.action.names))
     found = {name: v.shape[1:] for name, v in data.observations.items()}

@@ -8,11 +8,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import Energy, take, uniform
+from ebm_policy_ros.inference.candidates import Energy, normal, take, uniform
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.settings import at_least, not_negative, one_of
+from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
 
-Source = Literal["uniform", "chain", "mixed", "hard"]
+Source = Literal["uniform", "chain", "mixed", "hard", "around"]
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,16 @@ class NegativesConfig:
 
     source: Source = "uniform"
     """uniform: drawn evenly from the action box; chain: where Langevin chains through the energy
-    learned so far end; mixed: half of each; hard: those of lowest energy in a larger pool."""
+    learned so far end; mixed: half of each; hard: those of lowest energy in a larger pool; around:
+    the demonstrated action and they are spread alike around a point, near or far."""
     count: int = 64
     """How many."""
     pool: int = 1024
     """Uniform candidates that the hard ones are taken from."""
+    nearest: float = 0.01
+    """Smallest spread of those around a demonstrated action, in half-widths of the box."""
+    farthest: float = 1.0
+    """Largest such spread; each frame has its own, in between, even on a logarithmic scale."""
     mask_radius: float = 0.0
     """Leave out counter-examples that differ from the demonstrated action by less in every
     dimension, in half-widths of the box: near-duplicates, which are no mistakes."""
@@ -36,7 +41,12 @@ class NegativesConfig:
     def __post_init__(self) -> None:
         one_of(self, "source", get_args(Source))
         at_least(self, 1, "count", "pool")
+        positive(self, "nearest", "farthest")
         not_negative(self, "mask_radius")
+        if self.nearest > self.farthest:
+            raise ValueError(
+                f"nearest: got {self.nearest}, expected at most farthest, {self.farthest}"
+            )
         if self.mask_radius >= 2:
             raise ValueError(
                 f"mask_radius: got {self.mask_radius}, expected less than 2, the width of the box"
@@ -71,6 +81,8 @@ def draw(
         Shape (B, count, A).
     """
     batch = len(positive)
+    if config.source == "around":
+        return _around(config, positive, low, high, generator)
     if config.source == "hard":
         pool = uniform(batch, config.pool, low, high, generator)
         with torch.no_grad():
@@ -85,6 +97,37 @@ def draw(
     still = config.count // 2 if config.source == "mixed" else 0
     moved = config.chain.chain(energy, actions[:, still:], low, high, generator)
     return torch.cat((actions[:, :still], moved), dim=1)
+
+
+def _around(
+    config: NegativesConfig,
+    positive: Tensor,
+    low: Tensor,
+    high: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Counter-examples that differ from the demonstrated action by a Gaussian of random width.
+
+    First a point is drawn around the demonstrated action, then they around the point: given the
+    point, the demonstrated action and they come from one distribution, so that InfoNCE learns
+    log p itself (after Ceylan and Gutmann 2018, Conditional noise-contrastive estimation).
+    Whatever leaves the box is reflected at its faces, which keeps this true.
+    """
+    batch, size = positive.shape
+    zero, one = positive.new_zeros(1), positive.new_ones(1)
+    ratio = config.farthest / config.nearest
+    spread = config.nearest * ratio ** uniform(batch, 1, zero, one, generator)
+    point = positive[:, None]
+    point = _reflect(point + spread * normal(point, generator), low, high)
+    point = point.expand(batch, config.count, size)
+    return _reflect(point + spread * normal(point, generator), low, high)
+
+
+def _reflect(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Actions (B, N, A), mirrored at the faces of the box until they are in it."""
+    width = (high - low).clamp_min(torch.finfo(low.dtype).tiny)
+    there_and_back = torch.remainder(actions - low, 2 * width)
+    return torch.where(high > low, low + width - (there_and_back - width).abs(), low)
 
 
 def near_duplicates(negatives: Tensor, positive: Tensor, radius: float) -> Tensor:

@@ -42,22 +42,40 @@ def decode_image(message: Any, size: tuple[int, int]) -> Image:
     channels, conversion = _TO_RGB[message.encoding]
     image = _rows(message, channels).reshape(message.height, message.width, channels)
     # First smaller, then converted: there are fewer pixels then.
-    image = _resize(image, size)
+    image = resize_image(image, size)
     return np.asarray(image if conversion is None else cv2.cvtColor(image, conversion), np.uint8)
 
 
 def decode_compressed(message: Any, size: tuple[int, int]) -> Image:
     """A colour frame of sensor_msgs/CompressedImage (JPEG or PNG); see `decode_image`."""
-    data = np.frombuffer(message.data, dtype=np.uint8)
+    return decode_image_file(message.data, size, message.format)
+
+
+def decode_image_file(data: Any, size: tuple[int, int] | None = None, kind: str = "") -> Image:
+    """A colour frame from the bytes of a JPEG or PNG file.
+
+    Args:
+        data: The bytes.
+        size: Height and width of the result, pixels; None for those of the file.
+        kind: What the bytes are said to be, for the error.
+
+    Returns:
+        Shape (H, W, 3), rgb.
+
+    Raises:
+        MessageError: If they are no whole file.
+    """
+    array = np.frombuffer(data, dtype=np.uint8)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(array, cv2.IMREAD_COLOR)
     except cv2.error:  # of no data, or of a header that promises gigabytes
         image = None
     if image is None:
-        raise MessageError(
-            f"{data.size} bytes of {message.format!r} that are no whole JPEG or PNG"
-        )
-    return np.asarray(cv2.cvtColor(_resize(image, size), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        said = f" of {kind!r}" if kind else ""
+        raise MessageError(f"{array.size} bytes{said} that are no whole JPEG or PNG")
+    if size is not None:
+        image = resize_image(image, size)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def decode_depth(message: Any, size: tuple[int, int], nearest: float, farthest: float) -> Image:
@@ -81,7 +99,7 @@ def decode_depth(message: Any, size: tuple[int, int], nearest: float, farthest: 
     order = ">" if message.is_bigendian else "<"
     depth = _rows(message, int(kind[1])).view(f"{order}{kind}").astype(np.float32) * unit
     # A mean over the edge of an object would be a distance at which there is nothing.
-    depth = _resize(depth, size, cv2.INTER_NEAREST)
+    depth = resize_image(depth, size, cv2.INTER_NEAREST)
     measured = np.isfinite(depth) & (depth > 0)
     part = (np.where(measured, depth, nearest) - nearest) / (farthest - nearest)
     grey = np.where(measured, 1 + np.rint(254 * np.clip(part, 0, 1)), 0).astype(np.uint8)
@@ -100,8 +118,11 @@ def _rows(message: Any, pixel_bytes: int) -> Image:
     return np.ascontiguousarray(data.reshape(height, step)[:, : width * pixel_bytes])
 
 
-def _resize(image: Any, size: tuple[int, int], interpolation: int = cv2.INTER_AREA) -> Any:
-    """By default averages over source pixels: a smaller image without aliasing."""
+def resize_image(image: Any, size: tuple[int, int], interpolation: int = cv2.INTER_AREA) -> Any:
+    """An image (H, W, ...) of another (height, width).
+
+    By default averages over source pixels: a smaller image without aliasing.
+    """
     if image.shape[:2] == size:
         return image
     return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)

@@ -1,0 +1,106 @@
+"""The Push-T experiment: its environment, its mirror, its split, and that it runs to its table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gym_pusht", reason="the extra `pusht`")
+zarr = pytest.importorskip("zarr", reason="the extra `pusht`")
+
+from ebm_policy_ros.training.arrays import load_arrays  # noqa: E402
+from ebm_policy_ros.training.experiments import pusht  # noqa: E402
+from ebm_policy_ros.training.experiments.tee import Numbers, Tees, mirror, published_state, see  # noqa: E402
+
+# The shortest of the 206 demonstrations (MIT, see pusht_LICENSE beside it).
+EPISODE = load_arrays(Path(__file__).parent / "data" / "pusht_episode.npz")
+STATES = EPISODE.observations["state"][:, 0].astype(np.float64)
+TARGETS = EPISODE.actions[:, 0].astype(np.float64)
+
+
+def replayed(first: Numbers, targets: Numbers) -> Numbers:
+    tees = Tees(1)
+    tees.place(first[None])
+    states = [tees.states[0].copy()]
+    for target in targets[:-1]:
+        tees.step(target[None])
+        states.append(tees.states[0].copy())
+    return np.array(states)
+
+
+def turned(states: Numbers) -> Numbers:
+    """The angle as a direction, since 0 and 2 pi are the same."""
+    return np.column_stack([states[:, :4], np.cos(states[:, 4]), np.sin(states[:, 4])])
+
+
+def test_recorded_actions_move_the_environment_through_the_recorded_states() -> None:
+    found = replayed(STATES[0], TARGETS)
+    assert np.abs(np.diff(STATES[:, 2:4], axis=0)).sum() > 50  # the T was pushed
+    assert np.abs(turned(found) - turned(STATES)).max() < 0.2
+
+
+def test_in_the_mirror_the_same_push_moves_the_t_the_same_way() -> None:
+    goal = np.array([[100.0, 300.0, 256.0, 256.0, np.pi / 4]])
+    assert mirror(goal)[0].tolist() == pytest.approx([212, 412, 256, 256, np.pi / 4])
+    assert np.allclose(mirror(mirror(STATES)), STATES)
+    found = replayed(mirror(STATES)[0], mirror(TARGETS))
+    # Contacts are not symmetric to the last digit.
+    assert np.abs(turned(found) - turned(mirror(STATES))).max() < 2.0
+
+
+def test_what_is_seen_is_where_the_t_and_the_disc_are() -> None:
+    upright = see(np.array([[10.0, 20.0, 100.0, 200.0, 0.0]]))[0]
+    assert upright.tolist() == [10, 20, 40, 200, 160, 200, 100, 320, -90, -180]
+    quarter = see(np.array([[100.0, 150.0, 100.0, 200.0, np.pi / 2]]))[0]
+    expected = [100, 150, 100, 140, 100, 260, -20, 200, -50, 0]
+    assert quarter.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_chunk_in_the_basis_comes_back_but_for_what_the_components_miss() -> None:
+    random = np.random.default_rng(0)
+    straight = random.normal(size=(200, 1, 2)) * np.arange(1, 9)[:, None]
+    basis = pusht.Basis.fit(straight, 2)
+    numbers = basis.encode(straight)
+    assert numbers.std(axis=0) == pytest.approx([1, 1], abs=0.1)
+    assert np.allclose(basis.decode(numbers), straight, atol=1e-4)
+    bent = straight + np.array([1.0, -1.0])
+    assert not np.allclose(basis.decode(basis.encode(bent)), bent, atol=0.1)
+
+
+def test_the_papers_90_episodes_are_drawn_as_in_its_code() -> None:
+    chosen = pusht.papers_episodes(206)
+    assert len(set(chosen)) == 90 and chosen[:6].tolist() == [7, 9, 10, 11, 13, 16]
+    held = np.random.default_rng(42).choice(206, 4, replace=False)
+    assert not set(held) & set(chosen)
+    assert published_state(100_000)[:4].tolist() == [235, 124, 335, 128]
+
+
+def test_the_score_is_the_largest_so_far_and_the_goal_itself_is_full() -> None:
+    tees = Tees(2)
+    tees.place(np.array([[50.0, 50, 256, 256, np.pi / 4], [50, 50, 100, 400, 0.0]]))
+    tees.step(np.full((2, 2), 50.0))
+    assert tees.scores[0] == 1.0 and tees.scores[1] < 0.2
+
+
+def test_the_experiment_writes_table_plot_and_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = zarr.open_group(str(tmp_path / "d.zarr"), mode="w")
+    root.create_dataset("data/state", data=np.tile(STATES, (3, 1)))
+    root.create_dataset("data/action", data=np.tile(TARGETS, (3, 1)))
+    root.create_dataset("meta/episode_ends", data=len(STATES) * np.arange(1, 4))
+    monkeypatch.setattr(pusht, "STEPS", 10)
+    few = {n: dataclasses.replace(m, steps=3) for n, m in pusht.METHODS.items()}
+    monkeypatch.setattr(pusht, "METHODS", few)
+    flags = ["--seeds=[1]", "--starts=2", "--everything=[true]", f"--data={tmp_path / 'd.zarr'}"]
+    for _ in range(2):  # the second time only what is there is gathered
+        pusht.main([f"--out={tmp_path}", *flags])
+    assert (tmp_path / "table.md").read_text().startswith("|")
+    assert (tmp_path / "pusht.png").stat().st_size > 1000
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["seeds"] == [1] and len(result["results"]) == 3
+    assert all(len(r["scores"]["paper"]) == 2 for r in result["results"])

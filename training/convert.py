@@ -1,0 +1,147 @@
+"""convert_demos: demonstrations from one format to another."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebm_policy_ros.command_line import run_command
+from ebm_policy_ros.inference.settings import at_least
+from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.training.arrays import save_arrays
+from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.exchange.demonstrations import Recorded
+from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot
+from ebm_policy_ros.training.exchange.sources import kind_of, read_source
+from ebm_policy_ros.training.loading import recorded_interface, refuse_other_shapes, tell_notes
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """Convert demonstrations: bags, .npz, LeRobot v3 or zarr in, .npz or LeRobot v3 out."""
+
+    source: Path
+    """Folder of bags, .npz file, folder of a LeRobotDataset v3, or .zarr folder of Diffusion
+    Policy; told by what is in it."""
+    out: Path
+    """What to write: an .npz file, else the folder of a LeRobotDataset v3. Must not be there."""
+    streams: dict[str, str] | None = None
+    """Which streams, by the name they get: `{state: data/state}` of a zarr,
+    `{tool: observation.state}` of a LeRobotDataset, `{hand: camera}` of bags or an .npz. Default:
+    all, by their own names."""
+    interface: str = ""
+    """Interface file of the robot and task, or the bare name of one that the package ships: what
+    is read must fit it. Empty: the one noted in the bags, else none."""
+    history: int = 1
+    """Samples of each measured stream in an observation of a zarr or LeRobotDataset, put together
+    from the steps before; an interface says it itself."""
+    horizon: int = 1
+    """Actions of a decision, put together from the steps after; an interface says it itself."""
+    fps: float | None = None
+    """Steps per second of what is written, Hz, where neither source nor interface says it."""
+    task: str | None = None
+    """What the demonstrations show, in words, for a LeRobotDataset. Default: as in the source."""
+    robot: str | None = None
+    """Kind of robot, for a LeRobotDataset. Default: as in the source or the interface's name."""
+    video: bool = False
+    """Write images as videos (small, lossy) in place of PNG files in the rows (exact)."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "history", "horizon")
+        if self.fps is not None and not 0 < self.fps < float("inf"):
+            raise ValueError(f"fps: got {self.fps}, expected a number above 0")
+        if self.streams == {}:
+            raise ValueError("streams: got none, expected at least one as {NAME: SOURCE}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command convert_demos; `argv` replaces the command line's arguments."""
+    switches = {"video": "Write images as videos (small, lossy), not as PNG (exact)."}
+    run_command("convert_demos", ConvertConfig, convert, argv, switches=switches)
+
+
+def convert(config: ConvertConfig) -> None:
+    """Do what `config` describes, and tell what was written.
+
+    Raises:
+        ValueError: (or a kind of it) in one line, if something cannot be used; then nothing is
+            written.
+    """
+    if config.out.exists():
+        raise DemonstrationError(f"{config.out}: is there already; choose another")
+    if config.out.suffix == ".zarr":
+        raise DemonstrationError(f"{config.out}: zarr is only read; give an .npz file or a folder")
+    arrays = config.out.suffix == ".npz"
+    interface = _interface(config)
+    recorded = read_source(
+        config.source, interface, config.streams, config.history, config.horizon
+    )
+    if interface is not None:
+        refuse_other_shapes(
+            config.source, recorded.dataset, interface, list(interface.observation)
+        )
+    tell_notes(recorded.dataset.notes)
+    rate = _rate(config, recorded)
+    if not arrays and rate is None:
+        raise DemonstrationError(
+            f"{config.source}: doesn't say how many steps a second it has; give --fps"
+        )
+    if config.task is not None:
+        recorded = dataclasses.replace(
+            recorded, tasks=(config.task,) * len(recorded.dataset.names)
+        )
+    if config.robot is not None:
+        recorded = dataclasses.replace(recorded, robot=config.robot)
+    with _made_whole(config.out) as part:
+        if arrays:
+            save_arrays(part, recorded.dataset)
+        else:
+            assert rate is not None
+            write_lerobot(part, recorded, rate, config.video)
+    _tell(config.out, recorded, arrays)
+
+
+@contextmanager
+def _made_whole(out: Path) -> Iterator[Path]:
+    """Where to write what becomes `out` at the end: a part must not be taken for the whole."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        part = Path(folder) / out.name
+        yield part
+        part.rename(out)
+
+
+def _interface(config: ConvertConfig) -> Interface | None:
+    if config.interface:
+        return load_interface(interface_path(config.interface))
+    return recorded_interface(config.source) if kind_of(config.source) == "bags" else None
+
+
+def _rate(config: ConvertConfig, recorded: Recorded) -> float | None:
+    if config.fps is not None and recorded.rate not in (None, config.fps):
+        raise DemonstrationError(
+            f"fps: got {config.fps:g}, but {config.source} has {recorded.rate:g} steps per second"
+        )
+    return config.fps if recorded.rate is None else recorded.rate
+
+
+def _tell(out: Path, recorded: Recorded, arrays: bool) -> None:
+    data = recorded.dataset
+    print(f"{out}: {len(data.names)} episodes, {len(data.episodes)} steps")
+    if arrays:
+        return
+    several = {n: v.shape[1] for n, v in data.observations.items() if v.shape[1] > 1}
+    for name, count in several.items():
+        print(f"{name}: the newest of {count} samples a step; --history {count} restores them")
+    if data.actions.shape[1] > 1:
+        count = data.actions.shape[1]
+        print(f"actions: the first of {count} a step; --horizon {count} restores them")
+
+
+if __name__ == "__main__":
+    main()

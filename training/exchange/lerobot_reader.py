@@ -1,0 +1,268 @@
+"""LeRobotDataset v3.0 to demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.messages.images import decode_image_file
+from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.exchange import lerobot
+from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, needed_module
+from ebm_policy_ros.training.exchange.lerobot_videos import read_videos
+
+Numbers = npt.NDArray[Any]
+# Largest difference of a timestamp from its step's place, s; lerobot's own.
+_TOLERANCE = 1e-4
+
+
+def read_lerobot(
+    folder: Path,
+    streams: Mapping[str, str] | None = None,
+    sizes: Sizes | None = None,
+) -> Recorded:
+    """Read the folder of a LeRobotDataset v3.0.
+
+    Args:
+        folder: Holds `meta`, `data` and perhaps `videos`.
+        streams: Stream to feature, as in {"tool": "observation.state"}; by default every feature
+            `observation.NAME` or `observation.images.NAME` is the stream NAME.
+        sizes: Of the images, where they are to have another size.
+
+    Raises:
+        DemonstrationError: Naming the file or feature and what was expected.
+    """
+    info = lerobot.read_info(folder)
+    features, rate = info["features"], float(info["fps"])
+    streams = _chosen(folder, features, streams)
+    kinds = {key: features[key]["dtype"] for key in (*streams.values(), lerobot.ACTION)}
+    plain = [key for key, kind in kinds.items() if kind not in ("video", "image")]
+    columns = _columns(folder, [*lerobot.COUNTERS, *plain])
+    episodes = _episodes(folder)
+    _check_steps(folder, columns, episodes, rate)
+    observations: dict[str, Numbers] = {}
+    for stream, key in streams.items():
+        size = (sizes or {}).get(stream)
+        if kinds[key] == "video":
+            observations[stream] = read_videos(folder, key, episodes, rate, size)
+        elif kinds[key] == "image":
+            observations[stream] = _pictures(folder, key, sum(episodes["length"]), size)
+        else:
+            observations[stream] = _measured(folder, key, columns[key])
+    tasks = _tasks(folder)
+    first = columns["task_index"][columns["frame_index"] == 0]
+    usual = [f"{folder.name}[{i}]" for i in range(len(first))]
+    return Recorded(
+        Dataset(
+            observations=observations,
+            actions=_measured(folder, lerobot.ACTION, columns[lerobot.ACTION]),
+            episodes=columns["episode_index"].astype(np.int64),
+            names=tuple(episodes.get(lerobot.NAME, usual)),
+            outcomes=np.array(episodes.get(lerobot.OUTCOME, np.ones(len(first))), np.float64),
+        ),
+        rate=rate,
+        tasks=tuple(tasks.get(int(index), "") for index in first),
+        robot=str(info.get("robot_type") or ""),
+        dimensions=_dimensions({**streams, lerobot.ACTION: lerobot.ACTION}, features),
+    )
+
+
+def _chosen(
+    folder: Path, features: Mapping[str, Any], streams: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Stream to feature."""
+    chosen = (
+        {lerobot.stream_of(k): k for k in features if k.startswith(lerobot.OBSERVATION)}
+        if streams is None
+        else dict(streams)
+    )
+    for key in (lerobot.ACTION, *chosen.values()):
+        if key not in features:
+            raise DemonstrationError(f"{folder}: no feature {key!r}, only {', '.join(features)}")
+    if not chosen:
+        raise DemonstrationError(
+            f"{folder}: no feature observation.NAME among {', '.join(features)}; name the streams"
+        )
+    return chosen
+
+
+def _tables(folder: Path, below: str, columns: Sequence[str] | None) -> Iterator[Any]:
+    """The parquet files of a folder, in order, with those columns that they have.
+
+    None stands for all columns but statistics.
+    """
+    parquet = needed_module("pyarrow.parquet", f"{folder}: the LeRobot format")
+    paths = sorted((folder / below).glob("*/*.parquet"))
+    if not paths:
+        raise DemonstrationError(f"{folder / below}: no parquet files in it; copy it again")
+    for path in paths:
+        try:
+            present = parquet.read_schema(path).names
+            chosen = [
+                name
+                for name in present
+                if (name in columns if columns is not None else not name.startswith("stats/"))
+            ]
+            yield parquet.read_table(path, columns=chosen)
+        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+            raise DemonstrationError(f"{path}: cannot be read ({error})") from None
+
+
+def _columns(folder: Path, names: list[str]) -> dict[str, Numbers]:
+    """Columns of numbers, each (M,) or (M, K)."""
+    parts: dict[str, list[Numbers]] = {name: [] for name in names}
+    for table in _tables(folder, lerobot.DATA, names):
+        missing = [name for name in names if name not in table.column_names]
+        if missing:
+            raise DemonstrationError(f"{folder}: a file in data has no column {missing[0]!r}")
+        for name in names:
+            parts[name].append(_array(folder, name, table.column(name)))
+    try:
+        return {name: np.concatenate(found) for name, found in parts.items()}
+    except ValueError as error:
+        raise DemonstrationError(f"{folder}: files of other shapes ({error})") from None
+
+
+def _array(folder: Path, name: str, column: Any) -> Numbers:
+    """A column of numbers, or of lists (of lists) of them that are all of one length."""
+    values = column.combine_chunks()
+    while True:
+        values = getattr(values, "storage", values)  # of a type of the package datasets
+        if values.null_count:
+            raise DemonstrationError(f"{folder}: {name} has steps without a value")
+        if not hasattr(values, "value_lengths"):
+            break
+        if len(np.unique(values.value_lengths().to_numpy(zero_copy_only=False))) > 1:
+            raise DemonstrationError(f"{folder}: {name} doesn't have the same size in every step")
+        values = values.flatten()
+    flat: Numbers = values.to_numpy(zero_copy_only=False)
+    if flat.dtype.kind not in "fiub":
+        raise DemonstrationError(f"{folder}: {name} holds {values.type}, expected numbers")
+    return flat.reshape(len(column), -1) if len(flat) > len(column) else flat
+
+
+def _pictures(
+    folder: Path, key: str, steps: int, size: tuple[int, int] | None
+) -> npt.NDArray[np.uint8]:
+    """Images that are in the rows themselves, shape (M, 1, H, W, 3)."""
+    images: npt.NDArray[np.uint8] | None = None
+    row = 0
+    for table in _tables(folder, lerobot.DATA, [key]):
+        for cell in table.column(key):
+            image = _picture(folder, key, row, cell.as_py(), size)
+            if images is None:
+                images = np.empty((steps, 1, *image.shape), np.uint8)
+            if image.shape != images.shape[2:]:
+                raise DemonstrationError(
+                    f"{folder}: {key} has another size in row {row}; name one with an interface"
+                )
+            images[row, 0] = image
+            row += 1
+    assert images is not None
+    return images
+
+
+def _picture(
+    folder: Path, key: str, row: int, cell: Any, size: tuple[int, int] | None
+) -> npt.NDArray[np.uint8]:
+    data = cell.get("bytes") if isinstance(cell, dict) else None
+    try:
+        return decode_image_file(data or b"", size)
+    except MessageError as error:
+        raise DemonstrationError(f"{folder}: {key} in row {row}: {error}") from None
+
+
+def _measured(folder: Path, name: str, values: Numbers) -> npt.NDArray[np.float32]:
+    """Shape (M, 1, K)."""
+    with np.errstate(over="ignore"):  # what is too large is found as not finite
+        flat = values.reshape(len(values), 1, -1).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(flat).all(axis=(1, 2)))
+    if len(bad):
+        raise DemonstrationError(
+            f"{folder}: {name} is not a finite number in {len(bad)} steps, the first {bad[0]}"
+        )
+    return flat
+
+
+def _episodes(folder: Path) -> dict[str, list[Any]]:
+    """Columns of the episodes' table, in order of the episodes; without statistics."""
+    columns: dict[str, list[Any]] = {}
+    for table in _tables(folder, lerobot.EPISODES, None):
+        for name in table.column_names:
+            columns.setdefault(name, []).extend(table.column(name).to_pylist())
+    for name in ("episode_index", "length"):
+        whole = all(isinstance(value, int) and value >= 0 for value in columns.get(name, [None]))
+        if not whole:
+            raise DemonstrationError(
+                f"{folder / lerobot.EPISODES}: no column {name!r} of whole numbers"
+            )
+    if columns["episode_index"] != list(range(len(columns["episode_index"]))):
+        raise DemonstrationError(f"{folder / lerobot.EPISODES}: episodes are missing or doubled")
+    return columns
+
+
+def _check_steps(
+    folder: Path, columns: Mapping[str, Numbers], episodes: Mapping[str, Any], rate: float
+) -> None:
+    """Refuse rows that are missing, in disorder, or not one period apart."""
+    lengths = np.array(episodes["length"])
+    place = np.concatenate([np.arange(length) for length in lengths])
+    expected = {
+        "index": np.arange(len(place)),
+        "episode_index": np.repeat(np.arange(len(lengths)), lengths),
+        "frame_index": place,
+    }
+    rows = len(columns["index"])
+    if rows != len(place):
+        raise DemonstrationError(
+            f"{folder}: data has {rows} rows, its episodes {len(place)}; copy the folder again"
+        )
+    for name, right in expected.items():
+        wrong = np.flatnonzero(columns[name] != right)
+        if len(wrong):
+            row = int(wrong[0])
+            raise DemonstrationError(
+                f"{folder}: row {row} has {name} {columns[name][row]}, expected {right[row]}"
+            )
+    # The spacing of float32 grows with the time itself.
+    allowed = _TOLERANCE + np.spacing((place / rate).astype(np.float32))
+    late = np.flatnonzero(~(np.abs(columns["timestamp"] - place / rate) <= allowed))
+    if len(late):
+        row = int(late[0])
+        raise DemonstrationError(
+            f"{folder}: step {place[row]} of episode {expected['episode_index'][row]} is at "
+            f"{columns['timestamp'][row]:.4f} s, expected {place[row] / rate:.4f} s at {rate:g} Hz"
+        )
+
+
+def _tasks(folder: Path) -> dict[int, str]:
+    """Task by its number."""
+    parquet = needed_module("pyarrow.parquet", f"{folder}: the LeRobot format")
+    path = folder / lerobot.TASKS
+    try:
+        table = parquet.read_table(path)
+        (text,) = [name for name in table.column_names if name != "task_index"]
+        numbers, texts = table.column("task_index").to_pylist(), table.column(text).to_pylist()
+    except (OSError, ValueError, KeyError) as error:
+        raise DemonstrationError(f"{path}: cannot be read ({error})") from None
+    return dict(zip(numbers, map(str, texts), strict=True))
+
+
+def _dimensions(
+    keys: Mapping[str, str], features: Mapping[str, Any]
+) -> dict[str, tuple[str, ...]]:
+    """Names of the dimensions of what is measured or commanded, where the features have them."""
+    found = {}
+    for name, key in keys.items():
+        names = features[key].get("names")
+        if isinstance(names, dict):  # {"motors": [...]}
+            names = next(iter(names.values()), None)
+        if isinstance(names, list) and features[key]["dtype"] not in ("video", "image"):
+            found[name] = tuple(map(str, names))
+    return found

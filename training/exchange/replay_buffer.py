@@ -1,0 +1,167 @@
+"""Demonstrations in the zarr layout of Diffusion Policy (Chi et al. 2023), read only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.messages.images import resize_image
+from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, needed_module
+
+ACTION = "data/action"
+_ENDS = "meta/episode_ends"
+# Codecs that only turn bytes into bytes. Others, pickle above all, could run what a file says.
+_CODECS = ("blosc", "bz2", "delta", "gzip", "lz4", "shuffle", "zlib", "zstd")
+
+
+def read_replay_buffer(
+    folder: Path,
+    streams: Mapping[str, str] | None = None,
+    sizes: Sizes | None = None,
+) -> Recorded:
+    """Read a folder in zarr format 2: arrays `data/NAME` of M steps, and `meta/episode_ends`.
+
+    An array (M, H, W, 3) is of pictures, also if its values from 0 to 255 are floats; any other is
+    of K numbers a step, whatever their shape. Nothing says the rate.
+
+    Args:
+        folder: The .zarr folder.
+        streams: Stream to array, as in {"state": "data/state"}; by default every array but the
+            action is the stream of its own name.
+        sizes: Of the images, where they are to have another size.
+
+    Raises:
+        DemonstrationError: Naming the array and what was expected.
+    """
+    zarr = needed_module("zarr", f"{folder}: the zarr format")
+    present = sorted(p.parent.name for p in folder.glob("data/*/.zarray"))
+    if not present:
+        raise DemonstrationError(f"{folder}: no arrays data/NAME of zarr format 2 in it")
+    if streams is None:
+        streams = {name: f"data/{name}" for name in present if f"data/{name}" != ACTION}
+    for name in (ACTION, _ENDS, *streams.values()):
+        _check_array(folder, name, present)
+    try:
+        root = zarr.open_group(str(folder), mode="r")
+        ends = np.asarray(root[_ENDS][:])
+        actions = _numbers(folder, ACTION, root[ACTION])
+        _check_ends(folder, ends, len(actions))
+        observations = {
+            stream: _stream(folder, name, root[name], len(actions), (sizes or {}).get(stream))
+            for stream, name in streams.items()
+        }
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: damaged blosc
+        if isinstance(error, DemonstrationError):
+            raise
+        raise DemonstrationError(f"{folder}: cannot be read ({error})") from None
+    lengths = np.diff(ends, prepend=0)
+    return Recorded(
+        Dataset(
+            observations=observations,
+            actions=actions,
+            episodes=np.repeat(np.arange(len(ends)), lengths),
+            names=tuple(f"{folder.name}[{i}]" for i in range(len(ends))),
+            outcomes=np.ones(len(ends)),
+        )
+    )
+
+
+def _check_array(folder: Path, name: str, present: list[str]) -> None:
+    """Refuse an array that is missing, incomplete, or of something else than plain numbers."""
+    try:
+        facts = json.loads((folder / name / ".zarray").read_text(encoding="utf-8"))
+        shape, chunks, dtype = facts["shape"], facts["chunks"], np.dtype(facts["dtype"])
+        codecs = [
+            codec["id"] for codec in (facts["compressor"], *(facts["filters"] or [])) if codec
+        ]
+        expected = int(np.prod([-(-n // size) for n, size in zip(shape, chunks, strict=True)]))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DemonstrationError(
+            f"{folder}: no array {name}, only {', '.join(f'data/{n}' for n in present)}"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise DemonstrationError(f"{folder}: {name}/.zarray cannot be read ({error})") from None
+    if dtype.kind not in "fiub":
+        raise DemonstrationError(f"{folder}: {name} holds {dtype}, expected plain numbers")
+    strange = [codec for codec in codecs if codec not in _CODECS]
+    if strange:
+        raise DemonstrationError(
+            f"{folder}: {name} is packed by {strange[0]!r}, expected one of {', '.join(_CODECS)}"
+        )
+    # What is missing would be read as zeros.
+    there = sum(f.is_file() and f.name[0] != "." for f in (folder / name).rglob("*"))
+    if there < expected:
+        raise DemonstrationError(
+            f"{folder}: {name} has {there} of its {expected} chunks; copy the folder again"
+        )
+
+
+def _stream(
+    folder: Path, name: str, array: Any, steps: int, size: tuple[int, int] | None
+) -> npt.NDArray[Any]:
+    """Shape (M, 1, H, W, 3) or (M, 1, K)."""
+    if array.shape[:1] != (steps,):
+        raise DemonstrationError(
+            f"{folder}: {name} has {array.shape[0]} steps, {ACTION} has {steps}"
+        )
+    picture = len(array.shape) == 4 and array.shape[-1] == 3
+    return _images(folder, name, array, size) if picture else _numbers(folder, name, array)
+
+
+def _check_ends(folder: Path, ends: npt.NDArray[Any], steps: int) -> None:
+    rising = ends.ndim == 1 and len(ends) > 0 and (np.diff(ends, prepend=0) > 0).all()
+    if not rising or ends.dtype.kind not in "iu" or ends[-1] != steps:
+        raise DemonstrationError(
+            f"{folder}: {_ENDS} is {np.array2string(ends, threshold=6)}, expected rising whole "
+            f"numbers, the last of them {steps}, the steps of {ACTION}"
+        )
+
+
+def _numbers(folder: Path, name: str, array: Any) -> npt.NDArray[np.float32]:
+    """Shape (M, 1, K)."""
+    if len(array.shape) < 2 or 0 in array.shape:
+        raise DemonstrationError(
+            f"{folder}: {name} has shape {tuple(array.shape)}, expected (steps, numbers)"
+        )
+    values: npt.NDArray[Any] = array[:]
+    with np.errstate(over="ignore"):  # what is too large is found as not finite
+        flat = values.reshape(len(values), 1, -1).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(flat).all(axis=(1, 2)))
+    if len(bad):
+        raise DemonstrationError(
+            f"{folder}: {name} is not a finite number in {len(bad)} steps, the first {bad[0]}"
+        )
+    return flat
+
+
+def _images(
+    folder: Path, name: str, array: Any, size: tuple[int, int] | None
+) -> npt.NDArray[np.uint8]:
+    """Shape (M, 1, H, W, 3)."""
+    steps, height, width, _ = array.shape
+    images = np.empty((steps, 1, *(size or (height, width)), 3), np.uint8)
+    brightest = 0.0
+    for start, values in _parts(array):
+        if not ((values >= 0) & (values <= 255)).all():  # not true of what is no number either
+            raise DemonstrationError(
+                f"{folder}: {name} has values outside 0 to 255 from step {start} on, expected rgb"
+            )
+        brightest = max(brightest, float(values.max()))
+        for i, image in enumerate(np.rint(values).astype(np.uint8)):
+            images[start + i, 0] = image if size is None else resize_image(image, size)
+    if brightest <= 1 and array.dtype.kind == "f":
+        raise DemonstrationError(f"{folder}: {name} goes from 0 to 1, expected rgb from 0 to 255")
+    return images
+
+
+def _parts(array: Any) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """The array chunk by chunk: of images as floats, all at once would be too much."""
+    for start in range(0, array.shape[0], array.chunks[0]):
+        yield start, array[start : start + array.chunks[0]]

@@ -1,0 +1,163 @@
+"""Demonstrations from whatever format a path is of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from ebm_policy_ros.interface import ImageStream, Interface, JointStream
+from ebm_policy_ros.training.arrays import load_arrays
+from ebm_policy_ros.training.bags import read_episode, read_outcome
+from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.dataset import FAILURE, OUTCOMES, Dataset
+from ebm_policy_ros.training.exchange import lerobot
+from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, with_windows
+from ebm_policy_ros.training.exchange.lerobot_reader import read_lerobot
+from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer
+from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.storage.bag import find_bags
+
+Kind = Literal["arrays", "lerobot", "zarr", "bags"]
+
+
+def kind_of(path: Path) -> Kind:
+    """What a path holds, by what is in it: bags if nothing says otherwise."""
+    if path.suffix == ".npz":
+        return "arrays"
+    if (path / lerobot.INFO).exists():
+        return "lerobot"
+    if (path / ".zgroup").exists() or (path / "zarr.json").exists() or path.suffix == ".zarr":
+        return "zarr"
+    return "bags"
+
+
+def read_source(
+    path: Path,
+    interface: Interface | None = None,
+    streams: Mapping[str, str] | None = None,
+    history: int = 1,
+    horizon: int = 1,
+) -> Recorded:
+    """Read demonstrations of any format.
+
+    Args:
+        path: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr.
+        interface: Gives images their size, streams their history and actions their horizon; bags
+            need one.
+        streams: Which streams, and from which array, feature or stream; None for all.
+        history: Samples of each measured stream, without an interface.
+        horizon: Actions a decision, without an interface.
+
+    Raises:
+        ValueError: (or a kind of it) if something cannot be used; the text names it.
+    """
+    kind = kind_of(path)
+    if kind == "bags":
+        if interface is None:
+            raise DemonstrationError(f"{path}: bags need an interface; name one with --interface")
+        whole = Recorded(_read_bags(path, interface))
+    elif kind == "arrays":
+        whole = Recorded(load_arrays(path))
+    else:
+        sizes = _sizes(interface)
+        read = read_lerobot if kind == "lerobot" else read_replay_buffer
+        whole = read(path, streams, sizes)
+        whole = dataclasses.replace(
+            whole, dataset=_windows(whole.dataset, interface, history, horizon)
+        )
+    if kind in ("bags", "arrays") and streams is not None:
+        whole = dataclasses.replace(whole, dataset=_renamed(path, whole.dataset, streams))
+    return whole if interface is None else _of(path, whole, interface)
+
+
+def _read_bags(folder: Path, interface: Interface) -> Dataset:
+    """Every bag but failures; one with gaps becomes an episode for each piece between them.
+
+    `load_dataset` leaves the steps of a bag together, but a format of one row a step has no gaps.
+    """
+    episodes, names, notes = [], [], []
+    for bag in tqdm(find_bags(folder), "reading", unit=" bags", dynamic_ncols=True):
+        if read_outcome(bag) == FAILURE:
+            notes.append((str(bag), "a failure, left out"))
+            continue
+        episode = read_episode(bag, interface)
+        notes += [(str(bag), note) for note in episode.notes]
+        pieces = episode.pieces(interface.period_ns)
+        if len(pieces) > 1:
+            notes.append((str(bag), f"has gaps; became {len(pieces)} episodes"))
+        for number, piece in enumerate(pieces):
+            episodes.append((episode, piece))
+            names.append(f"{bag}[{number}]" if len(pieces) > 1 else str(bag))
+    if not episodes:
+        raise BagError(f"{folder}: every demonstration in it is a failure")
+    return Dataset(
+        observations={
+            name: np.concatenate([e.observations[name][piece] for e, piece in episodes])
+            for name in interface.observation
+        },
+        actions=np.concatenate([e.actions[piece] for e, piece in episodes]),
+        episodes=np.repeat(np.arange(len(episodes)), [p.stop - p.start for _, p in episodes]),
+        names=tuple(names),
+        outcomes=np.array([OUTCOMES.get(e.outcome, 0.5) for e, _ in episodes]),
+        notes=tuple(notes),
+    )
+
+
+def _sizes(interface: Interface | None) -> Sizes:
+    if interface is None:
+        return {}
+    return {n: s.size for n, s in interface.observation.items() if isinstance(s, ImageStream)}
+
+
+def _windows(data: Dataset, interface: Interface | None, history: int, horizon: int) -> Dataset:
+    if interface is None:
+        measured = [name for name, values in data.observations.items() if values.ndim == 3]
+        return with_windows(data, dict.fromkeys(measured, history), horizon)
+    action = interface.action
+    counts = {
+        name: interface.observation[name].history
+        for name in data.observations
+        if name in interface.observation
+    }
+    velocities = len(action.fields) if action.is_velocity else 0
+    return with_windows(data, counts, action.horizon, velocities)
+
+
+def _renamed(path: Path, data: Dataset, streams: Mapping[str, str]) -> Dataset:
+    for source in streams.values():
+        if source not in data.observations:
+            raise DemonstrationError(
+                f"{path}: no stream {source!r}, only {', '.join(data.observations)}"
+            )
+    chosen = {name: data.observations[source] for name, source in streams.items()}
+    return dataclasses.replace(data, observations=chosen)
+
+
+def _of(path: Path, recorded: Recorded, interface: Interface) -> Recorded:
+    """The same, as the interface describes it."""
+    if recorded.rate is not None and abs(recorded.rate - interface.rate) > 1e-6 * interface.rate:
+        raise DemonstrationError(
+            f"{path}: {recorded.rate:g} steps per second, {interface.name} has a rate of "
+            f"{interface.rate:g} Hz; give an interface of the same rate"
+        )
+    names = {
+        name: stream.names
+        for name, stream in interface.observation.items()
+        if isinstance(stream, JointStream) and len(stream.fields) == 1
+    }
+    names |= {
+        name: stream.fields
+        for name, stream in interface.observation.items()
+        if not isinstance(stream, (ImageStream, JointStream))
+    }
+    return dataclasses.replace(
+        recorded,
+        rate=float(interface.rate),
+        robot=recorded.robot or interface.name,
+        dimensions={**names, "action": interface.action.names},
+    )

@@ -1,0 +1,104 @@
+"""The world of the Push-T experiment: what is seen, how it is mirrored, and the environment.
+
+A disc must push a T onto its place (Chi et al. 2023). States are (disc x, y, T x, y, T's angle),
+pixels and radians, shape (M, 5).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.training.exchange.demonstrations import needed_module
+
+Numbers = npt.NDArray[np.float64]
+
+SIZE = 512.0
+STEPS = 300
+# The goal covered so far counts as all of it, since people end near 0.90.
+FULL = 0.95
+# Both ends of the T's bar and the foot of its stem, in its frame, pixels.
+_POINTS = np.array([[-60.0, 0.0], [60.0, 0.0], [0.0, 120.0]])
+
+
+def see(states: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """What a policy looks at, shape (M, 10): the disc, points of the T, the disc seen from the T.
+
+    The last tells on which side of the T the disc is, whatever the angle.
+    """
+    cosine, sine = np.cos(states[:, 4]), np.sin(states[:, 4])
+    turn = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], 1)
+    points = np.einsum("mij,kj->mki", turn, _POINTS) + states[:, None, 2:4]
+    disc = np.einsum("mji,mj->mi", turn, states[:, :2] - states[:, 2:4])
+    parts = (states[:, :2], points.reshape(len(states), -1), disc)
+    seen: npt.NDArray[np.float32] = np.concatenate(parts, axis=1).astype(np.float32)
+    return seen
+
+
+def mirror(states: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same seen in a mirror along the goal's stem, which the goal and the walls look alike in.
+
+    Positions (M, 2) alone are mirrored too.
+    """
+    flipped = SIZE - states[:, [1, 0, 3, 2][: states.shape[1]]]
+    return np.concatenate([flipped, np.pi / 2 - states[:, 4:]], axis=1)
+
+
+class Tees:
+    """Environments side by side, of which each goes on until its goal is covered."""
+
+    def __init__(self, count: int) -> None:
+        """Makes them; nothing is placed before `reset`."""
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        environment = needed_module("gym_pusht.envs", "the Push-T experiment").PushTEnv
+        self._environments = [environment() for _ in range(count)]
+        self.states = np.zeros((count, 5))
+        self.scores = np.zeros(count)
+        """The largest min(coverage / 0.95, 1) so far."""
+
+    def reset(self, seeds: Sequence[int], published: bool = False) -> None:
+        """Place disc and T at random, by the seeds.
+
+        Args:
+            seeds: One for each environment.
+            published: Whether as the environment of the paper draws them, or as gym-pusht does.
+        """
+        for i, (environment, seed) in enumerate(zip(self._environments, seeds, strict=True)):
+            options = {"reset_to_state": published_state(seed)} if published else None
+            self.states[i], _ = environment.reset(seed=seed, options=options)
+        self.scores[:] = 0.0
+
+    def place(self, states: npt.NDArray[Any]) -> None:
+        """Put disc and T exactly where `states` say, at rest."""
+        for i, (environment, state) in enumerate(zip(self._environments, states, strict=True)):
+            environment.reset(seed=0)
+            agent, block = environment.agent, environment.block
+            agent.position, agent.velocity = tuple(map(float, state[:2])), (0.0, 0.0)
+            # The angle first: it turns the T about its centre of mass, which moves its origin.
+            block.angle = float(state[4])
+            block.position, block.velocity = tuple(map(float, state[2:4])), (0.0, 0.0)
+            block.angular_velocity = 0.0
+            for body in (agent, block):
+                environment.space.reindex_shapes_for_body(body)
+            self.states[i] = environment.get_obs()
+        self.scores[:] = 0.0
+
+    def step(self, targets: npt.NDArray[Any]) -> None:
+        """Pull each disc towards its target, shape (M, 2), for 0.1 s."""
+        for i, environment in enumerate(self._environments):
+            if self.scores[i] < 1.0:
+                target = np.clip(targets[i], 0.0, SIZE).astype(np.float64)
+                self.states[i], reward, *_ = environment.step(target)
+                self.scores[i] = max(self.scores[i], reward)
+
+
+def published_state(seed: int) -> Numbers:
+    """The initial state of a seed in the paper's environment (its `PushTEnv.reset`)."""
+    random = np.random.RandomState(seed)
+    places = [random.randint(50, 450) for _ in range(2)]
+    places += [random.randint(100, 400) for _ in range(2)]
+    return np.array([*places, random.randn() * 2 * np.pi - np.pi])
