@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -208,6 +209,19 @@ def test_what_was_lost_is_told_also_when_it_comes_from_the_cache(
     for _ in range(2):
         notes = load_dataset(tmp_path / "demos", interface).notes
         assert [what for _, what in notes] == ["x.mcap: was not finished by who wrote it"]
+
+
+def test_a_bag_that_was_recorded_with_another_interface_is_told(
+    interface: Interface, tmp_path: Path
+) -> None:
+    other = interface.to_dict()
+    other["action"]["high"] = [0.1, 0.1]
+    custom = {"interface": json.dumps(other)}
+    write_bag(tmp_path / "demos" / "one", demonstration(interface), custom=custom)
+    ((_, what),) = load_dataset(tmp_path / "demos", interface).notes
+    assert what == (
+        "recorded with another interface: action.high: [0.1, 0.1] here, [0.25, 0.25] there"
+    )
 
 
 def test_a_bag_that_is_there_twice_counts_twice(demos: Path, interface: Interface) -> None:

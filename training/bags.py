@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.interface import NANOSECONDS, Interface, interface_from_dict
 from ebm_policy_ros.messages.commands import read_command, read_gripper
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
@@ -125,6 +125,21 @@ def read_recorded_interface(path: Path) -> dict[str, Any]:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:
         raise BagError(f"{path}: the interface noted in it cannot be read ({error})") from None
+
+
+def interface_differences(recorded: Mapping[str, Any], interface: Interface) -> list[str]:
+    """What an interface noted in a bag has otherwise than another, one line each.
+
+    Args:
+        recorded: As `read_recorded_interface` gives it.
+        interface: The other one.
+    """
+    if not recorded:
+        return []
+    try:
+        return interface_from_dict(recorded, "its interface").differences(interface)
+    except ValueError as error:
+        return [str(error)]
 
 
 class _Clock:

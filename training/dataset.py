@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.training.bags import Episode, read_episode
+from ebm_policy_ros.training.bags import (
+    Episode,
+    interface_differences,
+    read_episode,
+    read_recorded_interface,
+)
 from ebm_policy_ros.training.cache import BagFacts, Cache, KnownBags, look_at
 from ebm_policy_ros.training.exclusion import read_exclusions
 from ebm_policy_ros.training.parallel import read_each
@@ -171,6 +176,9 @@ def _read(
         facts = look_at(bag)
         if facts.outcome == FAILURE or facts.digest in have:
             return facts, None
-        return facts, read_episode(bag, interface)
+        episode = read_episode(bag, interface)
+        others = interface_differences(read_recorded_interface(bag), interface)
+        notes = [f"recorded with another interface: {text}" for text in others]
+        return facts, replace(episode, notes=(*notes, *episode.notes))
     except (BagError, OSError) as error:
         return facts, str(error)

@@ -12,7 +12,7 @@ from typing import Any
 from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.bags import read_recorded_interface
+from ebm_policy_ros.training.bags import interface_differences, read_recorded_interface
 from ebm_policy_ros.training.exclusion import read_exclusions
 from ebm_policy_ros.training.inspection.page import is_page, render_page
 from ebm_policy_ros.training.inspection.reading import read_recordings
@@ -55,7 +55,7 @@ def inspect_demos(args: InspectArgs) -> None:
     interface = _interface(args, recorded)
     found = read_recordings(args.folder, bags, interface)
     differences = {
-        bag.relative_to(args.folder).as_posix(): _differences(values, interface)
+        bag.relative_to(args.folder).as_posix(): interface_differences(values, interface)
         for bag, values in recorded.items()
     }
     names = frozenset(bag.relative_to(args.folder).as_posix() for bag in excluded)
@@ -88,14 +88,6 @@ def _interface(args: InspectArgs, recorded: Mapping[Path, dict[str, Any]]) -> In
     usual, _ = Counter(texts.values()).most_common(1)[0]
     first = next(bag for bag, text in texts.items() if text == usual)
     return interface_from_dict(recorded[first], f"{first}: interface")
-
-
-def _differences(recorded: dict[str, Any], interface: Interface) -> list[str]:
-    """What the interface noted in a bag has otherwise, one line each."""
-    try:
-        return interface_from_dict(recorded, "its interface").differences(interface)
-    except ValueError as error:
-        return [str(error)]
 
 
 def main(argv: list[str] | None = None) -> None:
