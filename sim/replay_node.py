@@ -27,7 +27,7 @@ from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.recording.topics import restamped
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.player import Played, read_ahead
-from ebm_policy_ros.training.bags import wanted_topics
+from ebm_policy_ros.training.clocks import wanted_topics
 from ebm_policy_ros.training.commands import Commands
 from ebm_policy_ros.training.storage.account import BagError
 

@@ -97,7 +97,10 @@ def sent(topic: str, content: Any, received_ns: int) -> Sent:
 
 
 def demonstration(
-    interface: Interface, steps: int = 20, stamp: Callable[[int], int] = lambda time: time
+    interface: Interface,
+    steps: int = 20,
+    stamp: Callable[[int], int] = lambda time: time,
+    receipt: Callable[[int], int] = lambda time: time + LATENCY,
 ) -> list[Sent]:
     """What is recorded of ur5e_push: every stream and a command ten times a second.
 
@@ -108,6 +111,7 @@ def demonstration(
         interface: Names the topics.
         steps: How many.
         stamp: From the time of a step to the stamp that its messages get.
+        receipt: From the time of a step to that of their receipt.
     """
     streams = interface.observation
     found = []
@@ -120,7 +124,7 @@ def demonstration(
             (streams["tool"].topic, pose(now, float(step), 0.0)),
             (interface.action.topic, twist(now, step / 1000)),
         ):
-            found.append(sent(f"/{topic}", content, time + LATENCY))
+            found.append(sent(f"/{topic}", content, receipt(time)))
     return found
 
 
@@ -165,11 +169,10 @@ def write_mcap(
         for topic, kind in dict.fromkeys((m.topic, m.type) for m in messages):
             text = (definitions or {}).get(kind) or TYPES.generate_msgdef(kind, ros_version=2)[0]
             schema = writer.register_schema(kind, "ros2msg", text.encode())
-            channels[topic] = writer.register_channel(topic, "cdr", schema)
+            channels[topic, kind] = writer.register_channel(topic, "cdr", schema)
         for number, entry in enumerate(messages):
-            writer.add_message(
-                channels[entry.topic], entry.received_ns, entry.data, entry.received_ns, number
-            )
+            channel = channels[entry.topic, entry.type]
+            writer.add_message(channel, entry.received_ns, entry.data, entry.received_ns, number)
         if finish:
             writer.finish()
         else:

@@ -26,7 +26,8 @@ from ebm_policy_ros.interface import (
 from ebm_policy_ros.interface.action import ARRAY
 from ebm_policy_ros.messages.streams import decode
 from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.bags import Episode, StreamFacts
+from ebm_policy_ros.training.bags import Episode
+from ebm_policy_ros.training.clocks import StreamFacts
 from ebm_policy_ros.training.inspection.attention import Concern, find_concerns, score
 from ebm_policy_ros.training.inspection.columns import action_columns, state_columns
 from ebm_policy_ros.training.inspection.comparison import (

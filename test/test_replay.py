@@ -16,7 +16,7 @@ from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.recording.topics import restamped
 from ebm_policy_ros.sim.player import read_ahead
 from ebm_policy_ros.sim.replay_demo import main
-from ebm_policy_ros.training.bags import wanted_topics
+from ebm_policy_ros.training.clocks import wanted_topics
 from ebm_policy_ros.training.storage.account import BagError, Channel
 from ebm_policy_ros.training.storage.definitions import decode
 

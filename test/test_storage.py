@@ -7,14 +7,17 @@ import os
 import shutil
 import sqlite3
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+import zstandard
 from demonstration import (
     LATENCY,
+    SECOND,
     START,
     Sent,
     demonstration,
@@ -29,14 +32,15 @@ from demonstration import (
 from mcap.writer import CompressionType
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
-from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.recording.topics import restamped
 from ebm_policy_ros.training.bags import (
     Episode,
     read_episode,
     read_outcome,
     read_recorded_interface,
-    wanted_topics,
 )
+from ebm_policy_ros.training.clocks import wanted_topics
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import Bag, find_bags
 
@@ -512,31 +516,169 @@ def test_messages_without_stamps_count_from_their_receipt_and_that_is_told(
     assert episode.streams["camera/image_raw"].unstamped == STEPS
 
 
+HALF = START + 10 * SECOND // 10
+
+
+def later(shift: int) -> Callable[[int], int]:
+    """The time, which from the tenth step on is another one."""
+    return lambda time: time if time < HALF else time + shift
+
+
+def with_horizon(interface: Interface, horizon: int, history: int = 1) -> Interface:
+    values = interface.to_dict()
+    values["action"]["horizon"] = horizon
+    values["observation"]["camera"]["history"] = history
+    return interface_from_dict(values, "test")
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.5, 1.45, 30.0])
 def test_a_clock_that_is_set_back_cuts_the_episode_and_mixes_nothing(
-    interface: Interface, tmp_path: Path
+    seconds: float, interface: Interface, tmp_path: Path
 ) -> None:
-    half = START + 10 * interface.period_ns
-    back = 1_450_000_000  # the second half is stamped with times of the first
-    bag = write_bag(
-        tmp_path / "bag",
-        demonstration(interface, stamp=lambda time: time if time < half else time - back),
-    )
-    episode = read_episode(bag, interface)
+    back = later(-round(seconds * SECOND))
+    messages = demonstration(interface, stamp=back, receipt=lambda time: back(time) + LATENCY)
+    episode = read_episode(write_mcap(tmp_path / "x.mcap", messages), interface)
     check_whole(episode)
     assert [(p.start, p.stop) for p in episode.pieces(interface.period_ns)] == [(0, 10), (10, 20)]
-    assert "camera/image_raw: its clock was set back 1 times; read in pieces" in episode.notes
+    assert "a clock was set back; read in 2 pieces" in episode.notes
+    rich = with_horizon(interface, 4, history=2)
+    episode = read_episode(tmp_path / "x.mcap", rich)
+    # Neither a chunk nor a history goes from one piece to the other.
+    assert steps_of(episode) == [*range(1, 7), *range(11, 20)]
+    seen = episode.observations["camera"][:, :, 0, 0, 0]
+    assert (np.diff(seen.astype(int), axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("seconds", [-30.0, -1.45, -0.5, 5.0])
+def test_stamps_that_no_longer_are_of_this_time_are_left_out_as_on_the_robot(
+    seconds: float, interface: Interface, tmp_path: Path
+) -> None:
+    messages = demonstration(interface, stamp=later(round(seconds * SECOND)))
+    episode = read_episode(write_mcap(tmp_path / "x.mcap", messages), interface)
+    assert steps_of(episode)[:10] == list(range(10))
+    assert episode.observations["camera"][:10, 0, 0, 0, 0].tolist() == list(range(10))
+    assert len(steps_of(episode)) <= 12
+    what = "are stamped in the future" if seconds > 0 else "came too long after their stamp"
+    told = [note for note in episode.notes if note.startswith("camera/image_raw: 10 of 20")]
+    assert what in told[0]
+
+
+def test_a_simulation_that_begins_anew_cuts_the_episode(
+    interface: Interface, tmp_path: Path
+) -> None:
+    """Stamped by its own clock, received by the wall's."""
+    messages = demonstration(
+        interface,
+        stamp=lambda time: time - START + 8 * SECOND if time < HALF else time - HALF + SECOND,
+    )
+    episode = read_episode(write_mcap(tmp_path / "x.mcap", messages), interface)
+    check_whole(episode)
+    assert len(episode.pieces(interface.period_ns)) == 2
 
 
 def test_a_clock_that_jumps_ahead_cuts_the_episode(interface: Interface, tmp_path: Path) -> None:
-    half = START + 10 * interface.period_ns
-    bag = write_bag(
-        tmp_path / "bag",
-        demonstration(interface, stamp=lambda time: time if time < half else time + 5 * 10**9),
-    )
-    episode = read_episode(bag, interface)
+    ahead = later(5 * SECOND)
+    messages = demonstration(interface, stamp=ahead, receipt=lambda time: ahead(time) + LATENCY)
+    episode = read_episode(write_bag(tmp_path / "bag", messages), interface)
     check_whole(episode)
     assert len(episode.pieces(interface.period_ns)) == 2
     assert episode.streams["camera/image_raw"].longest_gap == pytest.approx(5.1)
+
+
+def test_one_message_with_a_strange_stamp_costs_itself(
+    interface: Interface, tmp_path: Path
+) -> None:
+    messages = demonstration(interface)
+    for place, topic in ((12, "camera"), (25, "joint"), (34, "tool"), (43, "servo")):
+        assert topic in messages[place].topic
+        strange = restamped(messages[place].data, START + 50 * SECOND)
+        messages[place] = messages[place]._replace(data=strange)
+    episode = read_episode(write_mcap(tmp_path / "x.mcap", messages), interface)
+    assert steps_of(episode) == [i for i in range(STEPS) if i != 10]
+    assert len([note for note in episode.notes if "are stamped in the future" in note]) == 4
+
+
+def test_a_stream_that_always_comes_late_is_not_taken_for_fresh(
+    interface: Interface, tmp_path: Path
+) -> None:
+    messages = [
+        m._replace(received_ns=m.received_ns + 800_000_000) if "camera" in m.topic else m
+        for m in demonstration(interface)
+    ]
+    messages.sort(key=lambda m: m.received_ns)
+    with pytest.raises(BagError, match="camera/image_raw: 20 of 20 messages came too long after"):
+        read_episode(write_mcap(tmp_path / "x.mcap", messages), interface)
+
+
+def test_messages_without_a_stamp_in_simulated_time_are_left_out(
+    interface: Interface, tmp_path: Path
+) -> None:
+    messages = demonstration(interface, stamp=lambda time: time - START)  # the first are zero
+    episode = read_episode(write_mcap(tmp_path / "x.mcap", messages), interface)
+    assert steps_of(episode) == list(range(1, STEPS))
+
+
+def test_a_bag_that_was_written_topic_by_topic_is_sorted(
+    interface: Interface, tmp_path: Path
+) -> None:
+    messages = sorted(demonstration(interface, 60), key=lambda m: m.topic)
+    for path in (
+        write_mcap(tmp_path / "x.mcap", messages),
+        write_bag(tmp_path / "bag", messages, StoragePlugin.SQLITE3),
+    ):
+        episode = read_episode(path, interface)
+        assert steps_of(episode) == list(range(60))
+        assert episode.observations["tool"][:, 0, 0].tolist() == list(range(60))
+        assert "its messages are not in the order of their receipt; sorted" in episode.notes
+
+
+def test_only_a_bag_with_its_end_tells_that_the_demonstration_was_over(
+    interface: Interface, tmp_path: Path
+) -> None:
+    rich, messages = with_horizon(interface, 4), demonstration(interface)
+    whole = read_episode(write_mcap(tmp_path / "x.mcap", messages), rich)
+    assert steps_of(whole) == list(range(STEPS))
+    cut = read_episode(write_mcap(tmp_path / "y.mcap", messages, finish=False), rich)
+    assert steps_of(cut) == list(range(STEPS - 3))
+
+
+def test_before_its_first_command_nobody_knows_what_the_gripper_did(
+    interface: Interface, tmp_path: Path
+) -> None:
+    values = interface.to_dict()
+    values["action"]["gripper"] = {
+        "topic": "gripper",
+        "type": "sensor_msgs/msg/JointState",
+        "name": "finger",
+        "low": 0.0,
+        "high": 1.0,
+    }
+    messages = demonstration(interface)
+    stamp = START + 6 * interface.period_ns
+    messages.insert(24, sent("/gripper", joints(stamp, ["finger"], [1.0]), stamp + LATENCY))
+    path = write_mcap(tmp_path / "x.mcap", messages)
+    episode = read_episode(path, interface_from_dict(values, "gripper"))
+    assert steps_of(episode) == list(range(6, STEPS))
+    assert (episode.actions[:, 0, 2] == 1.0).all()
+    assert "6 steps left out: the gripper had not been commanded yet" in episode.notes
+
+
+def test_two_commands_with_one_stamp_and_streams_that_go_on_are_told(
+    interface: Interface, tmp_path: Path
+) -> None:
+    messages = []
+    for i, m in enumerate(demonstration(interface, 50)):
+        if "servo" not in m.topic or i // 4 < 20:
+            messages.append(m)
+        if "servo" in m.topic and i // 4 < 20:
+            stamp = START + i // 4 * interface.period_ns
+            messages.append(sent(m.topic, twist(stamp, 0.2), m.received_ns))
+    notes = read_episode(write_mcap(tmp_path / "x.mcap", messages), interface).notes
+    assert (
+        "servo_node/delta_twist_cmds: 20 commands had the stamp of a later one, which counts"
+        in notes
+    )
+    assert "the streams go on for 3.0 s after the last command" in notes
 
 
 def test_a_gap_in_a_stream_leaves_its_steps_out_and_cuts(
@@ -563,17 +705,12 @@ def test_a_gap_in_a_stream_leaves_its_steps_out_and_cuts(
 def test_a_horizon_never_reaches_over_a_gap_in_the_commands(
     interface: Interface, tmp_path: Path
 ) -> None:
-    from ebm_policy_ros.interface import interface_from_dict
-
-    values = interface.to_dict()
-    values["action"]["horizon"] = 4
-    with_horizon = interface_from_dict(values, "test")
     messages = [
         m
         for i, m in enumerate(demonstration(interface))
         if "servo" not in m.topic or i // 4 not in (9, 10)
     ]
-    episode = read_episode(write_bag(tmp_path / "bag", messages), with_horizon)
+    episode = read_episode(write_bag(tmp_path / "bag", messages), with_horizon(interface, 4))
     # The gap is 9 and 10: from 6 on a chunk of four would reach over it. At the end of all
     # commands the demonstration was over, and its velocity is zero.
     assert steps_of(episode) == [*range(6), *range(11, 20)]
@@ -599,11 +736,58 @@ def test_commands_that_come_a_little_early_or_late_belong_to_the_nearest_step(
 
 
 def test_messages_out_of_order_give_the_same_episode(interface: Interface, tmp_path: Path) -> None:
-    messages = demonstration(interface)
     generator = np.random.default_rng(3)
-    late = [m.received_ns + int(generator.integers(0, 500_000_000)) for m in messages]
-    shuffled = [messages[i] for i in np.argsort(late, kind="stable")]
-    check_whole(read_episode(write_mcap(tmp_path / "x.mcap", shuffled), interface))
+    late = [
+        m._replace(received_ns=m.received_ns + int(generator.integers(0, 140_000_000)))
+        for m in demonstration(interface)
+    ]
+    late.sort(key=lambda m: m.received_ns)
+    episode = read_episode(write_mcap(tmp_path / "x.mcap", late), interface)
+    check_whole(episode)
+
+
+def test_bags_behind_links_are_found_and_links_in_a_circle_do_no_harm(
+    interface: Interface, tmp_path: Path
+) -> None:
+    elsewhere = write_bag(tmp_path / "elsewhere" / "one", demonstration(interface, 3))
+    demos = tmp_path / "demos"
+    demos.mkdir()
+    (demos / "linked").symlink_to(elsewhere)
+    (demos / "circle").symlink_to(demos)
+    assert find_bags(demos) == [demos / "linked"]
+
+
+def test_a_compressed_file_of_several_frames_is_read_whole(
+    interface: Interface, tmp_path: Path
+) -> None:
+    data = write_mcap(tmp_path / "x.mcap", demonstration(interface)).read_bytes()
+    halves = (data[: len(data) // 2], data[len(data) // 2 :])
+    path = tmp_path / "y.mcap.zstd"
+    path.write_bytes(b"".join(map(zstandard.compress, halves)))
+    episode = read_episode(path, interface)
+    check_whole(episode)
+    assert episode.notes == ()
+
+
+def test_a_file_that_is_there_twice_is_read_once(interface: Interface, tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", demonstration(interface))
+    path = next(bag.glob("*.mcap"))
+    path.with_name(path.name + ".zstd").write_bytes(zstandard.compress(path.read_bytes()))
+    episode = read_episode(bag, interface)
+    check_whole(episode)
+    assert episode.notes == ("bag.mcap.zstd: there without compression too; left out",)
+
+
+def test_messages_of_another_type_on_a_topic_are_told(
+    interface: Interface, tmp_path: Path
+) -> None:
+    messages = demonstration(interface)
+    other = sent("/tool_pose", twist(START, 0.0), START)
+    episode = read_episode(write_mcap(tmp_path / "x.mcap", [other, *messages]), interface)
+    check_whole(episode)
+    assert episode.notes == (
+        "/tool_pose: its messages of type geometry_msgs/msg/TwistStamped are left out",
+    )
 
 
 def test_one_bad_frame_or_command_costs_its_own_step(interface: Interface, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class KnownBags:
         self._path = folder / "bags.json"
         self._known: dict[str, Any] = {}
         if self._path.exists():
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, TypeError):
                 self._known = dict(json.loads(self._path.read_text(encoding="utf-8")))
 
     def find(self, bag: Path) -> BagFacts | None:
@@ -83,7 +83,7 @@ class KnownBags:
 
     def save(self) -> None:
         """Write what is known, all or nothing."""
-        written = self._path.with_suffix(".new")
+        written = self._path.with_suffix(f".{os.getpid()}")
         written.write_text(json.dumps(self._known), encoding="utf-8")
         written.replace(self._path)
 
@@ -109,7 +109,8 @@ def _files(bag: Path) -> list[Path]:
 
 def _signature(bag: Path) -> list[list[Any]]:
     stats = [(path.name, path.stat()) for path in _files(bag)]
-    return [[name, found.st_size, found.st_mtime_ns] for name, found in stats]
+    # The time of the change tells also where somebody set that of the content back.
+    return [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for name, s in stats]
 
 
 class Cache:
@@ -192,12 +193,19 @@ class Cache:
     def _read_index(self) -> None:
         """Take what is whole, and cut off what an interrupt left behind it."""
         path = self._folder / _INDEX
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        lines = text.splitlines()
         self._entries = {}
         for line in lines:
             try:
                 values = json.loads(line)
-                entry = CachedEpisode(**{**values, "notes": tuple(values["notes"])})
+                entry = CachedEpisode(
+                    str(values["digest"]),
+                    int(values["start"]),
+                    int(values["steps"]),
+                    str(values["outcome"]),
+                    tuple(map(str, values["notes"])),
+                )
             except (ValueError, TypeError, KeyError):
                 break  # the line was being written
             end = entry.start + entry.steps

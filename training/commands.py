@@ -19,10 +19,14 @@ class Commands:
         self._values: dict[int, Values] = {}
         self.stamps: list[int] = []
         """Nanoseconds, rising."""
+        self.replaced = 0
+        """Commands that had the stamp of a later one, which counts."""
 
     def add(self, stamp: int, values: Values) -> None:
         """Add a command, stamped in nanoseconds; of two with one stamp the last counts."""
-        if stamp not in self._values:
+        if stamp in self._values:
+            self.replaced += not np.array_equal(self._values[stamp], values)
+        else:
             insort(self.stamps, stamp)
         self._values[stamp] = values
 
@@ -35,15 +39,21 @@ class Commands:
             return None
         return self._values[best]
 
-    def newest(self, time: int) -> Values:
-        """The last command stamped by then, else the first of all."""
-        return self._values[self.stamps[max(0, bisect_right(self.stamps, time) - 1)]]
+    def newest(self, time: int) -> Values | None:
+        """The last command stamped by then."""
+        place = bisect_right(self.stamps, time)
+        return self._values[self.stamps[place - 1]] if place else None
 
-    def chunk(self, time: int, interface: Interface) -> Values | None:
+    def chunk(self, time: int, interface: Interface, ended: bool) -> Values | None:
         """The actions of a step, shape (H, D'); None if one is missing.
 
-        After the last command of all a position is held, and a velocity is zero: the
-        demonstration was over. Before it, nobody knows what was wanted where nobody commanded.
+        Where nobody commanded, nobody knows what was wanted, but after the last command of all: if
+        the demonstration ended there, a position is held, and a velocity is zero.
+
+        Args:
+            time: Of the step, nanoseconds.
+            interface: Tells rate and horizon.
+            ended: Whether the demonstration was over after the last command.
         """
         period = interface.period_ns
         rows: list[Values] = []
@@ -51,7 +61,7 @@ class Commands:
             slot = time + number * period
             found = self.nearest(slot, period)
             if found is None:
-                if not rows or 2 * (self.stamps[-1] - slot) >= -period:
+                if not rows or not ended or 2 * (self.stamps[-1] - slot) >= -period:
                     return None
                 found = rows[-1].copy()
                 if interface.action.is_velocity:

@@ -106,9 +106,10 @@ def load_dataset(
         store, known = Cache(place, interface), KnownBags(place)
         with store.locked():
             facts, problems = _fill(store, known, bags, interface, workers)
-    except PermissionError as error:
+    except OSError as error:
         raise BagError(
-            f"{error.filename}: the cache can't be written; give another folder with --cache"
+            f"{error.filename or place}: the cache can't be used ({error.strerror or error}); "
+            "give another folder with --cache"
         ) from None
     if problems and unusable == "refuse":
         raise BagError(

@@ -25,7 +25,7 @@ def read_exclusions(path: Path, folder: Path, bags: Sequence[Path]) -> frozenset
             on a bag for a slip.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise BagError(f"{path}: cannot read the exclude list ({error.strerror})") from None
     except UnicodeDecodeError:

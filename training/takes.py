@@ -56,43 +56,61 @@ class Take:
             self._streams.setdefault(stream.topic, []).append(name)
         self._waiting: list[tuple[int, int, str, Any, int]] = []
         self._number = count()
-        self._newest = 0
+        self.last_seen = 0
+        """Newest stamp of a stream, nanoseconds."""
+        self.newest = 0
+        """Of the stamps so far, nanoseconds."""
         self._next: int | None = None
         self._seen: list[tuple[int, Observation]] = []
 
     def add(self, topic: str, stamp: int, message: Any, received_ns: int) -> None:
         """Take a message of a stream; its stamp and the time of its receipt in nanoseconds."""
+        self.last_seen = max(self.last_seen, stamp)
         heapq.heappush(self._waiting, (stamp, next(self._number), topic, message, received_ns))
         self.advance(stamp)
 
     def advance(self, stamp: int) -> None:
         """Note that messages with this stamp have come."""
-        self._newest = max(self._newest, stamp)
-        self._look_until(self._newest - self._patience_ns)
+        self.newest = max(self.newest, stamp)
+        self._look_until(self.newest - self._patience_ns)
 
-    def steps(self) -> list[Step]:
-        """All steps that can be used, once every message is in."""
-        self._look_until(self._newest + self._interface.period_ns)
-        if self._interface.action.gripper is not None and not self.grips.stamps:
-            self.left_out["nobody commanded the gripper"] += len(self._seen)
-            return []
+    def fits(self, stamp: int) -> bool:
+        """Whether a stamp is within a second of the newest so far."""
+        return self.newest == 0 or abs(stamp - self.newest) <= _PATIENCE_NS
+
+    def steps(self, ended: bool) -> list[Step]:
+        """All steps that can be used, once every message is in.
+
+        Args:
+            ended: Whether the demonstration was over after the last command.
+        """
+        self._look_until(self.newest + self._interface.period_ns)
         steps = []
         for time, observation in self._seen:
-            actions = self._actions(time)
-            if actions is None:
+            chunk = self.commands.chunk(time, self._interface, ended)
+            if chunk is None:
                 self.left_out["their actions reach over a gap in the commands"] += 1
-            else:
-                steps.append(Step(time, observation, actions))
+                continue
+            actions = self._with_gripper(time, chunk)
+            if actions is None:
+                self.left_out["the gripper had not been commanded yet"] += 1
+                continue
+            steps.append(Step(time, observation, actions))
         return steps
 
-    def _actions(self, time: int) -> npt.NDArray[np.float32] | None:
-        chunk = self.commands.chunk(time, self._interface)
-        if chunk is None or self._interface.action.gripper is None:
+    def _with_gripper(
+        self, time: int, chunk: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32] | None:
+        """The actions with those of the gripper, which keeps what it was told last."""
+        if self._interface.action.gripper is None:
             return chunk
-        # A gripper keeps what it was told last.
         period = self._interface.period_ns
         ends = [time + (number + 1) * period - 1 for number in range(len(chunk))]
-        return np.concatenate((chunk, np.stack([self.grips.newest(end) for end in ends])), axis=1)
+        grips = [self.grips.newest(end) for end in ends]
+        told = [grip for grip in grips if grip is not None]
+        if len(told) < len(grips):
+            return None
+        return np.concatenate((chunk, np.stack(told)), axis=1)
 
     def _look_until(self, end: int) -> None:
         """Look at every step up to a time, as far as there are commands."""

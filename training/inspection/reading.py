@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import ImageStream, Interface
-from ebm_policy_ros.training.bags import Episode, StreamFacts, read_episode
+from ebm_policy_ros.training.bags import Episode, read_episode
+from ebm_policy_ros.training.clocks import StreamFacts
 from ebm_policy_ros.training.inspection.facts import EpisodeFacts, episode_facts, seconds
 from ebm_policy_ros.training.inspection.pictures import FilmStrip, film_strip
 from ebm_policy_ros.training.parallel import read_each

@@ -46,6 +46,8 @@ class Account:
     lost: Counter[str] = field(default_factory=Counter)
     """Messages known to be lost; of some the topic isn't known, they count as `""`."""
     notes: list[str] = field(default_factory=list)
+    cut_off: bool = False
+    """Whether the end of the recording is missing, as far as can be told."""
 
     def note(self, path: Path, text: str) -> None:
         """Add a line about a file."""

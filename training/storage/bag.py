@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -55,9 +56,7 @@ def find_bags(folder: Path) -> list[Path]:
         raise BagError(f"{folder}: no such folder of demonstrations")
     by_folder: dict[Path, list[Path]] = {}
     strange = False
-    for path in sorted(folder.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            continue
+    for path in _walk(folder):
         if _format(path) or path.name == METADATA:
             by_folder.setdefault(path.parent, []).append(path)
         strange = strange or path.suffix == ".bag"
@@ -76,6 +75,18 @@ def find_bags(folder: Path) -> list[Path]:
         )
         raise BagError(f"{folder}: no bags in it; {cure}")
     return sorted(bags)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below a folder, also behind links, without hidden ones."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        # A link may lead back to where it is.
+        folders[:] = [] if real in seen else sorted(n for n in folders if not n.startswith("."))
+        if real not in seen:
+            yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        seen.add(real)
 
 
 def is_bag(path: Path) -> bool:
@@ -148,6 +159,9 @@ class Bag:
             self.account.lost[topic] += count
             self.account.notes.append(f"{topic}: {count} messages are damaged, lost")
         self._compare()
+        self.account.notes += [
+            f"{c.topic}: its messages of type {c.type} are left out" for c in finder.others
+        ]
         finder.refuse_missing(self.account.notes)
 
     def _decoded(
@@ -170,17 +184,22 @@ class Bag:
         return _FORMATS[_format(path)](plain, self.account)
 
     def _decompress(self, path: Path, plain: Path) -> None:
-        """As much of a compressed file as can be had."""
-        decompressor = zstandard.ZstdDecompressor().decompressobj()
+        """As much of a compressed file as can be had; it may be of several frames."""
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        problem = ""
         with path.open("rb") as source, plain.open("wb") as target:
             try:
                 while data := source.read(1 << 20):
-                    target.write(decompressor.decompress(data))
+                    while data:
+                        if frame.eof:
+                            frame = zstandard.ZstdDecompressor().decompressobj()
+                        target.write(frame.decompress(data))
+                        data = frame.unused_data if frame.eof else b""
             except zstandard.ZstdError as error:
-                self.account.note(path, f"its compression is damaged ({error})")
-            else:
-                if not decompressor.eof:
-                    self.account.note(path, "its compression is cut off")
+                problem = f"damaged ({error})"
+        if problem or not frame.eof:
+            self.account.cut_off = True
+            self.account.note(path, f"its compression is {problem or 'cut off'}")
 
     def _read_metadata(self) -> dict[str, Any]:
         path = self.path / METADATA
@@ -197,6 +216,10 @@ class Bag:
     def _find_files(self) -> list[Path]:
         """The files that the metadata names, in its order, then those that it doesn't."""
         present = sorted(filter(_format, self.path.iterdir()), key=_natural)
+        for path in [p for p in present if p.name.endswith(_COMPRESSED)]:
+            if path.with_name(path.name.removesuffix(_COMPRESSED)) in present:
+                present.remove(path)
+                self.account.note(path, "there without compression too; left out")
         named = [self.path / Path(str(name)).name for name in self._listed("relative_file_paths")]
         for path in named:
             if path not in present:
@@ -239,6 +262,8 @@ class _Finder:
         self._present: dict[str, str] = {}
         self._found: dict[Channel, str] = {}
         self._places: dict[str, str] = {}
+        self.others: list[Channel] = []
+        """Channels of a topic that is wanted, with another type."""
 
     def topic_of(self, channel: Channel) -> str:
         """The topic as it was asked for; empty if it was not."""
@@ -249,7 +274,10 @@ class _Finder:
     def _search(self, channel: Channel) -> str:
         self._present[channel.topic] = message_type(channel.type)
         for topic, kind in self._wanted.items():
-            if not _is_topic(channel.topic, topic) or self._present[channel.topic] != kind:
+            if not _is_topic(channel.topic, topic):
+                continue
+            if message_type(channel.type) != kind:
+                self.others.append(channel)
                 continue
             place = self._places.setdefault(topic, channel.topic)
             if place != channel.topic:

@@ -135,6 +135,7 @@ class McapFile:
             else:
                 position = self._after_damage(position)
         if not finished:
+            self._account.cut_off = True
             self._account.note(self._path, "was not finished by who wrote it")
 
     def _is_record(self, position: int) -> bool:

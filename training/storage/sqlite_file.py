@@ -42,9 +42,9 @@ class SqliteFile:
     def records(self, wanted: Callable[[Channel], bool]) -> Iterator[Record]:
         """The messages of the channels that are wanted, in the order of their writing."""
         with closing(self._open()) as database:
-            last = 0
+            last: int | None = None
             for number, topic_id, time, data in self._rows(database):
-                if number > last + 1:
+                if last is not None:
                     self._account.lost[""] += number - last - 1
                 last = number
                 channel = self._channels.get(topic_id)
@@ -94,7 +94,9 @@ class SqliteFile:
     def _rows(self, database: sqlite3.Connection) -> Iterator[tuple[int, int, int, bytes]]:
         """Rows in order of their number; what cannot be read is stepped over."""
         after, step, problem = 0, 1, ""
-        most = self._path.stat().st_size  # a row takes more than a byte
+        logs = (self._path, self._path.with_name(self._path.name + "-wal"))
+        # A row takes more than a byte.
+        most = sum(path.stat().st_size for path in logs if path.exists())
         while True:
             try:
                 for row in database.execute(
@@ -113,6 +115,7 @@ class SqliteFile:
                     break
                 after, step = after + step, step * 2
         if problem:
+            self._account.cut_off = True
             self._account.note(self._path, f"is damaged ({problem})")
         else:
             self._count(database)
