@@ -69,10 +69,12 @@ def _play(bag: Path, topics: Mapping[str, str]) -> Iterator[Played]:
             begin = message.received_ns
             ahead = stamp - begin
             other_clock = ahead if stamp and abs(ahead) > _SAME_CLOCK_NS else 0
+        after, stamped_at = message.received_ns - begin, stamp - begin - other_clock
         yield Played(
             message.topic,
-            message.received_ns - begin,
-            stamp - begin - other_clock,
+            # In a simulation's time what arrives before its clock is received before its stamp.
+            max(after, stamped_at) if stamp else after,
+            stamped_at,
             stamp != 0,
             message.content,
             message.data,

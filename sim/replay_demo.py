@@ -19,6 +19,8 @@ from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.policy_file import PolicyFile, load_policy_file
 from ebm_policy_ros.share import interface_path, policy_path
 from ebm_policy_ros.sim.programs import Program, ProgramFailed, failure_of, running
+from ebm_policy_ros.training.bags import read_recorded_interface
+from ebm_policy_ros.training.recorded import interface_differences
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import find_bags, is_bag
 
@@ -38,8 +40,8 @@ class ReplayArgs:
 
     data: Path
     """A bag, or a folder of bags."""
-    out: Path = Path("out/replay")
-    """Folder for replay.json, replay.png and logs; must be new."""
+    out: Path | None = None
+    """Folder for replay.json, replay.png and logs; by default a new one, called by the time."""
     policy: str = "ur5e_push"
     """Policy file, or the bare name of a shipped one."""
     interface: str = ""
@@ -84,10 +86,14 @@ def replay_demo(args: ReplayArgs) -> None:
         raise ValueError(f"{args.policy}: names no robot; give one with --interface")
     bags = [args.data] if is_bag(args.data) else find_bags(args.data)
     bags = [bags[i] for i in sorted({*np.linspace(0, len(bags) - 1, args.episodes).astype(int)})]
-    if args.out.exists():
-        raise FileExistsError(f"{args.out}: exists; choose another --out")
-    args.out.mkdir(parents=True)
-    results = _play(args, bags, interface)
+    for bag in bags:
+        if differences := interface_differences(read_recorded_interface(bag), interface):
+            raise BagError(f"{bag}: recorded with another interface: {differences[0]}")
+    out = args.out or Path("out", time.strftime("replay-%Y%m%d-%H%M%S"))
+    if out.exists():
+        raise FileExistsError(f"{out}: exists; choose another --out")
+    out.mkdir(parents=True)
+    results = _play(args, out, bags, interface)
     checks = check(args, policy, interface, results)
     content = {
         "policy": args.policy,
@@ -97,18 +103,20 @@ def replay_demo(args: ReplayArgs) -> None:
         "times (ms, p50 / p95 / p99)": results[-1]["times"],
         "episodes": [{k: r[k] for k in ("bag", "steps", "counts")} for r in results],
     }
-    (args.out / "replay.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-    draw(results, interface).savefig(args.out / "replay.png", dpi=100)
-    _tell(content, args.out)
+    (out / "replay.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+    draw(results, interface).savefig(out / "replay.png", dpi=100)
+    _tell(content, out)
     if not content["ready"]:
         raise SystemExit(1)
 
 
-def _play(args: ReplayArgs, bags: list[Path], interface: Interface) -> list[dict[str, Any]]:
+def _play(
+    args: ReplayArgs, out: Path, bags: list[Path], interface: Interface
+) -> list[dict[str, Any]]:
     """What replay_node noted of each bag."""
-    shown = args.out / "interface.yaml"
+    shown = out / "interface.yaml"
     shown.write_text(yaml.safe_dump(interface.to_dict(), sort_keys=False), encoding="utf-8")
-    path = args.out / _RESULTS
+    path = out / _RESULTS
     policy = {
         "policy": str(policy_path(args.policy).resolve()),
         "interface": str(shown.resolve()),
@@ -124,13 +132,13 @@ def _play(args: ReplayArgs, bags: list[Path], interface: Interface) -> list[dict
         "results": str(path.resolve()),
     }
     programs = [Program("nodes.policy_node", policy), Program("sim.replay_node", player)]
-    with running(programs, args.out / "logs") as processes:
+    with running(programs, out / "logs") as processes:
         while processes["replay_node"].poll() is None:
             if (code := processes["policy_node"].poll()) is not None:
-                raise failure_of("policy_node", code, args.out / "logs" / "policy_node.log")
+                raise failure_of("policy_node", code, out / "logs" / "policy_node.log")
             time.sleep(0.2)
         if code := processes["replay_node"].returncode:
-            raise failure_of("replay_node", code, args.out / "logs" / "replay_node.log")
+            raise failure_of("replay_node", code, out / "logs" / "replay_node.log")
     results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     path.unlink()
     for result in results:
@@ -206,7 +214,7 @@ def draw(results: list[dict[str, Any]], interface: Interface) -> Figure:
 def _tell(content: dict[str, Any], out: Path) -> None:
     for found in content["checks"]:
         limit = "" if found["limit"] is None else f"at most {found['limit']:.4g}"
-        verdict = "ok" if found["passed"] else "FAILED"
+        verdict = ("ok" if limit else "not checked") if found["passed"] else "FAILED"
         print(f"{found['name']:<36} {found['value']:>9.4g}   {limit:<16} {verdict}")
     for name, value in content["times (ms, p50 / p95 / p99)"].items():
         print(f"{name + ', p50 / p95 / p99 (ms)':<48} {value}")

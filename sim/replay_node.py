@@ -17,7 +17,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-from ebm_policy_ros.interface import NANOSECONDS, Interface, load_interface
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, load_interface
 from ebm_policy_ros.interface.action import TRAJECTORY
 from ebm_policy_ros.messages.commands import read_command, read_points
 from ebm_policy_ros.messages.errors import MessageError
@@ -32,6 +32,8 @@ from ebm_policy_ros.training.commands import Commands
 from ebm_policy_ros.training.storage.account import BagError
 
 _START_TIMEOUT = 60.0
+# Nobody waits for longer than that, after which any policy stands still.
+_LONGEST_GAP_NS = 2 * NANOSECONDS
 # Of the samples that are repeated before and after an episode, above the least rate.
 _MARGIN = 1.5
 
@@ -60,6 +62,9 @@ class ReplayNode(Node):
             stream.topic: round(NANOSECONDS / max(rate, _MARGIN * (stream.min_rate or 0.0)))
             for stream in streams
         }
+        self._images = {s.topic for s in streams if isinstance(s, ImageStream)}
+        self._sent_ns = 0
+        """When the last image was sent."""
         kind = message_class(action.type)
         proposed = f"{policy}/proposed_command"
         self.create_subscription(kind, proposed, self._on_proposed, 100)
@@ -108,10 +113,11 @@ class ReplayNode(Node):
         self._hold_still(first, lambda: self._told > told + 1 and self._state == "fresh")
         before = self._counts()
         self._proposed.clear()
-        # The episode goes on from the repeated samples without a gap.
+        # The episode goes on from the repeated samples without a gap, and in their beat.
+        self._repeat(first)
+        self._spin_until(self._sent_ns + self._interface.period_ns)
+        self._repeat(first)
         now = self.get_clock().now().nanoseconds
-        for message in first.values():
-            self._send(message, now)
         start = now - min(message.after_ns for message in first.values())
         demonstrated, last = self._play(chain(begun, messages), start)
         told = self._told
@@ -148,8 +154,13 @@ class ReplayNode(Node):
         """Send every message of a stream when it is due; what was commanded, and the last ones."""
         commands, last = Commands(), dict[str, Played]()
         action = self._interface.action
+        due = start
         for message in messages:
-            self._spin_until(start + message.after_ns)
+            if (wait := start + message.after_ns - due) > _LONGEST_GAP_NS:
+                self.get_logger().warning(f"a gap of {wait / NANOSECONDS:.1f} s is cut short")
+                start -= wait - _LONGEST_GAP_NS
+            due = start + message.after_ns
+            self._spin_until(due)
             if message.topic in self._outputs:
                 last[message.topic] = message
                 self._send(message, start + message.stamp_ns)
@@ -164,13 +175,22 @@ class ReplayNode(Node):
         return commands, last
 
     def _send(self, message: Played, stamp: int) -> None:
+        if message.topic in self._images:
+            self._sent_ns = self.get_clock().now().nanoseconds
         data = restamped(message.data, stamp) if message.stamped else message.data
         self._outputs[message.topic].publish(data)
+
+    def _repeat(self, messages: dict[str, Played]) -> None:
+        """Send samples again, but images, each of which would start a decision."""
+        for topic, message in messages.items():
+            if topic not in self._images:
+                self._send(message, self.get_clock().now().nanoseconds)
 
     def _hold_still(self, messages: dict[str, Played], done: Callable[[], bool]) -> None:
         """Repeat samples with the present time until something is so."""
         deadline = time.monotonic() + _START_TIMEOUT
-        due = dict.fromkeys(messages, self.get_clock().now().nanoseconds)
+        begin = self._sent_ns or self.get_clock().now().nanoseconds
+        due = {topic: begin + self._gaps_ns[topic] for topic in messages}
         while not done():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the policy doesn't go on: {self._state}")

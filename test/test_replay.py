@@ -7,17 +7,30 @@ import os
 from pathlib import Path
 
 import pytest
-from demonstration import START, demonstration, image, joints, sent, twist, write_bag
+from demonstration import (
+    SECOND,
+    START,
+    Sent,
+    demonstration,
+    image,
+    joints,
+    sent,
+    twist,
+    write_bag,
+    write_mcap,
+)
 
 pytest.importorskip("rclpy")
 
-from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.recording.topics import restamped
+from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.player import read_ahead
 from ebm_policy_ros.sim.replay_demo import main
 from ebm_policy_ros.training.clocks import wanted_topics
 from ebm_policy_ros.training.storage.account import BagError, Channel
+from ebm_policy_ros.training.storage.bag import Bag
 from ebm_policy_ros.training.storage.definitions import decode
 
 SAMPLE = Path(__file__).parent / "data" / "push"
@@ -41,9 +54,9 @@ def test_the_shipped_policy_passes_on_the_sample_and_a_limit_that_is_not_met_fai
     content = json.loads((out / "replay.json").read_text())
     found = {check["name"]: check for check in content["checks"]}
     error = found["action error (m/s)"]
-    assert 0 < error["value"] < 0.06
+    assert error["value"] > 0 and error["passed"]
     assert error["limit"] == pytest.approx(2 * 0.019033, rel=1e-3)
-    assert found["share of unsure decisions"]["value"] < 0.2
+    assert found["share of unsure decisions"]["passed"]
     (episode,) = content["episodes"]
     assert episode["counts"]["decisions"] >= 0.8 * episode["steps"]
     assert (out / "replay.png").stat().st_size > 10_000
@@ -54,6 +67,25 @@ def test_the_shipped_policy_passes_on_the_sample_and_a_limit_that_is_not_met_fai
     assert "FAILED" in capsys.readouterr().out
     assert run(str(SAMPLE), "--out", str(second)) == 2
     assert "second: exists" in capsys.readouterr().err
+
+
+@pytest.mark.ros
+def test_a_pause_of_an_hour_is_cut_short(tmp_path: Path) -> None:
+    interface = load_interface(interface_path("ur5e_push"))
+    topics = wanted_topics(interface)
+    shifted = []
+    for number, message in enumerate(Bag(SAMPLE).messages(topics)):
+        hour = 3600 * SECOND if number >= 40 else 0
+        stamp = stamp_ns(message.content) + START + hour
+        data = restamped(message.data, stamp)
+        shifted.append(Sent(f"/{message.topic}", topics[message.topic], stamp, data))
+    bag = write_mcap(tmp_path / "paused.mcap", shifted)
+    out = tmp_path / "replay"
+    options = ("--device", "cpu", "--max_latency", "1e9", "--interface", "ur5e_push")
+    assert run(str(bag), "--out", str(out), *options) == 1
+    assert "a gap of 3600" in (out / "logs" / "replay_node.log").read_text()
+    content = json.loads((out / "replay.json").read_text())
+    assert content["counts"]["times hold"] == 1, "it stood still in the pause"
 
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.training.clocks import Reading, StreamFacts, Unordered, wanted_topics
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import Bag
@@ -100,18 +100,3 @@ def read_recorded_interface(path: Path) -> dict[str, Any]:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:
         raise BagError(f"{path}: the interface noted in it cannot be read ({error})") from None
-
-
-def interface_differences(recorded: Mapping[str, Any], interface: Interface) -> list[str]:
-    """What an interface noted in a bag has otherwise than another, one line each.
-
-    Args:
-        recorded: As `read_recorded_interface` gives it.
-        interface: The other one.
-    """
-    if not recorded:
-        return []
-    try:
-        return interface_from_dict(recorded, "its interface").differences(interface)
-    except ValueError as error:
-        return [str(error)]

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.training.bags import (
     Episode,
-    interface_differences,
     read_episode,
     read_recorded_interface,
 )
 from ebm_policy_ros.training.cache import BagFacts, Cache, KnownBags, look_at
 from ebm_policy_ros.training.exclusion import read_exclusions
 from ebm_policy_ros.training.parallel import read_each
+from ebm_policy_ros.training.recorded import interface_differences
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import find_bags
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ebm_policy_ros.command_line import run_command
-from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
+from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.bags import interface_differences, read_recorded_interface
 from ebm_policy_ros.training.exclusion import read_exclusions
 from ebm_policy_ros.training.inspection.page import is_page, render_page
 from ebm_policy_ros.training.inspection.reading import read_recordings
 from ebm_policy_ros.training.inspection.report import make_report
-from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.recorded import (
+    interface_differences,
+    recorded_interfaces,
+    usual_interface,
+)
 from ebm_policy_ros.training.storage.bag import find_bags
 
 PAGE = "inspection.html"
@@ -51,8 +50,11 @@ def inspect_demos(args: InspectArgs) -> None:
         raise FileExistsError(f"{out}: exists and is no page of inspect_demos; choose --out")
     bags = find_bags(args.folder)
     excluded = read_exclusions(args.exclude, args.folder, bags) if args.exclude else ()
-    recorded = _recorded_interfaces(bags)
-    interface = _interface(args, recorded)
+    recorded = recorded_interfaces(bags)
+    if args.interface:
+        interface = load_interface(interface_path(args.interface))
+    else:
+        interface = usual_interface(args.folder, recorded)
     found = read_recordings(args.folder, bags, interface)
     differences = {
         bag.relative_to(args.folder).as_posix(): interface_differences(values, interface)
@@ -64,30 +66,6 @@ def inspect_demos(args: InspectArgs) -> None:
     partial.write_bytes(render_page(report, args.folder).encode("utf-8", "replace"))
     partial.replace(out)
     print(f"{out}: {report.verdict.words}")
-
-
-def _recorded_interfaces(bags: list[Path]) -> dict[Path, dict[str, Any]]:
-    """The interface noted in each bag that notes one."""
-    recorded = {}
-    for bag in bags:
-        try:
-            values = read_recorded_interface(bag)
-        except ValueError:
-            continue  # what is wrong with the bag shows when it is read
-        if values:
-            recorded[bag] = values
-    return recorded
-
-
-def _interface(args: InspectArgs, recorded: Mapping[Path, dict[str, Any]]) -> Interface:
-    if args.interface:
-        return load_interface(interface_path(args.interface))
-    if not recorded:
-        raise BagError(f"{args.folder}: no bag notes its interface; name one with --interface")
-    texts = {bag: json.dumps(values, sort_keys=True) for bag, values in recorded.items()}
-    usual, _ = Counter(texts.values()).most_common(1)[0]
-    first = next(bag for bag, text in texts.items() if text == usual)
-    return interface_from_dict(recorded[first], f"{first}: interface")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
+from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.bags import read_recorded_interface
 from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.checking import check_bounds
 from ebm_policy_ros.training.dataset import Dataset, load_dataset
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
-from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.exclusion import read_exclusions
+from ebm_policy_ros.training.recorded import recorded_interfaces, usual_interface
 from ebm_policy_ros.training.storage.bag import find_bags
 
 _MOST_NOTES = 20
@@ -57,7 +57,7 @@ def load_training_data(
         if named:
             refuse_other_shapes(path, data, named, streams)
     else:
-        named = named or recorded_interface(path)
+        named = named or recorded_interface(path, choice.get("exclude"))
         _refuse_missing(streams, named.shapes)
         data = load_dataset(path, named, **choice)
         tell_notes(data.notes)
@@ -83,13 +83,11 @@ def tell_notes(notes: Sequence[tuple[str, str]]) -> None:
         )
 
 
-def recorded_interface(folder: Path) -> Interface:
-    """The interface that the bags were recorded with."""
-    first = find_bags(folder)[0]
-    values = read_recorded_interface(first)
-    if not values:
-        raise BagError(f"{first}: no interface is noted in it; name one with --interface")
-    return interface_from_dict(values, f"{first}: interface")
+def recorded_interface(folder: Path, exclude: Path | None = None) -> Interface:
+    """The interface that most bags of a folder were recorded with, without those excluded."""
+    bags = find_bags(folder)
+    excluded = read_exclusions(exclude, folder, bags) if exclude else ()
+    return usual_interface(folder, recorded_interfaces([b for b in bags if b not in excluded]))
 
 
 def _refuse_missing(streams: Sequence[str], present: Collection[str]) -> None:
