@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -133,6 +134,32 @@ def test_what_an_interrupt_left_is_cut_off_and_read_again(
     os.truncate(cache / "observation.camera.bin", sizes[cache / "observation.camera.bin"] - 1)
     assert same(load_dataset(demos, interface), whole)
     assert {path: path.stat().st_size for path in sizes} == sizes
+
+
+@pytest.mark.parametrize("content", [b"3", b"[1]", b"{", b"\xff\xfe", b'{"x": 3}'])
+def test_a_cache_that_somebody_damaged_is_made_anew(
+    content: bytes, demos: Path, interface: Interface
+) -> None:
+    whole = load_dataset(demos, interface)
+    (demos / ".cache" / "bags.json").write_bytes(content)
+    (index,) = (demos / ".cache").rglob("index.jsonl")
+    index.write_bytes(content + b"\n" + index.read_bytes())
+    assert same(load_dataset(demos, interface), whole)
+
+
+def test_content_that_changes_is_seen_also_with_the_old_size_and_time(
+    demos: Path, interface: Interface
+) -> None:
+    before = load_dataset(demos, interface).actions.copy()
+    path = next((demos / "episode_0000").glob("*.mcap"))
+    found = path.stat()
+    data = path.read_bytes()
+    was, is_now = struct.pack("<d", 0.003), struct.pack("<d", 0.123)
+    assert data.count(was) == 1
+    path.write_bytes(data.replace(was, is_now))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    after = load_dataset(demos, interface).actions
+    assert after.shape == before.shape and not np.array_equal(after, before)
 
 
 READ = """

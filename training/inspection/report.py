@@ -182,7 +182,7 @@ def _verdict(entries: Sequence[Entry], first: Sequence[Entry]) -> Verdict:
     if unusable:
         parts.append(f"Cannot be read: {len(unusable)}.")
     if refused:
-        parts.append(f"Out of bounds, which training refuses: {len(refused)}.")
+        parts.append(f"It stops, though, at actions out of bounds: {len(refused)}.")
     if others:
         parts.append(f"To look at: {others}.")
     if not first and used:
