@@ -383,6 +383,9 @@ def test_a_joystick_that_sends_nonsense_stops_the_arm(stick: Stick) -> None:
         stick.send(axes=axes, buttons=buttons)
         stick._scene.step()
         assert last(stick) == (0.0, 0.0)
+        stick.hold(2, 4, up=1.0)
+        assert last(stick) == (0.0, 0.0), "it must be let go once"
+        stick.send()
 
 
 def test_what_is_held_from_the_start_does_not_move_the_arm(start: Start) -> None:
@@ -527,6 +530,30 @@ def test_keys_record_an_episode_and_the_answers_are_shown(start: Start, tmp_path
         tell(person, json.dumps(status))
         shown = "recording episode_0001, 2 s, ! camera: silent, 1 successes | speed"
         person.scene.until(lambda: shown in person.screen)
+    finally:
+        recorder.close()
+        recorder.destroy_node()
+
+
+def test_a_recorder_that_hangs_is_told_and_so_is_a_key_that_it_does_not_answer(
+    start: Start, tmp_path: Path
+) -> None:
+    person = start()
+    chosen = parameters(folder=str(tmp_path / "demos"), use_sim_time=True)
+    recorder = RecorderNode(context=person.scene.context, parameter_overrides=chosen)
+    person.scene.add(recorder)
+    try:
+        person.scene.run(1.0)
+        person.press("\r")
+        person.scene.until(lambda: "start: episode_0000" in person.screen)
+        person.scene.executor.remove_node(recorder)
+        person.scene.wait(lambda: "! recorder silent for 2 s (recording" in person.screen)
+        person.press("Y")
+        person.scene.wait(lambda: "success: no answer from recorder_node" in person.screen)
+        person.scene.add(recorder)  # it goes on: the answer comes late
+        kept = tmp_path / "demos" / "episode_0000"
+        person.scene.wait(lambda: f"success: {kept}" in person.screen)
+        person.scene.wait(lambda: "silent" not in person.node._recorder.status)
     finally:
         recorder.close()
         recorder.destroy_node()
