@@ -174,6 +174,19 @@ def test_an_arm_that_is_not_measured_any_more_holds_and_the_screen_tells_why(sta
     assert person.hold("w", 2)[-1][0] == pytest.approx(0.1)
 
 
+def test_a_clock_that_stands_still_is_told_and_no_motion_is_shown(start: Start) -> None:
+    person = start()
+    person.hold("w", 2)
+    assert "stands still" not in person.screen
+    person.press("w")
+    person.scene.step()
+    person.scene.wait(lambda: "the clock stands still (commanding)" in person.screen)
+    shown = person.screen.rsplit("the clock stands still", 1)[1]
+    assert "linear.x" not in shown
+    person.hold("w", 1)
+    assert "linear.x +100%" in person.screen.rsplit("the clock stands still", 1)[1]
+
+
 def test_a_clock_that_is_set_back_does_not_stop_the_person(start: Start) -> None:
     person = start()
     person.hold("w", 2)
@@ -546,6 +559,7 @@ def test_a_recorder_that_hangs_is_told_and_so_is_a_key_that_it_does_not_answer(
         person.scene.run(1.0)
         person.press("\r")
         person.scene.until(lambda: "start: episode_0000" in person.screen)
+        person.scene.wait(lambda: "recording episode_0000" in person.screen)
         person.scene.executor.remove_node(recorder)
         person.scene.wait(lambda: "! recorder silent for 2 s (recording" in person.screen)
         person.press("Y")

@@ -16,6 +16,7 @@ from rclpy.serialization import deserialize_message
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointStream, Stream
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.ticks import ClockWatch
 from ebm_policy_ros.nodes.topics import mismatch
 from ebm_policy_ros.observation import ObservationBuffer, StaleObservation
 from ebm_policy_ros.recording.tally import TopicFacts, TopicTally
@@ -27,6 +28,7 @@ from ebm_policy_ros.supervision import StreamMonitor
 _IMAGE_DEPTH, _DEPTH = 100, 2000
 # A stream counts as silent after so many seconds of real time, whatever the ROS clock does.
 _SILENCE = 1.0
+_CLOCK = "/clock"
 OnMessage = Callable[[Topic, Message], None]
 
 
@@ -41,6 +43,7 @@ class RecorderInputs:
             interface: Names the streams and the command topics.
         """
         self._node, self._interface = node, interface
+        self._clock = ClockWatch(node)
         self._on_message: OnMessage = lambda topic, message: None
         action = interface.action
         streams: dict[tuple[str, str], dict[str, Stream]] = {}
@@ -83,7 +86,12 @@ class RecorderInputs:
         return {found.name: found.tally.facts(now, whole) for found in self._inputs}
 
     def stalled(self) -> set[str]:
-        """Topics of streams that have fallen silent."""
+        """Topics of streams that have fallen silent; of a simulation that hangs its clock.
+
+        The ages of messages don't grow then; to be asked often.
+        """
+        if self._clock.stands():
+            return {_CLOCK}
         now = self._node.get_clock().now().nanoseconds
         return {found.name for found in self._inputs if found.tally.stalled(now)}
 

@@ -22,7 +22,7 @@ from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.sources import JoySource, KeyboardSource, LeaderSource, Source
 from ebm_policy_ros.nodes.teleop_parameters import SETTINGS
 from ebm_policy_ros.nodes.terminal import Terminal, open_terminal
-from ebm_policy_ros.nodes.ticks import Ticks
+from ebm_policy_ros.nodes.ticks import ClockWatch, Ticks
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.teleop.keyboard import Keyboard, key_map, key_table
 from ebm_policy_ros.teleop.steering import Steering, Wish
@@ -66,6 +66,7 @@ class TeleopNode(Node):
                 "it there, or choose gamepad, spacemouse or leader"
             )
         self._act("help")
+        self._clock_watch = ClockWatch(self)
         self._ticks = Ticks(self, interface.rate, self._tick)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._screen = self.create_timer(1 / _SCREEN_RATE, self._on_screen, clock=steady)
@@ -161,7 +162,8 @@ class TeleopNode(Node):
 
     def _show(self) -> None:
         """The line of status; without a terminal each new state goes to the log."""
-        state = self._state()
+        stands = self._clock_watch.stands()
+        state = f"the clock stands still ({self.commander.state})" if stands else self._state()
         if self._terminal is None:
             if state != self._told:
                 self.get_logger().info(state)
@@ -173,7 +175,7 @@ class TeleopNode(Node):
         if self._interface.action.is_joints:
             parts.append(self._steering.name("joint"))
         moves = [f"{self._steering.name(d)} {s:+.0%}" for d, s in self._wish.motion.items()]
-        parts += [" ".join(moves) or self._wish.hint, ", ".join(self.commander.changed)]
+        parts += ["" if stands else " ".join(moves) or self._wish.hint, ", ".join(self.commander.changed)]
         self._terminal.show(" | ".join(part for part in parts if part))
 
     def close(self) -> None:
