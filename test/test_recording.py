@@ -373,6 +373,14 @@ def test_a_tally_tells_rate_gaps_drops_and_age() -> None:
     assert (facts.count, facts.drops, facts.longest_gap) == (0, 0, 0.0)
 
 
+def test_numbers_of_different_publishers_tell_of_no_drops() -> None:
+    tally = TopicTally(max_age=None)
+    # A second publisher comes, when numbers tell nothing, and the first one goes.
+    for number in (9, 10, None, 1000, 1001, 1003):
+        tally.add(SECOND, 0, number)
+    assert tally.facts(SECOND).drops == 1
+
+
 def test_a_clock_that_is_set_back_is_no_gap() -> None:
     tally = TopicTally(max_age=0.25)
     feed(tally, 100.0, 100.1, 100.2, 5.0, 5.1, 5.2)
