@@ -140,7 +140,7 @@ def test_a_key_moves_the_arm_while_it_repeats_and_not_longer(start: Start) -> No
     ):
         assert text in shown
     assert "linear.z" not in shown and "joint" not in shown
-    assert "commanding | speed 40% | linear.x +100%" in shown
+    assert "commanding | linear.x +100% | speed 40%" in shown
 
 
 def test_speed_keys_change_the_speed_up_to_the_interfaces_bound(start: Start) -> None:
@@ -539,9 +539,11 @@ def test_keys_record_an_episode_and_the_answers_are_shown(start: Start, tmp_path
         assert person.screen.count("discard: ") == 1, "a small x is nothing"
         tell(person, "nonsense")
         status = {"state": "recording", "episode": "episode_0001", "elapsed_s": 2.4}
-        status |= {"kept": {"success": 1, "failure": None}, "warnings": ["camera: silent"]}
+        status |= {"kept": {"success": 1, "failure": None}, "warnings": ["camera: silent", "b", "c"]}
+        status["disk_left_s"] = 1.7e6
         tell(person, json.dumps(status))
-        shown = "recording episode_0001, 2 s, ! camera: silent, 1 successes | speed"
+        shown = "speed 40% | recording episode_0001, 2 s, ! camera: silent (+2), 1 success, disk"
+        shown += " for 20 days"
         person.scene.until(lambda: shown in person.screen)
     finally:
         recorder.close()

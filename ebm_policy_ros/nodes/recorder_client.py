@@ -13,6 +13,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from ebm_policy_ros.nodes.recorder_screen import duration
+
 _SERVICES = {
     "start": ("start", Trigger, Trigger.Request()),
     "success": ("stop", SetBool, SetBool.Request(data=True)),
@@ -98,13 +100,16 @@ def _summary(told: Mapping[str, Any]) -> str:
     if told.get("state") == "recording":
         parts += _number("{:.0f} s", told.get("elapsed_s"))
     warnings = told.get("warnings")
-    if isinstance(warnings, list):
-        parts += [f"! {text}" for text in warnings]
+    if isinstance(warnings, list) and warnings:
+        more = f" (+{len(warnings) - 1})" if len(warnings) > 1 else ""
+        parts.append(f"! {warnings[0]}{more}")
     kept = told.get("kept")
     if isinstance(kept, dict):
-        parts += _number("{:.0f} successes", kept.get("success"))
-        parts += _number("{:.0f} failures", kept.get("failure"))
-    parts += _number("disk for {:.0f} min", told.get("disk_left_s"), 60)
+        parts += _number("{:.0f} success", kept.get("success"))
+        parts += _number("{:.0f} failure", kept.get("failure"))
+    left = told.get("disk_left_s")
+    if isinstance(left, (int, float)):
+        parts.append(f"disk for {duration(left)}")
     parts += _number("{:.1f} GiB left", told.get("disk_free_bytes"), 2**30)
     return ", ".join(part for part in parts if part)
 

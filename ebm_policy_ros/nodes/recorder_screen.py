@@ -47,7 +47,7 @@ class RecorderStatus:
         success, failure = self.kept["success"], self.kept["failure"]
         disk = f"{self.disk_free_bytes / 2**30:.1f} GiB left"
         if self.disk_left_s is not None:
-            disk = f"{self.disk_left_s / 60:.0f} min left"
+            disk = f"{duration(self.disk_left_s)} left"
         what = "idle"
         if self.state == "recording":
             what = f"RECORDING {self.episode} {self.elapsed_s:.1f} s"
@@ -55,6 +55,14 @@ class RecorderStatus:
         kept = f"kept {success + failure} ({success} success, {failure} failure)"
         rates = ", ".join(f"{_short(name)} {f.rate:.0f} Hz" for name, f in self.topics.items())
         return " | ".join((what, *told, kept, disk, rates))
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that people would say it in."""
+    for name, size in (("days", 86400.0), ("h", 3600.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds / 60:.0f} min"
 
 
 def episode_lines(topics: Mapping[str, TopicFacts]) -> list[str]:

@@ -161,7 +161,7 @@ class TeleopNode(Node):
         return f"{self.commander.state}: {problem}" if problem else self.commander.state
 
     def _show(self) -> None:
-        """The line of status; without a terminal each new state goes to the log."""
+        """The line of status, what matters most first; without a terminal states go to the log."""
         stands = self._clock_watch.stands()
         state = f"the clock stands still ({self.commander.state})" if stands else self._state()
         if self._terminal is None:
@@ -169,13 +169,14 @@ class TeleopNode(Node):
                 self.get_logger().info(state)
             self._told = state
             return
-        parts = [state, self._recorder.status]
-        if self.values["source"] != "leader":
-            parts.append(f"speed {self._steering.speed:.0%}")
+        moves = [f"{self._steering.name(d)} {s:+.0%}" for d, s in self._wish.motion.items()]
+        parts = [state, "" if stands else " ".join(moves) or self._wish.hint]
+        parts.append(", ".join(self.commander.changed))
         if self._interface.action.is_joints:
             parts.append(self._steering.name("joint"))
-        moves = [f"{self._steering.name(d)} {s:+.0%}" for d, s in self._wish.motion.items()]
-        parts += ["" if stands else " ".join(moves) or self._wish.hint, ", ".join(self.commander.changed)]
+        if self.values["source"] != "leader":
+            parts.append(f"speed {self._steering.speed:.0%}")
+        parts.append(self._recorder.status)
         self._terminal.show(" | ".join(part for part in parts if part))
 
     def close(self) -> None:
