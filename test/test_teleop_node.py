@@ -401,6 +401,20 @@ def test_a_joystick_that_sends_nonsense_stops_the_arm(stick: Stick) -> None:
         stick.send()
 
 
+def test_what_is_held_while_the_arm_holds_for_a_fault_must_be_let_go_once(stick: Stick) -> None:
+    scene = stick._scene
+    stick.hold(2, 4, up=1.0)
+    scene.spoil = lambda name, message: () if name == "tool" else (message,)
+    stick.hold(5, 4, up=1.0)
+    assert last(stick) == (0.0, 0.0)
+    scene.mend()
+    stick.hold(4, 4, up=1.0)
+    assert last(stick) == (0.0, 0.0)
+    stick.send()
+    stick.hold(2, 4, up=1.0)
+    assert last(stick) == pytest.approx((0.1, 0.0))
+
+
 def test_what_is_held_from_the_start_does_not_move_the_arm(start: Start) -> None:
     stick = Stick(start(source="gamepad", message_timeout=2.0))
     stick.hold(3, 4, up=1.0)

@@ -86,7 +86,8 @@ class TeleopNode(Node):
         now = self.get_clock().now().nanoseconds
         self._read_keys()
         measured = self.commander.look(now)
-        self._wish = self._source.wish(measured, self.commander.is_wanted)
+        taken = self.commander.is_wanted
+        self._wish = self._source.wish(measured, taken, taken and bool(self.commander.problem))
         if self._wish.motion:
             self.commander.take()
         was_wanted = self.commander.is_wanted
