@@ -149,7 +149,9 @@ def test_a_simulation_that_hangs_is_told_while_an_episode_is_recorded(
     robot.tick(11)
     robot.until(warns)
     assert told[-1]["state"] == "recording"
-    assert sum("stalled" in text for text in told[-1]["warnings"]) == 1, "the clock says it for all"
+    assert sum("stalled" in text for text in told[-1]["warnings"]) == 1, (
+        "the clock says it for all"
+    )
     robot.tick(12)
     robot.until(lambda: not warns())
 

@@ -24,6 +24,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from ebm_policy_ros.recording import metadata
 from ebm_policy_ros.recording.episode import EpisodeWriter, check_free
+from ebm_policy_ros.nodes.recorder_screen import RecorderStatus
 from ebm_policy_ros.recording.folder import EpisodeFolder
 from ebm_policy_ros.recording.mcap_file import McapFile
 from ebm_policy_ros.recording.mcap_repair import DamagedFile, repair_mcap
@@ -324,6 +325,42 @@ def test_what_was_kept_when_the_recorder_died_is_moved_to_its_place(tmp_path: Pa
     assert folder.recover() == [f"{bag} was kept, and is in its place now"]
     assert metadata.read_custom_data(bag)["outcome"] == "failure" and numbers(bag) == [0]
     assert folder.recover() == [] and folder.count() == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "../evil", "a/b", ".hidden"])
+def test_a_prefix_that_leads_out_of_the_folder_or_hides_bags_is_refused(
+    tmp_path: Path, prefix: str
+) -> None:
+    with pytest.raises(ValueError, match="expected the beginning of a file's name"):
+        EpisodeFolder(tmp_path / "demos", prefix)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_episode_that_is_being_recorded_is_not_to_be_decided_about(tmp_path: Path) -> None:
+    folder = EpisodeFolder(tmp_path, "episode")
+    place = folder.open({})
+    (folder.partial / "aside").mkdir()
+    assert folder.count_partial() == 1
+    place.remove()
+    assert folder.count_partial() == 1
+
+
+@pytest.mark.parametrize(
+    ("topics", "shown"),
+    [
+        (("/camera/image_raw", "/joint_states"), "camera 0 Hz, joint_states 0 Hz"),
+        (("/robot1/camera/image_raw", "/robot1/joint_states"), "camera 0 Hz, joint_states 0 Hz"),
+        (("/robot1/joint_states",), "joint_states 0 Hz"),
+        ((), ""),
+    ],
+)
+def test_the_screen_names_topics_by_what_tells_them_apart(
+    topics: tuple[str, ...], shown: str
+) -> None:
+    facts = TopicTally(None).facts(0)
+    kept = {"success": 0, "failure": 0}
+    status = RecorderStatus("idle", "", kept, 0.0, 0, None, 0, 0, dict.fromkeys(topics, facts))
+    assert status.line().rpartition(" | ")[2] == shown
 
 
 def test_what_was_begun_and_has_nothing_in_it_is_removed(tmp_path: Path) -> None:

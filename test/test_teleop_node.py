@@ -553,7 +553,10 @@ def test_keys_record_an_episode_and_the_answers_are_shown(start: Start, tmp_path
         assert person.screen.count("discard: ") == 1, "a small x is nothing"
         tell(person, "nonsense")
         status = {"state": "recording", "episode": "episode_0001", "elapsed_s": 2.4}
-        status |= {"kept": {"success": 1, "failure": None}, "warnings": ["camera: silent", "b", "c"]}
+        status |= {
+            "kept": {"success": 1, "failure": None},
+            "warnings": ["camera: silent", "b", "c"],
+        }
         status["disk_left_s"] = 1.7e6
         tell(person, json.dumps(status))
         shown = "speed 40% | recording episode_0001, 2 s, ! camera: silent (+2), 1 success, disk"

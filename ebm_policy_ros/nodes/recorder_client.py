@@ -66,9 +66,7 @@ class RecorderClient:
             self._say(f"{event}: nobody offers {self._recorder}/{name}; start recorder_node")
             return
         future = client.call_async(request)
-        future.add_done_callback(
-            lambda future: self._say(f"{event}: {_answer(future.result())}")
-        )
+        future.add_done_callback(lambda future: self._say(f"{event}: {_answer(future.result())}"))
         self._asked.append((event, future, time.monotonic()))
 
     def _watch(self) -> None:

@@ -31,7 +31,13 @@ class EpisodeFolder:
 
         Raises:
             OSError: If it can't be made.
+            ValueError: If the prefix can't begin the name of a bag in it.
         """
+        if not prefix or prefix.startswith(".") or set(prefix) & set("/\\\0"):
+            raise ValueError(
+                f"prefix: got {prefix!r}, expected the beginning of a file's name, without / and "
+                "without a dot in front"
+            )
         self.path, self._prefix = path, prefix
         path.mkdir(parents=True, exist_ok=True)
 
@@ -45,8 +51,9 @@ class EpisodeFolder:
         return sum(1 for _ in self.path.glob(f"*/{metadata.FILE}"))
 
     def count_partial(self) -> int:
-        """Episodes that somebody should decide about."""
-        return sum(1 for path in self.partial.glob("*") if path.is_dir())
+        """Episodes that somebody should decide about; not those that are being recorded."""
+        folders = [path for path in self.partial.glob("*") if path.is_dir()]
+        return sum(1 for folder in folders if not _is_recorded(folder / NOTE))
 
     def open(self, note: Mapping[str, str]) -> Place:
         """A place for a new episode.
@@ -95,6 +102,18 @@ class EpisodeFolder:
         return [line for note in notes if (line := _recover(note))]
 
 
+def _is_recorded(note: Path) -> bool:
+    """Whether a recorder, this or another, holds the note of an episode."""
+    if not note.exists():
+        return False
+    with note.open("r+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def _recover(note: Path) -> str:
     """Finish one episode; empty if somebody still records it."""
     folder = note.parent
@@ -111,7 +130,7 @@ def _recover(note: Path) -> str:
                 return _move(folder)
             contents = _repair(folder, file.read())
         except (OSError, ValueError) as error:
-            return f"{folder} was not finished and can't be repaired; it is left as it is: {error}"
+            return f"{folder} was not finished and can't be repaired; it stays there: {error}"
         note.unlink()
     seconds = (contents.last_ns - contents.first_ns) / NANOSECONDS
     return (
