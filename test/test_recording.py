@@ -22,9 +22,9 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys import Stores, get_typestore
 
+from ebm_policy_ros.nodes.recorder_screen import RecorderStatus
 from ebm_policy_ros.recording import metadata
 from ebm_policy_ros.recording.episode import EpisodeWriter, check_free
-from ebm_policy_ros.nodes.recorder_screen import RecorderStatus
 from ebm_policy_ros.recording.folder import EpisodeFolder
 from ebm_policy_ros.recording.mcap_file import McapFile
 from ebm_policy_ros.recording.mcap_repair import DamagedFile, repair_mcap

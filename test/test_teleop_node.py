@@ -149,6 +149,7 @@ def test_speed_keys_change_the_speed_up_to_the_interfaces_bound(start: Start) ->
     assert person.hold("w--", 1)[0][0] == pytest.approx(0.08)
     assert person.hold("w" + "+" * 20, 1)[0][0] == pytest.approx(0.25)
     assert "speed 100%" in person.screen
+    assert person.node.get_parameter("speed").value == 1.0
 
 
 def test_limits_and_the_workspace_hold_for_a_person_too(start: Start) -> None:

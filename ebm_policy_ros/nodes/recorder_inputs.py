@@ -29,6 +29,8 @@ _IMAGE_DEPTH, _DEPTH = 100, 2000
 # A stream counts as silent after so many seconds of real time, whatever the ROS clock does.
 _SILENCE = 1.0
 _CLOCK = "/clock"
+# Stamps that are older are of no clock that was merely set wrong.
+_YEAR_NS = 365 * 86400 * NANOSECONDS
 OnMessage = Callable[[Topic, Message], None]
 
 
@@ -151,7 +153,7 @@ class _Input:
         self._publishers: list[Any] = []
         self._topic: Topic | None = None
         self._heard = float("-inf")
-        self._now = 0
+        self._now = self._stamp = 0
 
     def search(self, recording: bool) -> None:
         self._publishers = self._node.get_publishers_info_by_topic(self.name)
@@ -225,7 +227,7 @@ class _Input:
             for monitor in self._monitors:
                 monitor.clear()
         self._now = now
-        stamp = serialised_stamp_ns(data) if self._has_header else 0
+        self._stamp = stamp = serialised_stamp_ns(data) if self._has_header else 0
         # Several publishers number their messages each on its own.
         alone = len(self._publishers) == 1
         number = info.get("publication_sequence_number") if alone else None
@@ -254,6 +256,8 @@ class _Input:
                 return [text]
         if time.monotonic() - self._heard > _SILENCE:
             return ["nothing arrives; start what publishes it"]
+        if self._stamp and now - self._stamp > _YEAR_NS:
+            return ["the stamps are a simulation's: use_sim_time:=true"]
         return [text for monitor in self._monitors if (text := monitor.problem(now))]
 
     def remarks(self) -> list[str]:

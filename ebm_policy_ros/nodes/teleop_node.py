@@ -125,6 +125,8 @@ class TeleopNode(Node):
             self._let_go()
         elif not self._steering.act(event):
             self._recorder.call(event)
+        elif self._steering.speed != self.values["speed"]:
+            self.set_parameters([Parameter("speed", value=self._steering.speed)])
 
     def _on_engage(self, request: Any, response: Any) -> Any:
         """True: take the command topic as soon as nothing is wrong; false: leave it."""

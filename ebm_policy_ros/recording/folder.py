@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from ebm_policy_ros.interface import NANOSECONDS
 from ebm_policy_ros.recording import metadata
@@ -103,24 +104,27 @@ class EpisodeFolder:
 
 
 def _is_recorded(note: Path) -> bool:
-    """Whether a recorder, this or another, holds the note of an episode."""
+    """Whether a recorder, this or another, is at an episode."""
     if not note.exists():
         return False
     with note.open("r+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+        return not _lock(file)
+
+
+def _lock(file: TextIO) -> bool:
+    """Take an episode's note; false if the recorder that made it still has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _recover(note: Path) -> str:
     """Finish one episode; empty if somebody still records it."""
     folder = note.parent
     with note.open("r+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(file):
             return ""
         if not _storage_files(folder):
             shutil.rmtree(folder)
