@@ -217,6 +217,12 @@ def test_a_start_is_refused_while_a_stream_repeats_an_old_image(lab: Lab) -> Non
     refused(lab, "camera (camera/image_raw): 10.")
 
 
+def test_a_start_beside_a_simulation_names_the_parameter_that_was_forgotten(lab: Lab) -> None:
+    lab.record()
+    lab.robot.repeat(0.02, lambda: lab.robot.tick(20))
+    refused(lab, "/camera/image_raw: the stamps are a simulation's: use_sim_time:=true")
+
+
 def test_a_start_is_refused_where_a_joint_is_missing(
     lab: Lab, interface: Interface, tmp_path: Path
 ) -> None:
@@ -399,6 +405,13 @@ def test_a_misspelt_parameter_leaves_no_folder(
     with pytest.raises(ValueError, match="no parameter 'foldr'"):
         RecorderNode(context=context, parameter_overrides=parameters(foldr="x"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_whole_number_where_a_decimal_one_belongs_is_told_in_a_line(context: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^min_free: got 1, expected a decimal number; write 1.0$"
+    ):
+        RecorderNode(context=context, parameter_overrides=parameters(min_free=1))
 
 
 def test_the_parameter_file_shows_every_parameter_with_its_default() -> None:

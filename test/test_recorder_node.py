@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from robot import PERIOD, Robot, parameters
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
@@ -127,6 +128,32 @@ def test_recording_is_refused_while_a_stream_is_silent(
     assert not answer.success
     assert "/camera/image_raw" in answer.message
     assert not robot.call(SetBool, "recorder_node/stop", SetBool.Request()).success
+
+
+def test_a_simulation_that_hangs_is_told_while_an_episode_is_recorded(
+    robot: Robot, recorder: RecorderNode
+) -> None:
+    told: list[Any] = []
+    robot.node.create_subscription(
+        String, "recorder_node/status", lambda message: told.append(json.loads(message.data)), 10
+    )
+
+    def warns() -> bool:
+        return bool(told) and "/clock has stalled" in told[-1]["warnings"]
+
+    for topic in robot.topics.values():
+        robot.heard(topic)
+    robot.tick(10)
+    while not robot.call(Trigger, "recorder_node/start", Trigger.Request()).success:
+        robot.tick(10)
+    robot.tick(11)
+    robot.until(warns)
+    assert told[-1]["state"] == "recording"
+    assert sum("stalled" in text for text in told[-1]["warnings"]) == 1, (
+        "the clock says it for all"
+    )
+    robot.tick(12)
+    robot.until(lambda: not warns())
 
 
 def test_a_bag_without_a_needed_topic_is_refused_by_name(

@@ -22,6 +22,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys import Stores, get_typestore
 
+from ebm_policy_ros.nodes.recorder_screen import RecorderStatus
 from ebm_policy_ros.recording import metadata
 from ebm_policy_ros.recording.episode import EpisodeWriter, check_free
 from ebm_policy_ros.recording.folder import EpisodeFolder
@@ -326,6 +327,42 @@ def test_what_was_kept_when_the_recorder_died_is_moved_to_its_place(tmp_path: Pa
     assert folder.recover() == [] and folder.count() == 1
 
 
+@pytest.mark.parametrize("prefix", ["", "../evil", "a/b", ".hidden"])
+def test_a_prefix_that_leads_out_of_the_folder_or_hides_bags_is_refused(
+    tmp_path: Path, prefix: str
+) -> None:
+    with pytest.raises(ValueError, match="expected the beginning of a file's name"):
+        EpisodeFolder(tmp_path / "demos", prefix)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_episode_that_is_being_recorded_is_not_to_be_decided_about(tmp_path: Path) -> None:
+    folder = EpisodeFolder(tmp_path, "episode")
+    place = folder.open({})
+    (folder.partial / "aside").mkdir()
+    assert folder.count_partial() == 1
+    place.remove()
+    assert folder.count_partial() == 1
+
+
+@pytest.mark.parametrize(
+    ("topics", "shown"),
+    [
+        (("/camera/image_raw", "/joint_states"), "camera 0 Hz, joint_states 0 Hz"),
+        (("/robot1/camera/image_raw", "/robot1/joint_states"), "camera 0 Hz, joint_states 0 Hz"),
+        (("/robot1/joint_states",), "joint_states 0 Hz"),
+        ((), ""),
+    ],
+)
+def test_the_screen_names_topics_by_what_tells_them_apart(
+    topics: tuple[str, ...], shown: str
+) -> None:
+    facts = TopicTally(None).facts(0)
+    kept = {"success": 0, "failure": 0}
+    status = RecorderStatus("idle", "", kept, 0.0, 0, None, 0, 0, dict.fromkeys(topics, facts))
+    assert status.line().rpartition(" | ")[2] == shown
+
+
 def test_what_was_begun_and_has_nothing_in_it_is_removed(tmp_path: Path) -> None:
     folder = EpisodeFolder(tmp_path, "episode")
     folder.open({}).lock.close()
@@ -371,6 +408,14 @@ def test_a_tally_tells_rate_gaps_drops_and_age() -> None:
     tally.clear()
     facts = tally.facts(SECOND)
     assert (facts.count, facts.drops, facts.longest_gap) == (0, 0, 0.0)
+
+
+def test_numbers_of_different_publishers_tell_of_no_drops() -> None:
+    tally = TopicTally(max_age=None)
+    # A second publisher comes, when numbers tell nothing, and the first one goes.
+    for number in (9, 10, None, 1000, 1001, 1003):
+        tally.add(SECOND, 0, number)
+    assert tally.facts(SECOND).drops == 1
 
 
 def test_a_clock_that_is_set_back_is_no_gap() -> None:

@@ -74,6 +74,28 @@ def test_a_dead_zone_ends_where_motion_begins_slowly() -> None:
     assert stick.wish(0.31).motion == {}
 
 
+@pytest.mark.parametrize("fault", ["nan", "axes", "buttons"])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_after_a_message_at_fault_the_joystick_must_be_let_go_once(
+    fault: str, stopped: bool
+) -> None:
+    stick = Joystick(LAYOUTS["spacemouse"], ("linear.x",), 0.1, 0.3)
+    held: tuple[list[float], list[int]] = [1.0] * 6, [1, 0]
+    stick.take([0.0] * 6, [0, 0], 0.0)
+    stick.take(*held, 0.0)
+    assert stick.wish(0.0).motion == {"linear.x": 1.0}
+    if stopped:
+        stick.let_go()
+    wrong = {"nan": ([math.nan] * 6, [1, 0]), "axes": ([], [1, 0]), "buttons": ([1.0] * 6, [])}
+    stick.take(*wrong[fault], 0.1)
+    assert stick.wish(0.1).motion == {}
+    stick.take(*held, 0.2)
+    assert stick.wish(0.2) == Wish(hint="let everything go once, then it moves")
+    stick.take([1.0] * 6, [0, 0], 0.3)
+    stick.take(*held, 0.3)
+    assert stick.wish(0.3).motion == {"linear.x": 1.0}
+
+
 def test_a_button_says_something_once_for_each_press_and_nothing_at_first() -> None:
     pad = Joystick(LAYOUTS["gamepad"], ("linear.x",), 0.1, 0.3)
     held = [0, 0, 0, 1, 0, 0, 0, 1]

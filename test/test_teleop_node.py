@@ -140,7 +140,7 @@ def test_a_key_moves_the_arm_while_it_repeats_and_not_longer(start: Start) -> No
     ):
         assert text in shown
     assert "linear.z" not in shown and "joint" not in shown
-    assert "commanding | speed 40% | linear.x +100%" in shown
+    assert "commanding | linear.x +100% | speed 40%" in shown
 
 
 def test_speed_keys_change_the_speed_up_to_the_interfaces_bound(start: Start) -> None:
@@ -149,6 +149,7 @@ def test_speed_keys_change_the_speed_up_to_the_interfaces_bound(start: Start) ->
     assert person.hold("w--", 1)[0][0] == pytest.approx(0.08)
     assert person.hold("w" + "+" * 20, 1)[0][0] == pytest.approx(0.25)
     assert "speed 100%" in person.screen
+    assert person.node.get_parameter("speed").value == 1.0
 
 
 def test_limits_and_the_workspace_hold_for_a_person_too(start: Start) -> None:
@@ -172,6 +173,19 @@ def test_an_arm_that_is_not_measured_any_more_holds_and_the_screen_tells_why(sta
     assert "holding: tool (tool_pose): 0.2" in person.screen
     person.scene.mend()
     assert person.hold("w", 2)[-1][0] == pytest.approx(0.1)
+
+
+def test_a_clock_that_stands_still_is_told_and_no_motion_is_shown(start: Start) -> None:
+    person = start()
+    person.hold("w", 2)
+    assert "stands still" not in person.screen
+    person.press("w")
+    person.scene.step()
+    person.scene.wait(lambda: "the clock stands still (commanding)" in person.screen)
+    shown = person.screen.rsplit("the clock stands still", 1)[1]
+    assert "linear.x" not in shown
+    person.hold("w", 1)
+    assert "linear.x +100%" in person.screen.rsplit("the clock stands still", 1)[1]
 
 
 def test_a_clock_that_is_set_back_does_not_stop_the_person(start: Start) -> None:
@@ -383,6 +397,23 @@ def test_a_joystick_that_sends_nonsense_stops_the_arm(stick: Stick) -> None:
         stick.send(axes=axes, buttons=buttons)
         stick._scene.step()
         assert last(stick) == (0.0, 0.0)
+        stick.hold(2, 4, up=1.0)
+        assert last(stick) == (0.0, 0.0), "it must be let go once"
+        stick.send()
+
+
+def test_what_is_held_while_the_arm_holds_for_a_fault_must_be_let_go_once(stick: Stick) -> None:
+    scene = stick._scene
+    stick.hold(2, 4, up=1.0)
+    scene.spoil = lambda name, message: () if name == "tool" else (message,)
+    stick.hold(5, 4, up=1.0)
+    assert last(stick) == (0.0, 0.0)
+    scene.mend()
+    stick.hold(4, 4, up=1.0)
+    assert last(stick) == (0.0, 0.0)
+    stick.send()
+    stick.hold(2, 4, up=1.0)
+    assert last(stick) == pytest.approx((0.1, 0.0))
 
 
 def test_what_is_held_from_the_start_does_not_move_the_arm(start: Start) -> None:
@@ -523,10 +554,40 @@ def test_keys_record_an_episode_and_the_answers_are_shown(start: Start, tmp_path
         assert person.screen.count("discard: ") == 1, "a small x is nothing"
         tell(person, "nonsense")
         status = {"state": "recording", "episode": "episode_0001", "elapsed_s": 2.4}
-        status |= {"kept": {"success": 1, "failure": None}, "warnings": ["camera: silent"]}
+        status |= {
+            "kept": {"success": 1, "failure": None},
+            "warnings": ["camera: silent", "b", "c"],
+        }
+        status["disk_left_s"] = 1.7e6
         tell(person, json.dumps(status))
-        shown = "recording episode_0001, 2 s, ! camera: silent, 1 successes | speed"
+        shown = "speed 40% | recording episode_0001, 2 s, ! camera: silent (+2), 1 success, disk"
+        shown += " for 20 days"
         person.scene.until(lambda: shown in person.screen)
+    finally:
+        recorder.close()
+        recorder.destroy_node()
+
+
+def test_a_recorder_that_hangs_is_told_and_so_is_a_key_that_it_does_not_answer(
+    start: Start, tmp_path: Path
+) -> None:
+    person = start()
+    chosen = parameters(folder=str(tmp_path / "demos"), use_sim_time=True)
+    recorder = RecorderNode(context=person.scene.context, parameter_overrides=chosen)
+    person.scene.add(recorder)
+    try:
+        person.scene.run(1.0)
+        person.press("\r")
+        person.scene.until(lambda: "start: episode_0000" in person.screen)
+        person.scene.wait(lambda: "recording episode_0000" in person.screen)
+        person.scene.executor.remove_node(recorder)
+        person.scene.wait(lambda: "! recorder silent for 2 s (recording" in person.screen)
+        person.press("Y")
+        person.scene.wait(lambda: "success: no answer from recorder_node" in person.screen)
+        person.scene.add(recorder)  # it goes on: the answer comes late
+        kept = tmp_path / "demos" / "episode_0000"
+        person.scene.wait(lambda: f"success: {kept}" in person.screen)
+        person.scene.wait(lambda: "silent" not in person.node._recorder.status)
     finally:
         recorder.close()
         recorder.destroy_node()

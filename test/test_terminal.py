@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import termios
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -29,14 +30,49 @@ def pressed(person: int, terminal: Terminal, data: bytes) -> list[str]:
 
 
 def test_keys_arrive_by_name_without_enter(pair: tuple[int, Terminal]) -> None:
-    assert pressed(*pair, b"w\x1b[A\x1b[Ds \x7f\x1b[5~\x1b") == [
-        "w", "up", "left", "s", "space", "backspace", "page_up", "escape",
+    assert pressed(*pair, b"w\x1b[A\x1b[Ds \x7f\x1b[5~") == [
+        "w", "up", "left", "s", "space", "backspace", "page_up",
     ]  # fmt: skip
     assert pressed(*pair, b"") == []
 
 
 def test_bytes_that_are_no_key_are_passed_over(pair: tuple[int, Terminal]) -> None:
     assert pressed(*pair, "ä\x01q".encode()) == ["q"]
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        pytest.param(b"\x1b[1;5B", id="Ctrl+Down"),
+        pytest.param(b"\x1b[3~", id="Delete"),
+        pytest.param(b"\x1b[15~", id="F5"),
+        pytest.param(b"\x1b[d", id="Shift+Left of rxvt"),
+        pytest.param(b"\x1b[[B", id="F2 of Linux"),
+        pytest.param(b"\x1b\x1b[B", id="Alt+Down of rxvt"),
+        pytest.param(b"\x1bB", id="Alt+B"),
+        pytest.param(b"\x1bOP", id="F1"),
+    ],
+)
+def test_a_key_that_has_no_name_is_no_other_key(
+    pair: tuple[int, Terminal], sequence: bytes
+) -> None:
+    assert pressed(*pair, b"w" + sequence + b"s") == ["w", "s"]
+    for cut in range(1, len(sequence)):
+        assert pressed(*pair, sequence[:cut]) + pressed(*pair, sequence[cut:] + b"s") == ["s"]
+
+
+def test_a_sequence_may_come_in_two_pieces_and_escape_alone_counts_after_a_moment(
+    pair: tuple[int, Terminal],
+) -> None:
+    _, terminal = pair
+    assert pressed(*pair, b"w\x1b") == ["w"]
+    assert pressed(*pair, b"[B") == ["down"]
+    assert pressed(*pair, b"\x1b") == []
+    deadline = time.monotonic() + 10.0
+    while not (keys := terminal.keys()):
+        assert time.monotonic() < deadline
+    assert keys == ["escape"]
+    assert pressed(*pair, b"B") == ["B"]
 
 
 def test_the_status_is_replaced_and_lines_are_printed_above_it(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -55,11 +56,20 @@ def declare_all(node: Node, settings: tuple[Setting, ...]) -> dict[str, Any]:
     """Declare parameters and return their values; None for one that nobody set.
 
     Raises:
-        ValueError: If a value is not among the choices.
+        ValueError: If a value is not among the choices, or a whole number where ROS wants a
+            decimal one.
     """
     values = {}
     for setting in settings:
-        parameter = node.declare_parameter(setting.name, setting.default, setting.descriptor())
+        try:
+            parameter = node.declare_parameter(setting.name, setting.default, setting.descriptor())
+        except InvalidParameterTypeException as error:
+            given = node._parameter_overrides[setting.name].value
+            if isinstance(setting.default, float) and type(given) is int:
+                raise ValueError(
+                    f"{setting.name}: got {given}, expected a decimal number; write {given}.0"
+                ) from error
+            raise
         value = parameter.value
         if value is not None and (problem := setting.check(value)):
             raise ValueError(problem)

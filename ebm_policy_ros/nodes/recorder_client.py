@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
+
+from ebm_policy_ros.nodes.recorder_screen import duration
 
 _SERVICES = {
     "start": ("start", Trigger, Trigger.Request()),
@@ -18,6 +22,9 @@ _SERVICES = {
     "discard": ("discard", Trigger, Trigger.Request()),
     "rerecord": ("rerecord", Trigger, Trigger.Request()),
 }
+# A recorder tells its status once a second at least; to keep an episode takes about a second. DDS
+# takes much longer to find out that a process hangs.
+_SILENCE, _PATIENCE = 2.0, 2.0
 
 
 class RecorderClient:
@@ -36,10 +43,20 @@ class RecorderClient:
         self._clients = {
             name: node.create_client(kind, f"{recorder}/{name}") for name, kind in kinds.items()
         }
-        self.status = ""
-        """What the recorder says of itself, in a few words; empty while it says nothing."""
+        self._told, self._heard = "", 0.0
+        self._asked: list[tuple[str, Any, float]] = []
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, f"{recorder}/status", self._on_status, latched)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(_PATIENCE / 10, self._watch, clock=steady)
+
+    @property
+    def status(self) -> str:
+        """What the recorder says of itself, in a few words; empty if it never said anything."""
+        silence = time.monotonic() - self._heard
+        if self._told and silence > _SILENCE:
+            return f"! recorder silent for {silence:.0f} s ({self._told})"
+        return self._told
 
     def call(self, event: str) -> None:
         """Ask for `start`, `success`, `failure`, `discard` or `rerecord`."""
@@ -48,16 +65,27 @@ class RecorderClient:
         if not client.service_is_ready():
             self._say(f"{event}: nobody offers {self._recorder}/{name}; start recorder_node")
             return
-        client.call_async(request).add_done_callback(
-            lambda future: self._say(f"{event}: {_answer(future.result())}")
-        )
+        future = client.call_async(request)
+        future.add_done_callback(lambda future: self._say(f"{event}: {_answer(future.result())}"))
+        self._asked.append((event, future, time.monotonic()))
+
+    def _watch(self) -> None:
+        """Tell of a request that stays without an answer; one that comes late is told too."""
+        waiting = []
+        for event, future, asked in self._asked:
+            if time.monotonic() - asked <= _PATIENCE:
+                waiting.append((event, future, asked))
+            elif not future.done():
+                self._say(f"{event}: no answer from {self._recorder} for {_PATIENCE:.0f} s")
+        self._asked = waiting
 
     def _on_status(self, message: Any) -> None:
         try:
             told = json.loads(message.data)
         except ValueError:
             told = None
-        self.status = _summary(told) if isinstance(told, dict) else ""
+        self._heard = time.monotonic()
+        self._told = _summary(told) if isinstance(told, dict) else ""
 
 
 def _answer(response: Any) -> str:
@@ -70,13 +98,16 @@ def _summary(told: Mapping[str, Any]) -> str:
     if told.get("state") == "recording":
         parts += _number("{:.0f} s", told.get("elapsed_s"))
     warnings = told.get("warnings")
-    if isinstance(warnings, list):
-        parts += [f"! {text}" for text in warnings]
+    if isinstance(warnings, list) and warnings:
+        more = f" (+{len(warnings) - 1})" if len(warnings) > 1 else ""
+        parts.append(f"! {warnings[0]}{more}")
     kept = told.get("kept")
     if isinstance(kept, dict):
-        parts += _number("{:.0f} successes", kept.get("success"))
-        parts += _number("{:.0f} failures", kept.get("failure"))
-    parts += _number("disk for {:.0f} min", told.get("disk_left_s"), 60)
+        parts += _number("{:.0f} success", kept.get("success"))
+        parts += _number("{:.0f} failure", kept.get("failure"))
+    left = told.get("disk_left_s")
+    if isinstance(left, (int, float)):
+        parts.append(f"disk for {duration(left)}")
     parts += _number("{:.1f} GiB left", told.get("disk_free_bytes"), 2**30)
     return ", ".join(part for part in parts if part)
 

@@ -16,6 +16,7 @@ from rclpy.serialization import deserialize_message
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointStream, Stream
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.ticks import ClockWatch
 from ebm_policy_ros.nodes.topics import mismatch
 from ebm_policy_ros.observation import ObservationBuffer, StaleObservation
 from ebm_policy_ros.recording.tally import TopicFacts, TopicTally
@@ -27,6 +28,9 @@ from ebm_policy_ros.supervision import StreamMonitor
 _IMAGE_DEPTH, _DEPTH = 100, 2000
 # A stream counts as silent after so many seconds of real time, whatever the ROS clock does.
 _SILENCE = 1.0
+_CLOCK = "/clock"
+# Stamps that are older are of no clock that was merely set wrong.
+_YEAR_NS = 365 * 86400 * NANOSECONDS
 OnMessage = Callable[[Topic, Message], None]
 
 
@@ -41,6 +45,7 @@ class RecorderInputs:
             interface: Names the streams and the command topics.
         """
         self._node, self._interface = node, interface
+        self._clock = ClockWatch(node)
         self._on_message: OnMessage = lambda topic, message: None
         action = interface.action
         streams: dict[tuple[str, str], dict[str, Stream]] = {}
@@ -83,7 +88,12 @@ class RecorderInputs:
         return {found.name: found.tally.facts(now, whole) for found in self._inputs}
 
     def stalled(self) -> set[str]:
-        """Topics of streams that have fallen silent."""
+        """Topics of streams that have fallen silent; of a simulation that hangs its clock.
+
+        The ages of messages don't grow then; to be asked often.
+        """
+        if self._clock.stands():
+            return {_CLOCK}
         now = self._node.get_clock().now().nanoseconds
         return {found.name for found in self._inputs if found.tally.stalled(now)}
 
@@ -143,7 +153,7 @@ class _Input:
         self._publishers: list[Any] = []
         self._topic: Topic | None = None
         self._heard = float("-inf")
-        self._now = 0
+        self._now = self._stamp = 0
 
     def search(self, recording: bool) -> None:
         self._publishers = self._node.get_publishers_info_by_topic(self.name)
@@ -217,7 +227,7 @@ class _Input:
             for monitor in self._monitors:
                 monitor.clear()
         self._now = now
-        stamp = serialised_stamp_ns(data) if self._has_header else 0
+        self._stamp = stamp = serialised_stamp_ns(data) if self._has_header else 0
         # Several publishers number their messages each on its own.
         alone = len(self._publishers) == 1
         number = info.get("publication_sequence_number") if alone else None
@@ -246,6 +256,8 @@ class _Input:
                 return [text]
         if time.monotonic() - self._heard > _SILENCE:
             return ["nothing arrives; start what publishes it"]
+        if self._stamp and now - self._stamp > _YEAR_NS:
+            return ["the stamps are a simulation's: use_sim_time:=true"]
         return [text for monitor in self._monitors if (text := monitor.problem(now))]
 
     def remarks(self) -> list[str]:

@@ -47,14 +47,23 @@ class RecorderStatus:
         success, failure = self.kept["success"], self.kept["failure"]
         disk = f"{self.disk_free_bytes / 2**30:.1f} GiB left"
         if self.disk_left_s is not None:
-            disk = f"{self.disk_left_s / 60:.0f} min left"
+            disk = f"{duration(self.disk_left_s)} left"
         what = "idle"
         if self.state == "recording":
             what = f"RECORDING {self.episode} {self.elapsed_s:.1f} s"
         told = [f"! {'; '.join(self.warnings)}"] if self.warnings else []
         kept = f"kept {success + failure} ({success} success, {failure} failure)"
-        rates = ", ".join(f"{_short(name)} {f.rate:.0f} Hz" for name, f in self.topics.items())
+        names = zip(_short(list(self.topics)), self.topics.values(), strict=True)
+        rates = ", ".join(f"{name} {facts.rate:.0f} Hz" for name, facts in names)
         return " | ".join((what, *told, kept, disk, rates))
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that people would say it in."""
+    for name, size in (("days", 86400.0), ("h", 3600.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds / 60:.0f} min"
 
 
 def episode_lines(topics: Mapping[str, TopicFacts]) -> list[str]:
@@ -66,6 +75,12 @@ def episode_lines(topics: Mapping[str, TopicFacts]) -> list[str]:
     ]
 
 
-def _short(topic: str) -> str:
-    """The part of a topic's name that tells it from others."""
-    return topic.strip("/").partition("/")[0]
+def _short(topics: Sequence[str]) -> list[str]:
+    """The part of each topic's name that tells it from the others: behind what all begin with."""
+    split = [topic.strip("/").split("/") for topic in topics]
+    shared = 0
+    while split and all(len(parts) > shared + 1 for parts in split):
+        if len({parts[shared] for parts in split}) > 1:
+            break
+        shared += 1
+    return [parts[shared] for parts in split]

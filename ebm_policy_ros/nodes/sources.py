@@ -27,12 +27,13 @@ _EVERY = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 class Source(Protocol):
     """Where wishes come from."""
 
-    def wish(self, measured: Measured | None, taken: bool) -> Wish:
+    def wish(self, measured: Measured | None, taken: bool, faulty: bool) -> Wish:
         """What is wanted now.
 
         Args:
             measured: The arm's state, if it is known.
             taken: Whether the arm is to be commanded.
+            faulty: Whether it is, but something was wrong at the last tick.
         """
 
     def let_go(self) -> None:
@@ -49,7 +50,7 @@ class KeyboardSource:
         """Takes its keys from a keyboard."""
         self._keyboard = keyboard
 
-    def wish(self, measured: Measured | None, taken: bool) -> Wish:
+    def wish(self, measured: Measured | None, taken: bool, faulty: bool) -> Wish:
         """See `Source`."""
         return self._keyboard.wish(time.monotonic())
 
@@ -99,8 +100,10 @@ class JoySource:
             self._moves = False
             self._on_rest()
 
-    def wish(self, measured: Measured | None, taken: bool) -> Wish:
+    def wish(self, measured: Measured | None, taken: bool, faulty: bool) -> Wish:
         """See `Source`."""
+        if faulty:  # else the arm would start by itself when the fault is over
+            self._joystick.let_go()
         wish = self._joystick.wish(time.monotonic())
         self._moves = bool(wish.motion)
         return wish
@@ -153,7 +156,7 @@ class LeaderSource:
     def _receive(self, message: Any) -> None:
         self._leader.take(message.name, message.position, time.monotonic())
 
-    def wish(self, measured: Measured | None, taken: bool) -> Wish:
+    def wish(self, measured: Measured | None, taken: bool, faulty: bool) -> Wish:
         """See `Source`."""
         if not taken:
             self._leader.let_go()

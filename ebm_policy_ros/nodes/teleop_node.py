@@ -22,7 +22,7 @@ from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.sources import JoySource, KeyboardSource, LeaderSource, Source
 from ebm_policy_ros.nodes.teleop_parameters import SETTINGS
 from ebm_policy_ros.nodes.terminal import Terminal, open_terminal
-from ebm_policy_ros.nodes.ticks import Ticks
+from ebm_policy_ros.nodes.ticks import ClockWatch, Ticks
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.teleop.keyboard import Keyboard, key_map, key_table
 from ebm_policy_ros.teleop.steering import Steering, Wish
@@ -66,6 +66,7 @@ class TeleopNode(Node):
                 "it there, or choose gamepad, spacemouse or leader"
             )
         self._act("help")
+        self._clock_watch = ClockWatch(self)
         self._ticks = Ticks(self, interface.rate, self._tick)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._screen = self.create_timer(1 / _SCREEN_RATE, self._on_screen, clock=steady)
@@ -85,7 +86,8 @@ class TeleopNode(Node):
         now = self.get_clock().now().nanoseconds
         self._read_keys()
         measured = self.commander.look(now)
-        self._wish = self._source.wish(measured, self.commander.is_wanted)
+        taken = self.commander.is_wanted
+        self._wish = self._source.wish(measured, taken, taken and bool(self.commander.problem))
         if self._wish.motion:
             self.commander.take()
         was_wanted = self.commander.is_wanted
@@ -123,6 +125,8 @@ class TeleopNode(Node):
             self._let_go()
         elif not self._steering.act(event):
             self._recorder.call(event)
+        elif self._steering.speed != self.values["speed"]:
+            self.set_parameters([Parameter("speed", value=self._steering.speed)])
 
     def _on_engage(self, request: Any, response: Any) -> Any:
         """True: take the command topic as soon as nothing is wrong; false: leave it."""
@@ -160,20 +164,22 @@ class TeleopNode(Node):
         return f"{self.commander.state}: {problem}" if problem else self.commander.state
 
     def _show(self) -> None:
-        """The line of status; without a terminal each new state goes to the log."""
-        state = self._state()
+        """The line of status, what matters most first; without a terminal states go to the log."""
+        stands = self._clock_watch.stands()
+        state = f"the clock stands still ({self.commander.state})" if stands else self._state()
         if self._terminal is None:
             if state != self._told:
                 self.get_logger().info(state)
             self._told = state
             return
-        parts = [state, self._recorder.status]
-        if self.values["source"] != "leader":
-            parts.append(f"speed {self._steering.speed:.0%}")
+        moves = [f"{self._steering.name(d)} {s:+.0%}" for d, s in self._wish.motion.items()]
+        parts = [state, "" if stands else " ".join(moves) or self._wish.hint]
+        parts.append(", ".join(self.commander.changed))
         if self._interface.action.is_joints:
             parts.append(self._steering.name("joint"))
-        moves = [f"{self._steering.name(d)} {s:+.0%}" for d, s in self._wish.motion.items()]
-        parts += [" ".join(moves) or self._wish.hint, ", ".join(self.commander.changed)]
+        if self.values["source"] != "leader":
+            parts.append(f"speed {self._steering.speed:.0%}")
+        parts.append(self._recorder.status)
         self._terminal.show(" | ".join(part for part in parts if part))
 
     def close(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import termios
+import time
 import tty
 from contextlib import suppress
 
@@ -28,7 +30,12 @@ _SEQUENCES = {
     b"\x7f": "backspace",
     b"\x1b": "escape",
 }
-_LONGEST = max(map(len, _SEQUENCES))
+# A key is a character or a whole sequence, also one that has no name here: of Ctrl+Down, ESC[1;5B,
+# nothing may be left over that is a key of its own. ESC ESC is Alt with a key; ESC[[ is Linux's.
+_KEY = re.compile(rb"\x1b+(?:\[\[.|\[[0-?]*[ -/]*[@-~]?|O.|.)?|.", re.DOTALL)
+_INCOMPLETE = re.compile(rb"\x1b+(?:\[\[|\[[0-?]*[ -/]*|O)?\Z")
+# The rest of a sequence comes within so many seconds; else escape was pressed alone.
+_PATIENCE = 0.05
 _TERMINAL = "/dev/tty"
 
 
@@ -57,6 +64,7 @@ class Terminal:
             os.close(self._file)
             raise OSError(str(error)) from None
         self._status = ""
+        self._begun, self._read_at = b"", 0.0
 
     def _disarm(self) -> None:
         """No key but Ctrl-C stops the process, or what it prints, without its saying so."""
@@ -76,7 +84,14 @@ class Terminal:
                 if read:
                     continue
             break  # the terminal is gone
-        return _names(data)
+        now = time.monotonic()
+        if data:
+            self._read_at = now
+        data = self._begun + data
+        begun = _INCOMPLETE.search(data)
+        waits = begun is not None and now - self._read_at < _PATIENCE
+        self._begun = begun.group() if begun is not None and waits else b""
+        return _names(data.removesuffix(self._begun))
 
     def say(self, text: str) -> None:
         """Print a line above the status."""
@@ -117,14 +132,9 @@ def open_terminal() -> Terminal | None:
 
 def _names(data: bytes) -> list[str]:
     keys = []
-    while data:
-        for length in range(min(_LONGEST, len(data)), 0, -1):
-            if name := _SEQUENCES.get(data[:length]):
-                keys.append(name)
-                break
-        else:
-            length = 1
-            if data[:1].isascii() and data[:1].decode().isprintable():
-                keys.append(data[:1].decode())
-        data = data[length:]
+    for key in _KEY.findall(data):
+        if name := _SEQUENCES.get(key):
+            keys.append(name)
+        elif key.isascii() and key.decode().isprintable():
+            keys.append(key.decode())
     return keys

@@ -1,13 +1,37 @@
-"""The beat of a node that commands."""
+"""The beat of a node that commands, and whether the clock goes on at all."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
+
+# A clock counts as standing still after so many seconds of real time.
+_STANDSTILL = 1.0
+
+
+class ClockWatch:
+    """Tells whether a node's clock stands still, as a simulation's that hangs or is paused."""
+
+    def __init__(self, node: Node) -> None:
+        """Begins with a clock that goes on.
+
+        Args:
+            node: Whose clock it is.
+        """
+        self._clock = node.get_clock()
+        self._time, self._moved = -1, 0.0
+
+    def stands(self) -> bool:
+        """Whether it has not moved for a second of real time; to be asked often."""
+        now, real = self._clock.now().nanoseconds, time.monotonic()
+        if now != self._time:
+            self._time, self._moved = now, real
+        return real - self._moved > _STANDSTILL
 
 
 class Ticks:

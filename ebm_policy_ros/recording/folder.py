@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from ebm_policy_ros.interface import NANOSECONDS
 from ebm_policy_ros.recording import metadata
@@ -31,7 +32,13 @@ class EpisodeFolder:
 
         Raises:
             OSError: If it can't be made.
+            ValueError: If the prefix can't begin the name of a bag in it.
         """
+        if not prefix or prefix.startswith(".") or set(prefix) & set("/\\\0"):
+            raise ValueError(
+                f"prefix: got {prefix!r}, expected the beginning of a file's name, without / and "
+                "without a dot in front"
+            )
         self.path, self._prefix = path, prefix
         path.mkdir(parents=True, exist_ok=True)
 
@@ -45,8 +52,9 @@ class EpisodeFolder:
         return sum(1 for _ in self.path.glob(f"*/{metadata.FILE}"))
 
     def count_partial(self) -> int:
-        """Episodes that somebody should decide about."""
-        return sum(1 for path in self.partial.glob("*") if path.is_dir())
+        """Episodes that somebody should decide about; not those that are being recorded."""
+        folders = [path for path in self.partial.glob("*") if path.is_dir()]
+        return sum(1 for folder in folders if not _is_recorded(folder / NOTE))
 
     def open(self, note: Mapping[str, str]) -> Place:
         """A place for a new episode.
@@ -95,13 +103,28 @@ class EpisodeFolder:
         return [line for note in notes if (line := _recover(note))]
 
 
+def _is_recorded(note: Path) -> bool:
+    """Whether a recorder, this or another, is at an episode."""
+    if not note.exists():
+        return False
+    with note.open("r+", encoding="utf-8") as file:
+        return not _lock(file)
+
+
+def _lock(file: TextIO) -> bool:
+    """Take an episode's note; false if the recorder that made it still has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def _recover(note: Path) -> str:
     """Finish one episode; empty if somebody still records it."""
     folder = note.parent
     with note.open("r+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(file):
             return ""
         if not _storage_files(folder):
             shutil.rmtree(folder)
@@ -111,7 +134,7 @@ def _recover(note: Path) -> str:
                 return _move(folder)
             contents = _repair(folder, file.read())
         except (OSError, ValueError) as error:
-            return f"{folder} was not finished and can't be repaired; it is left as it is: {error}"
+            return f"{folder} was not finished and can't be repaired; it stays there: {error}"
         note.unlink()
     seconds = (contents.last_ns - contents.first_ns) / NANOSECONDS
     return (

@@ -86,7 +86,8 @@ class TopicTally:
         if sequence is not None:
             if 0 < self._sequence < sequence:
                 self._missed += sequence - self._sequence - 1
-            self._sequence = sequence  # smaller than before: another publisher
+        # Smaller than before: another publisher. None: who knows whose the next one is.
+        self._sequence = sequence or 0
 
     def lost(self, count: int) -> None:
         """The middleware tells that messages were lost."""

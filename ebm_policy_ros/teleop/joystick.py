@@ -63,8 +63,8 @@ LAYOUTS = {
 class Joystick:
     """A device that moves the arm while its dead-man button is held and its messages come.
 
-    Whatever is held at first, after messages were missing, or when somebody stopped the arm, has
-    to be let go once before it counts.
+    Whatever is held at first, after messages were missing or at fault, or when somebody stopped
+    the arm, has to be let go once before it counts.
     """
 
     def __init__(
@@ -121,33 +121,40 @@ class Joystick:
 
     def wish(self, now: float) -> Wish:
         """The motion that is wanted at a time, in s."""
-        wish = self._wish(now)
-        if now - self._at > self._timeout:
+        if fault := self._fault(now):
             self._locked = True
-        elif not wish.motion:
-            self._locked = False
-        elif self._locked:
-            return Wish(hint="let everything go once, then it moves")
-        return wish
-
-    def _wish(self, now: float) -> Wish:
-        if now - self._at > self._timeout:
-            return Wish(hint="no message of the joystick" if self._values else "no joystick yet")
+            return Wish(hint=fault)
         number = self._layout.buttons["deadman"]
-        if number >= 0 and not _is_held(self._pressed, number):
-            return Wish(hint=f"hold button {number} to move")
-        motion = {}
-        for name, (axis, sign) in self._axes.items():
-            if axis < 0:
-                continue
-            if axis >= len(self._values):
-                return Wish(hint=f"the joystick has no axis {axis} for {name}, see joy.axes")
-            value = self._values[axis]
-            if not math.isfinite(value):
-                return Wish(hint=f"axis {axis} of the joystick is not a number")
-            if share := sign * self._outside(value):
-                motion[name] = share
+        is_held = number < 0 or bool(self._pressed[number])
+        motion = self._motion() if is_held else {}
+        if not motion:
+            self._locked = False
+            return Wish(hint="" if is_held else f"hold button {number} to move")
+        if self._locked:
+            return Wish(hint="let everything go once, then it moves")
         return Wish(motion)
+
+    def _fault(self, now: float) -> str:
+        """Why nobody knows what is held; empty if the message tells."""
+        if now - self._at > self._timeout:
+            return "no message of the joystick" if self._values else "no joystick yet"
+        number = self._layout.buttons["deadman"]
+        if number >= len(self._pressed):
+            return f"the joystick has no button {number} to hold, see joy.deadman"
+        for name, (axis, _) in self._axes.items():
+            if axis >= len(self._values):
+                return f"the joystick has no axis {axis} for {name}, see joy.axes"
+            if axis >= 0 and not math.isfinite(self._values[axis]):
+                return f"axis {axis} of the joystick is not a number"
+        return ""
+
+    def _motion(self) -> dict[str, float]:
+        shares = {
+            name: sign * self._outside(self._values[axis])
+            for name, (axis, sign) in self._axes.items()
+            if axis >= 0
+        }
+        return {name: share for name, share in shares.items() if share}
 
     def _outside(self, value: float) -> float:
         """What is left of an axis beyond its dead zone, -1 to 1, beginning at 0."""
