@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -274,12 +275,18 @@ def test_a_full_disk_ends_an_episode_and_keeps_what_is_there(
     storage: str, disk: Callable[[Path], Any], tmp_path: Path
 ) -> None:
     with disk(tmp_path) as folder:
-        # With many messages in a flush a full disk may take none of them.
         episode = begin(folder, storage, flush_period=0.01)
         number = 0
         while not episode.problem and number < 20_000:
-            episode.add(JOINTS, message(number, joints=40))
-            number += 1
+            size = episode.size
+            for _ in range(10):
+                episode.add(JOINTS, message(number, joints=40))
+                number += 1
+            # What is flushed at once a full disk takes or refuses as a whole.
+            deadline = time.monotonic() + 20.0
+            while episode.size == size and not episode.problem:
+                assert time.monotonic() < deadline, "nothing was flushed"
+                time.sleep(0.001)
         with pytest.raises(OSError, match=r"the episode stays in .*\.partial.episode_0000"):
             episode.keep([JOINTS], {"outcome": "success"})
         bag = folder / ".partial" / "episode_0000"
@@ -389,8 +396,8 @@ def test_the_stamp_is_read_from_the_bytes_of_either_order() -> None:
 
 
 def feed(tally: TopicTally, *times: float, step: int = 1) -> None:
-    for number, time in enumerate(times):
-        tally.add(round(time * SECOND), 0, 1 + number * step)
+    for number, at in enumerate(times):
+        tally.add(round(at * SECOND), 0, 1 + number * step)
 
 
 def test_a_tally_tells_rate_gaps_drops_and_age() -> None:
