@@ -22,7 +22,7 @@ from ebm_policy_ros.sim.programs import Program, ProgramFailed, failure_of, runn
 from ebm_policy_ros.training.bags import read_recorded_interface
 from ebm_policy_ros.training.recorded import interface_differences
 from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.bag import find_bags, is_bag
+from ebm_policy_ros.training.storage.finding import find_bags, is_bag
 
 _RESULTS = "replay.jsonl"
 # Of the error on held-out demonstrations: an observation on the robot's clock is never the same.

@@ -19,7 +19,7 @@ from ebm_policy_ros.training.dataset import load_dataset
 from ebm_policy_ros.training.exclusion import read_exclusions
 from ebm_policy_ros.training.inspect_demos import main
 from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.bag import find_bags
+from ebm_policy_ros.training.storage.finding import find_bags
 
 SCRIPT = """<script>document.title='hacked'<&"quoted'>"""
 IMAGE = """<img src=x onerror="document.title='hacked'">"""

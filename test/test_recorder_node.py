@@ -30,7 +30,7 @@ from ebm_policy_ros.training.bags import (
     read_recorded_interface,
 )
 from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.bag import find_bags
+from ebm_policy_ros.training.storage.finding import find_bags
 
 pytestmark = pytest.mark.ros
 

@@ -42,7 +42,8 @@ from ebm_policy_ros.training.bags import (
 )
 from ebm_policy_ros.training.clocks import wanted_topics
 from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.bag import Bag, find_bags
+from ebm_policy_ros.training.storage.bag import Bag
+from ebm_policy_ros.training.storage.finding import find_bags
 
 STEPS = 20
 

@@ -21,7 +21,7 @@ from ebm_policy_ros.training.exclusion import read_exclusions
 from ebm_policy_ros.training.parallel import read_each
 from ebm_policy_ros.training.recorded import interface_differences
 from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.bag import find_bags
+from ebm_policy_ros.training.storage.finding import find_bags
 
 KeepBy = Literal["length", "outcome"]
 Unusable = Literal["refuse", "skip"]

@@ -17,7 +17,7 @@ from ebm_policy_ros.training.recorded import (
     recorded_interfaces,
     usual_interface,
 )
-from ebm_policy_ros.training.storage.bag import find_bags
+from ebm_policy_ros.training.storage.finding import find_bags
 
 PAGE = "inspection.html"
 

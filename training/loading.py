@@ -16,7 +16,7 @@ from ebm_policy_ros.training.dataset import Dataset, load_dataset
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
 from ebm_policy_ros.training.exclusion import read_exclusions
 from ebm_policy_ros.training.recorded import recorded_interfaces, usual_interface
-from ebm_policy_ros.training.storage.bag import find_bags
+from ebm_policy_ros.training.storage.finding import find_bags
 
 _MOST_NOTES = 20
 

@@ -20,7 +20,7 @@ from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, wit
 from ebm_policy_ros.training.exchange.lerobot_reader import read_lerobot
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer
 from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.bag import find_bags
+from ebm_policy_ros.training.storage.finding import find_bags
 
 Kind = Literal["arrays", "lerobot", "zarr", "bags"]
 

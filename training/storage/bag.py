@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,12 +19,11 @@ from ebm_policy_ros.training.storage.definitions import (
     decode,
     message_type,
 )
+from ebm_policy_ros.training.storage.finding import COMPRESSED, METADATA, ending_of
 from ebm_policy_ros.training.storage.mcap_file import McapFile
 from ebm_policy_ros.training.storage.sqlite_file import SqliteFile
 
-METADATA = "metadata.yaml"
 _FORMATS: dict[str, type[McapFile] | type[SqliteFile]] = {".mcap": McapFile, ".db3": SqliteFile}
-_COMPRESSED = ".zstd"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _LARGEST_MESSAGE = 1 << 28
 _INFORMATION = "rosbag2_bagfile_information"
@@ -42,70 +40,6 @@ class Message(NamedTuple):
     received_ns: int
     data: bytes
     """The content as it was recorded."""
-
-
-def find_bags(folder: Path) -> list[Path]:
-    """Every bag below a folder, in order of name: a folder of files, or a file alone.
-
-    Names that begin with a dot are passed over: unfinished episodes and caches are there.
-
-    Raises:
-        BagError: If there is none.
-    """
-    if not folder.is_dir():
-        raise BagError(f"{folder}: no such folder of demonstrations")
-    by_folder: dict[Path, list[Path]] = {}
-    strange = False
-    for path in _walk(folder):
-        if _format(path) or path.name == METADATA:
-            by_folder.setdefault(path.parent, []).append(path)
-        strange = strange or path.suffix == ".bag"
-    bags: list[Path] = []
-    for place, paths in by_folder.items():
-        files = [path for path in paths if path.name != METADATA]
-        one = len(files) < len(paths) or all(
-            _is_part(path, place.resolve().name) for path in files
-        )
-        bags += [place] if one else files
-    if not bags:
-        cure = (
-            "those of ROS 1 have to be converted with rosbags-convert"
-            if strange
-            else "record some with record_demos or recorder_node"
-        )
-        raise BagError(f"{folder}: no bags in it; {cure}")
-    return sorted(bags)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """The files below a folder, also behind links, without hidden ones."""
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        # A link may lead back to where it is.
-        folders[:] = [] if real in seen else sorted(n for n in folders if not n.startswith("."))
-        if real not in seen:
-            yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
-        seen.add(real)
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path is that of a single bag."""
-    if path.is_dir():
-        return (path / METADATA).exists() or find_bags(path) == [path]
-    return path.is_file() and _format(path) != ""
-
-
-def _format(path: Path) -> str:
-    """The ending of a file of messages, without that of compression; empty for other files."""
-    name = path.name.removesuffix(_COMPRESSED)
-    return next((ending for ending in _FORMATS if name.endswith(ending)), "")
-
-
-def _is_part(path: Path, folder: str) -> bool:
-    """Whether rosbag2 would call the first or a further file of a bag so."""
-    stem = path.name.removesuffix(_COMPRESSED).removesuffix(_format(path))
-    return re.fullmatch(re.escape(folder) + r"_\d+", stem) is not None
 
 
 class Bag:
@@ -178,10 +112,10 @@ class Bag:
 
     def _open(self, path: Path, folder: Path) -> McapFile | SqliteFile:
         plain = path
-        if path.name.endswith(_COMPRESSED):
-            plain = folder / path.name.removesuffix(_COMPRESSED)
+        if path.name.endswith(COMPRESSED):
+            plain = folder / path.name.removesuffix(COMPRESSED)
             self._decompress(path, plain)
-        return _FORMATS[_format(path)](plain, self.account)
+        return _FORMATS[ending_of(path)](plain, self.account)
 
     def _decompress(self, path: Path, plain: Path) -> None:
         """As much of a compressed file as can be had; it may be of several frames."""
@@ -215,9 +149,9 @@ class Bag:
 
     def _find_files(self) -> list[Path]:
         """The files that the metadata names, in its order, then those that it doesn't."""
-        present = sorted(filter(_format, self.path.iterdir()), key=_natural)
-        for path in [p for p in present if p.name.endswith(_COMPRESSED)]:
-            if path.with_name(path.name.removesuffix(_COMPRESSED)) in present:
+        present = sorted(filter(ending_of, self.path.iterdir()), key=_natural)
+        for path in [p for p in present if p.name.endswith(COMPRESSED)]:
+            if path.with_name(path.name.removesuffix(COMPRESSED)) in present:
                 present.remove(path)
                 self.account.note(path, "there without compression too; left out")
         named = [self.path / Path(str(name)).name for name in self._listed("relative_file_paths")]
