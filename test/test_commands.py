@@ -86,8 +86,9 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
     data = load_dataset(demos, load_interface(interface_path("ur5e_push")))
     assert [Path(name).name for name in data.names] == ["push_0000", "push_0001"]
     for index, episode in enumerate(results):
-        # Commands that came before the first tick waited for them are there too.
-        assert (data.episodes == index).sum() >= episode["steps"]
+        # Commands that came before the first tick waited for them are there too; the first samples
+        # may have come just before the recording began.
+        assert (data.episodes == index).sum() >= episode["steps"] - 1
     assert abs(data.actions).max() <= 0.25
     assert abs(data.actions[data.episodes == 0]).max() > 0.02
 
