@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
@@ -18,6 +16,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from ebm_policy_ros.nodes.parameters import declare
+from ebm_policy_ros.nodes.running import run_to_end
 
 _ANSWER_TIMEOUT = 60.0
 _STALL_TIMEOUT = 60.0
@@ -112,18 +111,7 @@ class EpisodesNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the episodes and end."""
-    rclpy.init(args=args)
-    node = EpisodesNode()
-    try:
-        node.run()
-    except TimeoutError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        sys.exit(130)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    run_to_end(EpisodesNode, args, (TimeoutError,))
 
 
 if __name__ == "__main__":

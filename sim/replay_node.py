@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
@@ -24,6 +22,7 @@ from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.parameters import declare
+from ebm_policy_ros.nodes.running import run_to_end
 from ebm_policy_ros.recording.topics import restamped
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.player import Played, read_ahead
@@ -209,18 +208,7 @@ class ReplayNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Play the bags and end."""
-    rclpy.init(args=args)
-    node = ReplayNode()
-    try:
-        node.run()
-    except (TimeoutError, BagError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        sys.exit(130)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    run_to_end(ReplayNode, args, (TimeoutError, BagError))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,23 @@ from typing import Any, Protocol
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 
 from ebm_policy_ros.nodes.parameters import refuse_unknown
 
 RCLError = rclpy_implementation.RCLError
+
+
+class TaskNode(Protocol):
+    """A node of rclpy that has something to do, and ends with it."""
+
+    def run(self) -> None:
+        """Do it."""
+
+    def destroy_node(self) -> None:
+        """As rclpy's nodes have it."""
 
 
 class ClosableNode(Protocol):
@@ -71,5 +81,29 @@ def run_node(
     finally:
         node.close()
         executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def run_to_end(
+    create: Callable[[], TaskNode],
+    args: Sequence[str] | None = None,
+    expected: tuple[type[Exception], ...] = (),
+) -> None:
+    """Create a node and let it do what it is for.
+
+    An `expected` error goes to stderr in one line, and the exit code is 1; after an interrupt it
+    is 130.
+    """
+    rclpy.init(args=args)
+    node = create()
+    try:
+        node.run()
+    except expected as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        sys.exit(130)
+    finally:
         node.destroy_node()
         rclpy.try_shutdown()
