@@ -25,3 +25,16 @@ def find_device(name: str) -> torch.device:
             f"device: got {name!r}, which is not there; use auto, cpu, or cuda with a GPU"
         ) from None
     return device
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 there.
+
+    A CPU without such instructions emulates them, several times slower.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))

@@ -17,11 +17,12 @@ from torch import Tensor
 from ebm_policy_ros.assembly import Parts, assemble
 from ebm_policy_ros.confidence import Confidence, Senses, effective_samples
 from ebm_policy_ros.decision import Decision, Mode
-from ebm_policy_ros.device import PolicyMismatch, find_device
-from ebm_policy_ros.energy.models import Searched
+from ebm_policy_ros.device import PolicyMismatch, find_device, has_fast_bfloat16
+from ebm_policy_ros.energy.models import Model, Searched
 from ebm_policy_ros.inference.modes import Modes
 from ebm_policy_ros.inference.settings import is_number
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.memory import keep_freed_memory
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy_file import PolicyFile, load_policy_file
 from ebm_policy_ros.search import (
@@ -73,6 +74,7 @@ class Policy:
         hysteresis: float,
     ) -> None:
         """For use through `load`."""
+        keep_freed_memory()
         self.interface: Interface | None = content.interface
         """The robot and task; None for a policy from arrays that name no robot."""
         self.shapes = content.shapes
@@ -80,7 +82,10 @@ class Policy:
         self.optimiser = parts.optimiser
         """What searches; None for a policy without an energy."""
         self._action_shape = content.action_shape
-        self._model = parts.model.to(device).eval()
+        self._model: Model = parts.model.to(device).eval()
+        self._rough: Searched | None = None
+        if isinstance(self._model, Searched) and has_fast_bfloat16(device):
+            self._rough = self._model.roughly()
         self._familiarity = parts.familiarity and parts.familiarity.to(device)
         self._senses = Senses(self._model)
         self._device = device
@@ -265,13 +270,16 @@ class Policy:
         if kept is not None:
             starts = warm_starts(kept, self.optimiser.samples, self._generator)
         solution = minimise(
-            self._model, features, self.optimiser, self._generator, starts, deadline
+            self._model, features, self.optimiser, self._generator, starts, deadline, self._rough
         )
         best, lowest = solution.best[0], float(solution.best_energy)
         actions, minima = (values[0] for values in minima_of(solution))
         if kept is not None:
-            chosen = kept_minimum(actions, minima, kept, self._hysteresis * self._temperature)
-            best, lowest = actions[chosen], float(minima[chosen])
+            margin = self._hysteresis * self._temperature
+            chosen = int(kept_minimum(actions, minima, kept, margin))
+            best = actions[chosen]
+            if chosen:  # the energies of others than the lowest may be rough
+                lowest = float(solution.energy(best[None, None]))
         sample = self._choice == "sample" and math.isfinite(lowest)
         found = None
         if solution.complete and (modes or sample):

@@ -9,6 +9,7 @@ from ebm_policy_ros.energy.models import AutoregressiveModel, Model, Searched
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
 from ebm_policy_ros.inference.candidates import Energy, local_minima, normal, take
 from ebm_policy_ros.inference.derivative_free import SEPARATION
+from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.inference.solution import Solution
 
@@ -54,6 +55,7 @@ def minimise(
     generator: torch.Generator | None = None,
     starts: Tensor | None = None,
     deadline: float | None = None,
+    rough: Searched | None = None,
 ) -> Solution:
     """What the method finds for each of B observations, in the box mapped to [-1, 1].
 
@@ -64,15 +66,20 @@ def minimise(
         generator: Source of randomness, on the model's device.
         starts: Candidates to begin from, shape (B, M, H*D).
         deadline: When to return the best so far, in seconds of `time.perf_counter`.
+        rough: The same model made faster (`roughly`), for the rounds that only choose where the
+            next ones look. Langevin chains, which follow the exact gradient, have none.
     """
     low, high = model.box.corners()
-    batch = len(features)
+    common = (low, high, len(features), generator, starts, deadline)
     if isinstance(optimiser, AutoregressiveDerivativeFree):
         assert isinstance(model, AutoregressiveModel)
-        parts = model.energies(features)
-        return optimiser.minimize(parts, low, high, batch, generator, starts, deadline)
-    energy = energy_of(model, features, temperature_of(optimiser))
-    return optimiser.minimize(energy, low, high, batch, generator, starts, deadline)
+        sketches = rough.energies(features) if isinstance(rough, AutoregressiveModel) else None
+        return optimiser.minimize(model.energies(features), *common, sketches)
+    temperature = temperature_of(optimiser)
+    energy = energy_of(model, features, temperature)
+    if isinstance(optimiser, Langevin):
+        return optimiser.minimize(energy, *common)
+    return optimiser.minimize(energy, *common, rough and energy_of(rough, features, temperature))
 
 
 def warm_starts(action: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:

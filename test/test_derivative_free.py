@@ -123,8 +123,8 @@ def test_candidates_whose_energy_is_not_a_number_are_never_chosen() -> None:
 def test_wrong_settings_and_shapes_are_told_in_one_line() -> None:
     with pytest.raises(ValueError, match="samples: got 1, expected an integer >= 2"):
         DerivativeFree(samples=1)
-    with pytest.raises(ValueError, match="samples: got 12, expected at least 4 for each of the 4"):
-        DerivativeFree(samples=12, refine=1)
+    with pytest.raises(ValueError, match="refine_samples: got 3, expected an integer >= 4"):
+        DerivativeFree(refine_samples=3, refine=1)
     with pytest.raises(ValueError, match=r"noise_scale: got 0\.0, expected a number > 0"):
         DerivativeFree(noise_scale=0.0)
     with pytest.raises(ValueError, match=r"low and high: got shapes \(2,\) and \(3,\)"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
@@ -55,11 +56,12 @@ class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
+            nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, width)
         )  # fmt: skip
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return torch.relu(hidden + self.layers(hidden))
+        added: Tensor = self.layers(hidden)
+        return added.add_(hidden).relu_()
 
 
 class _PreActivation(nn.Module):
@@ -68,26 +70,29 @@ class _PreActivation(nn.Module):
     def __init__(self, *widths: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(widths):
-            layers += [nn.ReLU(), nn.Linear(inputs, outputs)]
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
+            # What comes in is added at the end.
+            layers += [nn.ReLU(inplace=i > 0), nn.Linear(inputs, outputs)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        result: Tensor = hidden + self.layers(hidden)
-        return result
+        added: Tensor = self.layers(hidden)
+        return added.add_(hidden)
 
 
 def _body(config: HeadConfig) -> nn.Sequential:
-    """From the sum of the first layer to the last activation."""
+    """From the sum of the first layer, which it overwrites, to the last activation."""
     width, repeat = config.width, range(config.depth)
     if config.kind == "mlp":
-        linears = [layer for _ in repeat for layer in (nn.Linear(width, width), nn.ReLU())]
-        return nn.Sequential(nn.ReLU(), *linears)
+        linears = [
+            layer for _ in repeat for layer in (nn.Linear(width, width), nn.ReLU(inplace=True))
+        ]
+        return nn.Sequential(nn.ReLU(inplace=True), *linears)
     if config.kind == "residual":
-        return nn.Sequential(nn.ReLU(), *[_Residual(width) for _ in repeat])
+        return nn.Sequential(nn.ReLU(inplace=True), *[_Residual(width) for _ in repeat])
     inner = (width // 4, width // 4) if config.kind == "dense_residual" else (width,)
     blocks = [_PreActivation(width, *inner, width) for _ in repeat]
-    return nn.Sequential(*blocks, nn.ReLU())
+    return nn.Sequential(*blocks, nn.ReLU(inplace=True))
 
 
 class EnergyHead(nn.Module):
@@ -118,10 +123,22 @@ class EnergyHead(nn.Module):
             self.action_half.weight[:, :-1] *= prefix_gain
         self.body = _body(config)
         self.output = nn.Linear(config.width, 1)
+        self._precision: torch.dtype | None = None
         if config.spectral_norm:
             for layer in list(self.modules()):
                 if isinstance(layer, nn.Linear):
                     parametrizations.spectral_norm(layer)
+
+    def roughly(self) -> EnergyHead:
+        """A copy whose body computes in bfloat16, for the same prepared features.
+
+        The first layer, where 8 bits would move the candidates, and the last, where they would
+        round away what tells them apart, stay as they are.
+        """
+        rough = copy.deepcopy(self)
+        rough.body.to(torch.bfloat16)
+        rough._precision = torch.bfloat16
+        return rough
 
     def prepare(self, features: Tensor) -> Tensor:
         """The features' half of the first layer, shape (B, width)."""
@@ -130,7 +147,8 @@ class EnergyHead(nn.Module):
 
     def forward(self, prepared: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
-        hidden = self.body(prepared[:, None] + self.action_half(actions))
+        hidden = prepared[:, None] + self.action_half(actions)
+        hidden = self.body(hidden if self._precision is None else hidden.to(self._precision))
         # Differences between energies decide: bfloat16 would round them away.
         with torch.autocast(hidden.device.type, enabled=False):
             energies: Tensor = self.output(hidden.to(self.output.weight.dtype)).squeeze(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
@@ -120,6 +121,15 @@ class EnergyModel(nn.Module):
         """Everything that doesn't depend on the action: once per observation, shape (B, F)."""
         return self.head.prepare(self.encoder(observation))
 
+    def roughly(self) -> EnergyModel:
+        """The same model, its weights shared, with a head that is faster and less exact.
+
+        Features that `encode` gives fit both.
+        """
+        rough = copy.copy(self)
+        rough._modules = {**self._modules, "head": self.head.roughly()}
+        return rough
+
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, H*D) in the box mapped to [-1, 1]."""
         energies: Tensor = self.head(features, actions)
@@ -148,6 +158,16 @@ class AutoregressiveModel(nn.Module):
         """Everything that doesn't depend on the action: once per observation, shape (B, D, F)."""
         features = self.encoder(observation)
         return torch.stack([head.prepare(features) for head in self._heads()], dim=1)
+
+    def roughly(self) -> AutoregressiveModel:
+        """The same model, its weights shared, with heads that are faster and less exact.
+
+        Features that `encode` gives fit both.
+        """
+        rough = copy.copy(self)
+        heads = nn.ModuleList(head.roughly() for head in self._heads())
+        rough._modules = {**self._modules, "heads": heads}
+        return rough
 
     def energies(self, features: Tensor) -> list[Callable[[Tensor], Tensor]]:
         """For each dimension j, prefixes (B, N, j+1) in the box mapped to [-1, 1] to (B, N)."""

@@ -72,6 +72,7 @@ class AutoregressiveDerivativeFree:
         generator: torch.Generator | None = None,
         starts: Tensor | None = None,
         deadline: float | None = None,
+        rough: Sequence[Energy] | None = None,
     ) -> Solution:
         """The most probable action in the box, for each row of the batch on its own.
 
@@ -86,6 +87,7 @@ class AutoregressiveDerivativeFree:
             deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
                 between dimensions, after the first round. Comparing the last candidates comes
                 after it.
+            rough: Cheaper energies, nearly the same, for all rounds before the refinement.
 
         Raises:
             ValueError: If the corners don't make a box, energies or starts have the wrong shape,
@@ -98,9 +100,10 @@ class AutoregressiveDerivativeFree:
         if starts is not None:
             kept = fit_starts(starts, batch, self.samples, low, high)
         half_width = (high - low) / 2
-        actions = self._search(energies, kept, low, high, batch, generator, until)
+        sketches = energies if rough is None else _one_each(rough, low.shape[0])
+        actions = self._search(sketches, kept, low, high, batch, generator, until)
         total = torch.stack(
-            [evaluate(part, actions[..., : j + 1]) for j, part in enumerate(energies)]
+            [evaluate(part, actions[..., : j + 1]) for j, part in enumerate(sketches)]
         ).sum(dim=0)
         index = local_minima(actions, total, self.places, SEPARATION, half_width)
         actions = self._refine(energies, take(actions, index), low, high, generator, until)

@@ -25,6 +25,8 @@ from ebm_policy_ros.inference.solution import Solution
 
 # Candidates nearer to each other than this, in half-widths of the box, lead to one minimum.
 SEPARATION = 0.1
+# Of candidates that a rough energy chose, one in so many is evaluated exactly.
+_RESCORED_SHARE = 4
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class DerivativeFree:
     temperature: float = 1.0
     """Of the resampling weights exp(-E / temperature)."""
     refine: int = 0
-    """Rounds of refinement (cross-entropy method), of `samples` candidates in all; 0 for none."""
+    """Rounds of refinement (cross-entropy method); 0 for none."""
+    refine_samples: int = 128
+    """Candidates of each refined place in such a round."""
     places: int = 4
     """How many of the lowest local minima among the candidates are refined or polished."""
     polish: int = 0
@@ -56,12 +60,8 @@ class DerivativeFree:
         at_least(self, 2, "samples")
         at_least(self, 0, "iterations", "refine", "polish")
         at_least(self, 1, "places")
+        at_least(self, 4, "refine_samples")
         positive(self, "noise_scale", "noise_shrink", "temperature")
-        if self.refine and self.samples < 4 * self.places:
-            raise ValueError(
-                f"samples: got {self.samples}, expected at least 4 for each of the "
-                f"{self.places} places to refine"
-            )
 
     def minimize(
         self,
@@ -72,6 +72,7 @@ class DerivativeFree:
         generator: torch.Generator | None = None,
         starts: Tensor | None = None,
         deadline: float | None = None,
+        rough: Energy | None = None,
     ) -> Solution:
         """The action of lowest energy in the box, for each row of the batch on its own.
 
@@ -85,6 +86,9 @@ class DerivativeFree:
                 result is never worse than the best of them.
             deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
                 between rounds, after the first evaluation.
+            rough: A cheaper energy, nearly the same, to choose by where to look. At the end the
+                lowest quarter of the candidates and all starts are evaluated anew, and the result
+                is the exact minimum over these.
 
         Raises:
             ValueError: If the corners don't make a box, energies or starts have the wrong shape,
@@ -95,16 +99,22 @@ class DerivativeFree:
         noise = self.noise_scale * half_width
         until = Deadline(deadline, low.device)
         actions = first_candidates(batch, self.samples, low, high, generator, starts)
-        energies = evaluate(energy, actions)
+        sketch = rough or energy
+        energies = evaluate(sketch, actions)
+        # A rough energy may prefer another one to the best start: all starts stay to the end.
+        begun = actions[:, : 0 if starts is None or rough is None else starts.shape[1]]
         for _ in range(self.iterations):
             if until.passed():
                 break
             best = take(actions, energies.argmin(dim=1, keepdim=True))
             actions = take(actions, resample(energies / self.temperature, generator))
             actions = clip(actions + noise * normal(actions, generator), low, high)
-            actions = torch.cat((best, actions[:, 1:]), dim=1)
-            energies = evaluate(energy, actions)
+            kept = torch.cat((begun, best), dim=1)[:, : self.samples]
+            actions = torch.cat((kept, actions[:, kept.shape[1] :]), dim=1)
+            energies = evaluate(sketch, actions)
             noise = noise * self.noise_shrink
+        if rough is not None:
+            actions, energies = _rescored(energy, actions, energies, begun.shape[1])
         if (self.refine or self.polish) and not until.passed():
             actions, energies = self._improve(
                 energy, actions, energies, low, high, generator, until
@@ -130,7 +140,7 @@ class DerivativeFree:
                 places,
                 low,
                 high,
-                samples=self.samples // self.places,
+                samples=self.refine_samples,
                 rounds=self.refine,
                 scale=SEPARATION / 2,
                 generator=generator,
@@ -145,3 +155,27 @@ class DerivativeFree:
             actions = torch.cat((polished, actions), dim=1)
             energies = torch.cat((values, energies), dim=1)
         return actions, energies
+
+
+def _rescored(
+    energy: Energy, actions: Tensor, energies: Tensor, first: int
+) -> tuple[Tensor, Tensor]:
+    """Candidates whose energies are rough, the lowest first with their exact ones.
+
+    Args:
+        energy: The exact energy, (B, N, D) to (B, N).
+        actions: Shape (B, N, D).
+        energies: Rough ones, shape (B, N).
+        first: So many at the beginning are evaluated whatever their rough energies are.
+
+    Returns:
+        Shapes (B, N, D) and (B, N); what was not evaluated counts as no lower than what was.
+    """
+    count = max(-(-actions.shape[1] // _RESCORED_SHARE), first)
+    ranked = energies.clone()
+    ranked[:, :first] = -float("inf")
+    order = ranked.argsort(dim=1)
+    actions, energies = take(actions, order), energies.gather(1, order)
+    exact = evaluate(energy, actions[:, :count])
+    rest = torch.maximum(energies[:, count:], exact.amax(dim=1, keepdim=True))
+    return actions, torch.cat((exact, rest), dim=1)

@@ -1,0 +1,142 @@
+"""What makes decisions fast doesn't change them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.energy.heads import HeadConfig, HeadKind
+from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
+from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
+from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.inference.hybrid import Hybrid
+from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.search import energy_of, minimise
+
+LOW, HIGH = -torch.ones(2), torch.ones(2)
+METHODS: dict[str, Optimiser] = {
+    "plain": DerivativeFree(4096, 4),
+    "refined": DerivativeFree(1024, refine=6),
+    "polished": DerivativeFree(1024, polish=30),
+    "hybrid": Hybrid(),
+    "langevin": Langevin(32, 30),
+    "autoregressive": AutoregressiveDerivativeFree(512, places=8),
+}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def model_of(kind: HeadKind, autoregressive: bool) -> EnergyModel | AutoregressiveModel:
+    """One with random weights, whose energies differ by many temperatures."""
+    torch.manual_seed(1)
+    config = ModelConfig(
+        "autoregressive" if autoregressive else "energy",
+        ("state",),
+        trunk_depth=0,
+        head=HeadConfig(kind, 64, 2),
+    )
+    model = build_model(config, {"state": (1, 4)}, 2)
+    assert isinstance(model, (EnergyModel, AutoregressiveModel))
+    for name, parameter in model.requires_grad_(False).named_parameters():
+        if name.endswith("output.weight"):
+            parameter *= 100
+    return model.eval()
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual", "preactivation", "dense_residual"])
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_a_rough_energy_is_about_the_exact_one_for_the_same_features(
+    kind: HeadKind, autoregressive: bool
+) -> None:
+    model = model_of(kind, autoregressive)
+    features = model.encode({"state": torch.randn(3, 1, 4, generator=seeded())})
+    actions = torch.rand(3, 500, 2, generator=seeded()) * 2 - 1
+    before = energy_of(model, features)(actions)
+    rough = energy_of(model.roughly(), features)(actions)
+    assert 0 < (rough - before).abs().max() < 0.03 * (before.max() - before.min())
+    assert torch.equal(energy_of(model, features)(actions), before), "the model is left as it was"
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("kind", ["mlp", "preactivation"])
+def test_every_method_finds_with_rough_energies_what_it_finds_without(
+    kind: HeadKind, name: str
+) -> None:
+    method = METHODS[name]
+    model = model_of(kind, name == "autoregressive")
+    features = model.encode({"state": torch.randn(4, 1, 4, generator=seeded())})
+    slow = minimise(model, features, method, seeded())
+    fast = minimise(model, features, method, seeded(), rough=model.roughly())
+    energy = energy_of(model, features)
+    spread = energy(torch.rand(4, 4096, 2, generator=seeded(3)) * 2 - 1).std(dim=1)
+    # A plain search is as exact as its candidates are dense.
+    tolerance = 1e-2 if name == "plain" else 1e-3
+    assert ((fast.best_energy - slow.best_energy).abs() < tolerance * spread).all()
+    exact = energy(fast.best[:, None])[:, 0]
+    assert (fast.best_energy - exact).abs().max() < 1e-4 * spread.min(), "its energy is exact"
+
+
+def bowl(actions: Tensor) -> Tensor:
+    return (actions - 0.3).square().sum(dim=-1)
+
+
+def test_the_answer_is_exact_however_wrong_the_rough_energy_is_about_the_order() -> None:
+    """The rough energy is the exact one in steps of 0.05: it can't tell the lowest ones apart."""
+    steps = DerivativeFree(2048).minimize(
+        bowl, LOW, HIGH, 2, seeded(), rough=lambda actions: (bowl(actions) * 20).round() / 20
+    )
+    assert torch.equal(steps.best_energy, bowl(steps.best))
+    assert (steps.best - 0.3).abs().max() < 0.02
+    assert torch.equal(steps.best_energy, steps.energies.amin(dim=1))
+
+
+@pytest.mark.parametrize("iterations", [0, 3])
+def test_a_start_is_never_lost_to_a_rough_energy(iterations: int) -> None:
+    """The rough energy says the opposite of the exact one."""
+    start = torch.full((1, 1, 2), 0.3)
+    found = DerivativeFree(64, iterations).minimize(
+        bowl, LOW, HIGH, 1, seeded(), start, rough=lambda actions: -bowl(actions)
+    )
+    assert torch.equal(found.best, start[:, 0])
+
+
+def test_a_search_that_is_cut_short_still_ends_with_exact_energies() -> None:
+    cut = DerivativeFree(64).minimize(
+        bowl, LOW, HIGH, 1, seeded(), deadline=0.0, rough=lambda actions: bowl(actions) + 1
+    )
+    assert not cut.complete
+    assert torch.equal(cut.best_energy, bowl(cut.best))
+
+
+_FAULTS = """
+import resource, torch
+from ebm_policy_ros.memory import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        parts = [torch.zeros(2**18) for _ in range(4)]
+        del parts
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = faults()
+assert keep_freed_memory()
+faults()
+print(before, faults())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_memory_that_is_used_again_is_not_fetched_from_the_kernel_again() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", _FAULTS], capture_output=True, text=True, check=True
+    )
+    before, after = map(int, result.stdout.split())
+    assert after < before / 10, f"{before} page faults before, {after} after"
