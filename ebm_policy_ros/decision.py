@@ -42,4 +42,4 @@ class Decision:
     complete: bool
     """Whether the search came to its end; False if the budget of time cut it short."""
     timing: dict[str, float]
-    """Milliseconds by step: encode, search."""
+    """Milliseconds by step: search, which includes the encoder, and modes."""

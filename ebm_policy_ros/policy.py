@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,25 +13,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.answer import Answer, Answering
 from ebm_policy_ros.assembly import Parts, assemble
-from ebm_policy_ros.confidence import Confidence, Senses, effective_samples
+from ebm_policy_ros.confidence import Confidence, effective_samples
+from ebm_policy_ros.cuda_graph import RecordedAnswering
 from ebm_policy_ros.decision import Decision, Mode
-from ebm_policy_ros.device import PolicyMismatch, find_device, has_fast_bfloat16
+from ebm_policy_ros.device import PolicyMismatch, find_device
 from ebm_policy_ros.energy.models import Model, Searched
 from ebm_policy_ros.inference.modes import Modes
 from ebm_policy_ros.inference.settings import is_number
+from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.memory import keep_freed_memory
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy_file import PolicyFile, load_policy_file
-from ebm_policy_ros.search import (
-    energy_of,
-    kept_minimum,
-    minima_of,
-    minimise,
-    temperature_of,
-    warm_starts,
-)
+from ebm_policy_ros.search import energy_of, temperature_of
 
 __all__ = ["Choice", "Policy", "PolicyMismatch"]
 
@@ -40,24 +35,6 @@ Choice = Literal["lowest", "sample"]
 
 # Minimisers that a sample is drawn around.
 _MODES = 8
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What was found for one observation; actions in the box mapped to [-1, 1]."""
-
-    action: Tensor
-    """Shape (H*D,)."""
-    energy: float
-    candidates: Tensor
-    """Shape (N, H*D)."""
-    energies: Tensor
-    """Shape (N,)."""
-    minima: Tensor | None = None
-    """Energies of local minima, lowest first; None without an energy."""
-    modes: Modes | None = None
-    """Where they were asked for."""
-    complete: bool = True
 
 
 class Policy:
@@ -82,17 +59,14 @@ class Policy:
         self.optimiser = parts.optimiser
         """What searches; None for a policy without an energy."""
         self._action_shape = content.action_shape
-        self._model: Model = parts.model.to(device).eval()
-        self._rough: Searched | None = None
-        if isinstance(self._model, Searched) and has_fast_bfloat16(device):
-            self._rough = self._model.roughly()
-        self._familiarity = parts.familiarity and parts.familiarity.to(device)
-        self._senses = Senses(self._model)
+        self._answering = Answering(parts, device, hysteresis * temperature)
+        self._model: Model = self._answering.model
+        self._familiarity = parts.familiarity
         self._device = device
         self._seed = seed
         self._choice, self._temperature = choice, temperature
-        self._hysteresis = hysteresis
         self._generator = torch.Generator(device)
+        self._recorded: dict[bool, RecordedAnswering] = {}
 
     @classmethod
     def load(
@@ -187,25 +161,36 @@ class Policy:
         self._generator.manual_seed(self._seed)
         deadline = None if budget is None else started + budget
         with torch.no_grad():
-            batch = self._batch(observation)
-            features = self._model.encode(batch)
-            encoded = time.perf_counter()
-            found = self._answer(features, modes, previous, deadline)
-            action = self._to_units(found.action).reshape(self._action_shape)
-            if not math.isfinite(found.energy):
-                action = np.full_like(action, np.nan)
-            listed = self._list(found.modes) if found.modes is not None and modes else ()
-            confidence = self._confidence(batch, found)
+            found, solution = self._answer(
+                self._batch(observation), self._tensor(previous), deadline
+            )
+            found = found.to_host()
+            computed = time.perf_counter()
+            action, energy = found.action, float(found.energy)
+            listed: tuple[Mode, ...] = ()
+            complete = solution is None or solution.complete
+            sample = self._choice == "sample" and math.isfinite(energy)
+            if solution is not None and complete and (modes or sample):
+                several = solution.modes(
+                    limit=modes or _MODES, temperature=self._temperature, generator=self._generator
+                )
+                listed = self._list(several) if modes else ()
+                if sample:
+                    drawn = several.sample(self._generator)[0]
+                    energy = float(solution.energy(drawn[None, None]))
+                    action = self._model.box.denormalise(drawn).cpu()
+        if not math.isfinite(energy):
+            action = torch.full_like(action, math.nan)
         finished = time.perf_counter()
         return Decision(
-            action,
-            found.energy,
-            self._to_units(found.candidates),
-            found.energies.float().cpu().numpy(),
+            action.numpy().reshape(self._action_shape),
+            energy,
+            found.candidates.numpy(),
+            found.energies.numpy(),
             listed,
-            confidence,
-            found.complete,
-            {"encode": (encoded - started) * 1e3, "search": (finished - encoded) * 1e3},
+            self._confidence(found, energy),
+            complete,
+            {"search": (computed - started) * 1e3, "modes": (finished - computed) * 1e3},
         )
 
     def energies(
@@ -240,8 +225,9 @@ class Policy:
         """Decide a few times on empty observations, so that the first real one is not slow."""
         dtypes = {4: np.uint8, 2: np.float32}
         blank = {name: np.zeros(shape, dtypes[len(shape)]) for name, shape in self.shapes.items()}
-        for _ in range(3):
-            self.decide(blank)
+        still = np.zeros(self._action_shape, np.float32)
+        for previous in (None, still) * 2:
+            self.decide(blank, previous=previous)
 
     def _batch(self, observation: Observation) -> dict[str, Tensor]:
         batch = {}
@@ -255,58 +241,38 @@ class Policy:
         return batch
 
     def _answer(
-        self,
-        features: Tensor,
-        modes: int,
-        previous: npt.NDArray[np.floating] | None,
-        deadline: float | None,
-    ) -> _Answer:
-        """What the model, or the search in it, says to the features of one observation."""
-        if not isinstance(self._model, Searched):
-            action = self._model.action(features)[0]
-            return _Answer(action, 0.0, action[None], torch.zeros(1))
-        assert self.optimiser is not None
-        kept, starts = self._mapped(previous), None
-        if kept is not None:
-            starts = warm_starts(kept, self.optimiser.samples, self._generator)
-        solution = minimise(
-            self._model, features, self.optimiser, self._generator, starts, deadline, self._rough
-        )
-        best, lowest = solution.best[0], float(solution.best_energy)
-        actions, minima = (values[0] for values in minima_of(solution))
-        if kept is not None:
-            margin = self._hysteresis * self._temperature
-            chosen = int(kept_minimum(actions, minima, kept, margin))
-            best = actions[chosen]
-            if chosen:  # the energies of others than the lowest may be rough
-                lowest = float(solution.energy(best[None, None]))
-        sample = self._choice == "sample" and math.isfinite(lowest)
-        found = None
-        if solution.complete and (modes or sample):
-            found = solution.modes(
-                limit=modes or _MODES, temperature=self._temperature, generator=self._generator
-            )
-        if sample and found is not None:
-            best = found.sample(self._generator)[0]
-            lowest = float(solution.energy(best[None, None]))
-        candidates, energies = solution.actions[0], solution.energies[0]
-        return _Answer(best, lowest, candidates, energies, minima, found, solution.complete)
+        self, batch: dict[str, Tensor], previous: Tensor | None, deadline: float | None
+    ) -> tuple[Answer, Solution | None]:
+        """From a recording on a CUDA device, where there is time for all of it; else step by step.
 
-    def _confidence(self, batch: dict[str, Tensor], found: _Answer) -> Confidence:
-        """Of what was found for the batch that was just encoded."""
-        distances: dict[str, float] = {}
-        if self._familiarity:
-            apart = self._familiarity.distances(self._senses.last(batch))
-            distances = {name: float(value) for name, value in apart.items()}
-        energy = gap = samples = math.nan
-        if found.minima is not None:
+        A recording is made when it is first needed, as `warm_up` needs both.
+        """
+        if self._device.type == "cuda":
+            known = previous is not None
+            if known not in self._recorded:
+                self._recorded[known] = RecordedAnswering(
+                    self._answering, batch, previous, self._generator
+                )
+                self._generator.manual_seed(self._seed)
+            recorded = self._recorded[known]
+            if recorded.is_right and (
+                deadline is None or time.perf_counter() + recorded.seconds < deadline
+            ):
+                return recorded(batch, previous)
+        return self._answering(batch, previous, self._generator, deadline)
+
+    def _confidence(self, found: Answer, energy: float) -> Confidence:
+        """Of what was found, in the memory of the CPU, and the energy of the action."""
+        names = self._familiarity.references if self._familiarity else ()
+        distances = dict(zip(names, found.distances.tolist(), strict=True))
+        gap = samples = math.nan
+        if len(found.minima):
             # Where there is no other minimum, the first one fills up.
             higher = found.minima[found.minima > found.minima[0]]
-            energy = found.energy
             gap = float(higher[0] - found.minima[0]) if len(higher) else math.inf
             samples = effective_samples(found.energies, self._temperature)
         return Confidence(
-            energy,
+            energy if len(found.minima) else math.nan,
             gap,
             samples,
             distances.get("features", math.nan),
@@ -314,8 +280,8 @@ class Policy:
             self._familiarity.unsure(distances) if self._familiarity else (),
         )
 
-    def _mapped(self, previous: npt.NDArray[np.floating] | None) -> Tensor | None:
-        """The previous action, if it is one, in the box mapped to [-1, 1], shape (H*D,)."""
+    def _tensor(self, previous: npt.NDArray[np.floating] | None) -> Tensor | None:
+        """The previous action on the device, if it is one, shape (H*D,)."""
         if previous is None:
             return None
         if previous.shape != self._action_shape:
@@ -324,18 +290,14 @@ class Policy:
             )
         if not np.isfinite(previous).all():
             return None
-        action = torch.as_tensor(previous, dtype=torch.float32, device=self._device).flatten()
-        return self._model.box.normalise(action)
+        return torch.as_tensor(previous, dtype=torch.float32, device=self._device).flatten()
 
     def _list(self, found: Modes) -> tuple[Mode, ...]:
         """The modes of the one observation."""
         half = (self._model.box.high - self._model.box.low) / 2
         actions, spread = (
-            values.reshape(-1, *self._action_shape)
-            for values in (
-                self._to_units(found.actions[0]),
-                (found.spread[0] * half).cpu().numpy(),
-            )
+            values.cpu().numpy().reshape(-1, *self._action_shape)
+            for values in (self._model.box.denormalise(found.actions[0]), found.spread[0] * half)
         )
         return tuple(
             Mode(
@@ -343,7 +305,3 @@ class Policy:
             )
             for i in range(int(found.count[0]))
         )
-
-    def _to_units(self, actions: Tensor) -> npt.NDArray[np.float32]:
-        result: npt.NDArray[np.float32] = self._model.box.denormalise(actions).cpu().numpy()
-        return result

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
-from torch import Tensor
 
+from ebm_policy_ros.answer import Answering
+from ebm_policy_ros.assembly import Parts
+from ebm_policy_ros.confidence import Familiarity, Senses
 from ebm_policy_ros.energy.heads import HeadConfig, HeadKind
 from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
@@ -46,7 +49,7 @@ def model_of(kind: HeadKind, autoregressive: bool) -> EnergyModel | Autoregressi
     assert isinstance(model, (EnergyModel, AutoregressiveModel))
     for name, parameter in model.requires_grad_(False).named_parameters():
         if name.endswith("output.weight"):
-            parameter *= 100
+            parameter.mul_(100)
     return model.eval()
 
 
@@ -83,7 +86,36 @@ def test_every_method_finds_with_rough_energies_what_it_finds_without(
     assert (fast.best_energy - exact).abs().max() < 1e-4 * spread.min(), "its energy is exact"
 
 
-def bowl(actions: Tensor) -> Tensor:
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_decision_on_a_gpu_never_waits_for_it(
+    name: str, warm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device that keeps shapes but no values whatever asks for a value fails."""
+    # That device doesn't know it.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    kind = "autoregressive" if name == "autoregressive" else "energy"
+    config = ModelConfig(kind, ("camera", "tool"))  # type: ignore[arg-type]
+    shapes = {"camera": (2, 24, 32, 3), "tool": (1, 2)}
+    model = build_model(config, shapes, 2)
+    senses = Senses(model)
+    seen = {"camera": torch.zeros(9, 2, 24, 32, 3, dtype=torch.uint8), "tool": torch.rand(9, 1, 2)}
+    with torch.no_grad():
+        model.encode(seen)
+        vectors = senses.last(seen)
+    familiarity = Familiarity.fit(vectors, vectors, 0.01)
+    device = torch.device("meta")
+    batch = {name: torch.empty_like(values[:1], device=device) for name, values in seen.items()}
+    parts = Parts(model.to(device), METHODS[name], familiarity)
+    previous = torch.empty(2, device=device) if warm else None
+    with torch.no_grad():
+        answer, _ = Answering(parts, device, 1.0)(batch, previous, None)
+    assert answer.action.device == device
+    assert answer.action.shape == (2,)
+    assert answer.distances.shape == (2,)
+
+
+def bowl(actions: torch.Tensor) -> torch.Tensor:
     return (actions - 0.3).square().sum(dim=-1)
 
 

@@ -1,0 +1,134 @@
+"""What a policy computes for an observation, on its device and without waiting for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.assembly import Parts
+from ebm_policy_ros.confidence import Senses
+from ebm_policy_ros.device import has_fast_bfloat16
+from ebm_policy_ros.energy.models import Searched
+from ebm_policy_ros.inference.solution import Solution
+from ebm_policy_ros.search import kept_minimum, minima_of, minimise, warm_starts
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for one observation; actions in the interface's units."""
+
+    action: Tensor
+    """Shape (H*D,)."""
+    energy: Tensor
+    """Of the action, a number."""
+    candidates: Tensor
+    """Shape (N, H*D)."""
+    energies: Tensor
+    """Shape (N,)."""
+    minima: Tensor
+    """Energies of local minima, lowest first, shape (M,); empty without an energy."""
+    distances: Tensor
+    """From what is familiar, shape (K,) for K measures; empty if the policy wasn't calibrated."""
+
+    def to_host(self) -> Answer:
+        """The same in the memory of the CPU, by one copy: each one waits for the device."""
+        parts = list(vars(self).values())
+        joined = torch.cat([part.reshape(-1).float() for part in parts]).cpu()
+        pieces = joined.split([part.numel() for part in parts])  # type: ignore[no-untyped-call]
+        return Answer(
+            *(piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True))
+        )
+
+
+class Answering:
+    """From the streams of one observation to the answer."""
+
+    def __init__(self, parts: Parts, device: torch.device, margin: float) -> None:
+        """For the parts of a policy, which are moved to the device.
+
+        Args:
+            parts: Of the policy.
+            device: Where to compute.
+            margin: How much lower the energy of another answer must be to leave the previous one.
+        """
+        self.model = parts.model.to(device).eval()
+        self._optimiser, self._margin = parts.optimiser, margin
+        self._familiarity = parts.familiarity and parts.familiarity.to(device)
+        self._senses = Senses(self.model)
+        self._rough: Searched | None = None
+        if isinstance(self.model, Searched) and has_fast_bfloat16(device):
+            self._rough = self.model.roughly()
+
+    def __call__(
+        self,
+        batch: Mapping[str, Tensor],
+        previous: Tensor | None,
+        generator: torch.Generator | None,
+        deadline: float | None = None,
+    ) -> tuple[Answer, Solution | None]:
+        """The answer, and what further modes can be looked for in.
+
+        Args:
+            batch: One observation's streams, with a batch of 1 in front, on the device.
+            previous: The last action, shape (H*D,), in the interface's units.
+            generator: Source of the candidates, on the device.
+            deadline: When to return the best so far, in seconds of `time.perf_counter`.
+        """
+        model, box = self.model, self.model.box
+        features = model.encode(batch)
+        if isinstance(model, Searched):
+            kept = None if previous is None else box.normalise(previous)
+            solution = self._search(features, kept, generator, deadline)
+            action, energy, minima = self._chosen(solution, kept)
+            candidates, energies = solution.actions[0], solution.energies[0]
+        else:
+            solution = None
+            action = model.action(features)[0]
+            energy = action.new_zeros(())
+            candidates, energies, minima = action[None], action.new_zeros(1), action.new_zeros(0)
+        answer = Answer(
+            box.denormalise(action),
+            energy,
+            box.denormalise(candidates),
+            energies,
+            minima,
+            self._distances(batch),
+        )
+        return answer, solution
+
+    def _search(
+        self,
+        features: Tensor,
+        kept: Tensor | None,
+        generator: torch.Generator | None,
+        deadline: float | None,
+    ) -> Solution:
+        assert isinstance(self.model, Searched)
+        assert self._optimiser is not None
+        starts = None
+        if kept is not None:
+            starts = warm_starts(kept, self._optimiser.samples, generator)
+        return minimise(
+            self.model, features, self._optimiser, generator, starts, deadline, self._rough
+        )
+
+    def _chosen(self, solution: Solution, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The action, its energy and those of all minima."""
+        actions, minima = (values[0] for values in minima_of(solution))
+        if kept is None:
+            return solution.best[0], solution.best_energy[0], minima
+        chosen = kept_minimum(actions, minima, kept, self._margin)
+        action = actions.index_select(0, chosen[None])[0]
+        # The energies of others than the lowest may be rough.
+        anew = solution.energy(action[None, None])[0, 0]
+        return action, torch.where(chosen == 0, minima[0], anew), minima
+
+    def _distances(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Of the batch that was just encoded."""
+        if self._familiarity is None:
+            return self.model.box.low.new_zeros(0)
+        apart = self._familiarity.distances(self._senses.last(batch))
+        return torch.stack([value[0] for value in apart.values()])
