@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.energy.models import AutoregressiveModel, Model, Searched
+from ebm_policy_ros.energy.models import (
+    AutoregressiveModel,
+    ConditionalEnergy,
+    Model,
+    Searched,
+)
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
 from ebm_policy_ros.inference.candidates import Energy, local_minima, normal, take
 from ebm_policy_ros.inference.derivative_free import SEPARATION
@@ -45,7 +50,7 @@ def energy_of(model: Searched, features: Tensor, temperature: float = 1.0) -> En
     """
     if isinstance(model, AutoregressiveModel):
         return joint_energy(model.energies(features), *model.box.corners(), temperature)
-    return lambda actions: model.energy(features, actions)
+    return ConditionalEnergy(model, features)
 
 
 def minimise(

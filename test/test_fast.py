@@ -13,7 +13,13 @@ from ebm_policy_ros.answer import Answering
 from ebm_policy_ros.assembly import Parts
 from ebm_policy_ros.confidence import Familiarity, Senses
 from ebm_policy_ros.energy.heads import HeadConfig, HeadKind
-from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
+from ebm_policy_ros.energy.models import (
+    AutoregressiveModel,
+    ConditionalEnergy,
+    EnergyModel,
+    ModelConfig,
+    build_model,
+)
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
@@ -113,6 +119,26 @@ def test_a_decision_on_a_gpu_never_waits_for_it(
     assert answer.action.device == device
     assert answer.action.shape == (2,)
     assert answer.distances.shape == (2,)
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+@pytest.mark.parametrize("kind", ["mlp", "residual", "preactivation", "dense_residual"])
+def test_slopes_without_a_tape_are_those_of_the_tape(kind: HeadKind, spectral_norm: bool) -> None:
+    torch.manual_seed(2)
+    head = HeadConfig(kind, 32, 3, spectral_norm=spectral_norm)
+    model = build_model(ModelConfig(streams=("state",), head=head), {"state": (1, 4)}, 3)
+    assert isinstance(model, EnergyModel)
+    model.double().eval()
+    features = model.encode({"state": torch.randn(2, 1, 4, dtype=torch.double)}).detach()
+    actions = torch.rand(2, 50, 3, dtype=torch.double) * 2 - 1
+    energies, slopes = ConditionalEnergy(model, features).value_and_gradient(actions)
+    leaf = actions.clone().requires_grad_()
+    expected = model.energy(features, leaf)
+    (gradient,) = torch.autograd.grad(expected.sum(), leaf)
+    assert torch.allclose(energies, expected, atol=1e-12)
+    assert torch.allclose(slopes, gradient, atol=1e-12)
+    assert gradient.abs().max() > 0.01
+    assert not slopes.requires_grad
 
 
 def bowl(actions: torch.Tensor) -> torch.Tensor:

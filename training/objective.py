@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel
-from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, Model, Searched
+from ebm_policy_ros.energy.models import (
+    AutoregressiveModel,
+    ConditionalEnergy,
+    EnergyModel,
+    Model,
+    Searched,
+)
 from ebm_policy_ros.inference.candidates import Energy, uniform
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.losses import gradient_penalty, info_nce
@@ -77,7 +82,7 @@ def _choices(
     """
     _, high = model.box.corners()
     if isinstance(model, EnergyModel):
-        yield partial(model.energy, features), positive, high
+        yield ConditionalEnergy(model, features), positive, high
         return
     for j, energy in enumerate(model.energies(features)):
         along = _along(energy, positive[:, None, :j])

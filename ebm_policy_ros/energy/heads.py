@@ -50,24 +50,27 @@ class HeadConfig:
             raise ValueError(f"head.depth: got {self.depth}, expected an integer >= 0")
 
 
-class _Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """Two layers added to their input, then activated."""
 
     def __init__(self, width: int) -> None:
+        """For `width` values."""
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, width)
         )  # fmt: skip
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Of the same shape, (..., width)."""
         added: Tensor = self.layers(hidden)
         return added.add_(hidden).relu_()
 
 
-class _PreActivation(nn.Module):
+class PreActivationBlock(nn.Module):
     """Layers of activations through `widths`, added to their input (He et al. 2016)."""
 
     def __init__(self, *widths: int) -> None:
+        """For the widths before, between and after its layers."""
         super().__init__()
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(widths)):
@@ -76,6 +79,7 @@ class _PreActivation(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Of the same shape, (..., width)."""
         added: Tensor = self.layers(hidden)
         return added.add_(hidden)
 
@@ -89,9 +93,9 @@ def _body(config: HeadConfig) -> nn.Sequential:
         ]
         return nn.Sequential(nn.ReLU(inplace=True), *linears)
     if config.kind == "residual":
-        return nn.Sequential(nn.ReLU(inplace=True), *[_Residual(width) for _ in repeat])
+        return nn.Sequential(nn.ReLU(inplace=True), *[ResidualBlock(width) for _ in repeat])
     inner = (width // 4, width // 4) if config.kind == "dense_residual" else (width,)
-    blocks = [_PreActivation(width, *inner, width) for _ in repeat]
+    blocks = [PreActivationBlock(width, *inner, width) for _ in repeat]
     return nn.Sequential(*blocks, nn.ReLU(inplace=True))
 
 

@@ -18,6 +18,7 @@ from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.encoders import ImageEncoder, ObservationEncoder, Thumbnail
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
 from ebm_policy_ros.energy.normalisation import ActionBox, Normalisation
+from ebm_policy_ros.energy.slopes import value_and_slope
 
 Kind = Literal["energy", "autoregressive", "explicit", "mixture", "nearest_neighbour"]
 
@@ -105,6 +106,23 @@ class ModelConfig:
             return cls(**{**values, **parts})
         except (KeyError, TypeError) as error:
             raise ValueError(f"model settings: {error}") from None
+
+
+@dataclass(frozen=True)
+class ConditionalEnergy:
+    """The energy of actions for features: what a search minimises."""
+
+    model: EnergyModel
+    features: Tensor
+    """Of B observations, as the model's `encode` gives them."""
+
+    def __call__(self, actions: Tensor) -> Tensor:
+        """Energies, shape (B, N), of candidates (B, N, H*D) in the box mapped to [-1, 1]."""
+        return self.model.energy(self.features, actions)
+
+    def value_and_gradient(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies, shape (B, N), and their gradients over the actions, (B, N, H*D), detached."""
+        return value_and_slope(self.model.head, self.features, actions)
 
 
 class EnergyModel(nn.Module):

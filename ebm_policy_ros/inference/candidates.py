@@ -51,9 +51,13 @@ def evaluate(energy: Energy, actions: Tensor) -> Tensor:
             f"energy: got shape {tuple(energies.shape)} for candidates {tuple(candidates.shape)}, "
             f"expected {tuple(candidates.shape[:2])}"
         )
+    return finite(energies).reshape(actions.shape[:-1])
+
+
+def finite(energies: Tensor) -> Tensor:
+    """Energies, of which a failed one (not a finite number) is the worst."""
     worst = float("inf")
-    energies = torch.nan_to_num(energies, nan=worst, posinf=worst, neginf=worst)
-    return energies.reshape(actions.shape[:-1])
+    return torch.nan_to_num(energies, nan=worst, posinf=worst, neginf=worst)
 
 
 def uniform(

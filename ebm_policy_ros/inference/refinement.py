@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import Energy, clip, evaluate, normal
+from ebm_policy_ros.inference.candidates import Energy, clip, evaluate, finite, normal
 from ebm_policy_ros.inference.deadline import Deadline
 
 # A dimension moves by at most so much in the first step of a descent, in half-widths of the box.
@@ -114,11 +114,16 @@ def descend(
 def value_and_gradient(energy: Energy, actions: Tensor) -> tuple[Tensor, Tensor]:
     """Energies, shape (B, N), and their gradients over the actions, shape (B, N, D), detached.
 
-    An energy or slope that is not finite counts as the worst, and as flat.
+    An energy or slope that is not finite counts as the worst, and as flat. An energy with a method
+    of this name, from actions to both, gives them itself; another one is differentiated.
 
     Raises:
         ValueError: If the energy has no gradient.
     """
+    itself = getattr(energy, "value_and_gradient", None)
+    if itself is not None:
+        values, gradient = itself(actions)
+        return finite(values), torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
     with torch.enable_grad():
         leaf = actions.detach().requires_grad_()
         energies = evaluate(energy, leaf)
