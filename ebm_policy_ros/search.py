@@ -105,20 +105,15 @@ def warm_starts(action: Tensor, samples: int, generator: torch.Generator | None)
 
 
 def minima_of(solution: Solution) -> tuple[Tensor, Tensor]:
-    """Local minima among the lower half of a solution's last candidates, lowest first.
-
-    Looking through the upper half would take longer than the rest, and finds no answer.
+    """Local minima among a solution's last candidates, lowest first.
 
     Returns:
         Actions (B, M, D) and energies (B, M); where a row has fewer than M, the rest repeats the
         first.
     """
     half_width = (solution.high - solution.low) / 2
-    count = -(-solution.energies.shape[1] // 2)
-    energies, lower = solution.energies.topk(count, largest=False)
-    actions = take(solution.actions, lower)
-    index = local_minima(actions, energies, _MINIMA, SEPARATION, half_width)
-    return take(actions, index), energies.gather(1, index)
+    index = local_minima(solution.actions, solution.energies, _MINIMA, SEPARATION, half_width)
+    return take(solution.actions, index), solution.energies.gather(1, index)
 
 
 def kept_minimum(actions: Tensor, energies: Tensor, action: Tensor, margin: float) -> Tensor:

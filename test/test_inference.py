@@ -316,6 +316,26 @@ def test_local_minima_are_candidates_with_no_lower_one_near() -> None:
     assert chosen.tolist() == [[3, 0, 5, 3]]
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_local_minima_are_those_of_the_definition_however_the_candidates_lie(size: int) -> None:
+    """Compared pair by pair: lower and near, and of equal ones the first."""
+    actions = torch.rand(3, 600, size, generator=seeded(size)) * 2 - 1
+    energies = (6 * actions).sin().sum(dim=2) + 0.3 * actions.square().sum(dim=2)
+    energies = (20 * energies).round() / 20  # many are equal
+    energies[2, ::7] = torch.inf
+    half, radius, count = torch.linspace(1, 2, size), 0.3, 5
+    found = local_minima(actions, energies, count, radius, half)
+    for row in range(3):
+        order = energies[row].argsort(stable=True).tolist()
+        expected: list[int] = []
+        for place, i in enumerate(order):
+            apart = ((actions[row, order[:place]] - actions[row, i]).abs() / half).amax(dim=1)
+            if energies[row, i] < torch.inf and not (apart <= radius).any():
+                expected.append(i)
+        assert len(expected) > 1
+        assert found[row].tolist() == (expected + order[:1] * count)[:count]
+
+
 SIX: dict[str, DerivativeFree | Langevin | Hybrid] = {**JOINT, "plain": DerivativeFree(512)}
 
 

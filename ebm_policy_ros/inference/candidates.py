@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,12 @@ from torch import Tensor
 
 Energy = Callable[[Tensor], Tensor]
 """Candidates (B, N, D) to their energies (B, N)."""
+
+# Places looked at for each local minimum wanted, since the slopes around a minimum take looks too,
+# and those of them that are compared with all candidates.
+_LOOKS, _COMPARED = 16, 4
+# An odd number near 2^64 over the golden ratio, as a signed one: spreads cells over all integers.
+_HASH = -7046029254386353131
 
 
 def check_box(low: Tensor, high: Tensor) -> None:
@@ -172,6 +179,8 @@ def local_minima(
 ) -> Tensor:
     """Candidates with no lower one near them, lowest first.
 
+    Of equal ones the first counts as lower. No step waits for the device.
+
     Args:
         actions: Shape (B, N, D).
         energies: Shape (B, N).
@@ -184,28 +193,42 @@ def local_minima(
     """
     # A dimension without width is the same for all.
     scaled = actions / half_width.where(half_width > 0, torch.ones_like(half_width))
-    remaining = energies
-    first = energies.argmin(dim=1)
-    looked_at, is_minimum = [], []
-    # The slopes around a minimum take looks too. On a GPU asking whether to go on would wait.
-    waits = actions.device.type != "cpu"
-    for _ in range((4 if waits else 32) * count):
-        none_left = torch.isinf(remaining).all(dim=1)
-        index = torch.where(none_left, first, remaining.argmin(dim=1))[:, None]
-        near = (scaled - take(scaled, index)).abs().amax(dim=2) <= radius
-        lower = (near & (energies < energies.gather(1, index))).any(dim=1)
-        looked_at.append(index)
-        is_minimum.append(~lower & ~none_left)
-        remaining = remaining.masked_fill(near, float("inf"))
-        if not waits:
-            enough = bool((torch.stack(is_minimum).sum(dim=0) >= count).all())
-            if enough or bool(torch.isinf(remaining).all()):
-                break
-    looks = len(looked_at)
-    if looks < count:  # fewer than asked for: the first one fills up
-        looked_at += [first[:, None]] * (count - looks)
-        is_minimum += [torch.zeros_like(is_minimum[0])] * (count - looks)
-    indices, minimum = torch.cat(looked_at, dim=1), torch.stack(is_minimum, dim=1)
-    order = (~minimum).to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
-    chosen = indices.gather(1, order)
-    return torch.where(minimum.gather(1, order), chosen, first[:, None])
+    order = energies.argsort(dim=1, stable=True)
+    # A minimum is the lowest in its cell, of which there are far fewer than candidates, and has no
+    # lower one of these near it. What is left is compared with all candidates.
+    first = _first_of_each(_cells(scaled / radius).gather(1, order))
+    looked = _true_ones(first, _LOOKS * count)
+    places = take(scaled, order.gather(1, looked))
+    near = torch.cdist(places, places, p=math.inf) <= radius
+    alone = ~near.tril(-1).any(dim=2) & first.gather(1, looked)
+    looked = looked.gather(1, _true_ones(alone, _COMPARED * count))
+    places = order.gather(1, looked)
+    near = torch.cdist(take(scaled, places), scaled, p=math.inf) <= radius
+    position = torch.arange(energies.shape[1], device=order.device).expand_as(order)
+    rank = torch.zeros_like(order).scatter_(1, order, position)
+    lower = (near & (rank[:, None] < looked[..., None])).any(dim=2)
+    minimum = ~lower & first.gather(1, looked) & torch.isfinite(energies.gather(1, places))
+    chosen = _true_ones(minimum, count)
+    found = torch.where(minimum.gather(1, chosen), places.gather(1, chosen), order[:, :1])
+    missing = order[:, :1].expand(-1, count - found.shape[1])
+    return torch.cat((found, missing), dim=1)
+
+
+def _cells(scaled: Tensor) -> Tensor:
+    """A number for the unit cell that each candidate, (B, N, D), is in: (B, N)."""
+    factors = torch.arange(1, scaled.shape[2] + 1, device=scaled.device) * _HASH | 1
+    return (scaled.floor().long() * factors).sum(dim=2)
+
+
+def _true_ones(mask: Tensor, count: int) -> Tensor:
+    """Indices of at most `count` true values in each row, (B, N), and of others after them."""
+    return (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
+
+
+def _first_of_each(values: Tensor) -> Tensor:
+    """Whether a value, (B, N), is the first of its kind in its row."""
+    order = values.argsort(dim=1, stable=True)
+    together = values.gather(1, order)
+    new = torch.ones_like(values, dtype=torch.bool)
+    new[:, 1:] = together[:, 1:] != together[:, :-1]
+    return torch.zeros_like(new).scatter_(1, order, new)
