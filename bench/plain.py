@@ -1,6 +1,6 @@
 """What speed and exactness are compared with: plain eager PyTorch, and brute force.
 
-Written as a careful reader of Florence et al. (2021; algorithm 1 and appendices B.2 and B.3) would:
+Written as a careful reader of Florence et al. (2021; algorithm 1, appendices B.2 and B.3) would:
 the observation is encoded once, its features are repeated for every candidate, and one network
 takes both. Of the package it uses a policy file, its encoder and its weights.
 """
@@ -8,6 +8,7 @@ takes both. Of the package it uses a policy file, its encoder and its weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ebm_policy_ros.energy.heads import EnergyHead
 from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
+from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
+from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.policy_file import load_policy_file
 
 Values = npt.NDArray[Any]
-Search = Callable[[Sequence[Callable[[Tensor], Tensor]], Tensor, Tensor], Tensor]
-"""Energies (one, or one for each dimension) and the box to an action, shape (D,)."""
+Energy = Callable[[Tensor], Tensor]
+"""Actions (N, D) of one observation to energies (N,)."""
+Energies = Sequence[Energy]
+"""One, or one for each dimension, of prefixes (N, j+1)."""
+Search = Callable[[Energies, Tensor, Tensor], Tensor]
+"""Energies and the corners of the box to an action, shape (D,)."""
+# Values of each dimension that brute force begins with, and candidates that it judges at a time.
+GRID, CHUNK = 501, 2**15
 
 
 class PlainEnergy(nn.Module):
@@ -62,7 +72,7 @@ class PlainPolicy:
         self._shapes, self._search, self._device = content.shapes, search, device
         torch.manual_seed(0)
 
-    def energies(self, observation: Mapping[str, Values]) -> list[Callable[[Tensor], Tensor]]:
+    def energies(self, observation: Mapping[str, Values]) -> list[Energy]:
         """What is searched for an observation: actions (N, D), or prefixes, to energies (N,)."""
         batch = {
             name: torch.from_numpy(observation[name])[None].to(self._device)
@@ -70,6 +80,30 @@ class PlainPolicy:
         }
         features = self.model.encoder(batch)
         return [lambda actions, part=part: part(features, actions) for part in self.parts]
+
+    @torch.no_grad()
+    def flop(self, observation: Mapping[str, Values], optimiser: Optimiser) -> float:
+        """Of the encoder, and of the head for all candidates that the package's search asks for.
+
+        The features' half of the first layer counts once, a gradient as a second evaluation.
+        """
+        with FlopCounterMode(display=False) as encoding:
+            parts = self.energies(observation)
+        total = float(encoding.get_total_flops())
+
+        def counted(number: int, actions: Tensor) -> Tensor:
+            nonlocal total
+            linears = [m for m in self.parts[number].modules() if isinstance(m, nn.Linear)]
+            weights = linears[0].out_features * actions.shape[2]
+            weights += sum(layer.weight.numel() for layer in linears[1:])
+            total += 2 * weights * actions.shape[1] * (2 if actions.requires_grad else 1)
+            return parts[number](actions[0])[None]
+
+        energies: Any = [partial(counted, number) for number in range(len(parts))]
+        if not isinstance(optimiser, AutoregressiveDerivativeFree):
+            (energies,) = energies
+        optimiser.minimize(energies, *self.model.box.corners())
+        return total
 
     @torch.no_grad()
     def decide(self, observation: Mapping[str, Values]) -> npt.NDArray[np.float32]:
@@ -80,105 +114,111 @@ class PlainPolicy:
         return units
 
 
-def derivative_free(samples: int, evaluations: int, noise: float = 0.33) -> Search:
+def derivative_free(
+    energies: Energies, low: Tensor, high: Tensor, *, samples: int, evaluations: int
+) -> Tensor:
     """Algorithm 1, but the action is the lowest of the last evaluated candidates."""
-
-    def search(energies: Any, low: Tensor, high: Tensor) -> Tensor:
-        (energy,), sigma = energies, noise
-        actions = low + (high - low) * torch.rand(samples, len(low), device=low.device)
+    (energy,), sigma = energies, 0.33
+    actions = low + (high - low) * torch.rand(samples, len(low), device=low.device)
+    values = energy(actions)
+    for _ in range(evaluations - 1):
+        chosen = torch.multinomial(torch.softmax(-values, 0), samples, replacement=True)
+        actions = actions[chosen] + sigma * torch.randn_like(actions)
+        actions = actions.clamp(low, high)
+        sigma *= 0.5
         values = energy(actions)
-        for _ in range(evaluations - 1):
-            chosen = torch.multinomial(torch.softmax(-values, 0), samples, replacement=True)
-            actions = actions[chosen] + sigma * torch.randn_like(actions)
-            actions = actions.clamp(low, high)
-            sigma *= 0.5
-            values = energy(actions)
-        return actions[values.argmin()]
-
-    return search
+    return actions[values.argmin()]
 
 
-def autoregressive(samples: int, iterations: int, noise: float = 0.33) -> Search:
+def autoregressive(
+    energies: Energies, low: Tensor, high: Tensor, *, samples: int, iterations: int
+) -> Tensor:
     """Appendix B.2: algorithm 1 for one dimension after the other, again and again.
 
     The action is the candidate whose energies have the lowest sum.
     """
-
-    def search(energies: Any, low: Tensor, high: Tensor) -> Tensor:
-        sigma = noise
-        actions = low + (high - low) * torch.rand(samples, len(low), device=low.device)
-        for i in range(iterations):
-            for j, energy in enumerate(energies):
-                if i:
-                    moved = actions[:, j] + sigma * torch.randn_like(actions[:, j])
-                    actions[:, j] = moved.clamp(low[j], high[j])
-                values = energy(actions[:, : j + 1])
-                weights = torch.softmax(-values, 0)
-                actions = actions[torch.multinomial(weights, samples, replacement=True)]
-            sigma = sigma * 0.5 if i else sigma
-        total = sum(energy(actions[:, : j + 1]) for j, energy in enumerate(energies))
-        return actions[total.argmin()]
-
-    return search
+    sigma = 0.33
+    actions = low + (high - low) * torch.rand(samples, len(low), device=low.device)
+    for i in range(iterations):
+        for j, energy in enumerate(energies):
+            if i:
+                moved = actions[:, j] + sigma * torch.randn_like(actions[:, j])
+                actions[:, j] = moved.clamp(low[j], high[j])
+            weights = torch.softmax(-energy(actions[:, : j + 1]), 0)
+            actions = actions[torch.multinomial(weights, samples, replacement=True)]
+        sigma = sigma * 0.5 if i else sigma
+    parts = [energy(actions[:, : j + 1]) for j, energy in enumerate(energies)]
+    return actions[torch.stack(parts).sum(dim=0).argmin()]
 
 
-def langevin(samples: int, iterations: int) -> Search:
+def langevin(
+    energies: Energies, low: Tensor, high: Tensor, *, samples: int, iterations: int
+) -> Tensor:
     """Appendix B.3: steps from 0.1 to 1e-5 as a square, noise 1, changes clipped at 0.1."""
-
-    def search(energies: Any, low: Tensor, high: Tensor) -> Tensor:
-        (energy,) = energies
-        actions = low + (high - low) * torch.rand(samples, len(low), device=low.device)
-        for k in range(iterations):
-            step = (0.1 - 1e-5) * (1 - k / (iterations - 1)) ** 2 + 1e-5
-            actions.requires_grad_()
-            with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(energy(actions).sum(), actions)
-            change = step * (gradient / 2 + torch.randn_like(actions))
-            actions = (actions.detach() - change.clamp(-0.1, 0.1)).clamp(low, high)
-        return actions[energy(actions).argmin()]
-
-    return search
+    (energy,) = energies
+    actions = low + (high - low) * torch.rand(samples, len(low), device=low.device)
+    for k in range(iterations):
+        step = (0.1 - 1e-5) * (1 - k / (iterations - 1)) ** 2 + 1e-5
+        actions.requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(energy(actions).sum(), actions)
+        change = step * (gradient / 2 + torch.randn_like(actions))
+        actions = (actions.detach() - change.clamp(-0.1, 0.1)).clamp(low, high)
+    return actions[energy(actions).argmin()]
 
 
-def brute_force(
-    energy: Callable[[Tensor], Tensor],
-    grid_energies: Tensor,
-    axis: Tensor,
-    minima: int = 8,
-    rounds: int = 6,
-) -> tuple[Tensor, float]:
-    """The minimiser in two dimensions: a grid, then ever finer grids around its lowest minima.
+def optimum(model: EnergyModel | AutoregressiveModel, energies: Energies) -> tuple[Energy, Tensor]:
+    """The energy of whole actions, and its minimiser in two dimensions by brute force.
+
+    Returns:
+        Actions (N, 2) to energies (N,), and an action, shape (2,).
+    """
+    low, high = model.box.corners()
+    axis = torch.linspace(-1, 1, GRID, device=low.device)
+    if len(energies) == 1:
+        pairs = torch.cartesian_prod(axis, axis).split(CHUNK)
+        values = torch.cat([energies[0](part) for part in pairs]).reshape(GRID, GRID)
+        return energies[0], lowest_near(energies[0], values, axis)
+    parts = [lambda actions, part=part: part(actions[0])[None] for part in energies]
+    joint = joint_energy(parts, low, high)
+
+    def energy(actions: Tensor) -> Tensor:
+        return joint(actions[None])[0]
+
+    return energy, lowest_near(energy, joint_grid(energies, axis), axis)
+
+
+def lowest_near(energy: Energy, values: Tensor, axis: Tensor) -> Tensor:
+    """The lowest of ever finer grids, of 7 x 7, around the lowest minima of a coarse one.
 
     Args:
         energy: Actions (N, 2) to energies (N,).
-        grid_energies: Of all pairs of values of `axis`, shape (K, K), the first value by row.
+        values: Of all pairs of values of `axis`, shape (K, K), the first value by row.
         axis: The grid's values in each dimension, shape (K,), evenly spread.
-        minima: How many of the grid's local minima are looked into.
-        rounds: Grids of 7 x 7, each a third as wide as the one before.
 
     Returns:
-        The action, shape (2,), and its energy.
+        An action, shape (2,).
     """
-    around = -nn.functional.max_pool2d(-grid_energies[None], 3, 1, 1)[0]
-    lowest = grid_energies.masked_fill(grid_energies > around, float("inf")).flatten()
-    index = lowest.topk(minima, largest=False).indices
+    around = -nn.functional.max_pool2d(-values[None], 3, 1, 1)[0]
+    minima = values.masked_fill(values > around, float("inf")).flatten()
+    index = minima.topk(8, largest=False).indices
     places = torch.stack((axis[index // len(axis)], axis[index % len(axis)]), dim=1)
     reach = float(axis[1] - axis[0])
     side = torch.linspace(-1, 1, 7, device=axis.device)
     offsets = torch.cartesian_prod(side, side)
-    for _ in range(rounds):
+    for _ in range(6):
         near = (places[:, None] + reach * offsets).clamp(axis[0], axis[-1])
-        values = energy(near.flatten(0, 1)).reshape(minima, -1)
-        places = near[torch.arange(minima), values.argmin(dim=1)]
+        found = energy(near.flatten(0, 1)).reshape(len(places), -1)
+        lowest, index = found.min(dim=1)
+        places = near[torch.arange(len(places)), index]
         reach /= 3
-    values = values.amin(dim=1)
-    return places[values.argmin()], float(values.min())
+    return places[lowest.argmin()]
 
 
-def joint_grid(energies: Sequence[Callable[[Tensor], Tensor]], axis: Tensor) -> Tensor:
+def joint_grid(energies: Energies, axis: Tensor) -> Tensor:
     """What `joint_energy` of two dimensions is on all pairs of values of `axis`, shape (K, K).
 
-    As a sum over the dimensions of -log p(own value | prefix), normalised over the same 128 points.
+    A sum over the dimensions of -log p(own value | prefix), normalised over the same 128 points.
     """
     even = (2 * torch.arange(128, device=axis.device) + 1) / 128 - 1
     both = torch.cat((axis, even))
