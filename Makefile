@@ -37,6 +37,7 @@ faults: setup  ## Everything that goes wrong on a robot, and what goes out then:
 
 bench: setup  ## Exactness and speed of methods, simulation, node, recorder and reader
 	$(BIN)/python bench/methods.py
+	$(BIN)/python bench/decisions.py
 	$(BIN)/python bench/lockstep.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/recording.py

@@ -32,7 +32,7 @@ Energies = Sequence[Energy]
 Search = Callable[[Energies, Tensor, Tensor], Tensor]
 """Energies and the corners of the box to an action, shape (D,)."""
 # Values of each dimension that brute force begins with, and candidates that it judges at a time.
-GRID, CHUNK = 501, 2**15
+GRID, CHUNK = 501, 2**11
 
 
 class PlainEnergy(nn.Module):
@@ -80,6 +80,14 @@ class PlainPolicy:
         }
         features = self.model.encoder(batch)
         return [lambda actions, part=part: part(features, actions) for part in self.parts]
+
+    def whole(self, energies: Energies) -> Energy:
+        """The energy of whole actions that those of `energies` amount to."""
+        if len(energies) == 1:
+            return energies[0]
+        parts = [lambda actions, part=part: part(actions[0])[None] for part in energies]
+        joint = joint_energy(parts, *self.model.box.corners())
+        return lambda actions: joint(actions[None])[0]
 
     @torch.no_grad()
     def flop(self, observation: Mapping[str, Values], optimiser: Optimiser) -> float:
@@ -167,25 +175,43 @@ def langevin(
     return actions[energy(actions).argmin()]
 
 
-def optimum(model: EnergyModel | AutoregressiveModel, energies: Energies) -> tuple[Energy, Tensor]:
-    """The energy of whole actions, and its minimiser in two dimensions by brute force.
-
-    Returns:
-        Actions (N, 2) to energies (N,), and an action, shape (2,).
-    """
-    low, high = model.box.corners()
+@torch.no_grad()
+def optimum(policy: PlainPolicy, observation: Mapping[str, Values]) -> Tensor | None:
+    """The action of lowest energy by brute force, shape (2,); None in other dimensions."""
+    energies = policy.energies(observation)
+    low, _ = policy.model.box.corners()
+    if len(low) != 2:
+        return None
     axis = torch.linspace(-1, 1, GRID, device=low.device)
     if len(energies) == 1:
         pairs = torch.cartesian_prod(axis, axis).split(CHUNK)
         values = torch.cat([energies[0](part) for part in pairs]).reshape(GRID, GRID)
-        return energies[0], lowest_near(energies[0], values, axis)
-    parts = [lambda actions, part=part: part(actions[0])[None] for part in energies]
-    joint = joint_energy(parts, low, high)
+    else:
+        values = joint_grid(energies, axis)
+    return lowest_near(policy.whole(energies), values, axis)
 
-    def energy(actions: Tensor) -> Tensor:
-        return joint(actions[None])[0]
 
-    return energy, lowest_near(energy, joint_grid(energies, axis), axis)
+@torch.no_grad()
+def errors(
+    policy: PlainPolicy, observation: Mapping[str, Values], actions: Tensor, best: Tensor | None
+) -> Tensor:
+    """How far actions are from the best of them and of `best`.
+
+    Args:
+        policy: Whose energy counts.
+        observation: For which the actions are.
+        actions: Shape (N, D), in units.
+        best: A minimiser, shape (D,), if one is known.
+
+    Returns:
+        Distances in the worst dimension as shares of the box's width, and energies, shape (2, N).
+    """
+    places = policy.model.box.normalise(actions)
+    if best is not None:
+        places = torch.cat((places, best[None]))
+    values = policy.whole(policy.energies(observation))(places)
+    distances = (places - places[values.argmin()]).abs().amax(dim=1) / 2
+    return torch.stack((distances, values - values.min()))[:, : len(actions)]
 
 
 def lowest_near(energy: Energy, values: Tensor, axis: Tensor) -> Tensor:
