@@ -72,7 +72,8 @@ def peak_memory(device: str) -> int:
 def _fastest(work: Callable[[], Any], device: str) -> float:
     """Seconds of the fastest of several runs within a second."""
     work()
-    found, until = [], time.perf_counter() + _SECONDS
+    found: list[float] = []
+    until = time.perf_counter() + _SECONDS
     while len(found) < 3 or time.perf_counter() < until:
         _wait(device)
         started = time.perf_counter()

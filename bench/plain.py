@@ -79,7 +79,7 @@ class PlainPolicy:
             for name in self._shapes
         }
         features = self.model.encoder(batch)
-        return [lambda actions, part=part: part(features, actions) for part in self.parts]
+        return [partial(part, features) for part in self.parts]
 
     def whole(self, energies: Energies) -> Energy:
         """The energy of whole actions that those of `energies` amount to."""
@@ -184,7 +184,7 @@ def optimum(policy: PlainPolicy, observation: Mapping[str, Values]) -> Tensor | 
         return None
     axis = torch.linspace(-1, 1, GRID, device=low.device)
     if len(energies) == 1:
-        pairs = torch.cartesian_prod(axis, axis).split(CHUNK)
+        pairs = torch.cartesian_prod(axis, axis).split(CHUNK)  # type: ignore[no-untyped-call]
         values = torch.cat([energies[0](part) for part in pairs]).reshape(GRID, GRID)
     else:
         values = joint_grid(energies, axis)
@@ -195,18 +195,19 @@ def optimum(policy: PlainPolicy, observation: Mapping[str, Values]) -> Tensor | 
 def errors(
     policy: PlainPolicy, observation: Mapping[str, Values], actions: Tensor, best: Tensor | None
 ) -> Tensor:
-    """How far actions are from the best of them and of `best`.
+    """How far actions are from the lowest of them and of `best`.
 
     Args:
         policy: Whose energy counts.
         observation: For which the actions are.
         actions: Shape (N, D), in units.
-        best: A minimiser, shape (D,), if one is known.
+        best: In the box mapped to [-1, 1], shape (D,), if a minimiser is known.
 
     Returns:
-        Distances in the worst dimension as shares of the box's width, and energies, shape (2, N).
+        Distances in the worst dimension as shares of the box's width, and energies above the
+        lowest, shape (2, N).
     """
-    places = policy.model.box.normalise(actions)
+    places = policy.model.box.normalise(actions.to(policy.model.box.low))
     if best is not None:
         places = torch.cat((places, best[None]))
     values = policy.whole(policy.energies(observation))(places)
