@@ -43,6 +43,7 @@ SAMPLE = ROOT / "test" / "data" / "push" / "push_0046_0.mcap"
 OBSERVATIONS, MOST = 20, 300
 STATE, CAMERA = {"state": (1, 10)}, {"camera": (2, 180, 240, 3)}
 HEAD = HeadConfig("preactivation", 128, 4)
+PAPER = "16,384 x 3 of the paper"
 Observation = dict[str, Any]
 
 
@@ -113,9 +114,9 @@ def cases() -> list[Case]:
     paper = partial(plain.derivative_free, samples=16384, evaluations=3)
     found = [
         Case("derivative-free, 16,384 x 3", energy, {}, same),
-        Case("refined, 2,048 x 3", energy, {"samples": 2048, "refine": 3}, paper, "16,384 x 3 of the paper",
+        Case("refined, 2,048 x 3", energy, {"samples": 2048, "refine": 3}, paper, PAPER,
              "p50 <= 15 ms, p99 <= 25 ms, error <= 0.1 %, ratio >= 10, on two cores"),
-        Case("hybrid, 2,048 x 1", energy, {"method": "hybrid"}, paper, "16,384 x 3 of the paper"),
+        Case("hybrid, 2,048 x 1", energy, {"method": "hybrid"}, paper, PAPER),
         Case("autoregressive, 1,024 x 3", each, {},
              partial(plain.autoregressive, samples=1024, iterations=3)),
         Case("Langevin, 512 x 100", energy, {"method": "langevin"},
