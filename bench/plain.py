@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ebm_policy_ros.energy.heads import EnergyHead
+from ebm_policy_ros.energy.heads import EnergyHead, HeadKind
 from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
 from ebm_policy_ros.inference.methods import Optimiser
@@ -38,12 +38,19 @@ GRID, CHUNK = 501, 2**11
 class PlainEnergy(nn.Module):
     """E(features, action) as one network on both; the weights are those of an `EnergyHead`."""
 
-    def __init__(self, head: EnergyHead) -> None:
+    def __init__(self, head: EnergyHead, kind: HeadKind) -> None:
         super().__init__()
         weight = torch.cat((head.feature_half.weight, head.action_half.weight), dim=1)
-        first = nn.Linear(weight.shape[1], weight.shape[0])
-        first.weight.data, first.bias.data = weight.detach(), head.feature_half.bias.detach()
-        self.layers = nn.Sequential(first, head.body, head.output)
+        self.first = nn.Linear(weight.shape[1], weight.shape[0])
+        self.first.weight.data = weight.detach()
+        self.first.bias.data = head.feature_half.bias.detach()
+        layers = [layer for layer in head.body.modules() if isinstance(layer, nn.Linear)]
+        size = {"mlp": 1, "residual": 2, "preactivation": 2, "dense_residual": 3}[kind]
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(layers[i : i + size]) for i in range(0, len(layers), size)
+        )
+        self.output = head.output
+        self.kind = kind
 
     def forward(self, features: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (N,), of actions (N, D) in the box mapped to [-1, 1].
@@ -53,7 +60,16 @@ class PlainEnergy(nn.Module):
             actions: The candidates.
         """
         repeated = features.repeat(len(actions), 1)
-        energies: Tensor = self.layers(torch.cat((repeated, actions), dim=1))
+        hidden = self.first(torch.cat((repeated, actions), dim=1))
+        before = self.kind in ("preactivation", "dense_residual")
+        hidden = hidden if before else torch.relu(hidden)
+        for block in self.blocks:
+            inner = hidden
+            for number, layer in enumerate(block):  # type: ignore[arg-type]
+                inner = layer(torch.relu(inner) if before or number else inner)
+            hidden = inner if self.kind == "mlp" else hidden + inner
+            hidden = hidden if before else torch.relu(hidden)
+        energies: Tensor = self.output(torch.relu(hidden) if before else hidden)
         return energies.squeeze(1)
 
 
@@ -68,7 +84,8 @@ class PlainPolicy:
         model.load_state_dict(content.state)
         self.model = model.to(device).eval()
         heads = model.heads if isinstance(model, AutoregressiveModel) else [model.head]
-        self.parts = [PlainEnergy(head) for head in heads if isinstance(head, EnergyHead)]
+        kind = content.model["head"]["kind"]
+        self.parts = [PlainEnergy(head, kind) for head in heads if isinstance(head, EnergyHead)]
         self._shapes, self._search, self._device = content.shapes, search, device
         torch.manual_seed(0)
 
@@ -237,7 +254,7 @@ def lowest_near(energy: Energy, values: Tensor, axis: Tensor) -> Tensor:
         near = (places[:, None] + reach * offsets).clamp(axis[0], axis[-1])
         found = energy(near.flatten(0, 1)).reshape(len(places), -1)
         lowest, index = found.min(dim=1)
-        places = near[torch.arange(len(places)), index]
+        places = near[torch.arange(len(places), device=axis.device), index]
         reach /= 3
     return places[lowest.argmin()]
 

@@ -21,6 +21,7 @@ from ebm_policy_ros.energy.models import (
     build_model,
 )
 from ebm_policy_ros.inference.autoregressive import joint_energy
+from ebm_policy_ros.policy import Policy
 from ebm_policy_ros.policy_file import PolicyFile, save_policy
 
 CENTRE = torch.tensor([0.3, -0.6])
@@ -138,3 +139,17 @@ def test_a_row_has_all_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     head, line = decisions.table_row(), decisions.table_row(row)
     assert head.splitlines()[0].count("|") == line.count("|") == 17
     assert line.startswith("| tiny | ")
+
+
+@pytest.mark.parametrize(("name", "size"), [("frames", 2), ("wide", 24)])
+def test_policies_for_a_gpu_decide_on_what_is_shown_to_them(
+    name: str, size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{name}.safetensors"
+    decisions.make_policy(path)
+    policy = Policy.load(path, device="cpu", optimiser={"samples": 32})
+    seen = decisions.observations(policy)
+    action = policy.decide(seen[0]).action
+    other = plain_policy(path).decide(seen[0])
+    assert action.shape == (1, size) and other.shape == (size,)
+    assert max(abs(action).max(), abs(other).max()) <= 1
