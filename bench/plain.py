@@ -65,7 +65,7 @@ class PlainEnergy(nn.Module):
         hidden = hidden if before else torch.relu(hidden)
         for block in self.blocks:
             inner = hidden
-            for number, layer in enumerate(block):  # type: ignore[arg-type]
+            for number, layer in enumerate(block.children()):
                 inner = layer(torch.relu(inner) if before or number else inner)
             hidden = inner if self.kind == "mlp" else hidden + inner
             hidden = hidden if before else torch.relu(hidden)
