@@ -182,13 +182,13 @@ def observations(policy: Policy) -> list[Observation]:
         return [{name: values[i] for name, values in recorded.items()} for i in steps]
     random = np.random.default_rng(1)
 
-    def draw(shape: tuple[int, ...]) -> Any:
+    def one(shape: tuple[int, ...]) -> Any:
         if len(shape) == 4:
             return random.integers(0, 256, shape, np.uint8)
         return random.normal(size=shape).astype(np.float32)
 
     return [
-        {name: draw(shape) for name, shape in policy.shapes.items()} for _ in range(OBSERVATIONS)
+        {name: one(shape) for name, shape in policy.shapes.items()} for _ in range(OBSERVATIONS)
     ]
 
 
