@@ -20,8 +20,8 @@ demo: setup  ## Ten episodes of the shipped policy, with videos: out/demo
 
 pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes on if interrupted
 	$(BIN)/record_demos --task push --episodes 500 --out out/pipeline/demos
-	$(BIN)/train_policy --config config/training/push.yaml --data out/pipeline/demos \
-		--out out/pipeline/train \
+	$(BIN)/train_policy --config config/training/push.yaml --threads 2 \
+		--data out/pipeline/demos --out out/pipeline/train \
 		$$(test -e out/pipeline/train/checkpoint.safetensors && echo --resume)
 	$(BIN)/evaluate_policy --policy out/pipeline/train/policy.safetensors --task push \
 		--episodes 30 --seed 200000 --videos 3 --out out/pipeline/evaluation
@@ -35,9 +35,10 @@ parameters: setup  ## docs/parameters.md from what policy_node declares
 faults: setup  ## Everything that goes wrong on a robot, and what goes out then: about 20 minutes
 	$(BIN)/python test/fault_matrix.py
 
-bench: setup  ## Exactness and speed of methods, simulation, node, recorder and reader
+bench: setup  ## Exactness and speed of methods, decisions, training, simulation, node, recorder and reader
 	$(BIN)/python bench/methods.py
 	$(BIN)/python bench/decisions.py
+	$(BIN)/python bench/training.py
 	$(BIN)/python bench/lockstep.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/recording.py

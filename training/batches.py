@@ -94,11 +94,13 @@ class Batches:
             shift: Images are moved by up to so many pixels at random.
             generator: Source of the shifts.
         """
-        streams = {n: torch.from_numpy(self._data.observations[n][frames]) for n in self._streams}
-        for name, values in streams.items():
-            if shift and values.ndim == 5:
-                streams[name] = shift_images(values, shift, generator)
-        return {name: values.to(self._device) for name, values in streams.items()}
+        streams = {}
+        for name in self._streams:
+            # Pictures travel as bytes; what is done to them is done on the device.
+            values = torch.from_numpy(self._data.observations[name][frames]).to(self._device)
+            shifted = shift and values.ndim == 5
+            streams[name] = shift_images(values, shift, generator) if shifted else values
+        return streams
 
     def actions(self, frames: Frames) -> Tensor:
         """The actions of `frames`, shape (B, H*D), in the interface's units, on the device."""
@@ -129,12 +131,18 @@ def shift_images(frames: Tensor, pixels: int, generator: torch.Generator | None 
     Args:
         frames: Shape (B, T, H, W, 3).
         pixels: Largest shift, to each side.
-        generator: On the CPU.
+        generator: On the CPU, so that every device sees the same shifts.
     """
-    batch, _, height, width, _ = frames.shape
-    shifts = torch.randint(-pixels, pixels + 1, (2, batch, 1), generator=generator)
-    rows = (torch.arange(height) + shifts[0]).clamp(0, height - 1)
-    columns = (torch.arange(width) + shifts[1]).clamp(0, width - 1)
-    index = torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]
-    # Advanced indices around a slice come first in the result.
-    return frames[index[0], :, index[1], index[2]].permute(0, 3, 1, 2, 4)
+    batch = len(frames)
+    shifts = torch.randint(0, 2 * pixels + 1, (2, batch, 1), generator=generator)
+    rows, columns = shifts[..., 0].to(frames.device)
+    for dim in (2, 3):
+        first, last = frames.narrow(dim, 0, 1), frames.narrow(dim, frames.shape[dim] - 1, 1)
+        border = [-1] * frames.ndim
+        border[dim] = pixels
+        frames = torch.cat((first.expand(border), frames, last.expand(border)), dim=dim)
+    # All shifts of all rows, as a view; one of each row is copied, line by line.
+    height, width = (size - 2 * pixels for size in frames.shape[2:4])
+    windows = frames.unfold(2, height, 1).unfold(3, width, 1)
+    chosen = windows[torch.arange(batch, device=frames.device), :, rows, columns]
+    return chosen.permute(0, 1, 3, 4, 2)

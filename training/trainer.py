@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.models import Model
 from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.memory import keep_freed_memory
 from ebm_policy_ros.training import checkpoint
 from ebm_policy_ros.training.batches import Batches, Demonstrations, split_episodes
 from ebm_policy_ros.training.checking import check_demonstrations
@@ -88,6 +89,7 @@ class Trainer:
         streams = tuple(model.encoder.shapes)
         check_objective(model, config)
         check_demonstrations(data, streams, config.allow_constant)
+        keep_freed_memory()
         self._batches = Batches(data, streams, config.batch_size, seed, self._device)
         self.model = model.to(self._device)
         self._fit(data, box)
