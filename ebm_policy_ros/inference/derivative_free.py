@@ -169,7 +169,8 @@ def _rescored(
         first: So many at the beginning are evaluated whatever their rough energies are.
 
     Returns:
-        Shapes (B, N, D) and (B, N); what was not evaluated counts as no lower than what was.
+        Shapes (B, N, D) and (B, N); what was not evaluated counts as higher than the lowest
+        of what was.
     """
     count = max(-(-actions.shape[1] // _RESCORED_SHARE), first)
     ranked = energies.clone()
@@ -177,5 +178,7 @@ def _rescored(
     order = ranked.argsort(dim=1)
     actions, energies = take(actions, order), energies.gather(1, order)
     exact = evaluate(energy, actions[:, :count])
-    rest = torch.maximum(energies[:, count:], exact.amax(dim=1, keepdim=True))
+    lowest = exact.amin(dim=1, keepdim=True)
+    above = torch.nextafter(lowest, torch.full_like(lowest, torch.inf))
+    rest = torch.maximum(energies[:, count:], above)
     return actions, torch.cat((exact, rest), dim=1)
