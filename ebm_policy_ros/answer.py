@@ -120,11 +120,8 @@ class Answering:
         actions, minima = (values[0] for values in minima_of(solution))
         if kept is None:
             return solution.best[0], solution.best_energy[0], minima
-        chosen = kept_minimum(actions, minima, kept, self._margin)
-        action = actions.index_select(0, chosen[None])[0]
-        # The energies of others than the lowest may be rough.
-        anew = solution.energy(action[None, None])[0, 0]
-        return action, torch.where(chosen == 0, minima[0], anew), minima
+        chosen = kept_minimum(actions, minima, kept, self._margin)[None]
+        return actions.index_select(0, chosen)[0], minima.index_select(0, chosen)[0], minima
 
     def _distances(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Of the batch that was just encoded."""

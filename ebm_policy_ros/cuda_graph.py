@@ -41,36 +41,44 @@ class RecordedAnswering:
         """
         self._batch = {name: values.clone() for name, values in batch.items()}
         self._previous = None if previous is None else previous.clone()
+        self._device = device = generator.device
         seed = generator.initial_seed()
-        side = torch.cuda.Stream(generator.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(generator.device))
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UPS):
-                generator.manual_seed(seed)
-                plain, _ = answering(self._batch, self._previous, generator)
-        torch.cuda.current_stream(generator.device).wait_stream(side)
-        expected = plain.to_host()
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graph = torch.cuda.CUDAGraph()
         self._graph.register_generator_state(generator)
-        # Other threads may copy or allocate meanwhile.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._found = answering(self._batch, self._previous, generator)
-        generator.manual_seed(seed)
-        self(batch, previous)[0].to_host()
-        generator.manual_seed(seed)
+        # What is recorded is what runs on the current device: it need not be the first one.
+        with torch.cuda.device(device):
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UPS):
+                    answering(self._batch, self._previous, generator)
+            torch.cuda.current_stream().wait_stream(side)
+            # Other threads may copy or allocate meanwhile.
+            with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
+                self._found = answering(self._batch, self._previous, generator)
+        # Not what was recorded: a replay that ignores its input would pass.
+        probe = {
+            name: torch.randint_like(values, 256)
+            if values.dtype == torch.uint8
+            else torch.randn_like(values)
+            for name, values in batch.items()
+        }
+        generator.manual_seed(seed + 1)
+        plain = answering(probe, previous, generator)[0].to_host()
+        generator.manual_seed(seed + 1)
         started = time.perf_counter()
-        answer = self(batch, previous)[0].to_host()
+        replayed = self(probe, previous)[0].to_host()
         self.seconds = time.perf_counter() - started
         """How long a replay takes."""
-        self.is_right = torch.allclose(
-            answer.action, expected.action, _TOLERANCE, _TOLERANCE, equal_nan=True
-        )
-        """Whether the replay gave the action of the plain path."""
-        if not self.is_right:
-            warnings.warn(
-                "a recorded decision differs from the plain one, which is used in its place",
-                stacklevel=2,
+        self.is_right = all(
+            torch.allclose(one, other, _TOLERANCE, _TOLERANCE, equal_nan=True)
+            for one, other in (
+                (replayed.action, plain.action),
+                (replayed.energy, plain.energy),
+                (replayed.distances, plain.distances),
             )
+        )
+        """Whether the replay gave the answer of the plain path."""
 
     def __call__(
         self, batch: Mapping[str, Tensor], previous: Tensor | None
@@ -80,5 +88,24 @@ class RecordedAnswering:
             values.copy_(batch[name], non_blocking=True)
         if self._previous is not None and previous is not None:
             self._previous.copy_(previous, non_blocking=True)
-        self._graph.replay()
+        with torch.cuda.device(self._device):
+            self._graph.replay()
         return self._found
+
+
+def record(
+    answering: Answering,
+    batch: Mapping[str, Tensor],
+    previous: Tensor | None,
+    generator: torch.Generator,
+) -> RecordedAnswering | None:
+    """A recording; None, with a warning, if it fails or gives another answer."""
+    try:
+        recorded = RecordedAnswering(answering, batch, previous, generator)
+        problem = "" if recorded.is_right else "it gives another answer"
+    except RuntimeError as error:
+        recorded, problem = None, str(error)
+    if problem:
+        warnings.warn(f"decisions are made step by step, not recorded: {problem}", stacklevel=2)
+        return None
+    return recorded

@@ -16,7 +16,7 @@ from torch import Tensor
 from ebm_policy_ros.answer import Answer, Answering
 from ebm_policy_ros.assembly import Parts, assemble
 from ebm_policy_ros.confidence import Confidence, effective_samples
-from ebm_policy_ros.cuda_graph import RecordedAnswering
+from ebm_policy_ros.cuda_graph import RecordedAnswering, record
 from ebm_policy_ros.decision import Decision, Mode
 from ebm_policy_ros.device import PolicyMismatch, find_device
 from ebm_policy_ros.energy.models import Model, Searched
@@ -66,7 +66,7 @@ class Policy:
         self._seed = seed
         self._choice, self._temperature = choice, temperature
         self._generator = torch.Generator(device)
-        self._recorded: dict[bool, RecordedAnswering] = {}
+        self._recorded: dict[bool, RecordedAnswering | None] = {}
 
     @classmethod
     def load(
@@ -245,17 +245,15 @@ class Policy:
     ) -> tuple[Answer, Solution | None]:
         """From a recording on a CUDA device, where there is time for all of it; else step by step.
 
-        A recording is made when it is first needed, as `warm_up` needs both.
+        A recording is made by a decision without a budget, as those of `warm_up` are.
         """
+        known = previous is not None
         if self._device.type == "cuda":
-            known = previous is not None
-            if known not in self._recorded:
-                self._recorded[known] = RecordedAnswering(
-                    self._answering, batch, previous, self._generator
-                )
+            if known not in self._recorded and deadline is None:
+                self._recorded[known] = record(self._answering, batch, previous, self._generator)
                 self._generator.manual_seed(self._seed)
-            recorded = self._recorded[known]
-            if recorded.is_right and (
+            recorded = self._recorded.get(known)
+            if recorded and (
                 deadline is None or time.perf_counter() + recorded.seconds < deadline
             ):
                 return recorded(batch, previous)

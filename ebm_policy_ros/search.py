@@ -12,7 +12,7 @@ from ebm_policy_ros.energy.models import (
     Searched,
 )
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
-from ebm_policy_ros.inference.candidates import Energy, local_minima, normal, take
+from ebm_policy_ros.inference.candidates import Energy, evaluate, local_minima, normal, take
 from ebm_policy_ros.inference.derivative_free import SEPARATION
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser
@@ -108,12 +108,18 @@ def minima_of(solution: Solution) -> tuple[Tensor, Tensor]:
     """Local minima among a solution's last candidates, lowest first.
 
     Returns:
-        Actions (B, M, D) and energies (B, M); where a row has fewer than M, the rest repeats the
+        Actions (B, M, D) and exact energies (B, M); where a row has fewer than M, some repeat the
         first.
     """
     half_width = (solution.high - solution.low) / 2
     index = local_minima(solution.actions, solution.energies, _MINIMA, SEPARATION, half_width)
-    return take(solution.actions, index), solution.energies.gather(1, index)
+    actions, energies = take(solution.actions, index), solution.energies.gather(1, index)
+    # Of the lowest the energy is exact; those of others may be rough.
+    exact = evaluate(solution.energy, actions[:, 1:])
+    others = torch.where(index[:, 1:] == index[:, :1], energies[:, :1], exact)
+    others, order = others.sort(dim=1)
+    actions = torch.cat((actions[:, :1], take(actions[:, 1:], order)), dim=1)
+    return actions, torch.cat((energies[:, :1], others), dim=1)
 
 
 def kept_minimum(actions: Tensor, energies: Tensor, action: Tensor, margin: float) -> Tensor:

@@ -165,6 +165,13 @@ def test_a_start_is_never_lost_to_a_rough_energy(iterations: int) -> None:
     assert torch.equal(found.best, start[:, 0])
 
 
+@pytest.mark.parametrize("count", [1, 64, 128])
+def test_starts_do_not_keep_a_rough_search_from_what_it_finds(count: int) -> None:
+    starts = torch.full((1, count, 2), -0.9)
+    found = DerivativeFree(256).minimize(bowl, LOW, HIGH, 1, seeded(), starts, rough=bowl)
+    assert found.best_energy < 0.01
+
+
 def test_a_search_that_is_cut_short_still_ends_with_exact_energies() -> None:
     cut = DerivativeFree(64).minimize(
         bowl, LOW, HIGH, 1, seeded(), deadline=0.0, rough=lambda actions: bowl(actions) + 1

@@ -336,6 +336,12 @@ def test_local_minima_are_those_of_the_definition_however_the_candidates_lie(siz
         assert found[row].tolist() == (expected + order[:1] * count)[:count]
 
 
+def test_a_local_minimum_in_a_cell_like_another_ones_is_found() -> None:
+    actions = torch.tensor([[[0.35, 0.05, 0.05], [0.05, 0.05, 0.15], [-0.5, 0.0, 0.0]]])
+    found = local_minima(actions, torch.tensor([[0.0, 1.0, 2.0]]), 3, 0.1, torch.ones(3))
+    assert found.tolist() == [[0, 1, 2]]
+
+
 SIX: dict[str, DerivativeFree | Langevin | Hybrid] = {**JOINT, "plain": DerivativeFree(512)}
 
 

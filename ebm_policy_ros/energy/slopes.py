@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ebm_policy_ros.energy.heads import EnergyHead, PreActivationBlock, ResidualBlock
 
@@ -21,7 +22,7 @@ def value_and_slope(head: EnergyHead, prepared: Tensor, actions: Tensor) -> tupl
     """Energies and their gradients over the actions, both detached.
 
     Args:
-        head: Of the energy.
+        head: Of the energy; an exact one.
         prepared: The features' half of its first layer, shape (B, width).
         actions: Candidates, shape (B, N, A), in the normalised box.
 
@@ -29,20 +30,21 @@ def value_and_slope(head: EnergyHead, prepared: Tensor, actions: Tensor) -> tupl
         Shapes (B, N) and (B, N, A).
     """
     with torch.no_grad():
-        hidden, back = _through(head.body, prepared[:, None] + head.action_half(actions))
-        weight = head.output.weight
+        # Read once: a normalised weight changes a little each time that training asks for it.
+        first, weight = head.action_half.weight, head.output.weight
+        hidden, back = _through(head.body, prepared[:, None] + functional.linear(actions, first))
         # As in the head, differences between energies decide.
         with torch.autocast(hidden.device.type, enabled=False):
-            energies: Tensor = head.output(hidden.to(weight.dtype)).squeeze(-1)
-        slope = back(weight[0].to(hidden.dtype).expand_as(hidden)) @ head.action_half.weight
-        return energies, slope.to(actions.dtype)
+            energies = functional.linear(hidden.to(weight.dtype), weight, head.output.bias)
+        slope = back(weight[0].to(hidden.dtype).expand_as(hidden)) @ first
+        return energies.squeeze(-1), slope.to(actions.dtype)
 
 
 def _through(layer: nn.Module, values: Tensor) -> tuple[Tensor, Backward]:
     """What a layer makes of values, and the way back."""
     if isinstance(layer, nn.Linear):
         weight = layer.weight
-        return layer(values), lambda slope: slope @ weight
+        return functional.linear(values, weight, layer.bias), lambda slope: slope @ weight
     if isinstance(layer, nn.ReLU):
         return _activated(values)
     if isinstance(layer, nn.Sequential):

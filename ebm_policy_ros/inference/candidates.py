@@ -216,7 +216,8 @@ def local_minima(
 
 def _cells(scaled: Tensor) -> Tensor:
     """A number for the unit cell that each candidate, (B, N, D), is in: (B, N)."""
-    factors = torch.arange(1, scaled.shape[2] + 1, device=scaled.device) * _HASH | 1
+    # Its powers: multiples of it would give the same number to many cells.
+    factors = torch.full((scaled.shape[2],), _HASH, device=scaled.device).cumprod(dim=0)
     return (scaled.floor().long() * factors).sum(dim=2)
 
 

@@ -101,20 +101,19 @@ class DerivativeFree:
         actions = first_candidates(batch, self.samples, low, high, generator, starts)
         sketch = rough or energy
         energies = evaluate(sketch, actions)
-        # A rough energy may prefer another one to the best start: all starts stay to the end.
-        begun = actions[:, : 0 if starts is None or rough is None else starts.shape[1]]
+        begun = actions[:, : 0 if starts is None else starts.shape[1]]
         for _ in range(self.iterations):
             if until.passed():
                 break
             best = take(actions, energies.argmin(dim=1, keepdim=True))
             actions = take(actions, resample(energies / self.temperature, generator))
             actions = clip(actions + noise * normal(actions, generator), low, high)
-            kept = torch.cat((begun, best), dim=1)[:, : self.samples]
-            actions = torch.cat((kept, actions[:, kept.shape[1] :]), dim=1)
+            actions = torch.cat((best, actions[:, 1:]), dim=1)
             energies = evaluate(sketch, actions)
             noise = noise * self.noise_shrink
         if rough is not None:
-            actions, energies = _rescored(energy, actions, energies, begun.shape[1])
+            # It may have preferred another one to the best start.
+            actions, energies = _rescored(energy, begun, actions, energies)
         if (self.refine or self.polish) and not until.passed():
             actions, energies = self._improve(
                 energy, actions, energies, low, high, generator, until
@@ -158,27 +157,25 @@ class DerivativeFree:
 
 
 def _rescored(
-    energy: Energy, actions: Tensor, energies: Tensor, first: int
+    energy: Energy, first: Tensor, actions: Tensor, energies: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Candidates whose energies are rough, the lowest first with their exact ones.
+    """Candidates whose energies are rough, the lowest of them with exact ones.
 
     Args:
         energy: The exact energy, (B, N, D) to (B, N).
+        first: Candidates to evaluate in any case, shape (B, M, D).
         actions: Shape (B, N, D).
         energies: Rough ones, shape (B, N).
-        first: So many at the beginning are evaluated whatever their rough energies are.
 
     Returns:
-        Shapes (B, N, D) and (B, N); what was not evaluated counts as higher than the lowest
-        of what was.
+        Shapes (B, M + N, D) and (B, M + N); what was not evaluated counts as higher than the
+        lowest of what was.
     """
-    count = max(-(-actions.shape[1] // _RESCORED_SHARE), first)
-    ranked = energies.clone()
-    ranked[:, :first] = -float("inf")
-    order = ranked.argsort(dim=1)
+    count = -(-actions.shape[1] // _RESCORED_SHARE)
+    order = energies.argsort(dim=1)
     actions, energies = take(actions, order), energies.gather(1, order)
-    exact = evaluate(energy, actions[:, :count])
+    exact = evaluate(energy, torch.cat((first, actions[:, :count]), dim=1))
     lowest = exact.amin(dim=1, keepdim=True)
     above = torch.nextafter(lowest, torch.full_like(lowest, torch.inf))
     rest = torch.maximum(energies[:, count:], above)
-    return actions, torch.cat((exact, rest), dim=1)
+    return torch.cat((first, actions), dim=1), torch.cat((exact, rest), dim=1)
