@@ -168,11 +168,12 @@ def _rescored(
         energies: Rough ones, shape (B, N).
 
     Returns:
-        Shapes (B, M + N, D) and (B, M + N); what was not evaluated counts as higher than the
-        lowest of what was.
+        Shapes (B, N, D) and (B, N), or a few more: the highest make room for the M, but not the
+        lowest quarter. What was not evaluated counts as higher than the lowest of what was.
     """
     count = -(-actions.shape[1] // _RESCORED_SHARE)
-    order = energies.argsort(dim=1)
+    kept = max(count, actions.shape[1] - first.shape[1])
+    order = energies.argsort(dim=1)[:, :kept]
     actions, energies = take(actions, order), energies.gather(1, order)
     exact = evaluate(energy, torch.cat((first, actions[:, :count]), dim=1))
     lowest = exact.amin(dim=1, keepdim=True)
