@@ -69,7 +69,7 @@ def build_convolutions(config: ImageEncoderConfig, inputs: int) -> nn.Sequential
     layers: list[nn.Module] = []
     for i, (outputs, stride) in enumerate(zip(config.channels, config.strides, strict=True)):
         if i:
-            layers.append(nn.ReLU())
+            layers.append(nn.ReLU(inplace=True))
         if config.network == "max_pool":
             layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
             if stride > 1:
@@ -96,7 +96,8 @@ class SpatialSoftArgmax(nn.Module):
     def __init__(self, channels: int, height: int, width: int) -> None:
         """For maps of `channels` x `height` x `width`."""
         super().__init__()
-        self.register_buffer("cells", cell_positions(height, width).flatten(0, 1), False)
+        cells = cell_positions(height, width).flatten(0, 1).T.contiguous()
+        self.register_buffer("cells", cells, persistent=False)
         self.log_sharpness = nn.Parameter(torch.zeros(channels))
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -107,11 +108,11 @@ class SpatialSoftArgmax(nn.Module):
         """
         # In bfloat16 a weight has 8 bits: too coarse for a position between two cells.
         with torch.autocast(maps.device.type, enabled=False):
-            flat = maps.flatten(2).to(self.cells.dtype)
+            # Each map in one piece: what follows is several times faster along lines of memory.
+            flat = maps.to(self.cells.dtype, memory_format=torch.contiguous_format).flatten(2)
             flat = nn.functional.layer_norm(flat, flat.shape[-1:])
             weights = torch.softmax(flat * self.log_sharpness.exp()[:, None], dim=-1)
-            # As a matrix product this is several times faster than two weighted sums.
-            return weights @ self.cells
+            return nn.functional.linear(weights, self.cells)
 
 
 def cell_positions(height: int, width: int) -> Tensor:
