@@ -31,6 +31,7 @@ setup(
     ],
     install_requires=[
         "setuptools",
+        "accelerate",
         "daqp",
         "docstring-parser",
         "imageio-ffmpeg",

@@ -290,7 +290,8 @@ def test_an_epoch_shows_each_frame_once_and_the_next_in_another_order() -> None:
 
 def test_shifted_images_are_crops_with_a_repeated_border() -> None:
     frames = torch.randint(0, 256, (64, 2, 6, 9, 3), dtype=torch.uint8)
-    shifted = shift_images(frames, 2, torch.Generator().manual_seed(0))
+    shifts = torch.randint(-2, 3, (2, 64, 1), generator=torch.Generator().manual_seed(0))
+    shifted = shift_images(frames, 2, shifts)
     # Replicated indices: -2 .. 7 of rows, -2 .. 10 of columns.
     padded = frames[:, :, torch.arange(-2, 8).clamp(0, 5)]
     padded = padded[:, :, :, torch.arange(-2, 11).clamp(0, 8)]

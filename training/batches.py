@@ -85,21 +85,29 @@ class Batches:
         return self._order[1][place * size : (place + 1) * size]
 
     def observation(
-        self, frames: Frames, shift: int = 0, generator: torch.Generator | None = None
+        self,
+        frames: Frames,
+        shift: int = 0,
+        generator: torch.Generator | None = None,
+        rows: slice = slice(None),
     ) -> dict[str, Tensor]:
         """The streams of `frames`, with the batch in front, on the device.
 
         Args:
             frames: Which.
             shift: Images are moved by up to so many pixels at random.
-            generator: Source of the shifts.
+            generator: Source of the shifts, on the CPU, so that every device sees the same.
+            rows: Those of `frames` that are wanted; shifts are drawn for all.
         """
         streams = {}
         for name in self._streams:
             # Pictures travel as bytes; what is done to them is done on the device.
-            values = torch.from_numpy(self._data.observations[name][frames]).to(self._device)
-            shifted = shift and values.ndim == 5
-            streams[name] = shift_images(values, shift, generator) if shifted else values
+            values = torch.from_numpy(self._data.observations[name][frames[rows]])
+            streams[name] = values.to(self._device)
+            if shift and values.ndim == 5:
+                size = (2, len(frames), 1)
+                shifts = torch.randint(-shift, shift + 1, size, generator=generator)[:, rows]
+                streams[name] = shift_images(streams[name], shift, shifts.to(self._device))
         return streams
 
     def actions(self, frames: Frames) -> Tensor:
@@ -125,17 +133,16 @@ class Batches:
         }
 
 
-def shift_images(frames: Tensor, pixels: int, generator: torch.Generator | None = None) -> Tensor:
+def shift_images(frames: Tensor, pixels: int, shifts: Tensor) -> Tensor:
     """Move each row's frames by up to `pixels`, together; the border is repeated.
 
     Args:
         frames: Shape (B, T, H, W, 3).
         pixels: Largest shift, to each side.
-        generator: On the CPU, so that every device sees the same shifts.
+        shifts: Down and right, within -pixels and pixels, shape (2, B, 1).
     """
     batch = len(frames)
-    shifts = torch.randint(0, 2 * pixels + 1, (2, batch, 1), generator=generator)
-    rows, columns = shifts[..., 0].to(frames.device)
+    rows, columns = shifts[..., 0] + pixels
     for dim in (2, 3):
         first, last = frames.narrow(dim, 0, 1), frames.narrow(dim, frames.shape[dim] - 1, 1)
         border = [-1] * frames.ndim

@@ -29,6 +29,7 @@ from ebm_policy_ros.training.checkpoint import CheckpointError
 from ebm_policy_ros.training.dataset import Dataset, KeepBy, Unusable
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
+from ebm_policy_ros.training.processes import Processes
 from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer
 
 POLICY = "policy.safetensors"
@@ -129,17 +130,20 @@ def train(config: TrainConfig) -> bool:
     Raises:
         ValueError: (or a kind of it) in one line, if a file or a setting cannot be used.
     """
-    _refuse_mix_up(config)
     search = config.search()
-    device = str(find_device(config.device))
-    loaded = load_training_data(
-        config.data,
-        config.interface,
-        config.model.streams,
-        exclude=config.exclude,
-        unusable=config.unusable,
-        cache=config.cache,
-    )
+    processes = Processes(find_device(config.device))
+    # It fills the cache, from which the others read.
+    with processes.main_first():
+        if processes.is_main:
+            _refuse_mix_up(config)
+        loaded = load_training_data(
+            config.data,
+            config.interface,
+            config.model.streams,
+            exclude=config.exclude,
+            unusable=config.unusable,
+            cache=config.cache,
+        )
     data = loaded.dataset
     if config.keep < 1:
         data = data.best(config.keep, config.keep_by)
@@ -155,7 +159,7 @@ def train(config: TrainConfig) -> bool:
         steps=config.steps,
         seed=config.seed,
         folder=config.out,
-        device=device,
+        device=str(processes.device),
         identity={
             "model": config.model.to_dict(),
             "interface": loaded.interface.to_dict() if loaded.interface else None,
@@ -164,11 +168,13 @@ def train(config: TrainConfig) -> bool:
     )
     if config.resume:
         trainer.resume()
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+    if processes.is_main:
+        config.out.mkdir(parents=True, exist_ok=True)
+        (config.out / CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False))
     if not trainer.run():
         return False
-    _save_policy(config, trainer, loaded, data, search)
+    if processes.is_main:
+        _save_policy(config, trainer, loaded, data, search)
     return True
 
 

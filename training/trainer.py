@@ -5,13 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -28,9 +24,11 @@ from ebm_policy_ros.memory import keep_freed_memory
 from ebm_policy_ros.training import checkpoint
 from ebm_policy_ros.training.batches import Batches, Demonstrations, split_episodes
 from ebm_policy_ros.training.checking import check_demonstrations
+from ebm_policy_ros.training.interrupts import interrupts
 from ebm_policy_ros.training.judge import Judge, Verdict, autocast
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.objective import Facts, check_objective, loss_of
+from ebm_policy_ros.training.processes import Processes
 
 CHECKPOINT = "checkpoint.safetensors"
 # A run that skips this many batches in a row has diverged.
@@ -84,8 +82,14 @@ class Trainer:
         if steps < 1:
             raise ValueError(f"steps: got {steps}, expected an integer >= 1")
         self.config, self.steps, self.folder = config, steps, folder
-        self._device = torch.device(device)
+        self._processes = Processes(torch.device(device))
+        self._device = self._processes.device
         self._train, self._held = split_episodes(data.episodes, config.held_out, seed)
+        if min(config.batch_size, len(self._train)) < self._processes.count:
+            raise TrainingError(
+                f"learning.batch_size: got batches of {min(config.batch_size, len(self._train))} "
+                f"frames for {self._processes.count} processes, expected at least one frame each"
+            )
         streams = tuple(model.encoder.shapes)
         check_objective(model, config)
         check_demonstrations(data, streams, config.allow_constant)
@@ -116,19 +120,24 @@ class Trainer:
     def run(self) -> bool:
         """Train to the last step, or to an interrupt (SIGINT), which saves first.
 
+        Of several processes only the main one judges, logs and saves.
+
         Returns:
             Whether the last step was reached.
         """
         started, first = time.monotonic(), self.step
         if isinstance(self.model, NearestNeighbourModel):
             self.step = self.steps  # it has already seen everything
+        if not self._processes.is_main:
+            return self._follow()
+        if isinstance(self.model, NearestNeighbourModel):
             self.validate()
         if first == 0:
             self.save()  # so that a run that is killed early can be continued too
         writer = SummaryWriter(str(self.folder), purge_step=first + 1)
         bar = tqdm(total=self.steps, initial=first, unit="step", dynamic_ncols=True)
-        with writer, bar, _interrupts() as interrupts:
-            while self.step < self.steps and not interrupts:
+        with writer, bar, interrupts() as received:
+            while self.step < self.steps and not self._processes.any(bool(received)):
                 loss, norm, facts = self.update()
                 last = self.step == self.steps
                 bar.update()
@@ -146,8 +155,17 @@ class Trainer:
                 if self.step % self.config.validate_every == 0 or last:
                     for name, value in dataclasses.asdict(self.validate()).items():
                         writer.add_scalar(f"held_out/{name}", value, self.step)
-                if self.step % self.config.checkpoint_every == 0 or last or interrupts:
+                if self.step % self.config.checkpoint_every == 0 or last:
                     self.save()
+            if self.step < self.steps:
+                self.save()
+        return self.step == self.steps
+
+    def _follow(self) -> bool:
+        """The steps of a process that isn't the main one."""
+        with interrupts() as received:
+            while self.step < self.steps and not self._processes.any(bool(received)):
+                self.update()
         return self.step == self.steps
 
     def update(self) -> tuple[float, float, Facts]:
@@ -162,23 +180,36 @@ class Trainer:
         shifts = self._batches.generator(self.step)
         draws = self._batches.generator(self.step, self._device)
         self._optimizer.zero_grad()
+        rows = self._processes.rows(len(frames))
         # A normalised weight is computed once a step, however often a chain needs it.
-        with parametrize.cached(), autocast(self.config, self._device):
-            seen = self._batches.observation(frames, self.config.image_shift, shifts)
-            positive = self.model.box.normalise(self._batches.actions(frames))
+        with (
+            parametrize.cached(),
+            autocast(self.config, self._device),
+            self._processes.draws(len(frames)),
+        ):
+            seen = self._batches.observation(frames, self.config.image_shift, shifts, rows)
+            positive = self.model.box.normalise(self._batches.actions(frames[rows]))
             features = self.model.encode(seen)
             loss, facts = loss_of(self.model, features, positive, self.config, draws)
+            # Means over these rows, so that they add up to those over the batch.
+            share = len(positive) / len(frames)
+            loss, facts = loss * share, {name: value * share for name, value in facts.items()}
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        weights = list(self.model.parameters())
+        slopes = [weight.grad for weight in weights if weight.grad is not None]
+        self._processes.add_up([loss, *facts.values(), *slopes])
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.config.gradient_clip)
         self.step += 1
+        # Asked of the device together: it is waited for once.
+        lost, steepness = torch.stack((loss.detach(), norm)).tolist()
         # One such gradient in AdamW's moments would spoil every later step.
-        if math.isfinite(loss.item()) and math.isfinite(norm.item()):
+        if math.isfinite(lost) and math.isfinite(steepness):
             self._skipped_in_a_row = 0
             self._optimizer.step()
             self._update_average()
         else:
             self._skip()
-        return loss.item(), norm.item(), facts
+        return lost, steepness, facts
 
     def validate(self) -> Verdict:
         """Judge the averaged weights on held-out frames; the best yet are kept.
@@ -283,22 +314,3 @@ class Trainer:
                 f"{_MOST_SKIPPED} batches in a row were not finite; lower learning.learning_rate "
                 "or look for bad values in the demonstrations"
             )
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """A list that fills with the interrupts received; a second one interrupts at once."""
-    received: list[int] = []
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # Python delivers signals to the main thread alone
-        return
-    previous = signal.signal(signal.SIGINT, receive)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGINT, previous)
