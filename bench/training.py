@@ -100,6 +100,22 @@ def seconds_of(case: Case, limit: float, device: str) -> list[float]:
     return sorted(times)
 
 
+def rows(seconds: float, device: str) -> list[dict[str, str | float]]:
+    """What JSON can hold of each case: its name, and the time of a step.
+
+    Args:
+        seconds: How long each case is measured.
+        device: As torch names it.
+    """
+    table: list[dict[str, str | float]] = []
+    for case in CASES:
+        times = seconds_of(case, seconds, device)
+        median = times[len(times) // 2]
+        facts = {"median_ms": median * 1e3, "fastest_ms": times[0] * 1e3}
+        table.append({"case": case.name, **facts, "steps_per_second": 1 / median})
+    return table
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -110,11 +126,9 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(f"{device}, torch {torch.__version__}, {arguments.threads} threads")
     print(f"{'training':<60}{'median ms':>10}{'fastest ms':>12}{'steps/s':>9}")
-    for case in CASES:
-        times = seconds_of(case, arguments.seconds, device)
-        median = times[len(times) // 2]
-        row = f"{median * 1e3:>10.1f}{times[0] * 1e3:>12.1f}{1 / median:>9.1f}"
-        print(f"{case.name:<60}{row}", flush=True)
+    for row in rows(arguments.seconds, device):
+        numbers = f"{row['median_ms']:>10.1f}{row['fastest_ms']:>12.1f}"
+        print(f"{row['case']:<60}{numbers}{row['steps_per_second']:>9.1f}")
 
 
 if __name__ == "__main__":
