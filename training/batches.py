@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from typing import Any, Protocol
 
@@ -74,6 +75,13 @@ class Batches:
         """Serves `size` frames a batch, of the `streams` that the model looks at."""
         self._data, self._streams, self._seed, self._device = data, streams, seed, device
         self._size = size
+        with warnings.catch_warnings():
+            # What is mapped from the cache can't be written to, and isn't.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            seen = {name: torch.from_numpy(data.observations[name]) for name in streams}
+        place = device if _fit(seen, device) else torch.device("cpu")
+        # On the CPU these are the demonstrations themselves, not copies.
+        self._seen = {name: values.to(place) for name, values in seen.items()}
         self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))
 
     def frames_of(self, step: int, frames: Frames) -> Frames:
@@ -102,9 +110,10 @@ class Batches:
         streams = {}
         for name in self._streams:
             # Pictures travel as bytes; what is done to them is done on the device.
-            values = torch.from_numpy(self._data.observations[name][frames[rows]])
-            streams[name] = values.to(self._device)
-            if shift and values.ndim == 5:
+            seen = self._seen[name]
+            chosen = torch.from_numpy(frames[rows]).to(seen.device)
+            streams[name] = seen.index_select(0, chosen).to(self._device)
+            if shift and seen.ndim == 5:
                 size = (2, len(frames), 1)
                 shifts = torch.randint(-shift, shift + 1, size, generator=generator)[:, rows]
                 streams[name] = shift_images(streams[name], shift, shifts.to(self._device))
@@ -131,6 +140,14 @@ class Batches:
             "episodes": len(np.unique(self._data.episodes)),
             "checksum": checksum,
         }
+
+
+def _fit(streams: dict[str, Tensor], device: torch.device) -> bool:
+    """Whether they take at most half of what is free on a CUDA device."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(values.nbytes for values in streams.values()) <= free / 2
 
 
 def shift_images(frames: Tensor, pixels: int, shifts: Tensor) -> Tensor:
