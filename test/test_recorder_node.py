@@ -219,18 +219,22 @@ def test_a_horizon_and_a_gripper_are_read_from_the_commands_as_they_came(
     robot.heard("gripper/commands")
     grip = robot.node.create_publisher(Float64MultiArray, "gripper/commands", 10)
     robot.until(lambda: grip.get_subscription_count() > 0)
+
+    def close_gripper() -> None:
+        """It has no stamp: it counts from the tick at which the recorder has it."""
+        before = recorder._inputs.facts()["/gripper/commands"].count
+        grip.publish(Float64MultiArray(data=[0.25]))
+        robot.until(lambda: recorder._inputs.facts()["/gripper/commands"].count > before)
+
     try:
-        answer = record(
-            robot, range(20, 26), True, lambda: grip.publish(Float64MultiArray(data=[0.25]))
-        )
+        answer = record(robot, range(20, 26), True, close_gripper)
         assert answer.success, answer.message
         episode = read_episode(Path(answer.message), load_interface(path))
     finally:
         recorder.close()
         recorder.destroy_node()
-    # Without a stamp the gripper's first command may count from the second tick on.
-    assert len(episode.actions) in (5, 6) and episode.actions.shape[1:] == (3, 3)
+    assert episode.actions.shape == (6, 3, 3)
     # A velocity is zero after the last command; the gripper keeps what it was told.
-    assert episode.actions[-5, :, 0] == pytest.approx([0.021, 0.022, 0.023])
-    assert episode.actions[-2, :, 0] == pytest.approx([0.024, 0.025, 0.0])
+    assert episode.actions[0, :, 0] == pytest.approx([0.020, 0.021, 0.022])
+    assert episode.actions[4, :, 0] == pytest.approx([0.024, 0.025, 0.0])
     assert (episode.actions[..., 2] == 0.25).all()
