@@ -7,7 +7,6 @@ Prints a table; writes out/bench/decisions.json and decisions.png in place of ol
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -340,11 +339,7 @@ def draw(rows: list[dict[str, Any]], facts: Mapping[str, Any], path: Path) -> No
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="of torch, as policy_node's")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of a case at most")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = machine.options(__doc__, seconds=60.0)
     FOLDER.mkdir(parents=True, exist_ok=True)
     chosen = cases()
     for case in chosen:

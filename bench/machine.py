@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import platform
 import resource
@@ -14,6 +15,16 @@ from typing import Any
 import torch
 
 _SECONDS = 1.0
+
+
+def options(about: str | None, seconds: float) -> argparse.Namespace:
+    """`--threads` of torch, which are set, and `--seconds`, by default so many, of a case."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--threads", type=int, default=1, help="of torch, as policy_node's")
+    parser.add_argument("--seconds", type=float, default=seconds, help="of a case at most")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    return chosen
 
 
 def describe(device: str) -> dict[str, Any]:

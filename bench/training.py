@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import machine
 import numpy as np
 import torch
 
@@ -17,6 +15,8 @@ from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.experiments.common import dataset
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.negatives import NegativesConfig
 from ebm_policy_ros.training.trainer import Trainer
@@ -61,19 +61,17 @@ CASES = (
 )
 
 
-def demonstrations(shapes: dict[str, tuple[int, ...]]) -> Any:
-    """Noise: what is learned from it doesn't matter to the time."""
+def demonstrations(shapes: dict[str, tuple[int, ...]]) -> Dataset:
+    """Noise, of one frame each: what is learned from it doesn't matter to the time."""
     rng = np.random.default_rng(0)
     observations = {
         name: rng.integers(0, 256, (FRAMES, *shape), np.uint8)
-        if len(shape) == 4
+        if len(shape) == 3
         else rng.normal(size=(FRAMES, *shape)).astype(np.float32)
-        for name, shape in shapes.items()
+        for name, (_, *shape) in shapes.items()
     }
-    actions = rng.normal(size=(FRAMES, 1, 2)).astype(np.float32)
-    return SimpleNamespace(
-        observations=observations, actions=actions, episodes=np.arange(FRAMES) // 100
-    )
+    actions = rng.normal(size=(FRAMES, 2)).astype(np.float32)
+    return dataset(observations, actions, np.arange(FRAMES) // 100)
 
 
 def seconds_of(case: Case, limit: float, device: str) -> list[float]:
@@ -118,15 +116,11 @@ def rows(seconds: float, device: str) -> list[dict[str, str | float]]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--seconds", type=float, default=10, help="of a case")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = machine.options(__doc__, seconds=10.0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(f"{device}, torch {torch.__version__}, {arguments.threads} threads")
+    print(f"{device}, torch {torch.__version__}, {options.threads} threads")
     print(f"{'training':<60}{'median ms':>10}{'fastest ms':>12}{'steps/s':>9}")
-    for row in rows(arguments.seconds, device):
+    for row in rows(options.seconds, device):
         numbers = f"{row['median_ms']:>10.1f}{row['fastest_ms']:>12.1f}"
         print(f"{row['case']:<60}{numbers}{row['steps_per_second']:>9.1f}")
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -144,9 +144,7 @@ class EnergyModel(nn.Module):
 
         Features that `encode` gives fit both.
         """
-        rough = copy.copy(self)
-        rough._modules = {**self._modules, "head": self.head.roughly()}
-        return rough
+        return _with(self, head=self.head.roughly())
 
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, H*D) in the box mapped to [-1, 1]."""
@@ -182,10 +180,7 @@ class AutoregressiveModel(nn.Module):
 
         Features that `encode` gives fit both.
         """
-        rough = copy.copy(self)
-        heads = nn.ModuleList(head.roughly() for head in self._heads())
-        rough._modules = {**self._modules, "heads": heads}
-        return rough
+        return _with(self, heads=nn.ModuleList(head.roughly() for head in self._heads()))
 
     def energies(self, features: Tensor) -> list[Callable[[Tensor], Tensor]]:
         """For each dimension j, prefixes (B, N, j+1) in the box mapped to [-1, 1] to (B, N)."""
@@ -193,6 +188,16 @@ class AutoregressiveModel(nn.Module):
 
     def _heads(self) -> list[EnergyHead]:
         return [head for head in self.heads if isinstance(head, EnergyHead)]
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _with(model: M, **children: nn.Module) -> M:
+    """The model with other children of these names; all else is shared."""
+    other = copy.copy(model)
+    other._modules = {**model._modules, **children}
+    return other
 
 
 Searched = EnergyModel | AutoregressiveModel
