@@ -10,6 +10,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from rcl_interfaces.srv import ListParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
@@ -29,6 +30,7 @@ class Robot:
         self.node = rclpy.create_node("robot", context=context)
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
+        self._clients: dict[str, Any] = {}
         self.joint_names = list(interface.observation["joints"].names)  # type: ignore[union-attr]
         self.topics = {name: s.topic for name, s in interface.observation.items()}
         create = self.node.create_publisher
@@ -102,11 +104,31 @@ class Robot:
         return stamped()[0]
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.node.create_client(kind, name)
-        self.until(client.service_is_ready)
-        future = client.call_async(request)
+        future = self._client(kind, name).call_async(request)
         self.until(future.done)
         return future.result()
+
+    def _client(self, kind: Any, name: str) -> Any:
+        """A client of a node's service that the node knows.
+
+        A server drops its answer to a client in another process that it has not discovered yet.
+        Clients are announced in their order: who answers a later one, knows this one too.
+        """
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+            later = f"{name.rpartition('/')[0]}/list_parameters"
+            known = self.node.create_client(ListParameters, later)
+            self.until(lambda: self._clients[name].service_is_ready() and known.service_is_ready())
+            asked: list[tuple[float, Any]] = []
+
+            def answered() -> bool:
+                if not asked or time.monotonic() - asked[-1][0] > 1.0:
+                    asked.append((time.monotonic(), known.call_async(ListParameters.Request())))
+                return any(future.done() for _, future in asked)
+
+            self.until(answered)
+            self.node.destroy_client(known)
+        return self._clients[name]
 
 
 def parameters(**values: Any) -> list[Parameter]:
