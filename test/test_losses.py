@@ -11,7 +11,13 @@ from torch import Tensor
 
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.training.losses import gradient_penalty, info_nce
-from ebm_policy_ros.training.negatives import NegativesConfig, Source, draw, near_duplicates
+from ebm_policy_ros.training.negatives import (
+    NegativesConfig,
+    Source,
+    around,
+    draw,
+    near_duplicates,
+)
 
 
 def test_info_nce_by_hand() -> None:
@@ -151,8 +157,8 @@ def test_counter_examples_around_the_demonstrated_action_teach_its_log_probabili
     """Of E = c x^2 / 2 s^2, InfoNCE is lowest for c = 1 if actions are normal with spread s."""
     spread, high = 0.2, torch.ones(1)
     positive = spread * torch.randn(20_000, 1, generator=seeded(1))
-    config = NegativesConfig("around", 8, nearest=0.1, farthest=0.5)
-    negatives = draw(config, bowl, positive, -high, high, seeded())
+    config = NegativesConfig(around=8, nearest=0.1, farthest=0.5)
+    negatives = around(config, positive, -high, high, seeded())
 
     def loss(scale: float) -> float:
         lowest, others = (
@@ -164,8 +170,8 @@ def test_counter_examples_around_the_demonstrated_action_teach_its_log_probabili
 
 
 def test_counter_examples_around_an_action_are_near_and_far_and_in_the_box() -> None:
-    config = NegativesConfig("around", 16, nearest=0.01, farthest=1.0)
-    found = drawn(config, 2000)
+    config = NegativesConfig(around=16, nearest=0.01, farthest=1.0)
+    found = around(config, torch.zeros(2000, 3), LOW, -LOW, seeded())
     assert found.abs().max() <= 1
     apart = found.std(dim=1).mean(dim=1)
     assert apart.min() < 0.02 and apart.max() > 0.45
@@ -180,3 +186,5 @@ def test_a_dimension_without_width_has_nothing_to_contrast() -> None:
             NegativesConfig(source, 8, pool=32), bowl, torch.zeros(2, 3), -high, high, seeded()
         )
         assert (found[..., 1] == 0).all() and found[..., 0].std() > 1e-3
+    found = around(NegativesConfig(around=8), torch.zeros(2, 3), -high, high, seeded())
+    assert (found[..., 1] == 0).all() and found[..., 0].std() > 1e-3

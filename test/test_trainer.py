@@ -377,7 +377,8 @@ def test_every_weight_is_learned_with_every_kind_of_counter_example(
     if kind == "autoregressive" and source in ("chain", "mixed"):
         return  # refused
     model = dataclasses.replace(MODEL, kind=kind, head=HeadConfig("mlp", 32, spectral_norm=norm))  # type: ignore[arg-type]
-    negatives = NegativesConfig(source, 8, pool=16, chain=CHAIN)  # type: ignore[arg-type]
+    count = {"count": 0, "around": 8} if source == "around" else {"source": source, "count": 8}
+    negatives = NegativesConfig(**count, pool=16, chain=CHAIN)
     run = trainer(tmp_path, model=model, negatives=negatives, gradient_penalty=1.0)
     before = {n: p.clone() for n, p in run.model.named_parameters()}
     _, _, facts = run.update()
@@ -387,6 +388,18 @@ def test_every_weight_is_learned_with_every_kind_of_counter_example(
             continue  # shifts all energies alike, which changes no probability
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
         assert not torch.equal(parameter, before[name]), name
+
+
+def test_each_kind_of_counter_example_has_a_loss_of_its_own(tmp_path: Path) -> None:
+    run = trainer(tmp_path, negatives=NegativesConfig(count=8, around=4))
+    torch.nn.init.zeros_(run.model.head.output.weight)  # type: ignore[union-attr, arg-type]
+    loss, _, _ = run.update()
+    assert loss == pytest.approx(math.log(9) + math.log(5), rel=1e-5)
+
+
+def test_some_counter_examples_are_needed() -> None:
+    with pytest.raises(ValueError, match="count: got 0, and around 0"):
+        NegativesConfig(count=0)
 
 
 RESUMED: list[dict[str, Any]] = [

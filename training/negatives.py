@@ -12,7 +12,9 @@ from ebm_policy_ros.inference.candidates import Energy, normal, take, uniform
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
 
-Source = Literal["uniform", "chain", "mixed", "hard", "around"]
+Source = Literal["uniform", "chain", "mixed", "hard"]
+MINED: tuple[Source, ...] = ("chain", "mixed", "hard")
+"""Sources that ask the energy learned so far."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,16 @@ class NegativesConfig:
 
     source: Source = "uniform"
     """uniform: drawn evenly from the action box; chain: where Langevin chains through the energy
-    learned so far end; mixed: half of each; hard: those of lowest energy in a larger pool; around:
-    the demonstrated action and they are spread alike around a point, near or far."""
+    learned so far end; mixed: half of each; hard: those of lowest energy in a larger pool."""
     count: int = 64
-    """How many."""
+    """How many from there; 0 only beside `around`."""
+    around: int = 0
+    """How many more that are spread, together with the demonstrated action, around a point near or
+    far; the action is told from these for itself."""
     pool: int = 1024
     """Uniform candidates that the hard ones are taken from."""
     nearest: float = 0.01
-    """Smallest spread of those around a demonstrated action, in half-widths of the box."""
+    """Smallest spread of those around, in half-widths of the box."""
     farthest: float = 1.0
     """Largest such spread; each frame has its own, in between, even on a logarithmic scale."""
     mask_radius: float = 0.0
@@ -40,7 +44,8 @@ class NegativesConfig:
 
     def __post_init__(self) -> None:
         one_of(self, "source", get_args(Source))
-        at_least(self, 1, "count", "pool")
+        at_least(self, 0, "count", "around")
+        at_least(self, 1, "pool")
         positive(self, "nearest", "farthest")
         not_negative(self, "mask_radius")
         if self.nearest > self.farthest:
@@ -53,10 +58,12 @@ class NegativesConfig:
             )
         if not isinstance(self.chain, Langevin):
             raise ValueError(f"chain: got {self.chain!r}, expected settings of Langevin")
+        if self.count == self.around == 0:
+            raise ValueError("count: got 0, and around 0; expected counter-examples of one kind")
         if self.source == "hard" and self.pool <= self.count:
             raise ValueError(f"pool: got {self.pool}, expected more than the count, {self.count}")
-        if self.source == "mixed" and self.count < 2:
-            raise ValueError(f"count: got {self.count}, expected at least 2 to mix")
+        if self.source == "mixed" and self.count == 1:
+            raise ValueError("count: got 1, expected at least 2 to mix")
 
 
 def draw(
@@ -67,10 +74,10 @@ def draw(
     high: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Counter-examples in the normalised box, from which no gradient leads back.
+    """Counter-examples of the source in the normalised box; no gradient leads back from them.
 
     Args:
-        config: How many of which kind.
+        config: How many of which source.
         energy: The energy learned so far, (B, N, A) to (B, N).
         positive: Demonstrated actions, shape (B, A).
         low: Lower corner of the box, shape (A,).
@@ -81,8 +88,6 @@ def draw(
         Shape (B, count, A).
     """
     batch = len(positive)
-    if config.source == "around":
-        return _around(config, positive, low, high, generator)
     if config.source == "hard":
         pool = uniform(batch, config.pool, low, high, generator)
         with torch.no_grad():
@@ -99,7 +104,7 @@ def draw(
     return torch.cat((actions[:, :still], moved), dim=1)
 
 
-def _around(
+def around(
     config: NegativesConfig,
     positive: Tensor,
     low: Tensor,
@@ -112,6 +117,16 @@ def _around(
     point, the demonstrated action and they come from one distribution, so that InfoNCE learns
     log p itself (after Ceylan and Gutmann 2018, Conditional noise-contrastive estimation).
     Whatever leaves the box is reflected at its faces, which keeps this true.
+
+    Args:
+        config: How many, and how far.
+        positive: Demonstrated actions, shape (B, A).
+        low: Lower corner of the box, shape (A,).
+        high: Upper corner.
+        generator: On the device of the corners.
+
+    Returns:
+        Shape (B, config.around, A).
     """
     batch, size = positive.shape
     zero, one = positive.new_zeros(1), positive.new_ones(1)
@@ -119,7 +134,7 @@ def _around(
     spread = config.nearest * ratio ** uniform(batch, 1, zero, one, generator)
     point = positive[:, None]
     point = _reflect(point + spread * normal(point, generator), low, high)
-    point = point.expand(batch, config.count, size)
+    point = point.expand(batch, config.around, size)
     return _reflect(point + spread * normal(point, generator), low, high)
 
 

@@ -18,7 +18,7 @@ from ebm_policy_ros.energy.models import (
 from ebm_policy_ros.inference.candidates import Energy, uniform
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.losses import gradient_penalty, info_nce
-from ebm_policy_ros.training.negatives import draw, near_duplicates
+from ebm_policy_ros.training.negatives import MINED, around, draw, near_duplicates
 
 # Actions that the demonstrated one is ranked among.
 _RANKED = 512
@@ -101,16 +101,25 @@ def _contrast(
     config: LearningConfig,
     generator: torch.Generator,
 ) -> tuple[Tensor, Facts]:
-    # First, with a gradient: normalised weights are cached as they are first asked for.
-    lowest = energy(positive[:, None])
-    negatives = draw(config.negatives, energy, positive, -high, high, generator)
-    radius = config.negatives.mask_radius
-    masked = near_duplicates(negatives, positive, radius) if radius else None
-    loss = info_nce(lowest[:, 0], energy(negatives), config.temperature, masked)
+    chosen, radius = config.negatives, config.negatives.mask_radius
+    if chosen.source in MINED:
+        # First, with a gradient: normalised weights are cached as they are first asked for.
+        energy(positive[:, None])
+    mined = draw(chosen, energy, positive, -high, high, generator)
+    near = around(chosen, positive, -high, high, generator)
+    actions = torch.cat((positive[:, None], mined, near), dim=1)
+    sizes = [1, chosen.count, chosen.around]
+    lowest, others, close = torch.split(energy(actions), sizes, dim=1)
+    loss = torch.zeros_like(lowest[0, 0])
+    if chosen.count:
+        masked = near_duplicates(mined, positive, radius) if radius else None
+        loss = loss + info_nce(lowest[:, 0], others, config.temperature, masked)
+    if chosen.around:
+        # For themselves: only given the point that they are around are they like the positive.
+        loss = loss + info_nce(lowest[:, 0], close, config.temperature)
     facts: Facts = {}
     if config.gradient_penalty:
-        both = torch.cat((positive[:, None], negatives), dim=1)
-        penalty, active = gradient_penalty(energy, both, config.gradient_margin)
+        penalty, active = gradient_penalty(energy, actions, config.gradient_margin)
         loss = loss + config.gradient_penalty * penalty
         facts["gradient_penalty_active"] = active
     return loss, facts

@@ -94,6 +94,9 @@ class Trainer:
         check_objective(model, config)
         check_demonstrations(data, streams, config.allow_constant)
         keep_freed_memory()
+        # What is told apart for certain has slopes near 0, which take some processors ten times
+        # as long where they are too small for a normal number.
+        torch.set_flush_denormal(True)
         self._batches = Batches(data, streams, config.batch_size, seed, self._device)
         self.model = model.to(self._device)
         self._fit(data, box)

@@ -184,7 +184,8 @@ class AutoregressiveModel(nn.Module):
 
     def energies(self, features: Tensor) -> list[Callable[[Tensor], Tensor]]:
         """For each dimension j, prefixes (B, N, j+1) in the box mapped to [-1, 1] to (B, N)."""
-        return [partial(head, features[:, j]) for j, head in enumerate(self._heads())]
+        parts = zip(self._heads(), features.unbind(1), strict=True)
+        return [partial(head, prepared) for head, prepared in parts]
 
     def _heads(self) -> list[EnergyHead]:
         return [head for head in self.heads if isinstance(head, EnergyHead)]

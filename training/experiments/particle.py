@@ -36,6 +36,7 @@ Vectors = npt.NDArray[np.float64]
 STEPS = 50
 DEMONSTRATIONS = 2000
 _REACH = 0.05
+_TURN = 0.02
 _STIFFNESS, _DAMPING = 10.0, 5.0
 _SUBSTEP, _SUBSTEPS = 0.005, 10
 
@@ -94,7 +95,7 @@ def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[D
     left = np.full(len(seeds), 5)  # steps that are shown after the success
     frames: list[tuple[npt.NDArray[np.float32], Vectors, npt.NDArray[np.bool_]]] = []
     for _ in range(STEPS + 10):
-        turned |= particles.distance(particles.first) < 0.02
+        turned |= particles.distance(particles.first) < _TURN
         action = np.where(turned[:, None], particles.second, particles.first)
         frames.append((particles.observe(), action, left > 0))
         particles.step(np.where((turned & (held > 0))[:, None], particles.first, action))

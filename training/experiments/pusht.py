@@ -138,7 +138,7 @@ def rollout(choose: Choose, basis: Basis, seeds: Sequence[int], published: bool)
 
 _LEARNING = LearningConfig(
     batch_size=128,
-    negatives=NegativesConfig("around", 16, nearest=0.1),
+    negatives=NegativesConfig(count=0, around=16, nearest=0.1),
     weight_decay=1e-2,
     held_out=0.0,
     checkpoint_every=1000,
