@@ -145,6 +145,24 @@ def bowl(actions: torch.Tensor) -> torch.Tensor:
     return (actions - 0.3).square().sum(dim=-1)
 
 
+@pytest.mark.parametrize("spectral_norm", [False, True])
+@pytest.mark.parametrize("kind", ["mlp", "residual", "preactivation", "dense_residual"])
+def test_heads_together_say_what_they_say_one_by_one(kind: HeadKind, spectral_norm: bool) -> None:
+    torch.manual_seed(0)
+    head = HeadConfig(kind, 32, 2, spectral_norm=spectral_norm)
+    config = ModelConfig("autoregressive", ("state",), trunk_depth=0, head=head)
+    model = build_model(config, {"state": (1, 4)}, 3).eval()
+    assert isinstance(model, AutoregressiveModel)
+    features = model.encode({"state": torch.randn(5, 1, 4, generator=seeded())})
+    actions = torch.rand(5, 3, generator=seeded(1)) * 2 - 1
+    values = torch.rand(5, 3, 7, generator=seeded(2)) * 2 - 1
+    together = model.along(features, actions)(values)
+    for j, energy in enumerate(model.energies(features)):
+        before = actions[:, None, :j].expand(-1, 7, -1)
+        alone = energy(torch.cat((before, values[:, j, :, None]), dim=2))
+        torch.testing.assert_close(together[:, j], alone, rtol=1e-5, atol=1e-5)
+
+
 def test_the_answer_is_exact_however_wrong_the_rough_energy_is_about_the_order() -> None:
     """The rough energy is the exact one in steps of 0.05: it can't tell the lowest ones apart."""
     steps = DerivativeFree(2048).minimize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import torch
 from torch import Tensor
 
@@ -60,38 +58,33 @@ def loss_of(
         A scalar to minimise, and facts about it.
     """
     if isinstance(model, Searched):
-        parts = [
-            _contrast(*choice, config, generator) for choice in _choices(model, features, positive)
-        ]
-        facts = {
-            name: torch.stack([part[name] for _, part in parts]).mean() for name in parts[0][1]
-        }
-        return torch.stack([loss for loss, _ in parts]).sum(), facts
+        energy, told, high = _choice(model, features, positive)
+        loss, facts = _contrast(energy, told, high, config, generator)
+        # Losses of dimensions add up.
+        return loss * (len(told) / len(positive)), facts
     assert isinstance(model, (ExplicitModel, MixtureModel))
     return model.loss(features, positive), {}
 
 
-def _choices(
-    model: Searched, features: Tensor, positive: Tensor
-) -> Iterator[tuple[Energy, Tensor, Tensor]]:
-    """What a model is to tell from other actions: all at once, or each dimension after the others.
+def _choice(model: Searched, features: Tensor, positive: Tensor) -> tuple[Energy, Tensor, Tensor]:
+    """What a model is to tell from other actions.
 
-    Yields:
-        An energy of (B, N, A) actions, those demonstrated, (B, A), and the upper corner of their
-        box, (A,).
+    Returns:
+        An energy of (R, N, A) actions, those demonstrated, (R, A), and the upper corner of their
+        box, (A,). Of an autoregressive model an action is one value after those before it, and
+        each of the D dimensions has a row in place of each action.
     """
     _, high = model.box.corners()
     if isinstance(model, EnergyModel):
-        yield ConditionalEnergy(model, features), positive, high
-        return
-    for j, energy in enumerate(model.energies(features)):
-        along = _along(energy, positive[:, None, :j])
-        yield along, positive[:, j : j + 1], high[j : j + 1]
+        return ConditionalEnergy(model, features), positive, high
+    along = model.along(features, positive)
 
+    def energy(values: Tensor) -> Tensor:
+        # A dimension without width has one value.
+        each = values.view(*positive.shape, -1) * high[:, None]
+        return along(each).flatten(0, 1)
 
-def _along(energy: Callable[[Tensor], Tensor], prefix: Tensor) -> Energy:
-    """An energy of the last dimension alone, (B, N, 1) to (B, N), after a prefix (B, 1, j)."""
-    return lambda last: energy(torch.cat((prefix.expand(-1, last.shape[1], -1), last), dim=2))
+    return energy, positive.reshape(-1, 1), torch.ones_like(high[:1])
 
 
 def _contrast(
@@ -133,8 +126,8 @@ def rank_of(
     0 is best, 0.5 knows nothing. Of an autoregressive model it is the mean over its dimensions,
     given what was demonstrated before each.
     """
-    ranks = [_rank(*choice, generator) for choice in _choices(model, features, positive)]
-    return torch.stack(ranks).mean(dim=0)
+    ranks = _rank(*_choice(model, features, positive), generator)
+    return ranks.view(len(positive), -1).mean(dim=1)
 
 
 def _rank(energy: Energy, positive: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:

@@ -74,6 +74,8 @@ class _OwnRows(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func in (torch.rand, torch.randn) and kwargs.get("generator") is not None:
-            shape = (self._batch, *args[0][1:])
-            return func(shape, **kwargs)[self._rows]
+            first, last = self._rows.start, self._rows.stop
+            each = args[0][0] // (last - first)  # an autoregressive model has several of a row
+            shape = (self._batch * each, *args[0][1:])
+            return func(shape, **kwargs)[first * each : last * each]
         return func(*args, **kwargs)

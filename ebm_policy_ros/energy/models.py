@@ -19,6 +19,7 @@ from ebm_policy_ros.energy.encoders import ImageEncoder, ObservationEncoder, Thu
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
 from ebm_policy_ros.energy.normalisation import ActionBox, Normalisation
 from ebm_policy_ros.energy.slopes import value_and_slope
+from ebm_policy_ros.energy.together import energies_along
 
 Kind = Literal["energy", "autoregressive", "explicit", "mixture", "nearest_neighbour"]
 
@@ -186,6 +187,10 @@ class AutoregressiveModel(nn.Module):
         """For each dimension j, prefixes (B, N, j+1) in the box mapped to [-1, 1] to (B, N)."""
         parts = zip(self._heads(), features.unbind(1), strict=True)
         return [partial(head, prepared) for head, prepared in parts]
+
+    def along(self, features: Tensor, actions: Tensor) -> Callable[[Tensor], Tensor]:
+        """All at once: values (B, D, N) after those `actions`, (B, D), begin with: (B, D, N)."""
+        return energies_along(self._heads(), features, actions)
 
     def _heads(self) -> list[EnergyHead]:
         return [head for head in self.heads if isinstance(head, EnergyHead)]
