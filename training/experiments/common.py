@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ from torch import Tensor
 from ebm_policy_ros.device import find_device
 from ebm_policy_ros.energy.heads import bake_spectral_norm
 from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
+from ebm_policy_ros.inference.candidates import take
 from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.search import minimise
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer
+
+Choose = Callable[[Mapping[str, Tensor]], Tensor]
+"""Observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""
 
 
 def dataset(
@@ -107,6 +111,23 @@ def decide(
     else:
         chosen = model.action(features)
     return model.box.denormalise(chosen).cpu()
+
+
+def draw(model: Searched, search: Optimiser, seed: int) -> Choose:
+    """Decides by a draw from exp(-E) among the candidates that a search ends with.
+
+    The candidates gather where the energy is low, so this is between a draw from the whole
+    distribution and the lowest. Who hovers where two answers are equally good, soon takes one.
+    """
+    generator = torch.Generator(model.box.low.device).manual_seed(seed)
+
+    def choose(observation: Mapping[str, Tensor]) -> Tensor:
+        features = model.encode({k: v.to(model.box.low.device) for k, v in observation.items()})
+        found = minimise(model, features, search, generator)
+        index = torch.multinomial((-found.energies).softmax(dim=1), 1, generator=generator)
+        return model.box.denormalise(take(found.actions, index)[:, 0]).cpu()
+
+    return choose
 
 
 def write_results(

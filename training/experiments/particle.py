@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,20 @@ from matplotlib.figure import Figure
 
 from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Kind, ModelConfig
+from ebm_policy_ros.energy.models import Kind, ModelConfig, Searched
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.training.dataset import Dataset
-from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
+from ebm_policy_ros.training.experiments.common import (
+    Choose,
+    dataset,
+    decide,
+    draw,
+    learn,
+    write_results,
+)
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.negatives import NegativesConfig
 
@@ -36,9 +44,11 @@ Vectors = npt.NDArray[np.float64]
 STEPS = 50
 DEMONSTRATIONS = 2000
 _REACH = 0.05
-_TURN = 0.02
+_TURN, _HELD = 0.02, 8
 _STIFFNESS, _DAMPING = 10.0, 5.0
 _SUBSTEP, _SUBSTEPS = 0.005, 10
+# Episodes that are decided for at a time.
+_TOGETHER = 25
 
 
 class Particles:
@@ -83,7 +93,7 @@ def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[D
     """Demonstrations by a script: to the first goal until close to it, then to the second.
 
     The script turns at 0.02, well within the 0.05 that count, so that a policy may turn a little
-    early. In half the demonstrations the particle is held at the first goal for up to three steps
+    early. In half the demonstrations the particle is held at the first goal for up to eight steps
     more, while the action shown is already the second: a policy that comes there must go on.
 
     Returns:
@@ -91,7 +101,7 @@ def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[D
     """
     particles = Particles(size, seeds)
     turned = np.zeros(len(seeds), dtype=bool)
-    held = random.integers(1, 4, len(seeds)) * random.integers(0, 2, len(seeds))
+    held = random.integers(1, _HELD + 1, len(seeds)) * random.integers(0, 2, len(seeds))
     left = np.full(len(seeds), 5)  # steps that are shown after the success
     frames: list[tuple[npt.NDArray[np.float32], Vectors, npt.NDArray[np.bool_]]] = []
     for _ in range(STEPS + 10):
@@ -107,18 +117,15 @@ def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[D
     return data, float(particles.met_second.mean())
 
 
-Choose = Callable[[npt.NDArray[np.float32]], Vectors]
-
-
 def rollout(size: int, seeds: range, choose: Choose) -> Particles:
-    """The particles after a policy has moved them; `choose` maps (M, 4N) to (M, N)."""
+    """The particles after a policy has moved them."""
     particles = Particles(size, seeds)
     for _ in range(STEPS):
-        particles.step(choose(particles.observe()))
+        seen = torch.split(torch.from_numpy(particles.observe())[:, None], _TOGETHER)
+        particles.step(torch.cat([choose({"state": part}) for part in seen]).double().numpy())
     return particles
 
 
-_TRUNK = {"trunk_width": 256, "trunk_depth": 2, "trunk_skip": True}
 _LEARNING = LearningConfig(
     batch_size=128,
     learning_rate=5e-3,
@@ -143,16 +150,24 @@ class Method:
     """Batches of training, by the number of dimensions; others take the most."""
 
 
-def _model(kind: Kind, **head: Any) -> ModelConfig:
-    return ModelConfig(kind, ("state",), head=HeadConfig("mlp", **head), **_TRUNK)  # type: ignore[arg-type]
+def _model(kind: Kind, trunk_depth: int = 2, **head: Any) -> ModelConfig:
+    return ModelConfig(
+        kind,
+        ("state",),
+        trunk_depth=trunk_depth,
+        trunk_skip=True,
+        head=HeadConfig("mlp", **head),
+    )
 
 
 METHODS = {
     "derivative-free": Method(
-        _model("energy", width=64),
-        dataclasses.replace(_LEARNING, negatives=NegativesConfig("uniform", 128)),
-        DerivativeFree(2048, 3, polish=30),
-        {2: 6000, 4: 6000, 8: 6000},
+        _model("energy", width=256, depth=1),
+        dataclasses.replace(
+            _LEARNING, learning_rate=3e-3, negatives=NegativesConfig("uniform", 64, around=32)
+        ),
+        DerivativeFree(1024, 3, polish=30),
+        {2: 3000},
     ),
     "Langevin": Method(
         _model("energy", width=64),
@@ -164,10 +179,14 @@ METHODS = {
         {2: 6000, 4: 6000, 8: 6000},
     ),
     "autoregressive": Method(
-        _model("autoregressive", width=64, feature_gain=3.5),
-        dataclasses.replace(_LEARNING, negatives=NegativesConfig("uniform", 24)),
+        _model("autoregressive", trunk_depth=3, width=64, depth=1, feature_gain=3.5),
+        dataclasses.replace(
+            _LEARNING,
+            batch_size=256,
+            negatives=NegativesConfig("hard", 8, pool=48, around=2, nearest=0.03),
+        ),
         AutoregressiveDerivativeFree(256, places=8),
-        {2: 4000, 4: 6000, 8: 12000, 16: 14000},
+        {2: 4000, 4: 6000},
     ),
     "regression (MSE)": Method(
         _model("explicit", width=256, depth=0),
@@ -231,18 +250,18 @@ def judge(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]
         device=args.device,
     )
 
-    def choose(observed: npt.NDArray[np.float32]) -> Vectors:
-        seen = {"state": torch.from_numpy(observed)[:, None]}
-        return decide(model, seen, method.search).double().numpy()
-
-    particles = rollout(size, range(100_000, 100_000 + args.episodes), choose)
+    ways: dict[str, Choose] = {"lowest": partial(decide, model, optimiser=method.search)}
+    if isinstance(model, Searched):
+        ways["drawn"] = draw(model, method.search, seed)
+    seeds = range(100_000, 100_000 + args.episodes)
+    particles = {way: rollout(size, seeds, choose) for way, choose in ways.items()}
     return {
         "method": name,
         "size": size,
         "seed": seed,
         "episodes": args.episodes,
-        "successes": int(particles.met_second.sum()),
-        "first_goals": int(particles.met_first.sum()),
+        "successes": {way: int(p.met_second.sum()) for way, p in particles.items()},
+        "first_goals": {way: int(p.met_first.sum()) for way, p in particles.items()},
         "demonstrator": shown,
         "minutes": minutes,
     }
@@ -280,19 +299,21 @@ def _write(args: ParticleArgs, results: Sequence[Mapping[str, Any]]) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     rows = []
-    for name in args.methods:
+    ways = dict.fromkeys((r["method"], way) for r in results for way in r["successes"])
+    for name, way in ways:
+        title = f"{name}, {way}" if (name, "drawn") in ways else name
         cells, places, shares = [], [], []
         for size in args.sizes:
             found = [r for r in results if (r["method"], r["size"]) == (name, size)]
             total = sum(r["episodes"] for r in found)
-            share = sum(r["successes"] for r in found) / total if found else 0.0
+            share = sum(r["successes"][way] for r in found) / total if found else 0.0
             minutes = max((r["minutes"] for r in found), default=0.0)
             cells.append(f"{share:.1%} ({len(found)}; {minutes:.1f} min)" if found else "not run")
             if found:
                 places.append(size)
                 shares.append(100 * share)
-        rows.append([name, *cells])
-        axis.plot(places, shares, "o-", label=name)
+        rows.append([title, *cells])
+        axis.plot(places, shares, "o:" if way == "drawn" else "o-", label=title)
     axis.set(xscale="log", xlabel="dimensions", ylabel="success (%)", ylim=(-3, 103))
     axis.set_xticks(args.sizes, [str(size) for size in args.sizes])
     axis.minorticks_off()

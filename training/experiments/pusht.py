@@ -8,7 +8,7 @@ searched. Every demonstration is learned from twice, also as seen in a mirror.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,19 @@ from matplotlib.figure import Figure
 from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Kind, ModelConfig, Searched
-from ebm_policy_ros.inference.candidates import take
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.methods import Optimiser
-from ebm_policy_ros.search import minimise
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.exchange.demonstrations import with_windows
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer
-from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
+from ebm_policy_ros.training.experiments.common import (
+    Choose,
+    dataset,
+    decide,
+    draw,
+    learn,
+    write_results,
+)
 from ebm_policy_ros.training.experiments.tee import STEPS, Tees, mirror, see
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.negatives import NegativesConfig
@@ -101,26 +106,6 @@ def demonstrations(path: Path, everything: bool) -> tuple[Dataset, Basis]:
     moving = path_lengths > _IDLE
     basis = Basis.fit(chunks[moving], COMPONENTS)
     return dataset({"state": see(states[moving])}, basis.encode(chunks[moving])), basis
-
-
-Choose = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
-
-
-def draw(model: Searched, search: Optimiser, seed: int) -> Choose:
-    """Decides by a draw from exp(-E) among the candidates that a search ends with.
-
-    The candidates gather where the energy is low, so this is between a draw from the whole
-    distribution and the lowest. Who hovers where two answers are equally good, soon takes one.
-    """
-    generator = torch.Generator(model.box.low.device).manual_seed(seed)
-
-    def choose(observation: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        features = model.encode({k: v.to(model.box.low.device) for k, v in observation.items()})
-        found = minimise(model, features, search, generator)
-        index = torch.multinomial((-found.energies).softmax(dim=1), 1, generator=generator)
-        return model.box.denormalise(take(found.actions, index)[:, 0]).cpu()
-
-    return choose
 
 
 def rollout(choose: Choose, basis: Basis, seeds: Sequence[int], published: bool) -> Numbers:
