@@ -12,7 +12,7 @@ from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.observation import Observation
-from ebm_policy_ros.policy import Policy, PolicyMismatch
+from ebm_policy_ros.policy import Choice, Policy, PolicyMismatch
 from ebm_policy_ros.policy_file import PolicyFileError, load_policy_file
 
 PolicyWriter = Callable[..., Path]
@@ -215,6 +215,45 @@ def test_a_sample_varies_with_the_seed_and_a_cold_one_is_the_minimum(
     assert all(d.energy >= lowest.energy - 1e-3 for d in drawn)
     cold = Policy.load(path, device="cpu", choice="sample", temperature=1e-4).decide(seen)
     assert cold.energy == pytest.approx(lowest.energy, abs=0.01)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["first", "after another"])
+@pytest.mark.parametrize("choice", ["lowest", "sample"])
+@pytest.mark.parametrize(
+    ("kind", "search"),
+    [
+        ("energy", {"samples": 1024, "refine": 6}),
+        ("energy", {"samples": 1024, "polish": 30}),
+        ("energy", {"method": "hybrid"}),
+        ("energy", {"method": "langevin", "samples": 64}),
+        ("autoregressive", {"samples": 512}),
+    ],
+)
+def test_fast_arithmetic_decides_as_exact_arithmetic_does(
+    kind: str,
+    search: dict[str, Any],
+    choice: Choice,
+    kept: bool,
+    policy_file: PolicyWriter,
+    interface: Interface,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With every method, choice and memory that the node can be told to use."""
+    if kind == "autoregressive" and choice == "sample":
+        pytest.skip("the modes of an autoregressive energy take most of a minute")
+    path, seen = policy_file(kind), observation(interface)
+    previous = np.array([[0.05, -0.05]], np.float32) if kept else None
+    found = []
+    for fast in (False, True):
+        monkeypatch.setattr("ebm_policy_ros.answer.has_fast_bfloat16", lambda _, fast=fast: fast)
+        policy = Policy.load(
+            path, device="cpu", optimiser=search, choice=choice, temperature=1e-3, hysteresis=1e-3
+        )
+        found.append(policy.decide(seen, previous=previous))
+    exact, rough = found
+    assert abs(rough.energy - exact.energy) < 0.02 * exact.energies.std() + 1e-3
+    actual = policy.energies(seen, rough.action.reshape(1, -1))[0]
+    assert rough.energy == pytest.approx(actual, abs=1e-3), "the energy it tells is exact"
 
 
 @pytest.mark.parametrize(
