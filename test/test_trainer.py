@@ -397,6 +397,15 @@ def test_each_kind_of_counter_example_has_a_loss_of_its_own(tmp_path: Path) -> N
     assert loss == pytest.approx(math.log(9) + math.log(5), rel=1e-5)
 
 
+def test_training_counts_denormal_numbers_as_zero(tmp_path: Path) -> None:
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor can't")
+    small = torch.full((64,), 1e-39)
+    assert (small * 1.5 > 0).all()
+    trainer(tmp_path)
+    assert (small * 1.5 == 0).all()
+
+
 def test_some_counter_examples_are_needed() -> None:
     with pytest.raises(ValueError, match="count: got 0, and around 0"):
         NegativesConfig(count=0)
