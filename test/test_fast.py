@@ -161,6 +161,14 @@ def test_heads_together_say_what_they_say_one_by_one(kind: HeadKind, spectral_no
         before = actions[:, None, :j].expand(-1, 7, -1)
         alone = energy(torch.cat((before, values[:, j, :, None]), dim=2))
         torch.testing.assert_close(together[:, j], alone, rtol=1e-5, atol=1e-5)
+        weights = [p for p in model.heads[j].parameters() if p.ndim == 2]
+        slopes = [
+            torch.autograd.grad(each.square().sum(), weights, retain_graph=True)
+            for each in (together[:, j], alone)
+        ]
+        for one, other in zip(*slopes, strict=True):
+            assert one.abs().max() > 0
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_the_answer_is_exact_however_wrong_the_rough_energy_is_about_the_order() -> None:

@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ebm_policy_ros.policy import Policy
-from ebm_policy_ros.training.processes import Processes
+from ebm_policy_ros.training.processes import Processes, _OwnRows
 from ebm_policy_ros.training.train import POLICY
 
 # 15 frames don't halve; images are shifted, and counter-examples are uniform and from chains.
@@ -92,3 +92,10 @@ def test_one_process_has_the_whole_batch() -> None:
     alone = Processes(torch.device("cpu"))
     assert alone.count == 1 and alone.is_main
     assert alone.rows(15) == slice(0, 15)
+
+
+def test_a_process_draws_its_rows_of_the_whole_batch_also_where_each_has_several() -> None:
+    whole = torch.rand((15, 4, 1), generator=torch.Generator().manual_seed(0))
+    with _OwnRows(5, slice(2, 5)):
+        rows = torch.rand((9, 4, 1), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(rows, whole[6:])

@@ -15,6 +15,7 @@ from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, po
 Source = Literal["uniform", "chain", "mixed", "hard"]
 MINED: tuple[Source, ...] = ("chain", "mixed", "hard")
 """Sources that ask the energy learned so far."""
+_PART = 128
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class NegativesConfig:
     farthest: float = 1.0
     """Largest such spread; each frame has its own, in between, even on a logarithmic scale."""
     mask_radius: float = 0.0
-    """Leave out counter-examples that differ from the demonstrated action by less in every
-    dimension, in half-widths of the box: near-duplicates, which are no mistakes."""
+    """Leave out counter-examples of the source that differ from the demonstrated action by less in
+    every dimension, in half-widths of the box: near-duplicates, which are no mistakes."""
     chain: Langevin = field(default_factory=lambda: Langevin(iterations=50, polish=0))
     """The chains (samples and polish have no meaning here); inference takes about twice the
     iterations."""
@@ -60,6 +61,11 @@ class NegativesConfig:
             raise ValueError(f"chain: got {self.chain!r}, expected settings of Langevin")
         if self.count == self.around == 0:
             raise ValueError("count: got 0, and around 0; expected counter-examples of one kind")
+        if self.count == 0 and (self.source != "uniform" or self.mask_radius):
+            raise ValueError(
+                f"count: got 0 with source {self.source} and mask_radius {self.mask_radius}, "
+                "expected uniform and 0: they are about those counted"
+            )
         if self.source == "hard" and self.pool <= self.count:
             raise ValueError(f"pool: got {self.pool}, expected more than the count, {self.count}")
         if self.source == "mixed" and self.count == 1:
@@ -91,7 +97,7 @@ def draw(
     if config.source == "hard":
         pool = uniform(batch, config.pool, low, high, generator)
         with torch.no_grad():
-            energies = energy(pool)
+            energies = in_parts(energy, pool)
             if config.mask_radius:
                 duplicates = near_duplicates(pool, positive, config.mask_radius)
                 energies = energies.masked_fill(duplicates, float("inf"))
@@ -113,10 +119,11 @@ def around(
 ) -> Tensor:
     """Counter-examples that differ from the demonstrated action by a Gaussian of random width.
 
-    First a point is drawn around the demonstrated action, then they around the point: given the
-    point, the demonstrated action and they come from one distribution, so that InfoNCE learns
-    log p itself (after Ceylan and Gutmann 2018, Conditional noise-contrastive estimation).
-    Whatever leaves the box is reflected at its faces, which keeps this true.
+    First a point is drawn around the demonstrated action, then they around the point. The kernel
+    is symmetric: given the point, the demonstrated action's density over theirs is p itself, up to
+    a factor of the point alone, so that InfoNCE learns log p (after Ceylan and Gutmann 2018,
+    Conditional noise-contrastive estimation). Whatever leaves the box is reflected at its faces,
+    which keeps this true.
 
     Args:
         config: How many, and how far.
@@ -136,6 +143,12 @@ def around(
     point = _reflect(point + spread * normal(point, generator), low, high)
     point = point.expand(batch, config.around, size)
     return _reflect(point + spread * normal(point, generator), low, high)
+
+
+def in_parts(energy: Energy, actions: Tensor) -> Tensor:
+    """Energies, (B, N), of many candidates (B, N, A), where no gradient is asked for."""
+    # All at once they would take gigabytes of each layer of an autoregressive model.
+    return torch.cat([energy(part) for part in torch.split(actions, _PART, dim=1)], dim=1)
 
 
 def _reflect(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:

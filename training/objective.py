@@ -16,7 +16,7 @@ from ebm_policy_ros.energy.models import (
 from ebm_policy_ros.inference.candidates import Energy, uniform
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.losses import gradient_penalty, info_nce
-from ebm_policy_ros.training.negatives import MINED, around, draw, near_duplicates
+from ebm_policy_ros.training.negatives import MINED, around, draw, in_parts, near_duplicates
 
 # Actions that the demonstrated one is ranked among.
 _RANKED = 512
@@ -34,7 +34,7 @@ def check_objective(model: Model, config: LearningConfig) -> None:
     if isinstance(model, AutoregressiveModel) and config.negatives.source in ("chain", "mixed"):
         raise ValueError(
             f"learning.negatives.source: got {config.negatives.source}, which needs one energy of "
-            "whole actions; an autoregressive model takes uniform or hard"
+            "whole actions; an autoregressive model takes uniform or hard, and around"
         )
 
 
@@ -81,7 +81,7 @@ def _choice(model: Searched, features: Tensor, positive: Tensor) -> tuple[Energy
 
     def energy(values: Tensor) -> Tensor:
         # A dimension without width has one value.
-        each = values.view(*positive.shape, -1) * high[:, None]
+        each = values.reshape(*positive.shape, -1) * high[:, None]
         return along(each).flatten(0, 1)
 
     return energy, positive.reshape(-1, 1), torch.ones_like(high[:1])
@@ -99,8 +99,10 @@ def _contrast(
         # First, with a gradient: normalised weights are cached as they are first asked for.
         energy(positive[:, None])
     mined = draw(chosen, energy, positive, -high, high, generator)
-    near = around(chosen, positive, -high, high, generator)
-    actions = torch.cat((positive[:, None], mined, near), dim=1)
+    actions = torch.cat((positive[:, None], mined), dim=1)
+    if chosen.around:
+        near = around(chosen, positive, -high, high, generator)
+        actions = torch.cat((actions, near), dim=1)
     sizes = [1, chosen.count, chosen.around]
     lowest, others, close = torch.split(energy(actions), sizes, dim=1)
     loss = torch.zeros_like(lowest[0, 0])
@@ -108,7 +110,7 @@ def _contrast(
         masked = near_duplicates(mined, positive, radius) if radius else None
         loss = loss + info_nce(lowest[:, 0], others, config.temperature, masked)
     if chosen.around:
-        # For themselves: only given the point that they are around are they like the positive.
+        # For themselves: the densities of the two sets differ.
         loss = loss + info_nce(lowest[:, 0], close, config.temperature)
     facts: Facts = {}
     if config.gradient_penalty:
@@ -132,7 +134,7 @@ def rank_of(
 
 def _rank(energy: Energy, positive: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:
     others = uniform(len(positive), _RANKED, -high, high, generator)
-    energies = energy(torch.cat((positive[:, None], others), dim=1))
+    energies = in_parts(energy, torch.cat((positive[:, None], others), dim=1))
     mine, theirs = energies[:, :1], energies[:, 1:]
     # Half of the equal ones: an energy that knows nothing is no better than a coin.
     return ((theirs < mine).float() + (theirs == mine).float() / 2).mean(dim=1)

@@ -44,7 +44,8 @@ class Trainer:
     """A model on its way from random weights to the best ones found.
 
     Which frames, counter-examples and step size a step uses depends on the seed and the step's
-    number alone, so a run continued from a checkpoint is the run that was never stopped.
+    number alone, so a run continued from a checkpoint is the run that was never stopped. For the
+    whole process, freed memory is kept and denormal numbers count as 0 from here on.
     """
 
     def __init__(

@@ -117,7 +117,8 @@ def draw(model: Searched, search: Optimiser, seed: int) -> Choose:
     """Decides by a draw from exp(-E) among the candidates that a search ends with.
 
     The candidates gather where the energy is low, so this is between a draw from the whole
-    distribution and the lowest. Who hovers where two answers are equally good, soon takes one.
+    distribution and the lowest; an autoregressive search ends with its refined minima alone.
+    Who hovers where two answers are equally good, soon takes one.
     """
     generator = torch.Generator(model.box.low.device).manual_seed(seed)
 

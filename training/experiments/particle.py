@@ -8,6 +8,7 @@ the action box that is right.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from ebm_policy_ros.energy.models import Kind, ModelConfig, Searched
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import Optimiser, settings_of
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.experiments.common import (
     Choose,
@@ -263,8 +264,23 @@ def judge(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]
         "successes": {way: int(p.met_second.sum()) for way, p in particles.items()},
         "first_goals": {way: int(p.met_first.sum()) for way, p in particles.items()},
         "demonstrator": shown,
+        "settings": _settings(name, size),
         "minutes": minutes,
     }
+
+
+def _settings(name: str, size: int) -> dict[str, Any]:
+    """What a result depends on, as JSON keeps it."""
+    method = METHODS[name]
+    content = {
+        "model": method.model.to_dict(),
+        "learning": dataclasses.asdict(method.learning),
+        "search": settings_of(method.search),
+        "steps": method.steps.get(size, max(method.steps.values())),
+        "demonstrations": [DEMONSTRATIONS, _TURN, _HELD],
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return plain
 
 
 def _key(name: str, size: int, seed: int) -> str:
@@ -291,6 +307,10 @@ def run(args: ParticleArgs) -> None:
                             f"{path}: judged by {result['episodes']} episodes, not by "
                             f"{args.episodes}; choose another --out"
                         )
+                    if result.get("settings") != _settings(name, size):
+                        raise ValueError(
+                            f"{path}: made with other settings than today's; choose another --out"
+                        )
                     results.append(result)
     _write(args, results)
 
@@ -299,9 +319,11 @@ def _write(args: ParticleArgs, results: Sequence[Mapping[str, Any]]) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     rows = []
-    ways = dict.fromkeys((r["method"], way) for r in results for way in r["successes"])
-    for name, way in ways:
-        title = f"{name}, {way}" if (name, "drawn") in ways else name
+    for name, way in itertools.product(args.methods, ("lowest", "drawn")):
+        searched = METHODS[name].model.kind in ("energy", "autoregressive")
+        if way == "drawn" and not searched:
+            continue
+        title = f"{name}, {way}" if searched else name
         cells, places, shares = [], [], []
         for size in args.sizes:
             found = [r for r in results if (r["method"], r["size"]) == (name, size)]
