@@ -559,10 +559,15 @@ def test_keys_record_an_episode_and_the_answers_are_shown(start: Start, tmp_path
             "warnings": ["camera: silent", "b", "c"],
         }
         status["disk_left_s"] = 1.7e6
-        tell(person, json.dumps(status))
         shown = "speed 40% | recording episode_0001, 2 s, ! camera: silent (+2), 1 success, disk"
         shown += " for 20 days"
-        person.scene.until(lambda: shown in person.screen)
+
+        def is_shown() -> bool:
+            tell(person, json.dumps(status))  # again, as the recorder's own status comes between
+            person.scene.step()
+            return shown in person.screen
+
+        person.scene.until(is_shown)
     finally:
         recorder.close()
         recorder.destroy_node()
