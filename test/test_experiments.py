@@ -122,6 +122,19 @@ def test_every_experiment_writes_table_plot_and_seeds(
     assert result["seeds"] == [1] and result["results"] and result["torch"]
 
 
+def test_results_of_other_settings_are_not_mixed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(particle, "DEMONSTRATIONS", 4)
+    flags = [f"--out={tmp_path}", "--seeds=[1]", "--sizes=[2]", "--episodes=2"]
+    particle.main([*flags, "--methods=[nearest neighbour]"])
+    monkeypatch.setattr(particle, "DEMONSTRATIONS", 5)
+    with pytest.raises(SystemExit):
+        particle.main([*flags, "--methods=[nearest neighbour]"])
+    told = capsys.readouterr().err
+    assert "nearest_2_1.json: made with other settings than today's; choose another --out" in told
+
+
 def test_an_unknown_method_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         particle.main([f"--out={tmp_path}", "--methods=[magic]"])

@@ -238,7 +238,7 @@ def test_fast_arithmetic_decides_as_exact_arithmetic_does(
     interface: Interface,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With every method, choice and memory that the node can be told to use."""
+    """Of each kind of energy by its own methods, for the first time and after another action."""
     if kind == "autoregressive" and choice == "sample":
         pytest.skip("the modes of an autoregressive energy take most of a minute")
     path, seen = policy_file(kind), observation(interface)

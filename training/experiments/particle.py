@@ -150,6 +150,10 @@ class Method:
     steps: Mapping[int, int]
     """Batches of training, by the number of dimensions; others take the most."""
 
+    def steps_in(self, size: int) -> int:
+        """Batches of training in `size` dimensions."""
+        return self.steps.get(size, max(self.steps.values()))
+
 
 def _model(kind: Kind, trunk_depth: int = 2, **head: Any) -> ModelConfig:
     return ModelConfig(
@@ -245,7 +249,7 @@ def judge(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]
         data,
         method.learning,
         method.search,
-        steps=method.steps.get(size, max(method.steps.values())),
+        steps=method.steps_in(size),
         seed=seed,
         folder=args.out / "runs" / _key(name, size, seed),
         device=args.device,
@@ -276,7 +280,7 @@ def _settings(name: str, size: int) -> dict[str, Any]:
         "model": method.model.to_dict(),
         "learning": dataclasses.asdict(method.learning),
         "search": settings_of(method.search),
-        "steps": method.steps.get(size, max(method.steps.values())),
+        "steps": method.steps_in(size),
         "demonstrations": [DEMONSTRATIONS, _TURN, _HELD],
     }
     plain: dict[str, Any] = json.loads(json.dumps(content))
