@@ -58,9 +58,10 @@ class Answering:
         self._optimiser, self._margin = parts.optimiser, margin
         self._familiarity = parts.familiarity and parts.familiarity.to(device)
         self._senses = Senses(self.model)
-        self._rough: Searched | None = None
-        if isinstance(self.model, Searched) and has_fast_bfloat16(device):
-            self._rough = self.model.roughly()
+        self._exact = self._rough = None
+        if isinstance(self.model, Searched):
+            self._exact = self.model.folded()
+            self._rough = self.model.folded(torch.bfloat16) if has_fast_bfloat16(device) else None
 
     def __call__(
         self,
@@ -106,13 +107,13 @@ class Answering:
         generator: torch.Generator | None,
         deadline: float | None,
     ) -> Solution:
-        assert isinstance(self.model, Searched)
+        assert self._exact is not None
         assert self._optimiser is not None
         starts = None
         if kept is not None:
             starts = warm_starts(kept, self._optimiser.samples, generator)
         return minimise(
-            self.model, features, self._optimiser, generator, starts, deadline, self._rough
+            self._exact, features, self._optimiser, generator, starts, deadline, self._rough
         )
 
     def _chosen(self, solution: Solution, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

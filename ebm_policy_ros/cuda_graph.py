@@ -34,7 +34,7 @@ class RecordedAnswering:
         """Records the answer to an observation, and compares a replay with it.
 
         Args:
-            answering: What is recorded; its weights may change in place.
+            answering: What is recorded.
             batch: One observation's streams on a CUDA device.
             previous: The last action, or None for a recording without one.
             generator: Source of the candidates, seeded before each replay.

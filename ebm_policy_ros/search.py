@@ -71,8 +71,8 @@ def minimise(
         generator: Source of randomness, on the model's device.
         starts: Candidates to begin from, shape (B, M, H*D).
         deadline: When to return the best so far, in seconds of `time.perf_counter`.
-        rough: The same model made faster (`roughly`), for the rounds that only choose where the
-            next ones look. Langevin chains, which follow the exact gradient, have none.
+        rough: The same model `folded` to less precision, for the rounds that only choose where
+            the next ones look. Langevin chains, which follow the exact gradient, have none.
     """
     low, high = model.box.corners()
     common = (low, high, len(features), generator, starts, deadline)

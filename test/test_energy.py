@@ -18,7 +18,7 @@ from ebm_policy_ros.energy.convolutions import (
     SpatialSoftArgmax,
 )
 from ebm_policy_ros.energy.encoders import ImageEncoder
-from ebm_policy_ros.energy.heads import HeadConfig, HeadKind, bake_spectral_norm
+from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, HeadKind, bake_spectral_norm
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     EnergyModel,
@@ -189,7 +189,7 @@ def test_the_gain_scales_the_first_weights_of_the_features() -> None:
     for gain in (1.0, 0.25):
         torch.manual_seed(0)
         model = build_model(ModelConfig(head=HeadConfig(feature_gain=gain)), SHAPES, 2)
-        assert isinstance(model, EnergyModel)
+        assert isinstance(model, EnergyModel) and isinstance(model.head, EnergyHead)
         weights.append(model.head.feature_half.weight)
     assert torch.allclose(weights[1], 0.25 * weights[0])
 

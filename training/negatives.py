@@ -15,7 +15,8 @@ from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, po
 Source = Literal["uniform", "chain", "mixed", "hard"]
 MINED: tuple[Source, ...] = ("chain", "mixed", "hard")
 """Sources that ask the energy learned so far."""
-_PART = 128
+# Candidates of all rows that are evaluated at a time: a layer of them stays near the processor.
+_TOGETHER = 2**15
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,8 @@ def around(
 
 def in_parts(energy: Energy, actions: Tensor) -> Tensor:
     """Energies, (B, N), of many candidates (B, N, A), where no gradient is asked for."""
-    # All at once they would take gigabytes of each layer of an autoregressive model.
-    return torch.cat([energy(part) for part in torch.split(actions, _PART, dim=1)], dim=1)
+    count = max(1, _TOGETHER // len(actions))
+    return torch.cat([energy(part) for part in torch.split(actions, count, dim=1)], dim=1)
 
 
 def _reflect(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
@@ -127,22 +126,10 @@ class EnergyHead(nn.Module):
             self.action_half.weight[:, :-1] *= prefix_gain
         self.body = _body(config)
         self.output = nn.Linear(config.width, 1)
-        self._precision: torch.dtype | None = None
         if config.spectral_norm:
             for layer in list(self.modules()):
                 if isinstance(layer, nn.Linear):
                     parametrizations.spectral_norm(layer)
-
-    def roughly(self) -> EnergyHead:
-        """A copy whose body computes in bfloat16, for the same prepared features.
-
-        The first layer, where 8 bits would move the candidates, and the last, where they would
-        round away what tells them apart, stay as they are.
-        """
-        rough = copy.deepcopy(self)
-        rough.body.to(torch.bfloat16)
-        rough._precision = torch.bfloat16
-        return rough
 
     def prepare(self, features: Tensor) -> Tensor:
         """The features' half of the first layer, shape (B, width)."""
@@ -152,7 +139,7 @@ class EnergyHead(nn.Module):
     def forward(self, prepared: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
         hidden = prepared[:, None] + self.action_half(actions)
-        hidden = self.body(hidden if self._precision is None else hidden.to(self._precision))
+        hidden = self.body(hidden)
         # Differences between energies decide: bfloat16 would round them away.
         with torch.autocast(hidden.device.type, enabled=False):
             energies: Tensor = self.output(hidden.to(self.output.weight.dtype)).squeeze(-1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel, NearestNeighbourModel
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.encoders import ImageEncoder, ObservationEncoder, Thumbnail
+from ebm_policy_ros.energy.folded import FoldedHead
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
 from ebm_policy_ros.energy.normalisation import ActionBox, Normalisation
 from ebm_policy_ros.energy.slopes import value_and_slope
@@ -123,7 +124,7 @@ class ConditionalEnergy:
 
     def value_and_gradient(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Energies, shape (B, N), and their gradients over the actions, (B, N, H*D), detached."""
-        return value_and_slope(self.model.head, self.features, actions)
+        return value_and_slope(_plain(self.model.head), self.features, actions)
 
 
 class EnergyModel(nn.Module):
@@ -133,19 +134,22 @@ class EnergyModel(nn.Module):
         """For actions of `action_size` (H*D) values."""
         super().__init__()
         self.encoder = encoder
-        self.head = EnergyHead(encoder.size, action_size, head)
+        self.head: EnergyHead | FoldedHead = EnergyHead(encoder.size, action_size, head)
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Everything that doesn't depend on the action: once per observation, shape (B, F)."""
         return self.head.prepare(self.encoder(observation))
 
-    def roughly(self) -> EnergyModel:
-        """The same model, its weights shared, with a head that is faster and less exact.
+    def folded(self, precision: torch.dtype | None = None) -> EnergyModel:
+        """The same model, as it is now, with a head that is faster to search.
 
         Features that `encode` gives fit both.
+
+        Args:
+            precision: Of the head's body; bfloat16 is faster and less exact.
         """
-        return _with(self, head=self.head.roughly())
+        return _with(self, head=FoldedHead(_plain(self.head), precision))
 
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, H*D) in the box mapped to [-1, 1]."""
@@ -176,12 +180,16 @@ class AutoregressiveModel(nn.Module):
         features = self.encoder(observation)
         return torch.stack([head.prepare(features) for head in self._heads()], dim=1)
 
-    def roughly(self) -> AutoregressiveModel:
-        """The same model, its weights shared, with heads that are faster and less exact.
+    def folded(self, precision: torch.dtype | None = None) -> AutoregressiveModel:
+        """The same model, as it is now, with heads that are faster to search.
 
         Features that `encode` gives fit both.
+
+        Args:
+            precision: Of the heads' bodies; bfloat16 is faster and less exact.
         """
-        return _with(self, heads=nn.ModuleList(head.roughly() for head in self._heads()))
+        folded = nn.ModuleList(FoldedHead(_plain(head), precision) for head in self._heads())
+        return _with(self, heads=folded)
 
     def energies(self, features: Tensor) -> list[Callable[[Tensor], Tensor]]:
         """For each dimension j, prefixes (B, N, j+1) in the box mapped to [-1, 1] to (B, N)."""
@@ -190,10 +198,14 @@ class AutoregressiveModel(nn.Module):
 
     def along(self, features: Tensor, actions: Tensor) -> Callable[[Tensor], Tensor]:
         """All at once: values (B, D, N) after those `actions`, (B, D), begin with: (B, D, N)."""
-        return energies_along(self._heads(), features, actions)
+        return energies_along([_plain(head) for head in self._heads()], features, actions)
 
-    def _heads(self) -> list[EnergyHead]:
-        return [head for head in self.heads if isinstance(head, EnergyHead)]
+    def _heads(self) -> list[EnergyHead | FoldedHead]:
+        return [head for head in self.heads if isinstance(head, (EnergyHead, FoldedHead))]
+
+
+def _plain(head: EnergyHead | FoldedHead) -> EnergyHead:
+    return head.head if isinstance(head, FoldedHead) else head
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -252,7 +264,8 @@ def build_model(
         return AutoregressiveModel(config.head, encoder, action_size)
     model = EnergyModel(config.head, encoder, action_size)
     if mean is not None:
-        model.head.feature_half.weight.data = -model.head.action_half.weight.data @ mean
+        head = _plain(model.head)
+        head.feature_half.weight.data = -head.action_half.weight.data @ mean
     return model
 
 

@@ -165,6 +165,16 @@ def _model(kind: Kind, trunk_depth: int = 2, **head: Any) -> ModelConfig:
     )
 
 
+_AUTOREGRESSIVE = Method(
+    _model("autoregressive", trunk_depth=3, width=64, depth=1, feature_gain=3.5),
+    dataclasses.replace(
+        _LEARNING,
+        batch_size=256,
+        negatives=NegativesConfig("hard", 8, pool=48, around=2, nearest=0.03),
+    ),
+    AutoregressiveDerivativeFree(256, places=8),
+    {2: 4000, 4: 6000},
+)
 METHODS = {
     "derivative-free": Method(
         _model("energy", width=256, depth=1),
@@ -183,16 +193,7 @@ METHODS = {
         Langevin(16, iterations=20, polish=40),
         {2: 6000, 4: 6000, 8: 6000},
     ),
-    "autoregressive": Method(
-        _model("autoregressive", trunk_depth=3, width=64, depth=1, feature_gain=3.5),
-        dataclasses.replace(
-            _LEARNING,
-            batch_size=256,
-            negatives=NegativesConfig("hard", 8, pool=48, around=2, nearest=0.03),
-        ),
-        AutoregressiveDerivativeFree(256, places=8),
-        {2: 4000, 4: 6000},
-    ),
+    "autoregressive": _AUTOREGRESSIVE,
     "regression (MSE)": Method(
         _model("explicit", width=256, depth=0),
         dataclasses.replace(_LEARNING, batch_size=256, learning_rate=3e-3, gradient_clip=1.0),
@@ -203,6 +204,20 @@ METHODS = {
         _model("nearest_neighbour"), _LEARNING, DerivativeFree(64), {2: 1}
     ),
 }
+# To see from 64 numbers and more when to turn takes a wider trunk, and longer.
+_FROM_16 = {
+    "autoregressive": Method(
+        dataclasses.replace(_AUTOREGRESSIVE.model, trunk_width=512),
+        dataclasses.replace(_AUTOREGRESSIVE.learning, batch_size=128),
+        _AUTOREGRESSIVE.search,
+        {16: 24_000},
+    )
+}
+
+
+def method_in(size: int, name: str) -> Method:
+    """The method of this name for so many dimensions."""
+    return _FROM_16.get(name, METHODS[name]) if size >= 16 else METHODS[name]
 
 
 @dataclass(frozen=True)
@@ -239,7 +254,7 @@ class ParticleArgs:
 
 def judge(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
     """Train one policy and let it try every episode."""
-    method = METHODS[name]
+    method = method_in(size, name)
     first = seed * 10_000
     data, shown = demonstrate(
         size, range(first, first + DEMONSTRATIONS), np.random.default_rng(seed)
@@ -275,7 +290,7 @@ def judge(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]
 
 def _settings(name: str, size: int) -> dict[str, Any]:
     """What a result depends on, as JSON keeps it."""
-    method = METHODS[name]
+    method = method_in(size, name)
     content = {
         "model": method.model.to_dict(),
         "learning": dataclasses.asdict(method.learning),
