@@ -27,8 +27,10 @@ def cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """Refine each start without gradients (cross-entropy method; Rubinstein 1999).
 
-    Around each start of its own a Gaussian is sampled, and fitted again to its lowest eighth. The
-    lowest candidate found so far is always among the samples, so no start gets worse.
+    Around each start of its own a Gaussian is sampled, and fitted again to its lowest eighth, but
+    its spread is that around the lowest candidate: about their own mean they would shrink before
+    they arrive, where the minimum is off to one side. The lowest candidate found so far is always
+    among the samples, so no start gets worse.
 
     Args:
         energy: Candidates (B, N, D) to energies (B, N).
@@ -60,7 +62,8 @@ def cross_entropy(
         energies = energies.gather(2, order)
         actions = actions.gather(2, order[..., None].expand_as(actions))
         best, kept = actions[:, :, 0], actions[:, :, :elites]
-        mean, std = kept.mean(dim=2), kept.std(dim=2, correction=0)
+        mean = kept.mean(dim=2)
+        std = (kept - best[:, :, None]).square().mean(dim=2).sqrt()
     return actions, energies
 
 
