@@ -33,9 +33,6 @@ __all__ = ["Choice", "Policy", "PolicyMismatch"]
 
 Choice = Literal["lowest", "sample"]
 
-# Minimisers that a sample is drawn around.
-_MODES = 8
-
 
 class Policy:
     """Decides on the action of lowest energy for an observation."""
@@ -171,12 +168,14 @@ class Policy:
             complete = solution is None or solution.complete
             sample = self._choice == "sample" and math.isfinite(energy)
             if solution is not None and complete and (modes or sample):
-                several = solution.modes(
-                    limit=modes or _MODES, temperature=self._temperature, generator=self._generator
-                )
-                listed = self._list(several) if modes else ()
+                several = None
+                if modes:
+                    several = solution.modes(
+                        limit=modes, temperature=self._temperature, generator=self._generator
+                    )
+                    listed = self._list(several)
                 if sample:
-                    drawn = several.sample(self._generator)[0]
+                    drawn = solution.sample(self._temperature, self._generator, several)[0]
                     energy = float(solution.energy(drawn[None, None]))
                     action = self._model.box.denormalise(drawn).cpu()
         if not math.isfinite(energy):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -83,8 +85,13 @@ def minimise(
     temperature = temperature_of(optimiser)
     energy = energy_of(model, features, temperature)
     if isinstance(optimiser, Langevin):
-        return optimiser.minimize(energy, *common)
-    return optimiser.minimize(energy, *common, rough and energy_of(rough, features, temperature))
+        found = optimiser.minimize(energy, *common)
+    else:
+        sketch = rough and energy_of(rough, features, temperature)
+        found = optimiser.minimize(energy, *common, sketch)
+    if isinstance(model, AutoregressiveModel):
+        found = replace(found, conditionals=model.energies(features))
+    return found
 
 
 def warm_starts(action: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.inference.ancestral import draw_ancestral
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
 from ebm_policy_ros.inference.candidates import Energy, local_minima
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
@@ -307,6 +308,45 @@ def test_a_higher_temperature_makes_modes_wider_and_more_alike() -> None:
     cold, hot = (solution.modes(temperature=t, generator=seeded()) for t in (0.25, 1.0))
     assert (cold.spread[0, :4] < 0.7 * hot.spread[0, :4]).all()
     assert cold.probability[0, 0] / cold.probability[0, 3] > 10
+
+
+@pytest.mark.parametrize(("temperature", "thin"), [(1.0, 1e-3), (2.0, 1e-4), (1.0, 3e-3)])
+def test_draws_of_conditional_energies_have_their_masses_means_and_widths(
+    temperature: float, thin: float
+) -> None:
+    """A low, narrow well of a third of the mass; the second value follows the first."""
+    widths, shares = torch.tensor([thin, 0.05]), torch.tensor([1 / 3, 2 / 3])
+    middles = torch.tensor([-0.4313, 0.5])
+
+    def first(prefixes: Tensor) -> Tensor:
+        logs = -((prefixes - middles) / widths).square() / 2 + (shares / widths).log()
+        return -temperature * logs.logsumexp(dim=-1)
+
+    def second(prefixes: Tensor) -> Tensor:
+        return temperature * ((prefixes[..., 1] - prefixes[..., 0] / 2) / 0.02).square() / 2
+
+    drawn = draw_ancestral([first, second], *box(2), 2500, temperature, seeded())
+    narrow = drawn[:, 0] < 0
+    assert narrow.float().mean() == pytest.approx(1 / 3, abs=0.025)
+    for middle, width, own in zip(middles, widths, (narrow, ~narrow), strict=True):
+        assert drawn[own, 0].mean() == pytest.approx(float(middle), abs=float(width) / 8)
+        assert drawn[own, 0].std() == pytest.approx(float(width), rel=0.08)
+    rest = drawn[:, 1] - drawn[:, 0] / 2
+    assert [float(rest.mean()), float(rest.std())] == pytest.approx([0, 0.02], abs=1.2e-3)
+
+
+def test_draws_stay_in_a_box_without_width_and_where_no_energy_is_finite() -> None:
+    low, high = torch.tensor([0.2, -1.0]), torch.tensor([0.2, 1.0])
+
+    def flat(prefixes: Tensor) -> Tensor:
+        return torch.zeros_like(prefixes[..., 0])
+
+    drawn = draw_ancestral([flat, flat], low, high, 2000, generator=seeded())
+    assert (drawn[:, 0] == 0.2).all()
+    assert drawn[:, 1].mean() == pytest.approx(0, abs=0.05)
+    assert drawn[:, 1].std() == pytest.approx(3**-0.5, rel=0.05)
+    failed = draw_ancestral([lambda p: flat(p) / 0], *box(1), 3, generator=seeded())
+    assert failed.tolist() == [[-1.0]] * 3
 
 
 def test_local_minima_are_candidates_with_no_lower_one_near() -> None:

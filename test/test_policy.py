@@ -239,8 +239,6 @@ def test_fast_arithmetic_decides_as_exact_arithmetic_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of each kind of energy by its own methods, for the first time and after another action."""
-    if kind == "autoregressive" and choice == "sample":
-        pytest.skip("the modes of an autoregressive energy take most of a minute")
     path, seen = policy_file(kind), observation(interface)
     previous = np.array([[0.05, -0.05]], np.float32) if kept else None
     found = []

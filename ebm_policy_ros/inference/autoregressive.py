@@ -110,7 +110,7 @@ class AutoregressiveDerivativeFree:
         actions = torch.cat((actions, kept), dim=1)
         joint = joint_energy(energies, low, high, self.temperature)
         values = evaluate(joint, actions)
-        return Solution.of(actions, values, joint, low, high, until.complete)
+        return Solution.of(actions, values, joint, low, high, until.complete, energies)
 
     def _search(
         self,

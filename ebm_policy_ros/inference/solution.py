@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.inference.ancestral import draw_ancestral
 from ebm_policy_ros.inference.candidates import Energy, take
 from ebm_policy_ros.inference.modes import Modes, find_modes
 
@@ -31,6 +33,8 @@ class Solution:
     """Upper corner of the box, shape (D,)."""
     complete: bool = True
     """Whether the search came to its end; False if its deadline cut it short."""
+    conditionals: Sequence[Energy] | None = None
+    """One energy for each dimension, of prefixes, if `energy` amounts to these."""
 
     @classmethod
     def of(
@@ -41,11 +45,36 @@ class Solution:
         low: Tensor,
         high: Tensor,
         complete: bool = True,
+        conditionals: Sequence[Energy] | None = None,
     ) -> Solution:
         """The solution that these candidates, all evaluated, amount to."""
         best_energy, index = energies.min(dim=1)
         best = take(actions, index[:, None])[:, 0]
-        return cls(actions, energies, best, best_energy, energy, low, high, complete)
+        return cls(actions, energies, best, best_energy, energy, low, high, complete, conditionals)
+
+    def sample(
+        self,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        modes: Modes | None = None,
+    ) -> Tensor:
+        """A draw from exp(-E / temperature), shape (B, D).
+
+        One energy for each dimension is drawn from value by value; one of whole actions around
+        its modes.
+
+        Args:
+            temperature: Of the distribution.
+            generator: Source of randomness.
+            modes: At that temperature, if they are known.
+        """
+        if self.conditionals is not None:
+            batch = len(self.actions)
+            return draw_ancestral(
+                self.conditionals, self.low, self.high, batch, temperature, generator
+            )
+        modes = modes or self.modes(temperature=temperature, generator=generator)
+        return modes.sample(generator)
 
     def modes(
         self,

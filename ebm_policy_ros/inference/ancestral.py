@@ -1,0 +1,118 @@
+"""Draws from one energy per dimension, one value after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.inference.candidates import Energy, evaluate
+
+# Values of a dimension that are looked at first; then, so often, the neighbourhoods of so many
+# local minima among them, each at so many more, which finds wells thinner than the grid.
+_GRID, _ROUNDS, _PLACES, _FINER = 512, 3, 16, 32
+# At last so many intervals, those with the most of the distribution, are divided into so many.
+_DIVIDED, _PIECES = 256, 4
+
+
+def draw_ancestral(
+    energies: Sequence[Energy],
+    low: Tensor,
+    high: Tensor,
+    batch: int = 1,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """A draw from prod_j exp(-E_j(a_j | a_1..a_{j-1}) / temperature), for each row on its own.
+
+    Each value is drawn from its density given those before, which is taken as linear between
+    values that lie closer where the energy is low (a width of 1e-4 half-widths of the box is
+    still resolved).
+
+    Args:
+        energies: For each dimension j, prefixes (B, N, j+1) to energies (B, N).
+        low: Lower corner of the box, shape (D,).
+        high: Upper corner.
+        batch: Rows B.
+        temperature: Of the distribution.
+        generator: Source of randomness, on the device of `low`.
+
+    Returns:
+        Shape (B, D).
+    """
+    drawn = low.new_empty(batch, 0)
+    fractions = torch.linspace(0, 1, _GRID, device=low.device, dtype=low.dtype)
+    for j, energy in enumerate(energies):
+
+        def along(values: Tensor, energy: Energy = energy, before: Tensor = drawn) -> Tensor:
+            prefixes = before[:, None].expand(-1, values.shape[1], -1)
+            return evaluate(energy, torch.cat((prefixes, values[..., None]), dim=2))
+
+        values = (low[j] + (high[j] - low[j]) * fractions).expand(batch, -1)
+        heights = along(values)
+        for i in range(_ROUNDS + 1):
+            if i < _ROUNDS:
+                more = _between(*_around_minima(values, heights), _FINER)
+            else:
+                more = _between(*_heaviest(values, _density(heights, temperature)), _PIECES - 1)
+            values, order = torch.cat((values, more), dim=1).sort(dim=1)
+            heights = torch.cat((heights, along(more)), dim=1).gather(1, order)
+        value = _draw_linear(values, _density(heights, temperature), generator)
+        drawn = torch.cat((drawn, value), dim=1)
+    return drawn
+
+
+def _between(left: Tensor, right: Tensor, count: int) -> Tensor:
+    """So many values between those on the left and on the right, (B, M): (B, M * count)."""
+    shares = torch.linspace(0, 1, count + 2, device=left.device, dtype=left.dtype)[1:-1]
+    return torch.lerp(left[..., None], right[..., None], shares).flatten(1)
+
+
+def _density(heights: Tensor, temperature: float) -> Tensor:
+    """exp(-E / temperature), (B, N), as a share of its largest value; 0 where none is finite."""
+    above = heights - heights.amin(dim=1, keepdim=True)
+    return torch.nan_to_num((-above / temperature).exp())
+
+
+def _masses(values: Tensor, density: Tensor) -> Tensor:
+    """Of the intervals between sorted values, (B, N), up to a factor: (B, N - 1)."""
+    return values.diff(dim=1) * (density[:, 1:] + density[:, :-1])
+
+
+def _heaviest(values: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
+    """Both ends of the intervals with the greatest masses."""
+    index = _masses(values, density).topk(_DIVIDED, dim=1).indices
+    return values.gather(1, index), values.gather(1, index + 1)
+
+
+def _around_minima(values: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
+    """The neighbours on both sides of the lowest local minima, of sorted values (B, N)."""
+    padded = torch.nn.functional.pad(heights, (1, 1), value=float("inf"))
+    is_minimum = (heights <= padded[:, :-2]) & (heights <= padded[:, 2:])
+    masked = heights.masked_fill(~is_minimum, float("inf"))
+    index = masked.topk(_PLACES, dim=1, largest=False).indices
+    left = values.gather(1, (index - 1).clamp_min(0))
+    return left, values.gather(1, (index + 1).clamp_max(values.shape[1] - 1))
+
+
+def _draw_linear(values: Tensor, density: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A draw from a density that is linear between sorted values.
+
+    Args:
+        values: Shape (B, N).
+        density: Up to a factor, shape (B, N).
+        generator: Source of randomness.
+
+    Returns:
+        Shape (B, 1); the first value where no density is above 0.
+    """
+    mass = _masses(values, density)
+    uniform = torch.rand(mass.shape, generator=generator, device=mass.device, dtype=mass.dtype)
+    # The largest of log m plus Gumbel noise is drawn by m, and no step waits for the device.
+    index = (mass.log() - (-uniform.log()).log()).argmax(dim=1, keepdim=True)
+    start, end = density.gather(1, index), density.gather(1, index + 1)
+    place = torch.rand(start.shape, generator=generator, device=start.device, dtype=start.dtype)
+    root = torch.lerp(start.square(), end.square(), place).sqrt()
+    share = place * (start + end) / (start + root).clamp_min(torch.finfo(start.dtype).tiny)
+    return torch.lerp(values.gather(1, index), values.gather(1, index + 1), share.clamp(0, 1))
