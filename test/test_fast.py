@@ -189,6 +189,27 @@ def test_heads_together_say_what_they_say_one_by_one(kind: HeadKind, spectral_no
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["mlp", "residual", "preactivation", "dense_residual"])
+def test_heads_together_learn_in_bfloat16_too(kind: HeadKind) -> None:
+    model = model_of(kind, autoregressive=True).requires_grad_()
+    assert isinstance(model, AutoregressiveModel)
+    features = model.encode({"state": torch.randn(5, 1, 4, generator=seeded())})
+    actions = torch.rand(5, 2, generator=seeded(1)) * 2 - 1
+    values = torch.rand(5, 2, 200, generator=seeded(2)) * 2 - 1
+    exact = model.along(features, actions)(values)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model.along(features, actions)(values)
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - exact).abs().max() < 0.03 * (exact.max() - exact.min())
+    weights = [p for p in model.heads.parameters() if p.ndim == 2]
+    for one, other in zip(
+        torch.autograd.grad(rough.sum(), weights, retain_graph=True),
+        torch.autograd.grad(exact.sum(), weights),
+        strict=True,
+    ):
+        assert (one - other).norm() < 0.1 * other.norm()
+
+
 def test_the_answer_is_exact_however_wrong_the_rough_energy_is_about_the_order() -> None:
     """The rough energy is the exact one in steps of 0.05: it can't tell the lowest ones apart."""
     steps = DerivativeFree(2048).minimize(
