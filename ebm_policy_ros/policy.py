@@ -84,7 +84,7 @@ class Policy:
             seed: Of the candidates.
             optimiser: Settings that replace the file's. Another "method" has its own defaults.
             choice: lowest, the action of lowest energy, or sample, a draw from
-                exp(-E / temperature) around the minimisers.
+                exp(-E / temperature).
             temperature: Of that draw, and of the modes' probabilities; by default that of the
                 training.
             hysteresis: How much lower the energy of another answer must be for a decision that
@@ -167,15 +167,14 @@ class Policy:
             listed: tuple[Mode, ...] = ()
             complete = solution is None or solution.complete
             sample = self._choice == "sample" and math.isfinite(energy)
-            if solution is not None and complete and (modes or sample):
-                several = None
+            if solution is not None and complete:
                 if modes:
                     several = solution.modes(
                         limit=modes, temperature=self._temperature, generator=self._generator
                     )
                     listed = self._list(several)
                 if sample:
-                    drawn = solution.sample(self._temperature, self._generator, several)[0]
+                    drawn = solution.sample(self._temperature, self._generator)[0]
                     energy = float(solution.energy(drawn[None, None]))
                     action = self._model.box.denormalise(drawn).cpu()
         if not math.isfinite(energy):

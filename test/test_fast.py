@@ -89,6 +89,9 @@ def test_a_folded_energy_is_the_same(kind: HeadKind, autoregressive: bool) -> No
     torch.testing.assert_close(folded(candidates), expected, rtol=0, atol=1e-9)
     torch.testing.assert_close(folded(candidates), expected, rtol=0, atol=1e-9)
     assert torch.equal(candidates, actions), "nothing that comes in is overwritten"
+    for parameter in model.parameters():
+        parameter.mul_(2)
+    torch.testing.assert_close(folded(candidates), expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -17,7 +17,7 @@ from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import METHODS, SETTINGS, build_optimiser, settings_of
-from ebm_policy_ros.inference.refinement import descend
+from ebm_policy_ros.inference.refinement import cross_entropy, descend
 from ebm_policy_ros.inference.solution import Solution
 
 DIMENSIONS = (1, 2, 3, 8, 16)
@@ -333,6 +333,45 @@ def test_draws_of_conditional_energies_have_their_masses_means_and_widths(
         assert drawn[own, 0].std() == pytest.approx(float(width), rel=0.08)
     rest = drawn[:, 1] - drawn[:, 0] / 2
     assert [float(rest.mean()), float(rest.std())] == pytest.approx([0, 0.02], abs=1.2e-3)
+
+
+def test_draws_find_many_thin_wells() -> None:
+    middles = torch.linspace(-0.91, 0.93, 24)
+
+    def wells(prefixes: Tensor) -> Tensor:
+        return (prefixes - middles).abs().amin(dim=-1) / 3e-4
+
+    drawn = draw_ancestral([wells], *box(1), 2400, generator=seeded())
+    counts = torch.bincount((drawn - middles).abs().argmin(dim=1), minlength=24)
+    assert counts.min() > 60 and counts.max() < 145, "100 are expected of each"
+    assert wells(drawn).mean() == pytest.approx(1, abs=0.1)
+
+
+def test_draws_stay_where_the_energy_is_finite() -> None:
+    def allowed(prefixes: Tensor) -> Tensor:
+        outside = (prefixes[..., 0] - 0.3).abs() > 0.01
+        return torch.where(outside, float("inf"), 0.0)
+
+    drawn = draw_ancestral([allowed], *box(1), 1000, generator=seeded())
+    assert (allowed(drawn) == 0).all()
+    assert drawn.std() > 0.002
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_a_draw_refuses_a_temperature_that_is_none(temperature: float) -> None:
+    part = conditional(centres(1))[0]
+    with pytest.raises(ValueError, match=r"temperature: got .*, expected a number > 0"):
+        draw_ancestral([part], *box(1), 8, temperature)
+
+
+def test_refinement_arrives_at_a_minimum_off_to_one_side() -> None:
+    """Three first widths away in each dimension; with a spread around the samples' own mean half stop 0.04 short."""
+    centre = torch.zeros(64, 2)
+    starts = torch.full((64, 1, 2), 0.15)
+    refined, _ = cross_entropy(
+        quadratic(centre), starts, *box(2), samples=64, rounds=6, scale=0.05, generator=seeded()
+    )
+    assert refined[:, 0, 0].abs().amax(dim=1).median() < 2e-3
 
 
 def test_draws_stay_in_a_box_without_width_and_where_no_energy_is_finite() -> None:

@@ -254,6 +254,27 @@ def test_fast_arithmetic_decides_as_exact_arithmetic_does(
     assert rough.energy == pytest.approx(actual, abs=1e-3), "the energy it tells is exact"
 
 
+@pytest.mark.parametrize("choice", ["lowest", "sample"])
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"method": "derivative_free", "samples": 64, "polish": 3},
+        {"method": "hybrid", "samples": 64, "starts": 2, "steps": 5},
+        {"method": "langevin", "samples": 8, "iterations": 10, "polish": 3},
+    ],
+)
+def test_an_autoregressive_policy_is_searched_along_its_slope_too(
+    search: dict[str, Any], choice: Choice, policy_file: PolicyWriter, interface: Interface
+) -> None:
+    seen = observation(interface)
+    policy = Policy.load(
+        policy_file("autoregressive"), device="cpu", optimiser=search, choice=choice
+    )
+    found = policy.decide(seen)
+    actual = policy.energies(seen, found.action.reshape(1, -1))[0]
+    assert found.energy == pytest.approx(actual, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -15,7 +15,8 @@ from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, po
 Source = Literal["uniform", "chain", "mixed", "hard"]
 MINED: tuple[Source, ...] = ("chain", "mixed", "hard")
 """Sources that ask the energy learned so far."""
-# Candidates of all rows that are evaluated at a time: a layer of them stays near the processor.
+# Candidates of all rows that are evaluated at a time: a layer of them stays near the processor,
+# where all at once would take gigabytes.
 _TOGETHER = 2**15
 
 
@@ -148,7 +149,7 @@ def around(
 
 def in_parts(energy: Energy, actions: Tensor) -> Tensor:
     """Energies, (B, N), of many candidates (B, N, A), where no gradient is asked for."""
-    count = max(1, _TOGETHER // len(actions))
+    count = max(1, _TOGETHER // max(1, len(actions)))
     return torch.cat([energy(part) for part in torch.split(actions, count, dim=1)], dim=1)
 
 

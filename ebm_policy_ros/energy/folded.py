@@ -42,13 +42,16 @@ _Part = _Activation | _Product | _Sum
 
 
 class FoldedHead(nn.Module):
-    """A head as it is now: what its weights become later is not seen."""
+    """A head as it is now: what its weights become later is not seen.
+
+    It stays on the device and in the precision that it was made in, and is not for autocast.
+    """
 
     def __init__(self, head: EnergyHead, precision: torch.dtype | None = None) -> None:
         """Folds the biases of a head.
 
         Args:
-            head: On its device.
+            head: On its device, in evaluation mode.
             precision: Of the body; by default that of the head. The first layer, where the 8 bits
                 of bfloat16 would move the candidates, and the last, where they would round away
                 what tells them apart, stay as they are.
@@ -56,7 +59,8 @@ class FoldedHead(nn.Module):
         super().__init__()
         self.head = head
         with torch.no_grad():
-            self._first, self._last = head.action_half.weight.T, head.output.weight.T
+            self._first = head.action_half.weight.clone().T
+            self._last = head.output.weight.clone().T
             self._precision = precision or self._first.dtype
             constant = self._first.new_zeros(self._first.shape[1])
             self._parts, constant = _folded(head.body.children(), constant, self._precision)
@@ -68,6 +72,10 @@ class FoldedHead(nn.Module):
 
     def forward(self, prepared: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
+        if torch.is_grad_enabled() and actions.requires_grad:
+            # What is overwritten below has no slopes.
+            slow: Tensor = self.head(prepared, actions)
+            return slow
         first = self._first.expand(len(actions), -1, -1)
         hidden = torch.baddbmm(prepared[:, None], actions, first).flatten(0, 1)
         hidden = _through(self._parts, hidden.to(self._precision))
@@ -87,7 +95,7 @@ def _folded(
     for layer in layers:
         if isinstance(layer, nn.Linear):
             weight = layer.weight
-            parts.append(_Product(weight.to(precision).T))
+            parts.append(_Product(weight.to(precision, copy=True).T))
             constant = functional.linear(constant, weight, layer.bias)
         elif isinstance(layer, nn.ReLU):
             parts.append(_Activation(-constant.to(precision), layer.inplace))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ from ebm_policy_ros.inference.candidates import Energy, evaluate
 
 # Values of a dimension that are looked at first; then, so often, the neighbourhoods of so many
 # local minima among them, each at so many more, which finds wells thinner than the grid.
-_GRID, _ROUNDS, _PLACES, _FINER = 512, 3, 16, 32
+_GRID, _ROUNDS, _PLACES, _FINER = 512, 3, 64, 8
 # At last so many intervals, those with the most of the distribution, are divided into so many.
 _DIVIDED, _PIECES = 256, 4
 
@@ -24,11 +25,11 @@ def draw_ancestral(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A draw from prod_j exp(-E_j(a_j | a_1..a_{j-1}) / temperature), for each row on its own.
+    """A draw from prod_j p_j, p_j ~ exp(-E_j(a_j | a_1..a_{j-1}) / temperature), row by row.
 
-    Each value is drawn from its density given those before, which is taken as linear between
-    values that lie closer where the energy is low (a width of 1e-4 half-widths of the box is
-    still resolved).
+    Each p_j, normalised, is taken as linear between values that lie closer where the energy is
+    low. A well 1e-4 half-widths of the box wide is still resolved, if its slopes show between
+    values that are 0.004 apart, and there are no more than 64.
 
     Args:
         energies: For each dimension j, prefixes (B, N, j+1) to energies (B, N).
@@ -40,7 +41,12 @@ def draw_ancestral(
 
     Returns:
         Shape (B, D).
+
+    Raises:
+        ValueError: If the temperature is not a number above 0.
     """
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature: got {temperature}, expected a number > 0")
     drawn = low.new_empty(batch, 0)
     fractions = torch.linspace(0, 1, _GRID, device=low.device, dtype=low.dtype)
     for j, energy in enumerate(energies):
@@ -55,10 +61,12 @@ def draw_ancestral(
             if i < _ROUNDS:
                 more = _between(*_around_minima(values, heights), _FINER)
             else:
-                more = _between(*_heaviest(values, _density(heights, temperature)), _PIECES - 1)
+                index = _masses(values, heights, temperature).topk(_DIVIDED, dim=1).indices
+                left, right = values.gather(1, index), values.gather(1, index + 1)
+                more = _between(left, right, _PIECES - 1)
             values, order = torch.cat((values, more), dim=1).sort(dim=1)
             heights = torch.cat((heights, along(more)), dim=1).gather(1, order)
-        value = _draw_linear(values, _density(heights, temperature), generator)
+        value = _draw_linear(values, heights, temperature, generator)
         drawn = torch.cat((drawn, value), dim=1)
     return drawn
 
@@ -75,15 +83,15 @@ def _density(heights: Tensor, temperature: float) -> Tensor:
     return torch.nan_to_num((-above / temperature).exp())
 
 
-def _masses(values: Tensor, density: Tensor) -> Tensor:
-    """Of the intervals between sorted values, (B, N), up to a factor: (B, N - 1)."""
-    return values.diff(dim=1) * (density[:, 1:] + density[:, :-1])
+def _masses(values: Tensor, heights: Tensor, temperature: float) -> Tensor:
+    """Of the intervals between sorted values, (B, N), up to a factor: (B, N - 1).
 
-
-def _heaviest(values: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
-    """Both ends of the intervals with the greatest masses."""
-    index = _masses(values, density).topk(_DIVIDED, dim=1).indices
-    return values.gather(1, index), values.gather(1, index + 1)
+    An interval with an end that failed has none.
+    """
+    density = _density(heights, temperature)
+    masses = values.diff(dim=1) * (density[:, 1:] + density[:, :-1])
+    failed = heights.isinf()
+    return masses.masked_fill(failed[:, 1:] | failed[:, :-1], 0)
 
 
 def _around_minima(values: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,21 +104,25 @@ def _around_minima(values: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
     return left, values.gather(1, (index + 1).clamp_max(values.shape[1] - 1))
 
 
-def _draw_linear(values: Tensor, density: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A draw from a density that is linear between sorted values.
+def _draw_linear(
+    values: Tensor, heights: Tensor, temperature: float, generator: torch.Generator | None
+) -> Tensor:
+    """A draw from exp(-E / temperature), taken as linear between sorted values.
 
     Args:
         values: Shape (B, N).
-        density: Up to a factor, shape (B, N).
+        heights: Energies there, shape (B, N).
+        temperature: Of the distribution.
         generator: Source of randomness.
 
     Returns:
-        Shape (B, 1); the first value where no density is above 0.
+        Shape (B, 1); the first value where no interval has a finite energy at both ends.
     """
-    mass = _masses(values, density)
+    mass = _masses(values, heights, temperature)
     uniform = torch.rand(mass.shape, generator=generator, device=mass.device, dtype=mass.dtype)
-    # The largest of log m plus Gumbel noise is drawn by m, and no step waits for the device.
+    # The largest of log m plus Gumbel noise is drawn by m; a row without mass is no error.
     index = (mass.log() - (-uniform.log()).log()).argmax(dim=1, keepdim=True)
+    density = _density(heights, temperature)
     start, end = density.gather(1, index), density.gather(1, index + 1)
     place = torch.rand(start.shape, generator=generator, device=start.device, dtype=start.dtype)
     root = torch.lerp(start.square(), end.square(), place).sqrt()

@@ -52,29 +52,18 @@ class Solution:
         best = take(actions, index[:, None])[:, 0]
         return cls(actions, energies, best, best_energy, energy, low, high, complete, conditionals)
 
-    def sample(
-        self,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-        modes: Modes | None = None,
-    ) -> Tensor:
+    def sample(self, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """A draw from exp(-E / temperature), shape (B, D).
 
-        One energy for each dimension is drawn from value by value; one of whole actions around
-        its modes.
-
-        Args:
-            temperature: Of the distribution.
-            generator: Source of randomness.
-            modes: At that temperature, if they are known.
+        Of one energy of whole actions it is drawn around the modes; of one for each dimension
+        value by value (`draw_ancestral`), so that the temperature is that of each dimension.
         """
         if self.conditionals is not None:
             batch = len(self.actions)
             return draw_ancestral(
                 self.conditionals, self.low, self.high, batch, temperature, generator
             )
-        modes = modes or self.modes(temperature=temperature, generator=generator)
-        return modes.sample(generator)
+        return self.modes(temperature=temperature, generator=generator).sample(generator)
 
     def modes(
         self,
