@@ -365,7 +365,10 @@ def test_a_draw_refuses_a_temperature_that_is_none(temperature: float) -> None:
 
 
 def test_refinement_arrives_at_a_minimum_off_to_one_side() -> None:
-    """Three first widths away in each dimension; with a spread around the samples' own mean half stop 0.04 short."""
+    """Three first widths away in each dimension.
+
+    With a spread around the samples' own mean half of them stop 0.04 short.
+    """
     centre = torch.zeros(64, 2)
     starts = torch.full((64, 1, 2), 0.15)
     refined, _ = cross_entropy(
