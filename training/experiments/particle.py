@@ -354,7 +354,8 @@ def _write(args: ParticleArgs, results: Sequence[Mapping[str, Any]]) -> None:
                 places.append(size)
                 shares.append(100 * share)
         rows.append([title, *cells])
-        axis.plot(places, shares, "o:" if way == "drawn" else "o-", label=title)
+        if places:
+            axis.plot(places, shares, "o:" if way == "drawn" else "o-", label=title)
     axis.set(xscale="log", xlabel="dimensions", ylabel="success (%)", ylim=(-3, 103))
     axis.set_xticks(args.sizes, [str(size) for size in args.sizes])
     axis.minorticks_off()
