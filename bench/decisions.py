@@ -116,7 +116,7 @@ def cases() -> list[Case]:
         Case("refined, 2,048 x 3", energy, {"samples": 2048, "refine": 3}, paper, PAPER,
              "p50 <= 15 ms, p99 <= 25 ms, error <= 0.1 %, ratio >= 10, on two cores"),
         Case("refined, 1,024 x 1", energy,
-             {"samples": 1024, "iterations": 1, "refine": 5, "refine_samples": 96, "places": 2},
+             {"samples": 1024, "iterations": 1, "refine": 5, "refine_samples": 64},
              paper, PAPER,
              "p50 <= 15 ms, p99 <= 25 ms, error <= 0.1 %, ratio >= 10, on two cores"),
         Case("hybrid, 2,048 x 1", energy, {"method": "hybrid"}, paper, PAPER),

@@ -492,7 +492,11 @@ def test_the_arm_follows_a_leader_no_faster_than_its_limit(led: tuple[Person, Le
     person.press("t")
     leader.hold(2)
     leader.place[0] += 0.3
-    leader.hold(15)
+    # Ten steps at the limit; on a busy machine a command may come a step late.
+    for _ in range(40):
+        leader.hold(1)
+        if abs(person.scene.joints[-1][0] - leader.place[0]) < 0.01:
+            break
     steps = np.diff(np.array(person.scene.joints)[:, 0])
     assert steps.max() < 0.31 * 0.1 * 1.4 and steps.max() > 0.02
     assert person.scene.joints[-1][0] == pytest.approx(leader.place[0], abs=0.02)
