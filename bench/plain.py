@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ebm_policy_ros.energy.heads import EnergyHead, HeadKind
 from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
-from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
+from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, JointEnergy
 from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.policy_file import load_policy_file
 
@@ -103,7 +103,7 @@ class PlainPolicy:
         if len(energies) == 1:
             return energies[0]
         parts = [lambda actions, part=part: part(actions[0])[None] for part in energies]
-        joint = joint_energy(parts, *self.model.box.corners())
+        joint = JointEnergy(parts, *self.model.box.corners())
         return lambda actions: joint(actions[None])[0]
 
     @torch.no_grad()
@@ -260,7 +260,7 @@ def lowest_near(energy: Energy, values: Tensor, axis: Tensor) -> Tensor:
 
 
 def joint_grid(energies: Energies, axis: Tensor) -> Tensor:
-    """What `joint_energy` of two dimensions is on all pairs of values of `axis`, shape (K, K).
+    """What `JointEnergy` of two dimensions is on all pairs of values of `axis`, shape (K, K).
 
     A sum over the dimensions of -log p(own value | prefix), normalised over the same 128 points.
     """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from ebm_policy_ros.energy.models import (
     Model,
     Searched,
 )
-from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
+from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, JointEnergy
 from ebm_policy_ros.inference.candidates import Energy, evaluate, local_minima, normal, take
 from ebm_policy_ros.inference.derivative_free import SEPARATION
 from ebm_policy_ros.inference.langevin import Langevin
@@ -51,7 +49,7 @@ def energy_of(model: Searched, features: Tensor, temperature: float = 1.0) -> En
         temperature: That the model was trained with.
     """
     if isinstance(model, AutoregressiveModel):
-        return joint_energy(model.energies(features), *model.box.corners(), temperature)
+        return JointEnergy(model.energies(features), *model.box.corners(), temperature)
     return ConditionalEnergy(model, features)
 
 
@@ -85,13 +83,8 @@ def minimise(
     temperature = temperature_of(optimiser)
     energy = energy_of(model, features, temperature)
     if isinstance(optimiser, Langevin):
-        found = optimiser.minimize(energy, *common)
-    else:
-        sketch = rough and energy_of(rough, features, temperature)
-        found = optimiser.minimize(energy, *common, sketch)
-    if isinstance(model, AutoregressiveModel):
-        found = replace(found, conditionals=model.energies(features))
-    return found
+        return optimiser.minimize(energy, *common)
+    return optimiser.minimize(energy, *common, rough and energy_of(rough, features, temperature))
 
 
 def warm_starts(action: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:

@@ -20,7 +20,7 @@ from ebm_policy_ros.energy.models import (
     ModelConfig,
     build_model,
 )
-from ebm_policy_ros.inference.autoregressive import joint_energy
+from ebm_policy_ros.inference.autoregressive import JointEnergy
 from ebm_policy_ros.policy import Policy
 from ebm_policy_ros.policy_file import PolicyFile, save_policy
 
@@ -116,7 +116,7 @@ def test_the_joint_energy_on_a_grid_is_that_of_single_actions(tmp_path: Path) ->
     axis = torch.linspace(-1, 1, 9)
     parts = [lambda actions, part=part: part(actions[0])[None] for part in energies]
     with torch.no_grad():
-        joint = joint_energy(parts, *CORNERS)(torch.cartesian_prod(axis, axis)[None])
+        joint = JointEnergy(parts, *CORNERS)(torch.cartesian_prod(axis, axis)[None])
         torch.testing.assert_close(
             plain.joint_grid(energies, axis), joint.reshape(9, 9), atol=1e-4, rtol=1e-4
         )

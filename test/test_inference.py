@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ebm_policy_ros.inference.ancestral import draw_ancestral
-from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, joint_energy
+from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, JointEnergy
 from ebm_policy_ros.inference.candidates import Energy, local_minima
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
@@ -132,7 +132,7 @@ def test_the_joint_energy_takes_the_temperature_that_the_parts_were_learned_with
         return [part, part]
 
     for temperature in (0.1, 1.0, 3.0):
-        energy = joint_energy(parts(temperature), low, high, temperature)(actions)[0] / temperature
+        energy = JointEnergy(parts(temperature), low, high, temperature)(actions)[0] / temperature
         first, second = actions[0].T
         scaled = torch.stack((first / widths[0], (second - 0.5 * first) / widths[1]))
         expected = scaled.square().sum(dim=0) / 2
@@ -145,8 +145,8 @@ def test_the_joint_energy_forgets_numbers_that_depend_on_the_prefix_alone() -> N
     shifted: list[Energy] = [plain[0], lambda p: plain[1](p) + 500 * p[..., 0]]
     low, high = box(2)
     actions = torch.rand(1, 50, 2, generator=seeded()) * 2 - 1
-    expected = joint_energy(plain, low, high)(actions)
-    assert torch.allclose(joint_energy(shifted, low, high)(actions), expected, atol=1e-3)
+    expected = JointEnergy(plain, low, high)(actions)
+    assert torch.allclose(JointEnergy(shifted, low, high)(actions), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1.0, math.sqrt(0.5)])

@@ -50,13 +50,8 @@ def draw_ancestral(
     drawn = low.new_empty(batch, 0)
     fractions = torch.linspace(0, 1, _GRID, device=low.device, dtype=low.dtype)
     for j, energy in enumerate(energies):
-
-        def along(values: Tensor, energy: Energy = energy, before: Tensor = drawn) -> Tensor:
-            prefixes = before[:, None].expand(-1, values.shape[1], -1)
-            return evaluate(energy, torch.cat((prefixes, values[..., None]), dim=2))
-
         values = (low[j] + (high[j] - low[j]) * fractions).expand(batch, -1)
-        heights = along(values)
+        heights = _heights(energy, drawn, values)
         for i in range(_ROUNDS + 1):
             if i < _ROUNDS:
                 more = _between(*_around_minima(values, heights), _FINER)
@@ -65,10 +60,17 @@ def draw_ancestral(
                 left, right = values.gather(1, index), values.gather(1, index + 1)
                 more = _between(left, right, _PIECES - 1)
             values, order = torch.cat((values, more), dim=1).sort(dim=1)
-            heights = torch.cat((heights, along(more)), dim=1).gather(1, order)
+            added = _heights(energy, drawn, more)
+            heights = torch.cat((heights, added), dim=1).gather(1, order)
         value = _draw_linear(values, heights, temperature, generator)
         drawn = torch.cat((drawn, value), dim=1)
     return drawn
+
+
+def _heights(energy: Energy, before: Tensor, values: Tensor) -> Tensor:
+    """Energies of values, (B, N), after those before them, (B, j)."""
+    prefixes = before[:, None].expand(-1, values.shape[1], -1)
+    return evaluate(energy, torch.cat((prefixes, values[..., None]), dim=2))
 
 
 def _between(left: Tensor, right: Tensor, count: int) -> Tensor:

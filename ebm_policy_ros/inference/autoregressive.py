@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.inference.ancestral import draw_ancestral
 from ebm_policy_ros.inference.candidates import (
     Energy,
     check_box,
@@ -37,7 +38,7 @@ class AutoregressiveDerivativeFree:
     E_j(a_1..a_j) says how well a_j fits what comes before it. In every round and for every
     dimension j: perturb a_j alone, evaluate E_j, resample. A dimension is then a search on a
     line, however many there are. At the end the lowest local minima are refined along
-    the chain, and compared by the energy of the whole action (`joint_energy`). Resampling goes by
+    the chain, and compared by the energy of the whole action (`JointEnergy`). Resampling goes by
     the conditional energies as they are, as in the paper: a number in E_j that depends on the
     prefix alone and outweighs the energies themselves misleads it.
     """
@@ -108,9 +109,9 @@ class AutoregressiveDerivativeFree:
         index = local_minima(actions, total, self.places, SEPARATION, half_width)
         actions = self._refine(energies, take(actions, index), low, high, generator, until)
         actions = torch.cat((actions, kept), dim=1)
-        joint = joint_energy(energies, low, high, self.temperature)
+        joint = JointEnergy(energies, low, high, self.temperature)
         values = evaluate(joint, actions)
-        return Solution.of(actions, values, joint, low, high, until.complete, energies)
+        return Solution.of(actions, values, joint, low, high, until.complete)
 
     def _search(
         self,
@@ -177,48 +178,48 @@ class AutoregressiveDerivativeFree:
         return actions
 
 
-def joint_energy(
-    energies: Sequence[Energy],
-    low: Tensor,
-    high: Tensor,
-    temperature: float = 1.0,
-    points: int = 128,
-) -> Energy:
+@dataclass(frozen=True)
+class JointEnergy:
     """The energy of whole actions that a chain of conditional energies amounts to.
 
     Conditional energies are learned up to a number that depends on the prefix, so their sum
     doesn't compare actions with different prefixes. Each is normalised, as InfoNCE does in
     training, over the action's own value and an even grid: the result is
     -T sum_j log p(a_j | a_1..a_{j-1}), for p that goes by exp(-E_j / T).
-
-    Args:
-        energies: For each dimension j, prefixes (B, N, j+1) to energies (B, N).
-        low: Lower corner of the box, shape (D,).
-        high: Upper corner.
-        temperature: T, that the energies were trained with.
-        points: Of the grid along each dimension.
-
-    Returns:
-        Candidates (B, N, D) to energies (B, N).
     """
-    fractions = (torch.arange(points, device=low.device, dtype=low.dtype) + 0.5) / points
 
-    def joint(actions: Tensor) -> Tensor:
+    energies: Sequence[Energy]
+    """For each dimension j, prefixes (B, N, j+1) to energies (B, N)."""
+    low: Tensor
+    """Lower corner of the box, shape (D,)."""
+    high: Tensor
+    """Upper corner."""
+    temperature: float = 1.0
+    """T, that the energies were trained with."""
+    points: int = 128
+    """Of the grid along each dimension."""
+
+    def __call__(self, actions: Tensor) -> Tensor:
+        """Candidates (B, N, D) to energies (B, N)."""
         # In parts: each candidate takes a whole grid.
         parts = actions.split(_CHUNK, dim=1)  # type: ignore[no-untyped-call]
-        return torch.cat([together(part) for part in parts], dim=1)
+        return torch.cat([self._together(part) for part in parts], dim=1)
 
-    def together(actions: Tensor) -> Tensor:
+    def sample(self, batch: int, temperature: float, generator: torch.Generator | None) -> Tensor:
+        """A draw for each of B rows, value by value, shape (B, D); see `draw_ancestral`."""
+        return draw_ancestral(self.energies, self.low, self.high, batch, temperature, generator)
+
+    def _together(self, actions: Tensor) -> Tensor:
+        low, high, temperature, points = self.low, self.high, self.temperature, self.points
+        fractions = (torch.arange(points, device=low.device, dtype=low.dtype) + 0.5) / points
         total = torch.zeros_like(actions[..., 0])
-        for j, part in enumerate(energies):
+        for j, part in enumerate(self.energies):
             prefixes = actions[:, :, None, : j + 1].repeat(1, 1, points + 1, 1)
             prefixes[:, :, 1:, j] = low[j] + (high[j] - low[j]) * fractions
             values = evaluate(part, prefixes)
             total = total + values[..., 0]
             total = total + temperature * torch.logsumexp(-values / temperature, dim=2)
-        return total - temperature * len(energies) * math.log(points + 1)
-
-    return joint
+        return total - temperature * len(self.energies) * math.log(points + 1)
 
 
 def _one_each(energy: Sequence[Energy], size: int) -> Sequence[Energy]:

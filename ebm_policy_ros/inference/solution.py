@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.ancestral import draw_ancestral
 from ebm_policy_ros.inference.candidates import Energy, take
 from ebm_policy_ros.inference.modes import Modes, find_modes
 
@@ -33,8 +31,6 @@ class Solution:
     """Upper corner of the box, shape (D,)."""
     complete: bool = True
     """Whether the search came to its end; False if its deadline cut it short."""
-    conditionals: Sequence[Energy] | None = None
-    """One energy for each dimension, of prefixes, if `energy` amounts to these."""
 
     @classmethod
     def of(
@@ -45,24 +41,22 @@ class Solution:
         low: Tensor,
         high: Tensor,
         complete: bool = True,
-        conditionals: Sequence[Energy] | None = None,
     ) -> Solution:
         """The solution that these candidates, all evaluated, amount to."""
         best_energy, index = energies.min(dim=1)
         best = take(actions, index[:, None])[:, 0]
-        return cls(actions, energies, best, best_energy, energy, low, high, complete, conditionals)
+        return cls(actions, energies, best, best_energy, energy, low, high, complete)
 
     def sample(self, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """A draw from exp(-E / temperature), shape (B, D).
 
-        Of one energy of whole actions it is drawn around the modes; of one for each dimension
-        value by value (`draw_ancestral`), so that the temperature is that of each dimension.
+        It is drawn around the modes. An energy with a method of this name draws itself: one that
+        is made of one for each dimension, value by value, each at the temperature.
         """
-        if self.conditionals is not None:
-            batch = len(self.actions)
-            return draw_ancestral(
-                self.conditionals, self.low, self.high, batch, temperature, generator
-            )
+        itself = getattr(self.energy, "sample", None)
+        if itself is not None:
+            drawn: Tensor = itself(len(self.actions), temperature, generator)
+            return drawn
         return self.modes(temperature=temperature, generator=generator).sample(generator)
 
     def modes(
