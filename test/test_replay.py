@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from demonstration import (
     SECOND,
     START,
@@ -81,7 +82,13 @@ def test_a_pause_of_an_hour_is_cut_short(tmp_path: Path) -> None:
         shifted.append(Sent(f"/{message.topic}", topics[message.topic], stamp, data))
     bag = write_mcap(tmp_path / "paused.mcap", shifted)
     out = tmp_path / "replay"
-    options = ("--device", "cpu", "--max_latency", "1e9", "--interface", "ur5e_push")
+    patient = tmp_path / "patient.yaml"
+    content = interface.to_dict()
+    for stream in content["observation"].values():
+        # Half the longest pause: a busy machine that pauses for less stands still only once.
+        stream["max_age"] = 1.0
+    patient.write_text(yaml.safe_dump(content))
+    options = ("--device", "cpu", "--max_latency", "1e9", "--interface", str(patient))
     assert run(str(bag), "--out", str(out), *options) == 1
     assert "a gap of 3600" in (out / "logs" / "replay_node.log").read_text()
     content = json.loads((out / "replay.json").read_text())
