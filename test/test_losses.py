@@ -153,6 +153,24 @@ def test_hard_counter_examples_are_sought_beyond_the_near_duplicates() -> None:
     assert not near_duplicates(found, positive, 0.3).any()
 
 
+def test_further_rounds_find_the_narrow_well_of_another_answer() -> None:
+    """A well 0.01 half-widths wide, of which an even pool of 32 has a member one time in six."""
+
+    def wells(actions: Tensor) -> Tensor:
+        values = actions[..., 0]
+        return torch.stack([(values - at).abs() for at in (-0.4, 0.3)]).amin(dim=0).clamp_max(0.5)
+
+    low, positive = -torch.ones(1), torch.full((200, 1), 0.3)
+    reached = []
+    for rounds in (1, 2, 3):
+        config = NegativesConfig("hard", 8, pool=32, rounds=rounds, mask_radius=0.05)
+        found = draw(config, wells, positive, low, -low, seeded())
+        assert found.shape == (200, 8, 1)
+        assert not near_duplicates(found, positive, 0.05).any()
+        reached.append(((found + 0.4).abs() < 0.005).any(dim=1).float().mean().item())
+    assert reached[0] < 0.25 and reached[1] > 0.4 and reached[2] > 0.65
+
+
 def test_counter_examples_around_the_demonstrated_action_teach_its_log_probability() -> None:
     """Of E = c x^2 / 2 s^2, InfoNCE is lowest for c = 1 if actions are normal with spread s."""
     spread, high = 0.2, torch.ones(1)

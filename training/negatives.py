@@ -18,6 +18,8 @@ MINED: tuple[Source, ...] = ("chain", "mixed", "hard")
 # Candidates of all rows that are evaluated at a time: a layer of them stays near the processor,
 # where all at once would take gigabytes.
 _TOGETHER = 2**15
+# How far from the hardest a pool of the third round is drawn, by that of the second; and so on.
+_CLOSER = 0.25
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,10 @@ class NegativesConfig:
     """How many more that are spread, together with the demonstrated action, around a point near or
     far; the action is told from these for itself."""
     pool: int = 1024
-    """Uniform candidates that the hard ones are taken from."""
+    """Candidates of a round that the hard ones are taken from."""
+    rounds: int = 1
+    """Of drawing a pool for the hard ones: the first evenly, each other closer around the hardest
+    so far. An even pool misses the narrow wells of an energy that has learned much."""
     nearest: float = 0.01
     """Smallest spread of those around, in half-widths of the box."""
     farthest: float = 1.0
@@ -48,7 +53,7 @@ class NegativesConfig:
     def __post_init__(self) -> None:
         one_of(self, "source", get_args(Source))
         at_least(self, 0, "count", "around")
-        at_least(self, 1, "pool")
+        at_least(self, 1, "pool", "rounds")
         positive(self, "nearest", "farthest")
         not_negative(self, "mask_radius")
         if self.nearest > self.farthest:
@@ -97,19 +102,43 @@ def draw(
     """
     batch = len(positive)
     if config.source == "hard":
-        pool = uniform(batch, config.pool, low, high, generator)
-        with torch.no_grad():
-            energies = in_parts(energy, pool)
-            if config.mask_radius:
-                duplicates = near_duplicates(pool, positive, config.mask_radius)
-                energies = energies.masked_fill(duplicates, float("inf"))
-        return take(pool, energies.topk(config.count, dim=1, largest=False).indices)
+        return _hardest(config, energy, positive, low, high, generator)
     actions = uniform(batch, config.count, low, high, generator)
     if config.source == "uniform":
         return actions
     still = config.count // 2 if config.source == "mixed" else 0
     moved = config.chain.chain(energy, actions[:, still:], low, high, generator)
     return torch.cat((actions[:, :still], moved), dim=1)
+
+
+def _hardest(
+    config: NegativesConfig,
+    energy: Energy,
+    positive: Tensor,
+    low: Tensor,
+    high: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """The candidates of lowest energy in all rounds, shape (B, count, A)."""
+    pool = uniform(len(positive), config.pool, low, high, generator)
+    hardest, lowest = pool[:, :0], positive.new_empty(len(positive), 0)
+    # An even pool's neighbours are twice this apart.
+    spread = (high - low) / 2 * config.pool ** (-1 / len(low))
+    with torch.no_grad():
+        for number in range(config.rounds):
+            if number:
+                near = hardest.repeat(1, config.pool // config.count, 1)
+                pool = (near + spread * normal(near, generator)).clamp(low, high)
+                spread = spread * _CLOSER
+            energies = in_parts(energy, pool)
+            if config.mask_radius:
+                duplicates = near_duplicates(pool, positive, config.mask_radius)
+                energies = energies.masked_fill(duplicates, float("inf"))
+            lowest, index = torch.cat((lowest, energies), dim=1).topk(
+                config.count, dim=1, largest=False
+            )
+            hardest = take(torch.cat((hardest, pool), dim=1), index)
+    return hardest
 
 
 def around(

@@ -204,13 +204,20 @@ METHODS = {
         _model("nearest_neighbour"), _LEARNING, DerivativeFree(64), {2: 1}
     ),
 }
-# To see from 64 numbers and more when to turn takes a wider trunk, and longer.
+# To see from 64 numbers and more when to turn takes a wider trunk, and to be asked about the other
+# goal itself: the hardest of an even pool are mostly neighbours of the demonstrated value.
 _FROM_16 = {
     "autoregressive": Method(
         dataclasses.replace(_AUTOREGRESSIVE.model, trunk_width=512),
-        dataclasses.replace(_AUTOREGRESSIVE.learning, batch_size=128),
+        dataclasses.replace(
+            _AUTOREGRESSIVE.learning,
+            batch_size=128,
+            negatives=NegativesConfig(
+                "hard", 8, pool=32, rounds=3, mask_radius=0.05, around=2, nearest=0.03
+            ),
+        ),
         _AUTOREGRESSIVE.search,
-        {16: 24_000},
+        {16: 12_000},
     )
 }
 
