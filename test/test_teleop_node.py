@@ -640,8 +640,9 @@ def start_process(person_end: int, scene: Scene) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ebm_policy_ros.nodes.teleop_node", "--ros-args"]
     command += ["-p", "use_sim_time:=true", "-p", "key_timeout:=2.0"]
     environment = {**os.environ, "ROS_DOMAIN_ID": str(scene.domain)}
-
-    return subprocess.Popen(["setsid", "--ctty", *command], env=environment, stdin=person_end)
+    # Tests that run under nohup ignore SIGHUP, and what they start would inherit that.
+    started = ["env", "--default-signal=HUP", "setsid", "--ctty"]
+    return subprocess.Popen([*started, *command], env=environment, stdin=person_end)
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM twice", "the terminal is closed"])
