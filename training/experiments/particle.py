@@ -175,23 +175,31 @@ _AUTOREGRESSIVE = Method(
     AutoregressiveDerivativeFree(256, places=8),
     {2: 4000, 4: 6000},
 )
+_JOINT = _model("energy", trunk_depth=3, width=128, depth=1, feature_gain=3.5)
+_JOINTLY = dataclasses.replace(_LEARNING, learning_rate=3e-3)
+# From those of the source, beyond the mask, the energy learns which goal; from those around, where
+# exactly it is.
+_HARD = NegativesConfig("hard", 8, pool=64, rounds=3, mask_radius=0.05, around=8, nearest=0.03)
+_CHAINS = NegativesConfig(
+    "mixed",
+    16,
+    chain=Langevin(iterations=10, polish=0, step_clip=0.2),
+    mask_radius=0.05,
+    around=8,
+    nearest=0.03,
+)
 METHODS = {
     "derivative-free": Method(
-        _model("energy", width=256, depth=1),
-        dataclasses.replace(
-            _LEARNING, learning_rate=3e-3, negatives=NegativesConfig("uniform", 64, around=32)
-        ),
+        _JOINT,
+        dataclasses.replace(_JOINTLY, negatives=_HARD),
         DerivativeFree(1024, 3, polish=30),
-        {2: 3000},
+        {2: 3000, 4: 6000},
     ),
     "Langevin": Method(
-        _model("energy", width=64),
-        dataclasses.replace(
-            _LEARNING,
-            negatives=NegativesConfig("mixed", 32, chain=Langevin(iterations=10, polish=0)),
-        ),
+        _JOINT,
+        dataclasses.replace(_JOINTLY, negatives=_CHAINS),
         Langevin(16, iterations=20, polish=40),
-        {2: 6000, 4: 6000, 8: 6000},
+        {2: 3000, 4: 6000},
     ),
     "autoregressive": _AUTOREGRESSIVE,
     "regression (MSE)": Method(
