@@ -153,22 +153,38 @@ def test_hard_counter_examples_are_sought_beyond_the_near_duplicates() -> None:
     assert not near_duplicates(found, positive, 0.3).any()
 
 
-def test_further_rounds_find_the_narrow_well_of_another_answer() -> None:
-    """A well 0.01 half-widths wide, of which an even pool of 32 has a member one time in six."""
+def test_rounds_and_a_mask_find_the_narrow_well_of_another_answer() -> None:
+    """Of two wells, equally deep, the demonstrated one is ten times as wide."""
 
     def wells(actions: Tensor) -> Tensor:
         values = actions[..., 0]
-        return torch.stack([(values - at).abs() for at in (-0.4, 0.3)]).amin(dim=0).clamp_max(0.5)
+        return torch.minimum((values - 0.3).abs(), 10 * (values + 0.4).abs())
 
-    low, positive = -torch.ones(1), torch.full((200, 1), 0.3)
-    reached = []
-    for rounds in (1, 2, 3):
-        config = NegativesConfig("hard", 8, pool=32, rounds=rounds, mask_radius=0.05)
-        found = draw(config, wells, positive, low, -low, seeded())
+    low, demonstrated = -torch.ones(1), torch.full((200, 1), 0.3)
+
+    def reached(rounds: int, radius: float) -> float:
+        """In how many rows one of the hardest is at the bottom of the other well."""
+        config = NegativesConfig("hard", 8, pool=32, rounds=rounds, mask_radius=radius)
+        found = draw(config, wells, demonstrated, low, -low, seeded())
         assert found.shape == (200, 8, 1)
-        assert not near_duplicates(found, positive, 0.05).any()
-        reached.append(((found + 0.4).abs() < 0.005).any(dim=1).float().mean().item())
-    assert reached[0] < 0.25 and reached[1] > 0.4 and reached[2] > 0.65
+        assert not near_duplicates(found, demonstrated, radius).any()
+        return ((found + 0.4).abs() < 0.005).any(dim=1).float().mean().item()
+
+    others = [reached(1, 0.0), reached(3, 0.0), reached(1, 0.2)]
+    assert max(others) < 0.3 and reached(3, 0.2) > 0.55
+
+
+def test_every_round_asks_about_a_whole_pool() -> None:
+    asked = []
+
+    def counting(actions: Tensor) -> Tensor:
+        asked.append(actions.shape[1])
+        return bowl(actions)
+
+    config = NegativesConfig("hard", 64, pool=100, rounds=3)
+    found = draw(config, counting, torch.zeros(2, 3), LOW, -LOW, seeded())
+    assert asked == [100, 100, 100]
+    assert bowl(found).mean() < bowl(drawn(NegativesConfig("hard", 64, pool=300), 2)).mean()
 
 
 def test_counter_examples_around_the_demonstrated_action_teach_its_log_probability() -> None:

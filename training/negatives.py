@@ -28,7 +28,7 @@ class NegativesConfig:
 
     source: Source = "uniform"
     """uniform: drawn evenly from the action box; chain: where Langevin chains through the energy
-    learned so far end; mixed: half of each; hard: those of lowest energy in a larger pool."""
+    learned so far end; mixed: half of each; hard: those of lowest energy in larger pools."""
     count: int = 64
     """How many from there; 0 only beside `around`."""
     around: int = 0
@@ -37,8 +37,8 @@ class NegativesConfig:
     pool: int = 1024
     """Candidates of a round that the hard ones are taken from."""
     rounds: int = 1
-    """Of drawing a pool for the hard ones: the first evenly, each other closer around the hardest
-    so far. An even pool misses the narrow wells of an energy that has learned much."""
+    """How many pools are drawn for the hard ones: the first evenly, each other closer around the
+    hardest so far. An even pool misses the narrow wells of an energy that has learned much."""
     nearest: float = 0.01
     """Smallest spread of those around, in half-widths of the box."""
     farthest: float = 1.0
@@ -127,7 +127,7 @@ def _hardest(
     with torch.no_grad():
         for number in range(config.rounds):
             if number:
-                near = hardest.repeat(1, config.pool // config.count, 1)
+                near = hardest.repeat(1, -(-config.pool // config.count), 1)[:, : config.pool]
                 pool = (near + spread * normal(near, generator)).clamp(low, high)
                 spread = spread * _CLOSER
             energies = in_parts(energy, pool)

@@ -45,7 +45,7 @@ class FunctionsArgs:
     """Folder for the results; a run that was cut short goes on."""
     seeds: tuple[int, ...] = (10, 11, 12)
     """Training seeds."""
-    steps: int = 2500
+    steps: int = 5000
     """Batches of each training."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
@@ -120,7 +120,9 @@ FUNCTIONS = {
 
 LEARNING = LearningConfig(
     batch_size=32,
-    negatives=NegativesConfig("hard", 64, pool=1024),
+    negatives=NegativesConfig(
+        "hard", 16, pool=64, rounds=3, mask_radius=0.02, around=16, nearest=0.001
+    ),
     learning_rate=2e-3,
     weight_decay=1e-4,
     average_decay=0.99,
@@ -133,7 +135,7 @@ LEARNING = LearningConfig(
 def model_config(kind: Kind) -> ModelConfig:
     """The same trunk and layers for each kind of model."""
     # An energy is slow in x: between two demonstrated places its minimum must not wander.
-    gain = 0.25 if kind == "energy" else 1.0
+    gain = 0.12 if kind == "energy" else 1.0
     head = HeadConfig("mlp", 64, 1, feature_gain=gain)
     return ModelConfig(kind, ("x",), trunk_width=64, trunk_depth=1, head=head)
 
