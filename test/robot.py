@@ -118,7 +118,9 @@ class Robot:
             self._clients[name] = self.node.create_client(kind, name)
             later = f"{name.rpartition('/')[0]}/list_parameters"
             known = self.node.create_client(ListParameters, later)
-            self.until(lambda: self._clients[name].service_is_ready() and known.service_is_ready())
+            # One after the other: of a rare failure the traceback tells which is not found.
+            self.until(self._clients[name].service_is_ready)
+            self.until(known.service_is_ready)
             asked: list[tuple[float, Any]] = []
 
             def answered() -> bool:
