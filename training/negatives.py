@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import Energy, normal, take, uniform
+from ebm_policy_ros.inference.candidates import Energy, clip, normal, take, uniform
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
 
@@ -128,8 +128,8 @@ def _hardest(
         for number in range(config.rounds):
             if number:
                 near = hardest.repeat(1, -(-config.pool // config.count), 1)[:, : config.pool]
-                pool = (near + spread * normal(near, generator)).clamp(low, high)
-                spread = spread * _CLOSER
+                closer = spread * _CLOSER ** (number - 1)
+                pool = clip(near + closer * normal(near, generator), low, high)
             energies = in_parts(energy, pool)
             if config.mask_radius:
                 duplicates = near_duplicates(pool, positive, config.mask_radius)
