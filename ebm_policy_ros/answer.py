@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -62,6 +64,31 @@ class Answering:
         if isinstance(self.model, Searched):
             self._exact = self.model.folded()
             self._rough = self.model.folded(torch.bfloat16) if has_fast_bfloat16(device) else None
+
+    def fused(self) -> Answering | None:
+        """The same with a kernel for rough energies; None, with a warning, if that is wrong.
+
+        None as well where there is no Triton, or no kernel for this head.
+        """
+        if self._rough is None or not isinstance(self.model, Searched):
+            return None
+        try:
+            from ebm_policy_ros.energy.fused import FusedHead
+
+            rough = self.model.folded(torch.bfloat16, FusedHead)
+        except (ImportError, ValueError):
+            return None
+        try:
+            heads = [part for part in rough.modules() if isinstance(part, FusedHead)]
+            problem = "" if all(head.agrees() for head in heads) else "it gives other energies"
+        except Exception as error:  # whatever a compiler throws
+            problem = str(error)
+        if problem:
+            warnings.warn(f"decisions are made without a fused kernel: {problem}", stacklevel=2)
+            return None
+        other = copy.copy(self)
+        other._rough = rough
+        return other
 
     def __call__(
         self,

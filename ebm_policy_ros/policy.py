@@ -16,7 +16,6 @@ from torch import Tensor
 from ebm_policy_ros.answer import Answer, Answering
 from ebm_policy_ros.assembly import Parts, assemble
 from ebm_policy_ros.confidence import Confidence, effective_samples
-from ebm_policy_ros.cuda_graph import RecordedAnswering, record
 from ebm_policy_ros.decision import Decision, Mode
 from ebm_policy_ros.device import PolicyMismatch, find_device
 from ebm_policy_ros.energy.models import Model, Searched
@@ -27,6 +26,7 @@ from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.memory import keep_freed_memory
 from ebm_policy_ros.observation import Observation
 from ebm_policy_ros.policy_file import PolicyFile, load_policy_file
+from ebm_policy_ros.recorded_answering import RecordedAnswering, fastest
 from ebm_policy_ros.search import energy_of, temperature_of
 
 __all__ = ["Choice", "Policy", "PolicyMismatch"]
@@ -57,6 +57,8 @@ class Policy:
         """What searches; None for a policy without an energy."""
         self._action_shape = content.action_shape
         self._answering = Answering(parts, device, hysteresis * temperature)
+        fused = self._answering.fused() if device.type == "cuda" else None
+        self._answerings = [self._answering, *([fused] if fused else [])]
         self._model: Model = self._answering.model
         self._familiarity = parts.familiarity
         self._device = device
@@ -248,7 +250,7 @@ class Policy:
         known = previous is not None
         if self._device.type == "cuda":
             if known not in self._recorded and deadline is None:
-                self._recorded[known] = record(self._answering, batch, previous, self._generator)
+                self._recorded[known] = fastest(self._answerings, batch, previous, self._generator)
                 self._generator.manual_seed(self._seed)
             recorded = self._recorded.get(known)
             if recorded and (

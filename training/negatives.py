@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -12,6 +13,8 @@ from ebm_policy_ros.inference.candidates import Energy, clip, normal, take, unif
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
 
+Chain = Callable[[Langevin, Energy, Tensor, Tensor, Tensor, torch.Generator], Tensor]
+"""As `Langevin.chain`."""
 Source = Literal["uniform", "chain", "mixed", "hard"]
 MINED: tuple[Source, ...] = ("chain", "mixed", "hard")
 """Sources that ask the energy learned so far."""
@@ -86,6 +89,7 @@ def draw(
     low: Tensor,
     high: Tensor,
     generator: torch.Generator,
+    chain: Chain = Langevin.chain,
 ) -> Tensor:
     """Counter-examples of the source in the normalised box; no gradient leads back from them.
 
@@ -96,6 +100,7 @@ def draw(
         low: Lower corner of the box, shape (A,).
         high: Upper corner.
         generator: On the device of the corners.
+        chain: How the chains of the settings go.
 
     Returns:
         Shape (B, count, A).
@@ -107,7 +112,7 @@ def draw(
     if config.source == "uniform":
         return actions
     still = config.count // 2 if config.source == "mixed" else 0
-    moved = config.chain.chain(energy, actions[:, still:], low, high, generator)
+    moved = chain(config.chain, energy, actions[:, still:], low, high, generator)
     return torch.cat((actions[:, :still], moved), dim=1)
 
 

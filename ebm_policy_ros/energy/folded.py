@@ -18,27 +18,27 @@ from ebm_policy_ros.energy.heads import EnergyHead, PreActivationBlock, Residual
 
 
 @dataclass(frozen=True)
-class _Activation:
+class Activation:
     floor: Tensor
     """What values become at least, shape (width,)."""
     in_place: bool
 
 
 @dataclass(frozen=True)
-class _Product:
+class Product:
     weight: Tensor
     """Shape (width before, width after)."""
 
 
 @dataclass(frozen=True)
-class _Sum:
+class Sum:
     """What comes in, and the last product of what the other parts make of it."""
 
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
     last: Tensor
 
 
-_Part = _Activation | _Product | _Sum
+Part = Activation | Product | Sum
 
 
 class FoldedHead(nn.Module):
@@ -85,38 +85,38 @@ class FoldedHead(nn.Module):
 
 def _folded(
     layers: Iterable[nn.Module], constant: Tensor, precision: torch.dtype
-) -> tuple[tuple[_Part, ...], Tensor]:
+) -> tuple[tuple[Part, ...], Tensor]:
     """What makes of values that which the layers make of values + constant, less a constant.
 
     Returns:
         The parts, and the constant that is missing from what they give.
     """
-    parts: list[_Part] = []
+    parts: list[Part] = []
     for layer in layers:
         if isinstance(layer, nn.Linear):
             weight = layer.weight
-            parts.append(_Product(weight.to(precision, copy=True).T))
+            parts.append(Product(weight.to(precision, copy=True).T))
             constant = functional.linear(constant, weight, layer.bias)
         elif isinstance(layer, nn.ReLU):
-            parts.append(_Activation(-constant.to(precision), layer.inplace))
+            parts.append(Activation(-constant.to(precision), layer.inplace))
         else:
             assert isinstance(layer, (PreActivationBlock, ResidualBlock))
             (*inner, last), added = _folded(layer.layers.children(), constant, precision)
-            assert isinstance(last, _Product)
-            parts.append(_Sum(tuple(inner), last.weight))
+            assert isinstance(last, Product)
+            parts.append(Sum(tuple(inner), last.weight))
             constant = constant + added
             if isinstance(layer, ResidualBlock):
-                parts.append(_Activation(-constant.to(precision), True))
+                parts.append(Activation(-constant.to(precision), True))
     return tuple(parts), constant
 
 
-def _through(parts: Iterable[_Part], values: Tensor) -> Tensor:
+def _through(parts: Iterable[Part], values: Tensor) -> Tensor:
     """What the parts make of values, shape (M, width), which they overwrite."""
     for part in parts:
-        if isinstance(part, _Activation):
+        if isinstance(part, Activation):
             out = values if part.in_place else None
             values = torch.maximum(values, part.floor, out=out)
-        elif isinstance(part, _Product):
+        elif isinstance(part, Product):
             values = values @ part.weight
         else:
             values.addmm_(_through(part.parts, values), part.last)

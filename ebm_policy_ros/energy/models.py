@@ -141,15 +141,18 @@ class EnergyModel(nn.Module):
         """Everything that doesn't depend on the action: once per observation, shape (B, F)."""
         return self.head.prepare(self.encoder(observation))
 
-    def folded(self, precision: torch.dtype | None = None) -> EnergyModel:
+    def folded(
+        self, precision: torch.dtype | None = None, kind: type[FoldedHead] = FoldedHead
+    ) -> EnergyModel:
         """The same model, as it is now, with a head that is faster to search.
 
         Features that `encode` gives fit both.
 
         Args:
             precision: Of the head's body; bfloat16 is faster and less exact.
+            kind: Of the head.
         """
-        return _with(self, head=FoldedHead(_plain(self.head), precision))
+        return _with(self, head=kind(_plain(self.head), precision))
 
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, H*D) in the box mapped to [-1, 1]."""
@@ -180,15 +183,18 @@ class AutoregressiveModel(nn.Module):
         features = self.encoder(observation)
         return torch.stack([head.prepare(features) for head in self._heads()], dim=1)
 
-    def folded(self, precision: torch.dtype | None = None) -> AutoregressiveModel:
+    def folded(
+        self, precision: torch.dtype | None = None, kind: type[FoldedHead] = FoldedHead
+    ) -> AutoregressiveModel:
         """The same model, as it is now, with heads that are faster to search.
 
         Features that `encode` gives fit both.
 
         Args:
             precision: Of the heads' bodies; bfloat16 is faster and less exact.
+            kind: Of the heads.
         """
-        folded = nn.ModuleList(FoldedHead(_plain(head), precision) for head in self._heads())
+        folded = nn.ModuleList(kind(_plain(head), precision) for head in self._heads())
         return _with(self, heads=folded)
 
     def energies(self, features: Tensor) -> list[Callable[[Tensor], Tensor]]:

@@ -1,0 +1,144 @@
+"""All layers of a head in one kernel, so that hidden values never go to a GPU's memory.
+
+Needs Triton, which torch's CUDA builds bring along. The steps are those of `folded.py`, with sums
+in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ebm_policy_ros.energy.folded import Activation, FoldedHead, Part, Product, Sum
+from ebm_policy_ros.energy.heads import EnergyHead
+
+# Widths of layers; the weights of a wider one don't fit beside the candidates.
+_WIDTHS = (16, 32, 64, 128)
+# Candidates of a program.
+_TILE = 64
+# Between kernel and layers, by how far the energies differ from each other: bfloat16 rounds.
+_TOLERANCE = 0.03
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _energies(  # type: ignore[no-untyped-def]
+    prepared, actions, first, floors, weights, last, offset, energies, count, size, blocks,
+    WIDTH: tl.constexpr, TILE: tl.constexpr, RESIDUAL: tl.constexpr, PREACTIVATION: tl.constexpr,
+):  # fmt: skip
+    """Energies of a tile of candidates of one row.
+
+    A block is an activation and a product; where something is added to what comes in, another
+    activation and product follow. An activation ends them all.
+    """
+    row, units = tl.program_id(1), tl.arange(0, WIDTH)
+    places = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    there = places < count
+    hidden = tl.zeros((TILE, WIDTH), tl.float32) + tl.load(prepared + row * WIDTH + units)[None, :]
+    for k in range(size):
+        value = tl.load(actions + (row * count + places) * size + k, mask=there, other=0.0)
+        hidden += value[:, None] * tl.load(first + k * WIDTH + units)[None, :]
+    square = units[:, None] * WIDTH + units[None, :]
+    kind = weights.dtype.element_ty
+    for _ in range(blocks):
+        active = _at_least(hidden, floors + units)
+        inner = tl.dot(active.to(kind), tl.load(weights + square), input_precision="ieee")
+        floors += WIDTH
+        weights += WIDTH * WIDTH
+        if RESIDUAL or PREACTIVATION:
+            inner = _at_least(inner, floors + units)
+            inner = tl.dot(inner.to(kind), tl.load(weights + square), input_precision="ieee")
+            floors += WIDTH
+            weights += WIDTH * WIDTH
+            inner += active if RESIDUAL else hidden
+        hidden = inner
+    hidden = _at_least(hidden, floors + units)
+    energy = tl.sum(hidden * tl.load(last + units)[None, :], axis=1) + tl.load(offset)
+    tl.store(energies + row * count + places, energy, mask=there)
+
+
+@triton.jit
+def _at_least(values, floor):  # type: ignore[no-untyped-def]
+    # What is not a number stays so: an energy that isn't finite must be seen.
+    return tl.maximum(values, tl.load(floor)[None, :], propagate_nan=tl.PropagateNan.ALL)
+
+
+class FusedHead(FoldedHead):
+    """A folded head whose energies one kernel computes."""
+
+    def __init__(self, head: EnergyHead, precision: torch.dtype | None = None) -> None:
+        """Takes the weights of a head.
+
+        Args:
+            head: In float32 on a GPU, in evaluation mode.
+            precision: Of what is multiplied; by default that of the head.
+
+        Raises:
+            ValueError: If the kernel doesn't know its layers.
+        """
+        super().__init__(head)
+        floors, weights = [], []
+        for part in _steps(self._parts):
+            if isinstance(part, Activation):
+                floors.append(part.floor)
+            else:
+                weights.append(part.weight)
+        width = self._first.shape[1]
+        adds = any(isinstance(part, Sum) for part in self._parts)
+        # Inside its blocks only: nothing is activated before the first.
+        self._preactivation = adds and isinstance(self._parts[0], Sum)
+        self._residual = adds and not self._preactivation
+        self._blocks = len(weights) // (2 if adds else 1)
+        if (
+            width not in _WIDTHS
+            or any(weight.shape != (width, width) for weight in weights)
+            or not weights
+        ):
+            raise ValueError(
+                f"no kernel for a head of width {width}; expected layers that are all one of "
+                f"{', '.join(map(str, _WIDTHS))} wide"
+            )
+        self._floors = torch.stack(floors)
+        self._weights = torch.stack(weights).to(precision or self._first.dtype)
+
+    def agrees(self) -> bool:
+        """Whether the kernel says of random candidates about what the layers say."""
+        size, width = self._first.shape
+        prepared = torch.randn(2, width, device=self._first.device)
+        # No multiple of a program's.
+        actions = 2 * torch.rand(2, 3 * _TILE + 1, size, device=self._first.device) - 1
+        with torch.no_grad():
+            expected: Tensor = self.head(prepared, actions)
+            apart = (self(prepared, actions) - expected).abs().max()
+        return bool(apart <= _TOLERANCE * (expected.max() - expected.min()))
+
+    def forward(self, prepared: Tensor, actions: Tensor) -> Tensor:
+        """Energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
+        if torch.is_grad_enabled() and actions.requires_grad:
+            slow: Tensor = self.head(prepared, actions)
+            return slow
+        rows, count, size = actions.shape
+        energies = actions.new_empty(rows, count)
+        # Triton launches on the current device.
+        with torch.cuda.device_of(actions):  # type: ignore[no-untyped-call]
+            _energies[triton.cdiv(count, _TILE), rows](
+                prepared.contiguous(), actions.contiguous(), self._first.contiguous(),
+                self._floors, self._weights, self._last, self._offset, energies,
+                count, size, self._blocks,
+                WIDTH=self._first.shape[1], TILE=_TILE,
+                RESIDUAL=self._residual, PREACTIVATION=self._preactivation,
+            )  # fmt: skip
+        return energies
+
+
+def _steps(parts: Iterable[Part]) -> Iterator[Activation | Product]:
+    """Activations and products in their order."""
+    for part in parts:
+        if isinstance(part, Sum):
+            yield from _steps(part.parts)
+            yield Product(part.last)
+        else:
+            yield part
