@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ebm_policy_ros.assembly import Parts
 from ebm_policy_ros.confidence import Senses
 from ebm_policy_ros.device import has_fast_bfloat16
 from ebm_policy_ros.energy.models import Searched
+from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.search import kept_minimum, minima_of, minimise, warm_starts
 
@@ -60,29 +62,33 @@ class Answering:
         self._optimiser, self._margin = parts.optimiser, margin
         self._familiarity = parts.familiarity and parts.familiarity.to(device)
         self._senses = Senses(self.model)
-        self._exact = self._rough = None
+        self._exact: Searched | None = None
+        self._rough: Searched | None = None
         if isinstance(self.model, Searched):
             self._exact = self.model.folded()
-            self._rough = self.model.folded(torch.bfloat16) if has_fast_bfloat16(device) else None
+            # Chains follow the exact slopes.
+            if has_fast_bfloat16(device) and not isinstance(parts.optimiser, Langevin):
+                self._rough = self.model.folded(torch.bfloat16)
 
     def fused(self) -> Answering | None:
         """The same with a kernel for rough energies; None, with a warning, if that is wrong.
 
         None as well where there is no Triton, or no kernel for this head.
         """
-        if self._rough is None or not isinstance(self.model, Searched):
+        if self._rough is None or importlib.util.find_spec("triton") is None:
             return None
-        try:
-            from ebm_policy_ros.energy.fused import FusedHead
+        from ebm_policy_ros.energy.fused import FusedHead, NoKernel
 
+        assert isinstance(self.model, Searched)
+        try:
             rough = self.model.folded(torch.bfloat16, FusedHead)
-        except (ImportError, ValueError):
+        except NoKernel:
             return None
         try:
             heads = [part for part in rough.modules() if isinstance(part, FusedHead)]
             problem = "" if all(head.agrees() for head in heads) else "it gives other energies"
         except Exception as error:  # whatever a compiler throws
-            problem = str(error)
+            problem = repr(error)
         if problem:
             warnings.warn(f"decisions are made without a fused kernel: {problem}", stacklevel=2)
             return None

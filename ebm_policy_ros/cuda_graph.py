@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import torch
@@ -14,47 +14,80 @@ _WARM_UPS = 3
 Result = TypeVar("Result")
 
 
-class Recording(Generic[Result]):
-    """A function of tensors, replayed for others of the same shapes.
+class RecordingError(RuntimeError):
+    """A function that could not be recorded."""
 
-    What it returns lies in memory that the next replay overwrites.
+
+class Recording(Generic[Result]):
+    """A function of tensors, replayed for others like them.
+
+    What it returns lies in memory that the next replay overwrites. A replay reads weights where
+    they were at the recording: change them in place. Autocast and modes stay as they were then. On
+    a device that records nothing the function runs anew each time.
     """
 
     def __init__(
         self,
-        function: Callable[[Mapping[str, Tensor]], Result],
-        inputs: Mapping[str, Tensor],
+        function: Callable[..., Result],
+        inputs: Sequence[Tensor],
         generator: torch.Generator,
     ) -> None:
         """Runs and records the function.
 
         Args:
-            function: Whose work depends on the shapes of its inputs alone, and waits for nothing.
-                Of weights that it uses a replay sees what they are then, if they are changed in
-                place.
-            inputs: On a CUDA device, by name.
+            function: Of as many tensors as inputs. What it does depends on their shapes alone, and
+                never waits for the device.
+            inputs: On one device.
             generator: That the function draws from, on that device; seed it before a replay.
-        """
-        self._inputs = {name: values.detach().clone() for name, values in inputs.items()}
-        self._device = device = generator.device
-        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._graph = torch.cuda.CUDAGraph()
-        self._graph.register_generator_state(generator)
-        # What is recorded is what runs on the current device: it need not be the first one.
-        with torch.cuda.device(device):
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(_WARM_UPS):
-                    function(self._inputs)
-            torch.cuda.current_stream().wait_stream(side)
-            # Other threads may copy or allocate meanwhile.
-            with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
-                self._result = function(self._inputs)
 
-    def __call__(self, inputs: Mapping[str, Tensor]) -> Result:
-        """The result for inputs of the same shapes, before the device has computed it."""
-        for name, values in self._inputs.items():
-            values.copy_(inputs[name], non_blocking=True)
+        Raises:
+            RecordingError: If anything goes wrong; then nothing is left of it.
+        """
+        # Kept: the recording reads what it holds.
+        self._function = function
+        self._inputs = [values.detach().clone() for values in inputs]
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._device = generator.device
+        if self._device.type == "cuda":
+            try:
+                self._record(generator)
+            except Exception as error:  # whatever a compiler or a library throws
+                # Where a recording breaks off, what broke it is the context.
+                raise RecordingError(repr(error.__context__ or error)) from error
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Result:
+        """The result for inputs of the same shapes, before the device has computed it.
+
+        Raises:
+            ValueError: If a shape or precision is another.
+        """
+        for kept, values in zip(self._inputs, inputs, strict=True):
+            if (kept.shape, kept.dtype) != (values.shape, values.dtype):
+                raise ValueError(
+                    f"got {tuple(values.shape)} of {values.dtype}, recorded was "
+                    f"{tuple(kept.shape)} of {kept.dtype}"
+                )
+            # Without a trace of where they come from, which would grow with each replay.
+            kept.copy_(values.detach(), non_blocking=True)
+        if self._graph is None:
+            return self._function(*self._inputs)
         with torch.cuda.device(self._device):
             self._graph.replay()
         return self._result
+
+    def _record(self, generator: torch.Generator) -> None:
+        # What is recorded is what runs on the current device: it need not be the first one. The
+        # stream is set back even where a recording breaks off.
+        with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream()):
+            graph = torch.cuda.CUDAGraph()
+            graph.register_generator_state(generator)
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UPS):
+                    self._function(*self._inputs)
+            torch.cuda.current_stream().wait_stream(side)
+            # Other threads may copy or allocate meanwhile.
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                self._result = self._function(*self._inputs)
+            self._graph = graph

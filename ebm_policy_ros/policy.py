@@ -58,7 +58,7 @@ class Policy:
         self._action_shape = content.action_shape
         self._answering = Answering(parts, device, hysteresis * temperature)
         fused = self._answering.fused() if device.type == "cuda" else None
-        self._answerings = [self._answering, *([fused] if fused else [])]
+        self._answerings = [way for way in (self._answering, fused) if way]
         self._model: Model = self._answering.model
         self._familiarity = parts.familiarity
         self._device = device

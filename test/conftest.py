@@ -25,6 +25,8 @@ from ebm_policy_ros.interface import Interface, load_interface  # noqa: E402
 from ebm_policy_ros.policy_file import PolicyFile, save_policy  # noqa: E402
 
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before any Triton is imported
 STREAMS = load_interface(ROOT / "config" / "interfaces" / "ur5e_push.yaml").shapes
 
 

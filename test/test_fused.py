@@ -16,14 +16,13 @@ from ebm_policy_ros.assembly import Parts
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, HeadKind
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.inference.methods import Optimiser
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-if DEVICE.type == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # before the kernel is imported
 fused = pytest.importorskip("ebm_policy_ros.energy.fused", exc_type=ImportError)
-interpreted = pytest.mark.skipif(
-    DEVICE.type == "cuda", reason="the interpreter multiplies the bits of bfloat16"
-)
+# The interpreter multiplies the bits of bfloat16, and layers of float32 are too large for a GPU.
+PRECISION, TOLERANCE = (torch.float32, 2e-5) if DEVICE.type == "cpu" else (torch.bfloat16, 3e-2)
 
 COMPILE = """
 import sys
@@ -33,11 +32,11 @@ from triton.compiler import ASTSource
 from ebm_policy_ros.energy.fused import _energies
 
 kinds = {"weights": "*bf16", "count": "i32", "size": "i32", "blocks": "i32"}
-flags = {"WIDTH": 128, "TILE": 64, "RESIDUAL": False, "PREACTIVATION": True}
+flags = {"WIDTH": 128, "TILE": 64, "KIND": sys.argv[1]}
 signature = {name: kinds.get(name, "*fp32") for name in _energies.arg_names}
 signature |= dict.fromkeys(flags, "constexpr")
 kernel = triton.compile(
-    ASTSource(_energies, signature, flags), target=GPUTarget("cuda", int(sys.argv[1]), 32)
+    ASTSource(_energies, signature, flags), target=GPUTarget("cuda", int(sys.argv[2]), 32)
 )
 print(kernel.metadata.shared)
 """
@@ -66,13 +65,14 @@ def test_the_kernel_says_what_the_layers_say(
     prepared = head.prepare(torch.randn(3, 10, device=DEVICE))
     actions = torch.rand(3, count, size, device=DEVICE) * 2 - 1
     expected = head(prepared, actions)
-    kernel = fused.FusedHead(head)
+    kernel = fused.FusedHead(head, PRECISION)
     assert expected.std() > 0.05
-    torch.testing.assert_close(kernel(prepared, actions), expected, rtol=1e-5, atol=2e-5)
+    tolerance = TOLERANCE * float(expected.std())
+    torch.testing.assert_close(kernel(prepared, actions), expected, rtol=0, atol=tolerance)
     assert kernel.agrees()
     # Whatever lies differently in memory.
     turned = actions.transpose(0, 1).contiguous().transpose(0, 1)
-    torch.testing.assert_close(kernel(prepared, turned), expected, rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(kernel(prepared, turned), expected, rtol=0, atol=tolerance)
 
 
 def test_what_is_not_a_number_stays_so() -> None:
@@ -80,14 +80,16 @@ def test_what_is_not_a_number_stays_so() -> None:
     prepared = head.prepare(torch.randn(1, 10, device=DEVICE))
     actions = torch.zeros(1, 3, 2, device=DEVICE)
     actions[0, 1, 0] = float("nan")
-    assert fused.FusedHead(head)(prepared, actions).isnan().tolist() == [[False, True, False]]
+    assert fused.FusedHead(head, PRECISION)(prepared, actions).isnan().tolist() == [
+        [False, True, False]
+    ]
 
 
 def test_slopes_are_those_of_the_layers() -> None:
     head = head_of("mlp", 16, 1, 2)
     prepared = head.prepare(torch.randn(1, 10, device=DEVICE))
     slopes = []
-    for each in (head, fused.FusedHead(head)):
+    for each in (head, fused.FusedHead(head, PRECISION)):
         leaf = torch.full((1, 4, 2), 0.3, device=DEVICE, requires_grad=True)
         slopes.append(torch.autograd.grad(each(prepared, leaf).sum(), leaf)[0])
     assert torch.equal(*slopes)
@@ -95,32 +97,81 @@ def test_slopes_are_those_of_the_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [HeadConfig("dense_residual", 64), HeadConfig("mlp", 256), HeadConfig("mlp", 32, 0)]
+    ("config", "problem"),
+    [
+        (HeadConfig("dense_residual", 64), "width: got 64, expected layers all of one of"),
+        (HeadConfig("mlp", 256), "width: got 256, expected layers all of one of"),
+        (HeadConfig("mlp", 32, 0), "depth: got 0"),
+    ],
 )
-def test_a_head_of_other_layers_has_no_kernel(config: HeadConfig) -> None:
-    with pytest.raises(ValueError, match="no kernel for"):
+def test_a_head_of_other_layers_has_no_kernel(config: HeadConfig, problem: str) -> None:
+    with pytest.raises(fused.NoKernel, match=problem):
         fused.FusedHead(EnergyHead(10, 2, config).eval())
+    assert answering_of(config).fused() is None
 
 
-@interpreted
-def test_a_kernel_that_says_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not fused.FusedHead(head_of("mlp", 32, 2, 2), torch.bfloat16).agrees()
+def answering_of(config: HeadConfig, optimiser: Optimiser | None = None) -> Answering:
+    model = build_model(
+        ModelConfig(streams=("state",), trunk_depth=0, head=config), {"state": (1, 4)}, 2
+    )
+    parts = Parts(model.requires_grad_(False), optimiser or DerivativeFree(64), None)
+    return Answering(parts, DEVICE, 1.0)
+
+
+@pytest.fixture
+def rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this processor can do, rough energies are of use."""
     monkeypatch.setattr(answer, "has_fast_bfloat16", lambda device: True)
-    config = ModelConfig(streams=("state",), trunk_depth=0, head=HeadConfig("mlp", 32, 2))
-    model = build_model(config, {"state": (1, 4)}, 2).requires_grad_(False)
-    answering = Answering(Parts(model, DerivativeFree(64), None), DEVICE, 1.0)
+
+
+@pytest.mark.usefixtures("rough")
+def test_a_kernel_with_other_energies_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "_TOLERANCE", -1.0)
+    answering = answering_of(HeadConfig("mlp", 32, 2))
     with pytest.warns(UserWarning, match="without a fused kernel: it gives other energies"):
         assert answering.fused() is None
 
 
+@pytest.mark.usefixtures("rough")
+def test_a_kernel_that_breaks_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "_TILE", -64)
+    answering = answering_of(HeadConfig("mlp", 32, 2))
+    with pytest.warns(UserWarning, match="without a fused kernel: .*Error"):
+        assert answering.fused() is None
+
+
+@pytest.mark.usefixtures("rough")
+def test_chains_that_follow_exact_slopes_need_no_kernel() -> None:
+    assert answering_of(HeadConfig("mlp", 32, 2), Langevin(4)).fused() is None
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual", "preactivation"])
 @pytest.mark.parametrize("generation", [80, 90])
-def test_it_compiles_for_a_gpu_that_is_not_there(generation: int, tmp_path: Path) -> None:
+def test_it_compiles_for_a_gpu_that_is_not_there(
+    kind: HeadKind, generation: int, tmp_path: Path
+) -> None:
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     environment.pop("TRITON_INTERPRET", None)
     told = subprocess.run(
-        [sys.executable, "-c", COMPILE, str(generation)],
+        [sys.executable, "-c", COMPILE, kind, str(generation)],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
     # What a program of 64 candidates may take of the memory that others share.
-    assert int(told.stdout) < 100_000
+    assert int(told.stdout) < 60_000
+
+
+@pytest.mark.skipif(DEVICE.type == "cpu", reason="no CUDA device")
+@pytest.mark.parametrize("refined", [DerivativeFree(1024, refine=6), DerivativeFree(polish=30)])
+def test_a_kernel_leads_to_the_same_minimum(refined: DerivativeFree) -> None:
+    answering = answering_of(HeadConfig("preactivation", 128, 4), refined)
+    fast = answering.fused()
+    assert fast is not None
+    with torch.no_grad():
+        for seed in range(5):
+            batch = {"state": torch.randn(1, 1, 4, device=DEVICE)}
+            one, other = (
+                way(batch, None, torch.Generator(DEVICE).manual_seed(seed))[0].to_host()
+                for way in (answering, fast)
+            )
+            assert (one.energy - other.energy).abs() < 1e-3 * one.energies.std()

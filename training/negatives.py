@@ -13,8 +13,8 @@ from ebm_policy_ros.inference.candidates import Energy, clip, normal, take, unif
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
 
-Chain = Callable[[Langevin, Energy, Tensor, Tensor, Tensor, torch.Generator], Tensor]
-"""As `Langevin.chain`."""
+Walk = Callable[[Energy, Tensor, Tensor, Tensor, torch.Generator], Tensor]
+"""What runs chains, as `Langevin.chain` does."""
 Source = Literal["uniform", "chain", "mixed", "hard"]
 MINED: tuple[Source, ...] = ("chain", "mixed", "hard")
 """Sources that ask the energy learned so far."""
@@ -89,7 +89,7 @@ def draw(
     low: Tensor,
     high: Tensor,
     generator: torch.Generator,
-    chain: Chain = Langevin.chain,
+    walk: Walk | None = None,
 ) -> Tensor:
     """Counter-examples of the source in the normalised box; no gradient leads back from them.
 
@@ -100,7 +100,7 @@ def draw(
         low: Lower corner of the box, shape (A,).
         high: Upper corner.
         generator: On the device of the corners.
-        chain: How the chains of the settings go.
+        walk: What runs the chains; by default those of the settings.
 
     Returns:
         Shape (B, count, A).
@@ -112,7 +112,7 @@ def draw(
     if config.source == "uniform":
         return actions
     still = config.count // 2 if config.source == "mixed" else 0
-    moved = chain(config.chain, energy, actions[:, still:], low, high, generator)
+    moved = (walk or config.chain.chain)(energy, actions[:, still:], low, high, generator)
     return torch.cat((actions[:, :still], moved), dim=1)
 
 

@@ -14,12 +14,11 @@ from ebm_policy_ros.energy.models import (
     Searched,
 )
 from ebm_policy_ros.inference.candidates import Energy, uniform
-from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.losses import gradient_penalty, info_nce
 from ebm_policy_ros.training.negatives import (
     MINED,
-    Chain,
+    Walk,
     around,
     draw,
     in_parts,
@@ -52,7 +51,7 @@ def loss_of(
     positive: Tensor,
     config: LearningConfig,
     generator: torch.Generator,
-    chain: Chain = Langevin.chain,
+    walk: Walk | None = None,
 ) -> tuple[Tensor, Facts]:
     """How badly a model explains demonstrated actions.
 
@@ -62,14 +61,14 @@ def loss_of(
         positive: Demonstrated actions in the box mapped to [-1, 1], shape (B, A).
         config: Counter-examples, temperature and penalty.
         generator: Source of the counter-examples, on the model's device.
-        chain: How the chains of the settings go.
+        walk: What runs chains of counter-examples; by default those of the settings.
 
     Returns:
         A scalar to minimise, and facts about it.
     """
     if isinstance(model, Searched):
         energy, told, high = _choice(model, features, positive)
-        loss, facts = _contrast(energy, told, high, config, generator, chain)
+        loss, facts = _contrast(energy, told, high, config, generator, walk)
         # Losses of dimensions add up.
         return loss * (len(told) / len(positive)), facts
     assert isinstance(model, (ExplicitModel, MixtureModel))
@@ -103,13 +102,13 @@ def _contrast(
     high: Tensor,
     config: LearningConfig,
     generator: torch.Generator,
-    chain: Chain,
+    walk: Walk | None,
 ) -> tuple[Tensor, Facts]:
     chosen, radius = config.negatives, config.negatives.mask_radius
     if chosen.source in MINED:
         # First, with a gradient: normalised weights are cached as they are first asked for.
         energy(positive[:, None])
-    mined = draw(chosen, energy, positive, -high, high, generator, chain)
+    mined = draw(chosen, energy, positive, -high, high, generator, walk)
     actions = torch.cat((positive[:, None], mined), dim=1)
     if chosen.around:
         near = around(chosen, positive, -high, high, generator)

@@ -18,8 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
-from ebm_policy_ros.energy.models import Model
-from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.energy.models import EnergyModel, Model
 from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.memory import keep_freed_memory
 from ebm_policy_ros.training import checkpoint
@@ -28,7 +27,7 @@ from ebm_policy_ros.training.checking import check_demonstrations
 from ebm_policy_ros.training.interrupts import interrupts
 from ebm_policy_ros.training.judge import Judge, Verdict, autocast
 from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.negatives import Chain
+from ebm_policy_ros.training.negatives import Walk
 from ebm_policy_ros.training.objective import Facts, check_objective, loss_of
 from ebm_policy_ros.training.processes import Processes
 from ebm_policy_ros.training.recorded_chains import RecordedChains
@@ -103,8 +102,9 @@ class Trainer:
         torch.set_flush_denormal(True)
         self._batches = Batches(data, streams, config.batch_size, seed, self._device)
         self.model = model.to(self._device)
-        on_gpu = self._device.type == "cuda"
-        self._chain: Chain = RecordedChains(self._device) if on_gpu else Langevin.chain
+        self._walk: Walk | None = None
+        if self._device.type == "cuda" and isinstance(self.model, EnergyModel):
+            self._walk = RecordedChains(self.model, config.negatives.chain)
         self._fit(data, box)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self._judge = Judge(self.average, optimiser, config, self._batches, self._held)
@@ -199,7 +199,7 @@ class Trainer:
             seen = self._batches.observation(frames, self.config.image_shift, shifts, rows)
             positive = self.model.box.normalise(self._batches.actions(frames[rows]))
             features = self.model.encode(seen)
-            loss, facts = loss_of(self.model, features, positive, self.config, draws, self._chain)
+            loss, facts = loss_of(self.model, features, positive, self.config, draws, self._walk)
             # Means over these rows, so that they add up to those over the batch.
             share = len(positive) / len(frames)
             loss, facts = loss * share, {name: value * share for name, value in facts.items()}

@@ -27,12 +27,12 @@ _TOLERANCE = 0.03
 @triton.jit  # type: ignore[untyped-decorator]
 def _energies(  # type: ignore[no-untyped-def]
     prepared, actions, first, floors, weights, last, offset, energies, count, size, blocks,
-    WIDTH: tl.constexpr, TILE: tl.constexpr, RESIDUAL: tl.constexpr, PREACTIVATION: tl.constexpr,
+    WIDTH: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """Energies of a tile of candidates of one row.
+    """Energies of a tile of the `count` candidates of one row, of `size` numbers each.
 
-    A block is an activation and a product; where something is added to what comes in, another
-    activation and product follow. An activation ends them all.
+    Each of the `blocks` is an activation and a product; where something is added to what comes in,
+    another activation and product follow. An activation ends them all.
     """
     row, units = tl.program_id(1), tl.arange(0, WIDTH)
     places = tl.program_id(0) * TILE + tl.arange(0, TILE)
@@ -42,18 +42,18 @@ def _energies(  # type: ignore[no-untyped-def]
         value = tl.load(actions + (row * count + places) * size + k, mask=there, other=0.0)
         hidden += value[:, None] * tl.load(first + k * WIDTH + units)[None, :]
     square = units[:, None] * WIDTH + units[None, :]
-    kind = weights.dtype.element_ty
+    precision = weights.dtype.element_ty
     for _ in range(blocks):
         active = _at_least(hidden, floors + units)
-        inner = tl.dot(active.to(kind), tl.load(weights + square), input_precision="ieee")
+        inner = tl.dot(active.to(precision), tl.load(weights + square), input_precision="ieee")
         floors += WIDTH
         weights += WIDTH * WIDTH
-        if RESIDUAL or PREACTIVATION:
+        if KIND != "mlp":
             inner = _at_least(inner, floors + units)
-            inner = tl.dot(inner.to(kind), tl.load(weights + square), input_precision="ieee")
+            inner = tl.dot(inner.to(precision), tl.load(weights + square), input_precision="ieee")
             floors += WIDTH
             weights += WIDTH * WIDTH
-            inner += active if RESIDUAL else hidden
+            inner += active if KIND == "residual" else hidden
         hidden = inner
     hidden = _at_least(hidden, floors + units)
     energy = tl.sum(hidden * tl.load(last + units)[None, :], axis=1) + tl.load(offset)
@@ -66,6 +66,10 @@ def _at_least(values, floor):  # type: ignore[no-untyped-def]
     return tl.maximum(values, tl.load(floor)[None, :], propagate_nan=tl.PropagateNan.ALL)
 
 
+class NoKernel(ValueError):
+    """A head with layers that the kernel doesn't know."""
+
+
 class FusedHead(FoldedHead):
     """A folded head whose energies one kernel computes."""
 
@@ -73,43 +77,40 @@ class FusedHead(FoldedHead):
         """Takes the weights of a head.
 
         Args:
-            head: In float32 on a GPU, in evaluation mode.
-            precision: Of what is multiplied; by default that of the head.
+            head: In float32, in evaluation mode.
+            precision: Of what is multiplied; that of the head, which is the default, takes more
+                memory beside a GPU's processors than layers of 128 find there.
 
         Raises:
-            ValueError: If the kernel doesn't know its layers.
+            NoKernel: If its layers are of other widths, or there are none.
         """
         super().__init__(head)
-        floors, weights = [], []
-        for part in _steps(self._parts):
-            if isinstance(part, Activation):
-                floors.append(part.floor)
-            else:
-                weights.append(part.weight)
+        steps = list(_steps(self._parts))
+        weights = [step.weight for step in steps if isinstance(step, Product)]
         width = self._first.shape[1]
-        adds = any(isinstance(part, Sum) for part in self._parts)
-        # Inside its blocks only: nothing is activated before the first.
-        self._preactivation = adds and isinstance(self._parts[0], Sum)
-        self._residual = adds and not self._preactivation
-        self._blocks = len(weights) // (2 if adds else 1)
-        if (
-            width not in _WIDTHS
-            or any(weight.shape != (width, width) for weight in weights)
-            or not weights
-        ):
-            raise ValueError(
-                f"no kernel for a head of width {width}; expected layers that are all one of "
-                f"{', '.join(map(str, _WIDTHS))} wide"
-            )
-        self._floors = torch.stack(floors)
+        if width not in _WIDTHS or any(each.shape != (width, width) for each in weights):
+            raise NoKernel(f"head.width: got {width}, expected layers all of one of {_WIDTHS}")
+        if not weights:
+            raise NoKernel("head.depth: got 0, expected a layer at least")
+        if not any(isinstance(part, Sum) for part in self._parts):
+            self._kind, self._blocks = "mlp", len(weights)
+        else:
+            # Inside its blocks only: nothing is activated before the first.
+            inside = isinstance(self._parts[0], Sum)
+            self._kind = "preactivation" if inside else "residual"
+            self._blocks = len(weights) // 2
+        self._floors = torch.stack([step.floor for step in steps if isinstance(step, Activation)])
         self._weights = torch.stack(weights).to(precision or self._first.dtype)
+        self._first = self._first.contiguous()
+        self._parts = ()
 
     def agrees(self) -> bool:
         """Whether the kernel says of random candidates about what the layers say."""
         size, width = self._first.shape
-        prepared = torch.randn(2, width, device=self._first.device)
+        draws = torch.Generator().manual_seed(0)
+        prepared = torch.randn(2, width, generator=draws).to(self._first)
         # No multiple of a program's.
-        actions = 2 * torch.rand(2, 3 * _TILE + 1, size, device=self._first.device) - 1
+        actions = 2 * torch.rand(2, 3 * _TILE + 1, size, generator=draws).to(self._first) - 1
         with torch.no_grad():
             expected: Tensor = self.head(prepared, actions)
             apart = (self(prepared, actions) - expected).abs().max()
@@ -125,11 +126,9 @@ class FusedHead(FoldedHead):
         # Triton launches on the current device.
         with torch.cuda.device_of(actions):  # type: ignore[no-untyped-call]
             _energies[triton.cdiv(count, _TILE), rows](
-                prepared.contiguous(), actions.contiguous(), self._first.contiguous(),
-                self._floors, self._weights, self._last, self._offset, energies,
-                count, size, self._blocks,
-                WIDTH=self._first.shape[1], TILE=_TILE,
-                RESIDUAL=self._residual, PREACTIVATION=self._preactivation,
+                prepared.contiguous(), actions.contiguous(), self._first, self._floors,
+                self._weights, self._last, self._offset, energies, count, size, self._blocks,
+                WIDTH=self._first.shape[1], TILE=_TILE, KIND=self._kind,
             )  # fmt: skip
         return energies
 

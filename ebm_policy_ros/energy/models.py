@@ -142,7 +142,7 @@ class EnergyModel(nn.Module):
         return self.head.prepare(self.encoder(observation))
 
     def folded(
-        self, precision: torch.dtype | None = None, kind: type[FoldedHead] = FoldedHead
+        self, precision: torch.dtype | None = None, head: type[FoldedHead] = FoldedHead
     ) -> EnergyModel:
         """The same model, as it is now, with a head that is faster to search.
 
@@ -150,9 +150,9 @@ class EnergyModel(nn.Module):
 
         Args:
             precision: Of the head's body; bfloat16 is faster and less exact.
-            kind: Of the head.
+            head: What the head becomes.
         """
-        return _with(self, head=kind(_plain(self.head), precision))
+        return _with(self, head=head(_plain(self.head), precision))
 
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, H*D) in the box mapped to [-1, 1]."""
@@ -184,7 +184,7 @@ class AutoregressiveModel(nn.Module):
         return torch.stack([head.prepare(features) for head in self._heads()], dim=1)
 
     def folded(
-        self, precision: torch.dtype | None = None, kind: type[FoldedHead] = FoldedHead
+        self, precision: torch.dtype | None = None, head: type[FoldedHead] = FoldedHead
     ) -> AutoregressiveModel:
         """The same model, as it is now, with heads that are faster to search.
 
@@ -192,9 +192,9 @@ class AutoregressiveModel(nn.Module):
 
         Args:
             precision: Of the heads' bodies; bfloat16 is faster and less exact.
-            kind: Of the heads.
+            head: What each head becomes.
         """
-        folded = nn.ModuleList(kind(_plain(head), precision) for head in self._heads())
+        folded = nn.ModuleList(head(_plain(each), precision) for each in self._heads())
         return _with(self, heads=folded)
 
     def energies(self, features: Tensor) -> list[Callable[[Tensor], Tensor]]:

@@ -199,13 +199,13 @@ METHODS = {
         ),
         dataclasses.replace(
             _LEARNING,
-            batch_size=256,
+            learning_rate=5e-3,
             negatives=NegativesConfig(
                 "hard", 4, pool=16, rounds=3, mask_radius=0.05, around=2, nearest=0.03
             ),
         ),
         AutoregressiveDerivativeFree(256, places=8),
-        {2: 3000, 4: 4000, 8: 5000, 16: 6000},
+        {2: 3000, 4: 4000, 8: 6000, 16: 12_000},
     ),
     "regression (MSE)": Method(
         _model("explicit", width=256, depth=0),

@@ -1,0 +1,225 @@
+"""Recordings say what their functions say; without a GPU those run anew each time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.answer import Answer, Answering
+from ebm_policy_ros.assembly import Parts
+from ebm_policy_ros.cuda_graph import Recording, RecordingError
+from ebm_policy_ros.energy.heads import HeadConfig
+from ebm_policy_ros.energy.models import ConditionalEnergy, EnergyModel, ModelConfig, build_model
+from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
+from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.inference.hybrid import Hybrid
+from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.solution import Solution
+from ebm_policy_ros.recorded_answering import RecordedAnswering, fastest
+from ebm_policy_ros.search import minimise
+from ebm_policy_ros.training.experiments.common import dataset
+from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.negatives import NegativesConfig
+from ebm_policy_ros.training.recorded_chains import RecordedChains
+from ebm_policy_ros.training.trainer import Trainer
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+on_gpu = pytest.mark.skipif(DEVICE.type == "cpu", reason="no CUDA device")
+CHAIN = Langevin(iterations=20, polish=0)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator(DEVICE).manual_seed(seed)
+
+
+def model_of(kind: Literal["energy", "autoregressive"] = "energy", **head: Any) -> Any:
+    torch.manual_seed(1)
+    config = ModelConfig(kind, ("state",), trunk_depth=0, head=HeadConfig("mlp", 64, 2, **head))
+    return build_model(config, {"state": (1, 4)}, 2).to(DEVICE)
+
+
+def answering_of(optimiser: Optimiser) -> Answering:
+    kind: Any = (
+        "autoregressive" if isinstance(optimiser, AutoregressiveDerivativeFree) else "energy"
+    )
+    model = model_of(kind).requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if name.endswith("output.weight"):
+            parameter.mul_(100)
+    return Answering(Parts(model, optimiser, None), DEVICE, 1.0)
+
+
+def state() -> dict[str, Tensor]:
+    return {"state": torch.randn(1, 1, 4, device=DEVICE)}
+
+
+def test_a_recording_gives_the_function_of_what_comes_in() -> None:
+    start = torch.zeros(3, device=DEVICE)
+    draws = seeded()
+
+    def function(one: Tensor, other: Tensor) -> Tensor:
+        return one * other + torch.rand(3, device=DEVICE, generator=draws)
+
+    recording = Recording(function, (start, start), draws)
+    for seed in range(3):
+        one = torch.randn(3, device=DEVICE, requires_grad=True)
+        other = torch.randn(3, device=DEVICE)
+        noise = torch.rand(3, device=DEVICE, generator=seeded(seed))
+        draws.manual_seed(seed)
+        found = recording((one, other))
+        torch.testing.assert_close(found, (one * other + noise).detach())
+        assert not found.requires_grad, "nothing remembers where the values came from"
+
+
+@pytest.mark.parametrize(
+    ("other", "problem"),
+    [
+        (torch.zeros(1), r"got \(1,\) of torch.float32, recorded was \(3,\) of torch.float32"),
+        (torch.zeros(3).double(), r"got \(3,\) of torch.float64, recorded was \(3,\)"),
+    ],
+)
+def test_other_shapes_and_precisions_are_refused(other: Tensor, problem: str) -> None:
+    recording = Recording(torch.neg, [torch.zeros(3, device=DEVICE)], seeded())
+    with pytest.raises(ValueError, match=problem):
+        recording([other.to(DEVICE)])
+
+
+@on_gpu
+def test_a_function_that_waits_for_the_device_cannot_be_recorded() -> None:
+    here = torch.cuda.current_stream()
+    with pytest.raises(RecordingError):
+        Recording(lambda x: x * float(x), [torch.ones(1, device=DEVICE)], seeded())
+    assert torch.cuda.current_stream() == here
+    assert float(torch.ones(2, device=DEVICE).sum()) == 2
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize(
+    "optimiser",
+    [
+        DerivativeFree(4096, 4),
+        DerivativeFree(1024, refine=6),
+        DerivativeFree(1024, polish=30),
+        Hybrid(),
+        Langevin(32, 30),
+        AutoregressiveDerivativeFree(256, places=4),
+    ],
+    ids=["plain", "refined", "polished", "hybrid", "langevin", "autoregressive"],
+)
+def test_a_recorded_decision_is_the_one_step_by_step(optimiser: Optimiser, warm: bool) -> None:
+    answering = answering_of(optimiser)
+    previous = torch.zeros(2, device=DEVICE) if warm else None
+    draws = seeded()
+    with torch.no_grad():
+        recorded = RecordedAnswering(answering, state(), previous, draws)
+        assert recorded.seconds > 0
+        for seed in range(3):
+            batch = state()
+            last = None if previous is None else torch.rand(2, device=DEVICE)
+            draws.manual_seed(seed)
+            replayed = recorded(batch, last)[0].to_host()
+            plain = answering(batch, last, seeded(seed))[0].to_host()
+            torch.testing.assert_close(replayed.action, plain.action, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(replayed.energy, plain.energy, rtol=1e-4, atol=1e-4)
+
+
+class Fickle(Answering):
+    """Never gives the same answer twice."""
+
+    def __call__(
+        self,
+        batch: Mapping[str, Tensor],
+        previous: Tensor | None,
+        generator: torch.Generator | None,
+        deadline: float | None = None,
+    ) -> tuple[Answer, Solution | None]:
+        answer, solution = super().__call__(batch, previous, generator, deadline)
+        answer.action.add_(torch.rand_like(answer.action))
+        return answer, solution
+
+
+def test_a_recording_with_other_answers_is_left_out() -> None:
+    right = answering_of(DerivativeFree(64))
+    wrong = copy.copy(right)
+    wrong.__class__ = Fickle
+    with torch.no_grad():
+        with pytest.warns(UserWarning, match="is not used: it gives another answer"):
+            found = fastest([wrong, right], state(), None, seeded())
+        assert found is not None
+        batch, draws = state(), seeded()
+        plain = right(batch, None, seeded())[0].to_host()
+        found = fastest([right], state(), None, draws)
+        assert found is not None
+        draws.manual_seed(0)
+        assert torch.allclose(found(batch, None)[0].to_host().action, plain.action, atol=1e-4)
+        with pytest.warns(UserWarning, match="is not used"):
+            assert fastest([wrong], state(), None, seeded()) is None
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_recorded_chains_see_the_weights_of_the_present(bfloat16: bool) -> None:
+    model = model_of()
+    assert isinstance(model, EnergyModel)
+    low, high = model.box.corners()
+    chains = RecordedChains(model, CHAIN)
+    for seed in range(3):
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bfloat16):
+            features = model.encode({"state": torch.randn(8, 1, 4, device=DEVICE)})
+            energy = ConditionalEnergy(model, features)
+            starts = torch.rand(8, 5, 2, device=DEVICE) * 2 - 1
+            energy(starts)
+            found = chains(energy, starts, low, high, seeded(seed))
+            # Draws of their own: the starts may come from the seed itself.
+            expected = CHAIN.chain(energy, starts, low, high, seeded(seed + 1))
+            loss = energy(found).sum()
+        assert (expected - starts).abs().max() > 0.05
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+        slopes = torch.autograd.grad(loss, list(model.head.parameters()))
+        assert all(slope.abs().max() > 0 for slope in slopes[:-1]), "training goes on"
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+
+
+def test_chains_through_normalised_weights_are_not_recorded() -> None:
+    model = model_of(spectral_norm=True).eval()
+    low, high = model.box.corners()
+    energy = ConditionalEnergy(model, model.encode({"state": torch.randn(8, 1, 4).to(DEVICE)}))
+    starts = torch.rand(8, 5, 2, device=DEVICE) * 2 - 1
+    found = RecordedChains(model, CHAIN)(energy, starts, low, high, seeded(5))
+    torch.testing.assert_close(found, CHAIN.chain(energy, starts, low, high, seeded(5)))
+
+
+@on_gpu
+def test_a_training_on_a_gpu_learns_from_recorded_chains(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    states = random.normal(size=(400, 4)).astype(np.float32)
+    data = dataset({"state": states}, np.tanh(states[:, :2]), np.arange(400) // 10)
+    learning = LearningConfig(batch_size=64, negatives=NegativesConfig("mixed", 16, chain=CHAIN))
+    trainer = Trainer(
+        model_of(), data, learning, DerivativeFree(256),
+        steps=200, seed=0, folder=tmp_path, device="cuda",
+    )  # fmt: skip
+    losses = [trainer.update()[0] for _ in range(200)]
+    assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:20])
+
+
+@on_gpu
+def test_a_gpu_finds_the_minimum_that_a_cpu_finds() -> None:
+    model, batch = model_of().eval().requires_grad_(False), torch.randn(16, 1, 4)
+    lowest = []
+    for device in ("cpu", "cuda"):
+        model.to(device)
+        draws = torch.Generator(device).manual_seed(0)
+        features = model.encode({"state": batch.to(device)})
+        found = minimise(model, features, DerivativeFree(2048, polish=30), draws)
+        lowest.append(found.best_energy.cpu())
+    torch.testing.assert_close(*lowest, rtol=0, atol=1e-3)
