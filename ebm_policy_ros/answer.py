@@ -73,7 +73,7 @@ class Answering:
     def fused(self) -> Answering | None:
         """The same with a kernel for rough energies; None, with a warning, if that is wrong.
 
-        None as well where there is no Triton, or no kernel for this head.
+        None as well where there are no rough energies, no Triton, or no kernel for this head.
         """
         if self._rough is None or importlib.util.find_spec("triton") is None:
             return None

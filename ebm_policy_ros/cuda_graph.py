@@ -30,33 +30,37 @@ class Recording(Generic[Result]):
         self,
         function: Callable[..., Result],
         inputs: Sequence[Tensor],
-        generator: torch.Generator,
+        device: torch.device,
     ) -> None:
         """Runs and records the function.
 
         Args:
-            function: Of as many tensors as inputs. What it does depends on their shapes alone, and
-                never waits for the device.
-            inputs: On one device.
-            generator: That the function draws from, on that device; seed it before a replay.
+            function: Of a generator, the only one that it draws from, and as many tensors as there
+                are inputs. It launches the same kernels for all of these shapes and precisions,
+                and never waits for the device.
+            inputs: On the device.
+            device: Where the function computes.
 
         Raises:
-            RecordingError: If anything goes wrong; then nothing is left of it.
+            RecordingError: If anything goes wrong. The memory that it had may be lost until the
+                process ends.
         """
         # Kept: the recording reads what it holds.
         self._function = function
         self._inputs = [values.detach().clone() for values in inputs]
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._device = generator.device
-        if self._device.type == "cuda":
-            try:
-                self._record(generator)
-            except Exception as error:  # whatever a compiler or a library throws
-                # Where a recording breaks off, what broke it is the context.
-                raise RecordingError(repr(error.__context__ or error)) from error
+        self._device = device
+        # Nobody else's: where a recording breaks off, it may be of no use.
+        self._generator = torch.Generator(device)
+        if device.type == "cuda":
+            self._record()
 
-    def __call__(self, inputs: Sequence[Tensor]) -> Result:
+    def __call__(self, inputs: Sequence[Tensor], seed: int) -> Result:
         """The result for inputs of the same shapes, before the device has computed it.
+
+        Args:
+            inputs: As many as were recorded.
+            seed: Of what the function draws.
 
         Raises:
             ValueError: If a shape or precision is another.
@@ -69,25 +73,35 @@ class Recording(Generic[Result]):
                 )
             # Without a trace of where they come from, which would grow with each replay.
             kept.copy_(values.detach(), non_blocking=True)
+        self._generator.manual_seed(seed)
         if self._graph is None:
-            return self._function(*self._inputs)
+            return self._function(self._generator, *self._inputs)
         with torch.cuda.device(self._device):
             self._graph.replay()
         return self._result
 
-    def _record(self, generator: torch.Generator) -> None:
-        # What is recorded is what runs on the current device: it need not be the first one. The
-        # stream is set back even where a recording breaks off.
-        with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream()):
-            graph = torch.cuda.CUDAGraph()
-            graph.register_generator_state(generator)
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(_WARM_UPS):
-                    self._function(*self._inputs)
-            torch.cuda.current_stream().wait_stream(side)
-            # Other threads may copy or allocate meanwhile.
-            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-                self._result = self._function(*self._inputs)
-            self._graph = graph
+    def _record(self) -> None:
+        broke: list[Exception] = []
+        try:
+            # What is recorded is what runs on the current device: it need not be the first one.
+            # The stream is set back even where a recording breaks off.
+            with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream()):
+                graph = torch.cuda.CUDAGraph()
+                graph.register_generator_state(self._generator)
+                side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+                side.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(side):
+                    for _ in range(_WARM_UPS):
+                        self._function(self._generator, *self._inputs)
+                torch.cuda.current_stream().wait_stream(side)
+                # Other threads may copy or allocate meanwhile.
+                with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                    try:
+                        self._result = self._function(self._generator, *self._inputs)
+                    except Exception as error:
+                        broke.append(error)
+                        raise
+                self._graph = graph
+        except Exception as error:  # whatever a compiler or a library throws
+            # What ends a broken recording throws too, and hides why it broke.
+            raise RecordingError(repr((broke or [error])[0])) from error

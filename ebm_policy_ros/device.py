@@ -27,6 +27,11 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def has_recordings(device: torch.device) -> bool:
+    """Whether work there can be recorded and replayed."""
+    return device.type == "cuda"
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are faster than in float32 there.
 

@@ -17,7 +17,7 @@ from ebm_policy_ros.answer import Answer, Answering
 from ebm_policy_ros.assembly import Parts, assemble
 from ebm_policy_ros.confidence import Confidence, effective_samples
 from ebm_policy_ros.decision import Decision, Mode
-from ebm_policy_ros.device import PolicyMismatch, find_device
+from ebm_policy_ros.device import PolicyMismatch, find_device, has_recordings
 from ebm_policy_ros.energy.models import Model, Searched
 from ebm_policy_ros.inference.modes import Modes
 from ebm_policy_ros.inference.settings import is_number
@@ -57,7 +57,8 @@ class Policy:
         """What searches; None for a policy without an energy."""
         self._action_shape = content.action_shape
         self._answering = Answering(parts, device, hysteresis * temperature)
-        fused = self._answering.fused() if device.type == "cuda" else None
+        self._records = has_recordings(device)
+        fused = self._answering.fused() if self._records else None
         self._answerings = [way for way in (self._answering, fused) if way]
         self._model: Model = self._answering.model
         self._familiarity = parts.familiarity
@@ -243,20 +244,19 @@ class Policy:
     def _answer(
         self, batch: dict[str, Tensor], previous: Tensor | None, deadline: float | None
     ) -> tuple[Answer, Solution | None]:
-        """From a recording on a CUDA device, where there is time for all of it; else step by step.
+        """From a recording, where there are such and time for all of it; else step by step.
 
         A recording is made by a decision without a budget, as those of `warm_up` are.
         """
         known = previous is not None
-        if self._device.type == "cuda":
+        if self._records:
             if known not in self._recorded and deadline is None:
-                self._recorded[known] = fastest(self._answerings, batch, previous, self._generator)
-                self._generator.manual_seed(self._seed)
+                self._recorded[known] = fastest(self._answerings, batch, previous)
             recorded = self._recorded.get(known)
             if recorded and (
                 deadline is None or time.perf_counter() + recorded.seconds < deadline
             ):
-                return recorded(batch, previous)
+                return recorded(batch, previous, self._seed)
         return self._answering(batch, previous, self._generator, deadline)
 
     def _confidence(self, found: Answer, energy: float) -> Confidence:

@@ -14,7 +14,7 @@ from ebm_policy_ros.answer import Answer, Answering
 from ebm_policy_ros.cuda_graph import Recording, RecordingError
 from ebm_policy_ros.inference.solution import Solution
 
-# Between the recording and the plain path.
+# Between the recording and the plain path; actions in half-widths of the box.
 _TOLERANCE = 1e-4
 # Sums over many candidates are not always the same to the last bit on a GPU, which may now and
 # then lead to other candidates: of so many observations one must agree.
@@ -30,11 +30,7 @@ class RecordedAnswering:
     """
 
     def __init__(
-        self,
-        answering: Answering,
-        batch: Mapping[str, Tensor],
-        previous: Tensor | None,
-        generator: torch.Generator,
+        self, answering: Answering, batch: Mapping[str, Tensor], previous: Tensor | None
     ) -> None:
         """Records the answer to an observation, and compares replays with the plain path.
 
@@ -42,78 +38,89 @@ class RecordedAnswering:
             answering: What is recorded.
             batch: One observation's streams, on the device.
             previous: The last action, or None for a recording without one.
-            generator: Source of the candidates, seeded before each replay.
 
         Raises:
-            RecordingError: If it can't be recorded, or a replay gives another answer.
+            RecordingError: If it can't be recorded, or no replay gives the plain answer.
         """
-        self._names = list(batch)
+        self._answering, self._names = answering, list(batch)
+        device = answering.model.box.low.device
 
-        def answer(*inputs: Tensor) -> tuple[Answer, Solution | None]:
+        def answer(generator: torch.Generator, *inputs: Tensor) -> tuple[Answer, Solution | None]:
             streams = dict(zip(self._names, inputs, strict=False))
-            kept = None if previous is None else inputs[-1]
-            return answering(streams, kept, generator)
+            return answering(streams, None if previous is None else inputs[-1], generator)
 
-        seed = generator.initial_seed()
-        self._recording = Recording(answer, self._inputs(batch, previous), generator)
-        agreed = False
-        for number in range(1, _PROBES + 1):
-            # Not what was recorded: a replay that ignores its input would pass.
-            probe = {
-                name: torch.randint_like(values, 256)
-                if values.dtype == torch.uint8
-                else torch.randn_like(values)
-                for name, values in batch.items()
-            }
-            generator.manual_seed(seed + number)
-            plain = answering(probe, previous, generator)[0].to_host()
-            generator.manual_seed(seed + number)
-            agreed = agreed or _agree(self(probe, previous)[0].to_host(), plain)
-        if not agreed:
+        self._recording = Recording(answer, self._inputs(batch, previous), device)
+        draws = torch.Generator(device).manual_seed(0)
+        probes = [self._probe(batch, previous, draws) for _ in range(_PROBES)]
+        if not any(self._agrees(*probe) for probe in probes):
             raise RecordingError("it gives another answer")
-        self.seconds = statistics.median(self._seconds(probe, previous) for _ in range(_TIMED))
+        self.seconds = statistics.median(self._seconds(*probes[0]) for _ in range(_TIMED))
         """How long a replay takes."""
 
     def __call__(
-        self, batch: Mapping[str, Tensor], previous: Tensor | None
+        self, batch: Mapping[str, Tensor], previous: Tensor | None, seed: int
     ) -> tuple[Answer, Solution | None]:
-        """The answer to an observation of the same shapes, before the device has computed it."""
-        return self._recording(self._inputs(batch, previous))
+        """The answer to an observation of the same shapes, before the device has computed it.
+
+        Args:
+            batch: The observation's streams.
+            previous: The last action, if one was recorded.
+            seed: Of the candidates.
+        """
+        return self._recording(self._inputs(batch, previous), seed)
 
     def _inputs(self, batch: Mapping[str, Tensor], previous: Tensor | None) -> list[Tensor]:
         streams = [batch[name] for name in self._names]
         return streams if previous is None else [*streams, previous]
 
+    def _probe(
+        self, batch: Mapping[str, Tensor], previous: Tensor | None, draws: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Not what was recorded: a replay that ignores its input would pass."""
+        streams = {}
+        for name, values in batch.items():
+            shape, device = values.shape, values.device
+            if values.dtype == torch.uint8:
+                drawn = torch.randint(256, shape, generator=draws, device=device)
+            else:
+                drawn = torch.randn(shape, generator=draws, device=device)
+            streams[name] = drawn.to(values.dtype)
+        if previous is None:
+            return streams, None
+        place = 2 * torch.rand(previous.shape, generator=draws, device=previous.device) - 1
+        return streams, self._answering.model.box.denormalise(place)
+
+    def _agrees(self, batch: Mapping[str, Tensor], previous: Tensor | None) -> bool:
+        """Whether a replay gives the plain answer; candidates are not compared."""
+        replayed = self(batch, previous, seed=0)[0]
+        box = self._answering.model.box
+        ours = [box.normalise(replayed.action), replayed.energy, replayed.minima]
+        ours = [values.clone() for values in (*ours, replayed.distances)]
+        draws = torch.Generator(box.low.device).manual_seed(0)
+        plain = self._answering(batch, previous, draws)[0]
+        theirs = [box.normalise(plain.action), plain.energy, plain.minima, plain.distances]
+        return all(
+            torch.allclose(one, other, _TOLERANCE, _TOLERANCE, equal_nan=True)
+            for one, other in zip(ours, theirs, strict=True)
+        )
+
     def _seconds(self, batch: Mapping[str, Tensor], previous: Tensor | None) -> float:
         started = time.perf_counter()
-        self(batch, previous)[0].to_host()
+        self(batch, previous, seed=0)[0].to_host()
         return time.perf_counter() - started
 
 
-def _agree(one: Answer, other: Answer) -> bool:
-    """Whether two answers are about the same, but for the candidates that led to them."""
-    names = ("action", "energy", "minima", "distances")
-    return all(
-        torch.allclose(getattr(one, name), getattr(other, name), _TOLERANCE, _TOLERANCE, True)
-        for name in names
-    )
-
-
 def fastest(
-    answerings: Sequence[Answering],
-    batch: Mapping[str, Tensor],
-    previous: Tensor | None,
-    generator: torch.Generator,
+    answerings: Sequence[Answering], batch: Mapping[str, Tensor], previous: Tensor | None
 ) -> RecordedAnswering | None:
     """Of the recordings of several answerings the one that replays fastest.
 
     One that fails is left out, with a warning; None if all are.
     """
-    seed, found = generator.initial_seed(), []
+    found = []
     for answering in answerings:
-        generator.manual_seed(seed)
         try:
-            found.append(RecordedAnswering(answering, batch, previous, generator))
+            found.append(RecordedAnswering(answering, batch, previous))
         except RecordingError as error:
             warnings.warn(f"a recording of decisions is not used: {error}", stacklevel=2)
     return min(found, key=lambda recorded: recorded.seconds, default=None)

@@ -13,6 +13,7 @@ import torch
 from ebm_policy_ros import answer
 from ebm_policy_ros.answer import Answering
 from ebm_policy_ros.assembly import Parts
+from ebm_policy_ros.device import has_fast_bfloat16
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, HeadKind
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
@@ -21,7 +22,8 @@ from ebm_policy_ros.inference.methods import Optimiser
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 fused = pytest.importorskip("ebm_policy_ros.energy.fused", exc_type=ImportError)
-# The interpreter multiplies the bits of bfloat16, and layers of float32 are too large for a GPU.
+# Triton's interpreter can't multiply bfloat16, and float32 layers of 128 don't fit a GPU. As shares
+# of the energies' range:
 PRECISION, TOLERANCE = (torch.float32, 2e-5) if DEVICE.type == "cpu" else (torch.bfloat16, 3e-2)
 
 COMPILE = """
@@ -62,12 +64,12 @@ def test_the_kernel_says_what_the_layers_say(
     kind: HeadKind, width: int, depth: int, count: int, size: int
 ) -> None:
     head = head_of(kind, width, depth, size)
-    prepared = head.prepare(torch.randn(3, 10, device=DEVICE))
-    actions = torch.rand(3, count, size, device=DEVICE) * 2 - 1
+    prepared = head.prepare(torch.randn(3, 10).to(DEVICE))
+    actions = (torch.rand(3, count, size) * 2 - 1).to(DEVICE)
     expected = head(prepared, actions)
     kernel = fused.FusedHead(head, PRECISION)
     assert expected.std() > 0.05
-    tolerance = TOLERANCE * float(expected.std())
+    tolerance = TOLERANCE * float(expected.max() - expected.min())
     torch.testing.assert_close(kernel(prepared, actions), expected, rtol=0, atol=tolerance)
     assert kernel.agrees()
     # Whatever lies differently in memory.
@@ -104,6 +106,7 @@ def test_slopes_are_those_of_the_layers() -> None:
         (HeadConfig("mlp", 32, 0), "depth: got 0"),
     ],
 )
+@pytest.mark.usefixtures("rough")
 def test_a_head_of_other_layers_has_no_kernel(config: HeadConfig, problem: str) -> None:
     with pytest.raises(fused.NoKernel, match=problem):
         fused.FusedHead(EnergyHead(10, 2, config).eval())
@@ -111,6 +114,7 @@ def test_a_head_of_other_layers_has_no_kernel(config: HeadConfig, problem: str) 
 
 
 def answering_of(config: HeadConfig, optimiser: Optimiser | None = None) -> Answering:
+    torch.manual_seed(4)
     model = build_model(
         ModelConfig(streams=("state",), trunk_depth=0, head=config), {"state": (1, 4)}, 2
     )
@@ -134,7 +138,7 @@ def test_a_kernel_with_other_energies_is_not_used(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("rough")
 def test_a_kernel_that_breaks_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "_TILE", -64)
+    monkeypatch.setattr(fused, "_energies", {})  # which has nothing to launch
     answering = answering_of(HeadConfig("mlp", 32, 2))
     with pytest.warns(UserWarning, match="without a fused kernel: .*Error"):
         assert answering.fused() is None
@@ -161,7 +165,9 @@ def test_it_compiles_for_a_gpu_that_is_not_there(
     assert int(told.stdout) < 60_000
 
 
-@pytest.mark.skipif(DEVICE.type == "cpu", reason="no CUDA device")
+@pytest.mark.skipif(
+    DEVICE.type == "cpu" or not has_fast_bfloat16(DEVICE), reason="no CUDA device with bfloat16"
+)
 @pytest.mark.parametrize("refined", [DerivativeFree(1024, refine=6), DerivativeFree(polish=30)])
 def test_a_kernel_leads_to_the_same_minimum(refined: DerivativeFree) -> None:
     answering = answering_of(HeadConfig("preactivation", 128, 4), refined)

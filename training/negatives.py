@@ -21,7 +21,7 @@ MINED: tuple[Source, ...] = ("chain", "mixed", "hard")
 # Candidates of all rows that are evaluated at a time: a layer of them stays near the processor,
 # where all at once would take gigabytes.
 _TOGETHER = 2**15
-# How far from the hardest a pool of the third round is drawn, by that of the second; and so on.
+# Spread of each pool around the hardest, as a share of the one before.
 _CLOSER = 0.25
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class RecordedChains:
             chain: Settings of the chains.
         """
         self._model, self._chain = model, chain
-        self._generator = torch.Generator(model.box.low.device)
+        self._device = model.box.low.device
         self._recordings: dict[torch.Size, Recording[Tensor] | None] = {}
 
     def __call__(
@@ -49,39 +50,42 @@ class RecordedChains:
         """
         assert isinstance(energy, ConditionalEnergy)
         assert energy.model is self._model
-        inputs = energy.features, actions
+        inputs = energy.features, actions, low, high
         # Another one than the starts were drawn with.
         seed = generator.initial_seed() + 1
         if actions.shape not in self._recordings:
-            self._recordings[actions.shape] = self._record(inputs, seed)
+            self._recordings[actions.shape] = self._record(inputs)
         recording = self._recordings[actions.shape]
-        if recording is None:
-            return self._chain.chain(energy, actions, low, high, generator)
-        self._generator.manual_seed(seed)
-        return recording(inputs)
+        return recording(inputs, seed) if recording else self._run(self._draws(seed), *inputs)
 
-    def _record(self, inputs: tuple[Tensor, Tensor], seed: int) -> Recording[Tensor] | None:
+    def _record(self, inputs: Sequence[Tensor]) -> Recording[Tensor] | None:
         """A recording; None for normalised weights, and if it fails, with a warning."""
         if any(map(parametrize.is_parametrized, self._model.head.modules())):
             return None
+        features, *others = inputs
+        drawn = torch.randn(features.shape, generator=self._draws(0), device=self._device)
         # Not what was recorded: a replay that ignores its input would pass.
-        probe = torch.randn_like(inputs[0]), inputs[1]
+        probe = drawn.to(features.dtype), *others
         try:
-            recording = Recording(self._run, inputs, self._generator)
-            self._generator.manual_seed(seed)
-            expected = self._run(*probe)
-            self._generator.manual_seed(seed)
-            if not torch.allclose(recording(probe), expected, rtol=0, atol=_TOLERANCE):
+            recording = Recording(self._run, inputs, self._device)
+            expected = self._run(self._draws(0), *probe)
+            if not torch.allclose(recording(probe, seed=0), expected, rtol=0, atol=_TOLERANCE):
                 raise RecordingError("they end elsewhere")
         except RecordingError as error:
             warnings.warn(f"chains go step by step, not recorded: {error}", stacklevel=2)
             return None
         return recording
 
-    def _run(self, features: Tensor, actions: Tensor) -> Tensor:
+    def _run(
+        self, draws: torch.Generator, features: Tensor, actions: Tensor, low: Tensor, high: Tensor
+    ) -> Tensor:
         energy = ConditionalEnergy(self._model, features)
         # Weights are rounded anew in each replay, once, and these are nobody else's.
         torch.clear_autocast_cache()
-        ends = self._chain.chain(energy, actions, *self._model.box.corners(), self._generator)
-        torch.clear_autocast_cache()
-        return ends
+        try:
+            return self._chain.chain(energy, actions, low, high, draws)
+        finally:
+            torch.clear_autocast_cache()
+
+    def _draws(self, seed: int) -> torch.Generator:
+        return torch.Generator(self._device).manual_seed(seed)

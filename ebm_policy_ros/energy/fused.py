@@ -78,8 +78,8 @@ class FusedHead(FoldedHead):
 
         Args:
             head: In float32, in evaluation mode.
-            precision: Of what is multiplied; that of the head, which is the default, takes more
-                memory beside a GPU's processors than layers of 128 find there.
+            precision: Of the products. The default, that of the head, needs more shared memory
+                than GPUs have for layers of 128.
 
         Raises:
             NoKernel: If its layers are of other widths, or there are none.
