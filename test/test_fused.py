@@ -22,8 +22,8 @@ from ebm_policy_ros.inference.methods import Optimiser
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 fused = pytest.importorskip("ebm_policy_ros.energy.fused", exc_type=ImportError)
-# Triton's interpreter can't multiply bfloat16, and float32 layers of 128 don't fit a GPU. As shares
-# of the energies' range:
+# Triton's interpreter can't multiply bfloat16, and float32 layers of 128 don't fit a GPU.
+# Limits are shares of the energies' range.
 PRECISION, TOLERANCE = (torch.float32, 2e-5) if DEVICE.type == "cpu" else (torch.bfloat16, 3e-2)
 
 COMPILE = """
