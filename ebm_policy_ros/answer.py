@@ -77,7 +77,7 @@ class Answering:
         """
         if self._rough is None or importlib.util.find_spec("triton") is None:
             return None
-        from ebm_policy_ros.energy.fused import FusedHead, NoKernel
+        from ebm_policy_ros.fused_head import FusedHead, NoKernel
 
         assert isinstance(self.model, Searched)
         try:

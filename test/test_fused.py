@@ -21,7 +21,7 @@ from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-fused = pytest.importorskip("ebm_policy_ros.energy.fused", exc_type=ImportError)
+fused = pytest.importorskip("ebm_policy_ros.fused_head", exc_type=ImportError)
 # Triton's interpreter can't multiply bfloat16, and float32 layers of 128 don't fit a GPU.
 # Limits are shares of the energies' range.
 PRECISION, TOLERANCE = (torch.float32, 2e-5) if DEVICE.type == "cpu" else (torch.bfloat16, 3e-2)
@@ -31,7 +31,7 @@ import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from ebm_policy_ros.energy.fused import _energies
+from ebm_policy_ros.fused_head import _energies
 
 kinds = {"weights": "*bf16", "count": "i32", "size": "i32", "blocks": "i32"}
 flags = {"WIDTH": 128, "TILE": 64, "KIND": sys.argv[1]}
