@@ -1,7 +1,7 @@
 """All layers of a head in one kernel, so that hidden values never go to a GPU's memory.
 
-Needs Triton, which torch's CUDA builds bring along. The steps are those of `energy/folded.py`, with sums
-in float32.
+Needs Triton, which torch's CUDA builds bring along. The steps are those of `energy/folded.py`,
+with sums in float32.
 """
 
 from __future__ import annotations
