@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.device import has_recordings
+
 # Runs before the recording: libraries choose their kernels, and allocate, in the first ones.
 _WARM_UPS = 3
 
@@ -52,7 +54,7 @@ class Recording(Generic[Result]):
         self._device = device
         # Nobody else's: where a recording breaks off, it may be of no use.
         self._generator = torch.Generator(device)
-        if device.type == "cuda":
+        if has_recordings(device):
             self._record()
 
     def __call__(self, inputs: Sequence[Tensor], seed: int) -> Result:

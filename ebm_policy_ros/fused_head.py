@@ -116,11 +116,7 @@ class FusedHead(FoldedHead):
             apart = (self(prepared, actions) - expected).abs().max()
         return bool(apart <= _TOLERANCE * (expected.max() - expected.min()))
 
-    def forward(self, prepared: Tensor, actions: Tensor) -> Tensor:
-        """Energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
-        if torch.is_grad_enabled() and actions.requires_grad:
-            slow: Tensor = self.head(prepared, actions)
-            return slow
+    def _energies(self, prepared: Tensor, actions: Tensor) -> Tensor:
         rows, count, size = actions.shape
         energies = actions.new_empty(rows, count)
         # Triton launches on the current device.

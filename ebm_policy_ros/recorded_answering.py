@@ -92,16 +92,16 @@ class RecordedAnswering:
 
     def _agrees(self, batch: Mapping[str, Tensor], previous: Tensor | None) -> bool:
         """Whether a replay gives the plain answer; candidates are not compared."""
-        replayed = self(batch, previous, seed=0)[0]
         box = self._answering.model.box
-        ours = [box.normalise(replayed.action), replayed.energy, replayed.minima]
-        ours = [values.clone() for values in (*ours, replayed.distances)]
         draws = torch.Generator(box.low.device).manual_seed(0)
-        plain = self._answering(batch, previous, draws)[0]
-        theirs = [box.normalise(plain.action), plain.energy, plain.minima, plain.distances]
+        answers = self(batch, previous, seed=0)[0], self._answering(batch, previous, draws)[0]
+        compared = [
+            (box.normalise(answer.action), answer.energy, answer.minima, answer.distances)
+            for answer in answers
+        ]
         return all(
             torch.allclose(one, other, _TOLERANCE, _TOLERANCE, equal_nan=True)
-            for one, other in zip(ours, theirs, strict=True)
+            for one, other in zip(*compared, strict=True)
         )
 
     def _seconds(self, batch: Mapping[str, Tensor], previous: Tensor | None) -> float:

@@ -55,6 +55,21 @@ def head_of(kind: HeadKind, width: int, depth: int, size: int) -> EnergyHead:
     return head.to(DEVICE)
 
 
+def answering_of(config: HeadConfig, optimiser: Optimiser | None = None) -> Answering:
+    torch.manual_seed(4)
+    model = build_model(
+        ModelConfig(streams=("state",), trunk_depth=0, head=config), {"state": (1, 4)}, 2
+    )
+    parts = Parts(model.requires_grad_(False), optimiser or DerivativeFree(64), None)
+    return Answering(parts, DEVICE, 1.0)
+
+
+@pytest.fixture
+def rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this processor can do, rough energies are of use."""
+    monkeypatch.setattr(answer, "has_fast_bfloat16", lambda device: True)
+
+
 @pytest.mark.parametrize("kind", ["mlp", "residual", "preactivation"])
 # Candidates: one program, several, and some that fill none.
 @pytest.mark.parametrize(
@@ -111,21 +126,6 @@ def test_a_head_of_other_layers_has_no_kernel(config: HeadConfig, problem: str) 
     with pytest.raises(fused.NoKernel, match=problem):
         fused.FusedHead(EnergyHead(10, 2, config).eval())
     assert answering_of(config).fused() is None
-
-
-def answering_of(config: HeadConfig, optimiser: Optimiser | None = None) -> Answering:
-    torch.manual_seed(4)
-    model = build_model(
-        ModelConfig(streams=("state",), trunk_depth=0, head=config), {"state": (1, 4)}, 2
-    )
-    parts = Parts(model.requires_grad_(False), optimiser or DerivativeFree(64), None)
-    return Answering(parts, DEVICE, 1.0)
-
-
-@pytest.fixture
-def rough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever this processor can do, rough energies are of use."""
-    monkeypatch.setattr(answer, "has_fast_bfloat16", lambda device: True)
 
 
 @pytest.mark.usefixtures("rough")

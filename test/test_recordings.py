@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,14 +133,8 @@ def test_a_recorded_decision_is_the_one_step_by_step(optimiser: Optimiser, warm:
 class Fickle(Answering):
     """Never gives the same answer twice."""
 
-    def __call__(
-        self,
-        batch: Mapping[str, Tensor],
-        previous: Tensor | None,
-        generator: torch.Generator | None,
-        deadline: float | None = None,
-    ) -> tuple[Answer, Solution | None]:
-        answer, solution = super().__call__(batch, previous, generator, deadline)
+    def __call__(self, *all_: Any, **named: Any) -> tuple[Answer, Solution | None]:
+        answer, solution = super().__call__(*all_, **named)
         answer.action.add_(torch.rand_like(answer.action))
         return answer, solution
 

@@ -76,6 +76,10 @@ class FoldedHead(nn.Module):
             # What is overwritten below has no slopes.
             slow: Tensor = self.head(prepared, actions)
             return slow
+        return self._energies(prepared, actions)
+
+    def _energies(self, prepared: Tensor, actions: Tensor) -> Tensor:
+        """The same, without slopes."""
         first = self._first.expand(len(actions), -1, -1)
         hidden = torch.baddbmm(prepared[:, None], actions, first).flatten(0, 1)
         hidden = _through(self._parts, hidden.to(self._precision))
