@@ -25,7 +25,7 @@ from ebm_policy_ros.recording.episode import EpisodeWriter
 from ebm_policy_ros.recording.folder import EpisodeFolder
 from ebm_policy_ros.recording.topics import Message, Topic
 from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.dataset import load_dataset
+from ebm_policy_ros.training.bag_dataset import load_dataset
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 SECONDS = 15

@@ -75,7 +75,7 @@ def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
 def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Path) -> None:
     from ebm_policy_ros.interface import load_interface
     from ebm_policy_ros.share import interface_path
-    from ebm_policy_ros.training.dataset import load_dataset
+    from ebm_policy_ros.training.bag_dataset import load_dataset
 
     demos = tmp_path / "demos"
     for episodes in ("1", "2"):

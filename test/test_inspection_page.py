@@ -15,7 +15,7 @@ from motions import sweep, write_motion
 
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.dataset import load_dataset
+from ebm_policy_ros.training.bag_dataset import load_dataset
 from ebm_policy_ros.training.exclusion import read_exclusions
 from ebm_policy_ros.training.inspect_demos import main
 from ebm_policy_ros.training.storage.account import BagError

@@ -18,7 +18,8 @@ from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.exchange.demonstrations import Recorded
 from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
-from ebm_policy_ros.training.loading import recorded_interface, refuse_other_shapes, tell_notes
+from ebm_policy_ros.training.loading import refuse_other_shapes, tell_notes
+from ebm_policy_ros.training.recorded import recorded_interface
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,8 @@ from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.checking import check_bounds
-from ebm_policy_ros.training.dataset import Dataset, load_dataset
+from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
-from ebm_policy_ros.training.exclusion import read_exclusions
-from ebm_policy_ros.training.recorded import recorded_interfaces, usual_interface
-from ebm_policy_ros.training.storage.finding import find_bags
 
 _MOST_NOTES = 20
 
@@ -57,6 +54,10 @@ def load_training_data(
         if named:
             refuse_other_shapes(path, data, named, streams)
     else:
+        # The readers of bags need packages that arrays do without.
+        from ebm_policy_ros.training.bag_dataset import load_dataset
+        from ebm_policy_ros.training.recorded import recorded_interface
+
         named = named or recorded_interface(path, choice.get("exclude"))
         _refuse_missing(streams, named.shapes)
         data = load_dataset(path, named, **choice)
@@ -81,13 +82,6 @@ def tell_notes(notes: Sequence[tuple[str, str]]) -> None:
             f"and {len(bags) - _MOST_NOTES} more such lines; inspect_demos shows all",
             file=sys.stderr,
         )
-
-
-def recorded_interface(folder: Path, exclude: Path | None = None) -> Interface:
-    """The interface that most bags of a folder were recorded with, without those excluded."""
-    bags = find_bags(folder)
-    excluded = read_exclusions(exclude, folder, bags) if exclude else ()
-    return usual_interface(folder, recorded_interfaces([b for b in bags if b not in excluded]))
 
 
 def _refuse_missing(streams: Sequence[str], present: Collection[str]) -> None:

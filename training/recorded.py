@@ -10,7 +10,9 @@ from typing import Any
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.training.bags import read_recorded_interface
+from ebm_policy_ros.training.exclusion import read_exclusions
 from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.storage.finding import find_bags
 
 
 def recorded_interfaces(bags: Sequence[Path]) -> dict[Path, dict[str, Any]]:
@@ -39,6 +41,13 @@ def usual_interface(folder: Path, recorded: Mapping[Path, dict[str, Any]]) -> In
     usual, _ = Counter(texts.values()).most_common(1)[0]
     first = next(bag for bag, text in texts.items() if text == usual)
     return interface_from_dict(recorded[first], f"{first}: interface")
+
+
+def recorded_interface(folder: Path, exclude: Path | None = None) -> Interface:
+    """The interface that most bags of a folder were recorded with, without those excluded."""
+    bags = find_bags(folder)
+    excluded = read_exclusions(exclude, folder, bags) if exclude else ()
+    return usual_interface(folder, recorded_interfaces([b for b in bags if b not in excluded]))
 
 
 def interface_differences(recorded: Mapping[str, Any], interface: Interface) -> list[str]:

@@ -7,20 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from tqdm import tqdm
-
 from ebm_policy_ros.interface import ImageStream, Interface, JointStream
 from ebm_policy_ros.training.arrays import load_arrays
-from ebm_policy_ros.training.bags import read_episode, read_outcome
 from ebm_policy_ros.training.batches import DemonstrationError
-from ebm_policy_ros.training.dataset import FAILURE, OUTCOMES, Dataset
+from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.exchange import lerobot
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, with_windows
-from ebm_policy_ros.training.exchange.lerobot_reader import read_lerobot
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer
-from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.finding import find_bags
 
 Kind = Literal["arrays", "lerobot", "zarr", "bags"]
 
@@ -57,55 +50,29 @@ def read_source(
         ValueError: (or a kind of it) if something cannot be used; the text names it.
     """
     kind = kind_of(path)
+    # The readers of bags and LeRobotDatasets need packages that the other formats do without.
     if kind == "bags":
         if interface is None:
             raise DemonstrationError(f"{path}: bags need an interface; name one with --interface")
-        whole = Recorded(_read_bags(path, interface))
+        from ebm_policy_ros.training.bag_dataset import read_pieces
+
+        whole = Recorded(read_pieces(path, interface))
     elif kind == "arrays":
         whole = Recorded(load_arrays(path))
     else:
         sizes = _sizes(interface)
-        read = read_lerobot if kind == "lerobot" else read_replay_buffer
-        whole = read(path, streams, sizes)
+        if kind == "lerobot":
+            from ebm_policy_ros.training.exchange.lerobot_reader import read_lerobot
+
+            whole = read_lerobot(path, streams, sizes)
+        else:
+            whole = read_replay_buffer(path, streams, sizes)
         whole = dataclasses.replace(
             whole, dataset=_windows(whole.dataset, interface, history, horizon)
         )
     if kind in ("bags", "arrays") and streams is not None:
         whole = dataclasses.replace(whole, dataset=_renamed(path, whole.dataset, streams))
     return whole if interface is None else _of(path, whole, interface)
-
-
-def _read_bags(folder: Path, interface: Interface) -> Dataset:
-    """Every bag but failures; one with gaps becomes an episode for each piece between them.
-
-    `load_dataset` leaves the steps of a bag together, but a format of one row a step has no gaps.
-    """
-    episodes, names, notes = [], [], []
-    for bag in tqdm(find_bags(folder), "reading", unit=" bags", dynamic_ncols=True):
-        if read_outcome(bag) == FAILURE:
-            notes.append((str(bag), "a failure, left out"))
-            continue
-        episode = read_episode(bag, interface)
-        notes += [(str(bag), note) for note in episode.notes]
-        pieces = episode.pieces(interface.period_ns)
-        if len(pieces) > 1:
-            notes.append((str(bag), f"has gaps; became {len(pieces)} episodes"))
-        for number, piece in enumerate(pieces):
-            episodes.append((episode, piece))
-            names.append(f"{bag}[{number}]" if len(pieces) > 1 else str(bag))
-    if not episodes:
-        raise BagError(f"{folder}: every demonstration in it is a failure")
-    return Dataset(
-        observations={
-            name: np.concatenate([e.observations[name][piece] for e, piece in episodes])
-            for name in interface.observation
-        },
-        actions=np.concatenate([e.actions[piece] for e, piece in episodes]),
-        episodes=np.repeat(np.arange(len(episodes)), [p.stop - p.start for _, p in episodes]),
-        names=tuple(names),
-        outcomes=np.array([OUTCOMES.get(e.outcome, 0.5) for e, _ in episodes]),
-        notes=tuple(notes),
-    )
 
 
 def _sizes(interface: Interface | None) -> Sizes:
