@@ -14,7 +14,14 @@ zarr = pytest.importorskip("zarr", reason="the extra `pusht`")
 
 from ebm_policy_ros.training.arrays import load_arrays  # noqa: E402
 from ebm_policy_ros.training.experiments import pusht  # noqa: E402
-from ebm_policy_ros.training.experiments.tee import Numbers, Tees, mirror, published_state, see  # noqa: E402
+from ebm_policy_ros.training.experiments.tee import (  # noqa: E402
+    Numbers,
+    Tees,
+    mirror,
+    mirror_pictures,
+    published_state,
+    see,
+)
 
 # The shortest of the 206 demonstrations (MIT, see pusht_LICENSE beside it).
 EPISODE = load_arrays(Path(__file__).parent / "data" / "pusht_episode.npz")
@@ -50,6 +57,17 @@ def test_in_the_mirror_the_same_push_moves_the_t_the_same_way() -> None:
     found = replayed(mirror(STATES)[0], mirror(TARGETS))
     # Contacts are not symmetric to the last digit.
     assert np.abs(turned(found) - turned(mirror(STATES))).max() < 2.0
+
+
+def test_a_mirrored_picture_is_the_picture_of_the_mirrored_state() -> None:
+    tees = Tees(1)
+    tees.place(STATES[:1])
+    there = tees.pictures()
+    tees.place(mirror(STATES)[:1])
+    here = tees.pictures().astype(int)
+    assert there.shape == (1, 96, 96, 3) and np.ptp(there) > 100
+    # Edges are drawn to whole pixels.
+    assert np.abs(mirror_pictures(there) - here).mean() < 2 < np.abs(there - here).mean()
 
 
 def test_what_is_seen_is_where_the_t_and_the_disc_are() -> None:

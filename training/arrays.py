@@ -70,7 +70,7 @@ def load_arrays(path: Path) -> Dataset:
 
 def save_arrays(path: Path, data: Dataset) -> None:
     """Write demonstrations as `load_arrays` reads them."""
-    np.savez(
+    np.savez_compressed(
         path,
         allow_pickle=False,
         actions=data.actions,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,14 @@ import torch
 from matplotlib.figure import Figure
 
 from ebm_policy_ros.command_line import run_command
+from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Kind, ModelConfig, Searched
+from ebm_policy_ros.energy.models import Kind, Model, ModelConfig, Searched
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.exchange.demonstrations import with_windows
-from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer
+from ebm_policy_ros.training.exchange.sources import kind_of, read_source
 from ebm_policy_ros.training.experiments.common import (
     Choose,
     dataset,
@@ -35,11 +36,12 @@ from ebm_policy_ros.training.experiments.common import (
     learn,
     write_results,
 )
-from ebm_policy_ros.training.experiments.tee import STEPS, Tees, mirror, see
+from ebm_policy_ros.training.experiments.tee import STEPS, Tees, mirror, mirror_pictures, see
 from ebm_policy_ros.training.learning import LearningConfig
 from ebm_policy_ros.training.negatives import NegativesConfig
 
 Numbers = npt.NDArray[Any]
+Sees = Literal["state", "picture"]
 
 HORIZON, EXECUTED, COMPONENTS = 8, 8, 4
 # As in the paper's code: its validation takes so many episodes, and its training so many others.
@@ -83,14 +85,18 @@ def papers_episodes(count: int) -> Numbers:
     return np.sort(rest[chosen])
 
 
-def demonstrations(path: Path, everything: bool) -> tuple[Dataset, Basis]:
-    """What to learn from, and what its actions mean.
+def demonstrations(path: Path, everything: bool, sees: Sees = "state") -> tuple[Dataset, Basis]:
+    """Demonstrations to learn from, and the basis of their actions.
 
     Args:
-        path: The zarr folder of the demonstrations.
+        path: The zarr folder of the demonstrations, or an .npz file with the streams `state` and,
+            for pictures, `img`.
         everything: Whether to take every episode, or the paper's 90.
+        sees: What the policy looks at: states, or a picture and the disc's place.
     """
-    data = read_replay_buffer(path, {"state": "data/state"}).dataset
+    names = ("state",) if sees == "state" else ("state", "img")
+    inside = "data/" if kind_of(path) == "zarr" else ""
+    data = read_source(path, streams={name: inside + name for name in names}).dataset
     data = with_windows(data, {}, HORIZON)
     count = len(data.names)
     chosen = np.arange(count) if everything else papers_episodes(count)
@@ -105,18 +111,34 @@ def demonstrations(path: Path, everything: bool) -> tuple[Dataset, Basis]:
     path_lengths = np.abs(np.diff(chunks, axis=1, prepend=0)).sum(axis=(1, 2))
     moving = path_lengths > _IDLE
     basis = Basis.fit(chunks[moving], COMPONENTS)
-    return dataset({"state": see(states[moving])}, basis.encode(chunks[moving])), basis
+    if sees == "state":
+        seen = observe(states[moving])
+    else:
+        pictures = data.observations["img"][steps, 0]
+        seen = observe(states, np.concatenate([pictures, mirror_pictures(pictures)]))
+        seen = {name: values[moving] for name, values in seen.items()}
+    return dataset(seen, basis.encode(chunks[moving])), basis
 
 
-def rollout(choose: Choose, basis: Basis, seeds: Sequence[int], published: bool) -> Numbers:
+def observe(states: Numbers, pictures: Numbers | None = None) -> dict[str, Numbers]:
+    """A policy's streams: the state (M, 10), or pictures (M, 96, 96, 3) and the disc (M, 2)."""
+    if pictures is None:
+        return {"state": see(states)}
+    return {"picture": pictures, "disc": states[:, :2].astype(np.float32)}
+
+
+def rollout(
+    choose: Choose, basis: Basis, seeds: Sequence[int], published: bool, sees: Sees = "state"
+) -> Numbers:
     """The score of each initial state: the largest min(coverage / 0.95, 1) within 300 steps."""
     tees = Tees(len(seeds))
     tees.reset(seeds, published)
     for step in range(STEPS):
         place = step % EXECUTED
         if place == 0:
-            seen = {"state": torch.from_numpy(see(tees.states))[:, None]}
-            targets = basis.decode(choose(seen).double().numpy()) + tees.states[:, None, :2]
+            seen = observe(tees.states, tees.pictures() if sees == "picture" else None)
+            batch = {name: torch.from_numpy(values)[:, None] for name, values in seen.items()}
+            targets = basis.decode(choose(batch).double().numpy()) + tees.states[:, None, :2]
         tees.step(targets[:, place])
     return tees.scores
 
@@ -141,19 +163,35 @@ class Method:
     search: Optimiser = _SEARCH
     drawn: bool = False
     """Whether the action is a draw, or that of lowest energy."""
+    learning: LearningConfig = _LEARNING
+
+    @property
+    def sees(self) -> Sees:
+        """What the policy looks at."""
+        return "picture" if "picture" in self.model.streams else "state"
 
 
-def _model(kind: Kind, width: int) -> ModelConfig:
-    return ModelConfig(kind, ("state",), trunk_skip=True, head=HeadConfig(width=width))
+def _model(kind: Kind, width: int, *streams: str) -> ModelConfig:
+    image = ImageEncoderConfig("residual", (32, 64, 64), (2, 2, 1))
+    head = HeadConfig(width=width)
+    return ModelConfig(kind, streams or ("state",), image, trunk_skip=True, head=head)
 
 
-_ENERGY = _model("energy", 128)
-# The first two are one training.
+_ENERGY, _PICTURE = _model("energy", 128), _model("energy", 128, "picture", "disc")
+_DRAW = DerivativeFree(512, 3, noise_shrink=0.6)
+_SHIFTED = replace(_LEARNING, image_shift=4)
+# Of those that are asked for a draw and for the lowest action, both are one training.
 METHODS = {
-    "energy, drawn": Method(_ENERGY, 15000, DerivativeFree(512, 3, noise_shrink=0.6), drawn=True),
+    "energy, drawn": Method(_ENERGY, 15000, _DRAW, drawn=True),
     "energy, lowest": Method(_ENERGY, 15000),
     "regression (MSE)": Method(_model("explicit", 256), 15000),
+    "pictures, energy, drawn": Method(_PICTURE, 30000, _DRAW, drawn=True, learning=_SHIFTED),
+    "pictures, energy, lowest": Method(_PICTURE, 30000, learning=_SHIFTED),
+    "pictures, regression (MSE)": Method(
+        _model("explicit", 256, "picture", "disc"), 30000, learning=_SHIFTED
+    ),
 }
+_STATES = tuple(name for name, method in METHODS.items() if method.sees == "state")
 
 
 @dataclass(frozen=True)
@@ -161,11 +199,11 @@ class PushTArgs:
     """Push a T onto its place, learned from human demonstrations."""
 
     data: Path
-    """The zarr folder of the demonstrations."""
+    """The zarr folder of the demonstrations, or an .npz file of them."""
     out: Path
     """Folder for the results; what is there already is not done again."""
-    methods: tuple[str, ...] = tuple(METHODS)
-    """Which of the methods."""
+    methods: tuple[str, ...] = _STATES
+    """Which of the methods; those from pictures want a GPU."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     everything: tuple[bool, ...] = (False,)
@@ -176,6 +214,8 @@ class PushTArgs:
     """Seed of the first of them."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    train_only: bool = False
+    """Train, and leave the judging to the same command without this: it needs gym-pusht."""
     table: bool = False
     """Only gather the results that are there."""
 
@@ -187,20 +227,28 @@ class PushTArgs:
             raise ValueError("seeds, everything and starts: expected at least one")
 
 
-def judge(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
-    """Train one policy and let it try every initial state."""
+def train(args: PushTArgs, name: str, everything: bool, seed: int) -> tuple[Model, Basis, float]:
+    """The model of a method, the basis of its actions, and the minutes of its training."""
     method = METHODS[name]
-    data, basis = demonstrations(args.data, everything)
+    data, basis = demonstrations(args.data, everything, method.sees)
+    kind = method.model.kind if method.sees == "state" else f"{method.model.kind}_pictures"
     model, minutes = learn(
         method.model,
         data,
-        _LEARNING,
+        method.learning,
         _SEARCH,
         steps=method.steps,
         seed=seed,
-        folder=args.out / "runs" / _key(method.model.kind, everything, seed),
+        folder=args.out / "runs" / _key(kind, everything, seed),
         device=args.device,
     )
+    return model, basis, minutes
+
+
+def judge(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
+    """Train one policy and let it try every initial state."""
+    method = METHODS[name]
+    model, basis, minutes = train(args, name, everything, seed)
     if method.drawn:
         assert isinstance(model, Searched)
         choose = draw(model, method.search, seed)
@@ -208,7 +256,7 @@ def judge(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, 
         choose = partial(decide, model, optimiser=method.search)
     seeds = range(args.first, args.first + args.starts)
     scores = {
-        kind: rollout(choose, basis, seeds, kind == "paper").tolist()
+        kind: rollout(choose, basis, seeds, kind == "paper", method.sees).tolist()
         for kind in ("gym-pusht", "paper")
     }
     return {
@@ -233,6 +281,9 @@ def run(args: PushTArgs) -> None:
     for everything in args.everything:
         for name in args.methods:
             for seed in args.seeds:
+                if args.train_only:
+                    train(args, name, everything, seed)
+                    continue
                 path = args.out / "results" / f"{_key(name, everything, seed)}.json"
                 if not path.exists() and not args.table:
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,7 +298,8 @@ def run(args: PushTArgs) -> None:
                         )
                     results.append(result)
                     print(f"{path.stem}: {np.mean(result['scores']['paper']):.3f}", flush=True)
-    _write(args, results)
+    if not args.train_only:
+        _write(args, results)
 
 
 def _write(args: PushTArgs, results: Sequence[Mapping[str, Any]]) -> None:

@@ -48,6 +48,11 @@ def mirror(states: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.concatenate([flipped, np.pi / 2 - states[:, 4:]], axis=1)
 
 
+def mirror_pictures(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Pictures (M, 96, 96, 3) of `mirror`'s states: turned by half a turn and transposed."""
+    return pictures[:, ::-1, ::-1].transpose(0, 2, 1, 3)
+
+
 class Tees:
     """Environments side by side, of which each goes on until its goal is covered."""
 
@@ -86,6 +91,15 @@ class Tees:
                 environment.space.reindex_shapes_for_body(body)
             self.states[i] = environment.get_obs()
         self.scores[:] = 0.0
+
+    def pictures(self) -> npt.NDArray[np.uint8]:
+        """Each environment as the demonstrations' camera sees it, (M, 96, 96, 3) rgb."""
+        frames = []
+        for environment in self._environments:
+            environment.obs_type = "pixels"
+            frames.append(environment.get_obs())
+            environment.obs_type = "state"
+        return np.stack(frames)
 
     def step(self, targets: npt.NDArray[Any]) -> None:
         """Pull each disc towards its target, shape (M, 2), for 0.1 s."""
