@@ -6,7 +6,8 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: setup demo pipeline figures parameters faults bench experiments test lint format clean
+.PHONY: setup demo pipeline figures parameters faults bench experiments gpu-wheels gpu-data gpu-dry \
+	test test-slow lint format clean
 
 setup: .venv/.ready
 
@@ -51,8 +52,37 @@ experiments: setup  ## The classic experiments that fit a CPU: out/experiments; 
 	$(BIN)/python -m ebm_policy_ros.training.experiments.particle \
 		--out out/experiments/particle --sizes '[2,4,8]'
 
-test: setup  ## All tests
-	$(BIN)/python -m pytest
+gpu-wheels: setup  ## What a bare GPU machine lacks, as wheels: .whl
+	rm -rf .whl
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --dest .whl \
+		$$(grep -E '^(jsonargparse|docstring-parser)==' requirements.txt)
+
+# The 206 demonstrations of Push-T, as Diffusion Policy publishes them.
+PUSHT ?= pusht_cchi_v7_replay.zarr
+gpu-data: .gpu/push.npz  ## Demonstrations for bench/gpu.sh, packed: .gpu
+	@test -d $(PUSHT) || { echo "no folder $(PUSHT); name it: make gpu-data PUSHT=..."; exit 2; }
+	rm -f .gpu/pusht.npz
+	$(BIN)/convert_demos --source $(PUSHT) --out .gpu/pusht.npz \
+		--streams '{state: data/state, img: data/img}'
+
+.gpu/push.npz: .venv/.ready
+	@mkdir -p .gpu && rm -f $@
+	$(BIN)/convert_demos --source test/data/push --out $@
+
+.gpu-venv/.ready: bench/gpu_requirements.txt
+	rm -rf .gpu-venv && $(PYTHON) -m venv .gpu-venv
+	.gpu-venv/bin/python -m pip install --quiet --requirement bench/gpu_requirements.txt
+	touch $@
+
+gpu-dry: gpu-wheels .gpu/push.npz .gpu-venv/.ready  ## Try bench/gpu.sh on the CPU, small, as on a bare machine
+	OUT=out/gpu-dry DEVICE=cpu SMALL=1 CASE_SECONDS=0.2 PYTHON=$(CURDIR)/.gpu-venv/bin/python \
+		bench/gpu.sh
+
+test: setup  ## Everything that guards behaviour
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup  ## What takes minutes a test
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff check .

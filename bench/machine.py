@@ -4,27 +4,60 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ebm_policy_ros.device import PolicyMismatch, find_device, has_fast_bfloat16
+
+FOLDER = Path(__file__).resolve().parents[1] / "out" / "bench"
 _SECONDS = 1.0
 
 
-def options(about: str | None, seconds: float) -> argparse.Namespace:
-    """`--threads` of torch, which are set, and `--seconds`, by default so many, of a case."""
+@dataclass(frozen=True)
+class Options:
+    """What the benchmarks of decisions and training have in common."""
+
+    device: str
+    seconds: float
+    """How long each case is measured, about."""
+    out: Path
+    """Folder of the results."""
+    small: bool
+    """Whether everything is cut to a size that runs anywhere."""
+
+
+def options(about: str | None, seconds: float) -> Options:
+    """Read the command line, and set torch's threads; each case takes `seconds` by default."""
     parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--threads", type=int, default=1, help="of torch, as policy_node's")
-    parser.add_argument("--seconds", type=float, default=seconds, help="of a case at most")
+    parser.add_argument("--seconds", type=float, default=seconds, help="about, of each case")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the results")
+    parser.add_argument(
+        "--small", action="store_true", help="a trial of the program: its numbers mean nothing"
+    )
     chosen = parser.parse_args()
+    try:
+        find_device(chosen.device)
+    except PolicyMismatch as error:
+        parser.error(str(error))
     torch.set_num_threads(chosen.threads)
-    return chosen
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    return Options(chosen.device, chosen.seconds, chosen.out, chosen.small)
+
+
+def write_rows(path: Path, facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write what was measured so far, in place of what was there."""
+    path.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1), encoding="utf-8")
 
 
 def describe(device: str) -> dict[str, Any]:
@@ -56,6 +89,8 @@ def processor(device: str) -> str:
 def matrix_rate(device: str, dtype: torch.dtype) -> float:
     """GFLOP/s of the product of two large square matrices."""
     size = 2048 if device == "cpu" else 8192
+    if device == "cpu" and dtype == torch.bfloat16 and not has_fast_bfloat16(torch.device(device)):
+        size = 256  # emulated: a large product would take a minute
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return 2 * size**3 / _fastest(lambda: torch.mm(a, b), device) / 1e9
 
@@ -67,10 +102,8 @@ def copy_rate(device: str) -> float:
     return 2 * source.nbytes / _fastest(lambda: target.copy_(source), device) / 1e9
 
 
-def peak_memory(device: str) -> int:
-    """Most bytes that this process, or its part of the GPU, has held so far."""
-    if device != "cpu":
-        return torch.cuda.max_memory_allocated(device)
+def peak_memory() -> int:
+    """Most bytes that this process has held so far."""
     status = Path("/proc/self/status")
     if status.exists():
         # Not ru_maxrss: on Linux that begins with what the parent process held.
@@ -80,20 +113,21 @@ def peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def wait(device: str) -> None:
+    """Wait until the device has done everything."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
 def _fastest(work: Callable[[], Any], device: str) -> float:
     """Seconds of the fastest of several runs within a second."""
     work()
     found: list[float] = []
     until = time.perf_counter() + _SECONDS
     while len(found) < 3 or time.perf_counter() < until:
-        _wait(device)
+        wait(device)
         started = time.perf_counter()
         work()
-        _wait(device)
+        wait(device)
         found.append(time.perf_counter() - started)
     return min(found)
-
-
-def _wait(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize(device)

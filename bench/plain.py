@@ -56,11 +56,10 @@ class PlainEnergy(nn.Module):
         """Energies, shape (N,), of actions (N, D) in the box mapped to [-1, 1].
 
         Args:
-            features: Of one observation, shape (1, F).
+            features: Of each candidate's observation, shape (N, F).
             actions: The candidates.
         """
-        repeated = features.repeat(len(actions), 1)
-        hidden = self.first(torch.cat((repeated, actions), dim=1))
+        hidden = self.first(torch.cat((features, actions), dim=1))
         before = self.kind in ("preactivation", "dense_residual")
         hidden = hidden if before else torch.relu(hidden)
         for block in self.blocks:
@@ -96,7 +95,7 @@ class PlainPolicy:
             for name in self._shapes
         }
         features = self.model.encoder(batch)
-        return [partial(part, features) for part in self.parts]
+        return [partial(_repeated, part, features) for part in self.parts]
 
     def whole(self, energies: Energies) -> Energy:
         """The energy of whole actions that those of `energies` amount to."""
@@ -137,6 +136,12 @@ class PlainPolicy:
         action = self._search(self.energies(observation), *box.corners())
         units: npt.NDArray[np.float32] = box.denormalise(action).cpu().numpy()
         return units
+
+
+def _repeated(part: PlainEnergy, features: Tensor, actions: Tensor) -> Tensor:
+    """Energies (N,) of actions (N, D) for the features of one observation, (1, F)."""
+    energies: Tensor = part(features.repeat(len(actions), 1), actions)
+    return energies
 
 
 def derivative_free(
@@ -193,16 +198,21 @@ def langevin(
 
 
 @torch.no_grad()
-def optimum(policy: PlainPolicy, observation: Mapping[str, Values]) -> Tensor | None:
-    """The action of lowest energy by brute force, shape (2,); None in other dimensions."""
+def optimum(
+    policy: PlainPolicy, observation: Mapping[str, Values], grid: int = GRID
+) -> Tensor | None:
+    """The action of lowest energy by brute force, shape (2,); None in other dimensions.
+
+    It begins with `grid` values of each dimension.
+    """
     energies = policy.energies(observation)
     low, _ = policy.model.box.corners()
     if len(low) != 2:
         return None
-    axis = torch.linspace(-1, 1, GRID, device=low.device)
+    axis = torch.linspace(-1, 1, grid, device=low.device)
     if len(energies) == 1:
         pairs = torch.cartesian_prod(axis, axis).split(CHUNK)  # type: ignore[no-untyped-call]
-        values = torch.cat([energies[0](part) for part in pairs]).reshape(GRID, GRID)
+        values = torch.cat([energies[0](part) for part in pairs]).reshape(grid, grid)
     else:
         values = joint_grid(energies, axis)
     return lowest_near(policy.whole(energies), values, axis)

@@ -1,18 +1,28 @@
-"""Training steps per second, on demonstrations made in memory."""
+"""Training steps per second beside plain eager PyTorch, on demonstrations made in memory.
+
+Prints a table; writes training.json (out/bench) in place of an older one.
+
+    python bench/training.py --threads 2
+    python bench/training.py --device cuda
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import machine
 import numpy as np
 import torch
+from plain_training import PlainTraining
+from torch.utils.flop_counter import FlopCounterMode
 
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.energy.models import EnergyModel, ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.training.dataset import Dataset
@@ -34,6 +44,8 @@ class Case:
     shapes: dict[str, tuple[int, ...]]
     model: ModelConfig
     learning: LearningConfig
+    target: str = ""
+    """On a GPU."""
 
 
 CASES = (
@@ -42,12 +54,14 @@ CASES = (
         {"camera": (1, 96, 128, 3), "tool": (1, 2)},
         ModelConfig(head=HeadConfig(width=128)),
         LearningConfig(image_shift=4),
+        "steps/s >= 300",
     ),
     Case(
         "state of 10, batch 512, 256 uniform, head 128 x 8",
         {"state": (1, 10)},
         ModelConfig(streams=("state",), head=HeadConfig("preactivation", 128, 4)),
         LearningConfig(batch_size=512, negatives=NegativesConfig(count=256)),
+        "steps/s >= 500",
     ),
     Case(
         "state of 10, batch 512, 8 from chains of 100, head 256 x 2",
@@ -57,6 +71,7 @@ CASES = (
             batch_size=512,
             negatives=NegativesConfig("chain", 8, chain=Langevin(iterations=100, polish=0)),
         ),
+        "steps/s >= 100",
     ),
 )
 
@@ -74,55 +89,133 @@ def demonstrations(shapes: dict[str, tuple[int, ...]]) -> Dataset:
     return dataset(observations, actions, np.arange(FRAMES) // 100)
 
 
-def seconds_of(case: Case, limit: float, device: str) -> list[float]:
-    """Of each step, sorted."""
+def make_trainer(case: Case, folder: Path, device: str) -> Trainer:
+    """A run of the package's own training that has not begun."""
     torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            build_model(case.model, case.shapes, 2),
-            demonstrations(case.shapes),
-            case.learning,
-            DerivativeFree(256),
-            steps=5000,
-            seed=0,
-            folder=Path(folder),
-            device=device,
-        )
+    return Trainer(
+        build_model(case.model, case.shapes, 2),
+        demonstrations(case.shapes),
+        case.learning,
+        DerivativeFree(256),
+        steps=5000,
+        seed=0,
+        folder=folder,
+        device=device,
+    )
+
+
+def make_plain(case: Case, device: str) -> PlainTraining:
+    """The same in plain eager PyTorch."""
+    torch.manual_seed(0)
+    model = build_model(case.model, case.shapes, 2)
+    assert isinstance(model, EnergyModel)
+    kind = case.model.head.kind
+    return PlainTraining(model, kind, demonstrations(case.shapes), case.learning, device)
+
+
+def seconds_of(updates: list[Callable[[], Any]], limit: float) -> list[list[float]]:
+    """Seconds of each step of several trainings, sorted.
+
+    They take turns, so that whatever else the machine does slows all.
+    """
+    for update in updates:
         for _ in range(WARM_UPS):
-            trainer.update()
-        times, end = [], time.perf_counter() + limit
-        while not times or time.perf_counter() < end:
+            update()
+    times: list[list[float]] = [[] for _ in updates]
+    end = time.perf_counter() + limit
+    while not times[0] or time.perf_counter() < end:
+        for update, own in zip(updates, times, strict=True):
             started = time.perf_counter()
-            trainer.update()  # it reads the loss, and so waits for the device
-            times.append(time.perf_counter() - started)
-    return sorted(times)
+            update()  # it reads the loss, and so waits for the device
+            own.append(time.perf_counter() - started)
+    return [sorted(own) for own in times]
 
 
-def rows(seconds: float, device: str) -> list[dict[str, str | float]]:
-    """What JSON can hold of each case: its name, and the time of a step.
+def gflop(case: Case, folder: Path) -> float:
+    """GFLOP of a step, there and back, counted on the CPU."""
+    trainer = make_trainer(replace(case, learning=few_chains(case.learning)), folder, "cpu")
+    with FlopCounterMode(display=False) as counter:
+        trainer.update()
+    once = counter.get_total_flops()
+    if case.learning.negatives.source != "chain":
+        return once / 1e9
+    more = make_trainer(replace(case, learning=few_chains(case.learning, 3)), folder, "cpu")
+    with FlopCounterMode(display=False) as counter:
+        more.update()
+    each = counter.get_total_flops() - once
+    return (once + each * (case.learning.negatives.chain.iterations - 2)) / 1e9
+
+
+def few_chains(learning: LearningConfig, iterations: int = 2) -> LearningConfig:
+    """The same with short chains."""
+    chain = replace(learning.negatives.chain, iterations=iterations)
+    return replace(learning, negatives=replace(learning.negatives, chain=chain))
+
+
+def small(case: Case) -> Case:
+    """The same with a batch that any machine trains on at once."""
+    return replace(case, learning=replace(few_chains(case.learning), batch_size=8))
+
+
+def measure(case: Case, seconds: float, device: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table, as JSON holds it.
 
     Args:
-        seconds: How long each case is measured.
+        case: What to measure.
+        seconds: How long.
         device: As torch names it.
+        facts: Of the machine, as `machine.describe` gives them.
     """
-    table: list[dict[str, str | float]] = []
-    for case in CASES:
-        times = seconds_of(case, seconds, device)
-        median = times[len(times) // 2]
-        facts = {"median_ms": median * 1e3, "fastest_ms": times[0] * 1e3}
-        table.append({"case": case.name, **facts, "steps_per_second": 1 / median})
-    return table
+    with tempfile.TemporaryDirectory() as folder:
+        flop = gflop(case, Path(folder))
+        updates = [make_trainer(case, Path(folder), device).update]
+        updates.append(make_plain(case, device).update)
+        ours, other = seconds_of(updates, seconds)
+    median, plainly = ours[len(ours) // 2], other[len(other) // 2]
+    rate = facts["GFLOP/s fp32" if device == "cpu" else "GFLOP/s bf16"]
+    return {
+        "case": case.name,
+        "device": device,
+        "n": len(ours),
+        "median_ms": 1e3 * median,
+        "fastest_ms": 1e3 * ours[0],
+        "steps_per_second": 1 / median,
+        "GFLOP": flop,
+        "share": flop / median / rate,
+        "plain_ms": 1e3 * plainly,
+        "ratio": plainly / median,
+        "target": case.target if device != "cpu" else "",
+    }
 
 
 def main() -> None:
-    """Print the table."""
-    options = machine.options(__doc__, seconds=10.0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(f"{device}, torch {torch.__version__}, {options.threads} threads")
-    print(f"{'training':<60}{'median ms':>10}{'fastest ms':>12}{'steps/s':>9}")
-    for row in rows(options.seconds, device):
-        numbers = f"{row['median_ms']:>10.1f}{row['fastest_ms']:>12.1f}"
-        print(f"{row['case']:<60}{numbers}{row['steps_per_second']:>9.1f}")
+    """Measure, print, write."""
+    options = machine.options(__doc__, seconds=20.0)
+    facts = machine.describe(options.device)
+    print(facts)
+    print(
+        "| training | n | median ms | steps/s | GFLOP | of rate | plain ms | ratio | target |\n"
+        + "|---" * 9 + "|"
+    )  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    for case in CASES:
+        chosen = small(case) if options.small else case
+        try:
+            row = measure(chosen, options.seconds, options.device, facts)
+        except Exception as error:  # the other rows are worth having
+            print(f"{case.name}: {error!r}", flush=True)
+            failed += 1
+            continue
+        rows.append(row)
+        line = (
+            "| {case} | {n} | {median_ms:.2f} | {steps_per_second:.1f} | {GFLOP:.2f} "
+            "| {share:.1%} | {plain_ms:.2f} | {ratio:.1f} | {target} |"
+        )
+        print(line.format_map(row), flush=True)
+        machine.write_rows(options.out / "training.json", facts, rows)
+    if failed:
+        raise SystemExit(f"{failed} of {len(CASES)} cases failed")
 
 
 if __name__ == "__main__":

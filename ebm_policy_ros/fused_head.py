@@ -26,24 +26,25 @@ _TOLERANCE = 0.03
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _energies(  # type: ignore[no-untyped-def]
-    prepared, actions, first, floors, weights, last, offset, energies, count, size, blocks,
+    prepared, actions, first, floors, weights, last, offset, energies, count,
+    SIZE: tl.constexpr, BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """Energies of a tile of the `count` candidates of one row, of `size` numbers each.
+    """Energies of a tile of the `count` candidates of one row, of `SIZE` numbers each.
 
-    Each of the `blocks` is an activation and a product; where something is added to what comes in,
+    Each of the `BLOCKS` is an activation and a product; where something is added to what comes in,
     another activation and product follow. An activation ends them all.
     """
     row, units = tl.program_id(1), tl.arange(0, WIDTH)
     places = tl.program_id(0) * TILE + tl.arange(0, TILE)
     there = places < count
     hidden = tl.zeros((TILE, WIDTH), tl.float32) + tl.load(prepared + row * WIDTH + units)[None, :]
-    for k in range(size):
-        value = tl.load(actions + (row * count + places) * size + k, mask=there, other=0.0)
+    for k in range(SIZE):
+        value = tl.load(actions + (row * count + places) * SIZE + k, mask=there, other=0.0)
         hidden += value[:, None] * tl.load(first + k * WIDTH + units)[None, :]
     square = units[:, None] * WIDTH + units[None, :]
     precision = weights.dtype.element_ty
-    for _ in range(blocks):
+    for _ in range(BLOCKS):
         active = _at_least(hidden, floors + units)
         inner = tl.dot(active.to(precision), tl.load(weights + square), input_precision="ieee")
         floors += WIDTH
@@ -123,7 +124,8 @@ class FusedHead(FoldedHead):
         with torch.cuda.device_of(actions):  # type: ignore[no-untyped-call]
             _energies[triton.cdiv(count, _TILE), rows](
                 prepared.contiguous(), actions.contiguous(), self._first, self._floors,
-                self._weights, self._last, self._offset, energies, count, size, self._blocks,
+                self._weights, self._last, self._offset, energies, count,
+                SIZE=size, BLOCKS=self._blocks,
                 WIDTH=self._first.shape[1], TILE=_TILE, KIND=self._kind,
             )  # fmt: skip
         return energies

@@ -123,10 +123,10 @@ def test_the_joint_energy_on_a_grid_is_that_of_single_actions(tmp_path: Path) ->
 
 
 def test_a_row_has_all_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain, "GRID", 51)
     monkeypatch.setattr(decisions, "MOST", 25)
     search = partial(plain.derivative_free, samples=64, evaluations=3)
     case = decisions.Case("tiny", write(tmp_path / "policy.safetensors"), {}, search)
+    monkeypatch.setattr(plain, "GRID", 51)
     row = decisions.measure(case, 0.1, {"GFLOP/s fp32": 100.0}, {})
     assert row["case"] == "tiny" and 20 <= row["n"] <= 25
     assert 0 < row["p50 ms"] <= row["p95 ms"] <= row["p99 ms"]

@@ -47,7 +47,8 @@ class LearningConfig:
     image_shift: int = 0
     """Largest random shift of the images in training, pixels; 0 for none."""
     precision: Precision = "bf16"
-    """Arithmetic of the layers: bf16 (mixed, faster) or fp32."""
+    """Arithmetic of the layers: bf16 (mixed, faster; fp32 on a CPU that only emulates it) or
+    fp32."""
     held_out: float = 0.1
     """Fraction of the episodes that are never trained on, to choose the best weights by; 0: none,
     and the last weights are kept."""

@@ -208,6 +208,8 @@ class PushTArgs:
     """Training seeds."""
     everything: tuple[bool, ...] = (False,)
     """Which demonstrations: false, the paper's 90 episodes, true, all of them."""
+    steps: int | None = None
+    """Batches of training; by default as many as are right for the method."""
     starts: int = 50
     """Initial states that judge a policy, the same for all."""
     first: int = 100_000
@@ -225,6 +227,8 @@ class PushTArgs:
             raise ValueError(f"methods: got {unknown[0]!r}, expected some of {', '.join(METHODS)}")
         if not self.seeds or not self.everything or self.starts < 1:
             raise ValueError("seeds, everything and starts: expected at least one")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps: got {self.steps}, expected an integer >= 1")
 
 
 def train(args: PushTArgs, name: str, everything: bool, seed: int) -> tuple[Model, Basis, float]:
@@ -237,7 +241,7 @@ def train(args: PushTArgs, name: str, everything: bool, seed: int) -> tuple[Mode
         data,
         method.learning,
         _SEARCH,
-        steps=method.steps,
+        steps=args.steps or method.steps,
         seed=seed,
         folder=args.out / "runs" / _key(kind, everything, seed),
         device=args.device,

@@ -34,6 +34,7 @@ from ebm_policy_ros.training.negatives import NegativesConfig
 from ebm_policy_ros.training.recorded_chains import RecordedChains
 from ebm_policy_ros.training.trainer import Trainer
 
+pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 on_gpu = pytest.mark.skipif(DEVICE.type == "cpu", reason="no CUDA device")
 CHAIN = Langevin(iterations=20, polish=0)

@@ -1,0 +1,129 @@
+"""Where the time goes in the rows that are farthest from what the GPU could do.
+
+Reads decisions.json and training.json of a folder, runs the three rows with the smallest share of
+the machine's rate again under torch.profiler, and writes profile.md (kernels with times, launches,
+gaps) and traces.tar.gz (for chrome://tracing or Perfetto) there.
+
+    python bench/gpu_profile.py --device cuda --out out/bench
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import decisions
+import machine
+from torch.autograd.profiler_util import FunctionEvent
+from torch.profiler import ProfilerActivity, profile
+
+import training
+from ebm_policy_ros.policy import Policy
+
+ROWS, KERNELS, WARM_UPS = 3, 12, 5
+RUNS = 10
+"""Decisions or steps that are looked at."""
+
+
+def slowest(folder: Path) -> list[dict[str, Any]]:
+    """The rows with the smallest share of the machine's rate, the smallest first."""
+    rows: list[dict[str, Any]] = []
+    for name in ("decisions", "training"):
+        path = folder / f"{name}.json"
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))["rows"]
+            rows += [{**row, "program": name} for row in found]
+    return sorted(rows, key=lambda row: float(row["share"]))[:ROWS]
+
+
+def work_of(row: dict[str, Any], options: machine.Options, folder: Path) -> Callable[[], Any]:
+    """What a row measures, ready to run again and again."""
+    if row["program"] == "training":
+        (case,) = (each for each in training.CASES if each.name == row["case"])
+        chosen = training.small(case) if options.small else case
+        return training.make_trainer(chosen, folder, options.device).update
+    cases = decisions.cases(options.device, options.small)
+    (decision,) = (each for each in cases if each.name == row["case"])
+    policy = Policy.load(decision.policy, options.device, optimiser=decision.search)
+    policy.warm_up()
+    seen = decisions.observations(policy)
+    return lambda: policy.decide(seen[0])
+
+
+def report(row: dict[str, Any], found: profile, device: str) -> str:
+    """A row's kernels (on a CPU: operators) with their times, launches and gaps, as Markdown."""
+    events = found.events() or []
+    work: list[FunctionEvent] = [e for e in events if _is_work(e, device)]
+    spans = sorted((e.time_range.start, e.time_range.end) for e in work)
+    busy = end = 0.0
+    for start, stop in spans:
+        busy += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    whole = spans[-1][1] - spans[0][0] if spans else 0.0
+    launches = Counter(e.name for e in events if "Launch" in e.name)
+    totals: dict[str, list[float]] = {}
+    for event in work:
+        totals.setdefault(event.name, []).append(event.time_range.elapsed_us())
+    ranked = sorted(totals.items(), key=lambda item: -sum(item[1]))[:KERNELS]
+    launched = ", ".join(f"{n / RUNS:g} {name}" for name, n in launches.most_common()) or "none"
+    lines = [
+        f"## {row['case']} ({row['program']})",
+        f"{whole / RUNS / 1e3:.3f} ms a run under the profiler; the device works "
+        f"{busy / max(whole, 1e-9):.0%} of it, gaps are the rest; share of the machine's rate "
+        f"without the profiler {row['share']:.2%}. Launches a run: {launched}.",
+        "",
+        "| kernel | times a run | us a run | share of the work |",
+        "|---|---|---|---|",
+    ]
+    for name, times in ranked:
+        share = sum(times) / max(sum(map(sum, totals.values())), 1e-9)
+        short = name.replace("|", "/")[:90]
+        lines.append(
+            f"| `{short}` | {len(times) / RUNS:g} | {sum(times) / RUNS:.1f} | {share:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def _is_work(event: FunctionEvent, device: str) -> bool:
+    if device != "cpu":
+        return str(event.device_type).endswith("CUDA")
+    return event.cpu_parent is None and event.name.startswith("aten::")
+
+
+def main() -> None:
+    """Profile, print, write."""
+    options = machine.options(__doc__, seconds=0.0)
+    activities = [ProfilerActivity.CPU]
+    if options.device != "cpu":
+        activities.append(ProfilerActivity.CUDA)
+    texts = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for number, row in enumerate(slowest(options.out)):
+            work = work_of(row, options, folder / "run")
+            for _ in range(WARM_UPS):
+                work()
+            machine.wait(options.device)
+            with profile(activities=activities) as found:
+                for _ in range(RUNS):
+                    work()
+                machine.wait(options.device)
+            texts.append(report(row, found, options.device))
+            print(texts[-1], flush=True)
+            (options.out / "profile.md").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+            trace = folder / f"{number + 1}_{row['program']}.json"
+            found.export_chrome_trace(str(trace))
+        with tarfile.open(options.out / "traces.tar.gz", "w:gz") as archive:
+            for trace in sorted(folder.glob("*.json")):
+                archive.add(trace, trace.name)
+    if not texts:
+        raise SystemExit(f"{options.out}: no rows to look at; run decisions.py or training.py")
+
+
+if __name__ == "__main__":
+    main()
