@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +135,47 @@ class _StreamBuffer:
         return f"no joint {names[0]!r} within {self._span_ns / NANOSECONDS:.3f} s"
 
 
+class Snapshot:
+    """The samples in force at one time; they are decoded when they are asked for.
+
+    Taking one is quick, whatever the messages hold: a large image is decoded by whoever has time.
+    """
+
+    def __init__(
+        self, samples: Mapping[str, list[_Sample]], streams: Mapping[str, Stream]
+    ) -> None:
+        """Keeps the samples of each stream, oldest first."""
+        self._samples, self._streams = samples, streams
+        self.stamps = {name: found[-1].stamp for name, found in samples.items()}
+        """Stamp of the newest sample by stream, nanoseconds."""
+
+    def arrays(self, names: Iterable[str] | None = None) -> Observation:
+        """The observation, of all streams or of those named.
+
+        Raises:
+            MessageError: If a message doesn't hold what its stream promises.
+        """
+        return {
+            name: np.stack([sample.array(self._streams[name]) for sample in self._samples[name]])
+            for name in (self._samples if names is None else names)
+        }
+
+    def outdated(self, time_ns: int, slack_ns: int) -> str:
+        """The streams that are too old by a later time; empty if none is.
+
+        Args:
+            time_ns: The later time.
+            slack_ns: How much older than its `max_age` a sample may be then.
+        """
+        old = []
+        for name, stamp in self.stamps.items():
+            stream = self._streams[name]
+            age = time_ns - stamp
+            if age > round(stream.max_age * NANOSECONDS) + slack_ns:
+                old.append(f"{name} ({stream.topic}): {age / NANOSECONDS:.3f} s old when sent")
+        return "; ".join(old)
+
+
 class ObservationBuffer:
     """Holds the newest messages of each stream and makes the observation at a time.
 
@@ -189,6 +230,14 @@ class ObservationBuffer:
             StaleObservation: If a stream has no sample that is fresh enough.
             MessageError: If a message doesn't hold what its stream promises.
         """
+        return self.snapshot(time_ns).arrays()
+
+    def snapshot(self, time_ns: int) -> Snapshot:
+        """The samples that make the observation at `time_ns`, not decoded yet.
+
+        Raises:
+            StaleObservation: If a stream has no sample that is fresh enough.
+        """
         samples: dict[str, list[_Sample]] = {}
         stale = []
         for name, buffer in self._buffers.items():
@@ -201,10 +250,7 @@ class ObservationBuffer:
             stale = self._skewed({name: found[-1].stamp for name, found in samples.items()})
         if stale:
             raise StaleObservation("; ".join(stale))
-        return {
-            name: np.stack([sample.array(self._buffers[name].stream) for sample in found])
-            for name, found in samples.items()
-        }
+        return Snapshot(samples, {name: b.stream for name, b in self._buffers.items()})
 
     def _skewed(self, stamps: dict[str, int]) -> list[str]:
         """The streams whose samples are too far apart, if any are."""

@@ -1,9 +1,9 @@
-"""Decisions on a thread of their own, so that one which takes too long doesn't delay a stop."""
+"""Decoding and deciding on a thread of their own, so that neither delays a safe command."""
 
 from __future__ import annotations
 
+import math
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from ebm_policy_ros.decision import Decision
-from ebm_policy_ros.observation import Observation
+from ebm_policy_ros.nodes.pauses import boot_time
+from ebm_policy_ros.observation import Observation, Snapshot
 from ebm_policy_ros.policy import Policy
 
 # Seconds between two looks at whether somebody stopped the arm.
@@ -67,16 +68,16 @@ class Decider:
 
     def decide(
         self,
-        observation: Observation,
+        snapshot: Snapshot,
         previous: Any,
         budget: float | None,
         patience: float | None,
         is_stopped: Callable[[], bool],
-    ) -> Decision:
-        """The policy's decision.
+    ) -> tuple[Observation, Decision]:
+        """The observation, decoded on the thread, and the policy's decision.
 
         Args:
-            observation: Of the policy's interface.
+            snapshot: Of all streams of the policy's interface.
             previous: Action to begin the search from too, or None.
             budget: Seconds after which the search ends with its best so far; None for any.
             patience: Seconds after which nobody waits any longer; None to wait for ever.
@@ -85,32 +86,43 @@ class Decider:
         Raises:
             DecisionLate: If it is not there by then, if the one before still runs, or if nobody
                 wants it any more.
+            MessageError: If a message doesn't hold what its stream promises.
         """
-        future = self._submit(
-            lambda: self.policy.decide(observation, previous=previous, budget=budget)
-        )
-        return self._wait(future, patience, is_stopped)  # type: ignore[no-any-return]
+
+        def work() -> tuple[Observation, Decision]:
+            observation = snapshot.arrays()
+            return observation, self.policy.decide(observation, previous=previous, budget=budget)
+
+        return self._wait(self._submit(work), patience, is_stopped)  # type: ignore[no-any-return]
 
     @staticmethod
     def _wait(future: Future[Any], patience: float | None, is_stopped: Callable[[], bool]) -> Any:
-        end = None if patience is None else time.monotonic() + patience
+        end = math.inf if patience is None else boot_time() + patience
         while not future.done():
             if is_stopped():
                 raise DecisionLate("stopped while deciding")
-            left = _GLANCE if end is None else min(_GLANCE, end - time.monotonic())
-            if left <= 0:
-                raise DecisionLate(f"no decision after {patience:.3f} s")
+            if (left := end - boot_time()) <= 0:
+                break
             with suppress(FutureTimeout):
-                future.result(left)
+                future.result(min(_GLANCE, left))
+        # Also of one that is there: this process may have been stopped meanwhile.
+        if boot_time() > end:
+            raise DecisionLate(f"no decision after {patience:.3f} s")
         return future.result()
 
-    def check(self) -> None:
-        """Decide on nothing, to see that the policy works.
+    def check(self, snapshot: Snapshot) -> None:
+        """Decode an observation and decide on nothing, to see that both work.
 
         Raises:
             DecisionLate: If the last decision still runs, or this one takes too long.
+            MessageError: If a message doesn't hold what its stream promises.
         """
-        self._wait(self._submit(self.policy.warm_up), _CHECK, lambda: False)
+
+        def work() -> None:
+            snapshot.arrays()
+            self.policy.warm_up()
+
+        self._wait(self._submit(work), _CHECK, lambda: False)
 
     def close(self) -> None:
         """End; a decision that runs for long is not waited for."""

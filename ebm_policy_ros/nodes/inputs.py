@@ -13,7 +13,12 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.topics import mismatch, quality_of
-from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
+from ebm_policy_ros.observation import (
+    Observation,
+    ObservationBuffer,
+    Snapshot,
+    StaleObservation,
+)
 from ebm_policy_ros.supervision import StreamMonitor
 
 
@@ -113,12 +118,20 @@ class Inputs:
             StaleObservation: If a stream is stale, too slow or from the future.
             MessageError: If a message doesn't hold what its stream promises.
         """
+        return self.snapshot(time_ns).arrays()
+
+    def snapshot(self, time_ns: int) -> Snapshot:
+        """The samples that make the observation at a time, not decoded yet.
+
+        Raises:
+            StaleObservation: If a stream is stale, too slow or from the future.
+        """
         problems = {name: monitor.problem(time_ns) for name, monitor in self._monitors.items()}
         problems |= {n: text for n, text in self._mismatches.items() if not self._heard(n)}
         told = [f"{n} ({self._topic(n)}): {text}" for n, text in problems.items() if text]
         if told:
             raise StaleObservation("; ".join(told))
-        return self.buffer.observe(time_ns)
+        return self.buffer.snapshot(time_ns)
 
     def _heard(self, name: str) -> bool:
         return self._monitors[name].received > 0

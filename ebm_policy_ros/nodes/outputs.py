@@ -180,11 +180,11 @@ class Outputs:
         """
         if not self._commanded:
             return
-        if self._action.is_velocity:
-            self._publish(np.zeros(len(self._action.fields)), time_ns)
-            return
         # A decision that came too late has taken its time.
         now = max(time_ns, self._now())
+        if self._action.is_velocity:
+            self._publish(np.zeros(len(self._action.fields)), now)
+            return
         if self._held is None:
             self._held = self._setpoint.at(now)
         if self._held is None and measured is not None:
@@ -199,7 +199,7 @@ class Outputs:
             self._publish_points(self._held[None], times, now)
         else:
             times = np.array([now])
-            self._publish(self._held, time_ns)
+            self._publish(self._held, now)
         self._setpoint.follow(self._held[None], times)
 
     def _publish(self, values: Actions, time_ns: int) -> None:

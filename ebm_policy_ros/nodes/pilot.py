@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,9 +18,10 @@ from ebm_policy_ros.nodes.decider import Decider, DecisionLate
 from ebm_policy_ros.nodes.inputs import Inputs
 from ebm_policy_ros.nodes.loading import LoadedPolicy
 from ebm_policy_ros.nodes.outputs import Outputs, deaf, rivals
+from ebm_policy_ros.nodes.pauses import PauseWatch, boot_time
 from ebm_policy_ros.nodes.tally import Tally
 from ebm_policy_ros.nodes.views import Views
-from ebm_policy_ros.observation import Observation, StaleObservation
+from ebm_policy_ros.observation import Snapshot, StaleObservation
 from ebm_policy_ros.state import Measured, StateEstimator
 
 # After a stop the safe command is repeated for so long; then another may command.
@@ -33,7 +33,7 @@ class _Sight:
     """What a decision needs."""
 
     now: int
-    observation: Observation
+    snapshot: Snapshot
     measured: Measured
     stamp: int
     """Of the newest camera image, or of the newest sample without a camera."""
@@ -74,6 +74,10 @@ class Pilot:
         # A simulation's time is not that in which decisions are made.
         self._periods = 10 if node.get_parameter("use_sim_time").value else 1
         self._decider = Decider(loaded.policy, values["threads"])
+        self._pauses = PauseWatch()
+        streams = loaded.interface.observation
+        self._images = [n for n, stream in streams.items() if isinstance(stream, ImageStream)]
+        self._measurements = [name for name in streams if name not in self._images]
         self._estimator = StateEstimator(loaded.interface)
         self._views = Views(node, loaded.interface)
         self._silent_after: int | None = None
@@ -118,6 +122,7 @@ class Pilot:
         """Shut, and forget the policy."""
         self.shut()
         self._views.close()
+        self._pauses.close()
         self._decider.close()
 
     def stop(self, reason: str) -> None:
@@ -137,11 +142,11 @@ class Pilot:
         """
         now = self._now()
         try:
-            observation = self._inputs.observe(now)
-            self._decider.check()
+            snapshot = self._inputs.snapshot(now)
+            measured = self._measure(snapshot, now)
+            self._decider.check(snapshot)
         except Exception as error:
             raise ValueError(f"still wrong: {error}") from None
-        measured = self._estimator.update(observation, self._inputs.buffer.stamps(now), now)
         if problem := ", ".join(self.guard.misplaced(measured)) or self._topic_problem():
             raise ValueError(f"still wrong: {problem}")
 
@@ -205,35 +210,46 @@ class Pilot:
 
     def _look(self, now: int) -> tuple[_Sight | None, str]:
         """What is seen now, and what is wrong."""
-        topic = self._topic_problem()
+        problem = self._pause_problem() or self._topic_problem()
         try:
-            observation = self._inputs.observe(now)
-        except (StaleObservation, MessageError) as problem:
-            return None, str(problem)
-        stamps = self._inputs.buffer.stamps(now)
-        measured = self._estimator.update(observation, stamps, now)
-        streams = self.loaded.interface.observation
-        images = [stamps[n] for n, stream in streams.items() if isinstance(stream, ImageStream)]
-        sight = _Sight(now, observation, measured, max(images or stamps.values()))
-        return sight, topic
+            snapshot = self._inputs.snapshot(now)
+            measured = self._measure(snapshot, now)
+        except (StaleObservation, MessageError) as stale:
+            return None, str(stale)
+        stamps = snapshot.stamps
+        images = [stamps[name] for name in self._images]
+        return _Sight(now, snapshot, measured, max(images or stamps.values())), problem
+
+    def _measure(self, snapshot: Snapshot, now: int) -> Measured:
+        """The arm's state; images, which take long to decode, are left alone."""
+        return self._estimator.update(snapshot.arrays(self._measurements), snapshot.stamps, now)
+
+    def _pause_problem(self) -> str:
+        """That this process stood still a moment ago; empty if not, or if nothing goes on then."""
+        if self.values["lockstep"]:
+            return ""
+        period = 1.0 / self.loaded.interface.rate
+        return self._pauses.problem(max(self.values["recover_after"], 2 * period))
 
     def _decide(self, sight: _Sight) -> str:
         """Decide and command; else why not."""
         assert self.outputs is not None
-        started = time.perf_counter()
+        started = boot_time()
         patience = budget = None
         if not self.values["lockstep"]:  # who waits for each tick doesn't mind how long it takes
             period = 1.0 / self.loaded.interface.rate
             patience, budget = self._periods * period, self.values["budget"] * period
         previous = self._previous if self.values["warm_start"] else None
         try:
-            decision = self._decider.decide(
-                sight.observation, previous, budget, patience, self._is_stopped
+            observation, decision = self._decider.decide(
+                sight.snapshot, previous, budget, patience, self._is_stopped
             )
         except DecisionLate as problem:
             self._tally.late()
             return str(problem)
-        milliseconds = (time.perf_counter() - started) * 1e3
+        except MessageError as problem:
+            return str(problem)
+        milliseconds = (boot_time() - started) * 1e3
         self._tally.decided(milliseconds, decision)
         speed, unsure = self._speed(decision, sight.now)
         if unsure:
@@ -249,6 +265,9 @@ class Pilot:
         if guarded.interventions:
             text = ", ".join(guarded.interventions)
             self._node.get_logger().warning(f"guard: {text}", throttle_duration_sec=5.0)
+        if outdated := self._outdated(sight, started, patience):
+            self._tally.late()
+            return outdated
         self._previous = decision.action
         self._silent_after = None  # what moves the arm now owes it a safe command
         sent = self.outputs.send(
@@ -260,8 +279,21 @@ class Pilot:
             grip=speed > 0,
         )
         self._tally.commanded((self._now() - sight.stamp) / 1e6)
-        self._views.show(self.loaded.policy, sight.observation, sight.measured, decision, sent)
+        self._views.show(self.loaded.policy, observation, sight.measured, decision, sent)
         return ""
+
+    def _outdated(self, sight: _Sight, started: float, patience: float | None) -> str:
+        """Why a command may not go out any more, asked just before; empty if it may.
+
+        Whatever took long, the observation that it answers is no older then than its `max_age` and
+        a period: by the node's clock, and by one that goes on where that one stands or is set.
+        """
+        if patience is None:
+            return ""
+        if boot_time() - started > patience:
+            return f"no command after {patience:.3f} s"
+        period_ns = self.loaded.interface.period_ns
+        return self._pause_problem() or sight.snapshot.outdated(self._now(), period_ns)
 
     def _is_stopped(self) -> bool:
         """Whether somebody stopped the arm while it was being decided what it does."""
