@@ -75,6 +75,7 @@ gpu-data: .gpu/push.npz  ## Demonstrations for bench/gpu.sh, packed: .gpu
 	touch $@
 
 gpu-dry: gpu-wheels .gpu/push.npz .gpu-venv/.ready  ## Try bench/gpu.sh on the CPU, small, as on a bare machine
+	rm -rf out/gpu/small
 	OUT=out/gpu-dry DEVICE=cpu SMALL=1 CASE_SECONDS=0.2 PYTHON=$(CURDIR)/.gpu-venv/bin/python \
 		bench/gpu.sh
 

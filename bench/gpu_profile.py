@@ -1,8 +1,8 @@
 """Where the time goes in the rows that are farthest from what the GPU could do.
 
 Reads decisions.json and training.json of a folder, runs the three rows with the smallest share of
-the machine's rate again under torch.profiler, and writes profile.md (kernels with times, launches,
-gaps) and traces.tar.gz (for chrome://tracing or Perfetto) there.
+the machine's rate, those with a target first, again under torch.profiler, and writes there
+profile.md (kernels with times, launches, gaps) and traces.tar.gz (for Perfetto).
 
     python bench/gpu_profile.py --device cuda --out out/bench
 """
@@ -10,7 +10,6 @@ gaps) and traces.tar.gz (for chrome://tracing or Perfetto) there.
 from __future__ import annotations
 
 import json
-import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 
 import decisions
 import machine
+from gpu_trainings import pack
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
@@ -26,19 +26,19 @@ import training
 from ebm_policy_ros.policy import Policy
 
 ROWS, KERNELS, WARM_UPS = 3, 12, 5
-RUNS = 10
+RUNS = 5
 """Decisions or steps that are looked at."""
 
 
 def slowest(folder: Path) -> list[dict[str, Any]]:
-    """The rows with the smallest share of the machine's rate, the smallest first."""
+    """Rows with the smallest share of the machine's rate; those with a target come first."""
     rows: list[dict[str, Any]] = []
     for name in ("decisions", "training"):
         path = folder / f"{name}.json"
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))["rows"]
-            rows += [{**row, "program": name} for row in found]
-    return sorted(rows, key=lambda row: float(row["share"]))[:ROWS]
+            rows += [{**row, "program": name} for row in found if "failed" not in row]
+    return sorted(rows, key=lambda row: (not row["target"], float(row["share"])))[:ROWS]
 
 
 def work_of(row: dict[str, Any], options: machine.Options, folder: Path) -> Callable[[], Any]:
@@ -53,6 +53,19 @@ def work_of(row: dict[str, Any], options: machine.Options, folder: Path) -> Call
     policy.warm_up()
     seen = decisions.observations(policy)
     return lambda: policy.decide(seen[0])
+
+
+def look(work: Callable[[], Any], activities: list[ProfilerActivity], device: str) -> profile:
+    """A profile of `RUNS` runs; the profiler itself is warm then."""
+    with profile(activities=activities):
+        for _ in range(WARM_UPS):
+            work()
+        machine.wait(device)
+    with profile(activities=activities) as found:
+        for _ in range(RUNS):
+            work()
+        machine.wait(device)
+    return found
 
 
 def report(row: dict[str, Any], found: profile, device: str) -> str:
@@ -91,7 +104,9 @@ def report(row: dict[str, Any], found: profile, device: str) -> str:
 
 def _is_work(event: FunctionEvent, device: str) -> bool:
     if device != "cpu":
-        return str(event.device_type).endswith("CUDA")
+        # Ranges that torch names itself are no kernels.
+        annotation = getattr(event, "is_user_annotation", False)
+        return str(event.device_type).endswith("CUDA") and not annotation
     return event.cpu_parent is None and event.name.startswith("aten::")
 
 
@@ -101,28 +116,25 @@ def main() -> None:
     activities = [ProfilerActivity.CPU]
     if options.device != "cpu":
         activities.append(ProfilerActivity.CUDA)
-    texts = []
+    texts: list[str] = []
+    failed = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number, row in enumerate(slowest(options.out)):
-            work = work_of(row, options, folder / "run")
-            for _ in range(WARM_UPS):
-                work()
-            machine.wait(options.device)
-            with profile(activities=activities) as found:
-                for _ in range(RUNS):
-                    work()
-                machine.wait(options.device)
-            texts.append(report(row, found, options.device))
+            try:
+                found = look(work_of(row, options, folder / "run"), activities, options.device)
+                texts.append(report(row, found, options.device))
+                found.export_chrome_trace(str(folder / f"{number + 1}_{row['program']}.json"))
+            except Exception as error:  # the other rows are worth having
+                texts.append(f"## {row['case']} ({row['program']})\nfailed: {error!r}")
+                failed += 1
             print(texts[-1], flush=True)
             (options.out / "profile.md").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
-            trace = folder / f"{number + 1}_{row['program']}.json"
-            found.export_chrome_trace(str(trace))
-        with tarfile.open(options.out / "traces.tar.gz", "w:gz") as archive:
-            for trace in sorted(folder.glob("*.json")):
-                archive.add(trace, trace.name)
+            pack(sorted(folder.glob("*.json")), folder, options.out / "traces.tar.gz")
     if not texts:
         raise SystemExit(f"{options.out}: no rows to look at; run decisions.py or training.py")
+    if failed:
+        raise SystemExit(f"{failed} of {len(texts)} rows failed")
 
 
 if __name__ == "__main__":

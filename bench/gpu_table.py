@@ -6,67 +6,65 @@ python bench/gpu_table.py out/gpu
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 COLUMNS = ("row", "target", "measured", "plain", "ratio", "share of the limit")
+Row = tuple[str, ...]
 
 
 def results(path: Path) -> dict[str, Any]:
-    """The JSON of a benchmark; empty where it left none."""
+    """The JSON of a benchmark; without rows where it left none."""
     if not path.exists():
         return {"machine": {}, "rows": []}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
-def test_rows(path: Path) -> Iterator[tuple[str, ...]]:
-    """How many tests passed, and the names of those that did not."""
-    if not path.exists():
-        yield ("tests", "none fails", "no result", "", "", "")
-        return
-    # Written by pytest a moment ago: not from outside.
-    cases = list(ElementTree.parse(path).iter("testcase"))
-    bad = [
-        case
-        for case in cases
-        if case.find("failure") is not None or case.find("error") is not None
-    ]
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    passed = len(cases) - len(bad) - skipped
-    told = f"{passed} passed, {skipped} skipped, {len(bad)} failed"
-    yield ("tests", "none fails", told, "", "", "")
-    for case in bad:
-        yield (f"failed: {case.get('name')}", "", "", "", "", "")
+def told_rows(log: str) -> Iterator[Row]:
+    """How the parts ended, and which tests did not pass: as the log tells."""
+    for name, code, seconds in re.findall(r"^== (.+): exit code (\d+), (\d+) s$", log, re.M):
+        yield (f"part: {name}", "exit code 0", f"exit code {code}, {seconds} s", "", "", "")
+    # pytest -v: a test that hangs has a name and no result.
+    named = re.findall(r"^(test/\S+::.+?)(?: (PASSED|FAILED|ERROR|SKIPPED)\b.*)?$", log, re.M)
+    verdicts = {name.split(" (")[0]: verdict or "no result" for name, verdict in named}
+    counts = Counter(verdicts.values())
+    told = ", ".join(f"{count} {verdict.lower()}" for verdict, count in counts.most_common())
+    yield ("tests", "none fails", told or "no result", "", "", "")
+    for name, verdict in verdicts.items():
+        if verdict not in ("PASSED", "SKIPPED"):
+            yield (f"{verdict.lower()}: {name.partition('::')[2]}", "", "", "", "", "")
 
 
-def rows(folder: Path) -> Iterator[tuple[str, ...]]:
-    """The table's lines."""
-    yield from test_rows(folder / "tests.xml")
-    decided, trained = (results(folder / f"{name}.json") for name in ("decisions", "training"))
-    for row in decided["rows"]:
-        error = row["error"]
-        exact = "" if error is None else f", error {error:.3%}"
-        yield (
-            row["case"],
-            row["target"],
-            f"p50 {row['p50 ms']:.3f}, p99 {row['p99 ms']:.3f} ms{exact}",
-            f"p50 {row['plain p50 ms']:.3f} ms",
-            f"{row['ratio']:.1f}",
-            f"{row['share']:.1%}",
-        )
-    for row in trained["rows"]:
-        yield (
-            f"training: {row['case']}",
-            row["target"],
-            f"{row['steps_per_second']:.1f} steps/s",
-            f"{1e3 / row['plain_ms']:.1f} steps/s",
-            f"{row['ratio']:.1f}",
-            f"{row['share']:.1%}",
-        )
+def measured_rows(folder: Path) -> Iterator[Row]:
+    """Decisions and trainings, those that failed too."""
+    for program in ("decisions", "training"):
+        for row in results(folder / f"{program}.json")["rows"]:
+            name = f"{program}: {row['case']}"
+            if "failed" in row:
+                yield (name, row["target"], f"failed: {row['failed'][:200]}", "", "", "")
+                continue
+            ours, plain = decided(row) if program == "decisions" else trained(row)
+            share = f"{row['share']:.1%} of {row['limit']}"
+            yield (name, row["target"], ours, plain, f"{row['ratio']:.1f}", share)
+            for text in row.get("warnings", ()):
+                yield (f"warning: {text[:200]}", "", "", "", "", "")
+
+
+def decided(row: dict[str, Any]) -> tuple[str, str]:
+    """Decisions of the package and of plain PyTorch."""
+    exact = "" if row["error"] is None else f", error {row['error']:.3%}"
+    ours = f"p50 {row['p50 ms']:.3f}, p99 {row['p99 ms']:.3f} ms{exact}"
+    return ours, f"p50 {row['plain p50 ms']:.3f} ms"
+
+
+def trained(row: dict[str, Any]) -> tuple[str, str]:
+    """Training of the package and of plain PyTorch."""
+    return f"{row['steps_per_second']:.1f} steps/s", f"{1e3 / row['plain_ms']:.1f} steps/s"
 
 
 def main() -> None:
@@ -76,7 +74,8 @@ def main() -> None:
     facts = facts or results(folder / "training.json")["machine"]
     print("; ".join(f"{name}: {value}" for name, value in facts.items()) or "no machine described")
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
-    for row in rows(folder):
+    log = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+    for row in (*told_rows(log), *measured_rows(folder)):
         print("| " + " | ".join(row) + " |")
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +44,27 @@ def command(training: Mapping[str, Any], folder: Path, device: str, small: bool)
 def run(training: list[str], seconds: float) -> str:
     """Run a training for at most so long, and say how it ended."""
     process = subprocess.Popen(training, cwd=ROOT)
+    ended = ""
     try:
         code = process.wait(seconds)
     except subprocess.TimeoutExpired:
+        ended = "its time was over, "
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(GRACE)
-            return "interrupted, saved"
+            code = process.wait(GRACE)
         except subprocess.TimeoutExpired:
             process.kill()
-            return "killed"
-    return "complete" if code == 0 else f"failed with exit code {code}"
+            code = process.wait()
+    return ended + ("complete" if code == 0 else "saved" if code == 130 else f"exit code {code}")
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """Checkpoints and policies."""
-    yield from sorted(folder.rglob("*.safetensors"))
+def pack(paths: Sequence[Path], root: Path, archive: Path) -> None:
+    """Write files to a .tar.gz by their names below `root`; never half of it."""
+    partial = archive.with_suffix(".partial")
+    with tarfile.open(partial, "w:gz") as file:
+        for path in paths:
+            file.add(path, path.relative_to(root))
+    os.replace(partial, archive)
 
 
 def main() -> None:
@@ -69,21 +75,23 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="a trial of the program")
     options = parser.parse_args()
-    end = time.monotonic() + options.seconds - GRACE
+    # Time for the last one to save, and to pack.
+    end = time.monotonic() + options.seconds - 2 * GRACE
     folder = ROOT / "out" / "gpu" / ("small" if options.small else "trainings")
     failed = False
     for training in yaml.safe_load(LIST.read_text(encoding="utf-8")):
-        left = end - time.monotonic()
-        if left < GRACE:
+        begun = time.monotonic()
+        if end - begun < GRACE:
             print(f"{training['name']}: no time left", flush=True)
             continue
         own = folder / training["name"]
-        ended = run(command(training, own, options.device, options.small), left)
-        print(f"{training['name']}: {ended} after {left - end + time.monotonic():.0f} s")
-        failed |= "failed" in ended or "killed" in ended
-        with tarfile.open(options.out / "trainings.tar.gz", "w:gz") as archive:
-            for path in files(folder):
-                archive.add(path, path.relative_to(ROOT / "out" / "gpu"))
+        try:
+            ended = run(command(training, own, options.device, options.small), end - begun)
+        finally:
+            archive = options.out / "trainings.tar.gz"
+            pack(sorted(folder.rglob("*.safetensors")), ROOT / "out" / "gpu", archive)
+        print(f"{training['name']}: {ended} after {time.monotonic() - begun:.0f} s", flush=True)
+        failed |= "exit code" in ended
     if failed:
         raise SystemExit("a training failed")
 

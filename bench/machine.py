@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import platform
 import resource
 import sys
@@ -56,8 +57,10 @@ def options(about: str | None, seconds: float) -> Options:
 
 
 def write_rows(path: Path, facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write what was measured so far, in place of what was there."""
-    path.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1), encoding="utf-8")
+    """Write what was measured so far, in place of what was there; never half of it."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1), encoding="utf-8")
+    os.replace(partial, path)
 
 
 def describe(device: str) -> dict[str, Any]:

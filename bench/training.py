@@ -34,6 +34,7 @@ from ebm_policy_ros.training.trainer import Trainer
 FRAMES = 4000
 # The first ones choose kernels and fill caches.
 WARM_UPS = 3
+SMALL_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def make_plain(case: Case, device: str) -> PlainTraining:
     return PlainTraining(model, kind, demonstrations(case.shapes), case.learning, device)
 
 
-def seconds_of(updates: list[Callable[[], Any]], limit: float) -> list[list[float]]:
+def seconds_of(updates: list[Callable[[], Any]], limit: float, device: str) -> list[list[float]]:
     """Seconds of each step of several trainings, sorted.
 
     They take turns, so that whatever else the machine does slows all.
@@ -126,35 +127,33 @@ def seconds_of(updates: list[Callable[[], Any]], limit: float) -> list[list[floa
     while not times[0] or time.perf_counter() < end:
         for update, own in zip(updates, times, strict=True):
             started = time.perf_counter()
-            update()  # it reads the loss, and so waits for the device
+            update()
+            machine.wait(device)  # for the optimiser's step, which comes after the loss
             own.append(time.perf_counter() - started)
     return [sorted(own) for own in times]
 
 
 def gflop(case: Case, folder: Path) -> float:
-    """GFLOP of a step, there and back, counted on the CPU."""
-    trainer = make_trainer(replace(case, learning=few_chains(case.learning)), folder, "cpu")
-    with FlopCounterMode(display=False) as counter:
-        trainer.update()
-    once = counter.get_total_flops()
-    if case.learning.negatives.source != "chain":
-        return once / 1e9
-    more = make_trainer(replace(case, learning=few_chains(case.learning, 3)), folder, "cpu")
-    with FlopCounterMode(display=False) as counter:
-        more.update()
-    each = counter.get_total_flops() - once
-    return (once + each * (case.learning.negatives.chain.iterations - 2)) / 1e9
+    """GFLOP of a step, there and back: those of a small batch, for as many frames as it has."""
+
+    def counted(iterations: int) -> int:
+        trainer = make_trainer(small(case, iterations), folder, "cpu")
+        with FlopCounterMode(display=False) as counter:
+            trainer.update()
+        return counter.get_total_flops()
+
+    total = counted(2)
+    if case.learning.negatives.source == "chain":
+        total += (counted(3) - total) * (case.learning.negatives.chain.iterations - 2)
+    return total * case.learning.batch_size / SMALL_BATCH / 1e9
 
 
-def few_chains(learning: LearningConfig, iterations: int = 2) -> LearningConfig:
-    """The same with short chains."""
-    chain = replace(learning.negatives.chain, iterations=iterations)
-    return replace(learning, negatives=replace(learning.negatives, chain=chain))
-
-
-def small(case: Case) -> Case:
-    """The same with a batch that any machine trains on at once."""
-    return replace(case, learning=replace(few_chains(case.learning), batch_size=8))
+def small(case: Case, iterations: int = 2) -> Case:
+    """The same with short chains, and a batch that any machine trains on at once."""
+    chain = replace(case.learning.negatives.chain, iterations=iterations)
+    negatives = replace(case.learning.negatives, chain=chain)
+    learning = replace(case.learning, negatives=negatives, batch_size=SMALL_BATCH)
+    return replace(case, learning=learning)
 
 
 def measure(case: Case, seconds: float, device: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -170,9 +169,9 @@ def measure(case: Case, seconds: float, device: str, facts: dict[str, Any]) -> d
         flop = gflop(case, Path(folder))
         updates = [make_trainer(case, Path(folder), device).update]
         updates.append(make_plain(case, device).update)
-        ours, other = seconds_of(updates, seconds)
+        ours, other = seconds_of(updates, seconds, device)
     median, plainly = ours[len(ours) // 2], other[len(other) // 2]
-    rate = facts["GFLOP/s fp32" if device == "cpu" else "GFLOP/s bf16"]
+    limit = "fp32" if device == "cpu" else "bf16"
     return {
         "case": case.name,
         "device": device,
@@ -181,7 +180,8 @@ def measure(case: Case, seconds: float, device: str, facts: dict[str, Any]) -> d
         "fastest_ms": 1e3 * ours[0],
         "steps_per_second": 1 / median,
         "GFLOP": flop,
-        "share": flop / median / rate,
+        "limit": limit,
+        "share": flop / median / facts[f"GFLOP/s {limit}"],
         "plain_ms": 1e3 * plainly,
         "ratio": plainly / median,
         "target": case.target if device != "cpu" else "",
@@ -203,16 +203,16 @@ def main() -> None:
         chosen = small(case) if options.small else case
         try:
             row = measure(chosen, options.seconds, options.device, facts)
+            line = (
+                "| {case} | {n} | {median_ms:.2f} | {steps_per_second:.1f} | {GFLOP:.2f} "
+                "| {share:.1%} | {plain_ms:.2f} | {ratio:.1f} | {target} |"
+            )
+            print(line.format_map(row), flush=True)
         except Exception as error:  # the other rows are worth having
+            row = {"case": case.name, "target": case.target, "failed": repr(error)}
             print(f"{case.name}: {error!r}", flush=True)
             failed += 1
-            continue
         rows.append(row)
-        line = (
-            "| {case} | {n} | {median_ms:.2f} | {steps_per_second:.1f} | {GFLOP:.2f} "
-            "| {share:.1%} | {plain_ms:.2f} | {ratio:.1f} | {target} |"
-        )
-        print(line.format_map(row), flush=True)
         machine.write_rows(options.out / "training.json", facts, rows)
     if failed:
         raise SystemExit(f"{failed} of {len(CASES)} cases failed")

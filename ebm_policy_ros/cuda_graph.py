@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import torch
@@ -105,5 +106,16 @@ class Recording(Generic[Result]):
                         raise
                 self._graph = graph
         except Exception as error:  # whatever a compiler or a library throws
+            self._mend()
             # What ends a broken recording throws too, and hides why it broke.
             raise RecordingError(repr((broke or [error])[0])) from error
+
+    def _mend(self) -> None:
+        """Record something that can't fail.
+
+        Up to torch 2.11 the default generator of the device refuses to draw after a recording that
+        broke off, until another one has ended.
+        """
+        with suppress(Exception), torch.cuda.device(self._device):
+            with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+                torch.zeros(1, device=self._device)

@@ -17,6 +17,7 @@ from ebm_policy_ros.messages.commands import fill_command
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
+from ebm_policy_ros.nodes.ticks import ClockWatch
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.oracles.push import PushOracle
 
@@ -31,6 +32,7 @@ class OracleNode(Node):
             **options: As rclpy's nodes take them.
         """
         super().__init__("oracle_node", **options)
+        ClockWatch(self, log=True)
         name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
         self._interface = load_interface(interface_path(name))
         bridge: str = declare(self, "bridge", "sim_bridge_node", "Name of the simulation's node.")

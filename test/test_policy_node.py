@@ -507,7 +507,7 @@ def test_without_simulated_time_a_camera_frame_starts_the_decision(
 
     robot.repeat(0.1, publish)
     robot.until(lambda: node.tally.counts["commands"] >= 10)
-    p50, _, _ = node.tally.times()["stamp to command"]
+    p50, _, _ = node.tally.times()["all but the decision"]
     # A timer that knows nothing of the camera would answer half a period, 50 ms, later.
     assert p50 < 40
 

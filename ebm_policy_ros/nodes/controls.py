@@ -15,6 +15,7 @@ from ebm_policy_ros.ladder import Rung
 from ebm_policy_ros.nodes.decider import Decider
 from ebm_policy_ros.nodes.loading import LoadedPolicy, load_policy
 from ebm_policy_ros.nodes.pilot import Pilot
+from ebm_policy_ros.nodes.ticks import STANDSTILL
 from ebm_policy_ros.policy import PolicyMismatch
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Controls:
         try:
             if node.pilot is None:
                 raise ValueError("not configured, so nobody can say whether inputs are fresh")
+            if node.clock_watch.stands():
+                raise ValueError(f"still wrong: {STANDSTILL}")
             node.pilot.check()
         except ValueError as problem:
             response.message = str(problem)
@@ -95,7 +98,8 @@ class Controls:
         """True: propose commands instead of publishing them."""
         parameter = Parameter("publish_commands", value=not request.data)
         (result,) = self._node.set_parameters([parameter])
-        response.success, response.message = result.successful, result.reason
+        response.success = result.successful
+        response.message = result.reason or self._node.destination(not request.data)
         return response
 
     async def _load(self, request: Any, response: Any) -> Any:

@@ -10,6 +10,7 @@ from rclpy.clock import Clock, ClockType
 
 from ebm_policy_ros.ladder import Rung
 from ebm_policy_ros.nodes.inputs import StreamHealth
+from ebm_policy_ros.nodes.ticks import STANDSTILL
 
 if TYPE_CHECKING:
     from ebm_policy_ros.nodes.policy_node import PolicyNode
@@ -50,10 +51,13 @@ class Diagnostics:
 
     def _policy(self) -> Any:
         node, ladder, tally = self._node, self._node.ladder, self._node.tally
+        if node.clock_watch.stands():
+            return self._status("policy", DiagnosticStatus.ERROR, STANDSTILL)
         if node.pilot is None and ladder.rung is not Rung.STOPPED:
             return self._status("policy", DiagnosticStatus.OK, "not configured")
         if node.is_active or ladder.rung is Rung.STOPPED:
-            text = ladder.rung.value + (f": {ladder.reason}" if ladder.reason else "")
+            shadow = "" if node.values["publish_commands"] else " (shadow mode)"
+            text = ladder.rung.value + shadow + (f": {ladder.reason}" if ladder.reason else "")
             status = self._status("policy", _LEVELS[ladder.rung], text)
         else:
             status = self._status("policy", DiagnosticStatus.OK, "inactive")

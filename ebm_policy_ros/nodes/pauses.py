@@ -6,7 +6,7 @@ import threading
 import time
 
 # Seconds between two beats, and between two that count as a pause: a busy machine takes tenths.
-_BEAT, _PAUSE = 0.05, 0.3
+_BEAT, _PAUSE = 0.05, 0.5
 
 
 def boot_time() -> float:

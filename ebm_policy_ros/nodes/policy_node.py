@@ -22,7 +22,7 @@ from ebm_policy_ros.nodes.pilot import Pilot
 from ebm_policy_ros.nodes.policy_parameters import SETTINGS
 from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.tally import Tally
-from ebm_policy_ros.nodes.ticks import Ticks
+from ebm_policy_ros.nodes.ticks import ClockWatch, Ticks
 
 # After a sample started a decision, the timer waits for so many periods for the next one.
 _PATIENCE = 1.3
@@ -54,6 +54,7 @@ class PolicyNode(LifecycleNode):
         self._triggered_ns = 0
         self.failure = ""
         """Why the last transition failed."""
+        self.clock_watch = ClockWatch(self, log=True)
         self._controls = Controls(self)
         self._diagnostics = Diagnostics(self)
         if self.values["autostart"]:
@@ -242,12 +243,24 @@ class PolicyNode(LifecycleNode):
                 problem = str(error)
         if problem:
             return SetParametersResult(successful=False, reason=problem)
+        if (
+            wanted.get("publish_commands", self.values["publish_commands"])
+            != (self.values["publish_commands"])
+        ):
+            self.get_logger().warning(self.destination(wanted["publish_commands"]))
         self.values.update(wanted)
         self.ladder.stop_after = values["stop_after"]
         self.ladder.recover_after = values["recover_after"]
         if self.is_active and "publish_commands" in wanted:
             self._change_outputs(values["publish_commands"])
         return SetParametersResult(successful=True)
+
+    def destination(self, publish: bool) -> str:
+        """Where commands go, in words."""
+        if not publish:
+            return "shadow mode: commands go to ~/proposed_command alone, the arm does not move"
+        topic = self.pilot.loaded.interface.action.topic if self.pilot else "the command topic"
+        return f"shadow mode is off: commands go to {topic}, the arm moves"
 
     def _change_outputs(self, publish: bool) -> None:
         """Command a stop where commands went until now, then go on elsewhere."""

@@ -10,21 +10,34 @@ from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
 
-# A clock counts as standing still after so many seconds of real time.
-_STANDSTILL = 1.0
+# A clock counts as standing still after so many seconds of real time, and is looked at so often.
+_STANDSTILL, _LOOK = 1.0, 0.25
+STANDSTILL = "the clock stands still: /clock says nothing new; is the simulation running?"
 
 
 class ClockWatch:
     """Tells whether a node's clock stands still, as a simulation's that hangs or is paused."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, log: bool = False) -> None:
         """Begins with a clock that goes on.
 
         Args:
             node: Whose clock it is.
+            log: Whether the node's log tells when it stops and goes on.
         """
-        self._clock = node.get_clock()
+        self._clock, self._log = node.get_clock(), node.get_logger()
         self._time, self._moved = -1, 0.0
+        self._told = False
+        if log and node.get_parameter("use_sim_time").value:
+            node.create_timer(_LOOK, self._tell, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _tell(self) -> None:
+        stands = self.stands()
+        if stands and not self._told:
+            self._log.warning(STANDSTILL)
+        elif self._told and not stands:
+            self._log.info("the clock goes on")
+        self._told = stands
 
     def stands(self) -> bool:
         """Whether it has not moved for a second of real time; to be asked often."""
