@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.angles import follow
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.limits import Limits, reachable
@@ -55,6 +56,7 @@ class CommandGuard:
         self._size = len(fields)
         # Where the quaternion is among them, if there is one.
         whole = set(QUATERNION) <= set(fields)
+        self._endless = interface.continuous
         self._turn = [fields.index(field) for field in QUATERNION] if whole else []
 
     def guard(
@@ -185,12 +187,14 @@ class CommandGuard:
             arm[:, self._turn] /= np.linalg.norm(arm[:, self._turn], axis=1, keepdims=True)
 
     def _face(self, arm: Actions, place: Actions) -> None:
-        """Of the two quaternions of an orientation, take the one near the measured one."""
+        """Of what means the same place, take what is near the measured one."""
         if self._turn:
             turn = arm[:, self._turn]
             turn /= np.linalg.norm(turn, axis=1, keepdims=True)
             away = turn @ place[self._turn] < 0
             arm[:, self._turn] = np.where(away[:, None], -turn, turn)
+        if self._endless:
+            arm[:, self._endless] = follow(arm[:, self._endless], place[self._endless])
 
     def _walls(self, prefix: str) -> list[tuple[int, float, float]]:
         """(dimension of the action, low, high) of each axis of the workspace."""

@@ -54,7 +54,9 @@ class Limits:
     def of(cls, interface: Interface) -> Limits:
         """The limits that an interface asks for."""
         action, box = interface.action, interface.workspace
-        low, high = action.bounds
+        low, high = (np.array(values, dtype=np.float64) for values in action.bounds)
+        # What turns without end comes back to where it was.
+        low[interface.continuous], high[interface.continuous] = -np.inf, np.inf
         none = [np.inf] * len(action.fields)
         return cls(
             *(
@@ -120,6 +122,8 @@ class Limits:
         if limit == "max_velocity" and interface.action.is_velocity:
             raise LimitError(f"limits.{limit}: low and high bound a velocity; set those")
         outer = getattr(self, limit)
+        if limit in ("low", "high"):
+            new[interface.continuous] = outer[interface.continuous]
         looser = new < outer if limit.endswith("low") else new > outer
         if looser.any():
             index = int(np.argmax(looser))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import NANOSECONDS, Interface, Stream
+from ebm_policy_ros.angles import follow, wrap
+from ebm_policy_ros.interface import NANOSECONDS, Interface, JointStream, Stream
 from ebm_policy_ros.messages.streams import decode, parts_of, stamp_ns
 
 Observation = dict[str, npt.NDArray[Any]]
@@ -135,6 +136,16 @@ class _StreamBuffer:
         return f"no joint {names[0]!r} within {self._span_ns / NANOSECONDS:.3f} s"
 
 
+def _unwrapped(stream: Stream, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Samples (T, ...) with continuous joints within half a turn, and without jumps in between."""
+    if not isinstance(stream, JointStream) or not stream.continuous:
+        return samples
+    angles = samples[:, stream.turning].astype(np.float64)
+    # From the newest back: it alone says where the joint is.
+    samples[:, stream.turning] = follow(angles[::-1], wrap(angles[-1]))[::-1]
+    return samples
+
+
 class Snapshot:
     """The samples in force at one time; they are decoded when they are asked for.
 
@@ -155,10 +166,19 @@ class Snapshot:
         Raises:
             MessageError: If a message doesn't hold what its stream promises.
         """
-        return {
-            name: np.stack([sample.array(self._streams[name]) for sample in self._samples[name]])
-            for name in (self._samples if names is None else names)
-        }
+        chosen = self._samples if names is None else names
+        return {name: _unwrapped(self._streams[name], self._raw(name)) for name in chosen}
+
+    def measured(self, names: Iterable[str]) -> Observation:
+        """Streams of numbers as they were sent: continuous joints after however many turns.
+
+        Raises:
+            MessageError: If a message doesn't hold what its stream promises.
+        """
+        return {name: self._raw(name) for name in names}
+
+    def _raw(self, name: str) -> npt.NDArray[Any]:
+        return np.stack([sample.array(self._streams[name]) for sample in self._samples[name]])
 
     def outdated(self, time_ns: int, slack_ns: int) -> str:
         """The streams that are too old by a later time; empty if none is.

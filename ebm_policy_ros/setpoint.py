@@ -34,6 +34,10 @@ class Setpoint:
         columns = [np.interp(times, self._times, column) for column in self._points.T]
         return np.stack(columns, axis=-1)
 
+    def shift(self, offset: Actions) -> None:
+        """Call every point by another name: the same places after other numbers of turns."""
+        self._points = self._points + offset
+
     def follow(self, points: Actions, times_ns: npt.NDArray[np.int64]) -> None:
         """Remember a command: points, shape (H, D), and when to be there, (H,)."""
         # As floats they are exact to a quarter of a microsecond, which will do.

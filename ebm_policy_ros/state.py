@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.angles import wrap
 from ebm_policy_ros.interface import NANOSECONDS, Interface, JointStream
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.observation import Observation
@@ -42,6 +43,9 @@ class StateEstimator:
         # Without histories there is nothing to differ from.
         self._last: tuple[int, dict[str, float]] | None = None
         self._velocity = dict.fromkeys(interface.action.fields, 0.0)
+        self._turning = [interface.action.fields[index] for index in interface.continuous]
+        if interface.action.is_velocity and isinstance(self._stream, JointStream):
+            self._turning = [n for n in interface.action.fields if n in self._stream.continuous]
 
     def clear(self) -> None:
         """Forget the past, as after a clock was set back."""
@@ -52,7 +56,7 @@ class StateEstimator:
         """The state that goes with an observation.
 
         Args:
-            observation: Of all streams of the interface.
+            observation: Of the streams that measure the arm, as `Snapshot.measured` gives it.
             stamps: Of the newest sample of each, nanoseconds.
             time_ns: Now.
         """
@@ -104,7 +108,10 @@ class StateEstimator:
         if turns and sum(before[f] * position[f] for f in QUATERNION) < 0:
             # The same orientation has two quaternions; the guard knows the newest.
             before = before | {field: -before[field] for field in QUATERNION}
-        moved = {name: (value - before[name]) / seconds for name, value in position.items()}
+        apart = {name: value - before[name] for name, value in position.items()}
+        for name in self._turning:
+            apart[name] = float(wrap(np.array(apart[name])))
+        moved = {name: value / seconds for name, value in apart.items()}
         turned = _rotation(before, position) / seconds if turns else ()
         for axis, value in zip("xyz", turned, strict=False):
             moved[f"angular.{axis}"] = float(value)

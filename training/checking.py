@@ -71,17 +71,18 @@ def _refuse_constant(name: str, flat: npt.NDArray[Any]) -> None:
 def check_bounds(
     actions: npt.NDArray[np.float32],
     fields: Sequence[str],
-    low: Sequence[float],
-    high: Sequence[float],
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
 ) -> None:
     """Refuse actions, shape (M, H, D), that the robot's guard would cut.
 
     Raises:
         DemonstrationError: Naming the first such frame and field.
     """
+    low, high = np.asarray(low), np.asarray(high)
     # Bounds are written in decimals, messages may hold single precision.
     slack = 1e-6 * np.maximum(np.abs(low), np.abs(high))
-    outside = (actions < np.asarray(low) - slack) | (actions > np.asarray(high) + slack)
+    outside = (actions < low - slack) | (actions > high + slack)
     if outside.any():
         frame, step, dimension = (int(i) for i in np.argwhere(outside)[0])
         raise DemonstrationError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.limits import Limits
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.checking import check_bounds
@@ -64,8 +65,8 @@ def load_training_data(
         tell_notes(data.notes)
     _refuse_missing(streams, data.observations)
     if named:
-        action = named.action
-        check_bounds(data.actions, action.names, *action.bounds)
+        limits = Limits.of(named)
+        check_bounds(data.actions, named.action.names, limits.low, limits.high)
     return TrainingData(data, named)
 
 

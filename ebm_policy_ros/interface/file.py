@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ebm_policy_ros.angles import TURN
 from ebm_policy_ros.interface.action import Action, Gripper, Workspace
 from ebm_policy_ros.interface.checks import (
     InterfaceError,
@@ -17,7 +18,7 @@ from ebm_policy_ros.interface.checks import (
     require_positive,
     require_text,
 )
-from ebm_policy_ros.interface.streams import STREAM_TYPES, Quality, Stream
+from ebm_policy_ros.interface.streams import STREAM_TYPES, JointStream, Quality, Stream
 
 NANOSECONDS = 1_000_000_000
 
@@ -42,6 +43,11 @@ class Interface:
         if self.max_skew is not None:
             require_positive("max_skew", self.max_skew, "s")
         self.action.check_measured(self.observation)
+        for index in self.continuous:
+            low, high = self.action.low[index], self.action.high[index]
+            require(high - low >= TURN, "action.high", [low, high],
+                    f"a whole turn from action.low for {self.action.fields[index]}, which is "
+                    "continuous")  # fmt: skip
         if self.workspace is not None:
             self.workspace.check(self.observation, self.action)
 
@@ -59,6 +65,14 @@ class Interface:
         """The interface as plain values, as `interface_from_dict` reads them."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
         return plain
+
+    @property
+    def continuous(self) -> list[int]:
+        """Which fields of the action are positions of joints that turn without end."""
+        stream = self.observation.get(self.action.measured)
+        if self.action.is_velocity or not isinstance(stream, JointStream):
+            return []
+        return [i for i, name in enumerate(self.action.fields) if name in stream.continuous]
 
     def differences(self, other: Interface) -> list[str]:
         """What `other` has that makes it another robot or task for a policy, one line each.

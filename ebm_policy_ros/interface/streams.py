@@ -99,11 +99,23 @@ class JointStream(_Stream):
 
     names: tuple[str, ...]
     fields: tuple[str, ...] = ("position",)
+    continuous: tuple[str, ...] = ()
+    """Joints that turn without end: a full turn leads to the same place."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_names("names", self.names)
         require_names("fields", self.fields, self.FIELDS)
+        if self.continuous:
+            require_names("continuous", self.continuous, self.names)
+            has_positions = "position" in self.fields
+            require(has_positions, "continuous", self.continuous, "none without positions")
+
+    @property
+    def turning(self) -> list[int]:
+        """Where the positions of the continuous joints are among the numbers of a sample."""
+        first = self.fields.index("position") * len(self.names) if self.continuous else 0
+        return [first + self.names.index(name) for name in self.continuous]
 
     @property
     def parts(self) -> tuple[str, ...]:

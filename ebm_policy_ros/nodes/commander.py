@@ -102,12 +102,12 @@ class Commander:
         self.last_tick = now
         self._measured, self._unseen = None, ""
         try:
-            observation = self._inputs.observe(now)
+            snapshot = self._inputs.snapshot(now)
+            seen = snapshot.measured(self._inputs.buffer)
         except (StaleObservation, MessageError) as problem:
             self._unseen = str(problem)
         else:
-            stamps = self._inputs.buffer.stamps(now)
-            self._measured = self._estimator.update(observation, stamps, now)
+            self._measured = self._estimator.update(seen, snapshot.stamps, now)
         return self._measured
 
     def _set_back(self, now: int) -> None:

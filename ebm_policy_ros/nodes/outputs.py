@@ -9,6 +9,7 @@ import numpy.typing as npt
 from rclpy.duration import Duration
 from rclpy.node import Node
 
+from ebm_policy_ros.angles import near, wrap
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.interface.action import TRAJECTORY
 from ebm_policy_ros.limits import Limits
@@ -153,17 +154,29 @@ class Outputs:
         then on it counts as told to be there.
         """
         told = self._setpoint.at(time_ns)
+        if told is not None:
+            aligned = self._aligned(told, measured)
+            self._setpoint.shift(aligned - told)
+            told = aligned
         if told is None or self._is_elsewhere(told, measured):
             told = self._place(measured)
             self._setpoint.follow(told[None], np.array([time_ns]))
         return told
+
+    def _aligned(self, told: Actions, measured: Measured) -> Actions:
+        """Where the arm is told to be, its turns counted as those measured, which may wrap."""
+        endless, aligned = self._interface.continuous, told.copy()
+        aligned[endless] = near(told[endless], self._place(measured)[endless])
+        return aligned
 
     def _is_elsewhere(self, told: Actions, measured: Measured) -> bool:
         """Whether the arm is twice as far away as it may lag behind: somebody moved it."""
         seconds = self._interface.period_ns / NANOSECONDS + self._action.lag
         # The interface's limit: one that was tightened doesn't undo a lag that is there.
         reach = 2 * np.asarray(self._action.max_velocity) * seconds
-        return bool((np.abs(told - self._place(measured)) > np.maximum(reach, _NOISE)).any())
+        apart = told - self._place(measured)
+        apart[self._interface.continuous] = wrap(apart[self._interface.continuous])
+        return bool((np.abs(apart) > np.maximum(reach, _NOISE)).any())
 
     def _place(self, measured: Measured) -> Actions:
         return np.array([measured.position[field] for field in self._action.fields])
@@ -191,6 +204,8 @@ class Outputs:
             self._held = self._place(measured)
         if self._held is None:
             return  # any position might be a motion
+        if measured is not None:
+            self._held = self._aligned(self._held, measured)
         if measured is not None and self._is_elsewhere(self._held, measured):
             self._held = self._place(measured)
         if self.takes_horizon:

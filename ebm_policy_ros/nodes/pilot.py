@@ -222,7 +222,7 @@ class Pilot:
 
     def _measure(self, snapshot: Snapshot, now: int) -> Measured:
         """The arm's state; images, which take long to decode, are left alone."""
-        return self._estimator.update(snapshot.arrays(self._measurements), snapshot.stamps, now)
+        return self._estimator.update(snapshot.measured(self._measurements), snapshot.stamps, now)
 
     def _pause_problem(self) -> str:
         """That this process stood still a moment ago; empty if not, or if nothing goes on then."""

@@ -1,0 +1,147 @@
+"""Joints that turn without end: a full turn leads to the same place, everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ebm_policy_ros.angles import follow, near, wrap
+from ebm_policy_ros.guard import CommandGuard
+from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_dict
+from ebm_policy_ros.limits import Limits
+from ebm_policy_ros.nodes.pauses import boot_time
+from ebm_policy_ros.observation import ObservationBuffer
+from ebm_policy_ros.state import Measured, StateEstimator
+
+MS = 1_000_000
+JUST_BELOW, JUST_ABOVE = 3.12, -3.123  # with pi, 3.1416, in between: 0.04 rad apart
+
+
+def interface(history: int = 1, **changes: Any) -> Interface:
+    joints = {
+        "topic": "joint_states", "type": "sensor_msgs/msg/JointState", "names": ["a", "b"],
+        "max_age": 0.2, "history": history, "continuous": ["a"],
+    }  # fmt: skip
+    action = {
+        "topic": "cmd", "type": "std_msgs/msg/Float64MultiArray", "quantity": "position",
+        "fields": ["a", "b"], "unit": "rad", "low": [-3.2, -2.0], "high": [3.2, 2.0],
+        "max_velocity": [0.5, 0.5], "measured": "joints",
+    }  # fmt: skip
+    values = {"name": "x", "rate": 10, "observation": {"joints": joints}, "action": action}
+    return interface_from_dict({**values, "action": action | changes}, "x")
+
+
+class Joints:
+    """A message with the fields of sensor_msgs/JointState."""
+
+    def __init__(self, time_ns: int, *position: float) -> None:
+        self.header = type("Header", (), {"frame_id": ""})()
+        self.header.stamp = type("Stamp", (), {"sec": 0, "nanosec": time_ns})()
+        self.name, self.position = ["a", "b"], list(position)
+        self.velocity: list[float] = []
+
+
+def measured(a: float, velocity: float = 0.0) -> Measured:
+    return Measured({"a": a, "b": 0.0}, {"a": velocity, "b": 0.0}, {})
+
+
+def test_angles_a_turn_apart_are_one_place() -> None:
+    angles = np.array([3.0 * np.pi, -0.5, 7.0])
+    assert wrap(angles) == pytest.approx([-np.pi, -0.5, 7.0 - 2 * np.pi])
+    assert near(np.array([JUST_ABOVE]), np.array([JUST_BELOW]))[0] == pytest.approx(
+        3.1602, abs=1e-4
+    )
+    rows = np.array([[3.1], [-3.1], [-3.0]])
+    assert np.abs(np.diff(follow(rows, np.array([15.7])), axis=0)).max() < 0.1
+
+
+def test_an_observation_is_within_half_a_turn_and_its_samples_don_t_jump() -> None:
+    buffer = ObservationBuffer(interface(history=3))
+    for step, angle in enumerate((3.08, JUST_BELOW, JUST_ABOVE)):
+        time = 100 * MS * step
+        buffer.add("joints", Joints(time, angle, 1.0), time)
+    seen = buffer.observe(200 * MS)["joints"]
+    assert seen[-1] == pytest.approx([JUST_ABOVE, 1.0])
+    assert np.diff(seen[:, 0]) == pytest.approx([0.04, 0.04], abs=1e-3)
+    # However many turns the driver has counted.
+    buffer.add("joints", Joints(300 * MS, 4 * np.pi + 0.5, 1.0), 300 * MS)
+    assert buffer.observe(300 * MS)["joints"][-1, 0] == pytest.approx(0.5, abs=1e-5)
+    kept = buffer.snapshot(300 * MS).measured(["joints"])["joints"]
+    assert kept[-1, 0] == pytest.approx(4 * np.pi + 0.5, abs=1e-5)
+
+
+def test_the_velocity_across_the_seam_is_that_of_the_joint() -> None:
+    state = StateEstimator(interface())
+    for time, angle in ((0, JUST_BELOW), (100 * MS, JUST_ABOVE)):
+        seen = {"joints": np.array([[angle, 0.0]])}
+        found = state.update(seen, {"joints": time}, time)
+    assert found.velocity["a"] == pytest.approx(0.4, abs=0.01)
+
+
+@pytest.mark.parametrize("turns", [0, 2, -1])
+def test_the_guard_takes_the_short_way_round(turns: int) -> None:
+    place = JUST_BELOW + turns * 2 * np.pi
+    guarded = CommandGuard(interface()).guard(np.array([[JUST_ABOVE, 0.0]]), measured(place))
+    assert guarded.actions is not None
+    assert guarded.actions[0, 0] == pytest.approx(place + 0.0402, abs=1e-3)
+    assert guarded.interventions == ()
+    # The other way is as short, and limited as any other.
+    back = CommandGuard(interface()).guard(np.array([[JUST_BELOW, 0.0]]), measured(JUST_ABOVE))
+    assert back.actions is not None and back.actions[0, 0] == pytest.approx(-3.163, abs=1e-3)
+    far = CommandGuard(interface()).guard(np.array([[-2.0, 0.0]]), measured(JUST_BELOW))
+    assert far.actions is not None and far.actions[0, 0] == pytest.approx(JUST_BELOW + 0.05)
+    assert far.interventions == ("velocity: a",)
+
+
+def test_bounds_of_less_than_a_turn_are_refused_and_others_don_t_count() -> None:
+    with pytest.raises(InterfaceError, match=r"a whole turn from action\.low for a"):
+        interface(high=[3.0, 2.0])
+    limits = Limits.of(interface())
+    assert limits.low.tolist() == [-np.inf, -2.0] and limits.high.tolist() == [np.inf, 2.0]
+    tight = limits.tightened(interface(), {"low": [-1.0, -1.0]})
+    assert tight.low.tolist() == [-np.inf, -1.0]
+
+
+def test_only_joints_of_the_stream_with_positions_can_be_continuous() -> None:
+    values = interface().to_dict()
+    values["observation"]["joints"]["continuous"] = ["c"]
+    with pytest.raises(InterfaceError, match=r"observation\.joints\.continuous"):
+        interface_from_dict(values, "x")
+
+
+@pytest.mark.ros
+def test_a_command_across_the_seam_is_held_where_it_is(context: Any) -> None:
+    """The driver wraps: what was commanded as 3.16 is measured as -3.123."""
+    rclpy = pytest.importorskip("rclpy")
+    from rclpy.executors import SingleThreadedExecutor
+    from std_msgs.msg import Float64MultiArray
+
+    from ebm_policy_ros.nodes.outputs import Outputs
+
+    robot, node = interface(), rclpy.create_node("commands", context=context)
+    heard: list[float] = []
+    node.create_subscription(Float64MultiArray, "cmd", lambda m: heard.append(m.data[0]), 10)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    outputs = Outputs(node, robot, True)
+    deadline = boot_time() + 20.0
+    while node.count_subscribers("cmd") < 1 or not outputs.publishes:
+        assert boot_time() < deadline
+        executor.spin_once(timeout_sec=0.05)
+
+    def next_command() -> float:
+        while not heard:
+            assert boot_time() < deadline, "nothing was heard"
+            executor.spin_once(timeout_sec=0.05)
+        return heard.pop(0)
+
+    now = node.get_clock().now().nanoseconds
+    sent = np.array([[3.16, 0.0]])
+    outputs.send(sent, measured(JUST_BELOW), now, Limits.of(robot), 0.2, grip=True)
+    assert next_command() == pytest.approx(3.16)
+    outputs.hold(now + 100 * MS, measured(JUST_ABOVE))
+    assert next_command() == pytest.approx(3.16 - 2 * np.pi)
+    outputs.close()
+    node.destroy_node()
