@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebm_policy_ros.confidence import Familiarity
+from ebm_policy_ros.confidence import Familiarity, sizes_of_measures
 from ebm_policy_ros.energy.heads import bake_spectral_norm
 from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
 from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
 from ebm_policy_ros.policy_file import PolicyFile, PolicyFileError
+from ebm_policy_ros.quoting import LONGEST_LINE, cut, quote
 from ebm_policy_ros.search import check_method
 
 
@@ -50,10 +51,9 @@ def assemble(
             check_method(model, found)
         if isinstance(model, Searched) and found is None:
             raise ValueError("an energy, but no settings of a search for its lowest action")
-        familiarity = _familiarity(content)
+        familiarity = _familiarity(content, model)
     except (ValueError, TypeError, RuntimeError) as error:
-        problem = " ".join(str(error).split())
-        raise PolicyFileError(f"{path}: {problem}; train it again") from None
+        raise PolicyFileError(f"{path}: {cut(error, LONGEST_LINE)}; train it again") from None
     if optimiser:
         if found is None:
             raise ValueError(
@@ -66,14 +66,16 @@ def assemble(
     return Parts(model, found, familiarity)
 
 
-def _familiarity(content: PolicyFile) -> Familiarity | None:
+def _familiarity(content: PolicyFile, model: Model) -> Familiarity | None:
     """What a policy file says of familiar observations; None if it wasn't calibrated."""
     if not content.confidence:
         return None
     thresholds = content.confidence.get("thresholds")
     if not isinstance(thresholds, dict):
-        raise ValueError(f"confidence: got thresholds {thresholds!r}, expected numbers by name")
-    return Familiarity.from_parts(thresholds, content.references)
+        raise ValueError(
+            f"confidence: got thresholds {quote(thresholds)}, expected numbers by name"
+        )
+    return Familiarity.from_parts(thresholds, content.references, sizes_of_measures(model))
 
 
 def _merge(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,27 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import (
+    ArgumentError,
+    ArgumentParser,
+    get_loader,
+    set_loader,
+    set_parsing_settings,
+)
+from yaml import YAMLError
+
+from ebm_policy_ros.quoting import cut
+from ebm_policy_ros.yaml_file import UnreadableFile, check_yaml
+
+# A refusal of a bag lists what is known of it.
+_LONGEST_PROBLEM = 2_000
+_parse: Callable[[str], Any] = get_loader("yaml")
+
+
+def _load_yaml(text: str) -> Any:
+    """What jsonargparse makes of YAML (15e-2 is a number), of texts that are no bomb."""
+    check_yaml(text)
+    return _parse(text)
 
 
 def run_command(
@@ -37,6 +57,7 @@ def run_command(
     # So that processes which the command started are ended with it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    set_loader("yaml", _load_yaml, (UnreadableFile, YAMLError))
     parser = ArgumentParser(prog=name, description=kind.__doc__, exit_on_error=False)
     parser.add_argument("--config", action="config", help="File of these options, YAML.")
     switches = switches or {}
@@ -50,7 +71,7 @@ def run_command(
         del values["config"]
         command(kind(**values))
     except problems as error:
-        problem = " ".join(str(error).split())
+        problem = cut(error, _LONGEST_PROBLEM)
         print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ebm_policy_ros import bounds
 from ebm_policy_ros.energy.models import Model
+from ebm_policy_ros.quoting import quote
 
 MEASURES = ("features", "colours")
 """What tells an unfamiliar observation; each has a threshold of its own."""
@@ -101,6 +103,16 @@ class Senses:
         return {**found, "colours": torch.cat(pictures, dim=1)} if pictures else found
 
 
+def sizes_of_measures(model: Model) -> dict[str, int]:
+    """Size of the vectors that `Senses` makes, by measure."""
+    encoder = model.encoder
+    linears = [layer for layer in encoder.trunk if isinstance(layer, nn.Linear)]
+    joined = linears[0].in_features if linears else encoder.size
+    features = joined + linears[-1].out_features if linears else joined
+    cameras = sum(len(shape) == 4 for shape in encoder.shapes.values())
+    return {"features": features, "colours": cameras * _LEVELS**3}
+
+
 def colours(frames: Tensor) -> Tensor:
     """How much of the picture has each colour, shape (B, 64), from (B, T, H, W, 3) uint8.
 
@@ -176,24 +188,35 @@ class Familiarity:
 
     @classmethod
     def from_parts(
-        cls, thresholds: Mapping[str, Any], tensors: Mapping[str, Tensor]
+        cls,
+        thresholds: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        sizes: Mapping[str, int],
     ) -> Familiarity:
         """What `to_tensors` was made of, with its thresholds.
+
+        Args:
+            thresholds: By measure.
+            tensors: As `to_tensors` gives them.
+            sizes: Of the vectors by measure, as `sizes_of_measures` gives them.
 
         Raises:
             ValueError: If parts are missing or don't fit each other.
         """
         references = {}
         for name, most in thresholds.items():
-            if name not in MEASURES or not isinstance(most, (int, float)) or not most >= 0:
-                raise ValueError(f"confidence: got {name} {most!r}, expected {MEASURES}")
+            if name not in MEASURES:
+                raise ValueError(f"confidence: got {quote(name)}, expected {MEASURES}")
+            bounds.check_number(f"confidence.{name}", most, above_zero=False)
             try:
                 mean, precision = (tensors[f"{name}.{part}"] for part in ("mean", "precision"))
             except KeyError as missing:
                 raise ValueError(f"confidence: no {missing}") from None
-            if mean.ndim != 1 or precision.shape != (len(mean), len(mean)):
+            size = sizes[name]
+            if mean.shape != (size,) or precision.shape != (size, size):
                 raise ValueError(
-                    f"confidence.{name}: got shapes {tuple(mean.shape)}, {tuple(precision.shape)}"
+                    f"confidence.{name}: got shapes {tuple(mean.shape)}, {tuple(precision.shape)},"
+                    f" expected ({size},), ({size}, {size})"
                 )
             references[name] = Reference(mean, precision)
         return cls(references, {name: float(most) for name, most in thresholds.items()})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from functools import cache
+from pathlib import Path
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -25,3 +27,13 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_TRIM_THRESHOLD, _KEPT)) and bool(mallopt(_MMAP_THRESHOLD, _LARGEST))
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping; without bound where the system doesn't tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        facts = dict(line.split(":", maxsplit=1) for line in lines)
+        return 1024 * int(facts["MemAvailable"].split()[0])
+    except (OSError, ValueError, KeyError):
+        return sys.maxsize

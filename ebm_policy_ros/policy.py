@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ebm_policy_ros import bounds
 from ebm_policy_ros.answer import Answer, Answering
 from ebm_policy_ros.assembly import Parts, assemble
 from ebm_policy_ros.confidence import Confidence, effective_samples
@@ -20,7 +21,6 @@ from ebm_policy_ros.decision import Decision, Mode
 from ebm_policy_ros.device import PolicyMismatch, find_device, has_recordings
 from ebm_policy_ros.energy.models import Model, Searched
 from ebm_policy_ros.inference.modes import Modes
-from ebm_policy_ros.inference.settings import is_number
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.memory import keep_freed_memory
@@ -101,12 +101,9 @@ class Policy:
         content = load_policy_file(path)
         if choice not in get_args(Choice):
             raise ValueError(f"choice: got {choice!r}, expected {' or '.join(get_args(Choice))}")
-        if temperature is not None and (
-            not is_number(temperature) or not 0 < temperature < math.inf
-        ):
-            raise ValueError(f"temperature: got {temperature}, expected a number > 0")
-        if not is_number(hysteresis) or not 0 <= hysteresis < math.inf:
-            raise ValueError(f"hysteresis: got {hysteresis}, expected a number >= 0")
+        if temperature is not None:
+            bounds.check_number("temperature", temperature, above_zero=True)
+        bounds.check_number("hysteresis", hysteresis, above_zero=False)
         if optimiser is not None and not isinstance(optimiser, Mapping):
             raise ValueError(f"optimiser: got {optimiser!r}, expected a mapping of settings")
         parts = assemble(path, content, optimiser)
@@ -223,10 +220,19 @@ class Policy:
         return box.low.cpu().numpy(), box.high.cpu().numpy()
 
     def warm_up(self) -> None:
-        """Decide a few times on empty observations, so that the first real one is not slow."""
+        """Decide a few times on empty observations, so that the first real one is not slow.
+
+        Raises:
+            PolicyMismatch: If a decision takes longer than any robot waits.
+        """
         dtypes = {4: np.uint8, 2: np.float32}
         blank = {name: np.zeros(shape, dtypes[len(shape)]) for name, shape in self.shapes.items()}
         still = np.zeros(self._action_shape, np.float32)
+        if not self.decide(blank, budget=bounds.LONGEST_DECISION).complete:
+            raise PolicyMismatch(
+                f"a decision takes longer than {bounds.LONGEST_DECISION:g} s; choose fewer "
+                "samples or iterations"
+            )
         for previous in (None, still) * 2:
             self.decide(blank, previous=previous)
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ebm_policy_ros import bounds
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     ConditionalEnergy,
+    EnergyModel,
     Model,
     Searched,
 )
-from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, JointEnergy
+from ebm_policy_ros.inference.autoregressive import (
+    CHUNK,
+    GRID,
+    AutoregressiveDerivativeFree,
+    JointEnergy,
+)
 from ebm_policy_ros.inference.candidates import Energy, evaluate, local_minima, normal, take
 from ebm_policy_ros.inference.derivative_free import SEPARATION
 from ebm_policy_ros.inference.langevin import Langevin
@@ -22,22 +29,58 @@ from ebm_policy_ros.inference.solution import Solution
 _WARM_STARTS, _WARM_SHARE = 16, 8
 # Standard deviation of the copies of an action, in half-widths of the box.
 _WARM_NOISE = 0.1
-# Local minima that are looked for among the last candidates.
-_MINIMA = 8
+# Local minima that are looked for among the last candidates, and places compared for each.
+_MINIMA, _COMPARED = 8, 4
 
 
 def check_method(model: Model, optimiser: Optimiser) -> None:
-    """Refuse a method that needs another kind of model.
+    """Refuse a method that needs another kind of model, or too much of this one.
 
     Raises:
-        ValueError: If it goes dimension by dimension and the model doesn't.
+        ValueError: If it goes dimension by dimension and the model doesn't, or its candidates
+            need more memory or time than is bearable.
     """
-    by_dimension = isinstance(optimiser, AutoregressiveDerivativeFree)
-    if by_dimension and not isinstance(model, AutoregressiveModel):
+    if isinstance(optimiser, AutoregressiveDerivativeFree) and not isinstance(
+        model, AutoregressiveModel
+    ):
         raise ValueError(
             "optimiser.method: got autoregressive, but the model has one energy of whole actions; "
             "choose another method, or train with --model.kind autoregressive"
         )
+    if isinstance(model, Searched):
+        _check_size(model, optimiser)
+
+
+def _check_size(model: Searched, optimiser: Optimiser) -> None:
+    """Refuse a search that would hold more, or take longer for one evaluation, than is bearable.
+
+    Raises:
+        ValueError: Naming the samples.
+    """
+    plain, sloped = optimiser.evaluated
+    size = model.box.low.shape[0]
+    heads = [model.head] if isinstance(model, EnergyModel) else list(model.heads)
+    layers = [part for head in heads for part in head.modules() if isinstance(part, nn.Linear)]
+    width = max(size, *(layer.out_features for layer in layers))
+    compared = _COMPARED * _MINIMA * plain
+    work = (plain + 3 * sloped) * sum(layer.weight.numel() for layer in layers)
+    if not isinstance(model, EnergyModel) and not isinstance(
+        optimiser, AutoregressiveDerivativeFree
+    ):
+        # Each candidate takes a whole grid, of a part of them at a time.
+        plain, sloped = GRID * min(plain, CHUNK), GRID * sloped
+        work *= GRID
+    # For slopes the values of all layers are kept; without, those of about three.
+    held = max(compared, 3 * plain * width, len(layers) * sloped * width)
+    for name, got, most in (
+        ("numbers to hold", held, bounds.MOST_HELD),
+        ("multiplications in a step", work, bounds.MOST_STEP_WORK),
+    ):
+        if got > most:
+            raise ValueError(
+                f"optimiser.samples: got {optimiser.samples}, which with this model takes "
+                f"{got:.2g} {name}, at most {most:.2g}; choose fewer"
+            )
 
 
 def energy_of(model: Searched, features: Tensor, temperature: float = 1.0) -> Energy:

@@ -162,7 +162,7 @@ def test_the_command_learns_from_arrays_without_a_robot(tmp_path: Path) -> None:
         ("--model.streams=[a.b]", "expected names of letters, digits and _"),
         ("--model.streams=[forward]", "got 'forward', which torch needs itself"),
         ("--model.tied=true", "tied: needs one camera as the only stream"),
-        ("--seed=18446744073709551616", "seed: got 18446744073709551616, expected less than"),
+        ("--seed=18446744073709551616", "seed: got 18446744073709551616, expected at most"),
         ("--keep=0", "keep: got 0.0, expected a fraction above 0"),
         ("--keep_by=mood", "keep_by"),
         ("--learning.negatives.source=nowhere", "source"),

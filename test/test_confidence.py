@@ -189,8 +189,11 @@ def test_thresholds_travel_in_the_policy_file_beside_unchanged_weights(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"confidence": {"thresholds": {"smell": 1.0}}}, "got smell 1.0, expected"),
-        ({"confidence": {"thresholds": {"colours": "low"}}}, "got colours 'low', expected"),
+        ({"confidence": {"thresholds": {"smell": 1.0}}}, "got 'smell', expected"),
+        (
+            {"confidence": {"thresholds": {"colours": "low"}}},
+            "confidence.colours: got low",
+        ),
         ({"confidence": {"thresholds": 3}}, "got thresholds 3, expected numbers by name"),
         ({"references": {}}, "no 'features.mean'"),
     ],

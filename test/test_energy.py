@@ -320,7 +320,10 @@ def test_settings_survive_json() -> None:
         ({"image": {"network": "vit"}}, "image.network: got 'vit', expected strided or"),
         ({"image": {"pooling": "sum"}}, "image.pooling: got 'sum', expected soft_argmax or"),
         ({"image": {"channels": [4], "strides": [1, 2]}}, "image.strides: got 2 values"),
-        ({"image": {"channels": [0], "strides": [1]}}, r"image.channels: got \[0\]"),
+        (
+            {"image": {"channels": [0], "strides": [1]}},
+            "image.channels: got 0, expected",
+        ),
         ({"depth": 3}, "model settings: .*depth"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,10 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros import bounds
+from ebm_policy_ros.memory import available_memory
+from ebm_policy_ros.quoting import cut
 from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.dataset import Dataset
 
 OBSERVATION = "observation/"
+_ENDING = ".npy"
 
 
 def load_arrays(path: Path) -> Dataset:
@@ -35,7 +40,7 @@ def load_arrays(path: Path) -> Dataset:
     for name in ("actions", "episode_ends"):
         if name not in arrays:
             raise DemonstrationError(
-                f"{path}: no array {name!r}, only {', '.join(sorted(arrays)) or 'none'}"
+                f"{path}: no array {name!r}, only {cut(', '.join(sorted(arrays))) or 'none'}"
             )
     streams = {
         name.removeprefix(OBSERVATION): values
@@ -83,8 +88,12 @@ def save_arrays(path: Path, data: Dataset) -> None:
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            names = [name for name in archive.files if name + _ENDING in archive.zip.namelist()]
+            return {name: archive[name] for name in names}
+    except DemonstrationError:
+        raise
     except OSError as error:
         raise DemonstrationError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (
@@ -94,15 +103,61 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
         zlib.error,
         EOFError,
         AttributeError,
+        # Of members with a password or an unknown compression, and of headers that are no Python.
+        RuntimeError,
+        SyntaxError,
+        MemoryError,
     ) as error:
         raise DemonstrationError(
-            f"{path}: not a whole .npz file of plain arrays ({error}); write it with numpy.savez"
+            f"{path}: not a whole .npz file of plain arrays ({cut(error)}); write it with "
+            "numpy.savez"
         ) from None
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse an archive that grows to more than its arrays say, its size allows or memory has.
+
+    Raises:
+        DemonstrationError: Naming the file and what is too large.
+    """
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(_ENDING):
+                continue
+            size, there = _declared(archive, member)
+            if size != there:
+                raise ValueError(f"{cut(member.filename)} doesn't have the size that it says")
+            total += size
+    most = min(bounds.most_unpacked(path.stat().st_size), available_memory())
+    if total > most:
+        raise DemonstrationError(
+            f"{path}: its arrays have {total:,} bytes, expected at most {most:,} of a file of "
+            "this size in the memory that is free"
+        )
+
+
+def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, int]:
+    """Bytes of an array by its own header, and by the archive's."""
+    with archive.open(member) as file:
+        try:
+            major, _ = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+            read = (
+                np.lib.format.read_array_header_1_0
+                if major == 1
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+        except Exception as error:  # a header is Python text, and fails in as many ways
+            raise ValueError(f"{cut(member.filename)}: {cut(error)}") from None
+        if dtype.hasobject:
+            raise ValueError(f"{cut(member.filename)} holds Python objects")
+        return math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
 
 
 def _with_time(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The array with an axis of frames (or of actions in a decision) after that of steps."""
-    picture = values.dtype == np.uint8 and values.ndim >= 4
+    name, picture = cut(name), values.dtype == np.uint8 and values.ndim >= 4
     single, several = (4, 5) if picture else (2, 3)
     if values.ndim not in (single, several) or (picture and values.shape[-1] != 3):
         raise DemonstrationError(
@@ -121,7 +176,13 @@ def _with_time(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[A
     if picture:
         return values
     with np.errstate(over="ignore"):  # what is too large is found as not finite
-        return values.astype(np.float32)
+        numbers = values.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=tuple(range(1, numbers.ndim))))
+    if len(bad):
+        raise DemonstrationError(
+            f"{path}: {name} is not a finite number in {len(bad)} steps, the first {bad[0]}"
+        )
+    return numbers
 
 
 def _ends(path: Path, ends: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ import yaml
 from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.device import find_device
 from ebm_policy_ros.energy.models import ModelConfig, Searched, build_model
+from ebm_policy_ros.energy.outline import outline
 from ebm_policy_ros.inference.methods import Optimiser, build_optimiser, settings_of
 from ebm_policy_ros.inference.settings import at_least, one_of
 from ebm_policy_ros.policy_file import PolicyFile, save_policy
@@ -83,10 +84,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "steps")
-        at_least(self, 0, "seed", "threads")
+        at_least(self, 0, "seed", "threads", largest=2**63 - 1)
         check_false_alarms(self.false_alarms)
-        if self.seed >= 2**63:
-            raise ValueError(f"seed: got {self.seed}, expected less than 2^63")
         one_of(self, "keep_by", get_args(KeepBy))
         one_of(self, "unusable", get_args(Unusable))
         if not 0 < self.keep <= 1:
@@ -150,7 +149,9 @@ def train(config: TrainConfig) -> bool:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    model = build_model(config.model, loaded.shapes, int(np.prod(data.actions.shape[1:])))
+    action_size = int(np.prod(data.actions.shape[1:]))
+    outline(config.model, loaded.shapes, action_size)  # refuses what no robot would load
+    model = build_model(config.model, loaded.shapes, action_size)
     trainer = Trainer(
         model,
         data,

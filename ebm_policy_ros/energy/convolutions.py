@@ -8,6 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ebm_policy_ros import bounds
+from ebm_policy_ros.quoting import quote
+
 Network = Literal["strided", "max_pool", "residual"]
 Pooling = Literal["soft_argmax", "mean", "max"]
 
@@ -33,11 +36,16 @@ class ImageEncoderConfig:
         for name, choices in (("network", get_args(Network)), ("pooling", get_args(Pooling))):
             if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"image.{name}: got {getattr(self, name)!r}, expected {' or '.join(choices)}"
+                    f"image.{name}: got {quote(getattr(self, name))}, "
+                    f"expected {' or '.join(choices)}"
                 )
         for name, values in (("channels", self.channels), ("strides", self.strides)):
-            if not values or any(value < 1 for value in values):
-                raise ValueError(f"image.{name}: got {list(values)}, expected integers >= 1")
+            if not isinstance(values, tuple):
+                raise ValueError(f"image.{name}: got {quote(values)}, expected a list")
+            bounds.check_whole(f"image.{name}, their number", len(values), 1, bounds.MOST_LAYERS)
+            for value in values:
+                bounds.check_whole(f"image.{name}", value, 1, bounds.WIDEST)
+        bounds.check_flags(self, "image.")
         if len(self.channels) != len(self.strides):
             raise ValueError(
                 f"image.strides: got {len(self.strides)} values, "
@@ -82,6 +90,32 @@ def build_convolutions(config: ImageEncoderConfig, inputs: int) -> nn.Sequential
                 layers.append(ResidualBlock(outputs))
         inputs = outputs
     return nn.Sequential(*layers)
+
+
+def check_work(config: ImageEncoderConfig, height: int, width: int, inputs: int) -> None:
+    """Refuse convolutions of frames with `inputs` channels that take too long or much memory.
+
+    Raises:
+        ValueError: Saying how much.
+    """
+    work = largest = 0
+    for i, (outputs, stride) in enumerate(zip(config.channels, config.strides, strict=True)):
+        before, kernel = height * width, 25 if i == 0 and config.network != "max_pool" else 9
+        height, width = -(-height // stride), -(-width // stride)
+        cells = before if config.network == "max_pool" else height * width
+        work += cells * inputs * outputs * kernel
+        if config.network == "residual":
+            work += 18 * cells * outputs**2
+        largest, inputs = max(largest, cells * outputs), outputs
+    for name, got, most in (
+        ("multiplications", work, bounds.MOST_PICTURE_WORK),
+        ("numbers in a map", largest, bounds.MOST_NUMBERS),
+    ):
+        if got > most:
+            raise ValueError(
+                f"image.channels: these take {got:.2g} {name} for a frame, at most {most:.2g}; "
+                "choose fewer, larger strides or a smaller size of the frames"
+            )
 
 
 class SpatialSoftArgmax(nn.Module):

@@ -12,6 +12,7 @@ from ebm_policy_ros.energy.convolutions import (
     SpatialSoftArgmax,
     build_convolutions,
     cell_positions,
+    check_work,
 )
 from ebm_policy_ros.energy.normalisation import Normalisation, Normalise
 
@@ -26,6 +27,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         frames, height, width, colours = shape
         inputs = frames * colours + 2 * config.coordinates
+        check_work(config, height, width, inputs)
         self._pooling = config.pooling
         self.register_buffer("positions", cell_positions(height, width), persistent=False)
         self._coordinates = config.coordinates

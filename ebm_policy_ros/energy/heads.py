@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from ebm_policy_ros import bounds
+from ebm_policy_ros.quoting import quote
+
 HeadKind = Literal["mlp", "residual", "preactivation", "dense_residual"]
 
 
@@ -35,18 +38,16 @@ class HeadConfig:
     def __post_init__(self) -> None:
         if self.kind not in get_args(HeadKind):
             expected = " or ".join(get_args(HeadKind))
-            raise ValueError(f"head.kind: got {self.kind!r}, expected {expected}")
-        if self.width < 4:
-            raise ValueError(f"head.width: got {self.width}, expected units >= 4")
-        if not 0 < self.feature_gain < float("inf"):
-            raise ValueError(f"head.feature_gain: got {self.feature_gain}, expected a number > 0")
+            raise ValueError(f"head.kind: got {quote(self.kind)}, expected {expected}")
+        bounds.check_whole("head.width", self.width, 4, bounds.WIDEST)
+        bounds.check_whole("head.depth", self.depth, 0, bounds.MOST_LAYERS)
+        bounds.check_number("head.feature_gain", self.feature_gain, above_zero=True)
+        bounds.check_flags(self, "head.")
         if self.spectral_norm and self.feature_gain != 1.0:
             raise ValueError(
                 f"head.feature_gain: got {self.feature_gain}, which spectral_norm would undo; "
                 "use one of them"
             )
-        if self.depth < 0:
-            raise ValueError(f"head.depth: got {self.depth}, expected an integer >= 0")
 
 
 class ResidualBlock(nn.Module):

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from ebm_policy_ros import bounds
 from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel, NearestNeighbourModel
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.encoders import ImageEncoder, ObservationEncoder, Thumbnail
@@ -21,6 +22,7 @@ from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
 from ebm_policy_ros.energy.normalisation import ActionBox, Normalisation
 from ebm_policy_ros.energy.slopes import value_and_slope
 from ebm_policy_ros.energy.together import energies_along
+from ebm_policy_ros.quoting import cut, quote
 
 Kind = Literal["energy", "autoregressive", "explicit", "mixture", "nearest_neighbour"]
 
@@ -59,13 +61,13 @@ class ModelConfig:
         ):  # fmt: skip
             if getattr(self, name) not in choices:
                 expected = " or ".join(choices)
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected {expected}")
-        if not self.streams or len(set(self.streams)) != len(self.streams):
-            raise ValueError(f"streams: got {list(self.streams)}, expected names, each once")
+                raise ValueError(f"{name}: got {quote(getattr(self, name))}, expected {expected}")
+        bounds.check_flags(self)
+        got = quote(list(self.streams))
         if not all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in self.streams):
-            raise ValueError(
-                f"streams: got {list(self.streams)}, expected names of letters, digits and _"
-            )
+            raise ValueError(f"streams: got {got}, expected names of letters, digits and _")
+        if not 0 < len(set(self.streams)) == len(self.streams) <= bounds.MOST_STREAMS:
+            raise ValueError(f"streams: got {got}, expected names, each once")
         taken = [name for name in self.streams if hasattr(nn.ModuleDict, name)]
         if taken:
             raise ValueError(f"streams: got {taken[0]!r}, which torch needs itself; rename it")
@@ -77,11 +79,9 @@ class ModelConfig:
             raise ValueError(
                 f"tied: got kind {self.kind}, expected energy or explicit, without spectral_norm"
             )
-        for name, lowest in (("trunk_width", 1), ("trunk_depth", 0), ("components", 1)):
-            if getattr(self, name) < lowest:
-                raise ValueError(
-                    f"{name}: got {getattr(self, name)}, expected an integer >= {lowest}"
-                )
+        bounds.check_whole("trunk_width", self.trunk_width, 1, bounds.WIDEST)
+        bounds.check_whole("trunk_depth", self.trunk_depth, 0, bounds.MOST_LAYERS)
+        bounds.check_whole("components", self.components, 1, bounds.MOST_COMPONENTS)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON keeps them and `from_dict` reads them."""
@@ -107,7 +107,7 @@ class ModelConfig:
             }
             return cls(**{**values, **parts})
         except (KeyError, TypeError) as error:
-            raise ValueError(f"model settings: {error}") from None
+            raise ValueError(f"model settings: {cut(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,8 @@ class AutoregressiveModel(nn.Module):
     def __init__(self, head: HeadConfig, encoder: ObservationEncoder, action_size: int) -> None:
         """For actions of `action_size` (H*D) values."""
         super().__init__()
+        layers = action_size * (head.depth + 1)
+        bounds.check_whole("head.depth x action values", layers, 1, bounds.MOST_HEAD_LAYERS)
         self.encoder = encoder
         self.heads = nn.ModuleList(
             # At first each energy is about its own dimension; a long prefix would drown it.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 from ebm_policy_ros.inference.ancestral import draw_ancestral
 from ebm_policy_ros.inference.candidates import (
     Energy,
@@ -24,11 +25,15 @@ from ebm_policy_ros.inference.candidates import (
 )
 from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.derivative_free import SEPARATION
-from ebm_policy_ros.inference.settings import at_least, positive
+from ebm_policy_ros.inference.settings import at_least, at_most, positive
 from ebm_policy_ros.inference.solution import Solution
 
-# Candidates whose joint energy is computed at a time.
-_CHUNK = 1024
+CHUNK = 1024
+"""Candidates whose joint energy is computed at a time."""
+GRID = 129
+"""Values in each dimension that a joint energy normalises over: a grid and the action's own."""
+# Candidates that may be compared besides those refined.
+_STARTS = 16
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,17 @@ class AutoregressiveDerivativeFree:
     """Rounds of refinement of each dimension."""
 
     def __post_init__(self) -> None:
-        at_least(self, 2, "samples")
-        at_least(self, 1, "iterations", "places")
-        at_least(self, 0, "refine")
+        at_least(self, 2, "samples", largest=MOST_SAMPLES)
+        at_least(self, 1, "iterations", largest=MOST_ROUNDS)
+        at_least(self, 1, "places", largest=MOST_PLACES)
+        at_least(self, 0, "refine", largest=MOST_ROUNDS)
         positive(self, "noise_scale", "noise_shrink", "temperature")
+        at_most(self, 1, "noise_shrink")
+
+    @property
+    def evaluated(self) -> tuple[int, int]:
+        """Candidates of the largest evaluation: of energies alone, and with their slopes."""
+        return max(self.samples + 8 * self.places, GRID * (self.places + _STARTS)), 0
 
     def minimize(
         self,
@@ -196,13 +208,13 @@ class JointEnergy:
     """Upper corner."""
     temperature: float = 1.0
     """T, that the energies were trained with."""
-    points: int = 128
+    points: int = GRID - 1
     """Of the grid along each dimension."""
 
     def __call__(self, actions: Tensor) -> Tensor:
         """Candidates (B, N, D) to energies (B, N)."""
         # In parts: each candidate takes a whole grid.
-        parts = actions.split(_CHUNK, dim=1)  # type: ignore[no-untyped-call]
+        parts = actions.split(CHUNK, dim=1)  # type: ignore[no-untyped-call]
         return torch.cat([self._together(part) for part in parts], dim=1)
 
     def sample(self, batch: int, temperature: float, generator: torch.Generator | None) -> Tensor:

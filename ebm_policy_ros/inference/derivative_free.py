@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 from ebm_policy_ros.inference.candidates import (
     Energy,
     check_box,
@@ -20,7 +21,7 @@ from ebm_policy_ros.inference.candidates import (
 )
 from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.refinement import cross_entropy, descend
-from ebm_policy_ros.inference.settings import at_least, positive
+from ebm_policy_ros.inference.settings import at_least, at_most, positive
 from ebm_policy_ros.inference.solution import Solution
 
 # Candidates nearer to each other than this, in half-widths of the box, lead to one minimum.
@@ -57,11 +58,18 @@ class DerivativeFree:
     """Steps down the gradient from those places at the end; 0 for none."""
 
     def __post_init__(self) -> None:
-        at_least(self, 2, "samples")
-        at_least(self, 0, "iterations", "refine", "polish")
-        at_least(self, 1, "places")
-        at_least(self, 4, "refine_samples")
+        at_least(self, 2, "samples", largest=MOST_SAMPLES)
+        at_least(self, 0, "iterations", "refine", "polish", largest=MOST_ROUNDS)
+        at_least(self, 1, "places", largest=MOST_PLACES)
+        at_least(self, 4, "refine_samples", largest=MOST_SAMPLES)
         positive(self, "noise_scale", "noise_shrink", "temperature")
+        at_most(self, 1, "noise_shrink")
+
+    @property
+    def evaluated(self) -> tuple[int, int]:
+        """Candidates of the largest evaluation: of energies alone, and with their slopes."""
+        refined = self.places * self.refine_samples if self.refine else 0
+        return max(self.samples, refined), self.places if self.polish else 0
 
     def minimize(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 from ebm_policy_ros.inference.candidates import Energy, local_minima, take
 from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.derivative_free import SEPARATION, DerivativeFree
@@ -32,10 +33,16 @@ class Hybrid:
     """Steps down the gradient."""
 
     def __post_init__(self) -> None:
-        at_least(self, 2, "samples")
-        at_least(self, 0, "iterations")
-        at_least(self, 1, "starts", "steps")
+        at_least(self, 2, "samples", largest=MOST_SAMPLES)
+        at_least(self, 0, "iterations", largest=MOST_ROUNDS)
+        at_least(self, 1, "starts", largest=MOST_PLACES)
+        at_least(self, 1, "steps", largest=MOST_ROUNDS)
         positive(self, "temperature")
+
+    @property
+    def evaluated(self) -> tuple[int, int]:
+        """Candidates of the largest evaluation: of energies alone, and with their slopes."""
+        return self.samples, self.starts
 
     def minimize(
         self,

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.bounds import MOST_POWER, MOST_ROUNDS, MOST_SAMPLES
 from ebm_policy_ros.inference.candidates import (
     Energy,
     check_box,
@@ -19,7 +20,7 @@ from ebm_policy_ros.inference.candidates import (
 )
 from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.refinement import descend, value_and_gradient
-from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
+from ebm_policy_ros.inference.settings import at_least, at_most, not_negative, one_of, positive
 from ebm_policy_ros.inference.solution import Solution
 
 Schedule = Literal["polynomial", "power"]
@@ -63,11 +64,18 @@ class Langevin:
     """Steps down the gradient without noise at the end; 0 for none."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "samples", "iterations")
-        at_least(self, 0, "polish")
+        at_least(self, 1, "samples", largest=MOST_SAMPLES)
+        at_least(self, 1, "iterations", largest=MOST_ROUNDS)
+        at_least(self, 0, "polish", largest=MOST_ROUNDS)
         one_of(self, "schedule", get_args(Schedule))
         positive(self, "step_size", "final_step_size", "exponent", "gamma", "step_clip")
+        at_most(self, MOST_POWER, "exponent", "gamma")
         not_negative(self, "noise_scale")
+
+    @property
+    def evaluated(self) -> tuple[int, int]:
+        """Candidates of the largest evaluation: of energies alone, and with their slopes."""
+        return self.samples, self.samples
 
     def minimize(
         self,

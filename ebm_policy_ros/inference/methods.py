@@ -10,6 +10,7 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.quoting import cut, quote
 
 Optimiser = DerivativeFree | AutoregressiveDerivativeFree | Langevin | Hybrid
 
@@ -40,13 +41,15 @@ def build_optimiser(settings: Mapping[str, Any]) -> Optimiser:
     values = dict(settings)
     method = values.pop("method", None)
     if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"optimiser.method: got {method!r}, expected one of {', '.join(METHODS)}")
+        raise ValueError(
+            f"optimiser.method: got {quote(method)}, expected one of {', '.join(METHODS)}"
+        )
     kind = METHODS[method]
     names = [field.name for field in dataclasses.fields(kind)]
     unknown = [name for name in values if name not in names]
     if unknown:
         raise ValueError(
-            f"optimiser.{unknown[0]}: no setting of {method}, which has {', '.join(names)}"
+            f"optimiser.{cut(unknown[0])}: no setting of {method}, which has {', '.join(names)}"
         )
     try:
         return kind(**values)

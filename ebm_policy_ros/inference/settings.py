@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
+from ebm_policy_ros import bounds
+from ebm_policy_ros.quoting import quote
 
 
-def is_number(value: object) -> bool:
-    """Whether a setting is a plain number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def at_least(settings: object, lowest: int, *names: str) -> None:
-    """Refuse integers below `lowest`.
+def at_least(
+    settings: object, lowest: int, *names: str, largest: int = bounds.LARGEST_WHOLE
+) -> None:
+    """Refuse what is not an integer from `lowest` to `largest`.
 
     Raises:
         ValueError: Naming the setting, what it is and what is allowed.
     """
     for name in names:
-        value = getattr(settings, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-            raise ValueError(f"{name}: got {value}, expected an integer >= {lowest}")
+        bounds.check_whole(name, getattr(settings, name), lowest, largest)
 
 
 def positive(settings: object, *names: str) -> None:
@@ -29,9 +25,19 @@ def positive(settings: object, *names: str) -> None:
         ValueError: Naming the setting, what it is and what is allowed.
     """
     for name in names:
+        bounds.check_number(name, getattr(settings, name), above_zero=True)
+
+
+def at_most(settings: object, largest: float, *names: str) -> None:
+    """Refuse numbers above `largest`.
+
+    Raises:
+        ValueError: Naming the setting, what it is and what is allowed.
+    """
+    for name in names:
         value = getattr(settings, name)
-        if not is_number(value) or not 0 < value < math.inf:
-            raise ValueError(f"{name}: got {value}, expected a number > 0")
+        if value > largest:
+            raise ValueError(f"{name}: got {value}, expected a number, at most {largest:g}")
 
 
 def not_negative(settings: object, *names: str) -> None:
@@ -41,9 +47,7 @@ def not_negative(settings: object, *names: str) -> None:
         ValueError: Naming the setting, what it is and what is allowed.
     """
     for name in names:
-        value = getattr(settings, name)
-        if not is_number(value) or not 0 <= value < math.inf:
-            raise ValueError(f"{name}: got {value}, expected a number >= 0")
+        bounds.check_number(name, getattr(settings, name), above_zero=False)
 
 
 def one_of(settings: object, name: str, allowed: tuple[str, ...]) -> None:
@@ -54,4 +58,4 @@ def one_of(settings: object, name: str, allowed: tuple[str, ...]) -> None:
     """
     value = getattr(settings, name)
     if value not in allowed:
-        raise ValueError(f"{name}: got {value!r}, expected {' or '.join(allowed)}")
+        raise ValueError(f"{name}: got {quote(value)}, expected {' or '.join(allowed)}")

@@ -115,7 +115,7 @@ class Action:
         together = len(set(QUATERNION) & set(self.fields)) in (0, 4)
         require(together, "fields", self.fields, "all of qx, qy, qz, qw or none")
         rest = [field for field in PoseStream.FIELDS if field not in self.fields]
-        complete = sorted(self.fixed) == sorted(rest) and all(map(is_number, self.fixed.values()))
+        complete = set(self.fixed) == set(rest) and all(map(is_number, self.fixed.values()))
         require(complete, "fixed", dict(self.fixed), f"a number for each of {', '.join(rest)}")
 
     def _check_rates(self) -> None:

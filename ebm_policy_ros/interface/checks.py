@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from ebm_policy_ros import bounds
+from ebm_policy_ros.quoting import quote
+
 
 class InterfaceError(ValueError):
     """An interface file, or the interface inside a policy or a bag, that cannot be used."""
@@ -16,7 +19,7 @@ def require(condition: bool, key: str, got: object, expected: str) -> None:
         InterfaceError: Naming the key, what it is and what is allowed.
     """
     if not condition:
-        raise InterfaceError(f"{key}: got {got!r}, expected {expected}")
+        raise InterfaceError(f"{key}: got {quote(got)}, expected {expected}")
 
 
 def require_text(key: str, value: object) -> None:
@@ -26,7 +29,8 @@ def require_text(key: str, value: object) -> None:
 
 def require_names(key: str, names: tuple[str, ...], allowed: tuple[str, ...] = ()) -> None:
     """Refuse an empty list, a name twice, and names that are not among those `allowed`."""
-    require(len(names) > 0 and all(isinstance(n, str) for n in names), key, names, "names")
+    texts = all(isinstance(n, str) and len(n) <= bounds.LONGEST_NAME for n in names)
+    require(len(names) > 0 and texts, key, names, "names")
     require(len(set(names)) == len(names), key, names, "each name once")
     if allowed:
         unknown = [name for name in names if name not in allowed]
@@ -35,12 +39,22 @@ def require_names(key: str, names: tuple[str, ...], allowed: tuple[str, ...] = (
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def require_positive(key: str, value: object, unit: str) -> None:
     """Refuse what is not a number above 0."""
     require(is_number(value) and value > 0, key, value, f"{unit} > 0")  # type: ignore[operator]
+
+
+def require_at_most(key: str, value: float | None, largest: float) -> None:
+    """Refuse a number above `largest`."""
+    require(value is None or value <= largest, key, value, f"at most {largest:g}")
 
 
 def require_numbers(key: str, values: tuple[float, ...], fields: tuple[str, ...]) -> None:

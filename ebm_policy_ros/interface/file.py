@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ebm_policy_ros import bounds
 from ebm_policy_ros.angles import TURN
 from ebm_policy_ros.interface.action import Action, Gripper, Workspace
 from ebm_policy_ros.interface.checks import (
     InterfaceError,
     require,
+    require_at_most,
     require_positive,
     require_text,
 )
 from ebm_policy_ros.interface.streams import STREAM_TYPES, JointStream, Quality, Stream
+from ebm_policy_ros.quoting import LONGEST_LINE, cut, quote
+from ebm_policy_ros.yaml_file import UnreadableFile, read_yaml
 
 NANOSECONDS = 1_000_000_000
 
@@ -42,6 +45,7 @@ class Interface:
         require(len(self.observation) > 0, "observation", {}, "at least one stream")
         if self.max_skew is not None:
             require_positive("max_skew", self.max_skew, "s")
+        self._check_bounds()
         self.action.check_measured(self.observation)
         for index in self.continuous:
             low, high = self.action.low[index], self.action.high[index]
@@ -50,6 +54,21 @@ class Interface:
                     "continuous")  # fmt: skip
         if self.workspace is not None:
             self.workspace.check(self.observation, self.action)
+
+    def _check_bounds(self) -> None:
+        """Refuse what is larger than that of any robot, before somebody makes room for it."""
+        slowest, fastest = bounds.SLOWEST, bounds.FASTEST
+        require(slowest <= self.rate <= fastest, "rate", self.rate, f"{slowest} to {fastest} Hz")
+        require_at_most("max_skew", self.max_skew, bounds.LONGEST_TIME)
+        require_at_most("observation", len(self.observation), bounds.MOST_STREAMS)
+        for name, stream in self.observation.items():
+            key = f"observation.{name}"
+            require_at_most(f"{key}.max_age", stream.max_age, bounds.LONGEST_TIME)
+            size = math.prod(stream.shape)
+            require_at_most(f"{key}, numbers in a sample", size, bounds.MOST_NUMBERS)
+        require_at_most("action.lag", self.action.lag, bounds.LONGEST_TIME)
+        size = self.action.horizon * len(self.action.names)
+        require_at_most("action, horizon x fields", size, bounds.MOST_ACTION_VALUES)
 
     @property
     def period_ns(self) -> int:
@@ -81,7 +100,7 @@ class Interface:
         where samples come from and how they are supervised, not what they mean.
         """
         return [
-            f"{key}: {mine!r} here, {theirs!r} there"
+            f"{key}: {quote(mine)} here, {quote(theirs)} there"
             for key, mine, theirs in _compare(self.to_dict(), other.to_dict(), "")
         ]
 
@@ -116,11 +135,13 @@ def _build(kind: type[Any], values: object, key: str) -> Any:
     """An instance of the dataclass `kind` from plain values; errors start with `key`."""
     where = f"{key}: " if key else ""
     if not isinstance(values, Mapping):
-        raise InterfaceError(f"{where}got {values!r}, expected keys and values")
+        raise InterfaceError(f"{where}got {quote(values)}, expected keys and values")
     fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = [name for name in values if name not in fields]
     if unknown:
-        raise InterfaceError(f"{where}unknown key {unknown[0]!r}, expected {', '.join(fields)}")
+        raise InterfaceError(
+            f"{where}unknown key {quote(unknown[0])}, expected {', '.join(fields)}"
+        )
     missing = [
         name
         for name, field in fields.items()
@@ -132,24 +153,41 @@ def _build(kind: type[Any], values: object, key: str) -> Any:
         raise InterfaceError(f"{where}the key {missing[0]!r} is missing")
     frozen = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
     for name, value in frozen.items():
-        expects_list = str(fields[name].type).startswith("tuple")
-        if expects_list != isinstance(value, tuple):
-            expected = "a list" if expects_list else "a single value"
-            raise InterfaceError(f"{where}{name}: got {value!r}, expected {expected}")
+        expected = _expected(str(fields[name].type), value)
+        if expected:
+            place = f"{key}.{name}" if key else name
+            raise InterfaceError(f"{place}: got {quote(value)}, expected {expected}")
     try:
         return kind(**frozen)
     except InterfaceError as error:
         raise InterfaceError(f"{key}.{error}" if key else str(error)) from None
 
 
+def _expected(kind: str, value: object) -> str:
+    """What a value of this annotation has to be; empty if it is that."""
+    if kind.startswith("tuple") != isinstance(value, tuple):
+        return "a list" if kind.startswith("tuple") else "a single value"
+    if kind == "str" and not (isinstance(value, str) and len(value) <= bounds.LONGEST_NAME):
+        return f"a name of at most {bounds.LONGEST_NAME} characters"
+    if kind.startswith("Mapping") != isinstance(value, Mapping):
+        return "keys and values" if kind.startswith("Mapping") else "a single value"
+    return ""
+
+
 def _build_stream(values: object, key: str) -> Stream:
     ros_type = values.get("type") if isinstance(values, Mapping) else None
-    if ros_type not in STREAM_TYPES:
+    if not isinstance(ros_type, str) or ros_type not in STREAM_TYPES:
         raise InterfaceError(
-            f"{key}.type: got {ros_type!r}, expected one of {', '.join(STREAM_TYPES)}"
+            f"{key}.type: got {quote(ros_type)}, expected one of {', '.join(STREAM_TYPES)}"
         )
     stream: Stream = _build(STREAM_TYPES[ros_type], _with(values, key, qos=Quality), key)
     return stream
+
+
+def _key_of_stream(name: object) -> str:
+    fits = isinstance(name, str) and len(name) <= bounds.LONGEST_NAME
+    require(fits, "observation", name, "names of streams")
+    return f"observation.{cut(name)}"
 
 
 def _with(values: Any, key: str, **kinds: type[Any]) -> Any:
@@ -177,7 +215,7 @@ def interface_from_dict(values: object, source: str) -> Interface:
         streams = parts.get("observation")
         if isinstance(streams, Mapping):
             parts["observation"] = {
-                name: _build_stream(stream, f"observation.{name}")
+                name: _build_stream(stream, _key_of_stream(name))
                 for name, stream in streams.items()
             }
         if "action" in parts:
@@ -189,7 +227,7 @@ def interface_from_dict(values: object, source: str) -> Interface:
         interface: Interface = _build(Interface, parts, "")
         return interface
     except InterfaceError as error:
-        raise InterfaceError(f"{source}: {error}") from None
+        raise InterfaceError(f"{source}: {cut(error, LONGEST_LINE)}") from None
 
 
 def load_interface(path: str | Path) -> Interface:
@@ -199,12 +237,11 @@ def load_interface(path: str | Path) -> Interface:
         InterfaceError: If the file is missing, is not YAML or describes no valid interface.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = read_yaml(Path(path))
     except OSError as error:
         raise InterfaceError(
             f"{path}: cannot read the interface file ({error.strerror})"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = str(error).replace("\n", " ")
-        raise InterfaceError(f"{path}: not a YAML file ({problem})") from None
+    except UnreadableFile as error:
+        raise InterfaceError(f"{path}: {error}") from None
     return interface_from_dict(values, str(path))

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import yaml
 from mcap.data_stream import RecordBuilder
 from mcap.records import (
     Channel,
@@ -22,7 +21,7 @@ from mcap.records import (
     Statistics,
 )
 
-from ebm_policy_ros.recording.metadata import Contents
+from ebm_policy_ros.recording.metadata import Contents, parse_qos
 from ebm_policy_ros.recording.topics import Topic
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -113,9 +112,9 @@ class McapIndex:
         """What the file holds, in the order in which topics came."""
         topics, counts = [], self._count()
         for channel in self.channels.values():
-            profiles = yaml.safe_load(channel.metadata.get("offered_qos_profiles", "")) or ()
+            profiles = parse_qos(channel.metadata.get("offered_qos_profiles", ""))
             name = self.schemas[channel.schema_id].name
-            topics.append(Topic(channel.topic, name, tuple(profiles)))
+            topics.append(Topic(channel.topic, name, profiles))
         by_topic = {channel.topic: counts[channel.id] for channel in self.channels.values()}
         return Contents(topics, by_topic, *self._span())
 

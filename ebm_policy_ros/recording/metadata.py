@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ebm_policy_ros.recording.topics import Topic, definition_of
+from ebm_policy_ros.yaml_file import UnreadableFile, parse_yaml, read_yaml
 
 VERSION = 9
 SUFFIXES = {".mcap": "mcap", ".db3": "sqlite3"}
@@ -49,6 +50,15 @@ def dump_qos(topic: Topic) -> str:
     """The offered profiles of a topic as text, which both storage formats keep."""
     profiles = [dict(profile) for profile in topic.qos]
     return str(yaml.dump(profiles, Dumper=_Dumper, sort_keys=False))
+
+
+def parse_qos(text: str) -> tuple[Any, ...]:
+    """The offered profiles in such a text; none if it is damaged."""
+    try:
+        profiles = parse_yaml(text)
+    except UnreadableFile:
+        return ()
+    return tuple(profiles) if isinstance(profiles, list) else ()
 
 
 def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def write(folder: Path, metadata: Mapping[str, Any]) -> None:
 def read_custom_data(folder: Path) -> dict[str, str]:
     """`custom_data` of a bag's metadata.yaml; empty if it can't be read."""
     try:
-        values = yaml.safe_load((folder / FILE).read_text(encoding="utf-8"))
+        values = read_yaml(folder / FILE)
         return dict(values["rosbag2_bagfile_information"]["custom_data"] or {})
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError):
         return {}

@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-import yaml
-
-from ebm_policy_ros.recording.metadata import VERSION, Contents, dump_qos
+from ebm_policy_ros.recording.metadata import VERSION, Contents, dump_qos, parse_qos
 from ebm_policy_ros.recording.topics import Message, Topic, definition_of
 
 _TABLES = """
@@ -165,7 +163,7 @@ def _end(db: sqlite3.Connection, describe: Callable[[Contents], str]) -> Content
         ).fetchall()
     except sqlite3.Error as error:
         raise OSError(str(error)) from None
-    topics = [Topic(row[0], row[1], tuple(yaml.safe_load(row[2]) or ())) for row in rows]
+    topics = [Topic(row[0], row[1], parse_qos(row[2])) for row in rows]
     firsts = [row[4] for row in rows if row[4] is not None]
     lasts = [row[5] for row in rows if row[5] is not None]
     contents = Contents(

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import yaml
 import zstandard
 
+from ebm_policy_ros.quoting import LONGEST_LINE, cut
 from ebm_policy_ros.training.storage.account import Account, BagError, Channel
 from ebm_policy_ros.training.storage.definitions import (
     DefinitionError,
@@ -22,13 +22,12 @@ from ebm_policy_ros.training.storage.definitions import (
 from ebm_policy_ros.training.storage.finding import COMPRESSED, METADATA, ending_of
 from ebm_policy_ros.training.storage.mcap_file import McapFile
 from ebm_policy_ros.training.storage.sqlite_file import SqliteFile
+from ebm_policy_ros.yaml_file import read_yaml
 
 _FORMATS: dict[str, type[McapFile] | type[SqliteFile]] = {".mcap": McapFile, ".db3": SqliteFile}
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _LARGEST_MESSAGE = 1 << 28
 _INFORMATION = "rosbag2_bagfile_information"
-# The parser in C, where PyYAML has it, is ten times as fast.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Message(NamedTuple):
@@ -141,10 +140,9 @@ class Bag:
             if not path.exists():
                 self.account.note(path, "missing")
                 return {}
-            values = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
-            return dict(values[_INFORMATION])
-        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-            self.account.note(path, f"cannot be read ({' '.join(str(error).split())})")
+            return dict(read_yaml(path)[_INFORMATION])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.account.note(path, f"cannot be read ({cut(error, LONGEST_LINE)})")
             return {}
 
     def _find_files(self) -> list[Path]:

@@ -1,0 +1,83 @@
+"""A model without its weights: what they have to be, before there is memory for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ebm_policy_ros import bounds
+from ebm_policy_ros.energy.models import ModelConfig, build_model
+
+Shape = tuple[int, ...]
+_IN_PLACE = re.compile(r"[a-z]\w*[a-z]_|__i(add|mul|sub)__|__setitem__")
+
+
+class _Unfilled(TorchFunctionMode):
+    """Makes weights that are one number in memory, and leaves out what gives them values.
+
+    Torch's meta device is made for this, but it imports for seconds.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        values = kwargs or {}
+        if func is torch.empty:
+            return torch.zeros(()).expand(*args)
+        if func is torch.empty_like:
+            return args[0]
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return values["tensor"] if "tensor" in values else args[0]
+        if _IN_PLACE.fullmatch(getattr(func, "__name__", "")):
+            return args[0]
+        return func(*args, **values)
+
+
+def outline(
+    config: ModelConfig, shapes: Mapping[str, Shape], action_size: int
+) -> dict[str, Shape]:
+    """The shape of each weight of the model that `build_model` makes, by its name.
+
+    Raises:
+        ValueError: If it would have more weights than any, or can't be made.
+    """
+    # Both change values, and the names in a way that is known.
+    head = dataclasses.replace(config.head, spectral_norm=False)
+    tied = config.tied and config.kind != "energy"
+    plain = dataclasses.replace(config, head=head, tied=tied)
+    with _Unfilled():
+        model = build_model(plain, shapes, action_size)
+    found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if config.head.spectral_norm:
+        found = {new: shape for name in found for new, shape in _normalised(name, found[name])}
+    count = sum(torch.Size(shape).numel() for shape in found.values())
+    if count > bounds.MOST_PARAMETERS:
+        raise ValueError(
+            f"model: {count:,} weights, expected at most {bounds.MOST_PARAMETERS:,}; choose "
+            "smaller widths or depths"
+        )
+    return found
+
+
+def fits(needed: Shape, got: Shape, config: ModelConfig) -> bool:
+    """Whether weights have the shape that the outline gives.
+
+    Neighbours are as many as were demonstrated: in the outline there are 0.
+    """
+    if config.kind == "nearest_neighbour" and needed[:1] == (0,):
+        return len(got) == 2 and got[0] > 0 and got[1:] == needed[1:]
+    return got == needed
+
+
+def _normalised(name: str, shape: Shape) -> list[tuple[str, Shape]]:
+    """What torch's spectral norm makes of a weight of a head; other tensors stay."""
+    layer = name.removesuffix(".weight")
+    if layer == name or not name.startswith(("head.", "heads.")):
+        return [(name, shape)]
+    new = f"{layer}.parametrizations.weight"
+    return [(f"{new}.original", shape), (f"{new}.0._u", shape[:1]), (f"{new}.0._v", shape[1:])]
