@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ebm_policy_ros.angles import follow, wrap
 from ebm_policy_ros.interface import NANOSECONDS, Interface, JointStream, Stream
 from ebm_policy_ros.messages.streams import decode, parts_of, stamp_ns
+from ebm_policy_ros.quoting import cut
 
 Observation = dict[str, npt.NDArray[Any]]
 """Stream name -> (T, H, W, 3) uint8 or (T, K) float32, oldest sample first, SI units."""
@@ -63,10 +64,12 @@ class _StreamBuffer:
         self._span_ns = self._offsets[0] + self._max_age_ns + period_ns
         self._messages: deque[_Message] = deque()
         self._samples: dict[tuple[int, ...], _Sample] = {}
+        self._foreign: tuple[str, ...] = ()
 
     def add(self, message: Any, receive_ns: int) -> None:
         parts = parts_of(self.stream, message)
         if self.stream.parts and not parts:
+            self._foreign = tuple(message.name)
             return  # of another device
         new = _Message(stamp_ns(message) or receive_ns, message, parts)
         newest = self.newest_ns()
@@ -129,7 +132,13 @@ class _StreamBuffer:
                 sample = _Sample(messages)
                 return self._samples.get(sample.identity, sample)
         if not self._messages:
-            return "nothing received"
+            if not self._foreign:
+                return "nothing received"
+            came = cut(", ".join(self._foreign))
+            return (
+                f"no joint of {', '.join(self.stream.parts)} in its messages, which have {came}; "
+                "see names and prefix in the interface"
+            )
         if not messages:
             return "nothing received by then"
         names = [name for name in self.stream.parts if name in missing]

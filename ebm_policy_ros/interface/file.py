@@ -19,6 +19,7 @@ from ebm_policy_ros.interface.checks import (
     require_positive,
     require_text,
 )
+from ebm_policy_ros.interface.prefix import with_prefix, without_prefix
 from ebm_policy_ros.interface.streams import STREAM_TYPES, JointStream, Quality, Stream
 from ebm_policy_ros.quoting import LONGEST_LINE, cut, quote
 from ebm_policy_ros.yaml_file import UnreadableFile, read_yaml
@@ -38,6 +39,8 @@ class Interface:
     workspace: Workspace | None = None
     max_skew: float | None = None
     """Largest difference between the stamps of an observation's streams, s; None for any."""
+    prefix: str = ""
+    """Before the names of joints and frames, as here they have it already; in files they don't."""
 
     def __post_init__(self) -> None:
         require_text("name", self.name)
@@ -83,7 +86,7 @@ class Interface:
     def to_dict(self) -> dict[str, Any]:
         """The interface as plain values, as `interface_from_dict` reads them."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
-        return plain
+        return without_prefix(plain, self.prefix)
 
     @property
     def continuous(self) -> list[int]:
@@ -108,7 +111,7 @@ class Interface:
 # Where samples come from, how they are supervised and how commands are limited.
 _MAY_DIFFER = (
     "name", "topic", "max_age", "min_rate", "max_skew", "qos", "workspace",
-    "max_velocity", "max_acceleration", "lag", "measured",
+    "max_velocity", "max_acceleration", "lag", "measured", "prefix",
 )  # fmt: skip
 
 
@@ -211,7 +214,9 @@ def interface_from_dict(values: object, source: str) -> Interface:
     try:
         if not isinstance(values, Mapping):
             raise InterfaceError("expected an interface file with keys and values")
-        parts = dict(values)
+        prefix = values.get("prefix", "")
+        require(isinstance(prefix, str), "prefix", prefix, "text such as left_")
+        parts = with_prefix(values, prefix)
         streams = parts.get("observation")
         if isinstance(streams, Mapping):
             parts["observation"] = {

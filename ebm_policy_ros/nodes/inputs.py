@@ -12,7 +12,7 @@ from rclpy.node import Node
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.topics import mismatch, quality_of
+from ebm_policy_ros.nodes.topics import elsewhere, mismatch, quality_of
 from ebm_policy_ros.observation import (
     Observation,
     ObservationBuffer,
@@ -127,7 +127,9 @@ class Inputs:
             StaleObservation: If a stream is stale, too slow or from the future.
         """
         problems = {name: monitor.problem(time_ns) for name, monitor in self._monitors.items()}
-        problems |= {n: text for n, text in self._mismatches.items() if not self._heard(n)}
+        unheard = [name for name in self._monitors if not self._heard(name)]
+        problems |= {n: elsewhere(self._node, self._interface.observation[n]) for n in unheard}
+        problems |= {n: text for n, text in self._mismatches.items() if n in unheard}
         told = [f"{n} ({self._topic(n)}): {text}" for n, text in problems.items() if text]
         if told:
             raise StaleObservation("; ".join(told))

@@ -6,6 +6,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from ebm_policy_ros.interface import Stream
+from ebm_policy_ros.quoting import cut
 
 
 def quality_of(stream: Stream) -> QoSProfile:
@@ -33,3 +34,18 @@ def mismatch(node: Node, stream: Stream) -> str:
                     f"{key} asks for {strong.name.lower()}"
                 )
     return ""
+
+
+def elsewhere(node: Node, stream: Stream) -> str:
+    """Where messages of a stream's type come instead, if nobody publishes on its topic."""
+    topic = node.resolve_topic_name(stream.topic)
+    if node.count_publishers(topic) > 0:
+        return ""
+    others = [
+        name
+        for name, types in node.get_topic_names_and_types()
+        if name != topic and stream.type in types and node.count_publishers(name) > 0
+    ]
+    if not others:
+        return f"nobody publishes on {topic}"
+    return f"nobody publishes on {topic}; {stream.type} comes on {cut(', '.join(others))}"

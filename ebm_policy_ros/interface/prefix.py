@@ -1,0 +1,62 @@
+"""The prefix of an arm: what its joints and frames are called beside another one's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# Frames that all arms share.
+_SHARED = ("", "world", "map")
+_OF_JOINTS = ("names", "continuous")
+_POSES = ("Twist", "Pose")
+
+
+def with_prefix(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The plain values of an interface with a prefix before joints and frames."""
+    return _renamed(values, lambda name: prefix + name)
+
+
+def without_prefix(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The opposite of `with_prefix`."""
+    return _renamed(values, lambda name: name.removeprefix(prefix))
+
+
+def _renamed(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    found = dict(values)
+    streams = found.get("observation")
+    if isinstance(streams, Mapping):
+        found["observation"] = {name: _stream(s, rename) for name, s in streams.items()}
+    if isinstance(found.get("action"), Mapping):
+        found["action"] = _action(found["action"], rename)
+    return found
+
+
+def _stream(values: Any, rename: Callable[[str], str]) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    renamed = {key: _all(values[key], rename) for key in _OF_JOINTS if key in values}
+    return {**values, **renamed, **_frame(values, rename)}
+
+
+def _action(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    found = {**values, **_frame(values, rename)}
+    of_poses = any(word in str(values.get("type")) for word in _POSES)
+    if "fields" in values and not of_poses:
+        found["fields"] = _all(values["fields"], rename)
+    gripper = values.get("gripper")
+    if isinstance(gripper, Mapping) and isinstance(gripper.get("name"), str):
+        found["gripper"] = {**gripper, "name": rename(gripper["name"])}
+    return found
+
+
+def _frame(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, str]:
+    frame = values.get("frame_id")
+    shared = not isinstance(frame, str) or frame in _SHARED
+    return {} if shared else {"frame_id": rename(frame)}  # type: ignore[arg-type]
+
+
+def _all(names: Any, rename: Callable[[str], str]) -> Any:
+    """Names in a list; what is none is left for the checks to refuse."""
+    if not isinstance(names, (list, tuple)):
+        return names
+    return [rename(name) if isinstance(name, str) else name for name in names]
