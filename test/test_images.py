@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,7 +170,8 @@ def compressed(data: bytes, kind: str) -> Any:
 
 def png_header(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
     fields = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + fields + b"crc!"
+    signature, end = b"\x89PNG\r\n\x1a\n", bytes(4) + b"IENDcrc!"
+    return signature + struct.pack(">I", 13) + b"IHDR" + fields + b"crc!" + end
 
 
 def jpeg_header(width: int, height: int) -> bytes:
@@ -203,6 +205,15 @@ def test_the_size_of_a_jpeg_is_that_behind_its_thumbnail() -> None:
     found = read_header(np.frombuffer(data, np.uint8))
     assert (found.kind, found.height, found.width, found.channels) == ("JPEG", 24, 32, 3)
     assert decode_compressed(compressed(data, "jpeg"), SIZE).shape == (*SIZE, 3)
+
+
+def test_a_png_whose_parts_promise_more_than_there_is_gets_no_memory() -> None:
+    data = bytearray(encoded(np.full((16, 16, 3), 90, np.uint8)))
+    data[33:37] = struct.pack(">I", 2_000_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(MessageError, match="that are no whole JPEG or PNG"):
+        decode_compressed(compressed(bytes(data), "png"), (8, 8))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".webp", ".tiff", ".ppm"])

@@ -50,7 +50,7 @@ def read_header(data: npt.NDArray[np.uint8]) -> ImageHeader:
     """
     head = data[:_LONGEST_HEADER].tobytes()
     if head.startswith(_PNG):
-        header = _png(head)
+        header = _png(data)
     elif head.startswith(b"\xff\xd8\xff"):
         header = _jpeg(head)
     else:
@@ -66,12 +66,24 @@ def read_header(data: npt.NDArray[np.uint8]) -> ImageHeader:
     return header
 
 
-def _png(head: bytes) -> ImageHeader | None:
-    if len(head) < 26 or head[12:16] != b"IHDR":
+def _png(data: npt.NDArray[np.uint8]) -> ImageHeader | None:
+    file = data.data
+    if len(file) < 33 or file[12:16].tobytes() != b"IHDR" or not _has_all_chunks(file):
         return None
-    width, height, bits, colour = struct.unpack_from(">IIBB", head, 16)
+    width, height, bits, colour = struct.unpack_from(">IIBB", file, 16)
     channels = _PNG_CHANNELS.get(colour)
     return ImageHeader("PNG", height, width, bits, channels) if channels else None
+
+
+def _has_all_chunks(file: memoryview) -> bool:
+    """Tell a whole PNG of one frame: cv2 gives a chunk the memory that its length promises."""
+    place = len(_PNG)
+    while place + 12 <= len(file):
+        length, name = struct.unpack_from(">I4s", file, place)
+        place += 12 + length
+        if name == b"IEND" or name == b"acTL":
+            return bool(name == b"IEND" and place <= len(file))
+    return False
 
 
 def _jpeg(head: bytes) -> ImageHeader | None:
