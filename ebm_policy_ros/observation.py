@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.angles import follow, wrap
 from ebm_policy_ros.interface import NANOSECONDS, Interface, JointStream, Stream
+from ebm_policy_ros.messages.image_shapes import ImageShapes
 from ebm_policy_ros.messages.streams import decode, parts_of, stamp_ns
 from ebm_policy_ros.quoting import cut
 
@@ -218,7 +219,9 @@ class ObservationBuffer:
     def __init__(self, interface: Interface, streams: Iterable[str] | None = None) -> None:
         """Buffers `streams` of the interface, or all of them."""
         self._max_skew = interface.max_skew
-        names = interface.observation if streams is None else streams
+        names = tuple(interface.observation if streams is None else streams)
+        self.image_shapes = ImageShapes(interface.observation[name] for name in names)
+        """Shapes of the frames so far; its notes tell what is odd about them."""
         self._buffers = {
             name: _StreamBuffer(interface.observation[name], interface.period_ns) for name in names
         }
@@ -235,7 +238,9 @@ class ObservationBuffer:
             message: Anything with the fields of the stream's type.
             receive_ns: When it was received, nanoseconds; counts where the stamp is zero.
         """
-        self._buffers[stream].add(message, receive_ns)
+        buffer = self._buffers[stream]
+        self.image_shapes.add(buffer.stream.topic, message)
+        buffer.add(message, receive_ns)
 
     def clear(self) -> None:
         """Forget every message, as after a clock was set back."""

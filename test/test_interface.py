@@ -138,6 +138,8 @@ def shipped(name: str, path: str, value: Any) -> dict[str, Any]:
         ("fr3_pose", "observation.joints.qos", 5, "observation.joints.qos: got 5"),
         ("fr3_pose", "observation.tool.min_rate", 0.0, "min_rate: got 0.0, expected Hz > 0"),
         ("fr3_pose", "observation.camera.depth", [1.0, 0.5], "[nearest, farthest] in metres"),
+        ("fr3_pose", "observation.camera.resize", "cover",
+         "observation.camera.resize: got 'cover', expected stretch, crop, letterbox"),
         ("fr3_pose", "max_skew", -1.0, "max_skew: got -1.0"),
         ("fr3_pose", "action.gripper", {"topic": "g"}, "action.gripper: the key 'type'"),
         ("fr3_pose", "workspace.fields", ["x"], "workspace.low"),
@@ -170,3 +172,21 @@ def test_limits_and_supervision_of_a_robot_may_differ_from_the_policys(
     assert interface.differences(interface_from_dict(values, "x")) == [
         "action.high: [0.25, 0.25] here, [0.2, 0.2] there"
     ]
+
+
+def test_images_are_stretched_where_an_older_interface_says_nothing(interface: Interface) -> None:
+    values = interface.to_dict()
+    del values["observation"]["camera"]["resize"]
+    old = interface_from_dict(values, "old")
+    assert old == interface and old.differences(interface) == []
+    values["observation"]["camera"]["resize"] = "crop"
+    assert interface.differences(interface_from_dict(values, "new")) == [
+        "observation.camera.resize: 'stretch' here, 'crop' there"
+    ]
+
+
+def test_a_camera_of_depth_may_be_compressed(interface: Interface) -> None:
+    values = interface.to_dict()
+    camera = {"type": "sensor_msgs/msg/CompressedImage", "depth": [0.2, 1.0]}
+    values["observation"]["camera"] |= camera
+    assert interface_from_dict(values, "x").observation["camera"].shape == (1, 96, 128, 3)

@@ -12,8 +12,9 @@ import pytest
 from messages import header, image, joints, pose
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.messages.depth import decode_depth
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.messages.images import decode_depth, decode_image
+from ebm_policy_ros.messages.images import decode_image
 from ebm_policy_ros.observation import ObservationBuffer, StaleObservation
 from ebm_policy_ros.supervision import StreamMonitor
 
@@ -160,8 +161,8 @@ def test_an_image_whose_data_does_not_fill_it_is_refused() -> None:
     half_sent.data = half_sent.data[:1000]
     with pytest.raises(MessageError, match="1000 bytes for 128x96 rgb8"):
         decode_image(half_sent, (96, 128))
-    with pytest.raises(MessageError, match="encoding 'yuv422', expected one of rgb8"):
-        decode_image(image(frame(1), 0, "yuv422"), (96, 128))
+    with pytest.raises(MessageError, match="encoding 'h264', expected one of rgb8"):
+        decode_image(image(frame(1), 0, "h264"), (96, 128))
 
 
 # Several publishers, rates and distances in time

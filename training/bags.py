@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.messages.image_shapes import ImageShapes
 from ebm_policy_ros.training.clocks import Reading, StreamFacts, Unordered, wanted_topics
 from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.bag import Bag
+from ebm_policy_ros.training.storage.bag import Bag, Message
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,17 @@ def read_episode(path: Path, interface: Interface) -> Episode:
     Raises:
         BagError: If nothing in the bag can be used; the text says why.
     """
+    shapes = ImageShapes(interface.observation.values())
     try:
         bag, reading = Bag(path), Reading(interface)
-        reading.take_all(bag.messages(wanted_topics(interface)))
+        reading.take_all(_watched(bag.messages(wanted_topics(interface)), shapes))
     except Unordered:
         # As who converts bags may write them: one topic after the other.
         bag, reading = Bag(path), Reading(interface, ordered=False)
-        messages = bag.messages(wanted_topics(interface))
+        messages = _watched(bag.messages(wanted_topics(interface)), shapes)
         reading.take_all(iter(sorted(messages, key=lambda message: message.received_ns)))
     steps = reading.steps(not bag.account.cut_off)
-    notes = (*bag.account.notes, *reading.notes())
+    notes = (*bag.account.notes, *reading.notes(), *shapes.notes())
     if not steps:
         raise BagError("; ".join([f"{path}: {reading.problem()}", *notes]))
     return Episode(
@@ -82,6 +84,12 @@ def read_episode(path: Path, interface: Interface) -> Episode:
         notes=notes,
         streams={topic: clock.facts() for topic, clock in reading.clocks.items()},
     )
+
+
+def _watched(messages: Iterator[Message], shapes: ImageShapes) -> Iterator[Message]:
+    for message in messages:
+        shapes.add(message.topic, message.content)
+        yield message
 
 
 def read_outcome(path: Path) -> str:

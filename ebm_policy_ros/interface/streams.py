@@ -67,11 +67,14 @@ class ImageStream(_Stream):
         "sensor_msgs/msg/Image",
         "sensor_msgs/msg/CompressedImage",
     )
+    RESIZE: ClassVar[tuple[str, ...]] = ("stretch", "crop", "letterbox")
 
     size: tuple[int, int]
     """Height and width as the policy sees them, pixels."""
     depth: tuple[float, float] | None = None
     """For a depth camera: the nearest and the farthest distance that count, metres."""
+    resize: str = "stretch"
+    """What becomes of frames of another aspect ratio than `size`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,8 +84,7 @@ class ImageStream(_Stream):
             valid = len(self.depth) == 2 and all(is_number(value) for value in self.depth)
             valid = valid and 0 <= self.depth[0] < self.depth[1]
             require(valid, "depth", list(self.depth), "[nearest, farthest] in metres")
-            raw = self.type == self.ROS_TYPES[0]
-            require(raw, "type", self.type, f"{self.ROS_TYPES[0]} for a depth camera")
+        require(self.resize in self.RESIZE, "resize", self.resize, ", ".join(self.RESIZE))
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -8,28 +8,29 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.messages.encodings import (
+    DEPTH_UNITS,
+    NEEDS_DEPTH,
+    Encoding,
+    find_encoding,
+    find_mosaic,
+    is_distance,
+    normal_name,
+    quoted,
+)
 from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.messages.image_files import ImageHeader, decode_file, read_header
 
 Image = npt.NDArray[np.uint8]
 
-# Channels in the message, and the conversion that makes it rgb.
-_TO_RGB: dict[str, tuple[int, int | None]] = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-}
-# Type of a distance, and its unit in metres (REP-118).
-_DEPTH: dict[str, tuple[str, float]] = {"16UC1": ("u2", 0.001), "32FC1": ("f4", 1.0)}
 
-
-def decode_image(message: Any, size: tuple[int, int]) -> Image:
+def decode_image(message: Any, size: tuple[int, int], resize: str = "stretch") -> Image:
     """A colour frame as the policy sees it.
 
     Args:
         message: Anything with the fields of sensor_msgs/Image, live or read from a bag.
         size: Height and width of the result, pixels.
+        resize: What becomes of another aspect ratio; see `resize_image`.
 
     Returns:
         Shape (H, W, 3), rgb.
@@ -37,92 +38,134 @@ def decode_image(message: Any, size: tuple[int, int]) -> Image:
     Raises:
         MessageError: If the encoding is unknown or the data doesn't fill the image.
     """
-    if message.encoding not in _TO_RGB:
-        raise MessageError(f"encoding {message.encoding!r}, expected one of {', '.join(_TO_RGB)}")
-    channels, conversion = _TO_RGB[message.encoding]
-    image = _rows(message, channels).reshape(message.height, message.width, channels)
+    encoding = find_encoding(message.encoding)
+    pixels = _pixels(message, encoding)
+    if encoding.neighbours:
+        return np.asarray(resize_image(encoding.to_rgb(pixels), size, resize=resize), np.uint8)
     # First smaller, then converted: there are fewer pixels then.
-    image = resize_image(image, size)
-    return np.asarray(image if conversion is None else cv2.cvtColor(image, conversion), np.uint8)
+    return encoding.to_rgb(resize_image(pixels, size, resize=resize))
 
 
-def decode_compressed(message: Any, size: tuple[int, int]) -> Image:
+def _pixels(message: Any, encoding: Encoding) -> Image:
+    """The pixels, shape (rows, W, channels); of 16-bit values the upper byte."""
+    height, width = message.height, message.width
+    count = height * 3 // 2 if encoding.planes else height
+    rows = image_rows(message, encoding.channels * encoding.value_bytes, count)
+    if encoding.value_bytes == 2:
+        rows = np.ascontiguousarray(rows[:, 0 if message.is_bigendian else 1 :: 2])
+    return rows.reshape(count, width, encoding.channels)
+
+
+def decode_compressed(message: Any, size: tuple[int, int], resize: str = "stretch") -> Image:
     """A colour frame of sensor_msgs/CompressedImage (JPEG or PNG); see `decode_image`."""
-    return decode_image_file(message.data, size, message.format)
+    if is_compressed_depth(message.format):
+        raise MessageError(f"format {quoted(message.format)} {NEEDS_DEPTH}")
+    return decode_image_file(message.data, size, message.format, resize)
 
 
-def decode_image_file(data: Any, size: tuple[int, int] | None = None, kind: str = "") -> Image:
+def decode_image_file(
+    data: Any, size: tuple[int, int] | None = None, kind: str = "", resize: str = "stretch"
+) -> Image:
     """A colour frame from the bytes of a JPEG or PNG file.
 
     Args:
         data: The bytes.
         size: Height and width of the result, pixels; None for those of the file.
-        kind: What the bytes are said to be, for the error.
+        kind: What the bytes are said to be, as in the format of sensor_msgs/CompressedImage.
+        resize: What becomes of another aspect ratio; see `resize_image`.
 
     Returns:
         Shape (H, W, 3), rgb.
 
     Raises:
-        MessageError: If they are no whole file.
+        MessageError: If they are no whole file, one of depth, or too large.
     """
     array = np.frombuffer(data, dtype=np.uint8)
     try:
-        image = cv2.imdecode(array, cv2.IMREAD_COLOR)
-    except cv2.error:  # of no data, or of a header that promises gigabytes
-        image = None
-    if image is None:
-        said = f" of {kind!r}" if kind else ""
-        raise MessageError(f"{array.size} bytes{said} that are no whole JPEG or PNG")
+        header = read_header(array)
+        _refuse_distances(header, source_encoding(kind))
+        mosaic = find_mosaic(source_encoding(kind)) if header.channels == 1 else None
+        if mosaic is not None:
+            image = mosaic.to_rgb(decode_file(array, cv2.IMREAD_GRAYSCALE))
+        else:
+            image = decode_file(array, cv2.IMREAD_COLOR)
+    except MessageError as error:
+        raise MessageError(f"format {quoted(kind)}: {error}" if kind else str(error)) from None
     if size is not None:
-        image = resize_image(image, size)
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        image = resize_image(image, size, resize=resize)
+    return np.asarray(image if mosaic else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def decode_depth(message: Any, size: tuple[int, int], nearest: float, farthest: float) -> Image:
-    """A frame of distances as the policy sees it, in grey.
+def _refuse_distances(header: ImageHeader, told: str) -> None:
+    mosaic = told.startswith("bayer_") and told.endswith("16")
+    if header.kind == "JPEG" and (told in DEPTH_UNITS or mosaic):
+        raise MessageError(
+            "a JPEG, whose 8 bits have cut the values of 16 bits at 255: publish it as PNG, "
+            "depth also as compressedDepth"
+        )
+    grey = header.bits == 16 and header.channels == 1
+    if is_distance(told) or (grey and not told.startswith(("mono", "bayer_"))):
+        raise MessageError(f"a {header.kind} of {header.bits} bits {NEEDS_DEPTH}")
 
-    Args:
-        message: Anything with the fields of sensor_msgs/Image: 16UC1 (mm) or 32FC1 (m).
-        size: Height and width of the result, pixels.
-        nearest: Distance that becomes 1, and whatever is nearer, metres.
-        farthest: Distance that becomes 255, and whatever is farther.
 
-    Returns:
-        Shape (H, W, 3), three equal channels; 0 where nothing was measured.
+def source_encoding(kind: str) -> str:
+    """Read the encoding before compression from a format; empty where only the file is told."""
+    return normal_name(kind.partition(";")[0]) if ";" in kind else ""
+
+
+def is_compressed_depth(kind: str) -> bool:
+    """Tell the format of image_transport's compressedDepth."""
+    return "compresseddepth" in kind.lower()
+
+
+def image_rows(message: Any, pixel_bytes: int, rows: int) -> Image:
+    """Bytes of the pixels, shape (rows, W * pixel_bytes), without what pads the rows.
 
     Raises:
-        MessageError: If the encoding is unknown or the data doesn't fill the image.
+        MessageError: If the data isn't so many rows.
     """
-    if message.encoding not in _DEPTH:
-        raise MessageError(f"encoding {message.encoding!r}, expected one of {', '.join(_DEPTH)}")
-    kind, unit = _DEPTH[message.encoding]
-    order = ">" if message.is_bigendian else "<"
-    depth = _rows(message, int(kind[1])).view(f"{order}{kind}").astype(np.float32) * unit
-    # A mean over the edge of an object would be a distance at which there is nothing.
-    depth = resize_image(depth, size, cv2.INTER_NEAREST)
-    measured = np.isfinite(depth) & (depth > 0)
-    part = (np.where(measured, depth, nearest) - nearest) / (farthest - nearest)
-    grey = np.where(measured, 1 + np.rint(254 * np.clip(part, 0, 1)), 0).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
-
-
-def _rows(message: Any, pixel_bytes: int) -> Image:
-    """The pixels' bytes, shape (H, W * pixel_bytes), without what pads the rows."""
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, dtype=np.uint8)
-    if height == 0 or width == 0 or step < width * pixel_bytes or data.size != height * step:
+    if height == 0 or width == 0 or step < width * pixel_bytes or data.size != rows * step:
         raise MessageError(
-            f"{data.size} bytes for {width}x{height} {message.encoding} with rows of {step} bytes"
+            f"{data.size} bytes for {width}x{height} {message.encoding.strip()} with rows of "
+            f"{step} bytes"
         )
     # Drivers may pad rows, so the row length is `step`, not the pixels' bytes.
-    return np.ascontiguousarray(data.reshape(height, step)[:, : width * pixel_bytes])
+    return np.ascontiguousarray(data.reshape(rows, step)[:, : width * pixel_bytes])
 
 
-def resize_image(image: Any, size: tuple[int, int], interpolation: int = cv2.INTER_AREA) -> Any:
+def resize_image(
+    image: Any,
+    size: tuple[int, int],
+    interpolation: int = cv2.INTER_AREA,
+    resize: str = "stretch",
+) -> Any:
     """An image (H, W, ...) of another (height, width).
 
     By default averages over source pixels: a smaller image without aliasing.
+
+    Args:
+        image: The image.
+        size: Height and width of the result, pixels.
+        interpolation: Of cv2.
+        resize: What becomes of another aspect ratio: stretch gives it up, crop cuts equal parts
+            off both sides, letterbox adds equal black bars to both.
     """
     if image.shape[:2] == size:
         return image
-    return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
+    height, width = image.shape[:2]
+    if resize == "crop":
+        scale = min(height / size[0], width / size[1])
+        rows, columns = (max(1, round(n * scale)) for n in size)
+        top, left = (height - rows) // 2, (width - columns) // 2
+        image = image[top : top + rows, left : left + columns]
+    if resize != "letterbox":
+        return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
+    scale = min(size[0] / height, size[1] / width)
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
+    boxed = np.zeros((*size, *image.shape[2:]), image.dtype)
+    small = cv2.resize(image, (columns, rows), interpolation=interpolation)
+    boxed[top : top + rows, left : left + columns] = small.reshape(rows, columns, *image.shape[2:])
+    return boxed

@@ -15,8 +15,9 @@ from ebm_policy_ros.interface import (
     Stream,
     WrenchStream,
 )
+from ebm_policy_ros.messages.depth import decode_compressed_depth, decode_depth
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.messages.images import decode_compressed, decode_depth, decode_image
+from ebm_policy_ros.messages.images import decode_compressed, decode_image
 
 Part = tuple[Any, tuple[str, ...]]
 """A message, and those of the stream's parts that are taken from it."""
@@ -63,11 +64,12 @@ def decode(stream: Stream, parts: Sequence[Part]) -> npt.NDArray[Any]:
 
 
 def _image(message: Any, stream: ImageStream) -> npt.NDArray[np.uint8]:
-    if stream.type.endswith("CompressedImage"):
-        return decode_compressed(message, stream.size)
+    compressed = stream.type.endswith("CompressedImage")
     if stream.depth is not None:
-        return decode_depth(message, stream.size, *stream.depth)
-    return decode_image(message, stream.size)
+        read_depth = decode_compressed_depth if compressed else decode_depth
+        return read_depth(message, stream.size, *stream.depth, stream.resize)
+    read = decode_compressed if compressed else decode_image
+    return read(message, stream.size, stream.resize)
 
 
 def _joint_values(parts: Sequence[Part], stream: JointStream) -> list[float]:

@@ -1,0 +1,117 @@
+"""Headers of JPEG and PNG files: what a picture is, before memory is given to it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.messages.errors import MessageError
+
+# No camera that a policy sees through has more: 8K video is 7680x4320. At the bound a picture
+# takes 100 MB, while a file of a few hundred kilobytes may promise gigabytes.
+MOST_SIDE = 8192
+MOST_PIXELS = 1 << 25
+# A JPEG has its size behind what cameras and editors write into it: at most a few times 64 KiB.
+_LONGEST_HEADER = 1 << 20
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+# SOF0 to SOF15 give the size; three codes between them mean something else.
+_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_WITHOUT_LENGTH = frozenset(range(0xD0, 0xD8)) | {0x01}
+_END, _SCAN = 0xD9, 0xDA
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """Kind and shape that an image file promises."""
+
+    kind: str
+    """JPEG or PNG."""
+    height: int
+    width: int
+    bits: int
+    """Bits per value of a pixel."""
+    channels: int
+
+
+def read_header(data: npt.NDArray[np.uint8]) -> ImageHeader:
+    """Read the header of a JPEG or PNG file.
+
+    Args:
+        data: The file's bytes, shape (N,).
+
+    Raises:
+        MessageError: If it is no such file, or larger than any camera's.
+    """
+    head = data[:_LONGEST_HEADER].tobytes()
+    if head.startswith(_PNG):
+        header = _png(data)
+    elif head.startswith(b"\xff\xd8\xff"):
+        header = _jpeg(head)
+    else:
+        raise MessageError(f"{data.size} bytes that are no whole JPEG or PNG")
+    if header is None or header.height == 0 or header.width == 0:
+        raise MessageError(f"{data.size} bytes that are no whole JPEG or PNG")
+    height, width = header.height, header.width
+    if max(height, width) > MOST_SIDE or height * width > MOST_PIXELS:
+        raise MessageError(
+            f"a {header.kind} of {width}x{height} pixels; at most {MOST_SIDE} a side and "
+            f"{MOST_PIXELS / 1e6:.1f} million in all are decoded"
+        )
+    return header
+
+
+def _png(data: npt.NDArray[np.uint8]) -> ImageHeader | None:
+    file = data.data
+    if len(file) < 33 or file[12:16].tobytes() != b"IHDR" or not _has_all_chunks(file):
+        return None
+    width, height, bits, colour = struct.unpack_from(">IIBB", file, 16)
+    channels = _PNG_CHANNELS.get(colour)
+    return ImageHeader("PNG", height, width, bits, channels) if channels else None
+
+
+def _has_all_chunks(file: memoryview) -> bool:
+    """Tell a whole PNG of one frame: cv2 gives a chunk the memory that its length promises."""
+    place = len(_PNG)
+    while place + 12 <= len(file):
+        length, name = struct.unpack_from(">I4s", file, place)
+        place += 12 + length
+        if name == b"IEND" or name == b"acTL":
+            return bool(name == b"IEND" and place <= len(file))
+    return False
+
+
+def _jpeg(head: bytes) -> ImageHeader | None:
+    place = 2
+    while (place := head.find(b"\xff", place)) >= 0 and place + 10 <= len(head):
+        marker = head[place + 1]
+        place += 1 if marker == 0xFF else 2  # filled up
+        if marker in (0x00, 0xFF) or marker in _WITHOUT_LENGTH:
+            continue
+        if marker in _SIZE_MARKERS:
+            bits, height, width, channels = struct.unpack_from(">BHHB", head, place + 2)
+            return ImageHeader("JPEG", height, width, bits, channels)
+        if marker in (_SCAN, _END):
+            return None
+        place += max(2, int.from_bytes(head[place : place + 2], "big"))
+    return None
+
+
+def decode_file(data: npt.NDArray[np.uint8], flags: int) -> Any:
+    """Decode a file whose header has been read.
+
+    Raises:
+        MessageError: If they are no whole file.
+    """
+    try:
+        image = cv2.imdecode(data, flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise MessageError(f"{data.size} bytes that are no whole JPEG or PNG")
+    return image
