@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ from ebm_policy_ros.policy_file import PolicyFile, save_policy  # noqa: E402
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before any Triton is imported
+with suppress(ImportError):
+    # torch imports it when it needs it; after Mesa's software renderer, which has an LLVM of its
+    # own too, that crashes the process.
+    import triton  # noqa: F401
 STREAMS = load_interface(ROOT / "config" / "interfaces" / "ur5e_push.yaml").shapes
 
 
