@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+from ebm_policy_ros.share import expanded
 
 
 def run_command(
@@ -48,6 +51,9 @@ def run_command(
     try:
         values = parser.instantiate(parser.parse_args(argv)).as_dict()
         del values["config"]
+        for field, value in values.items():
+            if isinstance(value, Path):
+                values[field] = expanded(value)
         command(kind(**values))
     except problems as error:
         problem = " ".join(str(error).split())

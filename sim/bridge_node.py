@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.parameters import declare
 from ebm_policy_ros.nodes.running import run_node
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.share import expanded, interface_path
 from ebm_policy_ros.sim.controllers import Controller
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
@@ -93,7 +92,7 @@ class SimBridgeNode(Node):
         viewer: bool = declare(self, "viewer", False, "Show the scene in a window.")
         self._interface = load_interface(interface_path(name))
         self._world = World(make_task(task), disturbance=Disturbance(noise, knocks))
-        self._video_dir = Path(folder) if folder else None
+        self._video_dir = expanded(folder) if folder else None
         self._wait_for_start = wait_for_start
         self._controller = Controller(self._interface.action)
         self._sensors = Sensors(self._interface)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -23,7 +22,7 @@ from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.terminal import open_terminal
 from ebm_policy_ros.recording.episode import STORAGES, free_bytes
 from ebm_policy_ros.recording.folder import EpisodeFolder
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.share import expanded, interface_path
 
 SETTINGS = (
     Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
@@ -57,7 +56,7 @@ class RecorderNode(Node):
         values = declare_all(self, SETTINGS)
         refuse_unknown(self)
         interface = load_interface(interface_path(values["interface"]))
-        self._folder = EpisodeFolder(Path(values["folder"]), values["prefix"])
+        self._folder = EpisodeFolder(expanded(values["folder"]), values["prefix"])
         self._terminal = open_terminal() if values["keys"] else None
         self._log = _Log(self)
         self._recover()
