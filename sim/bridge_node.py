@@ -52,8 +52,8 @@ class SimBridgeNode(Node):
     stamped with it has come, however long that takes; before the first command of an episode
     time goes on slowly, with the arm at rest. An episode ends when the block is within 1 cm of a
     goal or at the task's time limit; it is a success if the task was solved at any time.
-    `~/reset` sets up the scene of the next seed, `~/start` lets commands through; `~/status` tells
-    the state and the result as JSON.
+    `~/reset` sets up the scene of the next seed, `~/start` lets commands through, `~/end` ends the
+    episode as a failure; `~/status` tells the state and the result as JSON.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -129,6 +129,7 @@ class SimBridgeNode(Node):
             self.create_subscription(kind, gripper.topic, self._on_gripper, 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/start", self._on_start)
+        self.create_service(Trigger, "~/end", self._on_end)
 
     @property
     def time_ns(self) -> int:
@@ -175,6 +176,15 @@ class SimBridgeNode(Node):
             response.message = f"the episode is {self._state}; call ~/reset first"
         return response
 
+    def _on_end(self, request: Any, response: Any) -> Any:
+        """End an episode that nobody commands any more."""
+        response.success = self._state == "running"
+        if response.success:
+            self._succeeded = False
+            self._finish()
+        response.message = f"the episode is {self._state}"
+        return response
+
     def _set_state(self, state: str, **result: Any) -> None:
         self._state = state
         status = {"state": state, "seed": self._seed, **result}
@@ -184,9 +194,18 @@ class SimBridgeNode(Node):
         distance = self._world.distance
         self._closest = min(self._closest, distance)
         self._succeeded |= self._world.success
-        elapsed = (self._time_ns - self._started_ns) / NANOSECONDS
-        if not self._world.task.finished(distance) and elapsed < self._world.task.time_limit:
-            return
+        if self._world.task.finished(distance) or self._elapsed >= self._world.task.time_limit:
+            self._finish()
+
+    @property
+    def _elapsed(self) -> float:
+        """Simulated time since the episode began, s."""
+        return (self._time_ns - self._started_ns) / NANOSECONDS
+
+    def _finish(self) -> None:
+        """End the episode with its result."""
+        distance = self._world.distance
+        self._closest = min(self._closest, distance)
         self._close_video()
         self._done_ns = self._time_ns
         self._set_state(
@@ -195,7 +214,7 @@ class SimBridgeNode(Node):
             within_1cm=self._world.task.finished(self._closest),
             closest=round(self._closest, 5),
             distance=round(distance, 5),
-            steps=round(elapsed * self._interface.rate),
+            steps=round(self._elapsed * self._interface.rate),
             wall_seconds=round(time.perf_counter() - self._started, 3),
             latency_ms=[round(latency, 2) for latency in self._latencies],
         )

@@ -38,6 +38,8 @@ class EpisodeResult:
     latency_ms: list[float]
     """From the publication of each tick's images to the arrival of its command."""
     bag: str = ""
+    stopped: str = ""
+    """Why the policy stopped, which ended the episode as a failure; empty if it didn't."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Pro
         "episodes": config.episodes - done,
         "results": str(out / RESULTS),
         "record": record,
+        "policy": commander.name if config.policy_sha256 else "",
     }
     recorder = {
         "interface": interface,

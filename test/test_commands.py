@@ -72,6 +72,24 @@ def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
 
 @pytest.mark.ros
 @pytest.mark.sim
+def test_a_scene_in_which_the_policy_stops_has_failed_and_the_next_one_is_run(
+    unsure_policy_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "evaluation"
+    command = ("training.evaluate", "--policy", str(unsure_policy_file), "--out", str(out))
+    result = run(*command, "--episodes", "2", "--videos", "0")
+    assert result.returncode == 0, result.stderr
+    report = json.loads((out / "result.json").read_text())
+    assert report["episodes"] == 2 and report["successes"] == 0
+    assert report["stops"].keys() == {"100000", "100001"}
+    assert report["stops"]["100000"].startswith("held for 3.0 s: unsure: ")
+    # A second of going on slowly and three of holding, not the 15 s of the task.
+    assert all(40 <= episode["steps"] <= 60 for episode in report["results"])
+    assert "policy stopped    2/2  (scene 100000: held for 3.0 s: unsure: " in result.stdout
+
+
+@pytest.mark.ros
+@pytest.mark.sim
 def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Path) -> None:
     from ebm_policy_ros.interface import load_interface
     from ebm_policy_ros.share import interface_path

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         },
         "seeds": [result.seed for result in results],
         "failed_seeds": [result.seed for result in results if not result.success],
+        "stops": {str(result.seed): result.stopped for result in results if result.stopped},
     }
 
 
@@ -95,11 +96,20 @@ def format_table(task: str, summary: dict[str, Any]) -> str:
             f"{summary['successes']}/{count}  (95 % interval {low:.1%} to {high:.1%})",
         ),
         ("within 1 cm", f"{summary['within_1cm']}/{count}"),
+        ("policy stopped", _stops(summary["stops"], count)),
         ("steps", f"{summary['mean_steps']} on average"),
         ("image to command", f"p50 {decision['p50']} ms, p99 {decision['p99']} ms"),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _stops(stops: Mapping[str, str], count: int) -> str:
+    """How many scenes ended with a stop of the policy, and why the first of them did."""
+    if not stops:
+        return f"0/{count}"
+    seed, reason = next(iter(stops.items()))
+    return f"{len(stops)}/{count}  (scene {seed}: {reason})"
 
 
 def evaluate(args: EvaluateArgs) -> dict[str, Any]:
