@@ -79,13 +79,14 @@ class EpisodesNode(Node):
         for index in range(self._count):
             if index > 0 or self._status.get("state") == "done":
                 self._call(self._reset, Trigger.Request())
-            if self._stopped:
-                self._call_until_done(self._reset_policy, "the policy doesn't leave its stop")
-                self._spin_until(lambda: not self._stopped, "the policy doesn't leave its stop")
             record = index < self._record
             if record:
                 # Refused until every topic has been heard, which takes a moment at first.
                 self._call_until_done(self._start_recorder, "the recorder doesn't start")
+            # Last, since one that is unsure of what it sees while it waits stops again in seconds.
+            if self._stopped:
+                self._call_until_done(self._reset_policy, "the policy doesn't leave its stop")
+                self._spin_until(lambda: not self._stopped, "the policy doesn't leave its stop")
             seed = self._call(self._start, Trigger.Request()).message
             self._wait_until_done(seed)
             if record:

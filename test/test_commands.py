@@ -83,8 +83,8 @@ def test_a_scene_in_which_the_policy_stops_has_failed_and_the_next_one_is_run(
     assert report["episodes"] == 2 and report["successes"] == 0
     assert report["stops"].keys() == {"100000", "100001"}
     assert report["stops"]["100000"].startswith("held for 3.0 s: unsure: ")
-    # A second of going on slowly and three of holding, not the 15 s of the task.
-    assert all(40 <= episode["steps"] <= 60 for episode in report["results"])
+    # At most a second of going on slowly and three of holding, not the 15 s of the task.
+    assert all(episode["steps"] <= 60 for episode in report["results"]), report["results"]
     assert "policy stopped    2/2  (scene 100000: held for 3.0 s: unsure: " in result.stdout
 
 
