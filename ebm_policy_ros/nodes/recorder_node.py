@@ -19,6 +19,7 @@ from ebm_policy_ros.nodes.recorder_inputs import RecorderInputs
 from ebm_policy_ros.nodes.recorder_screen import RecorderStatus
 from ebm_policy_ros.nodes.recorder_session import RecorderSession, Refused
 from ebm_policy_ros.nodes.running import run_node
+from ebm_policy_ros.nodes.scene_status import SceneStatus
 from ebm_policy_ros.nodes.terminal import open_terminal
 from ebm_policy_ros.recording.episode import STORAGES, free_bytes
 from ebm_policy_ros.recording.folder import EpisodeFolder
@@ -73,6 +74,7 @@ class RecorderNode(Node):
             lambda: str(self.get_parameter("note").value),
             self._log,
         )
+        self._scene = SceneStatus(self)
         self._offer_services()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(String, "~/status", latched)
@@ -179,7 +181,7 @@ class RecorderNode(Node):
             written_bytes=size,
             waiting_bytes=0 if episode is None else episode.waiting,
             topics=self._inputs.facts(),
-            warnings=self._session.warnings(),
+            warnings=self._session.warnings() + (self._scene.remarks() if episode else []),
         )
 
     def close(self) -> None:
