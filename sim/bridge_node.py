@@ -57,8 +57,11 @@ SETTINGS = (
     Setting("viewer", False, "Show the scene in a window."),
 )
 
-# Wall time of a tick while nothing is commanded yet in lock-step.
+# Wall time of a tick in lock-step while nothing may be commanded yet.
 _IDLE_PERIOD = 0.05
+# So long the first command of an episode may take until time goes on: an answer to an older tick
+# would be a command more in the recording, and how many there are would be up to the machine.
+_FIRST_COMMAND = 0.25
 # In real time the arm's state comes so often, as a driver publishes it; images at the interface's
 # rate.
 _PART_NS = NANOSECONDS // 50
@@ -171,6 +174,8 @@ class SimBridgeNode(Node):
         if response.success:
             self._set_state("running")
             response.message = f"seed {self._seed}"
+            if self._lockstep:
+                self._idle()  # what whoever heard of the start answers
         else:
             response.message = f"the episode is {self._state}; call ~/reset first"
         return response
@@ -265,14 +270,22 @@ class SimBridgeNode(Node):
                 # Samples are sent best effort to whom it suits; one may have been lost.
                 if time.perf_counter() - self._out.published > _RESEND_AFTER:
                     self._publish_samples()
-            else:
-                # Time passes for whoever waits for it, but nothing moves: how long a commander
-                # takes to come must not change the episode.
-                self._time_ns += self._interface.period_ns
-                self._see()
-                self._publish_sensors()
+            elif (
+                self._state != "running"
+                or time.perf_counter() - self._out.published > _FIRST_COMMAND
+            ):
+                self._idle()
             return
         self._advance()
+
+    def _idle(self) -> None:
+        """Let time pass for whoever waits for it, but nothing move.
+
+        How long a commander takes to come must not change the episode.
+        """
+        self._time_ns += self._interface.period_ns
+        self._see()
+        self._publish_sensors()
 
     def _part(self) -> None:
         """Move for a part of a period; the last one of each ends the tick."""
@@ -312,6 +325,12 @@ class SimBridgeNode(Node):
         if self._video is not None and self._state == "running":
             self._video.add(self._world.render("cinematic", size=(480, 640), shadows=True))
         self._see()
+        if self._lockstep:
+            # Nobody is to answer samples of an episode that is over.
+            self._judge()
+            if self._state == "running":
+                self._publish_sensors()
+            return
         self._publish_sensors()
         if self._state == "running":
             self._judge()

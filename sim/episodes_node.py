@@ -22,7 +22,7 @@ from ebm_policy_ros.nodes.running import run_to_end
 _ANSWER_TIMEOUT = 60.0
 _STALL_TIMEOUT = 60.0
 # More than any task's limit; time goes on slowly while nobody commands.
-_LONGEST_EPISODE = 300
+_LONGEST_EPISODE = 100
 
 
 class EpisodesNode(Node):

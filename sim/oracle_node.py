@@ -51,7 +51,8 @@ class OracleNode(Node):
         if status["state"] == "running":
             self._seed = status["seed"]
             self._oracle = None
-            self._act()
+            # It acts on what comes from now on: the simulation sends samples after a start.
+            self._scene = self._tool = None
         else:
             self._seed = None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,62 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
         assert (data.episodes == index).sum() >= episode["steps"] - 1
     assert abs(data.actions).max() <= 0.25
     assert abs(data.actions[data.episodes == 0]).max() > 0.02
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_the_same_seed_gives_the_same_commands_each_time(tmp_path: Path) -> None:
+    from ebm_policy_ros.messages.streams import stamp_ns
+    from ebm_policy_ros.training.storage.bag import Bag
+
+    topics = {"servo_node/delta_twist_cmds": "geometry_msgs/msg/TwistStamped"}
+
+    def commands(name: str) -> list[tuple[float, float]]:
+        out = tmp_path / name
+        result = run("sim.record_demos", "--out", str(out), "--episodes", "1", "--seed", "1")
+        assert result.returncode == 0, result.stderr
+        found = [message.content for message in Bag(out / "push_0000").messages(topics)]
+        stamps = [stamp_ns(command) for command in found]
+        assert {b - a for a, b in itertools.pairwise(stamps)} == {100_000_000}
+        return [(command.twist.linear.x, command.twist.linear.y) for command in found]
+
+    assert commands("one") == commands("two")
+
+
+def children_of(parent: int) -> list[Path]:
+    """Folders in /proc of a process's children."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):  # it has just ended
+            if f"\nPPid:\t{parent}\n" in status.read_text():
+                found.append(status.parent)
+    return found
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_a_killed_recording_leaves_no_processes_and_the_next_start_goes_on(
+    tmp_path: Path,
+) -> None:
+    demos = tmp_path / "demos"
+    command = ["-m", "ebm_policy_ros.sim.record_demos", "--out", str(demos), "--episodes"]
+    process = subprocess.Popen([sys.executable, *command, "9"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120.0
+    results = demos / "run" / "episodes.jsonl"
+    while not (results.exists() and results.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    children = children_of(process.pid)
+    assert len(children) == 4, "simulation, demonstrator, recorder and who starts and stops them"
+    process.kill()
+    process.wait()
+    while left := [child for child in children if child.exists()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    done = len(results.read_text().splitlines())
+    again = run("sim.record_demos", "--out", str(demos), "--episodes", str(done + 1))
+    assert again.returncode == 0, again.stderr
+    assert f"{done + 1} of {done + 1} demonstrations succeeded" in again.stdout
 
 
 @pytest.mark.ros
