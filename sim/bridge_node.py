@@ -362,7 +362,7 @@ class SimBridgeNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(SimBridgeNode, args, (RenderingUnavailable,))
+    run_node(SimBridgeNode, "sim_bridge_node", SETTINGS, args, (RenderingUnavailable,))
 
 
 if __name__ == "__main__":

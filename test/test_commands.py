@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -214,6 +215,56 @@ def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
     assert "'seed' to '1.5'" in refusal(kind)
     task = run("sim.bridge_node", "--ros-args", "-p", "task:=juggle")
     assert "no task is called 'juggle'" in refusal(task)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("module", "parameter"),
+    [
+        ("nodes.policy_node", "when_unsure"),
+        ("nodes.recorder_node", "min_free"),
+        ("nodes.teleop_node", "key_timeout"),
+        ("sim.bridge_node", "real_time_factor"),
+        ("sim.oracle_node", "bridge"),
+    ],
+)
+def test_a_node_explains_its_parameters_and_refuses_what_is_no_option(
+    module: str, parameter: str
+) -> None:
+    told = run(module, "--help")
+    assert told.returncode == 0 and told.stderr == ""
+    assert told.stdout.startswith("usage: ") and f"\n  {parameter} [" in told.stdout
+    line = refusal(run(module, f"--{parameter[:-1]}x=1", "--ros-args", "-p", "use_sim_time:=true"))
+    assert f"unknown option --{parameter[:-1]}x=1; did you mean --ros-args -p {parameter}" in line
+
+
+def test_a_bare_name_is_a_shipped_policy_and_home_is_found_in_options(tmp_path: Path) -> None:
+    for module, more in (
+        ("training.evaluate", ()),
+        ("training.calibrate", ("--data", str(tmp_path / "none.npz"))),
+    ):
+        absent = run(module, "--policy", "ur5e_pull", "--out", str(tmp_path / "out"), *more)
+        assert "config/policies/ur5e_pull.safetensors: no such policy file" in refusal(absent)
+    found = run(
+        "training.calibrate", "--policy=ur5e_push", "--data=~/none.npz", "--out=o", HOME="/h"
+    )
+    assert "/h/none.npz" in refusal(found)
+
+
+def test_ctrl_c_while_a_command_is_imported_ends_it_without_a_traceback() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'torch': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from ebm_policy_ros.executables import train_policy\n"
+        "train_policy()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == -signal.SIGINT and ended.stderr == ""
 
 
 @pytest.mark.ros

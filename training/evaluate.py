@@ -16,7 +16,7 @@ import numpy as np
 from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.policy import Policy, PolicyMismatch
 from ebm_policy_ros.policy_file import load_policy_file
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.share import interface_path, policy_path
 from ebm_policy_ros.sim.episodes import (
     EpisodeResult,
     EpisodesConfig,
@@ -31,8 +31,8 @@ from ebm_policy_ros.training.energy_picture import draw_energies
 class EvaluateArgs:
     """Run a policy on unseen scenes: the simulation and policy_node as processes, in lock-step."""
 
-    policy: Path
-    """Policy file to judge."""
+    policy: str
+    """Policy file to judge, or the bare name of a shipped one."""
     out: Path
     """Folder for result.json, videos and pictures; a run that was cut short goes on."""
     task: str = "push"
@@ -114,12 +114,13 @@ def _stops(stops: Mapping[str, str], count: int) -> str:
 
 def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     """Run the episodes, write every result into the folder and return the figures."""
-    policy = Policy.load(args.policy, "cpu", optimiser=args.optimiser)
+    path = policy_path(args.policy)
+    policy = Policy.load(path, "cpu", optimiser=args.optimiser)
     if policy.interface is None:
         raise PolicyMismatch(
             f"{args.policy}: trained on arrays that name no robot; train it with --interface"
         )
-    digest = hashlib.sha256(args.policy.read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     interface = interface_path(args.interface)
     config = EpisodesConfig(
         task=args.task,
@@ -135,7 +136,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     commander = Program(
         "nodes.policy_node",
         {
-            "policy": str(args.policy.resolve()),
+            "policy": str(path.resolve()),
             "interface": str(interface.resolve()),
             "device": args.device,
             **{f"optimiser.{name}": value for name, value in args.optimiser.items()},
@@ -147,9 +148,9 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     summary = summarise(results)
     report = {
         "task": args.task,
-        "policy": args.policy.name,
+        "policy": path.name,
         "policy_sha256": digest,
-        "training": load_policy_file(args.policy).training,
+        "training": load_policy_file(path).training,
         "machine": f"{platform.machine()}, {platform.platform()}",
         **summary,
         "results": [asdict(result) for result in results],

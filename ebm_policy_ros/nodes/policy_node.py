@@ -264,7 +264,7 @@ class PolicyNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(PolicyNode, args)
+    run_node(PolicyNode, "policy_node", SETTINGS, args)
 
 
 if __name__ == "__main__":

@@ -211,7 +211,7 @@ class _Log:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(RecorderNode, args)
+    run_node(RecorderNode, "recorder_node", SETTINGS, args)
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ class TeleopNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(TeleopNode, args)
+    run_node(TeleopNode, "teleop_node", SETTINGS, args)
 
 
 if __name__ == "__main__":
