@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import (
@@ -28,6 +29,9 @@ def _load_yaml(text: str) -> Any:
     """What jsonargparse makes of YAML (15e-2 is a number), of texts that are no bomb."""
     check_yaml(text)
     return _parse(text)
+
+
+from ebm_policy_ros.share import expanded
 
 
 def run_command(
@@ -69,6 +73,9 @@ def run_command(
     try:
         values = parser.instantiate(parser.parse_args(argv)).as_dict()
         del values["config"]
+        for field, value in values.items():
+            if isinstance(value, Path):
+                values[field] = expanded(value)
         command(kind(**values))
     except problems as error:
         problem = cut(error, _LONGEST_PROBLEM)

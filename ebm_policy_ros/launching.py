@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from pathlib import Path
+import sys
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
@@ -14,9 +14,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from ebm_policy_ros.share import dds_profile, share_directory
+from ebm_policy_ros.launch_arguments import refuse_unknown_arguments
+from ebm_policy_ros.share import dds_profile, expanded, share_directory
 
-# Of each node its file in config/ and the parameters that are launch arguments too.
+# Each node's file in config/, and its parameters that are launch arguments too.
 _NODES = {
     "policy_node": (
         "policy.yaml",
@@ -65,26 +66,37 @@ _CHOICES = {
 }
 
 
-def description(*executables: str, **defaults: str) -> LaunchDescription:
+def description(
+    file: str,
+    *executables: str,
+    required: Collection[str] = (),
+    defaults: Mapping[str, str] | None = None,
+) -> LaunchDescription:
     """Nodes of this package, with launch arguments for what is often chosen anew.
 
     Args:
+        file: Path of the launch file.
         executables: Names of the executables, which are the nodes' names too.
+        required: Launch arguments that have to be given.
         defaults: Defaults of launch arguments that differ from the usual ones.
+
+    Raises:
+        UnknownArgument: If the command line has an argument that the launch file doesn't have.
     """
     parameters = [name for executable in executables for name in _NODES[executable][1]]
     arguments = dict.fromkeys((*_COMMON, *parameters))
+    refuse_unknown_arguments(file, arguments, sys.argv)
     return LaunchDescription(
         [
             *_environment(),
-            *[_argument(name, defaults) for name in arguments],
+            *[_argument(name, required, defaults or {}) for name in arguments],
             OpaqueFunction(function=lambda context: [_node(context, e) for e in executables]),
         ]
     )
 
 
 def _environment() -> list[SetEnvironmentVariable]:
-    """What every node needs, unless the environment says otherwise."""
+    """Variables that every node needs, unless the environment has them already."""
     needed = {
         # Images between processes outgrow Fast DDS's default shared memory.
         **dds_profile(),
@@ -94,8 +106,12 @@ def _environment() -> list[SetEnvironmentVariable]:
     return [SetEnvironmentVariable(k, v) for k, v in needed.items() if k not in os.environ]
 
 
-def _argument(name: str, defaults: dict[str, str]) -> DeclareLaunchArgument:
+def _argument(
+    name: str, required: Collection[str], defaults: Mapping[str, str]
+) -> DeclareLaunchArgument:
     usual, text = _ARGUMENTS[name]
+    if name in required:
+        return DeclareLaunchArgument(name, description=text)
     return DeclareLaunchArgument(
         name,
         default_value=defaults.get(name, usual),
@@ -113,9 +129,10 @@ def _node(context: LaunchContext, executable: str) -> Node:
     config, names = _NODES[executable]
     parameters: list[Any] = [str(share_directory() / "config" / config)]
     if given := value("params_file"):
-        if not Path(given).is_file():
-            raise FileNotFoundError(f"params_file: there is no file {given}")
-        parameters.append(given)
+        file = expanded(given)
+        if not file.is_file():
+            raise FileNotFoundError(f"params_file: there is no file {file}")
+        parameters.append(str(file))
     chosen = {name: text for name in ("use_sim_time", *names) if (text := value(name))}
     if chosen:
         parameters.append({name: _typed(name, text) for name, text in chosen.items()})

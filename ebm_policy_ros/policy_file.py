@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ebm_policy_ros import bounds
 from ebm_policy_ros.energy.models import ModelConfig
@@ -76,8 +76,11 @@ def save_policy(path: str | Path, content: PolicyFile) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in named.items()}
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    partial.chmod(0o644)  # safetensors writes for the owner alone; a policy is shared
+    try:
+        partial.write_bytes(save(tensors, metadata))
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     os.replace(partial, path)
 
 

@@ -1,11 +1,20 @@
-"""Where the package's launch and config files are, however it was installed."""
+"""Paths: those that people write, and the package's launch and config files."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 _PACKAGE = "ebm_policy_ros"
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path in which `~` and environment variables are replaced, as a shell does it.
+
+    A shell leaves them alone in `folder:=~/demos`, `--out=~/demos` and files of parameters.
+    """
+    return Path(os.path.expanduser(os.path.expandvars(path)))
 
 
 def share_directory() -> Path:
@@ -46,4 +55,4 @@ def policy_path(name: str) -> Path:
 def _find(name: str, folder: str, suffix: str) -> Path:
     shipped = share_directory() / "config" / folder / f"{name}{suffix}"
     is_bare = name != "" and Path(name).name == name and not name.endswith(suffix)
-    return shipped if is_bare else Path(name)
+    return shipped if is_bare else expanded(name)

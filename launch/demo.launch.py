@@ -6,4 +6,9 @@ from ebm_policy_ros.launching import description
 
 
 def generate_launch_description() -> LaunchDescription:
-    return description("sim_bridge_node", "policy_node", use_sim_time="true")
+    return description(
+        __file__,
+        "sim_bridge_node",
+        "policy_node",
+        defaults={"use_sim_time": "true", "autostart": "true"},
+    )

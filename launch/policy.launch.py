@@ -6,4 +6,4 @@ from ebm_policy_ros.launching import description
 
 
 def generate_launch_description() -> LaunchDescription:
-    return description("policy_node")
+    return description(__file__, "policy_node", required=("policy",))

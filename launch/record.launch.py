@@ -6,4 +6,4 @@ from ebm_policy_ros.launching import description
 
 
 def generate_launch_description() -> LaunchDescription:
-    return description("recorder_node")
+    return description(__file__, "recorder_node")

@@ -6,40 +6,65 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from geometry_msgs.msg import Pose, PoseArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.time import Time
-from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from ebm_policy_ros.interface import NANOSECONDS, ImageStream, load_interface
+from ebm_policy_ros.interface import NANOSECONDS, load_interface
 from ebm_policy_ros.messages.commands import read_gripper
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.parameters import declare
+from ebm_policy_ros.nodes.parameters import Setting, declare_all
+from ebm_policy_ros.nodes.recorder_client import RecorderWatch
 from ebm_policy_ros.nodes.running import run_node
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.share import expanded, interface_path
 from ebm_policy_ros.sim.controllers import Controller
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
-from ebm_policy_ros.sim.sensors import Sensors, camera_info
+from ebm_policy_ros.sim.publishers import Publishers
+from ebm_policy_ros.sim.sensors import Sensors
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.video import VideoWriter
 from ebm_policy_ros.sim.viewer import Viewer
 from ebm_policy_ros.sim.world import World
 
-# Wall time of a tick while nothing is commanded yet in lock-step.
+SETTINGS = (
+    Setting("task", "push", "Task to simulate."),
+    Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
+    Setting("lockstep", False, "Wait for each tick's command."),
+    Setting("real_time_factor", 1.0, "Simulated seconds in a second; 0: paused, see tick()."),
+    Setting("seed", 0, "Seed of the first scene; then +1."),
+    Setting(
+        "command_noise",
+        0.0,
+        "Largest noise on the executed motion, metres per 0.1 s; for demonstrations.",
+    ),
+    Setting("knocks", 0.0, "Knocks of the arm per second; for demonstrations."),
+    Setting("wait_for_start", False, "After a reset ignore commands until ~/start."),
+    Setting(
+        "auto_reset",
+        False,
+        "Set up the next scene a second after an episode's end, never while the recorder records.",
+    ),
+    Setting("recorder", "recorder_node", "Name of the recorder's node."),
+    Setting("video_dir", "", "Folder for a video per episode; empty: none."),
+    Setting("videos", 10**9, "Episodes to film, counted from the start."),
+    Setting("viewer", False, "Show the scene in a window."),
+)
+
+# Wall time of a tick in lock-step while nothing may be commanded yet.
 _IDLE_PERIOD = 0.05
+# So long the first command of an episode may take until time goes on: an answer to an older tick
+# would be a command more in the recording, and how many there are would be up to the machine.
+_FIRST_COMMAND = 0.25
+# In real time the arm's state comes so often, as a driver publishes it; images at the interface's
+# rate.
+_PART_NS = NANOSECONDS // 50
 # In lock-step, samples that nobody answers are sent again after so many seconds of real time.
 _RESEND_AFTER = 2.0
 # A command for a tick longer ago, in seconds, is of another clock.
@@ -49,12 +74,13 @@ _MOST_LATE = 5.0
 class SimBridgeNode(Node):
     """Speaks the topics of the interface file for a simulated arm.
 
-    In real time a tick takes the interface's period. In lock-step a tick ends when the command
-    stamped with it has come, however long that takes; before the first command of an episode
-    time goes on slowly, with the arm at rest. An episode ends when the block is within 1 cm of a
-    goal or at the task's time limit; it is a success if the task was solved at any time.
-    `~/reset` sets up the scene of the next seed, `~/start` lets commands through; `~/status` tells
-    the state and the result as JSON.
+    In real time a tick takes the interface's period, and the arm's state comes at 50 Hz. In
+    lock-step a tick ends when the command stamped with it has come, however long that takes;
+    before the first command of an episode time goes on slowly, with the arm at rest. An episode
+    ends when the block is within 1 cm of a goal or at the task's time limit; it is a success if
+    the task was solved at any time. `~/reset` sets up the scene of the next seed, `~/start` lets
+    commands through, `~/end` ends the episode as a failure; `~/status` tells the state and the
+    result as JSON.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -64,62 +90,37 @@ class SimBridgeNode(Node):
             **options: As rclpy's nodes take them.
         """
         super().__init__("sim_bridge_node", **options)
-        task = declare(self, "task", "push", "Task to simulate.")
-        name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
-        self._lockstep: bool = declare(self, "lockstep", False, "Wait for each tick's command.")
-        factor: float = declare(
-            self, "real_time_factor", 1.0, "Simulated seconds in a second; 0: paused, see tick()."
-        )
+        values = declare_all(self, SETTINGS)
+        factor = values["real_time_factor"]
         if not 0 <= factor < math.inf:
             raise ValueError(f"real_time_factor: got {factor}, expected a number >= 0")
-        self._next_seed: int = declare(self, "seed", 0, "Seed of the first scene; then +1.")
-        noise = declare(
-            self,
-            "command_noise",
-            0.0,
-            "Largest noise on the executed motion, metres per 0.1 s; for demonstrations.",
-        )
-        knocks = declare(self, "knocks", 0.0, "Knocks of the arm per second; for demonstrations.")
-        wait_for_start: bool = declare(
-            self, "wait_for_start", False, "After a reset ignore commands until ~/start."
-        )
-        self._auto_reset: bool = declare(
-            self, "auto_reset", False, "Set up the next scene a second after an episode's end."
-        )
-        folder = declare(self, "video_dir", "", "Folder for a video per episode; empty: none.")
-        self._video_seeds: int = declare(
-            self, "videos", 10**9, "Episodes to film, counted from the start."
-        )
-        viewer: bool = declare(self, "viewer", False, "Show the scene in a window.")
-        self._interface = load_interface(interface_path(name))
-        self._world = World(make_task(task), disturbance=Disturbance(noise, knocks))
-        self._video_dir = Path(folder) if folder else None
-        self._wait_for_start = wait_for_start
+        self._lockstep: bool = values["lockstep"]
+        self._next_seed: int = values["seed"]
+        self._wait_for_start: bool = values["wait_for_start"]
+        self._auto_reset: bool = values["auto_reset"]
+        self._video_dir = expanded(values["video_dir"]) if values["video_dir"] else None
+        self._video_seeds: int = values["videos"]
+        self._interface = load_interface(interface_path(values["interface"]))
+        disturbance = Disturbance(values["command_noise"], values["knocks"])
+        self._world = World(make_task(values["task"]), disturbance=disturbance)
         self._controller = Controller(self._interface.action)
         self._sensors = Sensors(self._interface)
-        self._viewer = Viewer(self._world) if viewer else None
+        self._viewer = Viewer(self._world) if values["viewer"] else None
+        self._recorder = RecorderWatch(self, values["recorder"])
+        self._out = Publishers(self, self._interface)
         self._open_topics()
         self._time_ns = 0
+        self._parts, self._parts_done = 1, 0
         self._reset()
-        if self._lockstep or factor:
-            period = _IDLE_PERIOD if self._lockstep else 1.0 / self._interface.rate / factor
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = self.create_timer(period, self.tick, clock=steady)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        if self._lockstep:
+            self._timer = self.create_timer(_IDLE_PERIOD, self.tick, clock=steady)
+        elif factor:
+            self._parts = max(1, self._interface.period_ns // _PART_NS)
+            period = 1.0 / self._interface.rate / self._parts / factor
+            self._timer = self.create_timer(period, self._part, clock=steady)
 
     def _open_topics(self) -> None:
-        sensor = 10
-        streams = self._interface.observation
-        self._streams = {
-            name: self.create_publisher(message_class(stream.type), stream.topic, sensor)
-            for name, stream in streams.items()
-        }
-        cameras = [s.topic for s in streams.values() if isinstance(s, ImageStream)]
-        self._infos: Any = None
-        if cameras:
-            topic = cameras[0].removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
-            self._infos = self.create_publisher(CameraInfo, topic, sensor)
-        self._clocks = self.create_publisher(ClockMessage, "/clock", sensor)
-        self._scenes = self.create_publisher(PoseArray, "~/scene", sensor)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._statuses = self.create_publisher(String, "~/status", latched)
         action, gripper = self._interface.action, self._interface.action.gripper
@@ -130,6 +131,7 @@ class SimBridgeNode(Node):
             self.create_subscription(kind, gripper.topic, self._on_gripper, 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/start", self._on_start)
+        self.create_service(Trigger, "~/end", self._on_end)
 
     @property
     def time_ns(self) -> int:
@@ -172,8 +174,19 @@ class SimBridgeNode(Node):
         if response.success:
             self._set_state("running")
             response.message = f"seed {self._seed}"
+            if self._lockstep:
+                self._idle()  # what whoever heard of the start answers
         else:
             response.message = f"the episode is {self._state}; call ~/reset first"
+        return response
+
+    def _on_end(self, request: Any, response: Any) -> Any:
+        """End an episode that nobody commands any more."""
+        response.success = self._state == "running"
+        if response.success:
+            self._succeeded = False
+            self._finish()
+        response.message = f"the episode is {self._state}"
         return response
 
     def _set_state(self, state: str, **result: Any) -> None:
@@ -185,18 +198,30 @@ class SimBridgeNode(Node):
         distance = self._world.distance
         self._closest = min(self._closest, distance)
         self._succeeded |= self._world.success
-        elapsed = (self._time_ns - self._started_ns) / NANOSECONDS
-        if not self._world.task.finished(distance) and elapsed < self._world.task.time_limit:
-            return
+        if self._world.task.finished(distance) or self._elapsed >= self._world.task.time_limit:
+            self._finish()
+
+    @property
+    def _elapsed(self) -> float:
+        """Simulated time since the episode began, s."""
+        return (self._time_ns - self._started_ns) / NANOSECONDS
+
+    def _finish(self) -> None:
+        """End the episode with its result."""
+        distance = self._world.distance
+        self._closest = min(self._closest, distance)
         self._close_video()
         self._done_ns = self._time_ns
+        if not self._lockstep:
+            how = "goal reached" if self._succeeded else "time is up"
+            self.get_logger().info(f"{how}, scene over (seed {self._seed})")
         self._set_state(
             "done",
             success=self._succeeded,
             within_1cm=self._world.task.finished(self._closest),
             closest=round(self._closest, 5),
             distance=round(distance, 5),
-            steps=round(elapsed * self._interface.rate),
+            steps=round(self._elapsed * self._interface.rate),
             wall_seconds=round(time.perf_counter() - self._started, 3),
             latency_ms=[round(latency, 2) for latency in self._latencies],
         )
@@ -234,30 +259,51 @@ class SimBridgeNode(Node):
             self._started_ns = self._time_ns
             self._started = time.perf_counter()
         if late_ns == 0:
-            self._latencies.append((time.perf_counter() - self._published) * 1e3)
+            self._latencies.append((time.perf_counter() - self._out.published) * 1e3)
             self._advance()
 
     def tick(self) -> None:
         """What is to do once in a period; without lock-step time goes on by one."""
-        if (
-            self._auto_reset
-            and self._state == "done"
-            and self._time_ns > self._done_ns + NANOSECONDS
-        ):
-            self._reset()
+        self._reset_if_over()
         if self._lockstep:
             if self._engaged and self._state == "running":
                 # Samples are sent best effort to whom it suits; one may have been lost.
-                if time.perf_counter() - self._published > _RESEND_AFTER:
+                if time.perf_counter() - self._out.published > _RESEND_AFTER:
                     self._publish_samples()
-            else:
-                # Time passes for whoever waits for it, but nothing moves: how long a commander
-                # takes to come must not change the episode.
-                self._time_ns += self._interface.period_ns
-                self._see()
-                self._publish_sensors()
+            elif (
+                self._state != "running"
+                or time.perf_counter() - self._out.published > _FIRST_COMMAND
+            ):
+                self._idle()
             return
         self._advance()
+
+    def _idle(self) -> None:
+        """Let time pass for whoever waits for it, but nothing move.
+
+        How long a commander takes to come must not change the episode.
+        """
+        self._time_ns += self._interface.period_ns
+        self._see()
+        self._publish_sensors()
+
+    def _part(self) -> None:
+        """Move for a part of a period; the last one of each ends the tick."""
+        self._reset_if_over()
+        self._parts_done = (self._parts_done + 1) % self._parts
+        if self._parts_done == 0:
+            self._advance(self._parts)
+            return
+        self._move(self._parts)
+        state = self._sensors.messages(self._world, self._time_ns, self._gripper, images=False)
+        self._out.samples(state)
+        self._out.time(self._time_ns)
+
+    def _reset_if_over(self) -> None:
+        """Go on to the next scene, unless it would be in somebody's recording."""
+        over = self._state == "done" and self._time_ns > self._done_ns + NANOSECONDS
+        if self._auto_reset and over and not self._recorder.is_recording:
+            self._reset()
 
     def _on_gripper(self, message: Any) -> None:
         gripper = self._interface.action.gripper
@@ -267,12 +313,24 @@ class SimBridgeNode(Node):
         except MessageError as error:
             self.get_logger().warning(f"command ignored: {error}", throttle_duration_sec=1.0)
 
-    def _advance(self) -> None:
-        self._controller.move(self._world, self._time_ns, 1.0 / self._interface.rate)
-        self._time_ns += self._interface.period_ns
+    def _move(self, parts: int) -> None:
+        """Let the arm move for one of so many parts of a period."""
+        duration = 1.0 / self._interface.rate / parts
+        self._controller.move(self._world, self._time_ns, duration)
+        self._time_ns += self._interface.period_ns // parts
+
+    def _advance(self, parts: int = 1) -> None:
+        """Move, by a whole period or the last of so many parts of it, and end the tick."""
+        self._move(parts)
         if self._video is not None and self._state == "running":
             self._video.add(self._world.render("cinematic", size=(480, 640), shadows=True))
         self._see()
+        if self._lockstep:
+            # Nobody is to answer samples of an episode that is over.
+            self._judge()
+            if self._state == "running":
+                self._publish_sensors()
+            return
         self._publish_sensors()
         if self._state == "running":
             self._judge()
@@ -280,7 +338,7 @@ class SimBridgeNode(Node):
     def _publish_sensors(self) -> None:
         """The samples of this tick and then, for whoever acts on it, their time."""
         self._publish_samples()
-        self._clocks.publish(ClockMessage(clock=Time(nanoseconds=self._time_ns).to_msg()))
+        self._out.time(self._time_ns)
 
     def _see(self) -> None:
         """What the sensors say now, and what a person sees."""
@@ -292,17 +350,7 @@ class SimBridgeNode(Node):
         self._samples = self._sensors.messages(self._world, self._time_ns, self._gripper)
 
     def _publish_samples(self) -> None:
-        scene = PoseArray()
-        scene.header.stamp = Time(nanoseconds=self._time_ns).to_msg()
-        scene.header.frame_id = "base_link"
-        places = [self._world.block_position, *self._world.goal_positions]
-        scene.poses = [_pose(np.append(place, 0.0)) for place in places]
-        self._published = time.perf_counter()
-        for name, publisher in self._streams.items():
-            publisher.publish(self._samples[name])
-        if self._infos is not None:
-            self._infos.publish(camera_info(self._world, self._time_ns))
-        self._scenes.publish(scene)
+        self._out.moment(self._samples, self._world, self._time_ns)
 
     def close(self) -> None:
         """Finish the video and close the window."""
@@ -312,16 +360,9 @@ class SimBridgeNode(Node):
         self._world.close()
 
 
-def _pose(position: npt.NDArray[np.floating]) -> Any:
-    pose = Pose()
-    pose.position.x, pose.position.y, pose.position.z = map(float, position)
-    pose.orientation.w = 1.0
-    return pose
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(SimBridgeNode, args, (RenderingUnavailable,))
+    run_node(SimBridgeNode, "sim_bridge_node", SETTINGS, args, (RenderingUnavailable,))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +40,8 @@ class EpisodeResult:
     latency_ms: list[float]
     """From the publication of each tick's images to the arrival of its command."""
     bag: str = ""
+    stopped: str = ""
+    """Why the policy stopped, which ended the episode as a failure; empty if it didn't."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,7 @@ def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Pro
         "episodes": config.episodes - done,
         "results": str(out / RESULTS),
         "record": record,
+        "policy": commander.name if config.policy_sha256 else "",
     }
     recorder = {
         "interface": interface,
@@ -191,15 +196,47 @@ def _wait(
 ) -> None:
     """Until the episodes are done; any other end is a failure."""
     bar = tqdm(
-        desc=config.task, total=config.episodes, initial=done, unit="episode", dynamic_ncols=True
+        desc=config.task,
+        total=config.episodes,
+        initial=done,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
+        dynamic_ncols=True,
     )
     with bar:
+        scene = begun = time.monotonic()
         while True:
             # The runner ends after its last result: polled first, it leaves none uncounted.
             ended = {name: p for name, p in processes.items() if p.poll() is not None}
-            bar.update(len(read_results(config.out)) - bar.n)
+            results = read_results(config.out)
+            if new := len(results) - bar.n:
+                scene = time.monotonic()
+                bar.update(new)
+            if new or sys.stderr.isatty():
+                now = time.monotonic()
+                pace = (scene - begun) / (bar.n - done) if bar.n > done else None
+                bar.set_postfix_str(_progress(config, results, now - scene, pace))
             for name, process in ended.items():
                 if name == "episodes_node" and process.returncode == 0:
                     return
                 raise failure_of(name, process.returncode, config.out / "logs" / f"{name}.log")
             time.sleep(0.2)
+
+
+def _progress(
+    config: EpisodesConfig, results: Sequence[EpisodeResult], seconds: float, pace: float | None
+) -> str:
+    """Return the text behind the bar.
+
+    Args:
+        config: The series.
+        results: Of the episodes that are complete.
+        seconds: Since the last of them.
+        pace: Seconds that an episode takes; None before one was complete.
+    """
+    solved = sum(result.success for result in results)
+    parts = [f"{solved} solved"]
+    if (left := config.episodes - len(results)) > 0:
+        parts.append(f"scene {config.seed + len(results)} for {seconds:.0f} s")
+        if pace is not None:
+            parts.append(f"about {left * pace / 60:.0f} min left")
+    return ", ".join(parts)

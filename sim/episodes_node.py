@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
@@ -21,7 +22,7 @@ from ebm_policy_ros.nodes.running import run_to_end
 _ANSWER_TIMEOUT = 60.0
 _STALL_TIMEOUT = 60.0
 # More than any task's limit; time goes on slowly while nobody commands.
-_LONGEST_EPISODE = 300
+_LONGEST_EPISODE = 100
 
 
 class EpisodesNode(Node):
@@ -35,7 +36,12 @@ class EpisodesNode(Node):
         self._record: int = declare(self, "record", 0, "Episodes to record, from the first on.")
         bridge: str = declare(self, "bridge", "sim_bridge_node", "Name of the simulation's node.")
         recorder: str = declare(self, "recorder", "recorder_node", "Name of the recorder's node.")
+        policy: str = declare(
+            self, "policy", "", "Name of the policy's node; empty: none commands."
+        )
         self._reset = self.create_client(Trigger, f"{bridge}/reset")
+        self._end = self.create_client(Trigger, f"{bridge}/end")
+        self._reset_policy = self.create_client(Trigger, f"{policy or 'policy_node'}/reset")
         self._start = self.create_client(Trigger, f"{bridge}/start")
         self._start_recorder = self.create_client(Trigger, f"{recorder}/start")
         self._stop_recorder = self.create_client(SetBool, f"{recorder}/stop")
@@ -45,6 +51,11 @@ class EpisodesNode(Node):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, f"{bridge}/status", self._on_status, latched)
         self.create_subscription(Clock, "/clock", self._on_clock, 1)
+        self._policy = f"/{policy}: policy"
+        self._stopped = ""
+        """Why the policy has stopped, by its newest word; empty if it goes on."""
+        if policy:
+            self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_status(self, message: Any) -> None:
         self._status = json.loads(message.data)
@@ -52,6 +63,12 @@ class EpisodesNode(Node):
     def _on_clock(self, message: Any) -> None:
         self._alive = time.monotonic()
         self._simulated = message.clock.sec
+
+    def _on_diagnostics(self, message: Any) -> None:
+        for status in message.status:
+            if status.name == self._policy:
+                state, _, reason = status.message.partition(": ")
+                self._stopped = reason if state == "stopped" else ""
 
     def run(self) -> None:
         """Run every episode; a result goes to the file when its episode is complete.
@@ -64,7 +81,12 @@ class EpisodesNode(Node):
                 self._call(self._reset, Trigger.Request())
             record = index < self._record
             if record:
-                self._start_recording()
+                # Refused until every topic has been heard, which takes a moment at first.
+                self._call_until_done(self._start_recorder, "the recorder doesn't start")
+            # Last, since one that is unsure of what it sees while it waits stops again in seconds.
+            if self._stopped:
+                self._call_until_done(self._reset_policy, "the policy doesn't leave its stop")
+                self._spin_until(lambda: not self._stopped, "the policy doesn't leave its stop")
             seed = self._call(self._start, Trigger.Request()).message
             self._wait_until_done(seed)
             if record:
@@ -73,12 +95,19 @@ class EpisodesNode(Node):
             with self._results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self._status) + "\n")
 
-    def _start_recording(self) -> None:
-        """The recorder refuses until every topic has been heard, which takes a moment at first."""
+    def _call_until_done(self, client: Any, problem: str) -> None:
+        """Ask for what is refused until samples of the scene have come."""
         deadline = time.monotonic() + _ANSWER_TIMEOUT
-        while not (answer := self._ask(self._start_recorder, Trigger.Request())).success:
+        while not (answer := self._ask(client, Trigger.Request())).success:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the recorder doesn't start: {answer.message}")
+                raise TimeoutError(f"{problem}: {answer.message}")
+            rclpy.spin_once(self, timeout_sec=0.1)
+
+    def _spin_until(self, condition: Callable[[], bool], problem: str) -> None:
+        deadline = time.monotonic() + _ANSWER_TIMEOUT
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{problem}: {self._stopped}")
             rclpy.spin_once(self, timeout_sec=0.1)
 
     def _ask(self, client: Any, request: Any) -> Any:
@@ -97,16 +126,24 @@ class EpisodesNode(Node):
         return answer
 
     def _wait_until_done(self, seed: str) -> None:
-        """Until the episode that was started, named by its seed, has its result."""
-        self._alive, begun = time.monotonic(), self._simulated
+        """Until the episode that was started, named by its seed, has its result.
+
+        A policy that stops says so once a second; in lock-step the simulation waits meanwhile.
+        """
+        self._alive, begun, stopped = time.monotonic(), self._simulated, ""
         while self._status.get("state") != "done" or f"seed {self._status['seed']}" != seed:
             rclpy.spin_once(self, timeout_sec=0.5)
+            if self._stopped and not stopped:
+                stopped = self._stopped
+                self._ask(self._end, Trigger.Request())  # refused if it has just ended by itself
             if time.monotonic() - self._alive > _STALL_TIMEOUT:
                 raise TimeoutError(
                     f"the simulation has waited {_STALL_TIMEOUT:.0f} s for a command"
                 )
             if self._simulated - begun > _LONGEST_EPISODE:
                 raise TimeoutError(f"no command in {_LONGEST_EPISODE} s of simulated time")
+        if stopped and not self._status["success"]:
+            self._status["stopped"] = stopped
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -15,11 +15,16 @@ from std_msgs.msg import String
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.messages.commands import fill_command
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.nodes.parameters import declare
+from ebm_policy_ros.nodes.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.ticks import ClockWatch
 from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.oracles.push import PushOracle
+
+SETTINGS = (
+    Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
+    Setting("bridge", "sim_bridge_node", "Name of the simulation's node."),
+)
 
 
 class OracleNode(Node):
@@ -33,9 +38,9 @@ class OracleNode(Node):
         """
         super().__init__("oracle_node", **options)
         ClockWatch(self, log=True)
-        name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
-        self._interface = load_interface(interface_path(name))
-        bridge: str = declare(self, "bridge", "sim_bridge_node", "Name of the simulation's node.")
+        values = declare_all(self, SETTINGS)
+        self._interface = load_interface(interface_path(values["interface"]))
+        bridge: str = values["bridge"]
         poses = [s for s in self._interface.observation.values() if s.type.endswith("PoseStamped")]
         self._oracle: PushOracle | None = None
         self._seed: int | None = None
@@ -53,7 +58,8 @@ class OracleNode(Node):
         if status["state"] == "running":
             self._seed = status["seed"]
             self._oracle = None
-            self._act()
+            # It acts on what comes from now on: the simulation sends samples after a start.
+            self._scene = self._tool = None
         else:
             self._seed = None
 
@@ -86,7 +92,7 @@ class OracleNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(OracleNode, args)
+    run_node(OracleNode, "oracle_node", SETTINGS, args)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,10 @@ from typing import Any
 from ebm_policy_ros.share import dds_profile
 
 _STOP_TIMEOUT = 20.0
+# From <linux/prctl.h>.
+_PR_SET_PDEATHSIG = 1
+# Loaded before a process forks: a child must not.
+_LIBC = ctypes.CDLL(None)
 
 
 class ProgramFailed(RuntimeError):
@@ -61,7 +67,12 @@ def running(programs: list[Program], logs: Path) -> Iterator[dict[str, subproces
         for program in programs:
             with (logs / f"{program.name}.log").open("wb") as log:
                 processes[program.name] = subprocess.Popen(
-                    program.command(), env=environment, stdout=log, stderr=subprocess.STDOUT
+                    program.command(),
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # It calls nothing but prctl, so threads of this process do no harm.
+                    preexec_fn=_end_with_parent,  # noqa: PLW1509
                 )
         yield processes
     finally:
@@ -72,6 +83,11 @@ def running(programs: list[Program], logs: Path) -> Iterator[dict[str, subproces
                 process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when its parent dies, also by SIGKILL."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def failure_of(name: str, code: int, log: Path) -> ProgramFailed:

@@ -123,8 +123,10 @@ def _play(
         "device": args.device,
         "autostart": True,
         "publish_commands": False,
-        # What is unsure is counted; slowed down it would look like an error.
-        "when_unsure": "go",
+        # Unsure for long, it stands still and then stops, as on the arm; slowed down before, it
+        # would look like an error.
+        "when_unsure": "slow",
+        "unsure_speed": 1.0,
     }
     player = {
         "bags": [str(bag.resolve()) for bag in bags],

@@ -14,6 +14,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from std_srvs.srv import Trigger
 
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, load_interface
 from ebm_policy_ros.interface.action import TRAJECTORY
@@ -69,6 +70,8 @@ class ReplayNode(Node):
         self.create_subscription(kind, proposed, self._on_proposed, 100)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._policy = f"/{policy}: policy"
+        self._reset = self.create_client(Trigger, f"{policy}/reset")
+        self._resetting: Any = None
         self._proposed: list[tuple[int, Any]] = []
         self._state, self._facts = "no word of it yet", dict[str, str]()
         self._told = 0
@@ -109,7 +112,7 @@ class ReplayNode(Node):
         begun, first = self._beginning(bag, messages)
         told = self._told
         # What was said before is of the episode before.
-        self._hold_still(first, lambda: self._told > told + 1 and self._state == "fresh")
+        self._hold_still(first, lambda: self._told > told + 1 and self._begins())
         before = self._counts()
         self._proposed.clear()
         # The episode goes on from the repeated samples without a gap, and in their beat.
@@ -134,6 +137,15 @@ class ReplayNode(Node):
             "counts": {name: after[name] - before.get(name, 0) for name in after},
             "times": {n.partition(" p50")[0]: v for n, v in self._facts.items() if "(ms)" in n},
         }
+
+    def _begins(self) -> bool:
+        """Whether the policy does what it does at this scene; one that stopped before is reset."""
+        if self._state.startswith("stopped"):
+            if self._resetting is None or self._resetting.done():
+                self._resetting = self._reset.call_async(Trigger.Request())
+            return False
+        # It may be unsure from the first scene on: then it stands still, which is counted.
+        return self._state == "fresh" or self._state.startswith("hold: unsure")
 
     def _beginning(
         self, bag: Path, messages: Iterator[Played]

@@ -42,20 +42,24 @@ class Sensors:
                     f"and the pose of its tool in {' and '.join(FRAMES)}, not this"
                 )
 
-    def messages(self, world: World, time_ns: int, gripper: float) -> dict[str, Any]:
+    def messages(
+        self, world: World, time_ns: int, gripper: float, images: bool = True
+    ) -> dict[str, Any]:
         """A message for each stream, by its name.
 
         Args:
             world: Seen now.
             time_ns: The stamp.
             gripper: Where the gripper is; it follows every command at once.
+            images: Whether the cameras see this moment too, which takes a while.
         """
         return {
-            name: self._message(name, stream, world, _stamp(time_ns), gripper)
+            name: self._message(name, stream, world, stamp(time_ns), gripper)
             for name, stream in self._streams.items()
+            if images or not isinstance(stream, ImageStream)
         }
 
-    def _message(self, name: str, stream: Any, world: World, stamp: Any, gripper: float) -> Any:
+    def _message(self, name: str, stream: Any, world: World, when: Any, gripper: float) -> Any:
         if isinstance(stream, ImageStream):
             message = self._image(name, stream, world)
         else:
@@ -69,7 +73,7 @@ class Sensors:
             else:
                 message.header.frame_id = stream.frame_id
                 _fill_pose(message, world, stream.frame_id)
-        message.header.stamp = stamp
+        message.header.stamp = when
         return message
 
     def _image(self, name: str, stream: ImageStream, world: World) -> Any:
@@ -87,7 +91,7 @@ class Sensors:
 def camera_info(world: World, time_ns: int) -> Any:
     """The intrinsics of the first camera."""
     message = message_class("sensor_msgs/msg/CameraInfo")()
-    message.header.stamp, message.header.frame_id = _stamp(time_ns), _OPTICAL_FRAME
+    message.header.stamp, message.header.frame_id = stamp(time_ns), _OPTICAL_FRAME
     message.height, message.width = world.camera_size
     matrix = world.camera_matrix
     message.k, message.r = matrix.flatten(), np.eye(3).flatten()
@@ -96,7 +100,8 @@ def camera_info(world: World, time_ns: int) -> Any:
     return message
 
 
-def _stamp(time_ns: int) -> Any:
+def stamp(time_ns: int) -> Any:
+    """A time in nanoseconds as headers have it."""
     sec, nanosec = divmod(time_ns, NANOSECONDS)
     return message_class("builtin_interfaces/msg/Time")(sec=sec, nanosec=nanosec)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,7 +24,8 @@ import torch  # noqa: E402
 
 from ebm_policy_ros.energy.models import ModelConfig, build_model  # noqa: E402
 from ebm_policy_ros.interface import Interface, load_interface  # noqa: E402
-from ebm_policy_ros.policy_file import PolicyFile, save_policy  # noqa: E402
+from ebm_policy_ros.policy_file import PolicyFile, load_policy_file, save_policy  # noqa: E402
+from ebm_policy_ros.share import policy_path  # noqa: E402
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
@@ -86,6 +88,17 @@ def policy_for(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def unsure_policy_file(tmp_path: Path) -> Path:
+    """The shipped policy, to which nothing is familiar."""
+    content = load_policy_file(policy_path("ur5e_push"))
+    thresholds = dict.fromkeys(content.confidence["thresholds"], 1e-9)
+    path = tmp_path / "unsure.safetensors"
+    confidence = {**content.confidence, "thresholds": thresholds}
+    save_policy(path, dataclasses.replace(content, confidence=confidence))
+    return path
 
 
 @pytest.fixture

@@ -25,4 +25,6 @@ def install(prefix: Path) -> dict[str, str]:
     for name, path in (("PYTHONPATH", library), ("AMENT_PREFIX_PATH", prefix)):
         before = [environment[name]] if environment.get(name) else []
         environment[name] = os.pathsep.join([str(path), *before])
+    # As in an activated environment, whose Python the executables look for.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     return environment

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ebm_policy_ros.policy import Policy
 from ebm_policy_ros.policy_file import load_policy_file
 from ebm_policy_ros.training import train
 from ebm_policy_ros.training.arrays import load_arrays
 from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.checkpoint import save_checkpoint
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.loading import load_training_data
 
@@ -150,6 +153,25 @@ def test_the_command_learns_from_arrays_without_a_robot(tmp_path: Path) -> None:
     decision = policy.decide({"tool": np.zeros((1, 2), np.float32)}, modes=2)
     assert decision.action.shape == (3, 2)
     assert all(mode.action.shape == mode.spread.shape == (3, 2) for mode in decision.modes)
+
+
+def test_a_policy_looks_at_every_stream_where_the_usual_ones_are_not_there(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    data = write(tmp_path, observation__camera=None, observation__state=TOOL[:, :1])
+    train.main([f"--data={data}", f"--out={out}", "--steps=2"])
+    content = load_policy_file(out / train.POLICY)
+    assert sorted(content.model["streams"]) == sorted(content.shapes) == ["state", "tool"]
+    usual = load_training_data(write(tmp_path, observation__state=TOOL), "", None)
+    assert usual.streams == ("camera", "tool")
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    # Whatever is written there meets a full disk.
+    (tmp_path / "checkpoint.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError) as full:
+        save_checkpoint(tmp_path / "checkpoint", {"model": {"w": torch.zeros(9)}}, {})
+    assert full.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +16,21 @@ rclpy = pytest.importorskip("rclpy")
 from geometry_msgs.msg import PoseStamped, TwistStamped  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from rclpy.time import Time  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from ebm_policy_ros.messages.streams import stamp_ns  # noqa: E402
+from ebm_policy_ros.nodes.recorder_client import RecorderWatch  # noqa: E402
+from ebm_policy_ros.nodes.recorder_node import RecorderNode  # noqa: E402
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
-TIMEOUT = 30.0
+TIMEOUT = 120.0
 PERIOD = 100_000_000
 
 
@@ -128,3 +137,83 @@ def test_a_command_of_another_clock_neither_moves_nor_stops_the_simulation(
         commander.tools[stamp] for stamp in commander.clocks[count:] if stamp in commander.tools
     ]
     assert max(tools) - min(tools) < 1e-9
+
+
+def test_in_real_time_the_arms_state_comes_at_50_hz_and_images_at_the_interfaces_rate(
+    context: Any,
+) -> None:
+    commander = Commander(context)
+    images: list[int] = []
+    commander.node.create_subscription(
+        Image, "camera/image_raw", lambda message: images.append(stamp_ns(message)), 100
+    )
+    # A fifth of real time: what is asked is the simulation's rate, not the machine's.
+    bridge = SimBridgeNode(
+        context=context, parameter_overrides=[Parameter("real_time_factor", value=0.2)]
+    )
+    commander.executor.add_node(bridge)
+    try:
+        commander.until(lambda: len(images) > 4)
+        steps = {b - a for a, b in itertools.pairwise(sorted(commander.tools)[-10:])}
+        assert steps == {20_000_000}
+        assert {b - a for a, b in itertools.pairwise(images[-3:])} == {PERIOD}
+        assert set(images[-3:]) <= set(commander.tools), "the arm is seen in the same moment too"
+        assert {b - a for a, b in itertools.pairwise(commander.clocks[-10:])} == {20_000_000}
+    finally:
+        bridge.close()
+        bridge.destroy_node()
+        commander.node.destroy_node()
+
+
+def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is_over(
+    context: Any, tmp_path: Path
+) -> None:
+    commander = Commander(context)
+    chosen = {"real_time_factor": 0.0, "auto_reset": True}
+    bridge = SimBridgeNode(
+        context=context, parameter_overrides=[Parameter(n, value=v) for n, v in chosen.items()]
+    )
+    given = {"folder": str(tmp_path / "demos"), "keys": False, "use_sim_time": True}
+    recorder = RecorderNode(
+        context=context, parameter_overrides=[Parameter(n, value=v) for n, v in given.items()]
+    )
+    screen = RecorderWatch(commander.node, "recorder_node")
+    scene: list[dict[str, Any]] = []
+    latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    commander.node.create_subscription(
+        String, "sim_bridge_node/status", lambda m: scene.append(json.loads(m.data)), latched
+    )
+    for node in (bridge, recorder):
+        commander.executor.add_node(node)
+
+    def ticks(condition: Callable[[], bool]) -> None:
+        def step() -> bool:
+            bridge.tick()
+            for _ in range(20):  # everybody hears of a tick before the next one
+                commander.executor.spin_once(timeout_sec=0.002)
+            return condition()
+
+        commander.until(step)
+
+    def ask(kind: Any, name: str, request: Any) -> Any:
+        client = commander.node.create_client(kind, f"recorder_node/{name}")
+        ticks(client.service_is_ready)
+        future = client.call_async(request)
+        ticks(future.done)
+        return future.result()
+
+    try:
+        ticks(lambda: ask(Trigger, "start", Trigger.Request()).success)
+        ticks(lambda: screen.is_recording and scene[-1]["state"] == "done")
+        ticks(lambda: "! time is up, scene over" in screen.text)
+        over = bridge.time_ns
+        ticks(lambda: bridge.time_ns > over + 3 * 10**9)
+        assert scene[-1]["seed"] == 0, "the next scene would be in the recording"
+        assert ask(SetBool, "stop", SetBool.Request(data=False)).success
+        ticks(lambda: scene[-1]["seed"] == 1)
+        ticks(lambda: "scene over" not in screen.text)
+    finally:
+        for node in (recorder, bridge):
+            node.close()
+            node.destroy_node()
+        commander.node.destroy_node()

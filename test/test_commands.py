@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +76,24 @@ def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
 
 @pytest.mark.ros
 @pytest.mark.sim
+def test_a_scene_in_which_the_policy_stops_has_failed_and_the_next_one_is_run(
+    unsure_policy_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "evaluation"
+    command = ("training.evaluate", "--policy", str(unsure_policy_file), "--out", str(out))
+    result = run(*command, "--episodes", "2", "--videos", "0")
+    assert result.returncode == 0, result.stderr
+    report = json.loads((out / "result.json").read_text())
+    assert report["episodes"] == 2 and report["successes"] == 0
+    assert report["stops"].keys() == {"100000", "100001"}
+    assert report["stops"]["100000"].startswith("held for 3.0 s: unsure: ")
+    # At most a second of going on slowly and three of holding, not the 15 s of the task.
+    assert all(episode["steps"] <= 60 for episode in report["results"]), report["results"]
+    assert "policy stopped    2/2  (scene 100000: held for 3.0 s: unsure: " in result.stdout
+
+
+@pytest.mark.ros
+@pytest.mark.sim
 def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Path) -> None:
     from ebm_policy_ros.interface import load_interface
     from ebm_policy_ros.share import interface_path
@@ -91,6 +113,62 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
         assert (data.episodes == index).sum() >= episode["steps"] - 1
     assert abs(data.actions).max() <= 0.25
     assert abs(data.actions[data.episodes == 0]).max() > 0.02
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_the_same_seed_gives_the_same_commands_each_time(tmp_path: Path) -> None:
+    from ebm_policy_ros.messages.streams import stamp_ns
+    from ebm_policy_ros.training.storage.bag import Bag
+
+    topics = {"servo_node/delta_twist_cmds": "geometry_msgs/msg/TwistStamped"}
+
+    def commands(name: str) -> list[tuple[float, float]]:
+        out = tmp_path / name
+        result = run("sim.record_demos", "--out", str(out), "--episodes", "1", "--seed", "1")
+        assert result.returncode == 0, result.stderr
+        found = [message.content for message in Bag(out / "push_0000").messages(topics)]
+        stamps = [stamp_ns(command) for command in found]
+        assert {b - a for a, b in itertools.pairwise(stamps)} == {100_000_000}
+        return [(command.twist.linear.x, command.twist.linear.y) for command in found]
+
+    assert commands("one") == commands("two")
+
+
+def children_of(parent: int) -> list[Path]:
+    """Folders in /proc of a process's children."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):  # it has just ended
+            if f"\nPPid:\t{parent}\n" in status.read_text():
+                found.append(status.parent)
+    return found
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_a_killed_recording_leaves_no_processes_and_the_next_start_goes_on(
+    tmp_path: Path,
+) -> None:
+    demos = tmp_path / "demos"
+    command = ["-m", "ebm_policy_ros.sim.record_demos", "--out", str(demos), "--episodes"]
+    process = subprocess.Popen([sys.executable, *command, "9"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120.0
+    results = demos / "run" / "episodes.jsonl"
+    while not (results.exists() and results.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    children = children_of(process.pid)
+    assert len(children) == 4, "simulation, demonstrator, recorder and who starts and stops them"
+    process.kill()
+    process.wait()
+    while left := [child for child in children if child.exists()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    done = len(results.read_text().splitlines())
+    again = run("sim.record_demos", "--out", str(demos), "--episodes", str(done + 1))
+    assert again.returncode == 0, again.stderr
+    assert f"{done + 1} of {done + 1} demonstrations succeeded" in again.stdout
 
 
 @pytest.mark.ros
@@ -137,6 +215,56 @@ def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
     assert "'seed' to '1.5'" in refusal(kind)
     task = run("sim.bridge_node", "--ros-args", "-p", "task:=juggle")
     assert "no task is called 'juggle'" in refusal(task)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("module", "parameter"),
+    [
+        ("nodes.policy_node", "when_unsure"),
+        ("nodes.recorder_node", "min_free"),
+        ("nodes.teleop_node", "key_timeout"),
+        ("sim.bridge_node", "real_time_factor"),
+        ("sim.oracle_node", "bridge"),
+    ],
+)
+def test_a_node_explains_its_parameters_and_refuses_what_is_no_option(
+    module: str, parameter: str
+) -> None:
+    told = run(module, "--help")
+    assert told.returncode == 0 and told.stderr == ""
+    assert told.stdout.startswith("usage: ") and f"\n  {parameter} [" in told.stdout
+    line = refusal(run(module, f"--{parameter[:-1]}x=1", "--ros-args", "-p", "use_sim_time:=true"))
+    assert f"unknown option --{parameter[:-1]}x=1; did you mean --ros-args -p {parameter}" in line
+
+
+def test_a_bare_name_is_a_shipped_policy_and_home_is_found_in_options(tmp_path: Path) -> None:
+    for module, more in (
+        ("training.evaluate", ()),
+        ("training.calibrate", ("--data", str(tmp_path / "none.npz"))),
+    ):
+        absent = run(module, "--policy", "ur5e_pull", "--out", str(tmp_path / "out"), *more)
+        assert "config/policies/ur5e_pull.safetensors: no such policy file" in refusal(absent)
+    found = run(
+        "training.calibrate", "--policy=ur5e_push", "--data=~/none.npz", "--out=o", HOME="/h"
+    )
+    assert "/h/none.npz" in refusal(found)
+
+
+def test_ctrl_c_while_a_command_is_imported_ends_it_without_a_traceback() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'torch': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from ebm_policy_ros.executables import train_policy\n"
+        "train_policy()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == -signal.SIGINT and ended.stderr == ""
 
 
 @pytest.mark.ros

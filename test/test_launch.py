@@ -48,6 +48,16 @@ service.include_launch_description(LaunchDescription([included]))
 sys.exit(service.run())
 """
 
+BRING_UP = """
+from launch import LaunchDescription
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+def generate_launch_description():
+    source = PythonLaunchDescriptionSource("{file}")
+    return LaunchDescription([IncludeLaunchDescription(source)])
+"""
+
 
 class Launch:
     """A launch file that runs, in a process group of its own."""
@@ -168,8 +178,8 @@ def start(prefix: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Calla
     path, environment = prefix
     launches: list[Launch] = []
 
-    def launch(name: str, *arguments: str, terminal: bool = False) -> Launch:
-        file = path / "share" / "ebm_policy_ros" / "launch" / f"{name}.launch.py"
+    def launch(name: str | Path, *arguments: str, terminal: bool = False) -> Launch:
+        file = path / "share" / "ebm_policy_ros" / "launch" / f"{name}.launch.py"  # or absolute
         command = [sys.executable, "-c", RUN_LAUNCH, str(file), *arguments]
         launches.append(Launch(command, environment, tmp_path, terminal))
         return launches[-1]
@@ -226,7 +236,7 @@ def test_an_operators_session_on_the_systems_clock(
     statuses: list[Any] = []
     robot.node.create_subscription(DiagnosticArray, "/diagnostics", statuses.append, 10)
     given = write_parameters(tmp_path, stop_after=1.0)
-    launch = start("policy", f"policy:={policy_file()}", given)
+    launch = start("policy", f"policy:={policy_file()}", "autostart:=true", given)
     robot.repeat(0.05, robot.tick_now)
 
     def state() -> str:
@@ -272,6 +282,31 @@ def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
     assert observer.state("/policy_node", launch) == "unconfigured"
     assert observer.finish(launch) == 0
     assert is_clean(launch)
+
+
+def test_an_arm_stays_still_until_somebody_starts_the_policy(
+    start: Callable[..., Launch], robot: Robot, policy_file: Callable[..., Path]
+) -> None:
+    launch = start("policy", f"policy:={policy_file()}")
+    robot.repeat(0.05, robot.tick_now)
+    robot.until(lambda: "waiting, nothing moves: ~/start configures" in launch.output)
+    assert "MOVES THE ARM" not in launch.output and robot.commands == []
+    assert robot.call(Trigger, "policy_node/start", Trigger.Request()).success
+    robot.until(lambda: "MOVES THE ARM from now on" in launch.output)
+    robot.until(lambda: any(any(planar(command)) for command in robot.commands))
+    launch.interrupt()
+    assert launch.end() == 0
+    assert is_clean(launch)
+
+
+def test_a_robots_bring_up_includes_a_launch_file_beside_arguments_of_its_own(
+    start: Callable[..., Launch], observer: Observer, prefix: tuple[Path, Any], tmp_path: Path
+) -> None:
+    file = prefix[0] / "share" / "ebm_policy_ros" / "launch" / "record.launch.py"
+    (tmp_path / "bringup.launch.py").write_text(BRING_UP.format(file=str(file)))
+    launch = start(tmp_path / "bringup", "robot_ip:=192.168.0.7", "folder:=mine")
+    assert observer.parameters("/recorder_node", launch, "folder") == ["mine"]
+    assert observer.finish(launch) == 0
 
 
 def test_the_recorder_takes_the_folder_that_is_named_even_if_it_looks_like_a_number(
@@ -326,7 +361,9 @@ def test_a_person_takes_the_arm_from_the_terminal_that_launched_the_node(
         ("sim", "task:=juggle", "no task is called 'juggle'; the tasks are: push, push_either"),
         ("demo", "policy:=none.safetensors", "none.safetensors: no such policy file"),
         ("record", "params_file:=none.yaml", "params_file: there is no file none.yaml"),
-        ("policy", "autostart:=perhaps", 'Argument "autostart" provided value "perhaps"'),
+        ("demo", "autostart:=perhaps", 'Argument "autostart" provided value "perhaps"'),
+        ("policy", "polcy:=x", "policy.launch.py has no argument polcy; did you mean policy?"),
+        ("policy", "device:=cpu", "missing required argument 'policy'"),
     ],
 )
 def test_bad_input_is_told_in_a_line_and_ends_everything_with_an_error(

@@ -97,6 +97,9 @@ def test_an_installation_has_its_executables_and_finds_its_shared_files(
     environment = install(tmp_path / "prefix")
     scripts = {path.name for path in (tmp_path / "prefix" / "lib" / PACKAGE).iterdir()}
     assert scripts == {script.split(" ")[0] for script in setup["scripts"]}
+    for path in (tmp_path / "prefix" / "lib" / PACKAGE).iterdir():
+        # A virtual environment's Python too, which colcon's own is not.
+        assert path.read_text().startswith("#!/usr/bin/env python3\n")
     code = (
         "import json; from ebm_policy_ros import share; "
         "print(json.dumps([share.__file__, str(share.share_directory())]))"

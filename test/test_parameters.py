@@ -22,8 +22,6 @@ from ebm_policy_ros.nodes.teleop_parameters import SETTINGS as TELEOP_SETTINGS
 pytestmark = pytest.mark.ros
 
 ROOT = Path(__file__).resolve().parents[1]
-# What policy.yaml deliberately has other than the code: launch files start at once.
-OTHERWISE = {"autostart": True}
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -42,12 +40,9 @@ def test_the_page_of_the_parameters_is_what_the_code_declares() -> None:
     assert shown == made["page"](), "run: make parameters"
 
 
-@pytest.mark.parametrize(
-    ("file", "settings", "otherwise"),
-    [("policy", SETTINGS, OTHERWISE), ("teleop", TELEOP_SETTINGS, {})],
-)
+@pytest.mark.parametrize(("file", "settings"), [("policy", SETTINGS), ("teleop", TELEOP_SETTINGS)])
 def test_the_parameter_file_shows_every_parameter_with_its_default(
-    file: str, settings: tuple[Setting, ...], otherwise: dict[str, Any]
+    file: str, settings: tuple[Setting, ...]
 ) -> None:
     text = (ROOT / "config" / f"{file}.yaml").read_text(encoding="utf-8")
     shown = flat(yaml.safe_load(text)[f"/**/{file}_node"]["ros__parameters"])
@@ -59,7 +54,7 @@ def test_the_parameter_file_shows_every_parameter_with_its_default(
         for s in settings
         if s.default is not None and not isinstance(s.default, Parameter.Type)
     }
-    assert shown == with_default | otherwise
+    assert shown == with_default
     unset = {s.name for s in settings} - set(with_default)
     # Of the settings of a search one page tells them all: docs/methods.md.
     needed = {name for name in unset if not name.startswith("optimiser.")}

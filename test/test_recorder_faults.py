@@ -472,7 +472,7 @@ def test_keys_do_what_the_services_do_and_the_screen_shows_it(
 ) -> None:
     recorder = process(keys=True)
     lab.run()
-    lab.robot.until(lambda: recorder.shows("s: start, y: stop, a success, n: stop, a failure"))
+    lab.robot.until(lambda: recorder.shows("enter: start an episode, Y: keep it as a success"))
     lab.robot.until(lambda: recorder.shows("GiB left"))
 
     def press(key: str, shown: str) -> None:
@@ -481,19 +481,25 @@ def test_keys_do_what_the_services_do_and_the_screen_shows_it(
 
     def start() -> None:
         while "RECORDING" not in recorder.screen:
-            recorder.press("s")
+            recorder.press("\r")
             lab.robot.until(lambda: recorder.shows("RECORDING") or recorder.shows("[WARN]"))
 
-    press("y", "no episode is being recorded")
+    press("Y", "no episode is being recorded")
     start()
     lab.robot.until(lambda: recorder.shows("camera 50 Hz") or recorder.shows("min left"))
-    press("y", "kept 1 (1 success, 0 failure)")
+    press("Y", "kept 1 (1 success, 0 failure)")
     start()
-    press("n", "kept 2 (1 success, 1 failure)")
+    press("N", "kept 2 (1 success, 1 failure)")
     start()
-    press("d", "discarded")
-    press("r", "set aside")
-    press("y", "kept 2 (2 success, 0 failure)")
+    for small in "sdwrxb":
+        recorder.press(small)
+    press("X", "discard it? The same key or button again within 3 s does it")
+    recorder.press("w")
+    press("X", "discard it? ")
+    press("X", "discarded")
+    press("B", "discard it, begin anew? ")
+    press("B", "set aside")
+    press("Y", "kept 2 (2 success, 0 failure)")
     assert recorder.end(signal.SIGINT) == 0
     outcomes = {
         path.name: read_custom_data(path)["outcome"] for path in lab.demos.glob("episode*")

@@ -71,6 +71,19 @@ def test_the_shipped_policy_passes_on_the_sample_and_a_limit_that_is_not_met_fai
 
 
 @pytest.mark.ros
+def test_a_policy_that_would_stop_on_the_arm_is_not_ready(
+    unsure_policy_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "replay"
+    assert run(str(SAMPLE), "--out", str(out), "--policy", str(unsure_policy_file)) == 1
+    content = json.loads((out / "replay.json").read_text())
+    assert not content["ready"]
+    assert content["counts"]["times hold"] + content["counts"]["times stopped"] >= 1
+    found = {check["name"]: check for check in content["checks"]}
+    assert not found["times it would have stood still"]["passed"]
+
+
+@pytest.mark.ros
 def test_a_pause_of_an_hour_is_cut_short(tmp_path: Path) -> None:
     interface = load_interface(interface_path("ur5e_push"))
     topics = wanted_topics(interface)

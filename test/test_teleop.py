@@ -14,7 +14,7 @@ from ebm_policy_ros.interface import Interface, interface_from_dict, load_interf
 from ebm_policy_ros.limits import Limits
 from ebm_policy_ros.state import Measured
 from ebm_policy_ros.teleop.joystick import LAYOUTS, Joystick
-from ebm_policy_ros.teleop.keyboard import Keyboard, key_map, key_table
+from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation, Keyboard, key_map, key_table
 from ebm_policy_ros.teleop.leader import Leader
 from ebm_policy_ros.teleop.steering import Steering, Wish, directions
 
@@ -172,3 +172,24 @@ def test_a_plan_goes_on_for_a_second_period_and_a_grip_is_kept() -> None:
     step = limits.max_velocity[2] / interface.rate
     assert plan[:, 2] == pytest.approx([-step, -2 * step])
     assert plan[:, 7] == pytest.approx(0.8) and not plan[:, [0, 1, 3, 4, 5, 6]].any()
+
+
+def test_what_deletes_is_a_capital_letter_that_is_pressed_twice() -> None:
+    by_event = {key.event: key.name for key in RECORDING}
+    assert by_event["discard"].isupper() and by_event["rerecord"].isupper()
+    confirmation = Confirmation()
+    assert confirmation.question("discard", 0.0).startswith("discard it? The same key")
+    assert confirmation.question("discard", 1.0) == ""
+    assert confirmation.question("discard", 1.5) != "", "each time anew"
+    assert confirmation.question("rerecord", 1.6) != "", "what was asked about is another thing"
+    assert confirmation.question("", 1.7) == "", "another key withdraws it"
+    assert confirmation.question("rerecord", 1.8) != ""
+    assert confirmation.question("rerecord", 5.0) != "", "too late"
+    assert confirmation.question("success", 5.1) == "", "what keeps an episode is not asked about"
+
+
+@pytest.mark.parametrize("path", INTERFACES, ids=lambda path: path.stem)
+def test_no_key_that_moves_the_arm_does_something_to_an_episode(path: Path) -> None:
+    keys = key_table(with_gripper(path).action, "keyboard")
+    assert [key for key in keys if key in RECORDING] == list(RECORDING)
+    assert not {k.name for k in RECORDING} & {k.name for k in keys if k not in RECORDING}

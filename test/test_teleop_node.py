@@ -554,6 +554,9 @@ def test_keys_record_an_episode_and_the_answers_are_shown(start: Start, tmp_path
         assert (tmp_path / "demos" / "episode_0000").is_dir()
         person.press("x")
         person.press("X")
+        person.scene.until(lambda: "discard it? The same key or button again" in person.screen)
+        assert "discard: " not in person.screen
+        person.press("X")
         person.scene.until(lambda: "discard: refused: no episode" in person.screen)
         assert person.screen.count("discard: ") == 1, "a small x is nothing"
         tell(person, "nonsense")

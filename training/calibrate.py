@@ -10,6 +10,7 @@ from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.device import find_device
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.policy_file import PolicyFile, load_policy_file, save_policy
+from ebm_policy_ros.share import policy_path
 from ebm_policy_ros.training.batches import DemonstrationError, split_episodes
 from ebm_policy_ros.training.calibration import FALSE_ALARMS, calibrate, check_false_alarms
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
@@ -23,8 +24,8 @@ class CalibrateArgs:
     is too far. They should be other ones than those that the policy was trained on.
     """
 
-    policy: Path
-    """Policy file."""
+    policy: str
+    """Policy file, or the bare name of a shipped one."""
     data: Path
     """Folder with demonstrations, bag folders at any depth; or an .npz file of arrays."""
     out: Path
@@ -48,7 +49,7 @@ def calibrate_policy(args: CalibrateArgs) -> None:
     """
     if args.out.exists():
         raise FileExistsError(f"{args.out}: exists; choose another --out")
-    content = load_policy_file(args.policy)
+    content = load_policy_file(policy_path(args.policy))
     device = find_device(args.device)
     config = ModelConfig.from_dict(content.model)
     loaded = load_training_data(args.data, "", config.streams)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 _VERSION = 1
@@ -29,6 +29,9 @@ def save_checkpoint(
         path: The file.
         parts: Tensors by part and name.
         facts: What JSON can hold.
+
+    Raises:
+        OSError: If the disk is full, or else takes nothing.
     """
     # Copies: tensors that share memory are refused by safetensors.
     tensors = {
@@ -39,10 +42,16 @@ def save_checkpoint(
     metadata = {"version": str(_VERSION), "facts": json.dumps(facts)}
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, partial, metadata)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        # Written here, since safetensors' own errors don't tell a full disk from anything else.
+        with partial.open("wb") as file:
+            file.write(save(tensors, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

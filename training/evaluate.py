@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.policy import Policy, PolicyMismatch
 from ebm_policy_ros.policy_file import load_policy_file
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.share import interface_path, policy_path
 from ebm_policy_ros.sim.episodes import (
     EpisodeResult,
     EpisodesConfig,
@@ -31,8 +31,8 @@ from ebm_policy_ros.training.energy_picture import draw_energies
 class EvaluateArgs:
     """Run a policy on unseen scenes: the simulation and policy_node as processes, in lock-step."""
 
-    policy: Path
-    """Policy file to judge."""
+    policy: str
+    """Policy file to judge, or the bare name of a shipped one."""
     out: Path
     """Folder for result.json, videos and pictures; a run that was cut short goes on."""
     task: str = "push"
@@ -79,6 +79,7 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         },
         "seeds": [result.seed for result in results],
         "failed_seeds": [result.seed for result in results if not result.success],
+        "stops": {str(result.seed): result.stopped for result in results if result.stopped},
     }
 
 
@@ -95,6 +96,7 @@ def format_table(task: str, summary: dict[str, Any]) -> str:
             f"{summary['successes']}/{count}  (95 % interval {low:.1%} to {high:.1%})",
         ),
         ("within 1 cm", f"{summary['within_1cm']}/{count}"),
+        ("policy stopped", _stops(summary["stops"], count)),
         ("steps", f"{summary['mean_steps']} on average"),
         ("image to command", f"p50 {decision['p50']} ms, p99 {decision['p99']} ms"),
     ]
@@ -102,14 +104,23 @@ def format_table(task: str, summary: dict[str, Any]) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
+def _stops(stops: Mapping[str, str], count: int) -> str:
+    """How many scenes ended with a stop of the policy, and why the first of them did."""
+    if not stops:
+        return f"0/{count}"
+    seed, reason = next(iter(stops.items()))
+    return f"{len(stops)}/{count}  (scene {seed}: {reason})"
+
+
 def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     """Run the episodes, write every result into the folder and return the figures."""
-    policy = Policy.load(args.policy, "cpu", optimiser=args.optimiser)
+    path = policy_path(args.policy)
+    policy = Policy.load(path, "cpu", optimiser=args.optimiser)
     if policy.interface is None:
         raise PolicyMismatch(
             f"{args.policy}: trained on arrays that name no robot; train it with --interface"
         )
-    digest = hashlib.sha256(args.policy.read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     interface = interface_path(args.interface)
     config = EpisodesConfig(
         task=args.task,
@@ -125,7 +136,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     commander = Program(
         "nodes.policy_node",
         {
-            "policy": str(args.policy.resolve()),
+            "policy": str(path.resolve()),
             "interface": str(interface.resolve()),
             "device": args.device,
             **{f"optimiser.{name}": value for name, value in args.optimiser.items()},
@@ -137,9 +148,9 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     summary = summarise(results)
     report = {
         "task": args.task,
-        "policy": args.policy.name,
+        "policy": path.name,
         "policy_sha256": digest,
-        "training": load_policy_file(args.policy).training,
+        "training": load_policy_file(path).training,
         "machine": f"{platform.machine()}, {platform.platform()}",
         **summary,
         "results": [asdict(result) for result in results],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.limits import Limits
 from ebm_policy_ros.share import interface_path
@@ -26,6 +27,8 @@ class TrainingData:
     dataset: Dataset
     interface: Interface | None
     """None for arrays that name no robot."""
+    streams: tuple[str, ...]
+    """What the model looks at."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -34,14 +37,15 @@ class TrainingData:
 
 
 def load_training_data(
-    path: Path, interface: str, streams: Sequence[str], **choice: Any
+    path: Path, interface: str, streams: Sequence[str] | None, **choice: Any
 ) -> TrainingData:
     """Read demonstrations and check them against their interface; what is odd goes to stderr.
 
     Args:
         path: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr.
         interface: An interface file or the bare name of a shipped one; empty: as in the bags.
-        streams: What the model looks at.
+        streams: What the model looks at; None: the default streams of a model where they are
+            there, else all that are.
         choice: Which bags, and where they are cached, as `load_dataset` takes it.
 
     Raises:
@@ -52,6 +56,7 @@ def load_training_data(
         if choice.get("exclude"):
             raise DemonstrationError(f"{path}: --exclude is for bags; leave it out")
         data = read_source(path, named).dataset
+        streams = streams or _usual_streams(data.observations)
         if named:
             refuse_other_shapes(path, data, named, streams)
     else:
@@ -60,6 +65,7 @@ def load_training_data(
         from ebm_policy_ros.training.recorded import recorded_interface
 
         named = named or recorded_interface(path, choice.get("exclude"))
+        streams = streams or _usual_streams(named.shapes)
         _refuse_missing(streams, named.shapes)
         data = load_dataset(path, named, **choice)
         tell_notes(data.notes)
@@ -67,7 +73,7 @@ def load_training_data(
     if named:
         limits = Limits.of(named)
         check_bounds(data.actions, named.action.names, limits.low, limits.high)
-    return TrainingData(data, named)
+    return TrainingData(data, named, tuple(streams))
 
 
 def tell_notes(notes: Sequence[tuple[str, str]]) -> None:
@@ -83,6 +89,12 @@ def tell_notes(notes: Sequence[tuple[str, str]]) -> None:
             f"and {len(bags) - _MOST_NOTES} more such lines; inspect_demos shows all",
             file=sys.stderr,
         )
+
+
+def _usual_streams(present: Collection[str]) -> tuple[str, ...]:
+    """Streams of a model for which none were chosen."""
+    usual = ModelConfig().streams
+    return usual if set(usual) <= set(present) else tuple(present)
 
 
 def _refuse_missing(streams: Sequence[str], present: Collection[str]) -> None:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -38,7 +39,8 @@ def read_each(
     # A forked child of a process with threads may hang.
     with ProcessPoolExecutor(count, get_context("spawn"), _prepare) as pool:
         try:
-            results = pool.map(read, bags)
+            with _interrupts_held():
+                results = pool.map(read, bags)
             bar = tqdm(results, "reading", len(bags), unit=" bags", dynamic_ncols=True)
             yield from zip(bags, bar, strict=True)
         except BrokenProcessPool:
@@ -48,6 +50,16 @@ def read_each(
         finally:
             # After an interrupt nobody waits for what is queued.
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Start processes that never see an interrupt, not even before `_prepare`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _prepare() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,15 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _train_and_tell(config: TrainConfig) -> None:
-    if not train(config):
+    try:
+        done = train(config)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        saved = (config.out / CHECKPOINT).exists()
+        cure = "--resume continues" if saved else "start anew with another --out"
+        raise OSError(f"{config.out}: the disk is full; make room, {cure}") from None
+    if not done:
         print(f"stopped; --out {config.out} --resume continues", file=sys.stderr)
         raise SystemExit(130)
 
@@ -138,11 +147,13 @@ def train(config: TrainConfig) -> bool:
         loaded = load_training_data(
             config.data,
             config.interface,
-            config.model.streams,
+            None if config.model.streams == ModelConfig().streams else config.model.streams,
             exclude=config.exclude,
             unusable=config.unusable,
             cache=config.cache,
         )
+    model_config = dataclasses.replace(config.model, streams=loaded.streams)
+    config = dataclasses.replace(config, model=model_config)
     data = loaded.dataset
     if config.keep < 1:
         data = data.best(config.keep, config.keep_by)
@@ -221,7 +232,9 @@ def _save_policy(
     )
     save_policy(config.out / POLICY, content)
     unit = f" {interface.action.unit}" if interface else ""
-    rank = f", rank {verdict.rank:.2%}" if isinstance(trainer.model, Searched) else ""
+    rank = ""
+    if isinstance(trainer.model, Searched):
+        rank = f", rank {verdict.rank:.2%} (share of other actions that look better; 0 is best)"
     judged = f"held-out action error {verdict.action_error:.4g}{unit}{rank}"
     if np.isinf(verdict.action_error):
         judged = "nothing held out"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,22 @@ _LOG_EVERY = 20
 
 class TrainingError(ValueError):
     """Training cannot start or go on; the text says what to change."""
+
+
+@contextmanager
+def _writer_failures_here() -> Iterator[None]:
+    """Leave failures of the log's own thread to this one, which is given them too."""
+    previous = threading.excepthook
+
+    def tell(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, OSError):
+            previous(failure)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = previous
 
 
 class Trainer:
@@ -146,14 +164,16 @@ class Trainer:
             self.save()  # so that a run that is killed early can be continued too
         writer = SummaryWriter(str(self.folder), purge_step=first + 1)
         bar = tqdm(total=self.steps, initial=first, unit="step", dynamic_ncols=True)
-        with writer, bar, interrupts() as received:
+        with _writer_failures_here(), writer, bar, interrupts() as received:
             while self.step < self.steps and not self._processes.any(bool(received)):
                 loss, norm, facts = self.update()
                 last = self.step == self.steps
                 bar.update()
                 if self.step % _LOG_EVERY == 0 or last:
-                    held_out = f"{self.verdict.action_error:.4f}"
-                    bar.set_postfix(loss=f"{loss:.3f}", held_out=held_out)
+                    shown = {"loss": f"{loss:.3f}"}
+                    if math.isfinite(self.verdict.action_error):
+                        shown["held_out"] = f"{self.verdict.action_error:.4f}"
+                    bar.set_postfix(shown)
                     writer.add_scalar("train/loss", loss, self.step)
                     writer.add_scalar("train/gradient_norm", norm, self.step)
                     writer.add_scalar("train/skipped", self.skipped, self.step)

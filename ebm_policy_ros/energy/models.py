@@ -36,7 +36,8 @@ class ModelConfig:
     dimensions; explicit: it is regressed (MSE); mixture: the likeliest of a mixture of Gaussians;
     nearest_neighbour: that of the most similar demonstrated observation."""
     streams: tuple[str, ...] = ("camera", "tool")
-    """Streams of the interface that the policy looks at."""
+    """Streams of the interface that the policy looks at. Where demonstrations lack the default
+    ones, train_policy takes all that they have."""
     image: ImageEncoderConfig = dataclasses.field(default_factory=ImageEncoderConfig)
     """The encoder of each camera."""
     normalisation: Normalisation = "standard"

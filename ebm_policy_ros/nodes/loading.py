@@ -24,6 +24,24 @@ class LoadedPolicy:
     name: str
     sha256: str
 
+    def announcement(self, values: Mapping[str, Any]) -> str:
+        """A line for the moment in which the node becomes active: who commands what from now on.
+
+        Args:
+            values: The parameters of policy_node.
+        """
+        action, rate = self.interface.action, self.interface.rate
+        policy = f"policy {self.name} ({self.sha256[:12]}) for {self.interface.name}"
+        if not values["publish_commands"]:
+            return (
+                f"active in shadow mode: {policy} proposes on ~/proposed_command at {rate:g} Hz; "
+                "the arm is NOT moved"
+            )
+        return (
+            f"active: {policy} MOVES THE ARM from now on: commands on {action.topic} at "
+            f"{rate:g} Hz, speed {values['speed']:.0%}"
+        )
+
     def unsuitable(self, values: Mapping[str, Any]) -> str:
         """Why parameters ask more of the policy than it can do; empty if they don't."""
         if values["when_unsure"] == "hold" and not self.policy.has_thresholds:

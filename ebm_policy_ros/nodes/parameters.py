@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +53,29 @@ class Setting:
                 limits = FloatingPointRange(from_value=self.low, to_value=self.high)
                 result.floating_point_range = [limits]
         return result
+
+
+def help_text(name: str, about: str, settings: Sequence[Setting]) -> str:
+    """The help of an executable: what the node does, and its parameters with their defaults."""
+    lines = [f"usage: {name} --ros-args -p NAME:=VALUE ... [--params-file FILE]"]
+    lines += ["", inspect.cleandoc(about), "", "parameters (those with a * at any time):"]
+    for setting in settings:
+        among = f" One of {', '.join(setting.choices)}." if setting.choices else ""
+        lines.append(
+            f"  {setting.name} [{_shown(setting.default)}]{'' if setting.fixed else ' *'}"
+        )
+        indent = " " * 6
+        lines += textwrap.wrap(
+            setting.text + among, 92, initial_indent=indent, subsequent_indent=indent
+        )
+    return "\n".join(lines)
+
+
+def _shown(default: Any) -> str:
+    """A default as a command line or a file of parameters has it."""
+    if default is None or isinstance(default, Parameter.Type):
+        return "unset"
+    return json.dumps(default)
 
 
 def declare_all(node: Node, settings: tuple[Setting, ...]) -> dict[str, Any]:

@@ -61,6 +61,11 @@ class PolicyNode(LifecycleNode):
             for transition in (self.trigger_configure, self.trigger_activate):
                 if transition() != TransitionCallbackReturn.SUCCESS:
                     raise ValueError(self.failure)
+        else:
+            self.get_logger().info(
+                "waiting, nothing moves: ~/start configures and activates, as do the lifecycle "
+                "transitions; autostart:=true does it at once"
+            )
 
     @property
     def is_active(self) -> bool:
@@ -142,8 +147,7 @@ class PolicyNode(LifecycleNode):
         self.pilot.open(publish)
         self._ticks = Ticks(self, interface.rate, self._on_timer)
         self._timer = self._ticks.timer
-        where = interface.action.topic if publish else "~/proposed_command"
-        self.get_logger().info(f"active: commands on {where} at {interface.rate} Hz")
+        self.get_logger().info(self.pilot.loaded.announcement(self.values))
         if self.ladder.rung is Rung.STOPPED:
             self.get_logger().warning(f"still stopped: {self.ladder.reason}; call ~/reset")
 
@@ -268,11 +272,12 @@ class PolicyNode(LifecycleNode):
         if self.pilot.outputs is not None and self.pilot.outputs.publishes != publish:
             self.pilot.shut()
             self.pilot.open(publish)
+            self.get_logger().info(self.pilot.loaded.announcement(self.values))
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(PolicyNode, args)
+    run_node(PolicyNode, "policy_node", SETTINGS, args)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ POLICY = (
 )
 
 RUNNING = (
-    Setting("autostart", False, "Configure and activate at start."),
+    Setting("autostart", False, "Configure and activate at start, in place of ~/start."),
     Setting(
         "trigger",
         "auto",

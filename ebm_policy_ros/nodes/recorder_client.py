@@ -27,6 +27,43 @@ _SERVICES = {
 _SILENCE, _PATIENCE = 2.0, 2.0
 
 
+class RecorderWatch:
+    """The status that a recorder tells of itself."""
+
+    def __init__(self, node: Node, recorder: str) -> None:
+        """Subscribes.
+
+        Args:
+            node: Whose subscription it is.
+            recorder: Name of the recorder's node.
+        """
+        self._told, self._state, self._heard = "", "", 0.0
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(String, f"{recorder}/status", self._on_status, latched)
+
+    @property
+    def text(self) -> str:
+        """The status in a few words; empty if none was ever told."""
+        silence = time.monotonic() - self._heard
+        if self._told and silence > _SILENCE:
+            return f"! recorder silent for {silence:.0f} s ({self._told})"
+        return self._told
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether an episode is being recorded, as far as the recorder still tells."""
+        return self._state == "recording" and time.monotonic() - self._heard <= _SILENCE
+
+    def _on_status(self, message: Any) -> None:
+        try:
+            told = json.loads(message.data)
+        except ValueError:
+            told = None
+        told = told if isinstance(told, dict) else {}
+        self._heard = time.monotonic()
+        self._told, self._state = _summary(told), str(told.get("state", ""))
+
+
 class RecorderClient:
     """Calls `start`, `stop`, `discard` and `rerecord` of a recorder, and never waits for it."""
 
@@ -43,20 +80,15 @@ class RecorderClient:
         self._clients = {
             name: node.create_client(kind, f"{recorder}/{name}") for name, kind in kinds.items()
         }
-        self._told, self._heard = "", 0.0
+        self._recorder_status = RecorderWatch(node, recorder)
         self._asked: list[tuple[str, Any, float]] = []
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        node.create_subscription(String, f"{recorder}/status", self._on_status, latched)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(_PATIENCE / 10, self._watch, clock=steady)
 
     @property
     def status(self) -> str:
-        """What the recorder says of itself, in a few words; empty if it never said anything."""
-        silence = time.monotonic() - self._heard
-        if self._told and silence > _SILENCE:
-            return f"! recorder silent for {silence:.0f} s ({self._told})"
-        return self._told
+        """The recorder's own status in a few words; empty if it never told any."""
+        return self._recorder_status.text
 
     def call(self, event: str) -> None:
         """Ask for `start`, `success`, `failure`, `discard` or `rerecord`."""
@@ -78,14 +110,6 @@ class RecorderClient:
             elif not future.done():
                 self._say(f"{event}: no answer from {self._recorder} for {_PATIENCE:.0f} s")
         self._asked = waiting
-
-    def _on_status(self, message: Any) -> None:
-        try:
-            told = json.loads(message.data)
-        except ValueError:
-            told = None
-        self._heard = time.monotonic()
-        self._told = _summary(told) if isinstance(told, dict) else ""
 
 
 def _answer(response: Any) -> str:

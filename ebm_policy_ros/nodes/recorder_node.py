@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -17,13 +16,15 @@ from std_srvs.srv import SetBool, Trigger
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.nodes.parameters import Setting, declare_all, refuse_unknown
 from ebm_policy_ros.nodes.recorder_inputs import RecorderInputs
-from ebm_policy_ros.nodes.recorder_screen import KEYS, RecorderStatus
+from ebm_policy_ros.nodes.recorder_screen import RecorderStatus
 from ebm_policy_ros.nodes.recorder_session import RecorderSession, Refused
 from ebm_policy_ros.nodes.running import run_node
+from ebm_policy_ros.nodes.scene_status import SceneStatus
 from ebm_policy_ros.nodes.terminal import open_terminal
 from ebm_policy_ros.recording.episode import STORAGES, free_bytes
 from ebm_policy_ros.recording.folder import EpisodeFolder
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.share import expanded, interface_path
+from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation
 
 SETTINGS = (
     Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
@@ -57,8 +58,9 @@ class RecorderNode(Node):
         values = declare_all(self, SETTINGS)
         refuse_unknown(self)
         interface = load_interface(interface_path(values["interface"]))
-        self._folder = EpisodeFolder(Path(values["folder"]), values["prefix"])
+        self._folder = EpisodeFolder(expanded(values["folder"]), values["prefix"])
         self._terminal = open_terminal() if values["keys"] else None
+        self._confirmation = Confirmation()
         self._log = _Log(self)
         self._recover()
         self._min_free = round(values["min_free"] * 2**30)
@@ -72,6 +74,7 @@ class RecorderNode(Node):
             lambda: str(self.get_parameter("note").value),
             self._log,
         )
+        self._scene = SceneStatus(self)
         self._offer_services()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(String, "~/status", latched)
@@ -81,7 +84,7 @@ class RecorderNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(_PERIOD, self._tick, clock=steady)
         if self._terminal is not None:
-            self._terminal.say(", ".join(f"{key}: {text}" for key, text in KEYS.items()))
+            self._terminal.say(", ".join(f"{key.name}: {key.text}" for key in RECORDING))
 
     def _recover(self) -> None:
         for line in self._folder.recover():
@@ -127,17 +130,21 @@ class RecorderNode(Node):
             return
         session = self._session
         actions: dict[str, Callable[[], str]] = {
-            "s": session.start,
-            "y": lambda: session.keep(True),
-            "n": lambda: session.keep(False),
-            "d": session.discard,
-            "r": session.rerecord,
+            "start": session.start,
+            "success": lambda: session.keep(True),
+            "failure": lambda: session.keep(False),
+            "discard": session.discard,
+            "rerecord": session.rerecord,
         }
-        for key in self._terminal.keys():
-            if key in actions:
+        events = {key.name: key.event for key in RECORDING}
+        for name in self._terminal.keys():
+            event = events.get(name, "")
+            if question := self._confirmation.question(event, time.monotonic()):
+                self._terminal.say(question)
+            elif event:
                 self._told = 0.0
                 try:
-                    actions[key]()
+                    actions[event]()
                 except (Refused, OSError) as error:
                     self._log.warning(str(error))
 
@@ -174,7 +181,7 @@ class RecorderNode(Node):
             written_bytes=size,
             waiting_bytes=0 if episode is None else episode.waiting,
             topics=self._inputs.facts(),
-            warnings=self._session.warnings(),
+            warnings=self._session.warnings() + (self._scene.remarks() if episode else []),
         )
 
     def close(self) -> None:
@@ -204,7 +211,7 @@ class _Log:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(RecorderNode, args)
+    run_node(RecorderNode, "recorder_node", SETTINGS, args)
 
 
 if __name__ == "__main__":

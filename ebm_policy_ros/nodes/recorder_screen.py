@@ -9,15 +9,6 @@ from dataclasses import dataclass, field
 
 from ebm_policy_ros.recording.tally import TopicFacts
 
-KEYS = {
-    "s": "start",
-    "y": "stop, a success",
-    "n": "stop, a failure",
-    "d": "discard",
-    "r": "re-record",
-}
-"""Keys and what they do."""
-
 
 @dataclass(frozen=True)
 class RecorderStatus:

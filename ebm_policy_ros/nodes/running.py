@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,8 +13,9 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
-from ebm_policy_ros.nodes.parameters import refuse_unknown
+from ebm_policy_ros.nodes.parameters import Setting, help_text, refuse_unknown
 
 RCLError = rclpy_implementation.RCLError
 
@@ -38,16 +40,47 @@ class ClosableNode(Protocol):
         """As rclpy's nodes have it."""
 
 
+def answer_options(name: str, about: str, settings: Sequence[Setting], words: list[str]) -> None:
+    """Print the help if it is asked for, and end; refuse whatever else is no ROS argument.
+
+    Args:
+        name: The executable's.
+        about: What the node does.
+        settings: Its parameters.
+        words: Words of the command line without those for ROS.
+    """
+    if {"--help", "-h"} & set(words):
+        print(help_text(name, about, settings))
+        sys.exit(0)
+    if words:
+        given = words[0].lstrip("-").partition("=")[0]
+        near = difflib.get_close_matches(given, [s.name for s in settings], n=1)
+        cure = f"did you mean --ros-args -p {near[0]}:=...? " if near else ""
+        print(f"{name}: unknown option {words[0]}; {cure}--help tells more", file=sys.stderr)
+        sys.exit(2)
+
+
 def run_node(
     create: Callable[[], ClosableNode],
+    name: str,
+    settings: Sequence[Setting],
     args: Sequence[str] | None = None,
     expected: tuple[type[Exception], ...] = (),
 ) -> None:
     """Create a node and run it until SIGINT, SIGTERM or SIGHUP, then close it.
 
-    A bad file or parameter, or another `expected` error on creation, goes to stderr in one line,
-    and the exit code is 2.
+    A bad option, file or parameter, or another `expected` error on creation, goes to stderr in one
+    line, and the exit code is 2.
+
+    Args:
+        create: The node's class.
+        name: The executable's, for its help.
+        settings: The node's parameters, for its help.
+        args: Command line without the program's name; None for the process's own.
+        expected: Errors on creation that are about the input.
     """
+    given = sys.argv[1:] if args is None else list(args)
+    answer_options(name, create.__doc__ or "", settings, remove_ros_args(given))
     bad_input = (ValueError, OSError, ParameterException, RCLError, *expected)
     stopping = False
 

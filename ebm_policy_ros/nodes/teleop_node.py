@@ -24,7 +24,7 @@ from ebm_policy_ros.nodes.teleop_parameters import SETTINGS
 from ebm_policy_ros.nodes.terminal import Terminal, open_terminal
 from ebm_policy_ros.nodes.ticks import ClockWatch, Ticks
 from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.teleop.keyboard import Keyboard, key_map, key_table
+from ebm_policy_ros.teleop.keyboard import Confirmation, Keyboard, key_map, key_table
 from ebm_policy_ros.teleop.steering import Steering, Wish
 
 # Keys are read, and the line of status is shown, so often; also while a simulation stands still.
@@ -52,6 +52,7 @@ class TeleopNode(Node):
         limits = limits_of(interface, values)
         self._keys = key_table(action, values["source"])
         self._keyboard = Keyboard(self._keys, values["key_timeout"])
+        self._confirmation = Confirmation()
         self._source = self._open_source()
         self.commander = Commander(self, interface, limits, values["check_command_topic"])
         self._recorder = RecorderClient(self, values["recorder"], self._say)
@@ -112,10 +113,14 @@ class TeleopNode(Node):
         for name in self._terminal.keys():
             if event := self._keyboard.press(name, time.monotonic()):
                 self._act(event)
+            else:
+                self._confirmation.withdraw()
 
     def _act(self, event: str) -> None:
         """Do what a key or a button says."""
-        if event == "help":
+        if question := self._confirmation.question(event, time.monotonic()):
+            self._say(question)
+        elif event == "help":
             if self._terminal is not None:
                 lines = [*key_map(self._keys), *self._source.describe()]
                 self._terminal.say("\n".join(lines))
@@ -193,7 +198,7 @@ class TeleopNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node."""
-    run_node(TeleopNode, args)
+    run_node(TeleopNode, "teleop_node", SETTINGS, args)
 
 
 if __name__ == "__main__":

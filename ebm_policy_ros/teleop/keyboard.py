@@ -32,14 +32,17 @@ class Key:
     event: str = ""
 
 
-# Capital letters, so that nothing is kept or lost by a slip of the finger.
-_RECORDING = (
+RECORDING = (
     Key("enter", "start an episode", event="start"),
     Key("Y", "keep it as a success", event="success"),
     Key("N", "keep it as a failure", event="failure"),
     Key("X", "discard it", event="discard"),
     Key("B", "discard it, begin anew", event="rerecord"),
 )
+"""Keys for episodes, in every terminal the same. Capital letters, so that nothing is kept or lost
+by a slip of the finger: what moves the arm in one terminal never deletes in another."""
+_DELETING = {key.event: key.text for key in RECORDING if key.event in ("discard", "rerecord")}
+_CONFIRM_WITHIN = 3.0
 _CONTROL = (
     Key("t", "take the command topic", event="take"),
     Key("space", "stop, and leave the command topic", event="let_go"),
@@ -73,7 +76,7 @@ def key_table(action: Action, source: str) -> tuple[Key, ...]:
                 Key(str(index + 1), f"choose {name}", event=f"joint_{index}")
                 for index, name in enumerate(action.fields[:9])
             )
-    return keys + _CONTROL + _RECORDING
+    return keys + _CONTROL + RECORDING
 
 
 def _motion_keys(action: Action) -> tuple[Key, ...]:
@@ -102,6 +105,32 @@ def key_map(keys: Sequence[Key]) -> list[str]:
         f"{left:<{width}}{right}".rstrip()
         for left, right in zip(cells[:half], [*cells[half:], ""], strict=False)
     ]
+
+
+class Confirmation:
+    """Lets what deletes an episode through only when it is asked for twice in a row."""
+
+    def __init__(self) -> None:
+        self._event, self._asked = "", 0.0
+
+    def withdraw(self) -> None:
+        """Forget what was asked about, as when another key was pressed."""
+        self._event = ""
+
+    def question(self, event: str, now: float) -> str:
+        """What to ask before an event is acted on; empty to act on it now.
+
+        Args:
+            event: Meaning of a key or a button; any other than the one asked about withdraws that.
+            now: Time in s.
+        """
+        again = event == self._event and now - self._asked <= _CONFIRM_WITHIN
+        if again or event not in _DELETING:
+            self.withdraw()
+            return ""
+        self._event, self._asked = event, now
+        what = _DELETING[event]
+        return f"{what}? The same key or button again within {_CONFIRM_WITHIN:.0f} s does it"
 
 
 class Keyboard:

@@ -1,0 +1,71 @@
+"""The topics on which the simulated arm, its cameras and its clock are heard."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.interface import ImageStream, Interface
+from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.sim.sensors import camera_info, stamp
+from ebm_policy_ros.sim.world import World
+
+_DEPTH = 10
+
+
+class Publishers:
+    """A publisher for each stream, and for what else a simulation tells of a moment."""
+
+    def __init__(self, node: Any, interface: Interface) -> None:
+        """Opens the topics.
+
+        Args:
+            node: A node of rclpy.
+            interface: Names the streams.
+        """
+        streams = interface.observation
+
+        def publisher(kind: str, topic: str) -> Any:
+            return node.create_publisher(message_class(kind), topic, _DEPTH)
+
+        self._streams = {n: publisher(stream.type, stream.topic) for n, stream in streams.items()}
+        cameras = [s.topic for s in streams.values() if isinstance(s, ImageStream)]
+        self._infos: Any = None
+        if cameras:
+            topic = cameras[0].removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
+            self._infos = publisher("sensor_msgs/msg/CameraInfo", topic)
+        self._clocks = publisher("rosgraph_msgs/msg/Clock", "/clock")
+        self._scenes = publisher("geometry_msgs/msg/PoseArray", "~/scene")
+        self.published = 0.0
+        """When the last whole moment was published, s of the performance counter."""
+
+    def moment(self, samples: dict[str, Any], world: World, time_ns: int) -> None:
+        """Every stream's sample, the camera's intrinsics and the true scene."""
+        scene = message_class("geometry_msgs/msg/PoseArray")()
+        scene.header.stamp = stamp(time_ns)
+        scene.header.frame_id = "base_link"
+        scene.poses = [_pose(xy) for xy in (world.block_position, *world.goal_positions)]
+        self.published = time.perf_counter()
+        self.samples(samples)
+        if self._infos is not None:
+            self._infos.publish(camera_info(world, time_ns))
+        self._scenes.publish(scene)
+
+    def samples(self, samples: dict[str, Any]) -> None:
+        """Samples by the names of their streams."""
+        for name, message in samples.items():
+            self._streams[name].publish(message)
+
+    def time(self, time_ns: int) -> None:
+        """The time, for whoever acts on it: after what was sampled then."""
+        self._clocks.publish(message_class("rosgraph_msgs/msg/Clock")(clock=stamp(time_ns)))
+
+
+def _pose(place: npt.NDArray[np.floating]) -> Any:
+    pose = message_class("geometry_msgs/msg/Pose")()
+    pose.position.x, pose.position.y = map(float, place)
+    pose.orientation.w = 1.0
+    return pose
