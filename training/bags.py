@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.training.clocks import Reading, StreamFacts, Unordered, wanted_topics
+from ebm_policy_ros.training.clocks import CLOCK, CLOCK_TYPE, StreamFacts, wanted_topics
+from ebm_policy_ros.training.reading import ClockNeeded, Reading, Unordered
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import Bag
 
@@ -46,10 +47,11 @@ class Episode:
 def read_episode(path: Path, interface: Interface) -> Episode:
     """Read one bag as a demonstration.
 
-    Steps are one period apart, from the first command on. The action of a step is the command
-    stamped nearest to it, within half a period, and those of the next periods for a longer
-    horizon; a step counts only if every stream was fresh. Where a clock was set back, the bag is
-    read in pieces.
+    Steps are one period apart, from the first command on. The action of a step is the command in
+    force in the middle of its period, which holds until the next one or for the interface's
+    `hold`; of a trajectory, where to be at the end of the period. A longer horizon has those of
+    the next periods. A step counts only if every stream was fresh. Where a clock was set back or
+    the arm jumps, the bag is read in pieces.
 
     Args:
         path: The bag: a folder or a single file.
@@ -58,14 +60,7 @@ def read_episode(path: Path, interface: Interface) -> Episode:
     Raises:
         BagError: If nothing in the bag can be used; the text says why.
     """
-    try:
-        bag, reading = Bag(path), Reading(interface)
-        reading.take_all(bag.messages(wanted_topics(interface)))
-    except Unordered:
-        # As who converts bags may write them: one topic after the other.
-        bag, reading = Bag(path), Reading(interface, ordered=False)
-        messages = bag.messages(wanted_topics(interface))
-        reading.take_all(iter(sorted(messages, key=lambda message: message.received_ns)))
+    bag, reading = _read(path, interface)
     steps = reading.steps(not bag.account.cut_off)
     notes = (*bag.account.notes, *reading.notes())
     if not steps:
@@ -82,6 +77,34 @@ def read_episode(path: Path, interface: Interface) -> Episode:
         notes=notes,
         streams={topic: clock.facts() for topic, clock in reading.clocks.items()},
     )
+
+
+def _read(path: Path, interface: Interface) -> tuple[Bag, Reading]:
+    """All messages of a bag; what they need to be put in order shows only on the way."""
+    ordered, has_clock = True, None
+    while True:
+        bag, reading = Bag(path), Reading(interface, ordered, has_clock)
+        topics = wanted_topics(interface)
+        if has_clock:
+            topics[CLOCK] = CLOCK_TYPE
+        messages = bag.messages(topics)
+        if not ordered:
+            # As who converts bags may write them: one topic after the other.
+            messages = iter(sorted(messages, key=lambda message: message.received_ns))
+        try:
+            reading.take_all(messages)
+            return bag, reading
+        except Unordered:
+            ordered = False
+        except ClockNeeded:
+            has_clock = _has_clock(path)
+
+
+def _has_clock(path: Path) -> bool:
+    try:
+        return next(Bag(path).messages({CLOCK: CLOCK_TYPE}), None) is not None
+    except BagError:
+        return False
 
 
 def read_outcome(path: Path) -> str:

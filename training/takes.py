@@ -43,13 +43,14 @@ class Take:
     """
 
     def __init__(self, interface: Interface) -> None:
-        self.commands, self.grips = Commands(), Commands()
+        self.commands, self.grips = Commands(interface), Commands(interface)
         self.left_out: Counter[str] = Counter()
         """Steps that can't be used, by the reason."""
         self.first_problem = ""
         """Of an observation."""
         self._interface = interface
-        self._patience_ns = max(_PATIENCE_NS, interface.period_ns)
+        # Whether a command still held shows when the next one comes.
+        self._patience_ns = max(_PATIENCE_NS, interface.hold_ns + interface.period_ns)
         self._buffer = ObservationBuffer(interface)
         self._streams: dict[str, list[str]] = {}
         for name, stream in interface.observation.items():
@@ -74,10 +75,6 @@ class Take:
         self.newest = max(self.newest, stamp)
         self._look_until(self.newest - self._patience_ns)
 
-    def fits(self, stamp: int) -> bool:
-        """Whether a stamp is within a second of the newest so far."""
-        return self.newest == 0 or abs(stamp - self.newest) <= _PATIENCE_NS
-
     def steps(self, ended: bool) -> list[Step]:
         """All steps that can be used, once every message is in.
 
@@ -87,7 +84,7 @@ class Take:
         self._look_until(self.newest + self._interface.period_ns)
         steps = []
         for time, observation in self._seen:
-            chunk = self.commands.chunk(time, self._interface, ended)
+            chunk = self.commands.chunk(time, ended)
             if chunk is None:
                 self.left_out["their actions reach over a gap in the commands"] += 1
                 continue
@@ -119,8 +116,8 @@ class Take:
             if self._next is None:
                 self._next = stamps[0]
             # A command may come a little before its step.
-            while self._next <= min(end, stamps[-1] + period // 2):
-                if self.commands.nearest(self._next, period) is not None:
+            while self._next <= min(end, self.commands.until + period // 2):
+                if self.commands.cover(self._next):
                     self._look(self._next)
                     self._next += period
                     continue
