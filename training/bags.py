@@ -34,6 +34,8 @@ class Episode:
     """Shape (M,), time of each step."""
     notes: tuple[str, ...] = ()
     """What was lost or is odd about the bag, one line each."""
+    jumps: tuple[str, ...] = ()
+    """Those of the notes that tell of a jump of the arm, which cuts the episode."""
     streams: Mapping[str, StreamFacts] = field(default_factory=dict)
     """What the bag has of each topic of the interface."""
 
@@ -75,6 +77,7 @@ def read_episode(path: Path, interface: Interface) -> Episode:
         actions=np.stack([step.actions for step in steps]),
         times_ns=np.array([step.time_ns for step in steps], dtype=np.int64),
         notes=notes,
+        jumps=reading.jumps(),
         streams={topic: clock.facts() for topic, clock in reading.clocks.items()},
     )
 

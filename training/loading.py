@@ -14,6 +14,7 @@ from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.checking import check_bounds
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
+from ebm_policy_ros.training.idle import trim_idle
 
 _MOST_NOTES = 20
 
@@ -33,7 +34,7 @@ class TrainingData:
 
 
 def load_training_data(
-    path: Path, interface: str, streams: Sequence[str], **choice: Any
+    path: Path, interface: str, streams: Sequence[str], *, trim: bool = False, **choice: Any
 ) -> TrainingData:
     """Read demonstrations and check them against their interface; what is odd goes to stderr.
 
@@ -41,6 +42,8 @@ def load_training_data(
         path: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr.
         interface: An interface file or the bare name of a shipped one; empty: as in the bags.
         streams: What the model looks at.
+        trim: Whether standing still at the ends of episodes is left out, and how much is told;
+            only where an interface says what that is.
         choice: Which bags, and where they are cached, as `load_dataset` takes it.
 
     Raises:
@@ -66,6 +69,12 @@ def load_training_data(
     if named:
         action = named.action
         check_bounds(data.actions, action.names, *action.bounds)
+        if trim:
+            total = len(data.actions)
+            data, count = trim_idle(data, named)
+            if count:
+                tell_notes([(str(path), f"{count} of {total} steps stand still at the ends of "
+                             "demonstrations; left out (--trim_idle false keeps them)")])  # fmt: skip
     return TrainingData(data, named)
 
 

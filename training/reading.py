@@ -184,7 +184,11 @@ class Reading:
             notes.append(f"a clock was set back; read in {len(takes)} pieces")
         if not self._ordered:
             notes.append("its messages are not in the order of their receipt; sorted")
-        return [*notes, *self._slow(), *self._left_out(takes)]
+        return [*notes, *self.jumps(), *self._slow(), *self._left_out(takes)]
+
+    def jumps(self) -> tuple[str, ...]:
+        """Where the arm is suddenly elsewhere, one line each; known after `steps`."""
+        return tuple(jump.words for take in self.takes for jump in take.jumps)
 
     @staticmethod
     def _left_out(takes: list[Take]) -> list[str]:

@@ -15,6 +15,7 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
 from ebm_policy_ros.training.commands import Commands
+from ebm_policy_ros.training.jumps import Jump, find_jumps
 
 # What comes so much later than newer messages would have been too late on the robot as well.
 _PATIENCE_NS = NANOSECONDS
@@ -24,6 +25,7 @@ _PATIENCE_NS = NANOSECONDS
 _BEGINNING_NS = NANOSECONDS // 5
 NOT_FRESH = "no fresh observation"
 NOBODY = "nobody commanded then"
+JUMP = "around a jump of the arm"
 
 
 class Step(NamedTuple):
@@ -48,6 +50,8 @@ class Take:
         """Steps that can't be used, by the reason."""
         self.first_problem = ""
         """Of an observation."""
+        self.jumps: list[Jump] = []
+        """Where the arm is suddenly elsewhere; known after `steps`."""
         self._interface = interface
         # Whether a command still held shows when the next one comes.
         self._patience_ns = max(_PATIENCE_NS, interface.hold_ns + interface.period_ns)
@@ -82,8 +86,15 @@ class Take:
             ended: Whether the demonstration was over after the last command.
         """
         self._look_until(self.newest + self._interface.period_ns)
+        self.jumps = find_jumps(
+            [time for time, _ in self._seen], [seen for _, seen in self._seen], self._interface
+        )
+        torn = self._torn(self.jumps)
         steps = []
-        for time, observation in self._seen:
+        for number, (time, observation) in enumerate(self._seen):
+            if number in torn:
+                self.left_out[JUMP] += 1
+                continue
             chunk = self.commands.chunk(time, ended)
             if chunk is None:
                 self.left_out["their actions reach over a gap in the commands"] += 1
@@ -94,6 +105,16 @@ class Take:
                 continue
             steps.append(Step(time, observation, actions))
         return steps
+
+    def _torn(self, jumps: list[Jump]) -> set[int]:
+        """The steps whose actions or history reach over a jump."""
+        horizon = self._interface.action.horizon
+        history = max(stream.history for stream in self._interface.observation.values())
+        return {
+            number
+            for jump in jumps
+            for number in range(jump.step + 1 - horizon, jump.step + history)
+        }
 
     def _with_gripper(
         self, time: int, chunk: npt.NDArray[np.float32]
