@@ -57,15 +57,17 @@ def moves(actions: npt.NDArray[np.floating], interface: Interface) -> npt.NDArra
     """
     action = interface.action
     values = actions.astype(np.float64)
-    changes = np.diff(values, axis=0, prepend=values[:1])
+    # The first step has the change of the second.
+    before = 2 * values[:1] - values[1:2] if len(values) > 1 else values
+    changes = np.diff(values, axis=0, prepend=before)
     size = len(action.fields)
     if action.is_velocity:
         arm, least = values[:, :size], STILL * np.subtract(action.high, action.low)
     else:
         arm = changes[:, :size] * interface.rate
         least = STILL * 2 * np.asarray(action.max_velocity)
-    found: npt.NDArray[np.bool_] = (abs(arm) > least).any(axis=1)
+    found: npt.NDArray[np.bool_] = np.any(abs(arm) > least, axis=1)
     if action.gripper is not None:
         span = action.gripper.high - action.gripper.low
-        found |= abs(changes[:, -1]) > STILL * span
+        found |= np.asarray(abs(changes[:, -1]) > STILL * span)
     return found

@@ -73,8 +73,9 @@ def load_training_data(
             total = len(data.actions)
             data, count = trim_idle(data, named)
             if count:
-                tell_notes([(str(path), f"{count} of {total} steps stand still at the ends of "
-                             "demonstrations; left out (--trim_idle false keeps them)")])  # fmt: skip
+                told = f"{count} of {total} steps stand still at the ends of demonstrations"
+                cure = "left out (--trim_idle false keeps them)"
+                tell_notes([(str(path), f"{told}; {cure}")])
     return TrainingData(data, named)
 
 

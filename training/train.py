@@ -54,8 +54,8 @@ class TrainConfig:
     unusable: Unusable = "refuse"
     """What to do about a bag that can't be used: refuse to train, or skip it and say so."""
     trim_idle: bool = True
-    """Leave out standing still at the beginning and the end of demonstrations, but for two steps at
-    the end. A policy that learned to stand where it begins may never start."""
+    """Leave out standing still at the beginning and the end of demonstrations, but for two steps
+    at the end. A policy that learned to stand where it begins may never start."""
     cache: Path | None = None
     """Folder for what was decoded; by default .cache in `data`."""
     keep: float = 1.0
