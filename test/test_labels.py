@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +222,10 @@ def test_what_was_received_before_the_first_clock_is_no_piece_of_its_own(
     def simulate(time: int) -> int:
         return time - START + begun
 
-    known: Callable[[int], int] = lambda t: simulate(t) + LATENCY if t > START + SECOND else 0  # noqa: E731
-    messages = demonstration(interface, 30, simulate, known)
+    def receive(time: int) -> int:
+        return simulate(time) + LATENCY if time > START + SECOND else 0
+
+    messages = demonstration(interface, 30, simulate, receive)
     episode = read_episode(write_mcap(tmp_path / "x.mcap", messages), interface)
     assert steps_of(episode) == list(range(30))
     assert not [note for note in episode.notes if "set back" in note]
@@ -239,8 +240,9 @@ def tool_at(xs: Any, interface: Interface) -> list[Sent]:
         step = (entry.received_ns - LATENCY - START) // interface.period_ns
         if "tool" in entry.topic:
             content = pose(entry.received_ns - LATENCY, float(xs[step]), 0.0)
-            entry = sent(entry.topic, content, entry.received_ns)
-        messages.append(entry)
+            messages.append(sent(entry.topic, content, entry.received_ns))
+        else:
+            messages.append(entry)
     return messages
 
 
@@ -279,13 +281,12 @@ def test_an_angle_that_goes_on_at_the_other_end_of_its_range_is_no_jump(tmp_path
     for step, value in enumerate(angle):
         time = START + step * PERIOD
         messages += [joint_states(time, value), numbers(step / 1000, time)]
-    limits = {"max_velocity": [0.5, 0.5]}
-    episode = read(tmp_path, arm(quantity="position", **limits), messages)
+    slow = arm(quantity="position", max_velocity=[0.5, 0.5])
+    episode = read(tmp_path, slow, messages)
     assert len(episode.actions) == 60 and episode.jumps == ()
-    for entry in range(60, 120):
-        messages[entry] = joint_states(START + entry // 2 * PERIOD, 1.0) if entry % 2 == 0 else (
-            messages[entry])  # fmt: skip
-    jumped = read(tmp_path / "b", arm(quantity="position", **limits), messages)
+    for step in range(30, 60):
+        messages[2 * step] = joint_states(START + step * PERIOD, 1.0)
+    jumped = read(tmp_path / "b", slow, messages)
     assert len(jumped.jumps) == 1 and "joint a jumps by" in jumped.jumps[0]
 
 
