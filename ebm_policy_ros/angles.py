@@ -24,7 +24,7 @@ def near(angles: Angles, reference: Angles) -> Angles:
 
 
 def follow(rows: Angles, reference: Angles) -> Angles:
-    """Rows (H, D) of the same places without a jump, the first near a reference (D,)."""
+    """Rows (H, ...) of the same places without a jump, the first near a reference (...)."""
     found = []
     for row in rows:
         reference = near(row, reference)

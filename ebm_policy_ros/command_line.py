@@ -18,6 +18,7 @@ from jsonargparse import (
 from yaml import YAMLError
 
 from ebm_policy_ros.quoting import cut
+from ebm_policy_ros.share import expanded
 from ebm_policy_ros.yaml_file import UnreadableFile, check_yaml
 
 # A refusal of a bag lists what is known of it.
@@ -29,9 +30,6 @@ def _load_yaml(text: str) -> Any:
     """What jsonargparse makes of YAML (15e-2 is a number), of texts that are no bomb."""
     check_yaml(text)
     return _parse(text)
-
-
-from ebm_policy_ros.share import expanded
 
 
 def run_command(

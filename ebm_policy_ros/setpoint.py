@@ -54,14 +54,16 @@ class Setpoint:
     ) -> tuple[Actions, npt.NDArray[np.int64]]:
         """A plan that goes on from what is being followed, without a jump.
 
-        The old and the new positions are crossfaded over `blend` seconds, then the way from
-        point to point is limited. Points whose time is past are left out.
+        The old and the new positions are crossfaded over `blend` seconds, or until the old plan
+        ends if that is sooner: that it rests there was planned by nobody, and would hold back a
+        plan of few points. Then the way from point to point is limited. Points whose time is past
+        are left out.
 
         Args:
             plan: Positions, shape (H, D).
             times_ns: When to be there, shape (H,), rising.
             now_ns: When the plan goes out.
-            blend: Seconds until only the new plan counts; 0 to turn to it at once.
+            blend: Seconds until only the new plan counts, at most; 0 to turn to it at once.
             max_velocity: Of each dimension, unit/s, shape (D,).
             max_acceleration: Of each dimension, unit/s^2; slowing down is not limited.
 
@@ -73,11 +75,13 @@ class Setpoint:
         ahead = times_ns > now_ns
         times, plan = times_ns[ahead], plan[ahead]
         seconds = (times - now_ns)[:, None] / NANOSECONDS
-        share = np.clip(1 - seconds / blend, 0, 1) if blend > 0 else np.zeros_like(seconds)
+        fade = min(blend, (self._times[-1] - now_ns) / NANOSECONDS)
+        share = np.clip(1 - seconds / fade, 0, 1) if fade > 0 else np.zeros_like(seconds)
         blended = share * self._sample(times.astype(np.float64)) + (1 - share) * plan
-        begin = self._sample(np.array([now_ns, now_ns + _MOMENT_NS], dtype=np.float64))
-        velocity = (begin[1] - begin[0]) * NANOSECONDS / _MOMENT_NS
-        points = [begin[0]]
+        # The velocity that led here: where the old plan ends, the arm is only about to rest.
+        before, here = self._sample(np.array([now_ns - _MOMENT_NS, now_ns], dtype=np.float64))
+        velocity = (here - before) * NANOSECONDS / _MOMENT_NS
+        points = [here]
         for row, step in zip(blended, np.diff(seconds[:, 0], prepend=0.0), strict=True):
             velocity = np.clip(
                 (row - points[-1]) / step, *reachable(velocity, max_acceleration * step)

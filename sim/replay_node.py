@@ -9,7 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
@@ -17,7 +16,6 @@ from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, load_interface
-from ebm_policy_ros.interface.action import TRAJECTORY
 from ebm_policy_ros.messages.commands import read_command, read_points
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
@@ -82,12 +80,8 @@ class ReplayNode(Node):
 
     def _value(self, message: Any) -> list[float]:
         """The first action in a command."""
-        action = self._interface.action
-        if action.type != TRAJECTORY:
-            return [float(value) for value in read_command(message, action)]
-        # Its first point is where the arm is; the action is where to be a period later.
-        points, times = read_points(message, action)
-        return [float(np.interp(1.0 / self._interface.rate, times, column)) for column in points.T]
+        period = 1.0 / self._interface.rate
+        return [float(v) for v in read_command(message, self._interface.action, period)]
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
@@ -129,7 +123,7 @@ class ReplayNode(Node):
         pairs = [
             ((stamp - start) / NANOSECONDS, [float(v) for v in wanted], found)
             for stamp, found in self._proposed
-            if (wanted := demonstrated.nearest(stamp, period)) is not None
+            if (wanted := demonstrated.action(stamp)) is not None
         ]
         return {
             "steps": 1 + (demonstrated.stamps[-1] - demonstrated.stamps[0]) // period,
@@ -163,7 +157,7 @@ class ReplayNode(Node):
 
     def _play(self, messages: Iterator[Played], start: int) -> tuple[Commands, dict[str, Played]]:
         """Send every message of a stream when it is due; what was commanded, and the last ones."""
-        commands, last = Commands(), dict[str, Played]()
+        commands, last = Commands(self._interface), dict[str, Played]()
         action = self._interface.action
         due = start
         for message in messages:
@@ -178,9 +172,7 @@ class ReplayNode(Node):
             elif message.topic == action.topic:
                 when = message.stamp_ns if message.stamped else message.after_ns
                 try:
-                    commands.add(
-                        start + when, read_command(message.content, self._interface.action)
-                    )
+                    commands.add(start + when, *read_points(message.content, action))
                 except MessageError as error:
                     self.get_logger().warning(str(error))
         return commands, last

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from ebm_policy_ros.angles import follow, near, wrap
 from ebm_policy_ros.guard import CommandGuard
@@ -14,8 +17,10 @@ from ebm_policy_ros.limits import Limits
 from ebm_policy_ros.nodes.pauses import boot_time
 from ebm_policy_ros.observation import ObservationBuffer
 from ebm_policy_ros.state import Measured, StateEstimator
+from ebm_policy_ros.training.bags import read_episode
 
 MS = 1_000_000
+ARRAY = "std_msgs/msg/Float64MultiArray"
 JUST_BELOW, JUST_ABOVE = 3.12, -3.123  # with pi, 3.1416, in between: 0.04 rad apart
 
 
@@ -31,6 +36,19 @@ def interface(history: int = 1, **changes: Any) -> Interface:
     }  # fmt: skip
     values = {"name": "x", "rate": 10, "observation": {"joints": joints}, "action": action}
     return interface_from_dict({**values, "action": action | changes}, "x")
+
+
+def joint_state(store: Any, time_ns: int, position: list[float]) -> Any:
+    kinds, empty = store.types, np.empty(0)
+    stamp = kinds["builtin_interfaces/msg/Time"](*divmod(time_ns, 10**9))
+    return kinds["sensor_msgs/msg/JointState"](
+        kinds["std_msgs/msg/Header"](stamp, ""), ["a", "b"], np.array(position), empty, empty
+    )
+
+
+def numbers(store: Any, values: list[float]) -> Any:
+    layout = store.types["std_msgs/msg/MultiArrayLayout"]([], 0)
+    return store.types[ARRAY](layout, np.array(values))
 
 
 class Joints:
@@ -109,6 +127,27 @@ def test_only_joints_of_the_stream_with_positions_can_be_continuous() -> None:
     values["observation"]["joints"]["continuous"] = ["c"]
     with pytest.raises(InterfaceError, match=r"observation\.joints\.continuous"):
         interface_from_dict(values, "x")
+
+
+def test_labels_go_on_from_where_the_joint_is(tmp_path: Path) -> None:
+    """The teleoperator wraps too: 0.04 rad a step, three of them across the seam."""
+    angles = 2.9 + 0.04 * np.arange(20)
+    store = get_typestore(Stores.ROS2_JAZZY)
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as bag:
+        kinds = {"/joint_states": "sensor_msgs/msg/JointState", "/cmd": ARRAY}
+        topics = {t: bag.add_connection(t, kind, typestore=store) for t, kind in kinds.items()}
+        for step, angle in enumerate(angles):
+            time = 10**12 + 100 * MS * step
+            for topic, message in (
+                ("/joint_states", joint_state(store, time, [wrap(angle), 0.0])),
+                ("/cmd", numbers(store, [wrap(angle + 0.04), 0.0])),
+            ):
+                data = bytes(store.serialize_cdr(message, kinds[topic]))
+                bag.write(topics[topic], time + MS, data)
+    episode = read_episode(tmp_path / "bag", interface(horizon=3))
+    moves = episode.actions[:, 0, 0] - episode.observations["joints"][:, -1, 0]
+    assert len(moves) >= 18 and moves[:17] == pytest.approx(np.full(17, 0.04), abs=1e-3)
+    assert np.abs(np.diff(episode.actions[:, :, 0], axis=1)).max() < 0.05
 
 
 @pytest.mark.ros

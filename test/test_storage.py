@@ -581,7 +581,8 @@ def test_a_clock_that_jumps_ahead_cuts_the_episode(interface: Interface, tmp_pat
     ahead = later(5 * SECOND)
     messages = demonstration(interface, stamp=ahead, receipt=lambda time: ahead(time) + LATENCY)
     episode = read_episode(write_bag(tmp_path / "bag", messages), interface)
-    check_whole(episode)
+    # As if all were silent: the last command still holds while the last samples are fresh.
+    assert steps_of(episode) == [*range(10), 9, *range(10, 20)]
     assert len(episode.pieces(interface.period_ns)) == 2
     assert episode.streams["camera/image_raw"].longest_gap == pytest.approx(5.1)
 
@@ -595,7 +596,7 @@ def test_one_message_with_a_strange_stamp_costs_itself(
         strange = restamped(messages[place].data, START + 50 * SECOND)
         messages[place] = messages[place]._replace(data=strange)
     episode = read_episode(write_mcap(tmp_path / "x.mcap", messages), interface)
-    assert steps_of(episode) == [i for i in range(STEPS) if i != 10]
+    assert steps_of(episode) == [9 if i == 10 else i for i in range(STEPS)], "9 holds"
     assert len([note for note in episode.notes if "are stamped in the future" in note]) == 4
 
 
@@ -709,18 +710,20 @@ def test_a_horizon_never_reaches_over_a_gap_in_the_commands(
     messages = [
         m
         for i, m in enumerate(demonstration(interface))
-        if "servo" not in m.topic or i // 4 not in (9, 10)
+        if "servo" not in m.topic or i // 4 not in range(9, 14)
     ]
     episode = read_episode(write_bag(tmp_path / "bag", messages), with_horizon(interface, 4))
-    # The gap is 9 and 10: from 6 on a chunk of four would reach over it. At the end of all
-    # commands the demonstration was over, and its velocity is zero.
-    assert steps_of(episode) == [*range(6), *range(11, 20)]
+    # The last command before the gap, 8, holds for 0.25 s: nobody commanded at 11, 12 and 13, and
+    # from 8 on a chunk of four would reach there. At the end of all commands the demonstration was
+    # over, and its velocity is zero.
+    assert steps_of(episode) == [*range(8), *range(14, 20)]
+    assert np.round(1000 * episode.actions[7, :, 0]).tolist() == [7, 8, 8, 8]
     assert np.round(1000 * episode.actions[-2, :, 0]).tolist() == [18, 19, 0, 0]
     assert "3 steps left out: their actions reach over a gap in the commands" in episode.notes
-    assert "2 steps left out: nobody commanded then" in episode.notes
+    assert "3 steps left out: nobody commanded then" in episode.notes
 
 
-def test_commands_that_come_a_little_early_or_late_belong_to_the_nearest_step(
+def test_of_commands_that_come_early_or_late_each_step_has_the_one_in_force_in_its_middle(
     interface: Interface, tmp_path: Path
 ) -> None:
     shifts = itertools.cycle([0, 20_000_000, -30_000_000, 40_000_000, -45_000_000])
@@ -791,7 +794,9 @@ def test_messages_of_another_type_on_a_topic_are_told(
     )
 
 
-def test_one_bad_frame_or_command_costs_its_own_step(interface: Interface, tmp_path: Path) -> None:
+def test_one_bad_frame_costs_its_own_step_and_over_a_bad_command_the_last_one_holds(
+    interface: Interface, tmp_path: Path
+) -> None:
     messages = demonstration(interface)
     camera = message(
         "sensor_msgs/msg/Image",
@@ -807,7 +812,7 @@ def test_one_bad_frame_or_command_costs_its_own_step(interface: Interface, tmp_p
     stamp = START + 5 * interface.period_ns
     messages[23] = sent(messages[23].topic, twist(stamp, float("nan")), messages[23].received_ns)
     episode = read_episode(write_bag(tmp_path / "bag", messages), interface)
-    assert steps_of(episode) == [i for i in range(STEPS) if i not in (3, 5)]
+    assert steps_of(episode) == [4 if i == 5 else i for i in range(STEPS) if i != 3], "4 holds"
     notes = " ".join(episode.notes)
     assert "1 commands can't be used, the first since: a value on servo_node" in notes
     assert "1 steps left out: no fresh observation, the first: camera/image_raw: encoding" in notes

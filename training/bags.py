@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.angles import follow
+from ebm_policy_ros.interface import Interface, JointStream
 from ebm_policy_ros.messages.image_shapes import ImageShapes
-from ebm_policy_ros.training.clocks import Reading, StreamFacts, Unordered, wanted_topics
+from ebm_policy_ros.training.clocks import CLOCK, CLOCK_TYPE, StreamFacts, wanted_topics
+from ebm_policy_ros.training.reading import ClockNeeded, Reading, Unordered
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import Bag, Message
 
@@ -34,6 +36,8 @@ class Episode:
     """Shape (M,), time of each step."""
     notes: tuple[str, ...] = ()
     """What was lost or is odd about the bag, one line each."""
+    jumps: tuple[str, ...] = ()
+    """Those of the notes that tell of a jump of the arm, which cuts the episode."""
     streams: Mapping[str, StreamFacts] = field(default_factory=dict)
     """What the bag has of each topic of the interface."""
 
@@ -47,10 +51,11 @@ class Episode:
 def read_episode(path: Path, interface: Interface) -> Episode:
     """Read one bag as a demonstration.
 
-    Steps are one period apart, from the first command on. The action of a step is the command
-    stamped nearest to it, within half a period, and those of the next periods for a longer
-    horizon; a step counts only if every stream was fresh. Where a clock was set back, the bag is
-    read in pieces.
+    Steps are one period apart, from the first command on. The action of a step is the command in
+    force in the middle of its period, which holds until the next one or for the interface's
+    `hold`; of a trajectory, where to be at the end of the period. A longer horizon has those of
+    the next periods. A step counts only if every stream was fresh. Where a clock was set back or
+    the arm jumps, the bag is read in pieces.
 
     Args:
         path: The bag: a folder or a single file.
@@ -60,36 +65,82 @@ def read_episode(path: Path, interface: Interface) -> Episode:
         BagError: If nothing in the bag can be used; the text says why.
     """
     shapes = ImageShapes(interface.observation.values())
-    try:
-        bag, reading = Bag(path), Reading(interface)
-        reading.take_all(_watched(bag.messages(wanted_topics(interface)), shapes))
-    except Unordered:
-        # As who converts bags may write them: one topic after the other.
-        bag, reading = Bag(path), Reading(interface, ordered=False)
-        messages = _watched(bag.messages(wanted_topics(interface)), shapes)
-        reading.take_all(iter(sorted(messages, key=lambda message: message.received_ns)))
+    bag, reading = _read(path, interface, shapes)
     steps = reading.steps(not bag.account.cut_off)
     notes = (*bag.account.notes, *reading.notes(), *shapes.notes())
     if not steps:
         raise BagError("; ".join([f"{path}: {reading.problem()}", *notes]))
+    observations = {
+        name: np.stack([step.observation[name] for step in steps])
+        for name in interface.observation
+    }
+    actions = np.stack([step.actions for step in steps])
     return Episode(
         bag=path,
         outcome=bag.custom.get("outcome", "unknown"),
-        observations={
-            name: np.stack([step.observation[name] for step in steps])
-            for name in interface.observation
-        },
-        actions=np.stack([step.actions for step in steps]),
+        observations=observations,
+        actions=_by_the_shorter_way(actions, observations, interface),
         times_ns=np.array([step.time_ns for step in steps], dtype=np.int64),
         notes=notes,
+        jumps=reading.jumps(),
         streams={topic: clock.facts() for topic, clock in reading.clocks.items()},
     )
+
+
+def _by_the_shorter_way(
+    actions: npt.NDArray[np.float32],
+    observations: Mapping[str, npt.NDArray[Any]],
+    interface: Interface,
+) -> npt.NDArray[np.float32]:
+    """Actions (M, H, D) whose continuous joints go on from where they are measured."""
+    fields = interface.continuous
+    if not fields:
+        return actions
+    stream = interface.observation[interface.action.measured]
+    assert isinstance(stream, JointStream)
+    wanted = [interface.action.fields[field] for field in fields]
+    turning = dict(zip(stream.continuous, stream.turning, strict=True))
+    columns = [turning[name] for name in wanted]
+    places = observations[interface.action.measured][:, -1, columns].astype(np.float64)
+    result = actions.copy()
+    # Over the steps of a chunk; all episodes' steps beside each other.
+    chunks = actions[:, :, fields].astype(np.float64).transpose(1, 0, 2)
+    result[:, :, fields] = follow(chunks, places).transpose(1, 0, 2)
+    return result
 
 
 def _watched(messages: Iterator[Message], shapes: ImageShapes) -> Iterator[Message]:
     for message in messages:
         shapes.add(message.topic, message.content)
         yield message
+
+
+def _read(path: Path, interface: Interface, shapes: ImageShapes) -> tuple[Bag, Reading]:
+    """All messages of a bag; what they need to be put in order shows only on the way."""
+    ordered, has_clock = True, None
+    while True:
+        bag, reading = Bag(path), Reading(interface, ordered, has_clock)
+        topics = wanted_topics(interface)
+        if has_clock:
+            topics[CLOCK] = CLOCK_TYPE
+        messages = _watched(bag.messages(topics), shapes)
+        if not ordered:
+            # As who converts bags may write them: one topic after the other.
+            messages = iter(sorted(messages, key=lambda message: message.received_ns))
+        try:
+            reading.take_all(messages)
+            return bag, reading
+        except Unordered:
+            ordered = False
+        except ClockNeeded:
+            has_clock = _has_clock(path)
+
+
+def _has_clock(path: Path) -> bool:
+    try:
+        return next(Bag(path).messages({CLOCK: CLOCK_TYPE}), None) is not None
+    except BagError:
+        return False
 
 
 def read_outcome(path: Path) -> str:

@@ -27,7 +27,7 @@ from ebm_policy_ros.training.bags import Episode
 from ebm_policy_ros.training.storage.bag import Bag
 
 # To be raised whenever the same bag would give another episode.
-_VERSION = 1
+_VERSION = 2
 _INDEX = "index.jsonl"
 _INTERFACE = "interface.json"
 Array = npt.NDArray[Any]

@@ -16,6 +16,7 @@ from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.checking import check_bounds
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
+from ebm_policy_ros.training.idle import trim_idle
 
 _MOST_NOTES = 20
 
@@ -37,7 +38,12 @@ class TrainingData:
 
 
 def load_training_data(
-    path: Path, interface: str, streams: Sequence[str] | None, **choice: Any
+    path: Path,
+    interface: str,
+    streams: Sequence[str] | None,
+    *,
+    trim: bool = False,
+    **choice: Any,
 ) -> TrainingData:
     """Read demonstrations and check them against their interface; what is odd goes to stderr.
 
@@ -46,6 +52,8 @@ def load_training_data(
         interface: An interface file or the bare name of a shipped one; empty: as in the bags.
         streams: What the model looks at; None: the default streams of a model where they are
             there, else all that are.
+        trim: Whether standing still at the ends of episodes is left out, and how much is told;
+            only where an interface says what that is.
         choice: Which bags, and where they are cached, as `load_dataset` takes it.
 
     Raises:
@@ -73,6 +81,13 @@ def load_training_data(
     if named:
         limits = Limits.of(named)
         check_bounds(data.actions, named.action.names, limits.low, limits.high)
+        if trim:
+            total = len(data.actions)
+            data, count = trim_idle(data, named)
+            if count:
+                told = f"{count} of {total} steps stand still at the ends of demonstrations"
+                cure = "left out (--trim_idle false keeps them)"
+                tell_notes([(str(path), f"{told}; {cure}")])
     return TrainingData(data, named, tuple(streams))
 
 

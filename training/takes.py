@@ -15,6 +15,7 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.observation import Observation, ObservationBuffer, StaleObservation
 from ebm_policy_ros.training.commands import Commands
+from ebm_policy_ros.training.jumps import Jump, find_jumps
 
 # What comes so much later than newer messages would have been too late on the robot as well.
 _PATIENCE_NS = NANOSECONDS
@@ -24,6 +25,7 @@ _PATIENCE_NS = NANOSECONDS
 _BEGINNING_NS = NANOSECONDS // 5
 NOT_FRESH = "no fresh observation"
 NOBODY = "nobody commanded then"
+JUMP = "around a jump of the arm"
 
 
 class Step(NamedTuple):
@@ -43,13 +45,16 @@ class Take:
     """
 
     def __init__(self, interface: Interface) -> None:
-        self.commands, self.grips = Commands(), Commands()
+        self.commands, self.grips = Commands(interface), Commands(interface)
         self.left_out: Counter[str] = Counter()
         """Steps that can't be used, by the reason."""
         self.first_problem = ""
         """Of an observation."""
+        self.jumps: list[Jump] = []
+        """Where the arm is suddenly elsewhere; known after `steps`."""
         self._interface = interface
-        self._patience_ns = max(_PATIENCE_NS, interface.period_ns)
+        # Whether a command still held shows when the next one comes.
+        self._patience_ns = max(_PATIENCE_NS, interface.hold_ns + interface.period_ns)
         self._buffer = ObservationBuffer(interface)
         self._streams: dict[str, list[str]] = {}
         for name, stream in interface.observation.items():
@@ -74,10 +79,6 @@ class Take:
         self.newest = max(self.newest, stamp)
         self._look_until(self.newest - self._patience_ns)
 
-    def fits(self, stamp: int) -> bool:
-        """Whether a stamp is within a second of the newest so far."""
-        return self.newest == 0 or abs(stamp - self.newest) <= _PATIENCE_NS
-
     def steps(self, ended: bool) -> list[Step]:
         """All steps that can be used, once every message is in.
 
@@ -85,9 +86,16 @@ class Take:
             ended: Whether the demonstration was over after the last command.
         """
         self._look_until(self.newest + self._interface.period_ns)
+        self.jumps = find_jumps(
+            [time for time, _ in self._seen], [seen for _, seen in self._seen], self._interface
+        )
+        torn = self._torn(self.jumps)
         steps = []
-        for time, observation in self._seen:
-            chunk = self.commands.chunk(time, self._interface, ended)
+        for number, (time, observation) in enumerate(self._seen):
+            if number in torn:
+                self.left_out[JUMP] += 1
+                continue
+            chunk = self.commands.chunk(time, ended)
             if chunk is None:
                 self.left_out["their actions reach over a gap in the commands"] += 1
                 continue
@@ -97,6 +105,16 @@ class Take:
                 continue
             steps.append(Step(time, observation, actions))
         return steps
+
+    def _torn(self, jumps: list[Jump]) -> set[int]:
+        """The steps whose actions or history reach over a jump."""
+        horizon = self._interface.action.horizon
+        history = max(stream.history for stream in self._interface.observation.values())
+        return {
+            number
+            for jump in jumps
+            for number in range(jump.step + 1 - horizon, jump.step + history)
+        }
 
     def _with_gripper(
         self, time: int, chunk: npt.NDArray[np.float32]
@@ -119,8 +137,8 @@ class Take:
             if self._next is None:
                 self._next = stamps[0]
             # A command may come a little before its step.
-            while self._next <= min(end, stamps[-1] + period // 2):
-                if self.commands.nearest(self._next, period) is not None:
+            while self._next <= min(end, self.commands.until + period // 2):
+                if self.commands.cover(self._next):
                     self._look(self._next)
                     self._next += period
                     continue

@@ -55,6 +55,9 @@ class TrainConfig:
     inspect_demos makes."""
     unusable: Unusable = "refuse"
     """What to do about a bag that can't be used: refuse to train, or skip it and say so."""
+    trim_idle: bool = True
+    """Leave out standing still at the beginning and the end of demonstrations, but for two steps
+    at the end. A policy that learned to stand where it begins may never start."""
     cache: Path | None = None
     """Folder for what was decoded; by default .cache in `data`."""
     keep: float = 1.0
@@ -148,6 +151,7 @@ def train(config: TrainConfig) -> bool:
             config.data,
             config.interface,
             None if config.model.streams == ModelConfig().streams else config.model.streams,
+            trim=config.trim_idle,
             exclude=config.exclude,
             unusable=config.unusable,
             cache=config.cache,

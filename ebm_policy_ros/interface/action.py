@@ -12,6 +12,7 @@ from ebm_policy_ros.interface.checks import (
     require,
     require_bounds,
     require_names,
+    require_positive,
     require_rates,
     require_text,
 )
@@ -71,6 +72,8 @@ class Action:
     """Values of the fields of a pose that the action doesn't name."""
     horizon: int = 1
     """Actions per decision, one period of the rate apart."""
+    hold: float | None = None
+    """How long a recorded command counts if no other one follows, s; None for 2.5 periods."""
     max_velocity: tuple[float, ...] | None = None
     """Of a position: how fast it may change, unit/s."""
     max_acceleration: tuple[float, ...] | None = None
@@ -120,6 +123,8 @@ class Action:
 
     def _check_rates(self) -> None:
         require(is_number(self.lag) and self.lag >= 0, "lag", self.lag, "s >= 0")
+        if self.hold is not None:
+            require_positive("hold", self.hold, "s")
         for key in ("max_velocity", "max_acceleration"):
             value = getattr(self, key)
             if value is not None:

@@ -79,6 +79,12 @@ class Interface:
         return round(NANOSECONDS / self.rate)
 
     @property
+    def hold_ns(self) -> int:
+        """How long a recorded command counts if no other one follows, nanoseconds."""
+        hold = self.action.hold
+        return round((2.5 / self.rate if hold is None else hold) * NANOSECONDS)
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each stream in an observation."""
         return {name: stream.shape for name, stream in self.observation.items()}
@@ -108,10 +114,10 @@ class Interface:
         ]
 
 
-# Where samples come from, how they are supervised and how commands are limited.
+# Where samples come from, how they are supervised and read, and how commands are limited.
 _MAY_DIFFER = (
     "name", "topic", "max_age", "min_rate", "max_skew", "qos", "workspace",
-    "max_velocity", "max_acceleration", "lag", "measured", "prefix",
+    "max_velocity", "max_acceleration", "lag", "measured", "hold", "prefix",
 )  # fmt: skip
 
 

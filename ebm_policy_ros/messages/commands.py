@@ -84,62 +84,105 @@ def _at(point: Any, positions: Any, seconds: float) -> Any:
     return point
 
 
-def read_command(message: Any, action: Action) -> npt.NDArray[np.float32]:
-    """The action in a command, shape (D,), without the gripper; of a trajectory its first point.
+def along(
+    points: npt.NDArray[np.floating], seconds: Values, time: float
+) -> npt.NDArray[np.float32]:
+    """Where timed points lead to: straight lines between them, rest before and after.
+
+    Args:
+        points: Shape (P, D).
+        seconds: When to be at each, rising, shape (P,).
+        time: The moment that is asked for, on the same clock.
+
+    Returns:
+        Shape (D,).
+    """
+    columns = [np.interp(time, seconds, column) for column in points.T]
+    return np.array(columns, dtype=np.float32)
+
+
+def read_command(message: Any, action: Action, seconds: float = 0.0) -> npt.NDArray[np.float32]:
+    """The action in a command, shape (D,), without the gripper.
+
+    Args:
+        message: The command.
+        action: The interface's action.
+        seconds: How long after the stamp; it matters for a trajectory, whose action for a period
+            is where to be at the end of it: its first point may be where the arm is already.
 
     Raises:
         MessageError: If it is in another frame, lacks a joint or is not finite.
+    """
+    return along(*read_points(message, action), seconds)
+
+
+def read_points(message: Any, action: Action) -> tuple[npt.NDArray[np.float32], Values]:
+    """What a command says over time: points, shape (P, D), and seconds after the stamp, (P,).
+
+    A trajectory has any number of points, every other type a single one at once.
+
+    Raises:
+        MessageError: If it is in another frame, lacks a joint or is not finite, or if a trajectory
+            has no points or their times don't rise.
     """
     if action.frame_id and message.header.frame_id != action.frame_id:
         raise MessageError(
             f"{action.topic}: frame {message.header.frame_id!r}, expected {action.frame_id!r}"
         )
+    if action.type == TRAJECTORY:
+        return _timed(message, action.fields, action.topic)
+    return finite([_values(message, action)], action.topic), np.zeros(1)
+
+
+def _values(message: Any, action: Action) -> list[float]:
+    """The numbers of a command that is no trajectory."""
     if action.type == TWIST:
         parts = [field.split(".") for field in action.fields]
-        values = [getattr(getattr(message.twist, part), axis) for part, axis in parts]
-    elif action.type == POSE:
-        values = [pose_value(message, field) for field in action.fields]
-    elif action.type == ARRAY:
-        values = _numbers(message.data, len(action.fields), action.topic)
-    elif action.type == JOINTS:
-        column = getattr(message, action.quantity)
-        values = _joints(message.name, column, action.fields, action.topic)
-    else:
-        values = read_points(message, action)[0][0]
-    return finite(values, action.topic)
+        return [getattr(getattr(message.twist, part), axis) for part, axis in parts]
+    if action.type == POSE:
+        return [pose_value(message, field) for field in action.fields]
+    if action.type == ARRAY:
+        return _numbers(message.data, len(action.fields), action.topic)
+    column = getattr(message, action.quantity)
+    return _joints(message.name, column, action.fields, action.topic)
 
 
-def read_points(message: Any, action: Action) -> tuple[Values, Values]:
-    """The positions, shape (H, D), and times after the stamp in seconds, (H,), of a trajectory.
-
-    Raises:
-        MessageError: If it has no points, lacks a joint, or is not finite.
-    """
+def _timed(
+    message: Any, names: tuple[str, ...], topic: str
+) -> tuple[npt.NDArray[np.float32], Values]:
+    """The points of a trajectory, as `read_points` gives them."""
     if not message.points:
-        raise MessageError(f"{action.topic}: a trajectory without points")
-    rows = [
-        _joints(message.joint_names, p.positions, action.fields, action.topic)
-        for p in message.points
-    ]
+        raise MessageError(f"{topic}: a trajectory without points")
+    rows = [_joints(message.joint_names, p.positions, names, topic) for p in message.points]
     durations = [point.time_from_start for point in message.points]
-    times = [d.sec + d.nanosec / NANOSECONDS for d in durations]
-    return finite(rows, action.topic), np.asarray(times)
+    times = np.array([d.sec + d.nanosec / NANOSECONDS for d in durations])
+    if (np.diff(times) <= 0).any():
+        raise MessageError(f"{topic}: a trajectory whose times don't rise: {times.tolist()} s")
+    return finite(rows, topic), times
 
 
 def read_gripper(message: Any, gripper: Gripper) -> float:
-    """The position in a gripper's command.
+    """Where a gripper's command leads to in the end.
 
     Raises:
-        MessageError: If there is none, or it is not finite.
+        MessageError: If there is no position, or it is not finite.
     """
+    return float(read_gripper_points(message, gripper)[0][-1, 0])
+
+
+def read_gripper_points(message: Any, gripper: Gripper) -> tuple[npt.NDArray[np.float32], Values]:
+    """What a gripper's command says over time, as `read_points` of an arm's; shape (P, 1).
+
+    Raises:
+        MessageError: If there is no position, or it is not finite.
+    """
+    if gripper.type == TRAJECTORY:
+        return _timed(message, (gripper.name,), gripper.topic)
     if gripper.type == ARRAY:
         values = _numbers(message.data, 1, gripper.topic)
-    elif gripper.type == TRAJECTORY:
-        positions = message.points[0].positions if message.points else []
-        values = _joints(message.joint_names, positions, (gripper.name,), gripper.topic)
     else:
         values = _joints(message.name, message.position, (gripper.name,), gripper.topic)
-    return float(finite(values, gripper.topic)[0])
+    return finite([values], gripper.topic), np.zeros(1)
 
 
 def _numbers(data: Any, count: int, topic: str) -> list[float]:

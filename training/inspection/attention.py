@@ -89,6 +89,7 @@ def score(concerns: Sequence[Concern]) -> int:
 def _alone(recording: Recording, interface: Interface) -> Iterator[Concern]:
     """What an episode shows by itself."""
     facts, names = recording.facts, interface.action.names
+    yield from (Concern("jump", words) for words in recording.jumps)
     for name, share in zip(names, facts.outside, strict=True):
         if share > 0:
             yield Concern(
@@ -130,7 +131,7 @@ def _notes(
     common = common_notes(usual)
     for recording in recordings:
         for note in recording.notes:
-            if note_kind(note) not in common:
+            if note_kind(note) not in common and note not in recording.jumps:
                 yield recording.name, Concern("notes", note)
 
 

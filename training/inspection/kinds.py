@@ -71,6 +71,13 @@ KINDS: dict[str, Kind] = {
         f"another episode whose length is within {percent(DUPLICATE_LENGTH)}.",
         5,
     ),
+    "jump": Kind(
+        "jump",
+        "The measured tool, or a joint, is from one step to the next more than twice as far away "
+        "as the limits of its speed allow, and five times as far as in most steps. Training cuts "
+        "the episode there.",
+        5,
+    ),
     "frozen": Kind(
         "frozen stream",
         f"A stream repeats exactly the same picture or numbers for {FROZEN:g} s or more while "

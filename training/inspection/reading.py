@@ -38,6 +38,8 @@ class Recording:
     strips: Mapping[str, FilmStrip]
     """Camera -> its film strip."""
     notes: tuple[str, ...]
+    jumps: tuple[str, ...]
+    """Those of the notes that tell of a jump of the arm."""
     streams: Mapping[str, StreamFacts]
 
 
@@ -86,6 +88,7 @@ def make_recording(name: str, episode: Episode, interface: Interface) -> Recordi
         states={n: v.copy() for n, v in newest.items() if n not in cameras},
         strips={camera: film_strip(newest[camera], times) for camera in cameras},
         notes=episode.notes,
+        jumps=episode.jumps,
         streams=dict(episode.streams),
     )
 
