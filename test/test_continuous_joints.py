@@ -139,8 +139,8 @@ def test_labels_go_on_from_where_the_joint_is(tmp_path: Path) -> None:
         for step, angle in enumerate(angles):
             time = 10**12 + 100 * MS * step
             for topic, message in (
-                ("/joint_states", joint_state(store, time, [wrap(angle), 0.0])),
-                ("/cmd", numbers(store, [wrap(angle + 0.04), 0.0])),
+                ("/joint_states", joint_state(store, time, [float(wrap(np.array(angle))), 0.0])),
+                ("/cmd", numbers(store, [float(wrap(np.array(angle + 0.04))), 0.0])),
             ):
                 data = bytes(store.serialize_cdr(message, kinds[topic]))
                 bag.write(topics[topic], time + MS, data)
