@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.quoting import LONGEST_REFUSAL, cut
 from ebm_policy_ros.training.clocks import Reading, StreamFacts, Unordered, wanted_topics
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import Bag
+from ebm_policy_ros.yaml_file import parse_json
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def read_episode(path: Path, interface: Interface) -> Episode:
     steps = reading.steps(not bag.account.cut_off)
     notes = (*bag.account.notes, *reading.notes())
     if not steps:
-        raise BagError("; ".join([f"{path}: {reading.problem()}", *notes]))
+        refusal = "; ".join([f"{path}: {reading.problem()}", *notes])
+        raise BagError(cut(refusal, LONGEST_REFUSAL))
     return Episode(
         bag=path,
         outcome=bag.custom.get("outcome", "unknown"),
@@ -97,6 +99,8 @@ def read_recorded_interface(path: Path) -> dict[str, Any]:
     """
     text = Bag(path).custom.get("interface", "{}")
     try:
-        return dict(json.loads(text))
+        return dict(parse_json(text))
     except (ValueError, TypeError) as error:
-        raise BagError(f"{path}: the interface noted in it cannot be read ({error})") from None
+        raise BagError(
+            f"{path}: the interface noted in it cannot be read ({cut(error)})"
+        ) from None
