@@ -17,12 +17,10 @@ from jsonargparse import (
 )
 from yaml import YAMLError
 
-from ebm_policy_ros.quoting import cut
+from ebm_policy_ros.quoting import LONGEST_REFUSAL, cut
 from ebm_policy_ros.share import expanded
 from ebm_policy_ros.yaml_file import UnreadableFile, check_yaml
 
-# A refusal of a bag lists what is known of it.
-_LONGEST_PROBLEM = 2_000
 _parse: Callable[[str], Any] = get_loader("yaml")
 
 
@@ -76,7 +74,7 @@ def run_command(
                 values[field] = expanded(value)
         command(kind(**values))
     except problems as error:
-        problem = cut(error, _LONGEST_PROBLEM)
+        problem = cut(error, LONGEST_REFUSAL)
         print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

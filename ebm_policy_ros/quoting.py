@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 LONGEST_QUOTE, LONGEST_LINE = 80, 300
+LONGEST_REFUSAL = 2_000
+"""Characters of a line that lists all that is known of a bag."""
 
 
 def cut(text: object, longest: int = LONGEST_QUOTE) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,10 +14,12 @@ import numpy.typing as npt
 from ebm_policy_ros.angles import follow
 from ebm_policy_ros.interface import Interface, JointStream
 from ebm_policy_ros.messages.image_shapes import ImageShapes
+from ebm_policy_ros.quoting import LONGEST_REFUSAL, cut
 from ebm_policy_ros.training.clocks import CLOCK, CLOCK_TYPE, StreamFacts, wanted_topics
 from ebm_policy_ros.training.reading import ClockNeeded, Reading, Unordered
 from ebm_policy_ros.training.storage.account import BagError
 from ebm_policy_ros.training.storage.bag import Bag, Message
+from ebm_policy_ros.yaml_file import parse_json
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def read_episode(path: Path, interface: Interface) -> Episode:
     steps = reading.steps(not bag.account.cut_off)
     notes = (*bag.account.notes, *reading.notes(), *shapes.notes())
     if not steps:
-        raise BagError("; ".join([f"{path}: {reading.problem()}", *notes]))
+        refusal = "; ".join([f"{path}: {reading.problem()}", *notes])
+        raise BagError(cut(refusal, LONGEST_REFUSAL))
     observations = {
         name: np.stack([step.observation[name] for step in steps])
         for name in interface.observation
@@ -156,6 +158,8 @@ def read_recorded_interface(path: Path) -> dict[str, Any]:
     """
     text = Bag(path).custom.get("interface", "{}")
     try:
-        return dict(json.loads(text))
+        return dict(parse_json(text))
     except (ValueError, TypeError) as error:
-        raise BagError(f"{path}: the interface noted in it cannot be read ({error})") from None
+        raise BagError(
+            f"{path}: the interface noted in it cannot be read ({cut(error)})"
+        ) from None

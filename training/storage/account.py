@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from ebm_policy_ros.quoting import LONGEST_LINE, cut
+
 
 class BagError(ValueError):
     """A bag that cannot be used; the text names it and says what it lacks."""
@@ -51,12 +53,12 @@ class Account:
 
     def note(self, path: Path, text: str) -> None:
         """Add a line about a file."""
-        self.notes.append(f"{path.name}: {text}")
+        self.notes.append(f"{cut(path.name)}: {cut(text, LONGEST_LINE)}")
 
     def differences(self) -> list[str]:
         """Where what was read is not what was promised, one line for each topic."""
         return [
-            f"{topic}: {self.read[topic]} messages read of {count} that the bag says it has"
+            f"{cut(topic)}: {self.read[topic]} messages read of {count} that the bag says it has"
             for topic, count in sorted(self.promised.items())
             if self.complete and count != self.read[topic]
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, NamedTuple
 
 import zstandard
 
-from ebm_policy_ros.quoting import LONGEST_LINE, cut
+from ebm_policy_ros import bounds
+from ebm_policy_ros.quoting import LONGEST_LINE, LONGEST_REFUSAL, cut, quote
 from ebm_policy_ros.training.storage.account import Account, BagError, Channel
 from ebm_policy_ros.training.storage.definitions import (
     DefinitionError,
@@ -20,13 +22,14 @@ from ebm_policy_ros.training.storage.definitions import (
     message_type,
 )
 from ebm_policy_ros.training.storage.finding import COMPRESSED, METADATA, ending_of
-from ebm_policy_ros.training.storage.mcap_file import McapFile
+from ebm_policy_ros.training.storage.mcap_file import McapFile, unpacked_zstd
 from ebm_policy_ros.training.storage.sqlite_file import SqliteFile
 from ebm_policy_ros.yaml_file import read_yaml
 
 _FORMATS: dict[str, type[McapFile] | type[SqliteFile]] = {".mcap": McapFile, ".db3": SqliteFile}
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_LARGEST_MESSAGE = 1 << 28
+# Bytes of a compressed file that are unpacked at once, to at most 128 MB.
+_PACKED_STEP = 4096
 _INFORMATION = "rosbag2_bagfile_information"
 
 
@@ -54,6 +57,13 @@ class Bag:
             BagError: If there is nothing to read.
         """
         self.path = path
+        if not path.exists():
+            raise BagError(f"{path}: no such bag")
+        if not path.is_dir() and not ending_of(path):
+            raise BagError(
+                f"{path}: not a bag; expected a folder, or a file that ends in "
+                f"{' or '.join(_FORMATS)}"
+            )
         self.account = Account()
         self._metadata = self._read_metadata() if path.is_dir() else {}
         self.files = self._find_files() if path.is_dir() else [path]
@@ -90,10 +100,11 @@ class Bag:
                 yield from self._decoded(file, finder, undecoded)
         for topic, count in undecoded.items():
             self.account.lost[topic] += count
-            self.account.notes.append(f"{topic}: {count} messages are damaged, lost")
+            self.account.notes.append(f"{cut(topic)}: {count} messages are damaged, lost")
         self._compare()
         self.account.notes += [
-            f"{c.topic}: its messages of type {c.type} are left out" for c in finder.others
+            f"{cut(c.topic)}: its messages of type {cut(c.type)} are left out"
+            for c in finder.others
         ]
         finder.refuse_missing(self.account.notes)
 
@@ -117,16 +128,27 @@ class Bag:
         return _FORMATS[ending_of(path)](plain, self.account)
 
     def _decompress(self, path: Path, plain: Path) -> None:
-        """As much of a compressed file as can be had; it may be of several frames."""
+        """As much of a compressed file as can be had; it may be of several frames.
+
+        Raises:
+            BagError: If it grows to more than its size allows, or the disk has room for.
+        """
         frame = zstandard.ZstdDecompressor().decompressobj()
         problem = ""
+        left = most = bounds.most_unpacked(path.stat().st_size)
+        left = min(left, shutil.disk_usage(plain.parent).free)
         with path.open("rb") as source, plain.open("wb") as target:
             try:
-                while data := source.read(1 << 20):
+                while data := source.read(_PACKED_STEP):
                     while data:
                         if frame.eof:
                             frame = zstandard.ZstdDecompressor().decompressobj()
-                        target.write(frame.decompress(data))
+                        left -= target.write(frame.decompress(data))
+                        if left < 0:
+                            raise BagError(
+                                f"{path}: unpacks to more than {most:,} bytes, or than the disk "
+                                "has room for"
+                            )
                         data = frame.unused_data if frame.eof else b""
             except zstandard.ZstdError as error:
                 problem = f"damaged ({error})"
@@ -147,7 +169,8 @@ class Bag:
 
     def _find_files(self) -> list[Path]:
         """The files that the metadata names, in its order, then those that it doesn't."""
-        present = sorted(filter(ending_of, self.path.iterdir()), key=_natural)
+        files = [path for path in self.path.iterdir() if ending_of(path) and path.is_file()]
+        present = sorted(files, key=_natural)
         for path in [p for p in present if p.name.endswith(COMPRESSED)]:
             if path.with_name(path.name.removesuffix(COMPRESSED)) in present:
                 present.remove(path)
@@ -177,12 +200,13 @@ class Bag:
             account.notes.append(f"{unknown} messages lost of which the topic is not known")
         for entry in self._listed("topics_with_message_count"):
             try:
-                topic, count = entry["topic_metadata"]["name"], int(entry["message_count"])
-            except (KeyError, TypeError, ValueError):
+                topic, count = str(entry["topic_metadata"]["name"]), int(entry["message_count"])
+            except (KeyError, TypeError, ValueError, OverflowError):
                 continue
             if count != account.read[topic]:
                 account.notes.append(
-                    f"{topic}: {account.read[topic]} messages read, {METADATA} says {count}"
+                    f"{cut(topic)}: {account.read[topic]} messages read, {METADATA} says "
+                    f"{quote(count)}"
                 )
 
 
@@ -214,7 +238,8 @@ class _Finder:
             place = self._places.setdefault(topic, channel.topic)
             if place != channel.topic:
                 raise BagError(
-                    f"{self._path}: {topic} may be {' or '.join(sorted((place, channel.topic)))}; "
+                    f"{self._path}: {topic} may be "
+                    f"{' or '.join(map(cut, sorted((place, channel.topic))))}; "
                     "name it in full in the interface"
                 )
             try:
@@ -228,12 +253,14 @@ class _Finder:
         """Raise a BagError, with what is known of the bag, if a topic was not found."""
         missing = sorted(set(self._wanted) - set(self._places))
         if missing:
-            present = (f"{topic} ({kind})" for topic, kind in sorted(self._present.items()))
+            present = (
+                f"{cut(topic)} ({cut(kind)})" for topic, kind in sorted(self._present.items())
+            )
             text = (
                 f"{self._path}: no {missing[0]} ({self._wanted[missing[0]]}) among its topics: "
                 f"{', '.join(present) or 'none'}"
             )
-            raise BagError("; ".join([text, *notes]))
+            raise BagError(cut("; ".join([text, *notes]), LONGEST_REFUSAL))
 
 
 def _is_topic(recorded: str, topic: str) -> bool:
@@ -247,7 +274,8 @@ def _plain(data: bytes) -> bytes:
     """A message that may be compressed by itself; one that isn't begins with a zero (CDR)."""
     if data[:4] != _ZSTD_MAGIC:
         return data
-    return bytes(zstandard.ZstdDecompressor().decompress(data, max_output_size=_LARGEST_MESSAGE))
+    most = min(bounds.LARGEST_MESSAGE, bounds.most_unpacked(len(data)))
+    return unpacked_zstd(data, most)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

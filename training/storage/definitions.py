@@ -9,11 +9,13 @@ from typing import Any
 from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
+from ebm_policy_ros.quoting import cut, quote
 from ebm_policy_ros.training.storage.account import Channel
 
 _KNOWN = get_typestore(Stores.ROS2_JAZZY)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_ARRAY = 10_000
+_LONGEST_DEFINITION = 1 << 20
 _LONGEST_SEQUENCE = 1 << 28
 
 
@@ -30,14 +32,16 @@ def message_type(name: str) -> str:
 @lru_cache(maxsize=256)
 def _store(channel: Channel) -> Any:
     """Types by the bag's own definition; by ROS 2 Jazzy's where it has none or the same."""
-    kind = message_type(channel.type)
+    kind, topic = message_type(channel.type), cut(channel.topic)
     if channel.encoding != "cdr":
         raise DefinitionError(
-            f"{channel.topic}: its messages are encoded as {channel.encoding!r}, expected 'cdr'; "
+            f"{topic}: its messages are encoded as {quote(channel.encoding)}, expected 'cdr'; "
             "convert the bag with rosbags-convert"
         )
     if channel.definition and channel.format in ("ros2msg", "ros2idl"):
         try:
+            if len(channel.definition) > _LONGEST_DEFINITION:
+                raise ValueError(f"it has {len(channel.definition):,} characters")
             if channel.format == "ros2idl":
                 types = get_types_from_idl(channel.definition)
             else:
@@ -47,10 +51,10 @@ def _store(channel: Channel) -> Any:
             return _store_of(types)
         except Exception as error:  # whatever the parser meets in a damaged definition
             raise DefinitionError(
-                f"{channel.topic}: the definition of {kind} in the bag cannot be read ({error})"
+                f"{topic}: the definition of {cut(kind)} in the bag cannot be read ({cut(error)})"
             ) from None
     if kind not in _KNOWN.fielddefs:
-        raise DefinitionError(f"{channel.topic}: the bag has no definition of its type {kind}")
+        raise DefinitionError(f"{topic}: the bag has no definition of its type {cut(kind)}")
     return _KNOWN
 
 

@@ -22,6 +22,7 @@ from mcap import records as mcap_records
 from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 
+from ebm_policy_ros import bounds
 from ebm_policy_ros.training.storage.account import Account, BagError, Channel, Record
 
 _MAGIC = b"\x89MCAP0\r\n"
@@ -30,7 +31,6 @@ _RECORD = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
 # Of a chunk: start time, end time, size and checksum of its content.
 _CHUNK = struct.Struct("<QQQI")
-_LARGEST_CHUNK = 2 << 30
 _COMPRESSIONS = ("", "lz4", "zstd")
 # Records that are understood where they stand between chunks.
 _PARSED: dict[int, Any] = {
@@ -94,6 +94,7 @@ class McapFile:
         # Of each chunk, by its start: messages by channel.
         self._indexed: dict[int, Counter[int]] = {}
         self._statistics: Any = None
+        self._left = bounds.most_unpacked(len(self._bytes))
         self._survey()
 
     def records(self, wanted: Callable[[Channel], bool]) -> Iterator[Record]:
@@ -223,8 +224,11 @@ class McapFile:
         assert head is not None  # the survey took no other
         data = self._bytes[span.start + head.size : span.end]
         try:
+            self._left -= head.uncompressed
+            if head.compression and self._left < 0:
+                raise ValueError("the chunks unpack to more than the size of the file allows")
             if span.torn:
-                return _beginning(head.compression, data)
+                return _beginning(head, data)
             content = _decompressed(head, data)
             if head.checksum not in (0, zlib.crc32(content)):
                 raise ValueError("its checksum is wrong")
@@ -243,10 +247,17 @@ class McapFile:
         position, end = 0, len(content)
         while position < end:
             start = position + _RECORD.size
-            opcode, length = _RECORD.unpack_from(content, position) if start <= end else (0, 1)
+            opcode, length = _RECORD.unpack_from(content, position) if start <= end else (1, 1)
             position = start + length
+            if opcode == 0:  # of no record: zeros, of which there may be any number
+                self._account.note(self._path, "a chunk ends in bytes that are no records")
+                self._account.lost[""] += 1
+                return
             if position > end:
                 self._account.note(self._path, "its last message is cut off")
+                self._account.lost[""] += 1
+            elif opcode == Opcode.MESSAGE and length < _MESSAGE.size:
+                self._account.note(self._path, "a message is too short to be one")
                 self._account.lost[""] += 1
             elif opcode == Opcode.MESSAGE:
                 number, _, time, _ = _MESSAGE.unpack_from(content, start)
@@ -287,7 +298,7 @@ def _read_head(content: bytes) -> _ChunkHead | None:
     if named > max(map(len, _COMPRESSIONS)) or len(content) < after + 8:
         return None
     compression = content[_CHUNK.size + 4 : after].decode("ascii", "replace")
-    if compression not in _COMPRESSIONS or began > ended or uncompressed > _LARGEST_CHUNK:
+    if compression not in _COMPRESSIONS or began > ended or uncompressed > bounds.LARGEST_CHUNK:
         return None
     length = int.from_bytes(content[after : after + 8], "little")
     return _ChunkHead(compression, uncompressed, checksum, after + 8, length)
@@ -295,16 +306,28 @@ def _read_head(content: bytes) -> _ChunkHead | None:
 
 def _decompressed(head: _ChunkHead, data: bytes) -> bytes:
     if head.compression == "zstd":
-        return bytes(zstandard.decompress(data, head.uncompressed))
+        return unpacked_zstd(data, head.uncompressed)
     if head.compression == "lz4":
-        return bytes(lz4.frame.decompress(data))
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, head.uncompressed))
     return data
 
 
-def _beginning(compression: str, data: bytes) -> bytes:
+def _beginning(head: _ChunkHead, data: bytes) -> bytes:
     """What can be decompressed of a chunk whose end is missing."""
-    if compression == "zstd":
-        return bytes(zstandard.ZstdDecompressor().decompressobj().decompress(data))
-    if compression == "lz4":
-        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data))
+    if head.compression == "zstd":
+        return bytes(zstandard.ZstdDecompressor().stream_reader(data).read(head.uncompressed))
+    if head.compression == "lz4":
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, head.uncompressed))
     return data
+
+
+def unpacked_zstd(data: bytes, most: int) -> bytes:
+    """What a frame of zstd unpacks to, of at most so many bytes.
+
+    Raises:
+        ValueError: If it says that it has more.
+        ZstdError: If it is damaged, or has more.
+    """
+    if zstandard.frame_content_size(data) > most:
+        raise ValueError(f"unpacks to more than {most:,} bytes")
+    return bytes(zstandard.ZstdDecompressor().decompress(data, max_output_size=most))

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ebm_policy_ros.quoting import cut
 from ebm_policy_ros.training.storage.account import Account, BagError, Channel, Record
 
 _MAGIC = b"SQLite format 3\0"
@@ -76,6 +77,7 @@ class SqliteFile:
     def _read_channels(self) -> dict[int, Channel]:
         try:
             with closing(self._open()) as database:
+                self._refuse_views(database)
                 definitions: dict[str, tuple[str, str]] = {}
                 with suppress(*_FAULTS):  # rosbag2 of Humble has no such table
                     rows = database.execute(
@@ -85,11 +87,20 @@ class SqliteFile:
                     definitions = {name: (text, kind) for name, kind, text in rows}
                 rows = database.execute("SELECT id, name, type, serialization_format FROM topics")
                 return {
-                    number: Channel(topic, kind, *definitions.get(kind, ("", "")), encoding)
+                    number: Channel(
+                        *map(str, (topic, kind, *definitions.get(kind, ("", "")), encoding))
+                    )
                     for number, topic, kind, encoding in rows
                 }
         except _FAULTS as error:
-            raise BagError(f"{self._path}: its list of topics cannot be read ({error})") from None
+            raise BagError(
+                f"{self._path}: its list of topics cannot be read ({cut(error)})"
+            ) from None
+
+    def _refuse_views(self, database: sqlite3.Connection) -> None:
+        """What takes the place of a table may compute for ever."""
+        if database.execute("SELECT 1 FROM sqlite_master WHERE type = 'view'").fetchone():
+            raise BagError(f"{self._path}: it has a view, which no bag has")
 
     def _rows(self, database: sqlite3.Connection) -> Iterator[tuple[int, int, int, bytes]]:
         """Rows in order of their number; what cannot be read is stepped over."""
