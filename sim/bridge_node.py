@@ -111,6 +111,7 @@ class SimBridgeNode(Node):
         self._open_topics()
         self._time_ns = 0
         self._parts, self._parts_done = 1, 0
+        self._solved = self._over = 0
         self._reset()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         if self._lockstep:
@@ -119,6 +120,11 @@ class SimBridgeNode(Node):
             self._parts = max(1, self._interface.period_ns // _PART_NS)
             period = 1.0 / self._interface.rate / self._parts / factor
             self._timer = self.create_timer(period, self._part, clock=steady)
+            if not values["viewer"]:
+                self.get_logger().info(
+                    f"task {values['task']} runs; watch it with viewer:=true where there is a "
+                    "display, or the camera's topic in Foxglove or RViz (docs/viewers.md)"
+                )
 
     def _open_topics(self) -> None:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -214,7 +220,9 @@ class SimBridgeNode(Node):
         self._done_ns = self._time_ns
         if not self._lockstep:
             how = "goal reached" if self._succeeded else "time is up"
-            self.get_logger().info(f"{how}, scene over (seed {self._seed})")
+            self._solved, self._over = self._solved + self._succeeded, self._over + 1
+            told = f"{how}, scene over (seed {self._seed}; {self._solved} of {self._over} solved)"
+            self.get_logger().info(told)
         self._set_state(
             "done",
             success=self._succeeded,

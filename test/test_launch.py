@@ -220,6 +220,8 @@ def test_the_arm_and_the_policy_meet_in_a_namespace_and_ctrl_c_ends_with_a_stop(
     )
     launch = start("demo", f"policy:={policy_file()}", "namespace:=left", "task:=push_either")
     observer.until(lambda: any(map(any, commands)), launch)
+    assert "watch it with viewer:=true" in launch.output
+    assert "MOVES THE ARM from now on" in launch.output
     topics = dict(observer.node.get_topic_names_and_types())
     assert {"/left/camera/image_raw", "/left/joint_states", "/clock"} <= set(topics)
     assert "/left/clock" not in topics
