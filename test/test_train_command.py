@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from ebm_policy_ros.policy import Policy
 from ebm_policy_ros.policy_file import load_policy_file
-from ebm_policy_ros.training import loading, train
+from ebm_policy_ros.training import bag_dataset, train
 from ebm_policy_ros.training.dataset import Dataset
 
 
@@ -32,7 +32,7 @@ def bags(monkeypatch: pytest.MonkeyPatch) -> None:
     tool = np.random.default_rng(0).uniform(-1, 1, (120, 1, 2)).astype(np.float32)
     names = tuple(f"bag_{i}" for i in range(10))
     dataset = Dataset({"tool": tool}, 0.1 * tool, np.arange(120) // 12, names, np.ones(10))
-    monkeypatch.setattr(loading, "load_dataset", lambda folder, interface, **choice: dataset)
+    monkeypatch.setattr(bag_dataset, "load_dataset", lambda folder, interface, **choice: dataset)
 
 
 @pytest.mark.parametrize(
