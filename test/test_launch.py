@@ -220,15 +220,15 @@ def test_the_arm_and_the_policy_meet_in_a_namespace_and_ctrl_c_ends_with_a_stop(
     )
     launch = start("demo", f"policy:={policy_file()}", "namespace:=left", "task:=push_either")
     observer.until(lambda: any(map(any, commands)), launch)
-    assert "watch it with viewer:=true" in launch.output
-    assert "MOVES THE ARM from now on" in launch.output
+    for told in ("watch it with viewer:=true", "MOVES THE ARM from now on"):
+        observer.until(lambda told=told: told in launch.output, launch)  # type: ignore[misc]
     topics = dict(observer.node.get_topic_names_and_types())
     assert {"/left/camera/image_raw", "/left/joint_states", "/clock"} <= set(topics)
     assert "/left/clock" not in topics
     assert observer.parameters("/left/policy_node", launch, "use_sim_time") == [True]
     assert observer.parameters("/left/sim_bridge_node", launch, "task") == ["push_either"]
     assert observer.finish(launch, lambda: commands[-1] == (0.0, 0.0)) == 0
-    assert is_clean(launch)
+    assert is_clean(launch), launch.output
 
 
 def test_an_operators_session_on_the_systems_clock(
@@ -261,7 +261,7 @@ def test_an_operators_session_on_the_systems_clock(
     assert planar(robot.commands[-1]) == [0.0, 0.0]
     launch.interrupt()
     assert launch.end() == 0
-    assert is_clean(launch)
+    assert is_clean(launch), launch.output
 
 
 def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
@@ -283,7 +283,7 @@ def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
     assert values == [policy, "cpu", 7, 1, True, False]
     assert observer.state("/policy_node", launch) == "unconfigured"
     assert observer.finish(launch) == 0
-    assert is_clean(launch)
+    assert is_clean(launch), launch.output
 
 
 def test_an_arm_stays_still_until_somebody_starts_the_policy(
@@ -298,7 +298,7 @@ def test_an_arm_stays_still_until_somebody_starts_the_policy(
     robot.until(lambda: any(any(planar(command)) for command in robot.commands))
     launch.interrupt()
     assert launch.end() == 0
-    assert is_clean(launch)
+    assert is_clean(launch), launch.output
 
 
 def test_a_robots_bring_up_includes_a_launch_file_beside_arguments_of_its_own(
@@ -319,7 +319,7 @@ def test_the_recorder_takes_the_folder_that_is_named_even_if_it_looks_like_a_num
     assert values == ["2024", "ur5e_push", "episode"]
     assert (tmp_path / "2024").is_dir()
     assert observer.finish(launch) == 0
-    assert is_clean(launch)
+    assert is_clean(launch), launch.output
 
 
 @pytest.mark.sim
@@ -332,7 +332,7 @@ def test_the_simulation_alone_publishes_what_the_arm_would(
     assert values == ["push", 3, True]
     assert "[DEBUG]" in launch.output
     assert observer.finish(launch) == 0
-    assert is_clean(launch)
+    assert is_clean(launch), launch.output
 
 
 def test_a_person_takes_the_arm_from_the_terminal_that_launched_the_node(
@@ -351,7 +351,7 @@ def test_a_person_takes_the_arm_from_the_terminal_that_launched_the_node(
     launch.press("\x03")
     robot.until(lambda: not launch.is_running and planar(robot.commands[-1]) == [0.0, 0.0])
     assert launch.end() == 0
-    assert is_clean(launch)
+    assert is_clean(launch), launch.output
 
 
 @pytest.mark.parametrize(
