@@ -515,6 +515,19 @@ def test_without_simulated_time_a_camera_frame_starts_the_decision(
 # What the node tells
 
 
+def test_frames_of_another_aspect_are_told_once(
+    robot: Robot, start_policy: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    node = start_policy()
+    heard = listen(robot, DiagnosticArray, "/diagnostics")
+    wide = Image(height=90, width=160, encoding="rgb8", step=480, data=bytes(480 * 90))
+    robot.camera.publish(wide)
+    robot.until(lambda: bool(node.inputs.buffer.image_shapes.notes()))
+    count = len(heard)
+    robot.until(lambda: len(heard) > count + 2)
+    assert capfd.readouterr().err.count("frames of 160x90 are stretched to 128x96") == 1
+
+
 def statuses(heard: list[Any]) -> dict[str, Any]:
     return {s.name.removeprefix("/policy_node: "): s for s in heard[-1].status}
 

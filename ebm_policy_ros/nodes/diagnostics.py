@@ -29,6 +29,7 @@ class Diagnostics:
         """Begins to publish; also while a simulation's clock stands still."""
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
+        self._told: set[str] = set()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(1.0, self._publish, clock=steady)
 
@@ -38,12 +39,20 @@ class Diagnostics:
         message.header.stamp = now.to_msg()
         message.status = [self._policy()]
         if self._node.inputs is not None:
+            self._tell_shapes(self._node.inputs.buffer.image_shapes.notes())
             streams = self._node.inputs.health(now.nanoseconds)
             message.status += [self._stream(stream) for stream in streams]
             ages = [stream.age for stream in streams if stream.age is not None]
             if ages:
                 _add(message.status[0], "skew (s)", f"{max(ages) - min(ages):.4f}")
         self._publisher.publish(message)
+
+    def _tell_shapes(self, notes: list[str]) -> None:
+        """Log once what is odd about the shapes of the cameras' frames."""
+        for note in notes:
+            if note not in self._told:
+                self._node.get_logger().warning(note)
+                self._told.add(note)
 
     def _status(self, name: str, level: bytes, text: str) -> Any:
         full = f"{self._node.get_fully_qualified_name()}: {name}"
