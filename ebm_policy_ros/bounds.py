@@ -25,7 +25,7 @@ LARGEST_RATIO = 250
 """Bytes of a file that is unpacked, by byte of it: flat pictures reach 60, only zeros 1,000."""
 LARGEST_UNPACKED = 64 << 20
 """Bytes that any file may be unpacked to, whatever its compression."""
-LARGEST_CHUNK = 1 << 30
+LARGEST_CHUNK = 1 << 28
 """Bytes of a chunk of an mcap file, which is read whole; rosbag2 writes less than a megabyte."""
 LARGEST_MESSAGE = 1 << 28
 """Bytes of a message: a picture of 8192 x 8192 pixels has 200 million."""

@@ -78,5 +78,5 @@ def run_command(
         print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; the same command goes on", file=sys.stderr)
+        print(f"{name}: interrupted; start the same command again to continue", file=sys.stderr)
         sys.exit(130)

@@ -30,6 +30,8 @@ class Ladder:
     rung: Rung = Rung.HOLD
     reason: str = "nothing decided yet"
     """Why the rung is not FRESH."""
+    stops: int = 0
+    """How often it was stopped."""
     _begun: bool = False
     _bad_since: int | None = None
     _good_since: int | None = None
@@ -77,6 +79,7 @@ class Ladder:
 
     def stop(self, reason: str) -> None:
         """Go down to STOPPED."""
+        self.stops += 1
         self.rung, self.reason = Rung.STOPPED, reason
 
     def reset(self) -> None:

@@ -45,6 +45,11 @@ class _Sample:
         self._array: npt.NDArray[Any] | None = None
 
     @property
+    def message(self) -> Any:
+        """The newest of them."""
+        return self._messages[0][0].content
+
+    @property
     def identity(self) -> tuple[int, ...]:
         return tuple(id(message) for message, _ in self._messages)
 
@@ -137,7 +142,7 @@ class _StreamBuffer:
                 return "nothing received"
             came = cut(", ".join(self._foreign))
             return (
-                f"no joint of {', '.join(self.stream.parts)} in its messages, which have {came}; "
+                f"its messages have the joints {came}, none of {', '.join(self.stream.parts)}; "
                 "see names and prefix in the interface"
             )
         if not messages:
@@ -163,10 +168,13 @@ class Snapshot:
     """
 
     def __init__(
-        self, samples: Mapping[str, list[_Sample]], streams: Mapping[str, Stream]
+        self,
+        samples: Mapping[str, list[_Sample]],
+        streams: Mapping[str, Stream],
+        shapes: ImageShapes,
     ) -> None:
-        """Keeps the samples of each stream, oldest first."""
-        self._samples, self._streams = samples, streams
+        """Keeps the samples of each stream, oldest first; `shapes` notes those of frames."""
+        self._samples, self._streams, self._shapes = samples, streams, shapes
         self.stamps = {name: found[-1].stamp for name, found in samples.items()}
         """Stamp of the newest sample by stream, nanoseconds."""
 
@@ -188,7 +196,10 @@ class Snapshot:
         return {name: self._raw(name) for name in names}
 
     def _raw(self, name: str) -> npt.NDArray[Any]:
-        return np.stack([sample.array(self._streams[name]) for sample in self._samples[name]])
+        stream, samples = self._streams[name], self._samples[name]
+        arrays = np.stack([sample.array(stream) for sample in samples])
+        self._shapes.add(stream.topic, samples[-1].message)
+        return arrays
 
     def outdated(self, time_ns: int, slack_ns: int) -> str:
         """The streams that are too old by a later time; empty if none is.
@@ -238,9 +249,7 @@ class ObservationBuffer:
             message: Anything with the fields of the stream's type.
             receive_ns: When it was received, nanoseconds; counts where the stamp is zero.
         """
-        buffer = self._buffers[stream]
-        self.image_shapes.add(buffer.stream.topic, message)
-        buffer.add(message, receive_ns)
+        self._buffers[stream].add(message, receive_ns)
 
     def clear(self) -> None:
         """Forget every message, as after a clock was set back."""
@@ -284,7 +293,8 @@ class ObservationBuffer:
             stale = self._skewed({name: found[-1].stamp for name, found in samples.items()})
         if stale:
             raise StaleObservation("; ".join(stale))
-        return Snapshot(samples, {name: b.stream for name, b in self._buffers.items()})
+        streams = {name: buffer.stream for name, buffer in self._buffers.items()}
+        return Snapshot(samples, streams, self.image_shapes)
 
     def _skewed(self, stamps: dict[str, int]) -> list[str]:
         """The streams whose samples are too far apart, if any are."""

@@ -233,7 +233,7 @@ class Policy:
                 f"a decision takes longer than {bounds.LONGEST_DECISION:g} s; choose fewer "
                 "samples or iterations"
             )
-        for previous in (None, still) * 2:
+        for previous in (still, None, still):
             self.decide(blank, previous=previous)
 
     def _batch(self, observation: Observation) -> dict[str, Tensor]:

@@ -222,6 +222,10 @@ def _check_weights(content: PolicyFile, found: Mapping[str, Any]) -> None:
         got = tuple(weights[name].get_shape())
         if not fits(shape, got, config):
             raise ValueError(f"{name}: got weights of shape {got}, its settings need {shape}")
+    if config.kind == "nearest_neighbour":
+        keys, actions = (weights[name].get_shape()[0] for name in ("keys", "actions"))
+        if keys != actions:
+            raise ValueError(f"{keys} keys, but {actions} actions of neighbours")
     strange = [name for name in weights if name not in needed]
     if strange:
         raise ValueError(

@@ -83,7 +83,9 @@ def check_yaml(text: str) -> None:
                 anchor, size = begun.pop()
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in anchored:
-                    raise UnreadableFile(f"the alias *{cut(event.anchor)} is of nothing before it")
+                    raise UnreadableFile(
+                        f"the alias *{cut(event.anchor)} is used, but never defined"
+                    )
                 anchor, size = None, anchored[event.anchor]
             elif isinstance(event, yaml.ScalarEvent):
                 anchor, size = event.anchor, 1

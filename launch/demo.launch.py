@@ -10,5 +10,5 @@ def generate_launch_description() -> LaunchDescription:
         __file__,
         "sim_bridge_node",
         "policy_node",
-        defaults={"use_sim_time": "true", "autostart": "true"},
+        defaults={"policy": "ur5e_push", "use_sim_time": "true", "autostart": "true"},
     )

@@ -163,7 +163,7 @@ class Scene:
     def start(self, name: str = "policy_node", **values: Any) -> PolicyNode:
         """policy_node in this process, active."""
         chosen = {"interface": self._interface_name, "use_sim_time": True, "autostart": True}
-        chosen |= {"device": "cpu"} | values
+        chosen |= {"policy": "ur5e_push", "device": "cpu"} | values
         node = PolicyNode(
             context=self.context,
             parameter_overrides=parameters(**chosen),
@@ -185,7 +185,8 @@ class Scene:
         """policy_node in a process of its own, active."""
         chosen = {"interface": self._interface_name, "use_sim_time": True, "autostart": True}
         command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy_node", "--ros-args"]
-        for key, value in (chosen | {"device": "cpu"} | values).items():
+        chosen |= {"policy": "ur5e_push", "device": "cpu"}
+        for key, value in (chosen | values).items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             command += ["-p", f"{key}:={text}"]
         environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}

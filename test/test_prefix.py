@@ -75,7 +75,9 @@ def test_the_names_of_other_joints_are_told() -> None:
     buffer.add("joints", Joints("left_elbow_joint", "left_wrist_1_joint"), 1)
     with pytest.raises(StaleObservation) as told:
         buffer.observe(2)
-    assert "which have left_elbow_joint, left_wrist_1_joint" in str(told.value)
+    assert "its messages have the joints left_elbow_joint, left_wrist_1_joint, none" in str(
+        told.value
+    )
     assert "see names and prefix in the interface" in str(told.value)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.angles import follow, near
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.commands import along
 
@@ -37,6 +38,7 @@ class Commands:
         """Knows no command yet; `interface` tells rate, horizon, and how long a command holds."""
         self._action, self._period = interface.action, interface.period_ns
         self._hold = interface.hold_ns
+        self._turning = interface.continuous
         self._commands: dict[int, _Command] = {}
         self._begins: dict[int, Values] | None = None
         self.stamps: list[int] = []
@@ -52,6 +54,10 @@ class Commands:
             points: What is commanded, shape (P, D); P is 1 but for a trajectory.
             seconds: When each point counts, after the stamp, shape (P,).
         """
+        if self._turning:  # what is between two points is on the shorter way
+            points = points.copy()
+            angles = points[:, self._turning]
+            points[:, self._turning] = follow(angles, angles[0])
         old = self._commands.get(stamp)
         if old is None:
             insort(self.stamps, stamp)
@@ -107,7 +113,9 @@ class Commands:
         if stamp not in self._begins:
             first: Values = command.points[0]
             return first
-        way = np.stack((self._begins[stamp], command.points[0]))
+        begin = self._begins[stamp].copy()
+        begin[self._turning] = near(begin[self._turning], command.points[0][self._turning])
+        way = np.stack((begin, command.points[0]))
         return along(way, np.array([0.0, command.seconds[0]]), seconds)
 
     def _find_begins(self) -> dict[int, Values]:

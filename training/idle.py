@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.angles import wrap
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.training.dataset import Dataset
 
@@ -60,6 +61,7 @@ def moves(actions: npt.NDArray[np.floating], interface: Interface) -> npt.NDArra
     # The first step has the change of the second.
     before = 2 * values[:1] - values[1:2] if len(values) > 1 else values
     changes = np.diff(values, axis=0, prepend=before)
+    changes[:, interface.continuous] = wrap(changes[:, interface.continuous])
     size = len(action.fields)
     if action.is_velocity:
         arm, least = values[:, :size], STILL * np.subtract(action.high, action.low)

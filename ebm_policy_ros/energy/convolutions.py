@@ -8,7 +8,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ebm_policy_ros import bounds
+from ebm_policy_ros.bounds import (
+    MOST_LAYERS,
+    MOST_NUMBERS,
+    MOST_PICTURE_WORK,
+    WIDEST,
+    check_flags,
+    check_whole,
+)
 from ebm_policy_ros.quoting import quote
 
 Network = Literal["strided", "max_pool", "residual"]
@@ -42,10 +49,10 @@ class ImageEncoderConfig:
         for name, values in (("channels", self.channels), ("strides", self.strides)):
             if not isinstance(values, tuple):
                 raise ValueError(f"image.{name}: got {quote(values)}, expected a list")
-            bounds.check_whole(f"image.{name}, their number", len(values), 1, bounds.MOST_LAYERS)
+            check_whole(f"image.{name}, their number", len(values), 1, MOST_LAYERS)
             for value in values:
-                bounds.check_whole(f"image.{name}", value, 1, bounds.WIDEST)
-        bounds.check_flags(self, "image.")
+                check_whole(f"image.{name}", value, 1, WIDEST)
+        check_flags(self, "image.")
         if len(self.channels) != len(self.strides):
             raise ValueError(
                 f"image.strides: got {len(self.strides)} values, "
@@ -108,8 +115,8 @@ def check_work(config: ImageEncoderConfig, height: int, width: int, inputs: int)
             work += 18 * cells * outputs**2
         largest, inputs = max(largest, cells * outputs), outputs
     for name, got, most in (
-        ("multiplications", work, bounds.MOST_PICTURE_WORK),
-        ("numbers in a map", largest, bounds.MOST_NUMBERS),
+        ("multiplications", work, MOST_PICTURE_WORK),
+        ("numbers in a map", largest, MOST_NUMBERS),
     ):
         if got > most:
             raise ValueError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from ebm_policy_ros import bounds
+from ebm_policy_ros.bounds import MOST_LAYERS, WIDEST, check_flags, check_number, check_whole
 from ebm_policy_ros.quoting import quote
 
 HeadKind = Literal["mlp", "residual", "preactivation", "dense_residual"]
@@ -39,10 +39,10 @@ class HeadConfig:
         if self.kind not in get_args(HeadKind):
             expected = " or ".join(get_args(HeadKind))
             raise ValueError(f"head.kind: got {quote(self.kind)}, expected {expected}")
-        bounds.check_whole("head.width", self.width, 4, bounds.WIDEST)
-        bounds.check_whole("head.depth", self.depth, 0, bounds.MOST_LAYERS)
-        bounds.check_number("head.feature_gain", self.feature_gain, above_zero=True)
-        bounds.check_flags(self, "head.")
+        check_whole("head.width", self.width, 4, WIDEST)
+        check_whole("head.depth", self.depth, 0, MOST_LAYERS)
+        check_number("head.feature_gain", self.feature_gain, above_zero=True)
+        check_flags(self, "head.")
         if self.spectral_norm and self.feature_gain != 1.0:
             raise ValueError(
                 f"head.feature_gain: got {self.feature_gain}, which spectral_norm would undo; "

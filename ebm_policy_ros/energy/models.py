@@ -13,7 +13,15 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from ebm_policy_ros import bounds
+from ebm_policy_ros.bounds import (
+    MOST_COMPONENTS,
+    MOST_HEAD_LAYERS,
+    MOST_LAYERS,
+    MOST_STREAMS,
+    WIDEST,
+    check_flags,
+    check_whole,
+)
 from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel, NearestNeighbourModel
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.encoders import ImageEncoder, ObservationEncoder, Thumbnail
@@ -63,11 +71,11 @@ class ModelConfig:
             if getattr(self, name) not in choices:
                 expected = " or ".join(choices)
                 raise ValueError(f"{name}: got {quote(getattr(self, name))}, expected {expected}")
-        bounds.check_flags(self)
+        check_flags(self)
         got = quote(list(self.streams))
         if not all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in self.streams):
             raise ValueError(f"streams: got {got}, expected names of letters, digits and _")
-        if not 0 < len(set(self.streams)) == len(self.streams) <= bounds.MOST_STREAMS:
+        if not 0 < len(set(self.streams)) == len(self.streams) <= MOST_STREAMS:
             raise ValueError(f"streams: got {got}, expected names, each once")
         taken = [name for name in self.streams if hasattr(nn.ModuleDict, name)]
         if taken:
@@ -80,9 +88,9 @@ class ModelConfig:
             raise ValueError(
                 f"tied: got kind {self.kind}, expected energy or explicit, without spectral_norm"
             )
-        bounds.check_whole("trunk_width", self.trunk_width, 1, bounds.WIDEST)
-        bounds.check_whole("trunk_depth", self.trunk_depth, 0, bounds.MOST_LAYERS)
-        bounds.check_whole("components", self.components, 1, bounds.MOST_COMPONENTS)
+        check_whole("trunk_width", self.trunk_width, 1, WIDEST)
+        check_whole("trunk_depth", self.trunk_depth, 0, MOST_LAYERS)
+        check_whole("components", self.components, 1, MOST_COMPONENTS)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON keeps them and `from_dict` reads them."""
@@ -172,7 +180,7 @@ class AutoregressiveModel(nn.Module):
         """For actions of `action_size` (H*D) values."""
         super().__init__()
         layers = action_size * (head.depth + 1)
-        bounds.check_whole("head.depth x action values", layers, 1, bounds.MOST_HEAD_LAYERS)
+        check_whole("head.depth x action values", layers, 1, MOST_HEAD_LAYERS)
         self.encoder = encoder
         self.heads = nn.ModuleList(
             # At first each energy is about its own dimension; a long prefix would drown it.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ebm_policy_ros import bounds
+from ebm_policy_ros.bounds import MOST_PARAMETERS
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 
 Shape = tuple[int, ...]
@@ -56,9 +56,9 @@ def outline(
     if config.head.spectral_norm:
         found = {new: shape for name in found for new, shape in _normalised(name, found[name])}
     count = sum(torch.Size(shape).numel() for shape in found.values())
-    if count > bounds.MOST_PARAMETERS:
+    if count > MOST_PARAMETERS:
         raise ValueError(
-            f"model: {count:,} weights, expected at most {bounds.MOST_PARAMETERS:,}; choose "
+            f"model: {count:,} weights, expected at most {MOST_PARAMETERS:,}; choose "
             "smaller widths or depths"
         )
     return found

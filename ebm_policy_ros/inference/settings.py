@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from ebm_policy_ros import bounds
+from ebm_policy_ros.bounds import LARGEST_WHOLE, check_number, check_whole
 from ebm_policy_ros.quoting import quote
 
 
-def at_least(
-    settings: object, lowest: int, *names: str, largest: int = bounds.LARGEST_WHOLE
-) -> None:
+def at_least(settings: object, lowest: int, *names: str, largest: int = LARGEST_WHOLE) -> None:
     """Refuse what is not an integer from `lowest` to `largest`.
 
     Raises:
         ValueError: Naming the setting, what it is and what is allowed.
     """
     for name in names:
-        bounds.check_whole(name, getattr(settings, name), lowest, largest)
+        check_whole(name, getattr(settings, name), lowest, largest)
 
 
 def positive(settings: object, *names: str) -> None:
@@ -25,7 +23,7 @@ def positive(settings: object, *names: str) -> None:
         ValueError: Naming the setting, what it is and what is allowed.
     """
     for name in names:
-        bounds.check_number(name, getattr(settings, name), above_zero=True)
+        check_number(name, getattr(settings, name), above_zero=True)
 
 
 def at_most(settings: object, largest: float, *names: str) -> None:
@@ -47,7 +45,7 @@ def not_negative(settings: object, *names: str) -> None:
         ValueError: Naming the setting, what it is and what is allowed.
     """
     for name in names:
-        bounds.check_number(name, getattr(settings, name), above_zero=False)
+        check_number(name, getattr(settings, name), above_zero=False)
 
 
 def one_of(settings: object, name: str, allowed: tuple[str, ...]) -> None:

@@ -18,6 +18,8 @@ MOST_SIDE = 8192
 MOST_PIXELS = 1 << 25
 # A JPEG has its size behind what cameras and editors write into it: at most a few times 64 KiB.
 _LONGEST_HEADER = 1 << 20
+# Parts of a file that are looked at for its size: cameras write a dozen, a PNG one for 8 KB.
+_MOST_PARTS = 10_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 # SOF0 to SOF15 give the size; three codes between them mean something else.
@@ -78,7 +80,9 @@ def _png(data: npt.NDArray[np.uint8]) -> ImageHeader | None:
 def _has_all_chunks(file: memoryview) -> bool:
     """Tell a whole PNG of one frame: cv2 gives a chunk the memory that its length promises."""
     place = len(_PNG)
-    while place + 12 <= len(file):
+    for _ in range(_MOST_PARTS):
+        if place + 12 > len(file):
+            break
         length, name = struct.unpack_from(">I4s", file, place)
         place += 12 + length
         if name == b"IEND" or name == b"acTL":
@@ -88,7 +92,9 @@ def _has_all_chunks(file: memoryview) -> bool:
 
 def _jpeg(head: bytes) -> ImageHeader | None:
     place = 2
-    while (place := head.find(b"\xff", place)) >= 0 and place + 10 <= len(head):
+    for _ in range(_MOST_PARTS):
+        if (place := head.find(b"\xff", place)) < 0 or place + 10 > len(head):
+            break
         marker = head[place + 1]
         place += 1 if marker == 0xFF else 2  # filled up
         if marker in (0x00, 0xFF) or marker in _WITHOUT_LENGTH:

@@ -10,12 +10,15 @@ from ebm_policy_ros.limits import Limits
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.nodes.inputs import Inputs
 from ebm_policy_ros.nodes.outputs import Outputs, deaf, rivals
-from ebm_policy_ros.observation import StaleObservation
+from ebm_policy_ros.nodes.pauses import PauseWatch
+from ebm_policy_ros.observation import Snapshot, StaleObservation
 from ebm_policy_ros.state import Measured, StateEstimator
 from ebm_policy_ros.teleop.steering import Steering, Wish
 
 # Beside somebody else the safe command is repeated for so long; then it is theirs to move.
 _LAST_WORDS_NS = NANOSECONDS // 2
+# So long after a pause of the process nothing moves, s: until what waited for it is gone.
+_AFTER_A_PAUSE = 0.5
 
 
 class Commander:
@@ -43,9 +46,11 @@ class Commander:
         self._inputs = Inputs(node, interface, lambda name: None, sorted(needed))
         self._estimator = StateEstimator(interface)
         self._outputs: Outputs | None = None
+        self._pauses = PauseWatch()
         self.last_tick = 0
         """Time of the last tick, nanoseconds."""
         self._measured: Measured | None = None
+        self._snapshot: Snapshot | None = None
         self._unseen = ""
         self._silent_after: int | None = None
         self._wanted = False
@@ -85,11 +90,16 @@ class Commander:
 
     def close(self) -> None:
         """Let go, and close the inputs."""
+        self._pauses.close()
         self.let_go()
         self._inputs.close()
 
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
+
+    def pause(self) -> str:
+        """That this process stood still a moment ago: whatever waits for it is old; else empty."""
+        return self._pauses.problem(_AFTER_A_PAUSE)
 
     def look(self, now: int) -> Measured | None:
         """The arm's state at a tick; None if it is not known.
@@ -102,7 +112,7 @@ class Commander:
         self.last_tick = now
         self._measured, self._unseen = None, ""
         try:
-            snapshot = self._inputs.snapshot(now)
+            self._snapshot = snapshot = self._inputs.snapshot(now)
             seen = snapshot.measured(self._inputs.buffer)
         except (StaleObservation, MessageError) as problem:
             self._unseen = str(problem)
@@ -133,7 +143,7 @@ class Commander:
         if self._outputs is None and other:
             self._wanted, self.problem = False, other
             return
-        problem = other or self._unseen or wish.problem
+        problem = other or self.pause() or self._unseen or wish.problem
         if self._outputs is None:
             self.problem = problem
             if problem:
@@ -144,6 +154,11 @@ class Commander:
         self.problem = problem
         if problem:
             self._hold(self._outputs, now, bool(other))
+
+    def _outdated(self) -> str:
+        """What of the arm's state is too old by now, just before a command goes out."""
+        assert self._snapshot is not None
+        return self._snapshot.outdated(self._now(), self._interface.period_ns)
 
     def _rivals(self) -> str:
         if not self._check_topic:
@@ -166,6 +181,8 @@ class Commander:
         self.changed = guarded.interventions
         if guarded.actions is None:
             return f"guard: {', '.join(guarded.interventions)}"
+        if outdated := self.pause() or self._outdated():
+            return outdated
         self._silent_after = None
         grip = wish.target is not None or steering.grip is not None
         # A person's plan is no longer than a period or two: nothing is to be faded over.

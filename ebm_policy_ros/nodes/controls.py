@@ -74,7 +74,9 @@ class Controls:
         """Leave STOPPED, if nothing is wrong any more."""
         node = self._node
         if node.ladder.rung is not Rung.STOPPED:
-            response.message = f"not stopped, but on {node.ladder.rung.value}"
+            response.message = (
+                f"nothing to reset: the node is not stopped (state: {node.ladder.rung.value})"
+            )
             return response
         try:
             if node.pilot is None:

@@ -110,8 +110,12 @@ class Decider:
             raise DecisionLate(f"no decision after {patience:.3f} s")
         return future.result()
 
-    def check(self, snapshot: Snapshot) -> None:
+    def check(self, snapshot: Snapshot, is_stopped: Callable[[], bool]) -> None:
         """Decode an observation and decide on nothing, to see that both work.
+
+        Args:
+            snapshot: Of all streams of the policy's interface.
+            is_stopped: Asked again and again meanwhile; whether somebody stopped the arm.
 
         Raises:
             DecisionLate: If the last decision still runs, or this one takes too long.
@@ -122,7 +126,7 @@ class Decider:
             snapshot.arrays()
             self.policy.warm_up()
 
-        self._wait(self._submit(work), _CHECK, lambda: False)
+        self._wait(self._submit(work), _CHECK, is_stopped)
 
     def close(self) -> None:
         """End; a decision that runs for long is not waited for."""

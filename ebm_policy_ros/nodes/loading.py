@@ -70,6 +70,10 @@ def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
     Raises:
         ValueError: (or a kind of it) in one line, if the policy cannot run here.
     """
+    if not name:  # none that somebody else trained moves an arm unasked
+        raise PolicyMismatch(
+            "policy: none is named; set it to a policy file or the name of a shipped one"
+        )
     path = policy_path(name)
     policy = Policy.load(
         path,

@@ -144,7 +144,13 @@ class Pilot:
         try:
             snapshot = self._inputs.snapshot(now)
             measured = self._measure(snapshot, now)
-            self._decider.check(snapshot)
+            stops = self._ladder.stops
+
+            def stopped() -> bool:
+                self._serve_stop()
+                return self._ladder.stops > stops
+
+            self._decider.check(snapshot, stopped)
         except Exception as error:
             raise ValueError(f"still wrong: {error}") from None
         if problem := ", ".join(self.guard.misplaced(measured)) or self._topic_problem():

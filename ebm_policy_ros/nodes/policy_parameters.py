@@ -9,7 +9,7 @@ from ebm_policy_ros.nodes.limit_parameters import LIMIT_SETTINGS
 from ebm_policy_ros.nodes.parameters import Setting
 
 POLICY = (
-    Setting("policy", "ur5e_push", "Policy file, or the name of one that is shipped."),
+    Setting("policy", "", "Policy file, or the name of one that is shipped; has to be named."),
     Setting(
         "interface",
         "",

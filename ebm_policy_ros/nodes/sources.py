@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -10,8 +9,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState, Joy
 
-from ebm_policy_ros.interface import Action
+from ebm_policy_ros.interface import Action, Interface
 from ebm_policy_ros.nodes.parameters import part_of
+from ebm_policy_ros.nodes.pauses import boot_time
 from ebm_policy_ros.state import Measured
 from ebm_policy_ros.teleop.joystick import BUTTONS, LAYOUTS, Joystick, Layout
 from ebm_policy_ros.teleop.keyboard import Keyboard
@@ -52,7 +52,7 @@ class KeyboardSource:
 
     def wish(self, measured: Measured | None, taken: bool, faulty: bool) -> Wish:
         """See `Source`."""
-        return self._keyboard.wish(time.monotonic())
+        return self._keyboard.wish(boot_time())
 
     def let_go(self) -> None:
         """See `Source`."""
@@ -93,7 +93,7 @@ class JoySource:
         node.create_subscription(Joy, topic, self._receive, _EVERY)
 
     def _receive(self, message: Any) -> None:
-        now = time.monotonic()
+        now = boot_time()
         for event in self._joystick.take(message.axes, message.buttons, now):
             self._on_event(event)
         if self._moves and not self._joystick.wish(now).motion:
@@ -104,7 +104,7 @@ class JoySource:
         """See `Source`."""
         if faulty:  # else the arm would start by itself when the fault is over
             self._joystick.let_go()
-        wish = self._joystick.wish(time.monotonic())
+        wish = self._joystick.wish(boot_time())
         self._moves = bool(wish.motion)
         return wish
 
@@ -134,7 +134,7 @@ def _layout(values: Mapping[str, Any]) -> Layout:
 class LeaderSource:
     """A leader arm."""
 
-    def __init__(self, node: Node, values: Mapping[str, Any], action: Action) -> None:
+    def __init__(self, node: Node, values: Mapping[str, Any], interface: Interface) -> None:
         """Opens the topic; see `JoySource`.
 
         Raises:
@@ -142,26 +142,27 @@ class LeaderSource:
         """
         given = part_of(values, "leader.")
         self._leader = Leader(
-            action,
+            interface.action,
             given.get("names", ()),
             given.get("scales", ()),
             given.get("offsets", ()),
             given["near"],
             given["far"],
             values["message_timeout"],
+            interface.continuous,
         )
         topic = values["topic"] or _TOPICS["leader"]
         node.create_subscription(JointState, topic, self._receive, _NEWEST)
 
     def _receive(self, message: Any) -> None:
-        self._leader.take(message.name, message.position, time.monotonic())
+        self._leader.take(message.name, message.position, boot_time())
 
     def wish(self, measured: Measured | None, taken: bool, faulty: bool) -> Wish:
         """See `Source`."""
         if not taken:
             self._leader.let_go()
             return Wish(hint="take the arm to follow the leader")
-        return self._leader.wish(time.monotonic(), measured)
+        return self._leader.wish(boot_time(), measured)
 
     def let_go(self) -> None:
         """See `Source`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from ebm_policy_ros.limits import LimitError
 from ebm_policy_ros.nodes.commander import Commander
 from ebm_policy_ros.nodes.limit_parameters import limits_of
 from ebm_policy_ros.nodes.parameters import declare_all
+from ebm_policy_ros.nodes.pauses import boot_time
 from ebm_policy_ros.nodes.recorder_client import RecorderClient
 from ebm_policy_ros.nodes.running import run_node
 from ebm_policy_ros.nodes.sources import JoySource, KeyboardSource, LeaderSource, Source
@@ -77,7 +77,7 @@ class TeleopNode(Node):
         if source == "keyboard":
             return KeyboardSource(self._keyboard)
         if source == "leader":
-            return LeaderSource(self, self.values, action)
+            return LeaderSource(self, self.values, self._interface)
         return JoySource(self, self.values, action, self._act, self._tick)
 
     # Commands
@@ -86,6 +86,8 @@ class TeleopNode(Node):
         """Once in a period, and at once when a motion of a joystick ends."""
         now = self.get_clock().now().nanoseconds
         self._read_keys()
+        if self.commander.pause():
+            self._source.let_go()  # what was pressed before, or meanwhile, counts no longer
         measured = self.commander.look(now)
         taken = self.commander.is_wanted
         self._wish = self._source.wish(measured, taken, taken and bool(self.commander.problem))
@@ -110,15 +112,18 @@ class TeleopNode(Node):
     def _read_keys(self) -> None:
         if self._terminal is None:
             return
-        for name in self._terminal.keys():
-            if event := self._keyboard.press(name, time.monotonic()):
+        pressed = self._terminal.keys()
+        if self.commander.pause():
+            return
+        for name in pressed:
+            if event := self._keyboard.press(name, boot_time()):
                 self._act(event)
             else:
                 self._confirmation.withdraw()
 
     def _act(self, event: str) -> None:
         """Do what a key or a button says."""
-        if question := self._confirmation.question(event, time.monotonic()):
+        if question := self._confirmation.question(event, boot_time()):
             self._say(question)
         elif event == "help":
             if self._terminal is not None:

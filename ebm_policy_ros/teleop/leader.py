@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.angles import near as near_angle
 from ebm_policy_ros.interface import Action
 from ebm_policy_ros.state import Measured
 from ebm_policy_ros.teleop.steering import Wish
@@ -32,6 +33,7 @@ class Leader:
         near: float,
         far: float,
         timeout: float,
+        continuous: Sequence[int] = (),
     ) -> None:
         """Nothing is followed yet.
 
@@ -45,6 +47,7 @@ class Leader:
             near: Where it begins, rad.
             far: Where it lets go, rad.
             timeout: How long a message counts, s.
+            continuous: Which of the action's fields are joints that turn without end.
 
         Raises:
             ValueError: If the action takes no positions of joints, or a list has another length.
@@ -68,6 +71,7 @@ class Leader:
         self._scales = np.asarray(scales or [1.0] * size)
         self._offsets = np.asarray(offsets or [0.0] * size)
         self._near, self._far, self._timeout = near, far, timeout
+        self._continuous = list(continuous)
         self._target: Vector | None = None
         self._at = -math.inf
         self._problem = "no message of the leader arm yet"
@@ -106,6 +110,8 @@ class Leader:
             self.following = False
             return Wish(problem=problem or "where the arm is is not known")
         place = np.array([measured.position[field] for field in self._fields])
+        turning = self._continuous
+        self._target[turning] = near_angle(self._target[turning], place[turning])
         apart = np.abs(self._target[: len(place)] - place)
         worst = int(np.argmax(apart))
         self.following = bool(apart[worst] <= (self._far if self.following else self._near))

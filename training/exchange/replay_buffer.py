@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ebm_policy_ros.messages.images import resize_image
 from ebm_policy_ros.training.batches import DemonstrationError
 from ebm_policy_ros.training.dataset import Dataset
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, needed_module
+from ebm_policy_ros.yaml_file import parse_json
 
 ACTION = "data/action"
 _ENDS = "meta/episode_ends"
@@ -76,7 +76,7 @@ def read_replay_buffer(
 def _check_array(folder: Path, name: str, present: list[str]) -> None:
     """Refuse an array that is missing, incomplete, or of something else than plain numbers."""
     try:
-        facts = json.loads((folder / name / ".zarray").read_text(encoding="utf-8"))
+        facts = parse_json((folder / name / ".zarray").read_text(encoding="utf-8"))
         shape, chunks, dtype = facts["shape"], facts["chunks"], np.dtype(facts["dtype"])
         codecs = [
             codec["id"] for codec in (facts["compressor"], *(facts["filters"] or [])) if codec

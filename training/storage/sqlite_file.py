@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ebm_policy_ros import bounds
 from ebm_policy_ros.quoting import cut
 from ebm_policy_ros.training.storage.account import Account, BagError, Channel, Record
 
@@ -77,6 +78,7 @@ class SqliteFile:
     def _read_channels(self) -> dict[int, Channel]:
         try:
             with closing(self._open()) as database:
+                self._limit(database)
                 self._refuse_views(database)
                 definitions: dict[str, tuple[str, str]] = {}
                 with suppress(*_FAULTS):  # rosbag2 of Humble has no such table
@@ -96,6 +98,14 @@ class SqliteFile:
             raise BagError(
                 f"{self._path}: its list of topics cannot be read ({cut(error)})"
             ) from None
+
+    def _limit(self, database: sqlite3.Connection) -> None:
+        """Refuse values that are longer than the file: a column may be computed."""
+        logs = (self._path, self._path.with_name(self._path.name + "-wal"))
+        size = sum(path.stat().st_size for path in logs if path.exists())
+        if hasattr(database, "setlimit"):  # from Python 3.11 on
+            most = min(bounds.LARGEST_MESSAGE, max(size, 1 << 20))
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
 
     def _refuse_views(self, database: sqlite3.Connection) -> None:
         """What takes the place of a table may compute for ever."""
