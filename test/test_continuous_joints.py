@@ -17,7 +17,9 @@ from ebm_policy_ros.limits import Limits
 from ebm_policy_ros.nodes.pauses import boot_time
 from ebm_policy_ros.observation import ObservationBuffer
 from ebm_policy_ros.state import Measured, StateEstimator
+from ebm_policy_ros.teleop.leader import Leader
 from ebm_policy_ros.training.bags import read_episode
+from ebm_policy_ros.training.commands import Commands
 
 MS = 1_000_000
 ARRAY = "std_msgs/msg/Float64MultiArray"
@@ -148,6 +150,24 @@ def test_labels_go_on_from_where_the_joint_is(tmp_path: Path) -> None:
     moves = episode.actions[:, 0, 0] - episode.observations["joints"][:, -1, 0]
     assert len(moves) >= 18 and moves[:17] == pytest.approx(np.full(17, 0.04), abs=1e-3)
     assert np.abs(np.diff(episode.actions[:, :, 0], axis=1)).max() < 0.05
+
+
+def test_a_trajectory_across_the_seam_is_interpolated_the_short_way() -> None:
+    commands = Commands(interface())
+    points = np.array([[3.12, 0.0], [-3.12, 0.0]], np.float32)  # 0.043 rad apart
+    commands.add(10**12, points, np.array([0.0, 0.2]))
+    found = commands.action(10**12)
+    assert found is not None and float(wrap(np.array(found[0] - np.pi))) == pytest.approx(
+        0, abs=1e-3
+    )
+
+
+def test_a_leader_is_followed_across_the_seam() -> None:
+    leader = Leader(interface().action, (), (), (), 0.3, 0.6, 1.0, continuous=[0])
+    leader.take(["a", "b"], [JUST_ABOVE, 0.0], 0.0)
+    wish = leader.wish(0.1, measured(JUST_BELOW))
+    assert wish.problem == "" and wish.target is not None
+    assert wish.target[0] == pytest.approx(JUST_BELOW + 0.0402, abs=1e-3)
 
 
 @pytest.mark.ros

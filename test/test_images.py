@@ -393,10 +393,11 @@ def test_black_bars_beside_depth_are_not_measured(interface: Interface) -> None:
 def test_the_buffer_knows_the_shapes_that_came_and_tells_those_of_another_aspect(
     interface: Interface,
 ) -> None:
-    buffer = ObservationBuffer(interface)
+    buffer = ObservationBuffer(interface, ["camera"])
     topic = interface.observation["camera"].topic
     for shape in ((24, 32), (24, 32), (18, 32)):
         buffer.add("camera", frame(np.zeros((*shape, 3), np.uint8), 0), 0)
+        buffer.observe(0)
         if shape == (24, 32):
             assert buffer.image_shapes.notes() == []
     assert buffer.image_shapes.seen == {topic: [(24, 32), (18, 32)]}
@@ -419,9 +420,12 @@ def test_what_a_chosen_way_of_resizing_costs_is_told(
     interface: Interface, resize: str, told: str
 ) -> None:
     wanted = with_camera(interface, type=COMPRESSED, resize=resize)
-    buffer = ObservationBuffer(wanted)
+    buffer = ObservationBuffer(wanted, ["camera"])
     buffer.add("camera", compressed(encoded(np.zeros((18, 32, 3), np.uint8)), "png"), 0)
+    buffer.observe(0)
     buffer.add("camera", compressed(b"broken", "png"), 0)
+    with pytest.raises(MessageError):
+        buffer.observe(0)
     (note,) = buffer.image_shapes.notes()
     assert note.endswith(f"frames of 32x18 are {told}")
 
@@ -429,8 +433,9 @@ def test_what_a_chosen_way_of_resizing_costs_is_told(
 def test_a_size_that_is_rounded_to_whole_pixels_is_of_the_same_aspect(
     interface: Interface,
 ) -> None:
-    buffer = ObservationBuffer(with_camera(interface, size=[96, 170]))
+    buffer = ObservationBuffer(with_camera(interface, size=[96, 170]), ["camera"])
     buffer.add("camera", frame(np.zeros((480, 848, 3), np.uint8), 0), 0)
+    buffer.observe(0)
     assert buffer.image_shapes.notes() == []
 
 

@@ -140,6 +140,7 @@ def test_the_method_of_the_search_and_the_choice_are_parameters(
         ({"optimiser.method": "autoregressive"}, "but the model has one energy of whole actions"),
         ({"optimiser.samples": 0}, "optimiser.samples: got 0, expected an integer >= 2"),
         ({"choice": "best"}, "choice: got 'best', expected lowest or sample"),
+        ({"policy": ""}, "policy: none is named; set it to a policy file"),
     ],
 )
 def test_a_search_that_cannot_work_is_refused(

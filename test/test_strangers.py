@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,7 +20,13 @@ from demonstration import demonstration, write_bag, write_mcap
 from mcap.writer import CompressionType
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
-from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_dict, load_interface
+from ebm_policy_ros.interface import (
+    Interface,
+    InterfaceError,
+    interface_from_dict,
+    load_interface,
+)
+from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.quoting import cut, quote
 from ebm_policy_ros.recording.metadata import read_custom_data
 from ebm_policy_ros.training import train
@@ -357,3 +365,30 @@ def test_a_database_with_a_view_in_place_of_its_messages_is_refused(
     database.close()
     with pytest.raises(BagError, match="it has a view"):
         read_episode(bag, interface)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="sqlite3 limits no lengths before")
+def test_a_column_that_a_database_computes_takes_no_more_than_the_file(
+    interface: Interface, tmp_path: Path
+) -> None:
+    bag = write_bag(tmp_path / "bag", demonstration(interface), StoragePlugin.SQLITE3)
+    (path,) = bag.glob("*.db3")
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE messages RENAME TO other")
+        database.execute(
+            "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, "
+            "data BLOB GENERATED ALWAYS AS (zeroblob(250000000)) VIRTUAL)"
+        )
+        database.execute(
+            "INSERT INTO messages(id, topic_id, timestamp) "
+            "SELECT id, topic_id, timestamp FROM other"
+        )
+    database.close()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BagError):
+        read_episode(bag, interface)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+
+
+def test_what_a_message_says_of_itself_is_cut_in_an_error() -> None:
+    assert len(str(MessageError("frame " + "x" * 100_000))) == 2_000

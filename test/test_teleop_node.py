@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -697,3 +698,21 @@ def test_bad_parameters_are_told_in_a_line(
 
     with pytest.raises(ValueError, match=told):
         TeleopNode(context=context, parameter_overrides=parameters(**copy.deepcopy(values)))
+
+
+# A process that stood still
+
+
+def test_what_was_pressed_while_the_process_stood_still_moves_nothing(start: Start) -> None:
+    person = start()
+    assert any(person.hold("w", 3)[-1])
+    pauses = person.node.commander._pauses
+    pauses.close()  # as in a stopped process nobody counts
+    person.press("wwww")
+    threading.Event().wait(0.7)
+    count = len(person.scene.sent)
+    for _ in range(3):
+        person.scene.step()
+    person.scene.wait(lambda: len(person.scene.sent) > count)
+    assert all(sent.is_safe for sent in person.scene.sent[count:])
+    assert "this process stood still" in person.screen

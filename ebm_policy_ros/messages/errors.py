@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebm_policy_ros.quoting import LONGEST_LINE, cut
+from ebm_policy_ros.quoting import LONGEST_REFUSAL, cut
 
 
 class MessageError(ValueError):
@@ -10,4 +10,4 @@ class MessageError(ValueError):
 
     def __init__(self, text: str) -> None:
         """Tells what is wrong in one line; what a stranger wrote in it is cut."""
-        super().__init__(cut(text, LONGEST_LINE))
+        super().__init__(cut(text, LONGEST_REFUSAL))

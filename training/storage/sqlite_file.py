@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -70,6 +71,7 @@ class SqliteFile:
         else:
             mode = "mode=ro&immutable=1"
         database = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+        self._limit(database)
         # Without it SQLite refuses a file that is cut off as a whole.
         database.execute("PRAGMA writable_schema=ON")
         database.text_factory = lambda text: text.decode(errors="replace")
@@ -78,7 +80,6 @@ class SqliteFile:
     def _read_channels(self) -> dict[int, Channel]:
         try:
             with closing(self._open()) as database:
-                self._limit(database)
                 self._refuse_views(database)
                 definitions: dict[str, tuple[str, str]] = {}
                 with suppress(*_FAULTS):  # rosbag2 of Humble has no such table
@@ -101,11 +102,14 @@ class SqliteFile:
 
     def _limit(self, database: sqlite3.Connection) -> None:
         """Refuse values that are longer than the file: a column may be computed."""
-        logs = (self._path, self._path.with_name(self._path.name + "-wal"))
-        size = sum(path.stat().st_size for path in logs if path.exists())
-        if hasattr(database, "setlimit"):  # from Python 3.11 on
-            most = min(bounds.LARGEST_MESSAGE, max(size, 1 << 20))
+        if sys.version_info >= (3, 11):
+            most = min(bounds.LARGEST_MESSAGE, max(self._size(), 1 << 20))
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
+
+    def _size(self) -> int:
+        """Bytes of the database and its log."""
+        logs = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(path.stat().st_size for path in logs if path.exists())
 
     def _refuse_views(self, database: sqlite3.Connection) -> None:
         """What takes the place of a table may compute for ever."""
@@ -115,9 +119,7 @@ class SqliteFile:
     def _rows(self, database: sqlite3.Connection) -> Iterator[tuple[int, int, int, bytes]]:
         """Rows in order of their number; what cannot be read is stepped over."""
         after, step, problem = 0, 1, ""
-        logs = (self._path, self._path.with_name(self._path.name + "-wal"))
-        # A row takes more than a byte.
-        most = sum(path.stat().st_size for path in logs if path.exists())
+        most = self._size()  # a row takes more than a byte
         while True:
             try:
                 for row in database.execute(
