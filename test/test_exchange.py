@@ -391,7 +391,8 @@ def test_bags_become_rows_with_the_facts_of_their_interface(
     # The x of the tool is the number of the step.
     places = data.observations["tool"][:, -1, 0]
     found = [places[data.episodes == number].tolist() for number in range(3)]
-    assert found == [list(range(8)), [0, 1, 2], list(range(6, 12))]
+    # In the gap the last command holds, and the last observation is fresh, for a step.
+    assert found == [list(range(8)), [0, 1, 2, 2], list(range(6, 12))]
     bags = tmp_path / "demos"
     assert data.names == (f"{bags}/1", f"{bags}/2[0]", f"{bags}/2[1]")
     assert data.outcomes.tolist() == [1.0, 0.5, 0.5]

@@ -119,7 +119,7 @@ def real_time(
 
 
 @pytest.mark.parametrize("simulated", [False, True], ids=["system time", "simulated time"])
-@pytest.mark.parametrize("count", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [5, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_process_that_was_stopped_moves_by_nothing_old(
     count: int, simulated: bool, real_time: Callable[[bool], RealTime]
 ) -> None:

@@ -65,8 +65,7 @@ class Diagnostics:
         if node.pilot is None and ladder.rung is not Rung.STOPPED:
             return self._status("policy", DiagnosticStatus.OK, "not configured")
         if node.is_active or ladder.rung is Rung.STOPPED:
-            shadow = "" if node.values["publish_commands"] else " (shadow mode)"
-            text = ladder.rung.value + shadow + (f": {ladder.reason}" if ladder.reason else "")
+            text = ladder.rung.value + (f": {ladder.reason}" if ladder.reason else "")
             status = self._status("policy", _LEVELS[ladder.rung], text)
         else:
             status = self._status("policy", DiagnosticStatus.OK, "inactive")
