@@ -521,8 +521,8 @@ def test_settings_travel_as_plain_values(name: str) -> None:
         ({"method": "langevin", "noise_scale": -1}, "optimiser.noise_scale: got -1, expected"),
         ({"method": "hybrid", "starts": 0}, "optimiser.starts: got 0, expected an integer >= 1"),
         ({"method": "hybrid", "samples": 2.5}, "optimiser.samples: got 2.5, expected an integer"),
-        ({"method": "hybrid", "samples": "many"}, "optimiser.samples: got many, expected"),
-        ({"method": "derivative_free", "noise_scale": "x"}, "optimiser.noise_scale: got x, exp"),
+        ({"method": "hybrid", "samples": "many"}, "optimiser.samples: got .many., expected"),
+        ({"method": "derivative_free", "noise_scale": "x"}, "optimiser.noise_scale: got .x., exp"),
         ({"method": ["hybrid"]}, "optimiser.method: got .'hybrid'.*, expected one of"),
     ],
 )
