@@ -146,7 +146,7 @@ def test_the_method_of_the_search_and_the_choice_are_parameters(
 def test_a_search_that_cannot_work_is_refused(
     values: dict[str, Any], message: str, context: Any, policy_file: Callable[..., Path]
 ) -> None:
-    overrides = parameters(policy=str(policy_file()), autostart=True, **values)
+    overrides = parameters(**{"policy": str(policy_file()), "autostart": True, **values})
     with pytest.raises(ValueError, match=message):
         PolicyNode(context=context, parameter_overrides=overrides)
 
