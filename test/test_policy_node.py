@@ -12,6 +12,7 @@ import yaml
 
 pytest.importorskip("rclpy")
 
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -522,8 +523,12 @@ def test_frames_of_another_aspect_are_told_once(
     node = start_policy()
     heard = listen(robot, DiagnosticArray, "/diagnostics")
     wide = Image(height=90, width=160, encoding="rgb8", step=480, data=bytes(480 * 90))
-    robot.camera.publish(wide)
-    robot.until(lambda: bool(node.inputs.buffer.image_shapes.notes()))
+    for step in (11, 12, 13):
+        wide.header.stamp = Time(sec=1, nanosec=(step - 10) * PERIOD)
+        robot.camera.publish(wide)
+        robot.tick(step, only="joints tool")
+        robot.command_at(step)
+    assert len(node.inputs.buffer.image_shapes.notes()) == 1
     count = len(heard)
     robot.until(lambda: len(heard) > count + 2)
     assert capfd.readouterr().err.count("frames of 160x90 are stretched to 128x96") == 1
