@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
-import resource
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import machine
 import pytest
 import torch
 from decisions import MADE
@@ -129,8 +129,7 @@ def try_each(path: Path, count: int, seed: int, answers: Any) -> None:
             problem = f"{type(error).__name__}: {error}"[:400]
         if problem:
             answers.put((number, problem))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    answers.put((-1, (loaded, 1024 * peak)))
+    answers.put((-1, (loaded, machine.peak_memory())))
 
 
 @pytest.mark.parametrize(
