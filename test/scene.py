@@ -14,6 +14,7 @@ from typing import Any
 
 import rclpy
 from domains import give_back, take_domain
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.time import Time
 from robot import TIMEOUT, parameters
@@ -75,6 +76,7 @@ class Scene:
         """What every clock is ahead of the simulation's, nanoseconds."""
         self.time = 0
         self._ticks = 0
+        self._answered = False
         self.tool: list[float] = []
         """x + y of the simulated tool, whatever the policy hears; m."""
         self.joints: list[tuple[float, ...]] = []
@@ -134,6 +136,7 @@ class Scene:
             message = copy.deepcopy(message)
             self._move_stamp(message.header.stamp, -self.shift)
         self._to_arm.publish(message)
+        self._to_arm.wait_for_all_acked(Duration(seconds=1))
 
     def mend(self) -> None:
         """Pass on every message as it is."""
@@ -199,11 +202,17 @@ class Scene:
     def step(self) -> None:
         """One tick of the simulation, and whatever the policies do at it."""
         heard, deadline = self._ticks, time.monotonic() + TIMEOUT
+        count = len(self.sent)
         self.bridge.tick()
         while self._ticks == heard or any(map(self._is_behind, self.policies)):
             assert time.monotonic() < deadline, "a policy doesn't tick"
             self.executor.spin_once(timeout_sec=0.05)
+        # On a busy machine a command takes a while; who commanded last time does so again.
+        patience = time.monotonic() + (0.1 if self._answered else 0.0)
+        while len(self.sent) == count and time.monotonic() < patience:
+            self.executor.spin_once(timeout_sec=0.001)
         self.settle()
+        self._answered = len(self.sent) > count
 
     def _is_behind(self, node: Any) -> bool:
         if isinstance(node, TeleopNode):
