@@ -93,7 +93,7 @@ class Case:
     target: str = ""
     device: str = "cpu"
     small: bool = False
-    """Whether only the program is tried."""
+    """Flag of a trial of the program."""
 
 
 @dataclass
@@ -159,7 +159,7 @@ def cases(device: str, small: bool = False) -> list[Case]:
 
 
 def policy_file(name: str, small: bool) -> Path:
-    """Where a policy of `MADE` is; a small one has random weights."""
+    """Path of a policy of `MADE`; a small one has random weights."""
     return machine.FOLDER / ("small" if small else "") / f"{name}.safetensors"
 
 

@@ -42,7 +42,7 @@ def slowest(folder: Path) -> list[dict[str, Any]]:
 
 
 def work_of(row: dict[str, Any], options: machine.Options, folder: Path) -> Callable[[], Any]:
-    """What a row measures, ready to run again and again."""
+    """The work that a row measures, ready to run again and again."""
     if row["program"] == "training":
         (case,) = (each for each in training.CASES if each.name == row["case"])
         chosen = training.small(case) if options.small else case

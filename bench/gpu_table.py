@@ -26,7 +26,7 @@ def results(path: Path) -> dict[str, Any]:
 
 
 def told_rows(log: str) -> Iterator[Row]:
-    """How the parts ended, and which tests did not pass: as the log tells."""
+    """Ends of the parts, and tests that did not pass, read from the log."""
     for name, code, seconds in re.findall(r"^== (.+): exit code (\d+), (\d+) s$", log, re.M):
         yield (f"part: {name}", "exit code 0", f"exit code {code}, {seconds} s", "", "", "")
     # pytest -v: a test that hangs has a name and no result.

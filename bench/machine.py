@@ -25,15 +25,15 @@ _SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the benchmarks of decisions and training have in common."""
+    """Options that the benchmarks of decisions and training have in common."""
 
     device: str
     seconds: float
-    """How long each case is measured, about."""
+    """Time of measuring each case, about."""
     out: Path
     """Folder of the results."""
     small: bool
-    """Whether everything is cut to a size that runs anywhere."""
+    """Flag: everything is cut to a size that runs anywhere."""
 
 
 def options(about: str | None, seconds: float) -> Options:

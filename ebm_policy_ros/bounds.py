@@ -86,7 +86,7 @@ above 0."""
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a plain number."""
+    """Tell whether a value is a plain number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

@@ -187,7 +187,7 @@ class CommandGuard:
             arm[:, self._turn] /= np.linalg.norm(arm[:, self._turn], axis=1, keepdims=True)
 
     def _face(self, arm: Actions, place: Actions) -> None:
-        """Of what means the same place, take what is near the measured one."""
+        """Choose, of values that mean the same place, the one near the measured one."""
         if self._turn:
             turn = arm[:, self._turn]
             turn /= np.linalg.norm(turn, axis=1, keepdims=True)

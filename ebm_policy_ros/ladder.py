@@ -31,7 +31,7 @@ class Ladder:
     reason: str = "nothing decided yet"
     """Why the rung is not FRESH."""
     stops: int = 0
-    """How often it was stopped."""
+    """Number of stops so far."""
     _begun: bool = False
     _bad_since: int | None = None
     _good_since: int | None = None

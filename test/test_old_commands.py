@@ -47,7 +47,7 @@ class RealTime:
         self._robot, self._simulated = robot, simulated
         self._step, self._next = 0, time.monotonic()
         self.quiet = False
-        """Whether time goes on without samples."""
+        """Flag: time goes on without samples."""
         self.process = self._start(policy)
         self.heard: list[tuple[float, bool]] = []
         """When each command was heard, and whether it moves the arm."""

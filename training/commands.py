@@ -88,11 +88,11 @@ class Commands:
         return stamp if age <= (self._period // 2 if last else self._hold) else None
 
     def cover(self, time: int) -> bool:
-        """Whether somebody commanded during the period that begins at a time, nanoseconds."""
+        """Tell whether somebody commanded during the period that begins at a time, nanoseconds."""
         return self._in_force(time) is not None
 
     def action(self, time: int) -> Values | None:
-        """What is commanded for the period that begins at a time, shape (D,).
+        """Action commanded for the period that begins at a time, shape (D,).
 
         Args:
             time: Nanoseconds.
@@ -104,7 +104,7 @@ class Commands:
         return None if stamp is None else self._value(stamp, time + self._period)
 
     def _value(self, stamp: int, time: int) -> Values:
-        """What a command says for a time, nanoseconds."""
+        """Value of a command at a time, nanoseconds."""
         command, seconds = self._commands[stamp], (time - stamp) / NANOSECONDS
         if seconds >= command.seconds[0]:
             return command.at(seconds)

@@ -65,7 +65,7 @@ class Eras(Generic[Item]):
         yield from self.rest()
 
     def rest(self) -> Iterator[Item]:
-        """What still waits."""
+        """Messages that still wait."""
         waiting, self._waiting = self._waiting, []
         for message in waiting:
             if message.time is not None:

@@ -94,7 +94,7 @@ def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterat
 
 
 def _speeds(interface: Interface) -> Array:
-    """How fast each field may move, unit/s."""
+    """Largest speed of each field, unit/s."""
     action = interface.action
     if action.is_velocity:
         bounds: Array = np.maximum(np.abs(action.low), np.abs(action.high))

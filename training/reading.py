@@ -163,7 +163,7 @@ class Reading:
         return [slow for take in self.takes if (slow := take.commands.slow())][:1]
 
     def notes(self) -> list[str]:
-        """What was odd about the messages, one line each."""
+        """Notes about odd messages, one line each."""
         takes = self.takes
         notes = [
             f"{topic}: {count} of {clock.total} messages {what}"

@@ -115,7 +115,7 @@ class JointStream(_Stream):
 
     @property
     def turning(self) -> list[int]:
-        """Where the positions of the continuous joints are among the numbers of a sample."""
+        """Indices of the continuous joints' positions among the numbers of a sample."""
         first = self.fields.index("position") * len(self.names) if self.continuous else 0
         return [first + self.names.index(name) for name in self.continuous]
 

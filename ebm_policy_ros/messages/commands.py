@@ -87,7 +87,7 @@ def _at(point: Any, positions: Any, seconds: float) -> Any:
 def along(
     points: npt.NDArray[np.floating], seconds: Values, time: float
 ) -> npt.NDArray[np.float32]:
-    """Where timed points lead to: straight lines between them, rest before and after.
+    """Position along timed points: straight lines between them, rest before and after.
 
     Args:
         points: Shape (P, D).
@@ -117,7 +117,7 @@ def read_command(message: Any, action: Action, seconds: float = 0.0) -> npt.NDAr
 
 
 def read_points(message: Any, action: Action) -> tuple[npt.NDArray[np.float32], Values]:
-    """What a command says over time: points, shape (P, D), and seconds after the stamp, (P,).
+    """Read a command over time: points, shape (P, D), and seconds after the stamp, (P,).
 
     A trajectory has any number of points, every other type a single one at once.
 
@@ -162,7 +162,7 @@ def _timed(
 
 
 def read_gripper(message: Any, gripper: Gripper) -> float:
-    """Where a gripper's command leads to in the end.
+    """Last position of a gripper's command in the end.
 
     Raises:
         MessageError: If there is no position, or it is not finite.

@@ -156,7 +156,7 @@ class Commander:
             self._hold(self._outputs, now, bool(other))
 
     def _outdated(self) -> str:
-        """What of the arm's state is too old by now, just before a command goes out."""
+        """Streams of the arm that are too old by now, just before a command goes out."""
         assert self._snapshot is not None
         return self._snapshot.outdated(self._now(), self._interface.period_ns)
 

@@ -164,7 +164,7 @@ class Outputs:
         return told
 
     def _aligned(self, told: Actions, measured: Measured) -> Actions:
-        """Where the arm is told to be, its turns counted as those measured, which may wrap."""
+        """Commanded position, its turns counted as those measured, which may wrap."""
         endless, aligned = self._interface.continuous, told.copy()
         aligned[endless] = near(told[endless], self._place(measured)[endless])
         return aligned

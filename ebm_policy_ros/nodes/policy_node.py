@@ -260,7 +260,7 @@ class PolicyNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def destination(self, publish: bool) -> str:
-        """Where commands go, in words."""
+        """Destination of the commands, in words."""
         if not publish:
             return "shadow mode: commands go to ~/proposed_command alone, the arm does not move"
         topic = self.pilot.loaded.interface.action.topic if self.pilot else "the command topic"

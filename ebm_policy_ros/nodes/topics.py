@@ -37,7 +37,7 @@ def mismatch(node: Node, stream: Stream) -> str:
 
 
 def elsewhere(node: Node, stream: Stream) -> str:
-    """Where messages of a stream's type come instead, if nobody publishes on its topic."""
+    """Topics on which a stream's type comes instead, if nobody publishes on its topic."""
     topic = node.resolve_topic_name(stream.topic)
     if node.count_publishers(topic) > 0:
         return ""

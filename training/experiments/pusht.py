@@ -167,7 +167,7 @@ class Method:
 
     @property
     def sees(self) -> Sees:
-        """What the policy looks at."""
+        """Kind of observation of the policy."""
         return "picture" if "picture" in self.model.streams else "state"
 
 
