@@ -198,7 +198,9 @@ def test_a_command_across_the_seam_is_held_where_it_is(context: Any) -> None:
 
     now = node.get_clock().now().nanoseconds
     sent = np.array([[3.16, 0.0]])
-    outputs.send(sent, measured(JUST_BELOW), now, Limits.of(robot), 0.2, grip=True)
+    outputs.send(
+        outputs.command(sent, measured(JUST_BELOW), now, Limits.of(robot), 0.2, grip=True)
+    )
     assert next_command() == pytest.approx(3.16)
     outputs.hold(now + 100 * MS, measured(JUST_ABOVE))
     assert next_command() == pytest.approx(3.16 - 2 * np.pi)

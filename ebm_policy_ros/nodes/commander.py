@@ -181,12 +181,15 @@ class Commander:
         self.changed = guarded.interventions
         if guarded.actions is None:
             return f"guard: {', '.join(guarded.interventions)}"
-        if outdated := self.pause() or self._outdated():
-            return outdated
-        self._silent_after = None
         grip = wish.target is not None or steering.grip is not None
         # A person's plan is no longer than a period or two: nothing is to be faded over.
-        outputs.send(guarded.actions, self._measured, now, self.guard.limits, 0.0, grip)
+        limits = self.guard.limits
+        command = outputs.command(guarded.actions, self._measured, now, limits, 0.0, grip)
+        # Nothing may take time between this look and the sending.
+        if outdated := self.pause() or self._outdated():
+            return outdated
+        outputs.send(command)
+        self._silent_after = None
         return ""
 
     def _hold(self, outputs: Outputs, now: int, contested: bool) -> None:

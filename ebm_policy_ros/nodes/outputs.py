@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,19 @@ _LAST_COMMAND = Duration(seconds=0.5)
 _PROPOSED = "~/proposed_command"
 # Positions that differ by less are the same but for the sensor's noise, rad or m.
 _NOISE = 0.01
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is to be sent, complete: nothing is left to do but to publish it."""
+
+    sent: Actions
+    """Shape (H', D), without the gripper."""
+    times: npt.NDArray[np.int64] | None
+    """When to be at each, nanoseconds, shape (H',); None for a velocity."""
+    message: Any
+    gripper: Any
+    """None if it is left alone."""
 
 
 class Outputs:
@@ -84,7 +98,7 @@ class Outputs:
         self._held = self._setpoint.at(time_ns)
         self._setpoint.clear()
 
-    def send(
+    def command(
         self,
         actions: Actions,
         measured: Measured,
@@ -92,8 +106,8 @@ class Outputs:
         limits: Limits,
         blend: float,
         grip: bool,
-    ) -> Actions:
-        """Command the first of the actions, or all of them as a trajectory.
+    ) -> Command:
+        """Command for the first of the actions, or for all of them as a trajectory; not sent yet.
 
         Args:
             actions: Guarded, shape (H, D), in the interface's units.
@@ -102,29 +116,33 @@ class Outputs:
             limits: Of a trajectory that joins the last one.
             blend: Seconds of its crossfade.
             grip: Whether the gripper is commanded too.
-
-        Returns:
-            What went out, shape (H', D) without the gripper.
         """
-        self._commanded = True
         arm = actions[:, : len(self._action.fields)]
+        times: npt.NDArray[np.int64] | None = None
         if self.takes_horizon:
             sent, times = self._plan(arm, measured, time_ns, limits, blend)
-            self._publish_points(sent, times, time_ns)
+            message = self._filled_points(sent, times, time_ns)
         else:
             sent = arm[:1]
             if not self._action.is_velocity:
-                self._setpoint.follow(sent, np.array([time_ns]))
-            self._publish(sent[0], time_ns)
-        self._held = None
-        gripper = self._action.gripper
+                times = np.array([time_ns])
+            message = self._filled(sent[0], time_ns)
+        gripper, filled = self._action.gripper, None
         if gripper is not None and grip:
             seconds = self._interface.period_ns / NANOSECONDS
-            message = message_class(gripper.type)()
-            value = actions[0, -1]
-            fill_gripper(message, gripper, value, time_ns, seconds, self._point)
-            self._gripper.publish(message)
-        return sent
+            filled = message_class(gripper.type)()
+            fill_gripper(filled, gripper, actions[0, -1], time_ns, seconds, self._point)
+        return Command(sent, times, message, filled)
+
+    def send(self, command: Command) -> None:
+        """Publish a command. Nothing that takes time comes before: it was true a moment ago."""
+        self._commanded = True
+        self._publisher.publish(command.message)
+        if command.gripper is not None:
+            self._gripper.publish(command.gripper)
+        if command.times is not None:
+            self._setpoint.follow(command.sent, command.times)
+        self._held = None
 
     def _plan(
         self, arm: Actions, measured: Measured, time_ns: int, limits: Limits, blend: float
@@ -144,7 +162,6 @@ class Outputs:
         points = np.clip(points, low, high)
         if len(points) == 1:  # everything planned is past
             times = np.array([now + period])
-        self._setpoint.follow(points, times)
         return points, times
 
     def told(self, time_ns: int, measured: Measured) -> Actions:
@@ -196,7 +213,7 @@ class Outputs:
         # A decision that came too late has taken its time.
         now = max(time_ns, self._now())
         if self._action.is_velocity:
-            self._publish(np.zeros(len(self._action.fields)), now)
+            self._publisher.publish(self._filled(np.zeros(len(self._action.fields)), now))
             return
         if self._held is None:
             self._held = self._setpoint.at(now)
@@ -211,19 +228,19 @@ class Outputs:
         if self.takes_horizon:
             # A controller refuses a trajectory that ends in the past.
             times = np.array([now + self._interface.period_ns])
-            self._publish_points(self._held[None], times, now)
+            message = self._filled_points(self._held[None], times, now)
         else:
             times = np.array([now])
-            self._publish(self._held, now)
+            message = self._filled(self._held, now)
+        self._publisher.publish(message)
         self._setpoint.follow(self._held[None], times)
 
-    def _publish(self, values: Actions, time_ns: int) -> None:
-        self._publisher.publish(fill_command(self._class(), self._action, values, time_ns))
+    def _filled(self, values: Actions, time_ns: int) -> Any:
+        return fill_command(self._class(), self._action, values, time_ns)
 
-    def _publish_points(self, points: Actions, times: npt.NDArray[np.int64], time_ns: int) -> None:
+    def _filled_points(self, points: Actions, times: npt.NDArray[np.int64], time_ns: int) -> Any:
         seconds = (times - time_ns) / NANOSECONDS
-        message = fill_command(self._class(), self._action, points, time_ns, seconds, self._point)
-        self._publisher.publish(message)
+        return fill_command(self._class(), self._action, points, time_ns, seconds, self._point)
 
 
 def rivals(node: Node, topic: str, own: int) -> str:

@@ -271,12 +271,7 @@ class Pilot:
         if guarded.interventions:
             text = ", ".join(guarded.interventions)
             self._node.get_logger().warning(f"guard: {text}", throttle_duration_sec=5.0)
-        if outdated := self._outdated(sight, started, patience):
-            self._tally.late()
-            return outdated
-        self._previous = decision.action
-        self._silent_after = None  # what moves the arm now owes it a safe command
-        sent = self.outputs.send(
+        command = self.outputs.command(
             guarded.actions,
             sight.measured,
             sight.stamp if self.outputs.takes_horizon else sight.now,
@@ -284,8 +279,15 @@ class Pilot:
             self.values["blend"],
             grip=speed > 0,
         )
+        # Nothing may take time between this look and the sending.
+        if outdated := self._outdated(sight, started, patience):
+            self._tally.late()
+            return outdated
+        self.outputs.send(command)
+        self._previous = decision.action
+        self._silent_after = None  # what moves the arm now owes it a safe command
         self._tally.commanded((self._now() - sight.stamp) / 1e6)
-        self._views.show(self.loaded.policy, observation, sight.measured, decision, sent)
+        self._views.show(self.loaded.policy, observation, sight.measured, decision, command.sent)
         return ""
 
     def _outdated(self, sight: _Sight, started: float, patience: float | None) -> str:
