@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ebm_policy_ros.messages.images import decode_image
-from ebm_policy_ros.policy import Policy
+from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World
 

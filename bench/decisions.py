@@ -32,11 +32,11 @@ from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser, settings_of
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.policy import Policy
-from ebm_policy_ros.policy_file import PolicyFile, save_policy
-from ebm_policy_ros.training.arrays import load_arrays
+from ebm_policy_ros.policy.file import PolicyFile, save_policy
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.data.arrays import load_arrays
 from ebm_policy_ros.training.experiments.common import dataset, learn
-from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.learning.config import LearningConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = ROOT / "config" / "policies" / "ur5e_push.safetensors"
@@ -220,7 +220,7 @@ def sample(interface: Interface) -> Mapping[str, Any]:
     """The streams of the sample bag, (M, ...) each."""
     if SAMPLE_ARRAYS.exists():
         return load_arrays(SAMPLE_ARRAYS).observations
-    from ebm_policy_ros.training.bags import read_episode
+    from ebm_policy_ros.training.data.episodes import read_episode
 
     return read_episode(SAMPLE, interface).observations
 

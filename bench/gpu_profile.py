@@ -23,7 +23,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 import training
-from ebm_policy_ros.policy import Policy
+from ebm_policy_ros.policy.policy import Policy
 
 ROWS, KERNELS, WARM_UPS = 3, 12, 5
 RUNS = 5

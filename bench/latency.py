@@ -22,9 +22,9 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from sensor_msgs.msg import Image, JointState
 
 from ebm_policy_ros.interface import interface_from_dict
-from ebm_policy_ros.policy_file import load_policy_file, save_policy
-from ebm_policy_ros.share import policy_path
-from ebm_policy_ros.sim.programs import ros_environment
+from ebm_policy_ros.policy.file import load_policy_file, save_policy
+from ebm_policy_ros.sim.subprocesses import ros_environment
+from ebm_policy_ros.util.resources import policy_path
 
 SECONDS = 60.0
 RATE = 30.0
@@ -83,7 +83,7 @@ def main() -> None:
     rclpy.init()
     robot = Robot()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy_node", "--ros-args"]
+        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy.node", "--ros-args"]
         values = {"policy": policy_at(RATE, Path(folder)), "autostart": "true", "device": "cpu"}
         # Noise instead of pictures: what the policy makes of it is not what is measured.
         for name, value in {**values, "when_unsure": "go"}.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.episodes import EpisodesConfig, Program, run_episodes
+from ebm_policy_ros.util.resources import interface_path
 
 EPISODES = 20
 RATE = 10.0

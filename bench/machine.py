@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ebm_policy_ros.device import PolicyMismatch, find_device, has_fast_bfloat16
+from ebm_policy_ros.device.selection import PolicyMismatch, find_device, has_fast_bfloat16
 
 FOLDER = Path(__file__).resolve().parents[1] / "out" / "bench"
 _SECONDS = 1.0

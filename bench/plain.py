@@ -22,7 +22,7 @@ from ebm_policy_ros.energy.heads import EnergyHead, HeadKind
 from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, JointEnergy
 from ebm_policy_ros.inference.methods import Optimiser
-from ebm_policy_ros.policy_file import load_policy_file
+from ebm_policy_ros.policy.file import load_policy_file
 
 Values = npt.NDArray[Any]
 Energy = Callable[[Tensor], Tensor]

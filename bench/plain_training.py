@@ -15,8 +15,8 @@ from plain import PlainEnergy
 from torch import Tensor, nn
 
 from ebm_policy_ros.energy.models import EnergyModel
-from ebm_policy_ros.training.dataset import Dataset
-from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.learning.config import LearningConfig
 
 
 class PlainTraining:

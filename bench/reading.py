@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
+from ebm_policy_ros.bags.episode_folder import EpisodeFolder
+from ebm_policy_ros.bags.episode_writer import EpisodeWriter
+from ebm_policy_ros.bags.topics import Message, Topic
 from ebm_policy_ros.interface import NANOSECONDS, Interface, load_interface
-from ebm_policy_ros.recording.episode import EpisodeWriter
-from ebm_policy_ros.recording.folder import EpisodeFolder
-from ebm_policy_ros.recording.topics import Message, Topic
-from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.bag_dataset import load_dataset
+from ebm_policy_ros.training.data.bag_dataset import load_dataset
+from ebm_policy_ros.util.resources import interface_path
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 SECONDS = 15

@@ -32,7 +32,7 @@ from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import SetBool, Trigger
 
-from ebm_policy_ros.sim.programs import ros_environment
+from ebm_policy_ros.sim.subprocesses import ros_environment
 
 HEIGHT, WIDTH = 480, 640
 CAMERAS, JOINTS = ("/left/image_raw", "/right/image_raw"), "/joint_states"
@@ -155,7 +155,7 @@ def record(folder: Path, seconds: float, storage: str) -> tuple[dict[str, Any], 
     (folder / "bench.yaml").write_text(yaml.safe_dump(INTERFACE))
     own = [sys.executable, __file__, "--publish"]
     publisher = subprocess.Popen(own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    command = [sys.executable, "-m", "ebm_policy_ros.nodes.recorder_node", "--ros-args"]
+    command = [sys.executable, "-m", "ebm_policy_ros.nodes.recorder.node", "--ros-args"]
     values = {"interface": folder / "bench.yaml", "folder": folder / "demos", "keys": "false"}
     for name, value in {**values, "storage": storage}.items():
         command += ["-p", f"{name}:={value}"]

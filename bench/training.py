@@ -25,11 +25,11 @@ from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import EnergyModel, ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.experiments.common import dataset
-from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.negatives import NegativesConfig
-from ebm_policy_ros.training.trainer import Trainer
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.negatives import NegativesConfig
+from ebm_policy_ros.training.learning.trainer import Trainer
 
 FRAMES = 4000
 # The first ones choose kernels and fill caches.

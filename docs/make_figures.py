@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from ebm_policy_ros.interface import ImageStream, load_interface
-from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim import record_demos
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World
 from ebm_policy_ros.training import inspect_demos
+from ebm_policy_ros.util.resources import interface_path
 
 IMAGES = Path(__file__).parent / "images"
 RESULTS = Path("out")

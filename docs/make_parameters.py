@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ebm_policy_ros.nodes.parameters import Setting
-from ebm_policy_ros.nodes.policy_parameters import POLICY, RUNNING, SAFETY
+from ebm_policy_ros.nodes.common.parameters import Setting
+from ebm_policy_ros.nodes.policy.parameters import POLICY, RUNNING, SAFETY
 
 PAGE = Path(__file__).with_name("parameters.md")
 

@@ -2,7 +2,7 @@
 
 from launch import LaunchDescription
 
-from ebm_policy_ros.launching import description
+from ebm_policy_ros.util.launch_description import description
 
 
 def generate_launch_description() -> LaunchDescription:

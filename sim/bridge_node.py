@@ -19,10 +19,9 @@ from ebm_policy_ros.messages.commands import read_gripper
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.parameters import Setting, declare_all
-from ebm_policy_ros.nodes.recorder_client import RecorderWatch
-from ebm_policy_ros.nodes.running import run_node
-from ebm_policy_ros.share import expanded, interface_path
+from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
+from ebm_policy_ros.nodes.common.spin import run_node
+from ebm_policy_ros.nodes.recorder.client import RecorderWatch
 from ebm_policy_ros.sim.controllers import Controller
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
@@ -32,6 +31,7 @@ from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.video import VideoWriter
 from ebm_policy_ros.sim.viewer import Viewer
 from ebm_policy_ros.sim.world import World
+from ebm_policy_ros.util.resources import expanded, interface_path
 
 SETTINGS = (
     Setting("task", "push", "Task to simulate."),
@@ -200,7 +200,7 @@ class SimBridgeNode(Node):
         status = {"state": state, "seed": self._seed, **result}
         self._statuses.publish(String(data=json.dumps(status)))
 
-    def _judge(self) -> None:
+    def _evaluator(self) -> None:
         distance = self._world.distance
         self._closest = min(self._closest, distance)
         self._succeeded |= self._world.success
@@ -335,13 +335,13 @@ class SimBridgeNode(Node):
         self._see()
         if self._lockstep:
             # Nobody is to answer samples of an episode that is over.
-            self._judge()
+            self._evaluator()
             if self._state == "running":
                 self._publish_sensors()
             return
         self._publish_sensors()
         if self._state == "running":
-            self._judge()
+            self._evaluator()
 
     def _publish_sensors(self) -> None:
         """The samples of this tick and then, for whoever acts on it, their time."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.sim.disturbance import Disturbance
-from ebm_policy_ros.sim.programs import Program, failure_of, running
+from ebm_policy_ros.sim.subprocesses import Program, failure_of, running
 from ebm_policy_ros.sim.tasks import make_task
 
 RESULTS = "episodes.jsonl"
@@ -187,7 +187,7 @@ def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Pro
         Program("sim.episodes_node", runner),
         Program("sim.bridge_node", bridge),
         Program(commander.module, {**commander.parameters, "use_sim_time": True}),
-        *([Program("nodes.recorder_node", recorder)] if record else []),
+        *([Program("nodes.recorder.node", recorder)] if record else []),
     ]
 
 

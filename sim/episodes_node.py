@@ -16,8 +16,8 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from ebm_policy_ros.nodes.parameters import declare
-from ebm_policy_ros.nodes.running import run_to_end
+from ebm_policy_ros.nodes.common.parameters import declare
+from ebm_policy_ros.nodes.common.spin import run_to_end
 
 _ANSWER_TIMEOUT = 60.0
 _STALL_TIMEOUT = 60.0

@@ -15,11 +15,11 @@ from std_msgs.msg import String
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.messages.commands import fill_command
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.nodes.parameters import Setting, declare_all
-from ebm_policy_ros.nodes.running import run_node
-from ebm_policy_ros.nodes.ticks import ClockWatch
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
+from ebm_policy_ros.nodes.common.spin import run_node
+from ebm_policy_ros.nodes.common.ticks import ClockWatch
 from ebm_policy_ros.sim.oracles.push import PushOracle
+from ebm_policy_ros.util.resources import interface_path
 
 SETTINGS = (
     Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebm_policy_ros.command_line import run_command
-from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.sim.episodes import (
-    EpisodesConfig,
-    run_episodes,
-)
-from ebm_policy_ros.sim.programs import Program, ProgramFailed
+from ebm_policy_ros.sim.episodes import EpisodesConfig, run_episodes
+from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed
+from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.resources import interface_path
 
 
 @dataclass(frozen=True)

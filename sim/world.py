@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
 from ebm_policy_ros.sim.robots import JOINT_NAMES, TOOL_FRAME, ToolController, ur5e_with_pusher
-from ebm_policy_ros.sim.room import add_room
+from ebm_policy_ros.sim.scene import add_room
 from ebm_policy_ros.sim.tasks import Task
 
 Array = npt.NDArray[np.float64]

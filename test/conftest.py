@@ -24,8 +24,8 @@ import torch  # noqa: E402
 
 from ebm_policy_ros.energy.models import ModelConfig, build_model  # noqa: E402
 from ebm_policy_ros.interface import Interface, load_interface  # noqa: E402
-from ebm_policy_ros.policy_file import PolicyFile, load_policy_file, save_policy  # noqa: E402
-from ebm_policy_ros.share import policy_path  # noqa: E402
+from ebm_policy_ros.policy.file import PolicyFile, load_policy_file, save_policy  # noqa: E402
+from ebm_policy_ros.util.resources import policy_path  # noqa: E402
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():

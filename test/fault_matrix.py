@@ -31,10 +31,10 @@ from rclpy.parameter import Parameter
 from scene import SECOND, Scene, end
 from std_srvs.srv import Trigger
 
+from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.ladder import Rung
-from ebm_policy_ros.policy_file import load_policy_file, save_policy
-from ebm_policy_ros.share import interface_path, policy_path
+from ebm_policy_ros.policy.file import load_policy_file, save_policy
+from ebm_policy_ros.util.resources import interface_path, policy_path
 
 PERIOD = 0.1
 CAMERA_AGE, JOINTS_AGE = 0.25, 0.15
@@ -192,8 +192,8 @@ def strike(scene: Scene, fault: Fault) -> Row:
         assert not any(sent.is_safe for sent in scene.sent if sent.stamp > begun)
         return Row(fault.name, "commands go on")
     seconds = check_safe(scene, begun, fault.within)
-    assert node.ladder.rung is Rung.HOLD
-    assert fault.told in node.ladder.reason, node.ladder.reason
+    assert node.safety.state is SafetyState.HOLD
+    assert fault.told in node.safety.reason, node.safety.reason
     check_still(scene)
     scene.mend()
     scene.until_moving()
@@ -237,7 +237,7 @@ def streams_apart(scene: Scene, folder: Path) -> Row:
     scene.spoil = spoil
     scene.run(1.0)
     seconds = check_safe(scene, begun, CAMERA_AGE + PERIOD)
-    reason = scene.policies[0].ladder.reason
+    reason = scene.policies[0].safety.reason
     assert "camera (camera/image_raw): 0.2" in reason and "s behind " in reason, reason
     return Row("streams 0.2 s apart", "zero while it lasts", seconds, CAMERA_AGE + PERIOD)
 
@@ -270,10 +270,10 @@ def policy_not_a_number(scene: Scene, folder: Path) -> Row:
         state["head.body.1.layers.2.weight"] *= 1e38
 
     node = scene.start(policy=str(policy_with(folder, change)))
-    scene.until(lambda: node.ladder.rung is Rung.STOPPED)
+    scene.until(lambda: node.safety.state is SafetyState.STOPPED)
     assert not scene.sent, "an arm that was not commanded is left alone"
-    assert "guard: not finite: the action" in node.ladder.reason
-    assert node.tally.counts["ticks"] * PERIOD <= STOP_AFTER + RECOVER_AFTER + 1.0
+    assert "guard: not finite: the action" in node.safety.reason
+    assert node.statistics.counts["ticks"] * PERIOD <= STOP_AFTER + RECOVER_AFTER + 1.0
     return Row("policy yields no number", "nothing, then stopped for good", 0.0, PERIOD)
 
 
@@ -289,7 +289,7 @@ def policy_out_of_bounds(scene: Scene, folder: Path) -> Row:
     scene.run(1.0)
     high = scene.interface.action.high[0]
     assert all(abs(value) <= high + 1e-6 for sent in scene.sent for value in sent.values)
-    assert node.tally.interventions["bounds: linear.x"] > 0
+    assert node.statistics.interventions["bounds: linear.x"] > 0
     return Row("policy outside its bounds", "cut to the bounds")
 
 
@@ -298,14 +298,14 @@ def decision_over_budget(scene: Scene, folder: Path) -> Row:
     search: dict[str, Any] = {"optimiser.samples": 256, "optimiser.iterations": 2000}
     node = scene.start(**search)
     scene.until_moving()
-    assert node.tally.counts["decisions cut short"] > 0
-    assert node.tally.counts["late decisions"] == 0
+    assert node.statistics.counts["decisions cut short"] > 0
+    assert node.statistics.counts["late decisions"] == 0
     return Row("search takes ten times its budget", "the best action so far")
 
 
 def encoder_of(node: Any) -> torch.nn.Module:
     """What sees the images; hooks let its arithmetic fail."""
-    encoder: torch.nn.Module = node.pilot.loaded.policy._model.encoder
+    encoder: torch.nn.Module = node.control_loop.loaded.policy._model.encoder
     return encoder
 
 
@@ -318,8 +318,8 @@ def decision_never_ends(scene: Scene, folder: Path) -> Row:
     begun = scene.time
     scene.run(STOP_AFTER + 1.0)
     seconds = check_safe(scene, begun, PERIOD)
-    assert node.ladder.rung is Rung.STOPPED
-    assert "the last decision still runs" in node.ladder.reason
+    assert node.safety.state is SafetyState.STOPPED
+    assert "the last decision still runs" in node.safety.reason
     answer = scene.call(Trigger, "policy_node/reset", Trigger.Request())
     assert not answer.success and "the last decision still runs" in answer.message
     never.set()
@@ -338,8 +338,8 @@ def decision_fails(scene: Scene, folder: Path) -> Row:
     begun = scene.time
     scene.run(2.0)
     seconds = check_safe(scene, begun, PERIOD)
-    assert node.ladder.rung is Rung.STOPPED
-    assert "RuntimeError: CUDA error" in node.ladder.reason
+    assert node.safety.state is SafetyState.STOPPED
+    assert "RuntimeError: CUDA error" in node.safety.reason
     assert scene.time - scene.sent[-1].stamp > SECOND, "it speaks on"
     answer = scene.call(Trigger, "policy_node/reset", Trigger.Request())
     assert not answer.success and "CUDA error" in answer.message
@@ -357,7 +357,7 @@ def camera_covered(scene: Scene, folder: Path) -> Row:
     scene.spoil = lambda name, message: covered(message) if name == "camera" else (message,)
     scene.run(1.0)
     seconds = check_safe(scene, begun, PERIOD)
-    assert "unsure: unfamiliar" in node.ladder.reason, node.ladder.reason
+    assert "unsure: unfamiliar" in node.safety.reason, node.safety.reason
     check_still(scene)
     scene.mend()
     scene.until_moving()
@@ -376,7 +376,7 @@ def camera_covered_slow(scene: Scene, folder: Path) -> Row:
     assert all(abs(value) <= fastest + 1e-6 for sent in after for value in sent.values)
     assert not after[0].is_safe
     assert all(sent.is_safe for sent in after if sent.stamp > begun + 0.6 * SECOND)
-    assert "unsure: unfamiliar" in node.ladder.reason
+    assert "unsure: unfamiliar" in node.safety.reason
     return Row("camera covered, when_unsure: slow", "a quarter, zero after 0.5 s", 0.6, 0.6)
 
 
@@ -397,9 +397,9 @@ def listener_vanishes(scene: Scene, folder: Path) -> Row:
     node = scene.start()
     scene.until_moving()
     scene.be_deaf()
-    scene.until(lambda: node.ladder.rung is Rung.HOLD)
-    assert "nobody listens on /servo_node/delta_twist_cmds" in node.ladder.reason
-    scene.until(lambda: node.ladder.rung is Rung.STOPPED)
+    scene.until(lambda: node.safety.state is SafetyState.HOLD)
+    assert "nobody listens on /servo_node/delta_twist_cmds" in node.safety.reason
+    scene.until(lambda: node.safety.state is SafetyState.STOPPED)
     begun = len(scene.sent)
     scene.listen()
     scene.run(1.0)
@@ -417,8 +417,8 @@ def two_policies(scene: Scene, folder: Path) -> Row:
     begun = scene.time
     scene.run(1.0)
     seconds = check_safe(scene, begun, PERIOD)
-    assert "other_policy may command on" in first.ladder.reason
-    assert "policy_node may command on" in second.ladder.reason
+    assert "other_policy may command on" in first.safety.reason
+    assert "policy_node may command on" in second.safety.reason
     # Zero for a moment from the one that moved the arm, then silence for whoever commands.
     assert scene.sent[-1].stamp - begun <= 0.8 * SECOND
     check_still(scene)
@@ -520,7 +520,7 @@ def stop_is_latched(scene: Scene, folder: Path) -> Row:
     for restart in (node.trigger_deactivate, node.trigger_activate):
         restart()
     scene.run(0.5)
-    assert node.ladder.rung is Rung.STOPPED and len(scene.sent) == count
+    assert node.safety.state is SafetyState.STOPPED and len(scene.sent) == count
     answer = scene.call(Trigger, "policy_node/start", Trigger.Request())
     assert not answer.success and "call ~/reset" in answer.message
     scene.spoil = lambda name, message: () if name == "camera" else (message,)
@@ -542,7 +542,7 @@ def held_for_long(scene: Scene, folder: Path) -> Row:
     scene.spoil = lambda name, message: () if name == "tool" else (message,)
     scene.run(STOP_AFTER + 1.5)
     check_safe(scene, begun, JOINTS_AGE + PERIOD)
-    assert node.ladder.rung is Rung.STOPPED
+    assert node.safety.state is SafetyState.STOPPED
     last = (scene.sent[-1].stamp - begun) / SECOND
     assert last <= JOINTS_AGE + STOP_AFTER + 0.5 + 2 * PERIOD
     scene.mend()
@@ -591,7 +591,7 @@ def many_ticks(scene: Scene, folder: Path, seconds: int = 3600) -> Row:
         scene.run(seconds / parts)
         scene.forget()
     grown = memory() - early
-    count = node.tally.counts["commands"]
+    count = node.statistics.counts["commands"]
     assert grown < 10, f"{grown:.1f} MiB more after {count} commands"
     return Row(f"{seconds} s of ticks", f"{count:,} commands; {max(grown, 0):.1f} MiB more")
 

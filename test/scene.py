@@ -23,11 +23,11 @@ from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.messages.commands import read_command
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.policy_node import PolicyNode
-from ebm_policy_ros.nodes.teleop_node import TeleopNode
-from ebm_policy_ros.nodes.terminal import Terminal
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.nodes.common.terminal import Terminal
+from ebm_policy_ros.nodes.policy.node import PolicyNode
+from ebm_policy_ros.nodes.teleop.node import TeleopNode
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode
+from ebm_policy_ros.util.resources import interface_path
 
 SECOND = 1_000_000_000
 Spoil = Callable[[str, Any], Iterable[Any]]
@@ -187,7 +187,7 @@ class Scene:
     def start_process(self, **values: Any) -> subprocess.Popen[bytes]:
         """policy_node in a process of its own, active."""
         chosen = {"interface": self._interface_name, "use_sim_time": True, "autostart": True}
-        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy_node", "--ros-args"]
+        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy.node", "--ros-args"]
         chosen |= {"policy": "ur5e_push", "device": "cpu"}
         for key, value in (chosen | values).items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -217,7 +217,10 @@ class Scene:
     def _is_behind(self, node: Any) -> bool:
         if isinstance(node, TeleopNode):
             return node.commander.last_tick != self.time
-        return bool(node.is_active and node.pilot.last_tick != self.time)
+        if not node.is_active:
+            return False
+        loop = node.control_loop
+        return bool(loop.last_tick != self.time or loop.is_deciding)
 
     def settle(self) -> None:
         """Let everything arrive that is under way."""

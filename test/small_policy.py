@@ -10,9 +10,9 @@ import yaml
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Kind, ModelConfig
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.policy import Policy
-from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.negatives import NegativesConfig
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.negatives import NegativesConfig
 from ebm_policy_ros.training.train import POLICY, TrainConfig, train
 
 

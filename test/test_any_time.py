@@ -21,8 +21,8 @@ from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.policy import Policy, PolicyMismatch
-from ebm_policy_ros.search import kept_minimum
+from ebm_policy_ros.policy.action_search import kept_minimum
+from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
 
 PAST, FAR = 0.0, math.inf
 WHOLE: dict[str, DerivativeFree | Langevin | Hybrid] = {

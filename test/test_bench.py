@@ -14,15 +14,10 @@ import torch
 from torch import Tensor
 
 from ebm_policy_ros.energy.heads import HeadConfig, HeadKind
-from ebm_policy_ros.energy.models import (
-    AutoregressiveModel,
-    EnergyModel,
-    ModelConfig,
-    build_model,
-)
+from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import JointEnergy
-from ebm_policy_ros.policy import Policy
-from ebm_policy_ros.policy_file import PolicyFile, save_policy
+from ebm_policy_ros.policy.file import PolicyFile, save_policy
+from ebm_policy_ros.policy.policy import Policy
 
 CENTRE = torch.tensor([0.3, -0.6])
 CORNERS = -torch.ones(2), torch.ones(2)

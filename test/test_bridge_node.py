@@ -24,8 +24,8 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from ebm_policy_ros.messages.streams import stamp_ns  # noqa: E402
-from ebm_policy_ros.nodes.recorder_client import RecorderWatch  # noqa: E402
-from ebm_policy_ros.nodes.recorder_node import RecorderNode  # noqa: E402
+from ebm_policy_ros.nodes.recorder.client import RecorderWatch  # noqa: E402
+from ebm_policy_ros.nodes.recorder.node import RecorderNode  # noqa: E402
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]

@@ -18,12 +18,12 @@ from robot import parameters
 from scene import SECOND, Scene
 from std_srvs.srv import Trigger
 
+from ebm_policy_ros.control.setpoint import Setpoint
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.messages.commands import read_points
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.setpoint import Setpoint
-from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode
+from ebm_policy_ros.util.resources import interface_path
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 

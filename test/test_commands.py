@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ebm_policy_ros.training.evaluate import wilson_interval
+from ebm_policy_ros.sim.evaluate import wilson_interval
 
 PolicyWriter = Callable[..., Path]
 
@@ -54,7 +54,7 @@ def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
     policy_file: PolicyWriter, tmp_path: Path
 ) -> None:
     out = tmp_path / "evaluation"
-    command = ("training.evaluate", "--policy", str(policy_file()), "--out", str(out))
+    command = ("sim.evaluate", "--policy", str(policy_file()), "--out", str(out))
     first = run(*command, "--episodes", "1", "--videos", "1")
     assert first.returncode == 0, first.stderr
     with (out / "episodes.jsonl").open("a") as results:
@@ -70,7 +70,7 @@ def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
     assert (out / "videos" / "episode_100000.mp4").stat().st_size > 1000
     assert (out / "energy.png").stat().st_size > 1000
     other = policy_file("explicit")
-    refused = run("training.evaluate", "--policy", str(other), "--out", str(out))
+    refused = run("sim.evaluate", "--policy", str(other), "--out", str(out))
     assert "holds episodes of another policy_sha256; choose another folder" in refusal(refused)
 
 
@@ -80,7 +80,7 @@ def test_a_scene_in_which_the_policy_stops_has_failed_and_the_next_one_is_run(
     unsure_policy_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "evaluation"
-    command = ("training.evaluate", "--policy", str(unsure_policy_file), "--out", str(out))
+    command = ("sim.evaluate", "--policy", str(unsure_policy_file), "--out", str(out))
     result = run(*command, "--episodes", "2", "--videos", "0")
     assert result.returncode == 0, result.stderr
     report = json.loads((out / "result.json").read_text())
@@ -96,8 +96,8 @@ def test_a_scene_in_which_the_policy_stops_has_failed_and_the_next_one_is_run(
 @pytest.mark.sim
 def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Path) -> None:
     from ebm_policy_ros.interface import load_interface
-    from ebm_policy_ros.share import interface_path
-    from ebm_policy_ros.training.bag_dataset import load_dataset
+    from ebm_policy_ros.training.data.bag_dataset import load_dataset
+    from ebm_policy_ros.util.resources import interface_path
 
     demos = tmp_path / "demos"
     for episodes in ("1", "2"):
@@ -118,8 +118,8 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
 @pytest.mark.ros
 @pytest.mark.sim
 def test_the_same_seed_gives_the_same_commands_each_time(tmp_path: Path) -> None:
+    from ebm_policy_ros.bags.bag import Bag
     from ebm_policy_ros.messages.streams import stamp_ns
-    from ebm_policy_ros.training.storage.bag import Bag
 
     topics = {"servo_node/delta_twist_cmds": "geometry_msgs/msg/TwistStamped"}
 
@@ -178,7 +178,7 @@ def test_a_killed_recording_leaves_no_processes_and_the_next_start_goes_on(
         ("sim.record_demos", ("--task", "juggle"), "no task is called 'juggle'"),
         ("sim.record_demos", ("--knocks", "-1"), "knocks: got -1.0, expected a number >= 0"),
         ("sim.record_demos", ("--interface", "no.yaml"), "no.yaml: cannot read the interface"),
-        ("training.evaluate", ("--policy", "no.safetensors"), "no such policy file"),
+        ("sim.evaluate", ("--policy", "no.safetensors"), "no such policy file"),
     ],
 )
 def test_a_wrong_argument_is_answered_in_one_line(
@@ -204,14 +204,14 @@ def test_training_refuses_a_folder_without_demonstrations(tmp_path: Path) -> Non
 @pytest.mark.ros
 def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
     missing = run(
-        "nodes.policy_node", "--ros-args", "-p", "policy:=/no.safetensors", "-p", "autostart:=true"
+        "nodes.policy.node", "--ros-args", "-p", "policy:=/no.safetensors", "-p", "autostart:=true"
     )
     assert missing.returncode == 2
     assert "Traceback" not in missing.stderr
     assert "/no.safetensors: no such policy file" in missing.stderr
-    misspelt = run("nodes.recorder_node", "--ros-args", "-p", f"foldr:={tmp_path}")
+    misspelt = run("nodes.recorder.node", "--ros-args", "-p", f"foldr:={tmp_path}")
     assert "recorder_node has no parameter 'foldr'; it has: folder" in refusal(misspelt)
-    kind = run("nodes.policy_node", "--ros-args", "-p", "seed:=1.5")
+    kind = run("nodes.policy.node", "--ros-args", "-p", "seed:=1.5")
     assert "'seed' to '1.5'" in refusal(kind)
     task = run("sim.bridge_node", "--ros-args", "-p", "task:=juggle")
     assert "no task is called 'juggle'" in refusal(task)
@@ -221,9 +221,9 @@ def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "parameter"),
     [
-        ("nodes.policy_node", "when_unsure"),
-        ("nodes.recorder_node", "min_free"),
-        ("nodes.teleop_node", "key_timeout"),
+        ("nodes.policy.node", "when_unsure"),
+        ("nodes.recorder.node", "min_free"),
+        ("nodes.teleop.node", "key_timeout"),
         ("sim.bridge_node", "real_time_factor"),
         ("sim.oracle_node", "bridge"),
     ],
@@ -240,7 +240,7 @@ def test_a_node_explains_its_parameters_and_refuses_what_is_no_option(
 
 def test_a_bare_name_is_a_shipped_policy_and_home_is_found_in_options(tmp_path: Path) -> None:
     for module, more in (
-        ("training.evaluate", ()),
+        ("sim.evaluate", ()),
         ("training.calibrate", ("--data", str(tmp_path / "none.npz"))),
     ):
         absent = run(module, "--policy", "ur5e_pull", "--out", str(tmp_path / "out"), *more)
@@ -258,7 +258,7 @@ def test_ctrl_c_while_a_command_is_imported_ends_it_without_a_traceback() -> Non
         "    def find_spec(self, name, *rest):\n"
         "        if name == 'torch': os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "from ebm_policy_ros.executables import train_policy\n"
+        "from ebm_policy_ros.util.executables import train_policy\n"
         "train_policy()\n"
     )
     ended = subprocess.run(

@@ -14,21 +14,21 @@ import torch
 from safetensors.torch import load_file
 from test_policy import observation
 
-from ebm_policy_ros.confidence import (
-    Familiarity,
+from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.policy.file import PolicyFileError, load_policy_file, save_policy
+from ebm_policy_ros.policy.out_of_distribution import (
+    FeatureTap,
+    OutOfDistributionDetector,
     Reference,
-    Senses,
     colours,
     effective_samples,
 )
-from ebm_policy_ros.energy.models import ModelConfig, build_model
-from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.policy import Policy
-from ebm_policy_ros.policy_file import PolicyFileError, load_policy_file, save_policy
+from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training import calibrate as command
-from ebm_policy_ros.training.batches import split_episodes
 from ebm_policy_ros.training.calibration import calibrate
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.data.batches import split_episodes
+from ebm_policy_ros.training.data.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 PolicyWriter = Callable[..., Path]
@@ -83,17 +83,17 @@ def test_effective_samples_count_those_that_share_the_weight() -> None:
 def test_thresholds_are_passed_by_the_asked_share_of_what_was_held_out() -> None:
     known = {"features": gaussian(4000, 6), "colours": gaussian(4000, 3, 1)}
     held_out = {"features": gaussian(5000, 6, 2), "colours": gaussian(5000, 3, 3)}
-    familiarity = Familiarity.fit(known, held_out, rate=0.02)
-    distances = familiarity.distances(held_out)
-    for name, most in familiarity.thresholds.items():
+    detector = OutOfDistributionDetector.fit(known, held_out, rate=0.02)
+    distances = detector.distances(held_out)
+    for name, most in detector.thresholds.items():
         assert (distances[name] > most).float().mean().item() == pytest.approx(0.01, abs=0.001)
     strange = {"features": 9.0, "colours": 0.5}
-    assert familiarity.unsure(strange) == (
-        f"unfamiliar observation (9, at most {familiarity.thresholds['features']:.3g})",
+    assert detector.unsure(strange) == (
+        f"unfamiliar observation (9, at most {detector.thresholds['features']:.3g})",
     )
     lost = {"features": 0.5, "colours": math.nan}
-    assert familiarity.unsure(lost)[0].startswith("unfamiliar colours in the picture (nan")
-    assert familiarity.unsure({"features": 0.5, "colours": 0.5}) == ()
+    assert detector.unsure(lost)[0].startswith("unfamiliar colours in the picture (nan")
+    assert detector.unsure({"features": 0.5, "colours": 0.5}) == ()
 
 
 @pytest.mark.parametrize("depth", [0, 1])
@@ -101,10 +101,10 @@ def test_features_are_those_before_and_after_the_trunk(depth: int) -> None:
     shapes = {"tool": (2, 3)}
     config = ModelConfig(streams=("tool",), trunk_width=5, trunk_depth=depth)
     model = build_model(config, shapes, 2)
-    senses = Senses(model)
+    tap = FeatureTap(model)
     batch = {"tool": gaussian(4, 6).reshape(4, 2, 3)}
     model.encode(batch)
-    found = senses.last(batch)
+    found = tap.last(batch)
     assert list(found) == ["features"]
     assert torch.equal(found["features"][:, :6], batch["tool"].flatten(1))
     assert found["features"].shape == (4, 6 + 5 * depth)

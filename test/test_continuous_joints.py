@@ -10,16 +10,16 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from ebm_policy_ros.angles import follow, near, wrap
-from ebm_policy_ros.guard import CommandGuard
+from ebm_policy_ros.control.command_guard import CommandGuard
+from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_dict
-from ebm_policy_ros.limits import Limits
-from ebm_policy_ros.nodes.pauses import boot_time
-from ebm_policy_ros.observation import ObservationBuffer
-from ebm_policy_ros.state import Measured, StateEstimator
+from ebm_policy_ros.nodes.common.pauses import boot_time
+from ebm_policy_ros.observation.buffer import ObservationBuffer
+from ebm_policy_ros.observation.robot_state import RobotState, RobotStateEstimator
 from ebm_policy_ros.teleop.leader import Leader
-from ebm_policy_ros.training.bags import read_episode
-from ebm_policy_ros.training.commands import Commands
+from ebm_policy_ros.training.data.commands import Commands
+from ebm_policy_ros.training.data.episodes import read_episode
+from ebm_policy_ros.util.geometry import follow, near, wrap
 
 MS = 1_000_000
 ARRAY = "std_msgs/msg/Float64MultiArray"
@@ -63,8 +63,8 @@ class Joints:
         self.velocity: list[float] = []
 
 
-def measured(a: float, velocity: float = 0.0) -> Measured:
-    return Measured({"a": a, "b": 0.0}, {"a": velocity, "b": 0.0}, {})
+def measured(a: float, velocity: float = 0.0) -> RobotState:
+    return RobotState({"a": a, "b": 0.0}, {"a": velocity, "b": 0.0}, {})
 
 
 def test_angles_a_turn_apart_are_one_place() -> None:
@@ -93,7 +93,7 @@ def test_an_observation_is_within_half_a_turn_and_its_samples_don_t_jump() -> No
 
 
 def test_the_velocity_across_the_seam_is_that_of_the_joint() -> None:
-    state = StateEstimator(interface())
+    state = RobotStateEstimator(interface())
     for time, angle in ((0, JUST_BELOW), (100 * MS, JUST_ABOVE)):
         seen = {"joints": np.array([[angle, 0.0]])}
         found = state.update(seen, {"joints": time}, time)
@@ -165,9 +165,9 @@ def test_a_trajectory_across_the_seam_is_interpolated_the_short_way() -> None:
 def test_a_leader_is_followed_across_the_seam() -> None:
     leader = Leader(interface().action, (), (), (), 0.3, 0.6, 1.0, continuous=[0])
     leader.take(["a", "b"], [JUST_ABOVE, 0.0], 0.0)
-    wish = leader.wish(0.1, measured(JUST_BELOW))
-    assert wish.problem == "" and wish.target is not None
-    assert wish.target[0] == pytest.approx(JUST_BELOW + 0.0402, abs=1e-3)
+    desired = leader.desired(0.1, measured(JUST_BELOW))
+    assert desired.problem == "" and desired.target is not None
+    assert desired.target[0] == pytest.approx(JUST_BELOW + 0.0402, abs=1e-3)
 
 
 @pytest.mark.ros
@@ -177,7 +177,7 @@ def test_a_command_across_the_seam_is_held_where_it_is(context: Any) -> None:
     from rclpy.executors import SingleThreadedExecutor
     from std_msgs.msg import Float64MultiArray
 
-    from ebm_policy_ros.nodes.outputs import Outputs
+    from ebm_policy_ros.nodes.common.outputs import Outputs
 
     robot, node = interface(), rclpy.create_node("commands", context=context)
     heard: list[float] = []

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from demonstration import demonstration, write_bag, write_mcap
 
+from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.training.bag_dataset import load_dataset
-from ebm_policy_ros.training.bags import read_episode
-from ebm_policy_ros.training.cache import Cache
-from ebm_policy_ros.training.dataset import Dataset
-from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.data.bag_dataset import load_dataset
+from ebm_policy_ros.training.data.cache import Cache
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.episodes import read_episode
 
 
 def record(folder: Path, name: str, interface: Interface, steps: int, outcome: str = "") -> Path:
@@ -167,7 +167,7 @@ READ = """
 import sys
 from pathlib import Path
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.training.bag_dataset import load_dataset
+from ebm_policy_ros.training.data.bag_dataset import load_dataset
 if __name__ == "__main__":
     folder, interface = map(Path, sys.argv[1:])
     load_dataset(folder, load_interface(interface), workers=1)

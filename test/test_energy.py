@@ -27,7 +27,7 @@ from ebm_policy_ros.energy.models import (
     build_model,
 )
 from ebm_policy_ros.energy.normalisation import ActionBox, Normalise
-from ebm_policy_ros.search import energy_of
+from ebm_policy_ros.policy.action_search import energy_of
 
 SHAPES = {"camera": (2, 12, 20, 3), "tool": (1, 2), "joints": (1, 6)}
 SMALL = ImageEncoderConfig(channels=(4, 6), strides=(2, 1))

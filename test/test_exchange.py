@@ -19,10 +19,10 @@ pa = pytest.importorskip("pyarrow", reason="the extra `exchange`")
 zarr = pytest.importorskip("zarr", reason="the extra `exchange`")
 from pyarrow import parquet  # noqa: E402
 
-from ebm_policy_ros.training.arrays import load_arrays, save_arrays  # noqa: E402
-from ebm_policy_ros.training.batches import DemonstrationError  # noqa: E402
 from ebm_policy_ros.training.convert import ConvertConfig, convert, main  # noqa: E402
-from ebm_policy_ros.training.dataset import Dataset  # noqa: E402
+from ebm_policy_ros.training.data.arrays import load_arrays, save_arrays  # noqa: E402
+from ebm_policy_ros.training.data.batches import DemonstrationError  # noqa: E402
+from ebm_policy_ros.training.data.dataset import Dataset  # noqa: E402
 from ebm_policy_ros.training.exchange import lerobot_writer  # noqa: E402
 from ebm_policy_ros.training.exchange.demonstrations import with_windows  # noqa: E402
 from ebm_policy_ros.training.exchange.lerobot_reader import read_lerobot  # noqa: E402

@@ -9,9 +9,6 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from ebm_policy_ros.answer import Answering
-from ebm_policy_ros.assembly import Parts
-from ebm_policy_ros.confidence import Familiarity, Senses
 from ebm_policy_ros.energy.heads import HeadConfig, HeadKind
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
@@ -25,7 +22,10 @@ from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser
-from ebm_policy_ros.search import energy_of, minimise
+from ebm_policy_ros.policy.action_search import energy_of, minimize
+from ebm_policy_ros.policy.components import PolicyComponents
+from ebm_policy_ros.policy.inference import ActionInference
+from ebm_policy_ros.policy.out_of_distribution import FeatureTap, OutOfDistributionDetector
 
 LOW, HIGH = -torch.ones(2), torch.ones(2)
 METHODS: dict[str, Optimiser] = {
@@ -102,8 +102,8 @@ def test_every_method_finds_with_rough_energies_what_it_finds_without(
     method = METHODS[name]
     model = model_of(kind, name == "autoregressive")
     features = model.encode({"state": torch.randn(4, 1, 4, generator=seeded())})
-    slow = minimise(model, features, method, seeded())
-    fast = minimise(model, features, method, seeded(), rough=model.folded(torch.bfloat16))
+    slow = minimize(model, features, method, seeded())
+    fast = minimize(model, features, method, seeded(), rough=model.folded(torch.bfloat16))
     energy = energy_of(model, features)
     spread = energy(torch.rand(4, 4096, 2, generator=seeded(3)) * 2 - 1).std(dim=1)
     # A plain search is as exact as its candidates are dense.
@@ -125,18 +125,18 @@ def test_a_decision_on_a_gpu_never_waits_for_it(
     config = ModelConfig(kind, ("camera", "tool"))  # type: ignore[arg-type]
     shapes = {"camera": (2, 24, 32, 3), "tool": (1, 2)}
     model = build_model(config, shapes, 2)
-    senses = Senses(model)
+    tap = FeatureTap(model)
     seen = {"camera": torch.zeros(9, 2, 24, 32, 3, dtype=torch.uint8), "tool": torch.rand(9, 1, 2)}
     with torch.no_grad():
         model.encode(seen)
-        vectors = senses.last(seen)
-    familiarity = Familiarity.fit(vectors, vectors, 0.01)
+        vectors = tap.last(seen)
+    detector = OutOfDistributionDetector.fit(vectors, vectors, 0.01)
     device = torch.device("meta")
     batch = {name: torch.empty_like(values[:1], device=device) for name, values in seen.items()}
-    parts = Parts(model.to(device), METHODS[name], familiarity)
+    parts = PolicyComponents(model.to(device), METHODS[name], detector)
     previous = torch.empty(2, device=device) if warm else None
     with torch.no_grad():
-        answer, _ = Answering(parts, device, 1.0)(batch, previous, None)
+        answer, _ = ActionInference(parts, device, 1.0)(batch, previous, None)
     assert answer.action.device == device
     assert answer.action.shape == (2,)
     assert answer.distances.shape == (2,)
@@ -250,7 +250,7 @@ def test_a_search_that_is_cut_short_still_ends_with_exact_energies() -> None:
 
 _FAULTS = """
 import resource, torch
-from ebm_policy_ros.memory import keep_freed_memory
+from ebm_policy_ros.device.malloc import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -20,7 +20,7 @@ MISSING = (
 )  # fmt: skip
 NEEDED = (
     "decisions", "training", "gpu_profile", "gpu_table", "gpu_trainings",
-    "ebm_policy_ros.policy", "ebm_policy_ros.training.train",
+    "ebm_policy_ros.policy.policy", "ebm_policy_ros.training.train",
     "ebm_policy_ros.training.experiments.pusht",
 )  # fmt: skip
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ebm_policy_ros.guard import CommandGuard, GuardedCommand
+from ebm_policy_ros.control.command_guard import CommandGuard, GuardedCommand
+from ebm_policy_ros.control.limits import LimitError, Limits
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.limits import LimitError, Limits
-from ebm_policy_ros.state import Measured
+from ebm_policy_ros.observation.robot_state import RobotState
 
 CENTRE = {"x": 0.5, "y": 0.0}
 FIELDS = ("linear.x", "linear.y")
@@ -23,7 +23,7 @@ def twist(
     velocity: tuple[float, float] = (0.0, 0.0),
     speed: float = 1.0,
 ) -> GuardedCommand:
-    measured = Measured({}, dict(zip(FIELDS, velocity, strict=True)), tool)
+    measured = RobotState({}, dict(zip(FIELDS, velocity, strict=True)), tool)
     return guard.guard(np.array([action]), measured, speed)
 
 
@@ -125,7 +125,7 @@ def test_at_speed_zero_nothing_moves_whatever_the_bounds_and_the_arm_do(
 
 
 def test_an_old_pose_leaves_less_way_to_the_wall(interface: Interface) -> None:
-    measured = Measured({}, dict.fromkeys(FIELDS, 0.0), {"x": 0.73, "y": 0.0}, tool_age=0.1)
+    measured = RobotState({}, dict.fromkeys(FIELDS, 0.0), {"x": 0.73, "y": 0.0}, tool_age=0.1)
     guarded = CommandGuard(interface).guard(np.array([[0.2, 0.0]]), measured)
     # 1 cm for the tenth of a second that is past and the next one.
     assert first(guarded)[0] == pytest.approx(0.05)
@@ -171,8 +171,10 @@ def joints(**action: Any) -> Interface:
     return interface_from_dict(values, "x")
 
 
-def at(a: float, b: float, velocity: tuple[float, float] = (0.0, 0.0), z: float = 0.5) -> Measured:
-    return Measured({"a": a, "b": b}, dict(zip("ab", velocity, strict=True)), {"z": z})
+def at(
+    a: float, b: float, velocity: tuple[float, float] = (0.0, 0.0), z: float = 0.5
+) -> RobotState:
+    return RobotState({"a": a, "b": b}, dict(zip("ab", velocity, strict=True)), {"z": z})
 
 
 def test_a_position_runs_ahead_of_the_arm_only_as_far_as_its_velocity_allows() -> None:
@@ -261,7 +263,7 @@ def planar_pose_interface(z: float) -> Interface:
 
 
 def test_a_pose_stays_in_the_box_and_its_quaternion_is_one() -> None:
-    measured = Measured(
+    measured = RobotState(
         {"x": 0.0, "y": 0.0, "z": 0.02, "qx": 1.0, "qy": 0.0, "qz": 0.0, "qw": 0.0},
         dict.fromkeys(pose_interface().action.fields, 0.0),
         {"z": 0.02},
@@ -273,10 +275,10 @@ def test_a_pose_stays_in_the_box_and_its_quaternion_is_one() -> None:
     assert guarded.interventions == ("workspace: z", "velocity: x")
 
 
-def at_pose(z: float, vz: float = 0.0) -> Measured:
+def at_pose(z: float, vz: float = 0.0) -> RobotState:
     place = {"x": 0.0, "y": 0.0, "z": z, "qx": 1.0, "qy": 0.0, "qz": 0.0, "qw": 0.0}
     velocity = dict.fromkeys(pose_interface().action.fields, 0.0) | {"z": vz}
-    return Measured(place, velocity, {"z": z})
+    return RobotState(place, velocity, {"z": z})
 
 
 def test_a_pose_that_falls_is_stopped_by_the_floor() -> None:
@@ -291,7 +293,7 @@ def test_a_pose_that_falls_is_stopped_by_the_floor() -> None:
 
 def test_a_measured_quaternion_of_almost_nothing_moves_nothing() -> None:
     measured = at_pose(0.1)
-    nowhere = Measured(measured.position | {"qx": 0.0}, measured.velocity, measured.tool)
+    nowhere = RobotState(measured.position | {"qx": 0.0}, measured.velocity, measured.tool)
     guarded = CommandGuard(pose_interface()).guard(
         np.array([[0.0, 0.0, 0.1, 1.0, 0.0, 0.0, 0.0]]), nowhere
     )
@@ -327,7 +329,7 @@ def test_what_a_pose_fixes_must_be_so_already(
 ) -> None:
     interface = planar_pose_interface(z=0.2)
     place = dict(zip(("x", "y", "z", "qx", "qy", "qz", "qw"), (0.1, 0.1, z, *turn), strict=True))
-    measured = Measured(place, {"x": 0.0, "y": 0.0}, {"z": z})
+    measured = RobotState(place, {"x": 0.0, "y": 0.0}, {"z": z})
     guarded = CommandGuard(interface).guard(np.full((1, 2), 0.1), measured)
     assert guarded.interventions == expected
     assert (guarded.actions is None) == bool(expected)

@@ -13,8 +13,8 @@ from small_policy import learn
 
 from ebm_policy_ros.energy.models import Kind
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.training.dataset import Dataset
-from ebm_policy_ros.training.idle import trim_idle
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.idle import trim_idle
 
 GOAL = np.array([0.6, 0.2])
 

@@ -21,8 +21,8 @@ from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.image_files import MOST_PIXELS, MOST_SIDE, read_header
 from ebm_policy_ros.messages.images import decode_compressed, decode_image, resize_image
 from ebm_policy_ros.messages.streams import decode
-from ebm_policy_ros.observation import ObservationBuffer
-from ebm_policy_ros.training.bags import read_episode
+from ebm_policy_ros.observation.buffer import ObservationBuffer
+from ebm_policy_ros.training.data.episodes import read_episode
 
 Array = npt.NDArray[Any]
 LEFT, RIGHT = (200, 40, 20), (20, 60, 180)

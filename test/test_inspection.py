@@ -25,10 +25,9 @@ from ebm_policy_ros.interface import (
 )
 from ebm_policy_ros.interface.action import ARRAY
 from ebm_policy_ros.messages.streams import decode
-from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.bags import Episode
-from ebm_policy_ros.training.clocks import StreamFacts
-from ebm_policy_ros.training.inspection.attention import Concern, find_concerns, score
+from ebm_policy_ros.training.data.episodes import Episode
+from ebm_policy_ros.training.data.timeline import StreamMetrics
+from ebm_policy_ros.training.inspection.checks import Issue, find_concerns, score
 from ebm_policy_ros.training.inspection.columns import action_columns, state_columns
 from ebm_policy_ros.training.inspection.comparison import (
     constant_columns,
@@ -37,12 +36,13 @@ from ebm_policy_ros.training.inspection.comparison import (
 )
 from ebm_policy_ros.training.inspection.curves import draw_curves, usual_scales
 from ebm_policy_ros.training.inspection.distributions import draw_coverage, draw_histogram
-from ebm_policy_ros.training.inspection.facts import EpisodeFacts, episode_facts
-from ebm_policy_ros.training.inspection.kinds import KINDS
+from ebm_policy_ros.training.inspection.issue_types import KINDS
+from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_facts
 from ebm_policy_ros.training.inspection.page import render_page
 from ebm_policy_ros.training.inspection.pictures import film_strip
 from ebm_policy_ros.training.inspection.reading import Recording, Unusable, make_recording
 from ebm_policy_ros.training.inspection.report import make_report
+from ebm_policy_ros.util.resources import interface_path
 
 Numbers = npt.NDArray[np.floating]
 PERIOD = 100_000_000
@@ -68,7 +68,7 @@ def episode(actions: Numbers, times: Sequence[int] | None = None, **changes: Any
     return Episode(**{**values, **changes})
 
 
-def facts_of(interface: Interface, *arguments: Any, **changes: Any) -> EpisodeFacts:
+def facts_of(interface: Interface, *arguments: Any, **changes: Any) -> EpisodeMetrics:
     return episode_facts(episode(*arguments, **changes), interface)
 
 
@@ -83,7 +83,7 @@ def usual(interface: Interface, number: int = 6) -> list[Recording]:
 def concerns_of(found: Sequence[Recording | Unusable], interface: Interface) -> list[set[str]]:
     used = [one for one in found if isinstance(one, Recording)]
     listed = find_concerns(found, used, interface, {})
-    return [{concern.kind for concern in listed[one.name]} for one in found]
+    return [{issue.kind for issue in listed[one.name]} for one in found]
 
 
 def test_idle_time_is_where_no_velocity_is_commanded(interface: Interface) -> None:
@@ -252,7 +252,7 @@ def test_a_note_that_many_episodes_have_is_told_once(interface: Interface) -> No
     report = make_report(found, interface, frozenset(), {})
     assert report.notes == [("camera: 0 of 60 messages have no stamp", 12)]
     (entry,) = report.first
-    assert [concern.words for concern in entry.concerns] == ["joints: 2 messages lost"]
+    assert [issue.words for issue in entry.issues] == ["joints: 2 messages lost"]
 
 
 def test_each_fault_is_a_reason_to_look(interface: Interface) -> None:
@@ -263,8 +263,8 @@ def test_each_fault_is_a_reason_to_look(interface: Interface) -> None:
     jerky = sweep(8) + 0.1 * (-1.0) ** np.arange(60.0)[:, None]
     frozen = episode(sweep(9))
     frozen.observations["tool"][10:40] = 0.5
-    slow = {"joint_states": StreamFacts(300, 50.0, 0.1, 0)}
-    fast = {"joint_states": StreamFacts(3000, 500.0, 0.01, 0)}
+    slow = {"joint_states": StreamMetrics(300, 50.0, 0.1, 0)}
+    fast = {"joint_states": StreamMetrics(3000, 500.0, 0.01, 0)}
     faulty = {
         "idle": episode(idle),
         "saturated": episode(saturated),
@@ -289,11 +289,9 @@ def test_each_fault_is_a_reason_to_look(interface: Interface) -> None:
 def test_the_more_and_the_graver_the_reasons_the_earlier_an_episode_comes(
     interface: Interface,
 ) -> None:
-    assert score([Concern("idle", "")]) < score([Concern("gaps", "")])
-    assert score([Concern("gaps", ""), Concern("idle", "")]) > score([Concern("gaps", "")])
-    assert score([Concern("notes", "one"), Concern("notes", "two")]) == score(
-        [Concern("notes", "one")]
-    )
+    assert score([Issue("idle", "")]) < score([Issue("gaps", "")])
+    assert score([Issue("gaps", ""), Issue("idle", "")]) > score([Issue("gaps", "")])
+    assert score([Issue("notes", "one"), Issue("notes", "two")]) == score([Issue("notes", "one")])
     idle = sweep(9)
     idle[:30] = 0
     both = recordings(interface, *(episode(sweep(i)) for i in range(5)), episode(idle))

@@ -13,13 +13,13 @@ from browser import CHROMIUM, Browser
 from installing import install
 from motions import sweep, write_motion
 
+from ebm_policy_ros.bags.discovery import find_bags
+from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, load_interface
-from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.bag_dataset import load_dataset
-from ebm_policy_ros.training.exclusion import read_exclusions
+from ebm_policy_ros.training.data.bag_dataset import load_dataset
+from ebm_policy_ros.training.data.exclusion import read_exclusions
 from ebm_policy_ros.training.inspect_demos import main
-from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.finding import find_bags
+from ebm_policy_ros.util.resources import interface_path
 
 SCRIPT = """<script>document.title='hacked'<&"quoted'>"""
 IMAGE = """<img src=x onerror="document.title='hacked'">"""

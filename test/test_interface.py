@@ -4,12 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ebm_policy_ros.interface import (
-    Interface,
-    InterfaceError,
-    interface_from_dict,
-    load_interface,
-)
+from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_dict, load_interface
 
 
 def change(interface: Interface, path: str, value: Any) -> dict[str, Any]:

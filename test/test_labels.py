@@ -22,9 +22,9 @@ from demonstration import (
     write_mcap,
 )
 
+from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.training.bags import Episode, read_episode
-from ebm_policy_ros.training.storage.account import BagError
+from ebm_policy_ros.training.data.episodes import Episode, read_episode
 
 PERIOD = SECOND // 10
 NAMES = ["a", "b"]

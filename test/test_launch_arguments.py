@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ebm_policy_ros.launch_arguments import UnknownArgument, refuse_unknown_arguments
-from ebm_policy_ros.share import expanded, interface_path, policy_path, share_directory
+from ebm_policy_ros.util.launch_arguments import UnknownArgument, refuse_unknown_arguments
+from ebm_policy_ros.util.resources import expanded, interface_path, policy_path, share_directory
 
 FILE = "/opt/share/launch/policy.launch.py"
 KNOWN = ("policy", "device", "autostart")

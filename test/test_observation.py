@@ -15,8 +15,8 @@ from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.messages.depth import decode_depth
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.images import decode_image
-from ebm_policy_ros.observation import ObservationBuffer, StaleObservation
-from ebm_policy_ros.supervision import StreamMonitor
+from ebm_policy_ros.observation.buffer import ObservationBuffer, StaleObservation
+from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
 MS = 1_000_000
 START = 5_000 * MS

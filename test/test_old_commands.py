@@ -22,9 +22,9 @@ from robot import Robot, planar
 from scene import Scene, end
 from std_srvs.srv import Trigger
 
-from ebm_policy_ros.ladder import Rung
+from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.messages import images
-from ebm_policy_ros.nodes.pauses import PauseWatch, boot_time
+from ebm_policy_ros.nodes.common.pauses import PauseWatch, boot_time
 
 pytestmark = pytest.mark.ros
 
@@ -57,7 +57,7 @@ class RealTime:
             "policy": policy, "autostart": "true", "device": "cpu", "when_unsure": "go",
             "use_sim_time": str(self._simulated).lower(),
         }  # fmt: skip
-        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy_node", "--ros-args"]
+        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy.node", "--ros-args"]
         for name, value in values.items():
             command += ["-p", f"{name}:={value}"]
         return subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
@@ -148,13 +148,13 @@ def test_a_decoder_that_hangs_delays_neither_the_safe_command_nor_a_stop(
     monkeypatch.setattr("ebm_policy_ros.messages.streams.decode_image", hang)
     scene.step()
     scene.wait(lambda: scene.sent[-1].is_safe)
-    assert "no decision after 1.000 s" in node.ladder.reason
+    assert "no decision after 1.000 s" in node.safety.reason
     count = len(scene.sent)
-    scene.until(lambda: "the last decision still runs" in node.ladder.reason)
+    scene.until(lambda: "the last decision still runs" in node.safety.reason)
     scene.wait(lambda: len(scene.sent) > count)
     assert all(sent.is_safe for sent in scene.sent[count:])
     answer = scene.call(Trigger, "policy_node/stop", Trigger.Request())
-    assert answer.success and node.ladder.rung is Rung.STOPPED
+    assert answer.success and node.safety.state is SafetyState.STOPPED
     goes_on.set()
 
 
@@ -162,7 +162,7 @@ def test_a_machine_that_was_suspended_moves_by_nothing_old(scene: Scene) -> None
     """The clock is two seconds later when the decision is there."""
     node: Any = scene.start()
     scene.until_moving()
-    encoder = node.pilot.loaded.policy._model.encoder
+    encoder = node.control_loop.loaded.policy._model.encoder
     later = Time(nanoseconds=scene.time + 2 * 10**9)
     jump = encoder.register_forward_hook(
         lambda *values: node.get_clock().set_ros_time_override(later)
@@ -170,8 +170,8 @@ def test_a_machine_that_was_suspended_moves_by_nothing_old(scene: Scene) -> None
     scene.step()
     jump.remove()
     scene.wait(lambda: scene.sent[-1].is_safe)
-    assert "s old" in node.ladder.reason, node.ladder.reason
-    assert node.tally.counts["late decisions"] == 1
+    assert "s old" in node.safety.reason, node.safety.reason
+    assert node.statistics.counts["late decisions"] == 1
     scene.until_moving()
 
 
@@ -179,12 +179,12 @@ def test_a_slow_policy_commands_nothing_late(scene: Scene) -> None:
     """A decision that takes longer than ten periods, of real time, is thrown away."""
     node: Any = scene.start()
     scene.until_moving()
-    encoder = node.pilot.loaded.policy._model.encoder
+    encoder = node.control_loop.loaded.policy._model.encoder
     slow = encoder.register_forward_hook(lambda *values: threading.Event().wait(1.05))
     scene.step()
     slow.remove()
     scene.wait(lambda: scene.sent[-1].is_safe)
-    assert node.tally.counts["late decisions"] == 1
+    assert node.statistics.counts["late decisions"] == 1
     scene.until_moving()
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.share import interface_path
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.oracles.push import PushOracle
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import MAX_SPEED, World
+from ebm_policy_ros.util.resources import interface_path
 
 pytestmark = pytest.mark.sim
 

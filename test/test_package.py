@@ -101,7 +101,7 @@ def test_an_installation_has_its_executables_and_finds_its_shared_files(
         # A virtual environment's Python too, which colcon's own is not.
         assert path.read_text().startswith("#!/usr/bin/env python3\n")
     code = (
-        "import json; from ebm_policy_ros import share; "
+        "import json; from ebm_policy_ros.util import resources as share; "
         "print(json.dumps([share.__file__, str(share.share_directory())]))"
     )
     module, found = python(code, environment, cwd=tmp_path)
@@ -186,7 +186,7 @@ OFFLINE = [f"{PACKAGE}.training", f"{PACKAGE}.sim", "rclpy"]
     ],
 )
 def test_imports_stay_within_their_layer(patterns: list[str], forbidden: list[str]) -> None:
-    names = [name for name in modules(*patterns) if not name.endswith("_node")]
+    names = [name for name in modules(*patterns) if not name.endswith("node")]
     loaded = python(
         f"import importlib, json, sys; list(map(importlib.import_module, {names}));"
         "print(json.dumps(list(sys.modules)))"

@@ -14,10 +14,10 @@ pytest.importorskip("rclpy")
 
 from rclpy.parameter import Parameter
 
-from ebm_policy_ros.nodes.parameters import Setting
-from ebm_policy_ros.nodes.policy_node import PolicyNode
-from ebm_policy_ros.nodes.policy_parameters import SETTINGS
-from ebm_policy_ros.nodes.teleop_parameters import SETTINGS as TELEOP_SETTINGS
+from ebm_policy_ros.nodes.common.parameters import Setting
+from ebm_policy_ros.nodes.policy.node import PolicyNode
+from ebm_policy_ros.nodes.policy.parameters import SETTINGS
+from ebm_policy_ros.nodes.teleop.parameters import SETTINGS as TELEOP_SETTINGS
 
 pytestmark = pytest.mark.ros
 

@@ -29,8 +29,8 @@ from rclpy.qos import QoSProfile
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.inputs import Inputs
-from ebm_policy_ros.training.bags import read_episode
+from ebm_policy_ros.nodes.common.inputs import Inputs
+from ebm_policy_ros.training.data.episodes import read_episode
 
 pytestmark = pytest.mark.ros
 

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.observation import Observation
-from ebm_policy_ros.policy import Choice, Policy, PolicyMismatch
-from ebm_policy_ros.policy_file import PolicyFileError, load_policy_file
+from ebm_policy_ros.observation.buffer import Observation
+from ebm_policy_ros.policy.file import PolicyFileError, load_policy_file
+from ebm_policy_ros.policy.policy import Choice, Policy, PolicyMismatch
 
 PolicyWriter = Callable[..., Path]
 
@@ -243,7 +243,9 @@ def test_fast_arithmetic_decides_as_exact_arithmetic_does(
     previous = np.array([[0.05, -0.05]], np.float32) if kept else None
     found = []
     for fast in (False, True):
-        monkeypatch.setattr("ebm_policy_ros.answer.has_fast_bfloat16", lambda _, fast=fast: fast)
+        monkeypatch.setattr(
+            "ebm_policy_ros.policy.inference.has_fast_bfloat16", lambda _, fast=fast: fast
+        )
         policy = Policy.load(
             path, device="cpu", optimiser=search, choice=choice, temperature=1e-3, hysteresis=1e-3
         )

@@ -25,10 +25,10 @@ from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
+from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.ladder import Rung
-from ebm_policy_ros.nodes.policy_node import PolicyNode
-from ebm_policy_ros.policy import Policy
+from ebm_policy_ros.nodes.policy.node import PolicyNode
+from ebm_policy_ros.policy.policy import Policy
 
 pytestmark = pytest.mark.ros
 
@@ -118,7 +118,7 @@ def test_the_method_of_the_search_and_the_choice_are_parameters(
             choice=chosen.get("choice", "lowest"),
             temperature=chosen.get("temperature", 1.0),
         )
-        assert node.pilot.loaded.policy.optimiser == decided.optimiser
+        assert node.control_loop.loaded.policy.optimiser == decided.optimiser
         robot.tick(10)
         robot.tick(11)
         sent = planar(robot.command_at(11))
@@ -405,11 +405,11 @@ def test_without_the_check_commands_go_out_although_nobody_listens(
     robot.node.destroy_subscription(robot.listener)
     robot.until(lambda: robot.node.count_subscribers("servo_node/delta_twist_cmds") == 0)
     robot.tick(10)
-    robot.until(lambda: node.tally.counts["ticks"] > 0)
-    assert node.tally.counts["commands"] == 0
+    robot.until(lambda: node.statistics.counts["ticks"] > 0)
+    assert node.statistics.counts["commands"] == 0
     assert change(robot, "check_command_topic", False).successful
     robot.tick(11)
-    robot.until(lambda: node.tally.counts["commands"] > 0)
+    robot.until(lambda: node.statistics.counts["commands"] > 0)
 
 
 def test_the_time_to_recover_and_the_time_to_give_up_are_parameters(
@@ -430,7 +430,7 @@ def test_the_time_to_recover_and_the_time_to_give_up_are_parameters(
     for step in range(25, 38):
         robot.tick(step, only="joints tool")
         robot.command_at(step)
-    assert node.ladder.reason.startswith("held for 1.0 s: camera")
+    assert node.safety.reason.startswith("held for 1.0 s: camera")
 
 
 def test_a_warm_start_begins_the_search_from_the_last_decision(
@@ -471,10 +471,10 @@ def test_a_publisher_that_offers_less_than_qos_asks_for_is_named(
         robot.heard(robot.topics["tool"])
         for step in range(10, 14):
             robot.tick(step)
-            robot.until(lambda step=step: node.tally.counts["ticks"] >= step - 9)  # type: ignore[misc]
+            robot.until(lambda step=step: node.statistics.counts["ticks"] >= step - 9)  # type: ignore[misc]
         assert robot.commands == [], "an arm that was not commanded is left alone"
         expected = "robot offers best_effort, qos.reliability asks for reliable"
-        assert f"camera (camera/image_raw): {expected}" in node.ladder.reason
+        assert f"camera (camera/image_raw): {expected}" in node.safety.reason
     finally:
         node.close()
         node.destroy_node()
@@ -508,8 +508,8 @@ def test_without_simulated_time_a_camera_frame_starts_the_decision(
         robot.tick_now()
 
     robot.repeat(0.1, publish)
-    robot.until(lambda: node.tally.counts["commands"] >= 10)
-    p50, _, _ = node.tally.times()["all but the decision"]
+    robot.until(lambda: node.statistics.counts["commands"] >= 10)
+    p50, _, _ = node.statistics.times()["all but the decision"]
     # A timer that knows nothing of the camera would answer half a period, 50 ms, later.
     assert p50 < 40
 
@@ -637,7 +637,7 @@ def test_an_error_in_a_transition_leaves_the_arm_stopped(
     node.on_error(None)
     robot.until(lambda: len(robot.commands) > count)
     assert planar(robot.commands[-1]) == [0.0, 0.0]
-    assert not node.is_active and node.pilot is None
+    assert not node.is_active and node.control_loop is None
 
 
 def test_a_stop_before_the_start_forbids_it(
@@ -672,11 +672,11 @@ def test_a_stop_is_answered_while_a_decision_runs_whose_result_is_thrown_away(
         # On the thread of the decision, which goes on only when the stop was answered.
         answer.append(client.call_async(Trigger.Request()))
         deadline = time.monotonic() + TIMEOUT
-        while node.ladder.rung is not Rung.STOPPED:
+        while node.safety.state is not SafetyState.STOPPED:
             assert time.monotonic() < deadline, "the stop waits for the decision"
             time.sleep(0.001)
 
-    encoder = node.pilot.loaded.policy._model.encoder
+    encoder = node.control_loop.loaded.policy._model.encoder
     hook = encoder.register_forward_hook(ask)
     count = len(robot.commands)
     robot.tick(13)
@@ -685,7 +685,7 @@ def test_a_stop_is_answered_while_a_decision_runs_whose_result_is_thrown_away(
     robot.until(answer[0].done)
     assert answer[0].result().success
     assert all(not any(planar(command)) for command in robot.commands[count:])
-    assert node.tally.counts["commands"] == 2
+    assert node.statistics.counts["commands"] == 2
 
 
 def test_a_camera_that_stops_stops_the_arm_on_the_systems_clock_too(
@@ -696,6 +696,6 @@ def test_a_camera_that_stops_stops_the_arm_on_the_systems_clock_too(
     robot.repeat(0.05, robot.tick_now)
     robot.until(lambda: any(any(planar(command)) for command in robot.commands))
     robot.camera = None
-    robot.until(lambda: node.ladder.rung is Rung.HOLD)
-    assert "camera (camera/image_raw): 0." in node.ladder.reason
+    robot.until(lambda: node.safety.state is SafetyState.HOLD)
+    assert "camera (camera/image_raw): 0." in node.safety.reason
     robot.until(lambda: not any(planar(robot.commands[-1])))

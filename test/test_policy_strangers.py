@@ -20,7 +20,6 @@ import pytest
 import torch
 from decisions import MADE
 
-from ebm_policy_ros import bounds
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.heads import HeadConfig, HeadKind
@@ -28,10 +27,11 @@ from ebm_policy_ros.energy.models import Kind, ModelConfig, build_model
 from ebm_policy_ros.energy.outline import outline
 from ebm_policy_ros.inference.methods import build_optimiser
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.policy import Policy, PolicyMismatch
-from ebm_policy_ros.policy_file import PolicyFile, PolicyFileError, load_policy_file, save_policy
-from ebm_policy_ros.quoting import LONGEST_LINE
-from ebm_policy_ros.search import check_method
+from ebm_policy_ros.policy.action_search import check_method
+from ebm_policy_ros.policy.file import PolicyFile, PolicyFileError, load_policy_file, save_policy
+from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.quoting import LONGEST_LINE
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "config" / "policies" / "ur5e_push.safetensors"

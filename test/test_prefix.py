@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_dict, load_interface
-from ebm_policy_ros.observation import ObservationBuffer, StaleObservation
-from ebm_policy_ros.share import interface_path
+from ebm_policy_ros.observation.buffer import ObservationBuffer, StaleObservation
+from ebm_policy_ros.util.resources import interface_path
 
 
 def values_of(name: str) -> Any:
@@ -87,7 +87,7 @@ def test_a_topic_of_the_same_type_is_told(
 ) -> None:
     from robot import parameters
 
-    from ebm_policy_ros.nodes.policy_node import PolicyNode
+    from ebm_policy_ros.nodes.policy.node import PolicyNode
 
     values = interface.to_dict()
     values["observation"]["camera"]["topic"] = "front/image_raw"
@@ -106,11 +106,11 @@ def test_a_topic_of_the_same_type_is_told(
         step[0] += 1
         robot.tick(step[0])
         robot.executor.spin_once(timeout_sec=0.05)
-        return wanted in node.ladder.reason
+        return wanted in node.safety.reason
 
     try:
         robot.until(told)
-        assert "/camera/image_raw" in node.ladder.reason
+        assert "/camera/image_raw" in node.safety.reason
     finally:
         node.close()
         node.destroy_node()

@@ -12,8 +12,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ebm_policy_ros.policy import Policy
-from ebm_policy_ros.training.processes import Processes, _OwnRows
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.learning.processes import Processes, _OwnRows
 from ebm_policy_ros.training.train import POLICY
 
 # 15 frames don't halve; images are shifted, and counter-examples are uniform and from chains.

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("gym_pusht", reason="the extra `pusht`")
 zarr = pytest.importorskip("zarr", reason="the extra `pusht`")
 
-from ebm_policy_ros.training.arrays import load_arrays  # noqa: E402
+from ebm_policy_ros.training.data.arrays import load_arrays  # noqa: E402
 from ebm_policy_ros.training.experiments import pusht  # noqa: E402
 from ebm_policy_ros.training.experiments.tee import (  # noqa: E402
     Numbers,

@@ -10,11 +10,11 @@ import pytest
 from demonstration import SECOND, START, Sent, header, joints, message, sent, write_bag
 from small_policy import learn
 
+from ebm_policy_ros.control.setpoint import Setpoint
 from ebm_policy_ros.energy.models import Kind
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.policy import Policy
-from ebm_policy_ros.setpoint import Setpoint
-from ebm_policy_ros.training.bags import read_episode
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.data.episodes import read_episode
 
 JOINTS = ["a", "b"]
 PERIOD = SECOND // 10

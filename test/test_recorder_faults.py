@@ -28,10 +28,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from ebm_policy_ros.bags.metadata import read_custom_data
+from ebm_policy_ros.bags.topics import serialised_stamp_ns
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.nodes.recorder_node import SETTINGS, RecorderNode
-from ebm_policy_ros.recording.metadata import read_custom_data
-from ebm_policy_ros.recording.topics import serialised_stamp_ns
+from ebm_policy_ros.nodes.recorder.node import SETTINGS, RecorderNode
 
 pytestmark = pytest.mark.ros
 
@@ -424,7 +424,7 @@ class Process:
     """A recorder of its own, in the foreground of a terminal if it has one."""
 
     def __init__(self, demos: Path, keys: bool) -> None:
-        command = [sys.executable, "-m", "ebm_policy_ros.nodes.recorder_node", "--ros-args"]
+        command = [sys.executable, "-m", "ebm_policy_ros.nodes.recorder.node", "--ros-args"]
         for name, value in {"folder": demos, "keys": str(keys).lower()}.items():
             command += ["-p", f"{name}:={value}"]
         self.screen = ""

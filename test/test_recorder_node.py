@@ -21,16 +21,16 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
+from ebm_policy_ros.bags.discovery import find_bags
+from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
-from ebm_policy_ros.nodes.recorder_node import RecorderNode
-from ebm_policy_ros.observation import ObservationBuffer
-from ebm_policy_ros.training.bags import (
+from ebm_policy_ros.nodes.recorder.node import RecorderNode
+from ebm_policy_ros.observation.buffer import ObservationBuffer
+from ebm_policy_ros.training.data.episodes import (
     read_episode,
     read_outcome,
     read_recorded_interface,
 )
-from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.finding import find_bags
 
 pytestmark = pytest.mark.ros
 

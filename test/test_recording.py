@@ -23,14 +23,14 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys import Stores, get_typestore
 
-from ebm_policy_ros.nodes.recorder_screen import RecorderStatus
-from ebm_policy_ros.recording import metadata
-from ebm_policy_ros.recording.episode import EpisodeWriter, check_free
-from ebm_policy_ros.recording.folder import EpisodeFolder
-from ebm_policy_ros.recording.mcap_file import McapFile
-from ebm_policy_ros.recording.mcap_repair import DamagedFile, repair_mcap
-from ebm_policy_ros.recording.tally import TopicTally
-from ebm_policy_ros.recording.topics import Message, Topic, serialised_stamp_ns
+from ebm_policy_ros.bags import metadata
+from ebm_policy_ros.bags.episode_folder import EpisodeFolder
+from ebm_policy_ros.bags.episode_writer import EpisodeWriter, check_free
+from ebm_policy_ros.bags.mcap_repair import DamagedFile, repair_mcap
+from ebm_policy_ros.bags.mcap_writer import McapFile
+from ebm_policy_ros.bags.statistics import TopicStatistics
+from ebm_policy_ros.bags.topics import Message, Topic, serialised_stamp_ns
+from ebm_policy_ros.nodes.recorder.screen import RecorderStatus
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 SECOND = 1_000_000_000
@@ -364,7 +364,7 @@ def test_an_episode_that_is_being_recorded_is_not_to_be_decided_about(tmp_path: 
 def test_the_screen_names_topics_by_what_tells_them_apart(
     topics: tuple[str, ...], shown: str
 ) -> None:
-    facts = TopicTally(None).facts(0)
+    facts = TopicStatistics(None).facts(0)
     kept = {"success": 0, "failure": 0}
     status = RecorderStatus("idle", "", kept, 0.0, 0, None, 0, 0, dict.fromkeys(topics, facts))
     assert status.line().rpartition(" | ")[2] == shown
@@ -395,50 +395,50 @@ def test_the_stamp_is_read_from_the_bytes_of_either_order() -> None:
     assert serialised_stamp_ns(big) == 12 * SECOND + 34
 
 
-def feed(tally: TopicTally, *times: float, step: int = 1) -> None:
+def feed(statistics: TopicStatistics, *times: float, step: int = 1) -> None:
     for number, at in enumerate(times):
-        tally.add(round(at * SECOND), 0, 1 + number * step)
+        statistics.add(round(at * SECOND), 0, 1 + number * step)
 
 
 def test_a_tally_tells_rate_gaps_drops_and_age() -> None:
-    tally = TopicTally(max_age=0.25)
-    feed(tally, 0.0, 0.1, 0.2, 0.3, 0.7, step=2)
-    facts = tally.facts(round(0.9 * SECOND), whole=True)
+    statistics = TopicStatistics(max_age=0.25)
+    feed(statistics, 0.0, 0.1, 0.2, 0.3, 0.7, step=2)
+    facts = statistics.facts(round(0.9 * SECOND), whole=True)
     assert (facts.count, facts.gaps, facts.drops) == (5, 1, 4)
     assert facts.longest_gap == pytest.approx(0.4)
     assert facts.rate == pytest.approx(4 / 0.7)
     assert facts.age == pytest.approx(0.2)
-    tally.add(SECOND, 0, 1)  # its publisher was started again
-    assert tally.facts(SECOND).drops == 4
-    tally.lost(9)
-    assert tally.facts(SECOND).drops == 9
-    tally.clear()
-    facts = tally.facts(SECOND)
+    statistics.add(SECOND, 0, 1)  # its publisher was started again
+    assert statistics.facts(SECOND).drops == 4
+    statistics.lost(9)
+    assert statistics.facts(SECOND).drops == 9
+    statistics.clear()
+    facts = statistics.facts(SECOND)
     assert (facts.count, facts.drops, facts.longest_gap) == (0, 0, 0.0)
 
 
 def test_numbers_of_different_publishers_tell_of_no_drops() -> None:
-    tally = TopicTally(max_age=None)
+    statistics = TopicStatistics(max_age=None)
     # A second publisher comes, when numbers tell nothing, and the first one goes.
     for number in (9, 10, None, 1000, 1001, 1003):
-        tally.add(SECOND, 0, number)
-    assert tally.facts(SECOND).drops == 1
+        statistics.add(SECOND, 0, number)
+    assert statistics.facts(SECOND).drops == 1
 
 
 def test_a_clock_that_is_set_back_is_no_gap() -> None:
-    tally = TopicTally(max_age=0.25)
-    feed(tally, 100.0, 100.1, 100.2, 5.0, 5.1, 5.2)
-    facts = tally.facts(round(5.3 * SECOND))
+    statistics = TopicStatistics(max_age=0.25)
+    feed(statistics, 100.0, 100.1, 100.2, 5.0, 5.1, 5.2)
+    facts = statistics.facts(round(5.3 * SECOND))
     assert facts.longest_gap == pytest.approx(0.1)
     assert (facts.count, facts.gaps) == (6, 0)
     assert facts.age == pytest.approx(0.1)
 
 
 def test_gaps_are_of_the_stamps_where_there_are_stamps() -> None:
-    tally = TopicTally(max_age=0.25)
+    statistics = TopicStatistics(max_age=0.25)
     for number in range(3):
-        tally.add(SECOND + number, (5 + number) * SECOND, None)
-    assert tally.facts(SECOND).longest_gap == 1.0
+        statistics.add(SECOND + number, (5 + number) * SECOND, None)
+    assert statistics.facts(SECOND).longest_gap == 1.0
 
 
 @pytest.mark.parametrize(
@@ -456,10 +456,10 @@ def test_gaps_are_of_the_stamps_where_there_are_stamps() -> None:
 def test_a_stream_stalls_when_it_is_silent_for_longer_than_it_should(
     max_age: float | None, period: float, silence: float, stalled: bool
 ) -> None:
-    tally = TopicTally(max_age)
+    statistics = TopicStatistics(max_age)
     times = [period * number for number in range(40)]
-    feed(tally, *times)
-    assert tally.stalled(round((times[-1] + silence) * SECOND)) is stalled
+    feed(statistics, *times)
+    assert statistics.stalled(round((times[-1] + silence) * SECOND)) is stalled
 
 
 def test_the_note_of_a_killed_recorder_may_be_torn_too(tmp_path: Path) -> None:

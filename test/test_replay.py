@@ -23,16 +23,16 @@ from demonstration import (
 
 pytest.importorskip("rclpy")
 
+from ebm_policy_ros.bags.bag import Bag
+from ebm_policy_ros.bags.cdr import decode
+from ebm_policy_ros.bags.read_report import BagError, Channel
+from ebm_policy_ros.bags.topics import restamped
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.recording.topics import restamped
-from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.sim.player import read_ahead
-from ebm_policy_ros.sim.replay_demo import main
-from ebm_policy_ros.training.clocks import wanted_topics
-from ebm_policy_ros.training.storage.account import BagError, Channel
-from ebm_policy_ros.training.storage.bag import Bag
-from ebm_policy_ros.training.storage.definitions import decode
+from ebm_policy_ros.sim.replay.command import main
+from ebm_policy_ros.sim.replay.player import read_ahead
+from ebm_policy_ros.training.data.timeline import wanted_topics
+from ebm_policy_ros.util.resources import interface_path
 
 SAMPLE = Path(__file__).parent / "data" / "push"
 
@@ -80,7 +80,7 @@ def test_a_policy_that_would_stop_on_the_arm_is_not_ready(
     assert run(str(SAMPLE), "--out", str(out), "--policy", str(unsure_policy_file)) == 1
     content = json.loads((out / "replay.json").read_text())
     assert not content["ready"]
-    assert sum(content["counts"].get(f"times {rung}", 0) for rung in ("hold", "stopped")) >= 1
+    assert sum(content["counts"].get(f"times {state}", 0) for state in ("hold", "stopped")) >= 1
     found = {check["name"]: check for check in content["checks"]}
     assert not found["times it would have stood still"]["passed"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ebm_policy_ros.control.setpoint import Setpoint
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.setpoint import Setpoint
-from ebm_policy_ros.state import StateEstimator
+from ebm_policy_ros.observation.robot_state import RobotStateEstimator
 
 MS = 1_000_000
 FAST, FREE = np.array([1e3]), np.array([np.inf])
@@ -122,7 +122,7 @@ def pose_stream(fields: list[str], action: list[str]) -> Interface:
 
 
 def test_a_velocity_that_nothing_measures_is_the_difference_of_positions() -> None:
-    state = StateEstimator(pose_stream(["x", "y"], ["linear.y", "linear.x"]))
+    state = RobotStateEstimator(pose_stream(["x", "y"], ["linear.y", "linear.x"]))
     start = state.update({"tool": np.array([[0.5, 0.0]], np.float32)}, {"tool": 0}, 0)
     assert start.velocity == {"linear.y": 0.0, "linear.x": 0.0}
     moved = state.update(
@@ -141,7 +141,7 @@ def test_a_velocity_that_nothing_measures_is_the_difference_of_positions() -> No
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_angular_velocity_is_the_rotation_between_two_quaternions(sign: int) -> None:
     fields = ["qx", "qy", "qz", "qw"]
-    state = StateEstimator(pose_stream(fields, ["angular.x", "angular.y", "angular.z"]))
+    state = RobotStateEstimator(pose_stream(fields, ["angular.x", "angular.y", "angular.z"]))
     # From half a turn about x, 0.1 rad more about z of the base.
     half, turned = 0.05, np.array([[np.cos(0.05), np.sin(0.05), 0.0, 0.0]], np.float32)
     state.update({"tool": np.array([[1.0, 0.0, 0.0, 0.0]], np.float32)}, {"tool": 0}, 0)
@@ -161,7 +161,7 @@ def test_the_other_quaternion_of_an_orientation_is_no_motion() -> None:
         "high": [1.0] * 5,
         "max_velocity": [1.0] * 5,
     }
-    state = StateEstimator(interface_from_dict(values, "x"))
+    state = RobotStateEstimator(interface_from_dict(values, "x"))
     here = np.array([[0.5, 1.0, 0.0, 0.0, 0.0]], np.float32)
     state.update({"tool": here}, {"tool": 0}, 0)
     there = here * [[1.0, -1.0, -1.0, -1.0, -1.0]]
@@ -170,7 +170,7 @@ def test_the_other_quaternion_of_an_orientation_is_no_motion() -> None:
 
 
 def test_two_samples_close_to_each_other_make_no_velocity() -> None:
-    state = StateEstimator(pose_stream(["x"], ["linear.x"]))
+    state = RobotStateEstimator(pose_stream(["x"], ["linear.x"]))
     state.update({"tool": np.array([[0.5]], np.float32)}, {"tool": 0}, 0)
     near = state.update({"tool": np.array([[0.5005]], np.float32)}, {"tool": 2 * MS}, 2 * MS)
     assert near.velocity == {"linear.x": 0.0}, "half a millimetre of noise"
@@ -195,7 +195,7 @@ def test_measured_joint_velocities_are_taken_as_they_are() -> None:
         "high": [1.0],
         "measured": "joints",
     }
-    state = StateEstimator(interface_from_dict(values, "x"))
+    state = RobotStateEstimator(interface_from_dict(values, "x"))
     observation = {"joints": np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)}
     found = state.update(observation, {"joints": 0}, 0)
     assert found.position == pytest.approx({"a": 0.4})

@@ -32,18 +32,18 @@ from demonstration import (
 from mcap.writer import CompressionType
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
+from ebm_policy_ros.bags.bag import Bag
+from ebm_policy_ros.bags.discovery import find_bags
+from ebm_policy_ros.bags.read_report import BagError
+from ebm_policy_ros.bags.topics import restamped
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.recording.topics import restamped
-from ebm_policy_ros.training.bags import (
+from ebm_policy_ros.training.data.episodes import (
     Episode,
     read_episode,
     read_outcome,
     read_recorded_interface,
 )
-from ebm_policy_ros.training.clocks import wanted_topics
-from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.training.storage.bag import Bag
-from ebm_policy_ros.training.storage.finding import find_bags
+from ebm_policy_ros.training.data.timeline import wanted_topics
 
 STEPS = 20
 

@@ -20,21 +20,16 @@ from demonstration import demonstration, write_bag, write_mcap
 from mcap.writer import CompressionType
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
-from ebm_policy_ros.interface import (
-    Interface,
-    InterfaceError,
-    interface_from_dict,
-    load_interface,
-)
+from ebm_policy_ros.bags.metadata import read_custom_data
+from ebm_policy_ros.bags.read_report import BagError
+from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_dict, load_interface
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.quoting import cut, quote
-from ebm_policy_ros.recording.metadata import read_custom_data
 from ebm_policy_ros.training import train
-from ebm_policy_ros.training.arrays import load_arrays
-from ebm_policy_ros.training.bags import read_episode, read_recorded_interface
-from ebm_policy_ros.training.batches import DemonstrationError
-from ebm_policy_ros.training.storage.account import BagError
-from ebm_policy_ros.yaml_file import UnreadableFile, parse_json, parse_yaml
+from ebm_policy_ros.training.data.arrays import load_arrays
+from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.episodes import read_episode, read_recorded_interface
+from ebm_policy_ros.util.quoting import cut, quote
+from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_json, parse_yaml
 
 NAMES = "abcdefghij"
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
-from ebm_policy_ros.limits import Limits
-from ebm_policy_ros.state import Measured
+from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.teleop.joystick import LAYOUTS, Joystick
 from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation, Keyboard, key_map, key_table
 from ebm_policy_ros.teleop.leader import Leader
-from ebm_policy_ros.teleop.steering import Steering, Wish, directions
+from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping, directions
 
 INTERFACES = sorted((Path(__file__).parents[1] / "config" / "interfaces").glob("*.yaml"))
 GRIPPER = {
@@ -56,12 +56,12 @@ def test_a_key_counts_until_its_timeout_and_opposite_keys_cancel() -> None:
     keyboard = Keyboard(key_table(named("ur5e_push").action, "keyboard"), 0.2)
     assert keyboard.press("w", 1.0) == ""
     keyboard.press("q", 1.1)
-    assert keyboard.wish(1.2).motion == {"linear.x": 1.0, "linear.y": 1.0}
-    assert keyboard.wish(1.25).motion == {"linear.x": 1.0, "linear.y": 1.0}, "q alone"
-    assert keyboard.wish(1.31).motion == {}
+    assert keyboard.desired(1.2).motion == {"linear.x": 1.0, "linear.y": 1.0}
+    assert keyboard.desired(1.25).motion == {"linear.x": 1.0, "linear.y": 1.0}, "q alone"
+    assert keyboard.desired(1.31).motion == {}
     keyboard.press("w", 2.0)
     keyboard.press("s", 2.0)
-    assert keyboard.wish(2.0).motion == {}
+    assert keyboard.desired(2.0).motion == {}
     assert keyboard.press("+", 2.0) == "faster" and keyboard.press("%", 2.0) == ""
 
 
@@ -70,8 +70,8 @@ def test_a_dead_zone_ends_where_motion_begins_slowly() -> None:
     stick.take([0.0] * 6, [0, 0], 0.0)
     for value, share in ((0.1, 0.0), (0.55, 0.5), (-1.0, -1.0), (-3.0, -1.0)):
         stick.take([value] + [1.0] * 5, [1, 0], 0.0)
-        assert stick.wish(0.1).motion.get("linear.x", 0.0) == pytest.approx(share)
-    assert stick.wish(0.31).motion == {}
+        assert stick.desired(0.1).motion.get("linear.x", 0.0) == pytest.approx(share)
+    assert stick.desired(0.31).motion == {}
 
 
 @pytest.mark.parametrize("fault", ["nan", "axes", "buttons"])
@@ -83,17 +83,17 @@ def test_after_a_message_at_fault_the_joystick_must_be_let_go_once(
     held: tuple[list[float], list[int]] = [1.0] * 6, [1, 0]
     stick.take([0.0] * 6, [0, 0], 0.0)
     stick.take(*held, 0.0)
-    assert stick.wish(0.0).motion == {"linear.x": 1.0}
+    assert stick.desired(0.0).motion == {"linear.x": 1.0}
     if stopped:
         stick.let_go()
     wrong = {"nan": ([math.nan] * 6, [1, 0]), "axes": ([], [1, 0]), "buttons": ([1.0] * 6, [])}
     stick.take(*wrong[fault], 0.1)
-    assert stick.wish(0.1).motion == {}
+    assert stick.desired(0.1).motion == {}
     stick.take(*held, 0.2)
-    assert stick.wish(0.2) == Wish(hint="let everything go once, then it moves")
+    assert stick.desired(0.2) == TeleopCommand(hint="let everything go once, then it moves")
     stick.take([1.0] * 6, [0, 0], 0.3)
     stick.take(*held, 0.3)
-    assert stick.wish(0.3).motion == {"linear.x": 1.0}
+    assert stick.desired(0.3).motion == {"linear.x": 1.0}
 
 
 def test_a_button_says_something_once_for_each_press_and_nothing_at_first() -> None:
@@ -113,7 +113,7 @@ def leader(**changes: Any) -> Leader:
 
 def test_a_leader_is_mapped_by_name_by_order_and_by_what_the_parameters_say() -> None:
     names = named("ur5e_trajectory").action.names
-    measured = Measured(dict.fromkeys(names, 0.0), {}, {})
+    measured = RobotState(dict.fromkeys(names, 0.0), {}, {})
     positions = [0.01 * i for i in range(7)]
     same, other = [*names[::-1], "x"], [f"j{i}" for i in range(7)]
     for arm, sent, wanted in (
@@ -127,8 +127,8 @@ def test_a_leader_is_mapped_by_name_by_order_and_by_what_the_parameters_say() ->
         ),
     ):
         arm.take(sent[0], sent[1], 0.0)
-        wish = arm.wish(0.1, measured)
-        assert wish.target == pytest.approx(wanted) and not wish.problem
+        desired = arm.desired(0.1, measured)
+        assert desired.target == pytest.approx(wanted) and not desired.problem
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_a_leader_is_mapped_by_name_by_order_and_by_what_the_parameters_say() ->
 def test_a_leader_that_does_not_fit_is_named(sent: Any, told: str) -> None:
     arm = leader()
     arm.take(sent[0], sent[1], 0.0)
-    measured = Measured(dict.fromkeys(named("ur5e_trajectory").action.names, 0.0), {}, {})
-    assert arm.wish(0.0, measured) == Wish(problem=told)
-    assert leader().wish(0.0, measured).problem == "no message of the leader arm yet"
-    assert arm.wish(0.4, measured).target is None
+    measured = RobotState(dict.fromkeys(named("ur5e_trajectory").action.names, 0.0), {}, {})
+    assert arm.desired(0.0, measured) == TeleopCommand(problem=told)
+    assert leader().desired(0.0, measured).problem == "no message of the leader arm yet"
+    assert arm.desired(0.4, measured).target is None
 
 
 def test_a_velocity_takes_no_leader() -> None:
@@ -157,18 +157,18 @@ def test_each_direction_has_its_own_bound() -> None:
     values = named("ur5e_push").to_dict()
     values["action"] |= {"low": [-0.1, 0.05], "high": [0.2, 0.2]}
     interface = interface_from_dict(values, "x")
-    steering, limits = Steering(interface, 0.5), Limits.of(interface)
+    mapping, limits = TeleopMapping(interface, 0.5), Limits.of(interface)
     for shares, expected in (((1, 1), (0.1, 0.1)), ((-1, -1), (-0.05, 0.0)), ((0, 0), (0, 0))):
-        wish = Wish(dict(zip(("linear.x", "linear.y"), shares, strict=True)))
-        assert steering.actions(wish, None, limits)[0, :2] == pytest.approx(expected)
+        desired = TeleopCommand(dict(zip(("linear.x", "linear.y"), shares, strict=True)))
+        assert mapping.actions(desired, None, limits)[0, :2] == pytest.approx(expected)
 
 
 def test_a_plan_goes_on_for_a_second_period_and_a_grip_is_kept() -> None:
     interface = named("fr3_trajectory")
-    steering, limits = Steering(interface, 1.0), Limits.of(interface)
-    assert steering.act("joint_2") and steering.act("grip_high") and not steering.act("start")
+    mapping, limits = TeleopMapping(interface, 1.0), Limits.of(interface)
+    assert mapping.act("joint_2") and mapping.act("grip_high") and not mapping.act("start")
     told = np.zeros(7)
-    plan = steering.actions(Wish({"joint": -1.0}), told, limits)
+    plan = mapping.actions(TeleopCommand({"joint": -1.0}), told, limits)
     step = limits.max_velocity[2] / interface.rate
     assert plan[:, 2] == pytest.approx([-step, -2 * step])
     assert plan[:, 7] == pytest.approx(0.8) and not plan[:, [0, 1, 3, 4, 5, 6]].any()

@@ -34,8 +34,8 @@ from test_command_types import POSITIONS, VELOCITIES, arm
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.nodes.recorder_node import RecorderNode
-from ebm_policy_ros.nodes.terminal import Terminal
+from ebm_policy_ros.nodes.common.terminal import Terminal
+from ebm_policy_ros.nodes.recorder.node import RecorderNode
 from ebm_policy_ros.sim.oracles.push import PushOracle
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
@@ -641,7 +641,7 @@ def test_a_person_pushes_the_block_onto_the_goal_with_the_keys(start: Start) -> 
 
 def start_process(person_end: int, scene: Scene) -> subprocess.Popen[bytes]:
     """teleop_node on a terminal of its own."""
-    command = [sys.executable, "-m", "ebm_policy_ros.nodes.teleop_node", "--ros-args"]
+    command = [sys.executable, "-m", "ebm_policy_ros.nodes.teleop.node", "--ros-args"]
     command += ["-p", "use_sim_time:=true", "-p", "key_timeout:=2.0"]
     environment = {**os.environ, "ROS_DOMAIN_ID": str(scene.domain)}
     # Tests that run under nohup ignore SIGHUP, and what they start would inherit that.
@@ -694,7 +694,7 @@ def test_however_it_ends_the_last_command_is_to_stand_still(how: str) -> None:
 def test_bad_parameters_are_told_in_a_line(
     context: Any, values: dict[str, Any], told: str
 ) -> None:
-    from ebm_policy_ros.nodes.teleop_node import TeleopNode
+    from ebm_policy_ros.nodes.teleop.node import TeleopNode
 
     with pytest.raises(ValueError, match=told):
         TeleopNode(context=context, parameter_overrides=parameters(**copy.deepcopy(values)))

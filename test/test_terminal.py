@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ebm_policy_ros.nodes.terminal import Terminal
+from ebm_policy_ros.nodes.common.terminal import Terminal
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ebm_policy_ros.policy import Policy
-from ebm_policy_ros.policy_file import load_policy_file
-from ebm_policy_ros.training import bag_dataset, train
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.policy.file import load_policy_file
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training import train
+from ebm_policy_ros.training.data import bag_dataset
+from ebm_policy_ros.training.data.dataset import Dataset
 
 
 def command(folder: Path, *more: str) -> list[str]:

@@ -22,18 +22,18 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser
-from ebm_policy_ros.training.batches import (
+from ebm_policy_ros.training.data.batches import (
     Batches,
     DemonstrationError,
     shift_images,
     split_episodes,
 )
-from ebm_policy_ros.training.checkpoint import CheckpointError, load_checkpoint
-from ebm_policy_ros.training.judge import Verdict
-from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.negatives import NegativesConfig, Source
-from ebm_policy_ros.training.objective import Facts
-from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer, TrainingError
+from ebm_policy_ros.training.learning.checkpoint import CheckpointError, load_checkpoint
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.evaluator import EvaluationMetrics
+from ebm_policy_ros.training.learning.negatives import InputDevice, NegativesConfig
+from ebm_policy_ros.training.learning.objective import Facts
+from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer, TrainingError
 
 MODEL = ModelConfig(
     image=ImageEncoderConfig(channels=(4, 4), strides=(2, 1)),
@@ -151,7 +151,7 @@ def test_an_interrupted_run_continues_as_if_it_had_not_been(
     stopped = trainer(tmp_path / "parts")
     validate = stopped.validate
 
-    def interrupt() -> Verdict:
+    def interrupt() -> EvaluationMetrics:
         signal.raise_signal(signal.SIGINT)
         return validate()
 
@@ -342,11 +342,11 @@ def test_the_weights_of_the_lowest_held_out_action_error_are_kept(tmp_path: Path
 
 
 def test_rank_can_choose_the_weights(tmp_path: Path) -> None:
-    low_error, low_rank = Verdict(1.0, 0.1, 0.5), Verdict(1.0, 0.5, 0.1)
+    low_error, low_rank = EvaluationMetrics(1.0, 0.1, 0.5), EvaluationMetrics(1.0, 0.5, 0.1)
     assert low_error.score("action_error") < low_rank.score("action_error")
     assert low_rank.score("rank") < low_error.score("rank")
     run = trainer(tmp_path, choose_by="rank")
-    run.verdict = Verdict(0.0, 0.0, 2.0)
+    run.verdict = EvaluationMetrics(0.0, 0.0, 2.0)
     run.validate()
     assert run.verdict.rank < 2.0
 
@@ -371,7 +371,7 @@ def test_step_size_can_fall_in_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "negatives",
     [
-        *(NegativesConfig(source, 8, pool=16, chain=CHAIN) for source in get_args(Source)),
+        *(NegativesConfig(source, 8, pool=16, chain=CHAIN) for source in get_args(InputDevice)),
         NegativesConfig(count=0, around=8),
         NegativesConfig("hard", 8, pool=16, around=4),
     ],

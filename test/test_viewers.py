@@ -33,7 +33,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from visualization_msgs.msg import MarkerArray  # noqa: E402
 
 from ebm_policy_ros.interface import Interface  # noqa: E402
-from ebm_policy_ros.nodes.policy_node import PolicyNode  # noqa: E402
+from ebm_policy_ros.nodes.policy.node import PolicyNode  # noqa: E402
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode  # noqa: E402
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"

@@ -6,14 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebm_policy_ros.command_line import run_command
-from ebm_policy_ros.device import find_device
+from ebm_policy_ros.device.selection import find_device
 from ebm_policy_ros.energy.models import ModelConfig, build_model
-from ebm_policy_ros.policy_file import PolicyFile, load_policy_file, save_policy
-from ebm_policy_ros.share import policy_path
-from ebm_policy_ros.training.batches import DemonstrationError, split_episodes
+from ebm_policy_ros.policy.file import PolicyFile, load_policy_file, save_policy
 from ebm_policy_ros.training.calibration import FALSE_ALARMS, calibrate, check_false_alarms
+from ebm_policy_ros.training.data.batches import DemonstrationError, split_episodes
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
+from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.resources import policy_path
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.confidence import Familiarity, Senses
 from ebm_policy_ros.energy.models import Model
-from ebm_policy_ros.training.batches import Batches, Demonstrations, Frames
+from ebm_policy_ros.policy.out_of_distribution import FeatureTap, OutOfDistributionDetector
+from ebm_policy_ros.training.data.batches import Batches, Demonstrations, Frames
 
 FALSE_ALARMS = 0.002
 """Usual share of familiar observations that are taken for unfamiliar ones."""
@@ -53,20 +53,20 @@ def calibrate(
         held_out: Frames of other episodes, at least one.
         rate: Share of the frames held out that are beyond a threshold.
     """
-    senses = Senses(model)
-    first, second = (_vectors(model, senses, data, frames) for frames in (known, held_out))
-    familiarity = Familiarity.fit(first, second, rate)
+    tap = FeatureTap(model)
+    first, second = (_vectors(model, tap, data, frames) for frames in (known, held_out))
+    detector = OutOfDistributionDetector.fit(first, second, rate)
     facts = {
-        "thresholds": familiarity.thresholds,
+        "thresholds": detector.thresholds,
         "false_alarms": rate,
         "episodes": [len(np.unique(data.episodes[frames])) for frames in (known, held_out)],
         "frames": [len(known), len(held_out)],
     }
-    return Calibration(facts, familiarity.to_tensors())
+    return Calibration(facts, detector.to_tensors())
 
 
 def _vectors(
-    model: Model, senses: Senses, data: Demonstrations, frames: Frames
+    model: Model, tap: FeatureTap, data: Demonstrations, frames: Frames
 ) -> dict[str, Tensor]:
     """What familiarity is judged by, shape (M, F) by measure."""
     count = min(_MOST, len(frames))
@@ -78,6 +78,6 @@ def _vectors(
         for part in np.array_split(frames, math.ceil(count / _BATCH)):
             batch = batches.observation(part)
             model.encode(batch)
-            for name, vectors in senses.last(batch).items():
+            for name, vectors in tap.last(batch).items():
                 found.setdefault(name, []).append(vectors.cpu())
     return {name: torch.cat(parts) for name, parts in found.items()}

@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.inference.settings import at_least
 from ebm_policy_ros.interface import Interface, load_interface
-from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.arrays import save_arrays
-from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.data.arrays import save_arrays
+from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.recorded import recorded_interface
 from ebm_policy_ros.training.exchange.demonstrations import Recorded
 from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
 from ebm_policy_ros.training.loading import refuse_other_shapes, tell_notes
-from ebm_policy_ros.training.recorded import recorded_interface
+from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.resources import interface_path
 
 
 @dataclass(frozen=True)

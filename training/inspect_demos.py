@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebm_policy_ros.command_line import run_command
+from ebm_policy_ros.bags.discovery import find_bags
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.exclusion import read_exclusions
-from ebm_policy_ros.training.inspection.page import is_page, render_page
-from ebm_policy_ros.training.inspection.reading import read_recordings
-from ebm_policy_ros.training.inspection.report import make_report
-from ebm_policy_ros.training.recorded import (
+from ebm_policy_ros.training.data.exclusion import read_exclusions
+from ebm_policy_ros.training.data.recorded import (
     interface_differences,
     recorded_interfaces,
     usual_interface,
 )
-from ebm_policy_ros.training.storage.finding import find_bags
+from ebm_policy_ros.training.inspection.page import is_page, render_page
+from ebm_policy_ros.training.inspection.reading import read_recordings
+from ebm_policy_ros.training.inspection.report import make_report
+from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.resources import interface_path
 
 PAGE = "inspection.html"
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.interface import Interface, load_interface
-from ebm_policy_ros.limits import Limits
-from ebm_policy_ros.share import interface_path
-from ebm_policy_ros.training.batches import DemonstrationError
-from ebm_policy_ros.training.checking import check_bounds
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.checking import check_bounds
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.idle import trim_idle
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
-from ebm_policy_ros.training.idle import trim_idle
+from ebm_policy_ros.util.resources import interface_path
 
 _MOST_NOTES = 20
 
@@ -69,8 +69,8 @@ def load_training_data(
             refuse_other_shapes(path, data, named, streams)
     else:
         # The readers of bags need packages that arrays do without.
-        from ebm_policy_ros.training.bag_dataset import load_dataset
-        from ebm_policy_ros.training.recorded import recorded_interface
+        from ebm_policy_ros.training.data.bag_dataset import load_dataset
+        from ebm_policy_ros.training.data.recorded import recorded_interface
 
         named = named or recorded_interface(path, choice.get("exclude"))
         streams = streams or _usual_streams(named.shapes)

@@ -13,26 +13,26 @@ import numpy as np
 import torch
 import yaml
 
-from ebm_policy_ros.command_line import run_command
-from ebm_policy_ros.device import find_device
+from ebm_policy_ros.device.selection import find_device
 from ebm_policy_ros.energy.models import ModelConfig, Searched, build_model
 from ebm_policy_ros.energy.outline import outline
 from ebm_policy_ros.inference.methods import Optimiser, build_optimiser, settings_of
 from ebm_policy_ros.inference.settings import at_least, one_of
-from ebm_policy_ros.policy_file import PolicyFile, save_policy
-from ebm_policy_ros.training.batches import split_episodes
+from ebm_policy_ros.policy.file import PolicyFile, save_policy
 from ebm_policy_ros.training.calibration import (
     FALSE_ALARMS,
     Calibration,
     calibrate,
     check_false_alarms,
 )
-from ebm_policy_ros.training.checkpoint import CheckpointError
-from ebm_policy_ros.training.dataset import Dataset, KeepBy, Unusable
-from ebm_policy_ros.training.learning import LearningConfig
+from ebm_policy_ros.training.data.batches import split_episodes
+from ebm_policy_ros.training.data.dataset import Dataset, KeepBy, Unusable
+from ebm_policy_ros.training.learning.checkpoint import CheckpointError
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.processes import Processes
+from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
-from ebm_policy_ros.training.processes import Processes
-from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer
+from ebm_policy_ros.util.cli import run_command
 
 POLICY = "policy.safetensors"
 CONFIG = "config.yaml"

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ebm_policy_ros.bounds import (
+from ebm_policy_ros.util.bounds import (
     MOST_LAYERS,
     MOST_NUMBERS,
     MOST_PICTURE_WORK,
@@ -16,7 +16,7 @@ from ebm_policy_ros.bounds import (
     check_flags,
     check_whole,
 )
-from ebm_policy_ros.quoting import quote
+from ebm_policy_ros.util.quoting import quote
 
 Network = Literal["strided", "max_pool", "residual"]
 Pooling = Literal["soft_argmax", "mean", "max"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from ebm_policy_ros.bounds import MOST_LAYERS, WIDEST, check_flags, check_number, check_whole
-from ebm_policy_ros.quoting import quote
+from ebm_policy_ros.util.bounds import MOST_LAYERS, WIDEST, check_flags, check_number, check_whole
+from ebm_policy_ros.util.quoting import quote
 
 HeadKind = Literal["mlp", "residual", "preactivation", "dense_residual"]
 

@@ -13,7 +13,15 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from ebm_policy_ros.bounds import (
+from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel, NearestNeighbourModel
+from ebm_policy_ros.energy.batched_heads import energies_along
+from ebm_policy_ros.energy.bias_folding import FoldedHead
+from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
+from ebm_policy_ros.energy.encoders import ImageEncoder, ObservationEncoder, Thumbnail
+from ebm_policy_ros.energy.head_gradient import value_and_slope
+from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
+from ebm_policy_ros.energy.normalisation import ActionBox, Normalisation
+from ebm_policy_ros.util.bounds import (
     MOST_COMPONENTS,
     MOST_HEAD_LAYERS,
     MOST_LAYERS,
@@ -22,15 +30,7 @@ from ebm_policy_ros.bounds import (
     check_flags,
     check_whole,
 )
-from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel, NearestNeighbourModel
-from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
-from ebm_policy_ros.energy.encoders import ImageEncoder, ObservationEncoder, Thumbnail
-from ebm_policy_ros.energy.folded import FoldedHead
-from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
-from ebm_policy_ros.energy.normalisation import ActionBox, Normalisation
-from ebm_policy_ros.energy.slopes import value_and_slope
-from ebm_policy_ros.energy.together import energies_along
-from ebm_policy_ros.quoting import cut, quote
+from ebm_policy_ros.util.quoting import cut, quote
 
 Kind = Literal["energy", "autoregressive", "explicit", "mixture", "nearest_neighbour"]
 

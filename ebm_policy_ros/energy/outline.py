@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ebm_policy_ros.bounds import MOST_PARAMETERS
 from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.util.bounds import MOST_PARAMETERS
 
 Shape = tuple[int, ...]
 _IN_PLACE = re.compile(r"[a-z]\w*[a-z]_|__i(add|mul|sub)__|__setitem__")

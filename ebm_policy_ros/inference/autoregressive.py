@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 from ebm_policy_ros.inference.ancestral import draw_ancestral
 from ebm_policy_ros.inference.candidates import (
     Energy,
@@ -27,6 +26,7 @@ from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.derivative_free import SEPARATION
 from ebm_policy_ros.inference.settings import at_least, at_most, positive
 from ebm_policy_ros.inference.solution import Solution
+from ebm_policy_ros.util.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 
 CHUNK = 1024
 """Candidates whose joint energy is computed at a time."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 from ebm_policy_ros.inference.candidates import (
     Energy,
     check_box,
@@ -23,6 +22,7 @@ from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.refinement import cross_entropy, descend
 from ebm_policy_ros.inference.settings import at_least, at_most, positive
 from ebm_policy_ros.inference.solution import Solution
+from ebm_policy_ros.util.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 
 # Candidates nearer to each other than this, in half-widths of the box, lead to one minimum.
 SEPARATION = 0.1

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 from ebm_policy_ros.inference.candidates import Energy, local_minima, take
 from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.derivative_free import SEPARATION, DerivativeFree
 from ebm_policy_ros.inference.refinement import descend
 from ebm_policy_ros.inference.settings import at_least, positive
 from ebm_policy_ros.inference.solution import Solution
+from ebm_policy_ros.util.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 
 
 @dataclass(frozen=True)

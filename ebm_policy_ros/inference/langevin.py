@@ -9,7 +9,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.bounds import MOST_POWER, MOST_ROUNDS, MOST_SAMPLES
 from ebm_policy_ros.inference.candidates import (
     Energy,
     check_box,
@@ -22,6 +21,7 @@ from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.refinement import descend, value_and_gradient
 from ebm_policy_ros.inference.settings import at_least, at_most, not_negative, one_of, positive
 from ebm_policy_ros.inference.solution import Solution
+from ebm_policy_ros.util.bounds import MOST_POWER, MOST_ROUNDS, MOST_SAMPLES
 
 Schedule = Literal["polynomial", "power"]
 

@@ -10,7 +10,7 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.quoting import cut, quote
+from ebm_policy_ros.util.quoting import cut, quote
 
 Optimiser = DerivativeFree | AutoregressiveDerivativeFree | Langevin | Hybrid
 

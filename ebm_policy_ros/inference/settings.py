@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ebm_policy_ros.bounds import LARGEST_WHOLE, check_number, check_whole
-from ebm_policy_ros.quoting import quote
+from ebm_policy_ros.util.bounds import LARGEST_WHOLE, check_number, check_whole
+from ebm_policy_ros.util.quoting import quote
 
 
 def at_least(settings: object, lowest: int, *names: str, largest: int = LARGEST_WHOLE) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ebm_policy_ros import bounds
-from ebm_policy_ros.quoting import quote
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.quoting import quote
 
 
 class InterfaceError(ValueError):

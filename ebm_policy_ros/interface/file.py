@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebm_policy_ros import bounds
-from ebm_policy_ros.angles import TURN
 from ebm_policy_ros.interface.action import Action, Gripper, Workspace
 from ebm_policy_ros.interface.checks import (
     InterfaceError,
@@ -21,8 +19,10 @@ from ebm_policy_ros.interface.checks import (
 )
 from ebm_policy_ros.interface.prefix import with_prefix, without_prefix
 from ebm_policy_ros.interface.streams import STREAM_TYPES, JointStream, Quality, Stream
-from ebm_policy_ros.quoting import LONGEST_LINE, cut, quote
-from ebm_policy_ros.yaml_file import UnreadableFile, read_yaml
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.geometry import TURN
+from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
+from ebm_policy_ros.util.yaml_file import UnreadableFile, read_yaml
 
 NANOSECONDS = 1_000_000_000
 

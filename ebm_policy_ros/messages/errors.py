@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebm_policy_ros.quoting import LONGEST_REFUSAL, cut
+from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
 
 
 class MessageError(ValueError):

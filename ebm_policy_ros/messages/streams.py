@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import (
-    NANOSECONDS,
-    ImageStream,
-    JointStream,
-    Stream,
-    WrenchStream,
-)
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream, JointStream, Stream, WrenchStream
 from ebm_policy_ros.messages.depth import decode_compressed_depth, decode_depth
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.images import decode_compressed, decode_image

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ebm_policy_ros.teleop.steering import JOINT, Wish
+from ebm_policy_ros.teleop.mapping import JOINT, TeleopCommand
 
 AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 """What the entries of `Layout.axes` move, in their order; of joints the first moves the chosen
@@ -109,7 +109,7 @@ class Joystick:
         # Until the first message nobody knows what has been held all along.
         first = self._at == -math.inf
         self._values, self._pressed, self._at = axes, buttons, now
-        self.wish(now)  # also what was let go for a moment was let go
+        self.desired(now)  # also what was let go for a moment was let go
         return [
             event
             for event, number in self._layout.buttons.items()
@@ -119,20 +119,20 @@ class Joystick:
             and not _is_held(before, number)
         ]
 
-    def wish(self, now: float) -> Wish:
+    def desired(self, now: float) -> TeleopCommand:
         """The motion that is wanted at a time, in s."""
         if fault := self._fault(now):
             self._locked = True
-            return Wish(hint=fault)
+            return TeleopCommand(hint=fault)
         number = self._layout.buttons["deadman"]
         is_held = number < 0 or bool(self._pressed[number])
         motion = self._motion() if is_held else {}
         if not motion:
             self._locked = False
-            return Wish(hint="" if is_held else f"hold button {number} to move")
+            return TeleopCommand(hint="" if is_held else f"hold button {number} to move")
         if self._locked:
-            return Wish(hint="let everything go once, then it moves")
-        return Wish(motion)
+            return TeleopCommand(hint="let everything go once, then it moves")
+        return TeleopCommand(motion)
 
     def _fault(self, now: float) -> str:
         """Why nobody knows what is held; empty if the message tells."""

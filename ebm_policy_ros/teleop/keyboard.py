@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ebm_policy_ros.interface import Action
-from ebm_policy_ros.teleop.steering import JOINT, Wish, directions
+from ebm_policy_ros.teleop.mapping import JOINT, TeleopCommand, directions
 
 # Key of the positive way, key of the negative one.
 _PAIRS = {
@@ -161,11 +161,13 @@ class Keyboard:
         """Forget what is pressed."""
         self._pressed.clear()
 
-    def wish(self, now: float) -> Wish:
+    def desired(self, now: float) -> TeleopCommand:
         """The motion that the keys of the last moments mean, at a time in s."""
         self._pressed = {n: at for n, at in self._pressed.items() if now - at <= self._timeout}
         motion: dict[str, float] = {}
         for name in self._pressed:
             for direction, share in self._keys[name].motion.items():
                 motion[direction] = motion.get(direction, 0.0) + share
-        return Wish({d: max(-1.0, min(1.0, share)) for d, share in motion.items() if share})
+        return TeleopCommand(
+            {d: max(-1.0, min(1.0, share)) for d, share in motion.items() if share}
+        )

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.angles import near as near_angle
 from ebm_policy_ros.interface import Action
-from ebm_policy_ros.state import Measured
-from ebm_policy_ros.teleop.steering import Wish
+from ebm_policy_ros.observation.robot_state import RobotState
+from ebm_policy_ros.teleop.mapping import TeleopCommand
+from ebm_policy_ros.util.geometry import near as near_angle
 
 Vector = npt.NDArray[np.float64]
 
@@ -101,14 +101,14 @@ class Leader:
         """Follow no longer, until the leader is near again."""
         self.following = False
 
-    def wish(self, now: float, measured: Measured | None) -> Wish:
+    def desired(self, now: float, measured: RobotState | None) -> TeleopCommand:
         """Where the arm is wanted at a time, in s."""
         problem = self._problem
         if not problem and now - self._at > self._timeout:
             problem = f"no message of the leader arm for {now - self._at:.1f} s"
         if problem or measured is None or self._target is None:
             self.following = False
-            return Wish(problem=problem or "where the arm is is not known")
+            return TeleopCommand(problem=problem or "where the arm is is not known")
         place = np.array([measured.position[field] for field in self._fields])
         turning = self._continuous
         self._target[turning] = near_angle(self._target[turning], place[turning])
@@ -116,8 +116,8 @@ class Leader:
         worst = int(np.argmax(apart))
         self.following = bool(apart[worst] <= (self._far if self.following else self._near))
         if not self.following:
-            return Wish(
+            return TeleopCommand(
                 problem=f"bring the leader arm to the arm: {self._fields[worst]} is "
                 f"{self._target[worst] - place[worst]:+.2f} rad away, {self._near} allowed"
             )
-        return Wish(target=self._target)
+        return TeleopCommand(target=self._target)

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from ebm_policy_ros import answer
-from ebm_policy_ros.answer import Answering
-from ebm_policy_ros.assembly import Parts
-from ebm_policy_ros.device import has_fast_bfloat16
+from ebm_policy_ros.device.selection import has_fast_bfloat16
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, HeadKind
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.policy import inference as answer
+from ebm_policy_ros.policy.components import PolicyComponents
+from ebm_policy_ros.policy.inference import ActionInference
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-fused = pytest.importorskip("ebm_policy_ros.fused_head", exc_type=ImportError)
+fused = pytest.importorskip("ebm_policy_ros.policy.fused_head", exc_type=ImportError)
 # Shares of the energies' range.
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 3e-2}
 # Triton's interpreter can't multiply bfloat16.
@@ -33,7 +33,7 @@ import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from ebm_policy_ros.fused_head import _energies
+from ebm_policy_ros.policy.fused_head import _energies
 
 kinds = {"weights": "*bf16", "count": "i32"}
 flags = {"SIZE": 2, "BLOCKS": 4, "WIDTH": 128, "TILE": 64, "KIND": sys.argv[1]}
@@ -57,13 +57,13 @@ def head_of(kind: HeadKind, width: int, depth: int, size: int) -> EnergyHead:
     return head.to(DEVICE)
 
 
-def answering_of(config: HeadConfig, optimiser: Optimiser | None = None) -> Answering:
+def answering_of(config: HeadConfig, optimiser: Optimiser | None = None) -> ActionInference:
     torch.manual_seed(4)
     model = build_model(
         ModelConfig(streams=("state",), trunk_depth=0, head=config), {"state": (1, 4)}, 2
     )
-    parts = Parts(model.requires_grad_(False), optimiser or DerivativeFree(64), None)
-    return Answering(parts, DEVICE, 1.0)
+    parts = PolicyComponents(model.requires_grad_(False), optimiser or DerivativeFree(64), None)
+    return ActionInference(parts, DEVICE, 1.0)
 
 
 @pytest.fixture
@@ -138,17 +138,17 @@ def test_a_head_of_other_layers_has_no_kernel(config: HeadConfig, problem: str) 
 @pytest.mark.usefixtures("rough")
 def test_a_kernel_with_other_energies_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "_TOLERANCE", -1.0)
-    answering = answering_of(HeadConfig("mlp", 32, 2))
+    inference = answering_of(HeadConfig("mlp", 32, 2))
     with pytest.warns(UserWarning, match="without a fused kernel: it gives other energies"):
-        assert answering.fused() is None
+        assert inference.fused() is None
 
 
 @pytest.mark.usefixtures("rough")
 def test_a_kernel_that_breaks_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "_energies", {})  # which has nothing to launch
-    answering = answering_of(HeadConfig("mlp", 32, 2))
+    inference = answering_of(HeadConfig("mlp", 32, 2))
     with pytest.warns(UserWarning, match="without a fused kernel: .*Error"):
-        assert answering.fused() is None
+        assert inference.fused() is None
 
 
 @pytest.mark.usefixtures("rough")
@@ -178,14 +178,14 @@ def test_it_compiles_for_a_gpu_that_is_not_there(
 )
 @pytest.mark.parametrize("refined", [DerivativeFree(1024, refine=6), DerivativeFree(polish=30)])
 def test_a_kernel_leads_to_the_same_minimum(refined: DerivativeFree) -> None:
-    answering = answering_of(HeadConfig("preactivation", 128, 4), refined)
-    fast = answering.fused()
+    inference = answering_of(HeadConfig("preactivation", 128, 4), refined)
+    fast = inference.fused()
     assert fast is not None
     with torch.no_grad():
         for seed in range(5):
             batch = {"state": torch.randn(1, 1, 4, device=DEVICE)}
             one, other = (
                 way(batch, None, torch.Generator(DEVICE).manual_seed(seed))[0].to_host()
-                for way in (answering, fast)
+                for way in (inference, fast)
             )
             assert (one.energy - other.energy).abs() < 1e-3 * one.energies.std()

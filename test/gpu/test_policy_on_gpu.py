@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ebm_policy_ros.policy import Policy
+from ebm_policy_ros.policy.policy import Policy
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

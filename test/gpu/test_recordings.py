@@ -13,10 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ebm_policy_ros import policy
-from ebm_policy_ros.answer import Answer, Answering
-from ebm_policy_ros.assembly import Parts
-from ebm_policy_ros.cuda_graph import Recording, RecordingError
+from ebm_policy_ros.device.cuda_graph import CapturedGraph, CaptureError
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import ConditionalEnergy, EnergyModel, ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
@@ -25,14 +22,17 @@ from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser
 from ebm_policy_ros.inference.solution import Solution
-from ebm_policy_ros.policy import Policy
-from ebm_policy_ros.recorded_answering import RecordedAnswering, fastest
-from ebm_policy_ros.search import minimise
+from ebm_policy_ros.policy import policy
+from ebm_policy_ros.policy.action_search import minimize
+from ebm_policy_ros.policy.components import PolicyComponents
+from ebm_policy_ros.policy.graph_inference import GraphActionInference, fastest
+from ebm_policy_ros.policy.inference import ActionInference, InferenceResult
+from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.experiments.common import dataset
-from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.negatives import NegativesConfig
-from ebm_policy_ros.training.recorded_chains import RecordedChains
-from ebm_policy_ros.training.trainer import Trainer
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.graph_chains import GraphChains
+from ebm_policy_ros.training.learning.negatives import NegativesConfig
+from ebm_policy_ros.training.learning.trainer import Trainer
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -50,7 +50,7 @@ def model_of(kind: Literal["energy", "autoregressive"] = "energy", **head: Any) 
     return build_model(config, {"state": (1, 4)}, 2).to(DEVICE)
 
 
-def answering_of(optimiser: Optimiser) -> Answering:
+def answering_of(optimiser: Optimiser) -> ActionInference:
     kind: Any = (
         "autoregressive" if isinstance(optimiser, AutoregressiveDerivativeFree) else "energy"
     )
@@ -58,7 +58,7 @@ def answering_of(optimiser: Optimiser) -> Answering:
     for name, parameter in model.named_parameters():
         if name.endswith("output.weight"):
             parameter.mul_(100)
-    return Answering(Parts(model, optimiser, None), DEVICE, 1.0)
+    return ActionInference(PolicyComponents(model, optimiser, None), DEVICE, 1.0)
 
 
 def state() -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ def test_a_recording_gives_the_function_of_what_comes_in() -> None:
         return one * other + torch.rand(3, device=DEVICE, generator=draws)
 
     start = torch.zeros(3, device=DEVICE)
-    recording = Recording(function, (start, start), DEVICE)
+    recording = CapturedGraph(function, (start, start), DEVICE)
     for seed in range(3):
         one = torch.randn(3, device=DEVICE, requires_grad=True)
         other = torch.randn(3, device=DEVICE)
@@ -88,7 +88,7 @@ def test_a_recording_gives_the_function_of_what_comes_in() -> None:
     ],
 )
 def test_other_shapes_and_precisions_are_refused(other: Tensor, problem: str) -> None:
-    recording = Recording(lambda _, x: -x, [torch.zeros(3, device=DEVICE)], DEVICE)
+    recording = CapturedGraph(lambda _, x: -x, [torch.zeros(3, device=DEVICE)], DEVICE)
     with pytest.raises(ValueError, match=problem):
         recording([other.to(DEVICE)], 0)
 
@@ -96,12 +96,12 @@ def test_other_shapes_and_precisions_are_refused(other: Tensor, problem: str) ->
 @on_gpu
 def test_a_function_that_waits_for_the_device_cannot_be_recorded() -> None:
     here, one = torch.cuda.current_stream(), torch.ones(1, device=DEVICE)
-    with pytest.raises(RecordingError):
-        Recording(lambda _, x: x * float(x), [one], DEVICE)
+    with pytest.raises(CaptureError):
+        CapturedGraph(lambda _, x: x * float(x), [one], DEVICE)
     assert torch.cuda.current_stream() == here
     assert torch.rand(3, device=DEVICE).isfinite().all()
     assert torch.rand(3, device=DEVICE, generator=seeded()).isfinite().all()
-    assert float(Recording(lambda _, x: 2 * x, [one], DEVICE)([one], 0)) == 2
+    assert float(CapturedGraph(lambda _, x: 2 * x, [one], DEVICE)([one], 0)) == 2
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -118,24 +118,24 @@ def test_a_function_that_waits_for_the_device_cannot_be_recorded() -> None:
     ids=["plain", "refined", "polished", "hybrid", "langevin", "autoregressive"],
 )
 def test_a_recorded_decision_is_the_one_step_by_step(optimiser: Optimiser, warm: bool) -> None:
-    answering = answering_of(optimiser)
+    inference = answering_of(optimiser)
     previous = torch.zeros(2, device=DEVICE) if warm else None
     with torch.no_grad():
-        recorded = RecordedAnswering(answering, state(), previous)
+        recorded = GraphActionInference(inference, state(), previous)
         assert recorded.seconds > 0
         for seed in range(3):
             batch = state()
             last = None if previous is None else torch.rand(2, device=DEVICE)
             replayed = recorded(batch, last, seed)[0].to_host()
-            plain = answering(batch, last, seeded(seed))[0].to_host()
+            plain = inference(batch, last, seeded(seed))[0].to_host()
             torch.testing.assert_close(replayed.action, plain.action, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(replayed.energy, plain.energy, rtol=1e-4, atol=1e-4)
 
 
-class Fickle(Answering):
+class Fickle(ActionInference):
     """Never gives the same answer twice."""
 
-    def __call__(self, *all_: Any, **named: Any) -> tuple[Answer, Solution | None]:
+    def __call__(self, *all_: Any, **named: Any) -> tuple[InferenceResult, Solution | None]:
         answer, solution = super().__call__(*all_, **named)
         answer.action.add_(torch.rand_like(answer.action))
         return answer, solution
@@ -200,7 +200,7 @@ def test_recorded_chains_see_the_weights_of_the_present(bfloat16: bool) -> None:
     model = model_of()
     assert isinstance(model, EnergyModel)
     low, high = model.box.corners()
-    chains = RecordedChains(model, CHAIN)
+    chains = GraphChains(model, CHAIN)
     for seed in range(3):
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bfloat16):
             features = model.encode({"state": torch.randn(8, 1, 4, device=DEVICE)})
@@ -225,7 +225,7 @@ def test_chains_through_normalised_weights_are_not_recorded() -> None:
     low, high = model.box.corners()
     energy = ConditionalEnergy(model, model.encode({"state": torch.randn(8, 1, 4).to(DEVICE)}))
     starts = torch.rand(8, 5, 2, device=DEVICE) * 2 - 1
-    found = RecordedChains(model, CHAIN)(energy, starts, low, high, seeded(5))
+    found = GraphChains(model, CHAIN)(energy, starts, low, high, seeded(5))
     torch.testing.assert_close(found, CHAIN.chain(energy, starts, low, high, seeded(6)))
 
 
@@ -241,7 +241,7 @@ def test_chains_that_break_off_leave_no_rounded_weights_behind() -> None:
     with torch.no_grad(), torch.autocast(DEVICE.type, torch.bfloat16):
         energy = ConditionalEnergy(model, torch.ones(8, 64, device=DEVICE))
         with pytest.raises(RuntimeError, match="broken"):
-            RecordedChains(model, Breaks())(energy, actions, low, high, seeded())
+            GraphChains(model, Breaks())(energy, actions, low, high, seeded())
         for parameter in model.head.body.parameters():
             parameter.mul_(2)
         found = energy(actions)
@@ -273,6 +273,6 @@ def test_a_gpu_finds_the_minimum_that_a_cpu_finds() -> None:
         model.to(device)
         draws = torch.Generator(device).manual_seed(0)
         features = model.encode({"state": batch.to(device)})
-        found = minimise(model, features, DerivativeFree(2048, polish=30), draws)
+        found = minimize(model, features, DerivativeFree(2048, polish=30), draws)
         lowest.append(found.best_energy.cpu())
     torch.testing.assert_close(*lowest, rtol=0, atol=1e-3)

@@ -11,8 +11,8 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.training.batches import DemonstrationError
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import Dataset
 
 Sizes = Mapping[str, tuple[int, int]]
 """Height and width of images, by stream."""

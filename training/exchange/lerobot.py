@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.data.batches import DemonstrationError
 
 VERSION = "v3.0"
 ACTION = "action"

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.images import decode_image_file
-from ebm_policy_ros.training.batches import DemonstrationError
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange import lerobot
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, needed_module
 from ebm_policy_ros.training.exchange.lerobot_videos import read_videos

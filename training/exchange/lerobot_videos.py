@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.messages.images import resize_image
-from ebm_policy_ros.training.batches import DemonstrationError
+from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.exchange import lerobot
 
 # As lerobot does: a key frame every second frame, so that any frame is found fast.

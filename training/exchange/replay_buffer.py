@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.messages.images import resize_image
-from ebm_policy_ros.training.batches import DemonstrationError
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, needed_module
-from ebm_policy_ros.yaml_file import parse_json
+from ebm_policy_ros.util.yaml_file import parse_json
 
 ACTION = "data/action"
 _ENDS = "meta/episode_ends"

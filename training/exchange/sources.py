@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from ebm_policy_ros.interface import ImageStream, Interface, JointStream
-from ebm_policy_ros.training.arrays import load_arrays
-from ebm_policy_ros.training.batches import DemonstrationError
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.data.arrays import load_arrays
+from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange import lerobot
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, with_windows
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer
@@ -54,7 +54,7 @@ def read_source(
     if kind == "bags":
         if interface is None:
             raise DemonstrationError(f"{path}: bags need an interface; name one with --interface")
-        from ebm_policy_ros.training.bag_dataset import read_pieces
+        from ebm_policy_ros.training.data.bag_dataset import read_pieces
 
         whole = Recorded(read_pieces(path, interface))
     elif kind == "arrays":

@@ -14,15 +14,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.device import find_device
+from ebm_policy_ros.device.selection import find_device
 from ebm_policy_ros.energy.heads import bake_spectral_norm
 from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
 from ebm_policy_ros.inference.candidates import take
 from ebm_policy_ros.inference.methods import Optimiser
-from ebm_policy_ros.search import minimise
-from ebm_policy_ros.training.dataset import Dataset
-from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.trainer import CHECKPOINT, Trainer
+from ebm_policy_ros.policy.action_search import minimize
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 
 Choose = Callable[[Mapping[str, Tensor]], Tensor]
 """Observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""
@@ -107,7 +107,7 @@ def decide(
     features = model.encode({name: values.to(device) for name, values in observation.items()})
     if isinstance(model, Searched):
         generator = torch.Generator(device).manual_seed(0)
-        chosen = minimise(model, features, optimiser, generator).best
+        chosen = minimize(model, features, optimiser, generator).best
     else:
         chosen = model.action(features)
     return model.box.denormalise(chosen).cpu()
@@ -124,7 +124,7 @@ def draw(model: Searched, search: Optimiser, seed: int) -> Choose:
 
     def choose(observation: Mapping[str, Tensor]) -> Tensor:
         features = model.encode({k: v.to(model.box.low.device) for k, v in observation.items()})
-        found = minimise(model, features, search, generator)
+        found = minimize(model, features, search, generator)
         index = torch.multinomial((-found.energies).softmax(dim=1), 1, generator=generator)
         return model.box.denormalise(take(found.actions, index)[:, 0]).cpu()
 

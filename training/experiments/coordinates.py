@@ -17,14 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Polygon
 
-from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Model, ModelConfig
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
-from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.negatives import NegativesConfig
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.negatives import NegativesConfig
+from ebm_policy_ros.util.cli import run_command
 
 Positions = npt.NDArray[np.float64]
 
@@ -123,7 +123,7 @@ class Trial:
         }
 
 
-def judge(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
+def evaluator(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
     """Train one model on `count` images and test it."""
     images, shown = draw(count, seed)
     tests, positions = draw(TESTS, 10_000 + seed)
@@ -150,7 +150,7 @@ def run(args: CoordinatesArgs) -> None:
     axes = figure.subplots(len(args.images), len(MODELS), squeeze=False)
     for count, line in zip(args.images, axes, strict=True):
         for name, axis in zip(MODELS, line, strict=True):
-            trials = [judge(args, name, count, seed) for seed in args.seeds]
+            trials = [evaluator(args, name, count, seed) for seed in args.seeds]
             _draw(axis, f"{name}, {count} images", trials[0])
             facts = [trial.facts() for trial in trials]
             within = [f["within_1px"] for f in facts]

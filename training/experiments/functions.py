@@ -17,14 +17,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Kind, Model, ModelConfig, Searched
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
-from ebm_policy_ros.search import energy_of
+from ebm_policy_ros.policy.action_search import energy_of
 from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
-from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.negatives import NegativesConfig
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.negatives import NegativesConfig
+from ebm_policy_ros.util.cli import run_command
 
 Values = npt.NDArray[np.floating[Any]]
 
@@ -162,7 +162,7 @@ class Trial:
     """The figures for result.json."""
 
 
-def judge(args: FunctionsArgs, name: str, kind: Kind, seed: int) -> Trial:
+def evaluator(args: FunctionsArgs, name: str, kind: Kind, seed: int) -> Trial:
     """Train one model on one function and ask it everywhere."""
     function, x = FUNCTIONS[name], np.linspace(0.0, 1.0, GRID)
     shown_x, shown_y = function.demonstrate(seed)
@@ -196,7 +196,7 @@ def run(args: FunctionsArgs) -> None:
     axes = figure.subplots(len(KINDS), len(FUNCTIONS), squeeze=False)
     for name, column in zip(FUNCTIONS, axes.T, strict=True):
         for (title, kind), axis in zip(KINDS.items(), column, strict=True):
-            trials = [judge(args, name, kind, seed) for seed in args.seeds]
+            trials = [evaluator(args, name, kind, seed) for seed in args.seeds]
             _draw(axis, f"{name}: {title}", trials[0])
             facts = [trial.facts for trial in trials]
             shares = [[f[key] for f in facts] for key in list(facts[0])[:3]]

@@ -21,14 +21,13 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Kind, ModelConfig, Searched
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import Optimiser, settings_of
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.experiments.common import (
     Choose,
     dataset,
@@ -37,8 +36,9 @@ from ebm_policy_ros.training.experiments.common import (
     learn,
     write_results,
 )
-from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.negatives import NegativesConfig
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.negatives import NegativesConfig
+from ebm_policy_ros.util.cli import run_command
 
 Vectors = npt.NDArray[np.float64]
 
@@ -268,7 +268,7 @@ class ParticleArgs:
             )
 
 
-def judge(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
+def evaluator(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
     """Train one policy and let it try every episode."""
     method = method_in(size, name)
     first = seed * 10_000
@@ -332,7 +332,7 @@ def run(args: ParticleArgs) -> None:
                 path = args.out / "results" / f"{_key(name, size, seed)}.json"
                 if not path.exists() and not args.table:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    result = judge(args, name, size, seed)
+                    result = evaluator(args, name, size, seed)
                     path.write_text(json.dumps(result), encoding="utf-8")
                     print(f"{name}, {size}-D, seed {seed}: {result['successes']}", flush=True)
                 if path.exists():

@@ -19,13 +19,12 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.command_line import run_command
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Kind, Model, ModelConfig, Searched
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.methods import Optimiser
-from ebm_policy_ros.training.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange.demonstrations import with_windows
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
 from ebm_policy_ros.training.experiments.common import (
@@ -37,8 +36,9 @@ from ebm_policy_ros.training.experiments.common import (
     write_results,
 )
 from ebm_policy_ros.training.experiments.tee import STEPS, Tees, mirror, mirror_pictures, see
-from ebm_policy_ros.training.learning import LearningConfig
-from ebm_policy_ros.training.negatives import NegativesConfig
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.negatives import NegativesConfig
+from ebm_policy_ros.util.cli import run_command
 
 Numbers = npt.NDArray[Any]
 Sees = Literal["state", "picture"]
@@ -249,7 +249,7 @@ def train(args: PushTArgs, name: str, everything: bool, seed: int) -> tuple[Mode
     return model, basis, minutes
 
 
-def judge(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
+def evaluator(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
     """Train one policy and let it try every initial state."""
     method = METHODS[name]
     model, basis, minutes = train(args, name, everything, seed)
@@ -291,7 +291,7 @@ def run(args: PushTArgs) -> None:
                 path = args.out / "results" / f"{_key(name, everything, seed)}.json"
                 if not path.exists() and not args.table:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    result = judge(args, name, everything, seed)
+                    result = evaluator(args, name, everything, seed)
                     path.write_text(json.dumps(result), encoding="utf-8")
                 if path.exists():
                     result = json.loads(path.read_text(encoding="utf-8"))

@@ -8,13 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import (
-    ImageStream,
-    Interface,
-    JointStream,
-    PoseStream,
-    Stream,
-)
+from ebm_policy_ros.interface import ImageStream, Interface, JointStream, PoseStream, Stream
 from ebm_policy_ros.training.inspection.reading import Recording
 
 ACTION = "action"

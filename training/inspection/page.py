@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ebm_policy_ros.training.inspection.kinds import KINDS, percent
+from ebm_policy_ros.training.inspection.issue_types import KINDS, percent
 from ebm_policy_ros.training.inspection.report import Entry, Report
 
 _GENERATOR = "ebm_policy_ros inspect_demos"
@@ -69,7 +69,7 @@ def render_page(report: Report, folder: Path) -> str:
 def _present(report: Report) -> Mapping[str, int]:
     """Number of episodes with each kind of concern, in the order of weight."""
     counts = Counter(
-        kind for entry in report.entries for kind in {concern.kind for concern in entry.concerns}
+        kind for entry in report.entries for kind in {issue.kind for issue in entry.issues}
     )
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import ImageStream, Interface
-from ebm_policy_ros.training.bags import Episode, read_episode
-from ebm_policy_ros.training.clocks import StreamFacts
-from ebm_policy_ros.training.inspection.facts import EpisodeFacts, episode_facts, seconds
+from ebm_policy_ros.training.data.episodes import Episode, read_episode
+from ebm_policy_ros.training.data.parallel import read_each
+from ebm_policy_ros.training.data.timeline import StreamMetrics
+from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_facts, seconds
 from ebm_policy_ros.training.inspection.pictures import FilmStrip, film_strip
-from ebm_policy_ros.training.parallel import read_each
-from ebm_policy_ros.training.storage.account import BagError
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Recording:
     name: str
     """The bag's path below the folder."""
     outcome: str
-    facts: EpisodeFacts
+    facts: EpisodeMetrics
     times: npt.NDArray[np.float64]
     """Shape (M,), s from the first step."""
     pieces: tuple[slice, ...]
@@ -40,7 +40,7 @@ class Recording:
     notes: tuple[str, ...]
     jumps: tuple[str, ...]
     """Those of the notes that tell of a jump of the arm."""
-    streams: Mapping[str, StreamFacts]
+    streams: Mapping[str, StreamMetrics]
 
 
 @dataclass(frozen=True)

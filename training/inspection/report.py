@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.training.dataset import FAILURE
-from ebm_policy_ros.training.inspection.attention import Concern, find_concerns, score
+from ebm_policy_ros.training.data.dataset import FAILURE
+from ebm_policy_ros.training.inspection.checks import Issue, find_concerns, score
 from ebm_policy_ros.training.inspection.columns import Column, action_columns, state_columns
 from ebm_policy_ros.training.inspection.comparison import common_notes, constant_columns
 from ebm_policy_ros.training.inspection.curves import (
@@ -44,7 +44,7 @@ class Entry:
     recording: Recording | None
     """None if it cannot be used."""
     excluded: bool
-    concerns: Sequence[Concern]
+    issues: Sequence[Issue]
     score: int
     curves: Mapping[str, Sequence[Curve]]
     """By what they are of: the action, and each stream."""
@@ -114,9 +114,9 @@ def make_report(
     """
     recordings = [one for one in found if isinstance(one, Recording)]
     used = [r for r in recordings if r.name not in excluded and r.outcome != FAILURE]
-    concerns = find_concerns(found, used, interface, differences)
-    entries = _entries(found, recordings, interface, excluded, concerns)
-    urgent = [e for e in entries if e.concerns and (e.is_used or e.recording is None)]
+    issues = find_concerns(found, used, interface, differences)
+    entries = _entries(found, recordings, interface, excluded, issues)
+    urgent = [e for e in entries if e.issues and (e.is_used or e.recording is None)]
     first = sorted((e for e in urgent if not e.excluded), key=lambda e: (-e.score, e.name))
     steps = np.array([r.facts.steps for r in used])
     durations = np.array([r.facts.duration for r in used])
@@ -144,7 +144,7 @@ def _entries(
     recordings: Sequence[Recording],
     interface: Interface,
     excluded: frozenset[str],
-    concerns: Mapping[str, Sequence[Concern]],
+    issues: Mapping[str, Sequence[Issue]],
 ) -> list[Entry]:
     actions, states = action_columns(interface), state_columns(interface)
     groups: dict[str, list[Column]] = {}
@@ -162,8 +162,8 @@ def _entries(
                 name=one.name,
                 recording=recording,
                 excluded=one.name in excluded,
-                concerns=concerns[one.name],
-                score=score(concerns[one.name]),
+                issues=issues[one.name],
+                score=score(issues[one.name]),
                 curves={n: draw_curves(recording, c, scales) for n, c in groups.items()}
                 if recording
                 else {},
@@ -177,7 +177,7 @@ def _verdict(entries: Sequence[Entry], first: Sequence[Entry]) -> Verdict:
     used = [entry for entry in entries if entry.is_used]
     parts = [f"Training can use {len(used)} of {len(entries)} episodes."]
     unusable = [e for e in entries if e.recording is None and not e.excluded]
-    refused = [e for e in used if any(c.kind == "outside" for c in e.concerns)]
+    refused = [e for e in used if any(c.kind == "outside" for c in e.issues)]
     others = len(first) - len(unusable)
     if unusable:
         parts.append(f"Cannot be read: {len(unusable)}.")

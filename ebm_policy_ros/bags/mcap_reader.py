@@ -1,0 +1,333 @@
+"""Reads every message of an mcap file that can be read, also of one that is damaged.
+
+The format is that of https://mcap.dev/spec: records of an opcode, a length and a content; chunks
+are records that hold others, compressed. The readers of the libraries stop at the first fault.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lz4.frame
+import zstandard
+from mcap import records as mcap_records
+from mcap.data_stream import ReadDataStream
+from mcap.opcode import Opcode
+
+from ebm_policy_ros.bags.read_report import BagError, Channel, ReadReport, Record
+from ebm_policy_ros.util import bounds
+
+_MAGIC = b"\x89MCAP0\r\n"
+_RECORD = struct.Struct("<BQ")
+# Of a message: channel, sequence number, log time, publish time.
+_MESSAGE = struct.Struct("<HIQQ")
+# Of a chunk: start time, end time, size and checksum of its content.
+_CHUNK = struct.Struct("<QQQI")
+_COMPRESSIONS = ("", "lz4", "zstd")
+# Records that are understood where they stand between chunks.
+_PARSED: dict[int, Any] = {
+    Opcode.SCHEMA: mcap_records.Schema,
+    Opcode.CHANNEL: mcap_records.Channel,
+    Opcode.STATISTICS: mcap_records.Statistics,
+    Opcode.MESSAGE_INDEX: mcap_records.MessageIndex,
+}
+_LAST_OPCODE = Opcode.DATA_END
+_CANDIDATE = re.compile(b"[%c%c]" % (Opcode.MESSAGE, Opcode.CHUNK))
+_UNKNOWN = Channel("", "", "", "", "")
+
+
+class _Span(NamedTuple):
+    """Where the content of a chunk or of a message between chunks is."""
+
+    opcode: int
+    start: int
+    end: int
+    torn: bool
+    """Whether the file ends within it."""
+
+
+class _ChunkHead(NamedTuple):
+    compression: str
+    uncompressed: int
+    """Bytes of the content."""
+    checksum: int
+    """CRC-32 of the content; 0 for none."""
+    size: int
+    """Bytes of the head itself."""
+    length: int
+    """Bytes of the data that follow."""
+
+
+_LONGEST_HEAD = _CHUNK.size + 4 + max(map(len, _COMPRESSIONS)) + 8
+
+
+class McapFile:
+    """An mcap file, damaged or not."""
+
+    def __init__(self, path: Path, account: ReadReport) -> None:
+        """Looks through the file; nothing is decompressed yet.
+
+        Args:
+            path: The file.
+            account: Where what is found and lost is noted.
+
+        Raises:
+            BagError: If it holds nothing.
+        """
+        self._path, self._account = path, account
+        with path.open("rb") as file:
+            if path.stat().st_size == 0:
+                raise BagError(f"{path}: an empty file")
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._schemas: dict[int, Any] = {}
+        self._channels: dict[int, Any] = {}
+        self._told: dict[int, Channel] = {}
+        self._spans: list[_Span] = []
+        # Of each chunk, by its start: messages by channel.
+        self._indexed: dict[int, Counter[int]] = {}
+        self._statistics: Any = None
+        self._left = bounds.most_unpacked(len(self._bytes))
+        self._survey()
+
+    def records(self, wanted: Callable[[Channel], bool]) -> Iterator[Record]:
+        """The messages of the channels that are wanted, in the order of their writing."""
+        for span in self._spans:
+            if span.opcode == Opcode.MESSAGE:
+                content = self._bytes[span.start - _RECORD.size : span.end]
+            else:
+                content = self._chunk(span)
+            yield from self._messages(content, wanted)
+        if self._statistics is not None:
+            counts = self._statistics.channel_message_counts
+            self._promise(counts)
+            self._account.complete = True
+        for counts in self._indexed.values():
+            if self._statistics is None:
+                self._promise(counts)
+
+    def _promise(self, counts: dict[int, int]) -> None:
+        for number, count in counts.items():
+            self._account.promised[self._topic(number)] += count
+
+    # The records of the file
+
+    def _survey(self) -> None:
+        """Find every chunk, and what the records between them tell."""
+        position, end = len(_MAGIC), len(self._bytes)
+        finished = False
+        if self._bytes[: len(_MAGIC)] != _MAGIC:
+            self._account.note(self._path, "doesn't begin as an mcap file")
+            position = 0
+        while position + _RECORD.size <= end and not finished:
+            opcode, length = _RECORD.unpack_from(self._bytes, position)
+            start = position + _RECORD.size
+            if self._is_record(position) or self._is_torn(position):
+                self._take(opcode, start, min(start + length, end), start + length > end)
+                position = start + length
+                finished = opcode == Opcode.FOOTER
+            else:
+                position = self._after_damage(position)
+        if not finished:
+            self._account.cut_off = True
+            self._account.note(self._path, "was not finished by who wrote it")
+
+    def _is_record(self, position: int) -> bool:
+        """Whether a whole record begins there, as far as its first bytes tell."""
+        opcode, length = _RECORD.unpack_from(self._bytes, position)
+        whole = position + _RECORD.size + length <= len(self._bytes)
+        known = Opcode.HEADER <= opcode <= _LAST_OPCODE or opcode >= 0x80
+        return bool(known and whole and self._fits(opcode, position, length))
+
+    def _is_torn(self, position: int) -> bool:
+        """Whether a chunk or message begins there and goes on past the end of the file."""
+        opcode, length = _RECORD.unpack_from(self._bytes, position)
+        beyond = position + _RECORD.size + length > len(self._bytes)
+        kinds = (Opcode.CHUNK, Opcode.MESSAGE)
+        return beyond and opcode in kinds and self._fits(opcode, position, length)
+
+    def _fits(self, opcode: int, position: int, length: int) -> bool:
+        """Whether what a chunk or a message says of itself agrees with its length."""
+        start = position + _RECORD.size
+        if opcode == Opcode.CHUNK:
+            head = _read_head(self._bytes[start : start + _LONGEST_HEAD])
+            return head is not None and head.size + head.length == length
+        if opcode == Opcode.MESSAGE:
+            return length >= _MESSAGE.size
+        return True
+
+    def _take(self, opcode: int, start: int, end: int, torn: bool) -> None:
+        if opcode in (Opcode.CHUNK, Opcode.MESSAGE):
+            self._spans.append(_Span(opcode, start, end, torn))
+            return
+        record = self._parse(opcode, self._bytes[start:end], start)
+        if opcode == Opcode.STATISTICS:
+            self._statistics = record
+        elif opcode == Opcode.MESSAGE_INDEX and record is not None and self._spans:
+            counts = self._indexed.setdefault(self._spans[-1].start, Counter())
+            counts[record.channel_id] += len(record.records)
+        else:
+            self._learn(record)
+
+    def _parse(self, opcode: int, content: bytes, place: int) -> Any:
+        kind = _PARSED.get(opcode)
+        try:
+            return kind.read(ReadDataStream(BytesIO(content))) if kind else None
+        except Exception as error:  # whatever the library meets in damaged bytes
+            self._account.note(self._path, f"a record at byte {place} is damaged ({error})")
+            return None
+
+    def _learn(self, record: Any) -> None:
+        if isinstance(record, mcap_records.Schema):
+            self._schemas[record.id] = record
+        elif isinstance(record, mcap_records.Channel):
+            self._channels[record.id] = record
+
+    def _after_damage(self, position: int) -> int:
+        """Where records go on after bytes that are none."""
+        for match in _CANDIDATE.finditer(self._bytes, position + 1):
+            found = match.start()
+            if found + _RECORD.size > len(self._bytes):
+                break
+            if self._is_record(found) and self._goes_on(found):
+                size = found - position
+                self._account.note(self._path, f"{size} bytes from byte {position} are damaged")
+                return found
+        size = len(self._bytes) - position
+        self._account.note(self._path, f"nothing can be read of its last {size} bytes")
+        return len(self._bytes)
+
+    def _goes_on(self, position: int) -> bool:
+        """Whether it is of a known channel, and another record or the file's end follows."""
+        opcode, length = _RECORD.unpack_from(self._bytes, position)
+        after = position + _RECORD.size + length
+        if opcode == Opcode.MESSAGE:
+            number = _MESSAGE.unpack_from(self._bytes, position + _RECORD.size)[0]
+            if number not in self._channels:
+                return False
+        if len(self._bytes) - after < _RECORD.size:
+            return True
+        return self._is_record(after) or self._is_torn(after)
+
+    # What is in a chunk
+
+    def _chunk(self, span: _Span) -> bytes:
+        """The records in a chunk; those that are whole if the file ends within it."""
+        head = _read_head(self._bytes[span.start : span.start + _LONGEST_HEAD])
+        assert head is not None  # the survey took no other
+        data = self._bytes[span.start + head.size : span.end]
+        try:
+            self._left -= head.uncompressed
+            if head.compression and self._left < 0:
+                raise ValueError("the chunks unpack to more than the size of the file allows")
+            if span.torn:
+                return _beginning(head, data)
+            content = _decompressed(head, data)
+            if head.checksum not in (0, zlib.crc32(content)):
+                raise ValueError("its checksum is wrong")
+            return content
+        except Exception as error:  # whatever the libraries meet in damaged bytes
+            counts = self._indexed.get(span.start, Counter())
+            for number, count in counts.items():
+                self._account.lost[self._topic(number)] += count
+            lost = f"{counts.total()} messages" if counts else "nobody knows how many messages"
+            self._account.note(
+                self._path, f"a chunk at byte {span.start} is damaged ({error}): {lost} lost"
+            )
+            return b""
+
+    def _messages(self, content: bytes, wanted: Callable[[Channel], bool]) -> Iterator[Record]:
+        position, end = 0, len(content)
+        while position < end:
+            start = position + _RECORD.size
+            opcode, length = _RECORD.unpack_from(content, position) if start <= end else (1, 1)
+            position = start + length
+            if opcode == 0:  # of no record: zeros, of which there may be any number
+                self._account.note(self._path, "a chunk ends in bytes that are no records")
+                self._account.lost[""] += 1
+                return
+            if position > end:
+                self._account.note(self._path, "its last message is cut off")
+                self._account.lost[""] += 1
+            elif opcode == Opcode.MESSAGE and length < _MESSAGE.size:
+                self._account.note(self._path, "a message is too short to be one")
+                self._account.lost[""] += 1
+            elif opcode == Opcode.MESSAGE:
+                number, _, time, _ = _MESSAGE.unpack_from(content, start)
+                channel = self._channel(number)
+                self._account.read[channel.topic] += 1
+                if wanted(channel):
+                    yield Record(channel, time, content[start + _MESSAGE.size : position])
+            else:
+                self._learn(self._parse(opcode, content[start:position], start))
+
+    def _channel(self, number: int) -> Channel:
+        """A channel; one that nothing describes has no topic."""
+        if number not in self._told:
+            channel = self._channels.get(number)
+            if channel is None:
+                return _UNKNOWN
+            schema = self._schemas.get(channel.schema_id)
+            self._told[number] = Channel(
+                channel.topic,
+                schema.name if schema else "",
+                schema.data.decode(errors="replace") if schema else "",
+                schema.encoding if schema else "",
+                channel.message_encoding,
+            )
+        return self._told[number]
+
+    def _topic(self, number: int) -> str:
+        return self._channel(number).topic
+
+
+def _read_head(content: bytes) -> _ChunkHead | None:
+    """What stands before the data of a chunk; None if that cannot be."""
+    if len(content) < _CHUNK.size + 12:
+        return None
+    began, ended, uncompressed, checksum = _CHUNK.unpack_from(content)
+    named = int.from_bytes(content[_CHUNK.size : _CHUNK.size + 4], "little")
+    after = _CHUNK.size + 4 + named
+    if named > max(map(len, _COMPRESSIONS)) or len(content) < after + 8:
+        return None
+    compression = content[_CHUNK.size + 4 : after].decode("ascii", "replace")
+    if compression not in _COMPRESSIONS or began > ended or uncompressed > bounds.LARGEST_CHUNK:
+        return None
+    length = int.from_bytes(content[after : after + 8], "little")
+    return _ChunkHead(compression, uncompressed, checksum, after + 8, length)
+
+
+def _decompressed(head: _ChunkHead, data: bytes) -> bytes:
+    if head.compression == "zstd":
+        return unpacked_zstd(data, head.uncompressed)
+    if head.compression == "lz4":
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, head.uncompressed))
+    return data
+
+
+def _beginning(head: _ChunkHead, data: bytes) -> bytes:
+    """What can be decompressed of a chunk whose end is missing."""
+    if head.compression == "zstd":
+        return bytes(zstandard.ZstdDecompressor().stream_reader(data).read(head.uncompressed))
+    if head.compression == "lz4":
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, head.uncompressed))
+    return data
+
+
+def unpacked_zstd(data: bytes, most: int) -> bytes:
+    """What a frame of zstd unpacks to, of at most so many bytes.
+
+    Raises:
+        ValueError: If it says that it has more.
+        ZstdError: If it is damaged, or has more.
+    """
+    if zstandard.frame_content_size(data) > most:
+        raise ValueError(f"unpacks to more than {most:,} bytes")
+    return bytes(zstandard.ZstdDecompressor().decompress(data, max_output_size=most))

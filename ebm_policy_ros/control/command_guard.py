@@ -1,0 +1,237 @@
+"""CommandGuard: what no policy can get past, in plain numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.control.limits import Limits, reachable
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.interface.action import QUATERNION
+from ebm_policy_ros.observation.robot_state import RobotState
+from ebm_policy_ros.util.geometry import follow
+
+Actions = npt.NDArray[np.float64]
+
+# The arm must be this near to what a pose fixes, in metres and in a quaternion's components.
+_NEAR_PLACE, _NEAR_TURN = 0.02, 0.1
+# A quaternion that is shorter says nothing about an orientation.
+_LEAST_NORM = 0.5
+
+
+@dataclass(frozen=True)
+class GuardedCommand:
+    """A command that may go out."""
+
+    actions: Actions | None
+    """Shape (H, D), in the interface's units; None where the arm must hold."""
+    interventions: tuple[str, ...]
+    """What the guard changed, as "kind: dimension"; empty if nothing."""
+
+
+class CommandGuard:
+    """Keeps commands finite and within bounds, rates, accelerations and the workspace.
+
+    Rates and accelerations count from the measured state: a command never runs further ahead of
+    the arm than they allow, however slowly it follows. Slowing down is never limited. Where limits
+    contradict each other, the workspace counts before the bounds, and those before the
+    acceleration; a position that was measured outside its bounds comes back no faster than its
+    velocity allows.
+    """
+
+    def __init__(self, interface: Interface, limits: Limits | None = None) -> None:
+        """Guards commands of an interface.
+
+        Args:
+            interface: Tells what an action means.
+            limits: By default those of the interface.
+        """
+        self.limits = limits or Limits.of(interface)
+        self._action = interface.action
+        self._box = interface.workspace
+        self._period = 1.0 / interface.rate
+        fields = interface.action.fields
+        self._size = len(fields)
+        # Where the quaternion is among them, if there is one.
+        whole = set(QUATERNION) <= set(fields)
+        self._endless = interface.continuous
+        self._turn = [fields.index(field) for field in QUATERNION] if whole else []
+
+    def guard(
+        self, actions: npt.NDArray[np.floating], measured: RobotState, speed: float = 1.0
+    ) -> GuardedCommand:
+        """The nearest command that may go out.
+
+        Args:
+            actions: Shape (H, D), in the interface's units.
+            measured: The arm's state.
+            speed: Factor on a velocity, or on the way from where the arm is, 0 to 1.
+        """
+        problem = self._problem(actions, measured)
+        if problem:
+            return GuardedCommand(None, problem)
+        found: dict[str, None] = {}
+        safe = np.array(actions, dtype=np.float64)
+        clipped = np.clip(safe, self.limits.low, self.limits.high)
+        self._note(found, "bounds", safe.astype(np.float32), clipped.astype(np.float32))
+        arm = clipped[:, : self._size]
+        if self._action.is_velocity:
+            self._limit_velocity(arm, measured, speed, found)
+        else:
+            self._limit_positions(arm, measured, speed, found)
+        if not np.isfinite(clipped).all():
+            return GuardedCommand(None, ("not finite: the guarded action",))
+        return GuardedCommand(clipped, tuple(found))
+
+    def misplaced(self, measured: RobotState) -> tuple[str, ...]:
+        """Why nothing may go out while the arm is where it is; empty if something may."""
+        outside = self._outside(measured)
+        if self._action.is_joints and outside:
+            # Nothing tells here which joint leads back inside.
+            return tuple(f"workspace: {field}" for field in outside)
+        elsewhere = self._elsewhere(measured.position)
+        if elsewhere:
+            return tuple(f"not where fixed: {field}" for field in elsewhere)
+        turn = [measured.position[self._action.fields[index]] for index in self._turn]
+        if turn and np.linalg.norm(turn) < _LEAST_NORM:
+            return ("no orientation: the measured quaternion is almost zero",)
+        return ()
+
+    def _problem(self, actions: npt.NDArray[np.floating], measured: RobotState) -> tuple[str, ...]:
+        """Why nothing may go out; empty if something may."""
+        if not np.isfinite(actions).all():
+            return ("not finite: the action",)
+        if problem := self.misplaced(measured):
+            return problem
+        if self._turn and (np.linalg.norm(actions[:, self._turn], axis=1) < _LEAST_NORM).any():
+            return ("no orientation: the quaternion is almost zero",)
+        return ()
+
+    def _note(self, found: dict[str, None], kind: str, before: Actions, after: Actions) -> None:
+        """Remember in which dimensions two actions differ."""
+        changed = (np.atleast_2d(before) != np.atleast_2d(after)).any(axis=0).tolist()
+        names = (name for name, c in zip(self._action.names, changed, strict=False) if c)
+        found.update({f"{kind}: {name}": None for name in names})
+
+    def _clip(
+        self,
+        found: dict[str, None],
+        kind: str,
+        values: Actions,
+        low: npt.ArrayLike,
+        high: npt.ArrayLike,
+    ) -> None:
+        """Cut values in place, and remember where."""
+        clipped = np.clip(values, low, high)
+        # What rounding moved is no intervention.
+        apart = np.where(np.isclose(values, clipped, rtol=1e-6, atol=1e-9), clipped, values)
+        self._note(found, kind, apart, clipped)
+        values[...] = clipped
+
+    def _limit_velocity(
+        self, arm: Actions, measured: RobotState, speed: float, found: dict[str, None]
+    ) -> None:
+        arm *= speed
+        size = self._size
+        # Standing still is within the bounds of every velocity.
+        low, high = np.minimum(self.limits.low[:size], 0), np.maximum(self.limits.high[:size], 0)
+        now = np.array([measured.velocity[field] for field in self._action.fields])
+        for row in arm:
+            self._accelerate(row, now, self._period, found)
+            # An arm that is too fast may not go on so.
+            np.clip(row, low, high, out=row)
+            now = row
+        for index, floor, ceiling in self._walls("linear."):
+            place = measured.tool[self._action.fields[index][-1]]
+            # The velocities that keep the tool inside until the next decision, from where it was
+            # when it was measured; from outside, those that don't lead further out.
+            seconds = self._period + measured.tool_age
+            slowest = min(0.0, (floor - place) / seconds)
+            fastest = max(0.0, (ceiling - place) / seconds)
+            self._clip_wall(found, index, arm[:, index : index + 1], slowest, fastest)
+
+    def _accelerate(
+        self, wanted: Actions, now: Actions, seconds: float, found: dict[str, None]
+    ) -> None:
+        """Limit how much faster than now the arm is to move; it may always slow down."""
+        low, high = reachable(now, self.limits.max_acceleration * seconds)
+        self._clip(found, "acceleration", wanted, low, high)
+
+    def _limit_positions(
+        self, arm: Actions, measured: RobotState, speed: float, found: dict[str, None]
+    ) -> None:
+        fields = self._action.fields
+        place = np.array([measured.position[field] for field in fields])
+        self._face(arm, place)
+        arm[:] = place + speed * (arm - place)
+        low, high = self.limits.low[: self._size].copy(), self.limits.high[: self._size].copy()
+        for index, floor, ceiling in self._walls(""):
+            self._clip_wall(found, index, arm[:, index : index + 1], floor, ceiling)
+            low[index], high[index] = max(low[index], floor), min(high[index], ceiling)
+        # From outside the way back is no faster than any other way.
+        low, high = np.minimum(low, place), np.maximum(high, place)
+        velocity = np.array([measured.velocity[field] for field in fields])
+        # The arm runs behind its command, so the first may be further ahead of it.
+        seconds = self._period + self._action.lag
+        for row in arm:
+            wanted = (row - place) / seconds
+            self._accelerate(wanted, velocity, seconds, found)
+            fastest = self.limits.max_velocity
+            self._clip(found, "velocity", wanted, -fastest, fastest)
+            # What it takes to slow down may not lead through a wall.
+            row[:] = np.clip(place + wanted * seconds, low, high)
+            velocity, place, seconds = (row - place) / seconds, row, self._period
+        if self._turn:
+            arm[:, self._turn] /= np.linalg.norm(arm[:, self._turn], axis=1, keepdims=True)
+
+    def _face(self, arm: Actions, place: Actions) -> None:
+        """Choose, of values that mean the same place, the one near the measured one."""
+        if self._turn:
+            turn = arm[:, self._turn]
+            turn /= np.linalg.norm(turn, axis=1, keepdims=True)
+            away = turn @ place[self._turn] < 0
+            arm[:, self._turn] = np.where(away[:, None], -turn, turn)
+        if self._endless:
+            arm[:, self._endless] = follow(arm[:, self._endless], place[self._endless])
+
+    def _walls(self, prefix: str) -> list[tuple[int, float, float]]:
+        """(dimension of the action, low, high) of each axis of the workspace."""
+        if self._box is None or self._action.is_joints:
+            return []
+        corners = zip(
+            self._box.fields, self.limits.workspace_low, self.limits.workspace_high, strict=True
+        )
+        fields = self._action.fields
+        return [
+            (fields.index(prefix + f), float(low), float(high))
+            for f, low, high in corners
+            if prefix + f in fields
+        ]
+
+    def _clip_wall(
+        self, found: dict[str, None], index: int, column: Actions, low: float, high: float
+    ) -> None:
+        clipped = np.clip(column, low, high)
+        if (clipped != column).any():
+            found[f"workspace: {self._action.fields[index]}"] = None
+        column[...] = clipped
+
+    def _elsewhere(self, position: dict[str, float]) -> list[str]:
+        """The fields that a pose fixes, but where the arm is not."""
+        fixed = self._action.fixed
+        apart = {field: position[field] - fixed[field] for field in fixed if field in position}
+        if set(QUATERNION) <= set(apart) and sum(position[f] * fixed[f] for f in QUATERNION) < 0:
+            apart |= {field: position[field] + fixed[field] for field in QUATERNION}
+        near = {field: _NEAR_TURN if field in QUATERNION else _NEAR_PLACE for field in apart}
+        return [field for field, distance in apart.items() if abs(distance) > near[field]]
+
+    def _outside(self, measured: RobotState) -> list[str]:
+        """The axes along which the tool is outside the workspace."""
+        if self._box is None:
+            return []
+        corners = zip(
+            self._box.fields, self.limits.workspace_low, self.limits.workspace_high, strict=True
+        )
+        return [f for f, low, high in corners if not low <= measured.tool[f] <= high]

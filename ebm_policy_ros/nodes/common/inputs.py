@@ -1,0 +1,162 @@
+"""The input topics of a node, the samples that they bring, and whether those are alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+
+from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.common.topics import elsewhere, mismatch, quality_of
+from ebm_policy_ros.observation.buffer import (
+    Observation,
+    ObservationBuffer,
+    Snapshot,
+    StaleObservation,
+)
+from ebm_policy_ros.observation.stream_monitor import StreamMonitor
+
+
+@dataclass(frozen=True)
+class StreamHealth:
+    """A stream as diagnostics tell it."""
+
+    name: str
+    topic: str
+    age: float | None
+    """Of its newest sample, s; None if there is none that may be used."""
+    rate: float
+    """New samples per second, Hz."""
+    received: int
+    refused: int
+    unstamped: bool
+    problem: str
+
+
+class Inputs:
+    """Subscribes to streams of an interface; callbacks only store the newest messages."""
+
+    def __init__(
+        self,
+        node: Node,
+        interface: Interface,
+        on_sample: Callable[[str], None],
+        streams: Iterable[str] | None = None,
+    ) -> None:
+        """Opens the topics.
+
+        Args:
+            node: Whose subscriptions and clock they are.
+            interface: Names the streams.
+            on_sample: Called with a stream's name after each sample that was stored.
+            streams: Those that are needed; None for all.
+        """
+        self._node, self._interface, self._on_sample = node, interface, on_sample
+        self.buffer = ObservationBuffer(interface, streams)
+        self._monitors = {
+            name: StreamMonitor(interface.observation[name], interface.period_ns)
+            for name in self.buffer
+        }
+        self._mismatches: dict[str, str] = {}
+        self._subscriptions = [self._subscribe(name) for name in self.buffer]
+
+    def _subscribe(self, name: str) -> Any:
+        stream = self._interface.observation[name]
+        return self._node.create_subscription(
+            message_class(stream.type),
+            stream.topic,
+            lambda message: self._receive(name, message),
+            quality_of(stream),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: self._note_mismatch(name),
+                use_default_callbacks=False,
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the topics."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+
+    def clear(self) -> None:
+        """Forget every sample, as after a clock was set back."""
+        self.buffer.clear()
+        for monitor in self._monitors.values():
+            monitor.clear()
+
+    def _receive(self, name: str, message: Any) -> None:
+        now = self._node.get_clock().now().nanoseconds
+        monitor = self._monitors[name]
+        first = monitor.received == 0
+        if not monitor.accept(stamp_ns(message), now):
+            return
+        self.buffer.add(name, message, now)
+        if first and monitor.unstamped:
+            self._node.get_logger().warning(
+                f"{name} ({self._topic(name)}): stamps are zero; the time of receipt counts"
+            )
+        self._on_sample(name)
+
+    def _note_mismatch(self, name: str) -> None:
+        found = mismatch(self._node, self._interface.observation[name])
+        self._mismatches[name] = found
+        self._node.get_logger().error(f"{name} ({self._topic(name)}): {found}")
+
+    def _topic(self, name: str) -> str:
+        return self._interface.observation[name].topic
+
+    def observe(self, time_ns: int) -> Observation:
+        """The observation at a time.
+
+        Raises:
+            StaleObservation: If a stream is stale, too slow or from the future.
+            MessageError: If a message doesn't hold what its stream promises.
+        """
+        return self.snapshot(time_ns).arrays()
+
+    def snapshot(self, time_ns: int) -> Snapshot:
+        """The samples that make the observation at a time, not decoded yet.
+
+        Raises:
+            StaleObservation: If a stream is stale, too slow or from the future.
+        """
+        problems = {name: monitor.problem(time_ns) for name, monitor in self._monitors.items()}
+        unheard = [name for name in self._monitors if not self._heard(name)]
+        problems |= {n: elsewhere(self._node, self._interface.observation[n]) for n in unheard}
+        problems |= {n: text for n, text in self._mismatches.items() if n in unheard}
+        told = [f"{n} ({self._topic(n)}): {text}" for n, text in problems.items() if text]
+        if told:
+            raise StaleObservation("; ".join(told))
+        return self.buffer.snapshot(time_ns)
+
+    def _heard(self, name: str) -> bool:
+        return self._monitors[name].received > 0
+
+    def gap_ns(self, name: str, time_ns: int) -> int:
+        """Time between two samples of a stream, as measured by now; 0 if not known."""
+        rate = self._monitors[name].rate(time_ns)
+        return round(NANOSECONDS / rate) if rate > 0 else 0
+
+    def health(self, time_ns: int) -> list[StreamHealth]:
+        """How each stream is at a time."""
+        stamps = self.buffer.stamps(time_ns)
+        return [
+            StreamHealth(
+                name,
+                self._node.resolve_topic_name(self._topic(name)),
+                (time_ns - stamps[name]) / NANOSECONDS if name in stamps else None,
+                monitor.rate(time_ns),
+                monitor.received,
+                monitor.refused,
+                monitor.unstamped,
+                monitor.problem(time_ns)
+                or ("" if self._heard(name) else self._mismatches.get(name, "")),
+            )
+            for name, monitor in self._monitors.items()
+        ]

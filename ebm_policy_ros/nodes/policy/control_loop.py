@@ -1,0 +1,436 @@
+"""Everything that an active policy node does at a tick: look, decide, guard, command, or hold."""
+
+from __future__ import annotations
+
+import traceback
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.handle import InvalidHandle
+from rclpy.node import Node
+
+from ebm_policy_ros.control.command_guard import CommandGuard
+from ebm_policy_ros.control.safety_state import SafetyState, SafetyStateMachine
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream
+from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.nodes.common.background import result_of
+from ebm_policy_ros.nodes.common.command_session import CommandSession
+from ebm_policy_ros.nodes.common.inputs import Inputs
+from ebm_policy_ros.nodes.common.outputs import Outputs
+from ebm_policy_ros.nodes.common.pauses import PauseWatch, boot_time
+from ebm_policy_ros.nodes.policy.inference_thread import DecisionLate, InferenceThread
+from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
+from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
+from ebm_policy_ros.nodes.policy.visualization import Visualization
+from ebm_policy_ros.observation.buffer import Observation, Snapshot, StaleObservation
+from ebm_policy_ros.observation.robot_state import RobotState, RobotStateEstimator
+from ebm_policy_ros.policy.decision import Decision
+
+# Seconds that a policy may take to show that it works.
+_CHECK = 5.0
+
+
+@dataclass
+class _Sight:
+    """An observation that is not decoded yet, and the arm's state in it."""
+
+    now: int
+    snapshot: Snapshot
+    measured: RobotState
+    stamp: int
+    """Stamp of the newest camera image, or of the newest sample without a camera."""
+
+
+@dataclass
+class _Pending:
+    """A decision that is being made."""
+
+    sight: _Sight
+    future: Future[tuple[Observation, Decision]]
+    loaded: LoadedPolicy
+    started: float
+    """Boot time, s."""
+
+
+class ControlLoop:
+    """Everything between the inputs and the command topic of a node that is configured.
+
+    A tick begins a decision and returns; the executor is woken when the decision is there, or when
+    it is late. A tick that comes meanwhile is made up for at once afterwards.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        loaded: LoadedPolicy,
+        inputs: Inputs,
+        safety: SafetyStateMachine,
+        statistics: RuntimeStatistics,
+        values: dict[str, Any],
+    ) -> None:
+        """Waits for `open`.
+
+        Args:
+            node: Whose clock, log and publishers are used.
+            loaded: The policy and the interface.
+            inputs: Where observations come from.
+            safety: State that says what the loop may do; it outlives it.
+            statistics: Counts of what happened; they outlive it.
+            values: The node's parameters.
+
+        Raises:
+            LimitError: If a limit among the parameters cannot be.
+        """
+        self.loaded, self.values = loaded, values
+        self.guard = CommandGuard(loaded.interface, loaded.limits(values))
+        self._node, self._inputs, self._safety, self._statistics = node, inputs, safety, statistics
+        self._session = CommandSession(node, loaded.interface)
+        self._inference_thread = InferenceThread(loaded.policy, values["threads"])
+        self._pauses = PauseWatch()
+        streams = loaded.interface.observation
+        self._images = [n for n, stream in streams.items() if isinstance(stream, ImageStream)]
+        self._measurements = [name for name in streams if name not in self._images]
+        self._estimator = RobotStateEstimator(loaded.interface)
+        self._visualization = Visualization(node, loaded.interface)
+        self._pending: _Pending | None = None
+        self._is_due = False
+        self._wake = node.create_guard_condition(self._on_decision)
+        self._patience: float | None = None
+        self._alarm: Any = None
+        if not values["lockstep"]:  # who waits for each tick doesn't mind how long it takes
+            # A simulation's time is not that in which decisions are made.
+            periods = 10 if node.get_parameter("use_sim_time").value else 1
+            self._patience = periods / loaded.interface.rate
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._alarm = node.create_timer(self._patience, self._on_late, clock=steady)
+            self._alarm.cancel()
+        self._told = safety.state
+        self.forget()
+
+    @property
+    def outputs(self) -> Outputs | None:
+        """The command topics, while they are open."""
+        return self._session.outputs
+
+    @property
+    def is_deciding(self) -> bool:
+        """Whether a decision is being made."""
+        return self._pending is not None
+
+    def _now(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def forget(self) -> None:
+        """Begin anew: what was commanded or measured before says nothing about now."""
+        self.last_tick = self._now()
+        self._previous: Any = None
+        self._unsure_since: int | None = None
+        self._estimator.clear()
+        if self.outputs is not None:
+            self.outputs.forget()
+
+    def open(self, publish: bool) -> None:
+        """Begin to command, or in shadow mode to propose; a stop that is latched stays so."""
+        self._safety.begin()
+        if self._safety.state is not SafetyState.STOPPED:
+            self._session.open(publish)
+        self.forget()
+
+    def shut(self) -> None:
+        """Command a stop, then fall silent."""
+        self._abandon()
+        try:
+            self._session.close(self._now())
+        except Exception:
+            self._node.get_logger().error(traceback.format_exc())
+
+    def close(self) -> None:
+        """Shut, and forget the policy."""
+        self.shut()
+        self._visualization.close()
+        self._pauses.close()
+        self._inference_thread.close()
+        if self._alarm is not None:
+            self._node.destroy_timer(self._alarm)
+        self._node.destroy_guard_condition(self._wake)
+
+    def stop(self, reason: str) -> None:
+        """Command a stop at once, and latch it."""
+        was_stopped = self._safety.state is SafetyState.STOPPED
+        self._safety.stop(reason)
+        self._abandon()
+        if was_stopped:
+            return  # who commands meanwhile is not disturbed
+        self._tell()
+        self._hold(self._now(), None)
+
+    async def check(self) -> None:
+        """See that nothing is wrong.
+
+        Raises:
+            ValueError: If something is, naming it.
+        """
+        now, stops = self._now(), self._safety.stops
+        try:
+            snapshot = self._inputs.snapshot(now)
+            measured = self._measure(snapshot, now)
+            await result_of(self._inference_thread.check(snapshot), _CHECK)
+        except Exception as error:
+            raise ValueError(f"still wrong: {error}") from None
+        if self._safety.stops > stops:
+            raise ValueError("still wrong: stopped meanwhile")
+        if problem := ", ".join(self.guard.misplaced(measured)) or self._topic_problem():
+            raise ValueError(f"still wrong: {problem}")
+
+    def _topic_problem(self) -> str:
+        """The problem of the command topic; empty if there is none, or nobody is to look."""
+        if not self.values["publish_commands"] or not self.values["check_command_topic"]:
+            self._session.ignore_rivals()
+            return ""
+        return self._session.rivals() or self._session.listeners()
+
+    def swap(self, loaded: LoadedPolicy, inference_thread: InferenceThread) -> None:
+        """Decide with another policy of the same interface from the next tick on."""
+        self._inference_thread.end()
+        self.loaded, self._inference_thread, self._previous = loaded, inference_thread, None
+
+    def tick(self, now: int) -> None:
+        """Begin to decide, or hold.
+
+        Args:
+            now: Time of the tick, nanoseconds.
+        """
+        if self._pending is not None:
+            if now >= self.last_tick:
+                self._is_due = True
+                return
+            self._abandon()  # it answers what was seen before the clock was set back
+        if now < self.last_tick:
+            self._set_back(now)
+        self._statistics.ticked(now - self.last_tick, self.loaded.interface.period_ns)
+        self.last_tick = now
+        seen = None
+        try:
+            sight, problem = self._look(now)
+            seen = sight.measured if sight is not None else None
+            if self._safety.step(now, problem) is SafetyState.FRESH and sight is not None:
+                self._begin(sight)
+        except DecisionLate as problem:
+            self._statistics.late()
+            self._give_up(now, str(problem))
+        except Exception as error:  # whatever it is, the arm must not go on
+            self._fail(error)
+        if self._pending is None:
+            self._finish(now, seen)
+
+    def _set_back(self, now: int) -> None:
+        """Wait for new samples after the clock was set back."""
+        self._node.get_logger().warning("the clock was set back: waiting for new samples")
+        self._inputs.clear()
+        self._estimator.clear()
+        self._previous = self._unsure_since = None
+        self._session.set_back(now, self.last_tick)
+
+    def _look(self, now: int) -> tuple[_Sight | None, str]:
+        """Look at the inputs: what is seen, and what is wrong."""
+        problem = self._pause_problem() or self._topic_problem()
+        try:
+            snapshot = self._inputs.snapshot(now)
+            measured = self._measure(snapshot, now)
+        except (StaleObservation, MessageError) as stale:
+            return None, str(stale)
+        stamps = snapshot.stamps
+        images = [stamps[name] for name in self._images]
+        return _Sight(now, snapshot, measured, max(images or stamps.values())), problem
+
+    def _measure(self, snapshot: Snapshot, now: int) -> RobotState:
+        """Estimate the arm's state; images, which take long to decode, are left alone."""
+        return self._estimator.update(snapshot.measured(self._measurements), snapshot.stamps, now)
+
+    def _pause_problem(self) -> str:
+        """The pause of this process that has just ended; empty if none, or if nothing passed."""
+        if self.values["lockstep"]:
+            return ""
+        period = 1.0 / self.loaded.interface.rate
+        return self._pauses.problem(max(self.values["recover_after"], 2 * period))
+
+    # A decision
+
+    def _begin(self, sight: _Sight) -> None:
+        """Begin to decide."""
+        started, budget = boot_time(), None
+        if self._patience is not None:
+            budget = self.values["budget"] / self.loaded.interface.rate
+        previous = self._previous if self.values["warm_start"] else None
+        future = self._inference_thread.decide(sight.snapshot, previous, budget)
+        self._pending = _Pending(sight, future, self.loaded, started)
+        if self._alarm is not None:
+            self._alarm.reset()
+        future.add_done_callback(self._on_done)
+
+    def _on_done(self, future: Future[Any]) -> None:
+        """Wake the executor; called by the thread that decided."""
+        with suppress(InvalidHandle):  # the node has ended
+            self._wake.trigger()
+
+    def _on_decision(self) -> None:
+        """Command what was decided, unless the decision was given up."""
+        if self._pending is not None and self._pending.future.done():
+            self._conclude(self._pending)
+
+    def _on_late(self) -> None:
+        """Give a decision up whose time is over."""
+        if self._pending is not None:
+            self._conclude(self._pending)
+
+    def _abandon(self) -> None:
+        """Forget the decision that is being made, and the tick that waits for it."""
+        self._pending, self._is_due = None, False
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _conclude(self, pending: _Pending) -> None:
+        """Command what was decided, or hold; then make up for a tick that came meanwhile."""
+        is_due = self._is_due
+        self._abandon()
+        now = pending.sight.now
+        try:
+            problem = self._command(pending)
+        except MessageError as error:
+            self._give_up(now, str(error))
+        except DecisionLate as error:
+            self._statistics.late()
+            self._give_up(now, str(error))
+        except Exception as error:  # whatever it is, the arm must not go on
+            self._fail(error)
+        else:
+            if problem:
+                self._give_up(now, problem)
+            else:
+                self._safety.commanded()
+        self._finish(now, pending.sight.measured)
+        if is_due:
+            self.tick(self._now())
+
+    def _give_up(self, now: int, problem: str) -> None:
+        """Hold for a reason; the search begins anew afterwards."""
+        self._previous = None
+        self._safety.step(now, problem)
+
+    def _fail(self, error: Exception) -> None:
+        """Stop for good because of an error that nobody expected."""
+        self._node.get_logger().error(traceback.format_exc())
+        self._safety.stop(f"a decision failed: {type(error).__name__}: {error}")
+
+    def _finish(self, now: int, seen: RobotState | None) -> None:
+        """Tell how the tick ended, and hold unless a command went out."""
+        self._tell()
+        if self._safety.state is not SafetyState.FRESH:
+            self._hold(now, seen)
+
+    def _command(self, pending: _Pending) -> str:
+        """Command what was decided; else say why not.
+
+        Raises:
+            DecisionLate: If it comes too late.
+            MessageError: If a message doesn't hold what its stream promises.
+        """
+        assert self.outputs is not None
+        sight = pending.sight
+        self._refuse_late(pending)
+        observation, decision = pending.future.result()
+        milliseconds = (boot_time() - pending.started) * 1e3
+        self._statistics.decided(milliseconds, decision)
+        speed, unsure = self._speed(decision, sight.now)
+        if unsure:
+            return unsure
+        actions = decision.action if self.outputs.takes_horizon else decision.action[:1]
+        # While it was decided the tool went on as it did.
+        late = max(0, self._now() - sight.now) / NANOSECONDS
+        measured = replace(sight.measured, tool_age=sight.measured.tool_age + late)
+        guarded = self.guard.guard(actions, measured, speed)
+        self._statistics.intervened(guarded.interventions)
+        if guarded.actions is None:
+            return f"guard: {', '.join(guarded.interventions)}"
+        if guarded.interventions:
+            text = ", ".join(guarded.interventions)
+            self._node.get_logger().warning(f"guard: {text}", throttle_duration_sec=5.0)
+        command = self.outputs.command(
+            guarded.actions,
+            sight.measured,
+            sight.stamp if self.outputs.takes_horizon else sight.now,
+            self.guard.limits,
+            self.values["blend"],
+            grip=speed > 0,
+        )
+        # Nothing may take time between this look and the sending.
+        self._refuse_late(pending)
+        if outdated := self._outdated(sight):
+            raise DecisionLate(outdated)
+        self.outputs.send(command)
+        self._session.sent()
+        self._previous = decision.action if pending.loaded is self.loaded else None
+        self._statistics.commanded((self._now() - sight.stamp) / 1e6)
+        self._visualization.show(
+            pending.loaded.policy, observation, sight.measured, decision, command.sent
+        )
+        return ""
+
+    def _refuse_late(self, pending: _Pending) -> None:
+        """Refuse a decision that is not there in time, also because this process was stopped."""
+        if self._patience is None:
+            return
+        if not pending.future.done() or boot_time() - pending.started > self._patience:
+            raise DecisionLate(f"no decision after {self._patience:.3f} s")
+
+    def _outdated(self, sight: _Sight) -> str:
+        """Streams that are too old for a command to go out any more; empty if it may.
+
+        Whatever took long, the observation that it answers is no older then than its `max_age` and
+        a period: by the node's clock, and by one that goes on where that one stands or is set.
+        """
+        if self._patience is None:
+            return ""
+        period_ns = self.loaded.interface.period_ns
+        return self._pause_problem() or sight.snapshot.outdated(self._now(), period_ns)
+
+    def _speed(self, decision: Decision, now: int) -> tuple[float, str]:
+        """Factor on the motion, and the reason to hold instead."""
+        speed: float = self.values["speed"]
+        unsure, wanted = decision.confidence.unsure, self.values["when_unsure"]
+        if not unsure or wanted == "go":
+            self._unsure_since = None
+            return speed, ""
+        text = f"unsure: {', '.join(unsure)}"
+        if self._unsure_since is None:
+            self._unsure_since = now
+        slow_for = round(self.values["unsure_for"] * NANOSECONDS)
+        if wanted == "hold" or now - self._unsure_since >= slow_for:
+            return 0.0, text
+        self._node.get_logger().warning(f"slow, {text}", throttle_duration_sec=5.0)
+        return speed * self.values["unsure_speed"], ""
+
+    def _hold(self, now: int, state: RobotState | None) -> None:
+        """Send the safe command, as long as it is owed."""
+        try:
+            self._session.hold(now, state, self._safety.state is SafetyState.STOPPED)
+        except Exception:
+            self._node.get_logger().error(traceback.format_exc())
+            self._safety.stop("the safe command could not be sent")
+
+    def _tell(self) -> None:
+        """Log each change of the state, once."""
+        state, log = self._safety.state, self._node.get_logger()
+        if state is self._told:
+            return
+        self._told = state
+        self._statistics.entered(state)
+        if state is SafetyState.FRESH:
+            log.info("commanding")
+        elif state is SafetyState.HOLD:
+            log.warning(f"standing still: {self._safety.reason}")
+        else:
+            log.error(f"stopped: {self._safety.reason}; ~/reset goes on")

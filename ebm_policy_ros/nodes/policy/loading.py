@@ -1,0 +1,105 @@
+"""From parameters to a policy that is warm and fits the robot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ebm_policy_ros.control.limits import Limits
+from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.nodes.common.limit_parameters import limits_of
+from ebm_policy_ros.nodes.common.parameters import part_of
+from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
+from ebm_policy_ros.util.resources import interface_path, policy_path
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy with the interface of the robot that it runs on."""
+
+    policy: Policy
+    interface: Interface
+    name: str
+    sha256: str
+
+    def announcement(self, values: Mapping[str, Any]) -> str:
+        """A line for the moment in which the node becomes active: who commands what from now on.
+
+        Args:
+            values: The parameters of policy_node.
+        """
+        action, rate = self.interface.action, self.interface.rate
+        policy = f"policy {self.name} ({self.sha256[:12]}) for {self.interface.name}"
+        if not values["publish_commands"]:
+            return (
+                f"active in shadow mode: {policy} proposes on ~/proposed_command at {rate:g} Hz; "
+                "the arm is NOT moved"
+            )
+        return (
+            f"active: {policy} MOVES THE ARM from now on: commands on {action.topic} at "
+            f"{rate:g} Hz, speed {values['speed']:.0%}"
+        )
+
+    def unsuitable(self, values: Mapping[str, Any]) -> str:
+        """Why parameters ask more of the policy than it can do; empty if they don't."""
+        if values["when_unsure"] == "hold" and not self.policy.has_thresholds:
+            return (
+                f"when_unsure: hold needs a calibrated policy, which {self.name} is not; see "
+                "calibrate_policy"
+            )
+        return ""
+
+    def limits(self, values: Mapping[str, Any]) -> Limits:
+        """The interface's limits, tightened by the parameters `limits.*`.
+
+        Raises:
+            LimitError: If one cannot be.
+        """
+        return limits_of(self.interface, values)
+
+
+def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
+    """Load a policy as the parameters of policy_node say.
+
+    Args:
+        values: The parameters.
+        name: Policy file, or the name of one that is shipped.
+
+    Raises:
+        ValueError: (or a kind of it) in one line, if the policy cannot run here.
+    """
+    if not name:  # none that somebody else trained moves an arm unasked
+        raise PolicyMismatch(
+            "policy: none is named; set it to a policy file or the name of a shipped one"
+        )
+    path = policy_path(name)
+    policy = Policy.load(
+        path,
+        device=values["device"],
+        seed=values["seed"],
+        optimiser=part_of(values, "optimiser."),
+        choice=values["choice"],
+        temperature=values["temperature"],
+        hysteresis=values["hysteresis"],
+    )
+    if policy.interface is None:
+        raise PolicyMismatch(
+            f"policy {name} was trained on arrays that name no robot; train it again with "
+            "--interface"
+        )
+    wanted = values["interface"]
+    interface = load_interface(interface_path(wanted)) if wanted else policy.interface
+    differences = policy.interface.differences(interface)
+    if differences:
+        raise PolicyMismatch(
+            f"policy {name} is for another interface than {wanted} ({differences[0]}); choose a "
+            "policy trained with this interface"
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = LoadedPolicy(policy, interface, name, digest)
+    if problem := loaded.unsuitable(values):
+        raise PolicyMismatch(problem)
+    policy.warm_up()
+    return loaded

@@ -1,0 +1,187 @@
+"""What people look at: candidates in space, and the camera with the energy beside it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from geometry_msgs.msg import Point
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
+
+from ebm_policy_ros.interface import ImageStream, Interface
+from ebm_policy_ros.interface.action import POSE, TWIST
+from ebm_policy_ros.observation.buffer import Observation
+from ebm_policy_ros.observation.robot_state import RobotState
+from ebm_policy_ros.policy.decision import Decision
+from ebm_policy_ros.policy.policy import Policy
+
+Picture = npt.NDArray[np.uint8]
+
+_HEIGHT = 360
+_GRID = 64
+# Candidates drawn at most; the lowest ones.
+_POINTS = 256
+# A velocity is drawn as the way that the tool goes in so many seconds.
+_SECONDS = 0.5
+# Seconds between two debug images.
+_PAUSE = 0.5
+# Seconds that the end of a drawing is waited for.
+_LAST_IMAGE = 1.0
+# Energies above the lowest, from deep blue to yellow.
+_RANGE = 20.0
+
+
+class Visualization:
+    """`~/candidates` and `~/debug_image`; nothing is computed while nobody looks."""
+
+    def __init__(self, node: Node, interface: Interface) -> None:
+        """Opens the topics."""
+        self._node, self._action = node, interface.action
+        self._cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
+        self._markers = node.create_publisher(MarkerArray, "~/candidates", 1)
+        self._images = node.create_publisher(Image, "~/debug_image", 1)
+        self._drawn = 0.0
+        self._drawing: threading.Thread | None = None
+
+    def close(self) -> None:
+        """Close the topics."""
+        if self._drawing is not None:
+            self._drawing.join(_LAST_IMAGE)
+        for publisher in (self._markers, self._images):
+            self._node.destroy_publisher(publisher)
+
+    def show(
+        self,
+        policy: Policy,
+        observation: Observation,
+        measured: RobotState,
+        decision: Decision,
+        sent: npt.NDArray[np.floating],
+    ) -> None:
+        """Publish what somebody looks at.
+
+        Args:
+            policy: What decided.
+            observation: On what.
+            measured: Where the arm was.
+            decision: What it decided.
+            sent: What went out, shape (H, D).
+        """
+        try:
+            if self._markers.get_subscription_count() and self._action.type in (TWIST, POSE):
+                self._markers.publish(self._candidates(measured, decision, sent))
+            if self._images.get_subscription_count() and self._is_due():
+                stamp = self._node.get_clock().now().to_msg()
+                arguments = (policy, observation, decision, sent, stamp)
+                # The landscape takes longer than a tick may.
+                self._drawing = threading.Thread(target=self._draw, args=arguments, daemon=True)
+                self._drawing.start()
+        except Exception as problem:  # what people look at has no say in what the arm does
+            self._node.get_logger().error(f"views: {problem}", throttle_duration_sec=5.0)
+
+    def _is_due(self) -> bool:
+        """Whether it is time for another debug image."""
+        busy = self._drawing is not None and self._drawing.is_alive()
+        due = bool(self._cameras) and time.monotonic() - self._drawn > _PAUSE and not busy
+        if due:
+            self._drawn = time.monotonic()
+        return due
+
+    # Candidates in space
+
+    def _candidates(self, measured: RobotState, decision: Decision, sent: Any) -> Any:
+        order = np.argsort(decision.energies)[:_POINTS]
+        energies = decision.energies[order] - decision.energies[order[0]]
+        low = Marker(type=Marker.POINTS, ns="candidates", id=0)
+        low.header.frame_id = self._action.frame_id
+        low.header.stamp = self._node.get_clock().now().to_msg()
+        low.scale.x = low.scale.y = 0.004
+        low.pose.orientation.w = 1.0
+        size = len(self._action.names)
+        low.points = [self._place(row[:size], measured) for row in decision.candidates[order]]
+        colours = _colours(energies)[:, 0] / 255.0
+        low.colors = [ColorRGBA(r=float(r), g=float(g), b=float(b), a=0.8) for r, g, b in colours]
+        chosen = Marker(type=Marker.LINE_STRIP, ns="command", id=1, header=low.header)
+        chosen.scale.x, chosen.color = 0.006, ColorRGBA(r=1.0, g=0.1, b=0.1, a=1.0)
+        chosen.pose.orientation.w = 1.0
+        here = measured.position or measured.tool
+        start = Point(x=here.get("x", 0.0), y=here.get("y", 0.0), z=here.get("z", 0.0))
+        chosen.points = [start, *(self._place(row, measured) for row in sent)]
+        return MarkerArray(markers=[low, chosen])
+
+    def _place(self, action: Any, measured: RobotState) -> Any:
+        """Where an action leads."""
+        here = measured.position or measured.tool
+        named = dict(zip(self._action.fields, action, strict=False))
+        place = {}
+        for axis in "xyz":
+            if self._action.type == TWIST:
+                step = _SECONDS * float(named.get(f"linear.{axis}", 0.0))
+                place[axis] = here.get(axis, 0.0) + step
+            else:
+                place[axis] = float(named.get(axis, self._action.fixed.get(axis, 0.0)))
+        return Point(**place)
+
+    # The debug image
+
+    def _draw(
+        self, policy: Policy, observation: Observation, decision: Decision, sent: Any, stamp: Any
+    ) -> None:
+        parts = [_fit(observation[name][-1]) for name in self._cameras]
+        if policy.has_energy and len(self._action.names) >= 2:
+            parts.append(self._landscape(policy, observation, decision, sent))
+        picture = np.ascontiguousarray(np.hstack(parts))
+        message = Image(
+            height=picture.shape[0],
+            width=picture.shape[1],
+            encoding="rgb8",
+            step=picture.shape[1] * 3,
+        )
+        message.header.stamp = stamp
+        message.data = picture.tobytes()
+        self._images.publish(message)
+
+    def _landscape(
+        self, policy: Policy, observation: Observation, decision: Decision, sent: Any
+    ) -> Picture:
+        """The energy over the first two dimensions, the others as decided."""
+        low, high = policy.action_box()
+        axes = [np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in (0, 1)]
+        grid = np.tile(decision.action.reshape(1, -1), (_GRID * _GRID, 1))
+        grid[:, :2] = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+        energies = policy.energies(observation, grid).reshape(_GRID, _GRID)
+        # The second dimension grows upwards.
+        picture = _colours(energies - energies.min())[::-1].astype(np.uint8)
+        picture = _fit(np.ascontiguousarray(picture))
+        for values, colour in ((decision.action[0], (255, 255, 255)), (sent[-1], (255, 40, 40))):
+            part = (np.asarray(values)[:2] - low[:2]) / np.maximum(high[:2] - low[:2], 1e-9)
+            centre = (int(part[0] * (_HEIGHT - 1)), int((1 - part[1]) * (_HEIGHT - 1)))
+            cv2.circle(picture, centre, 6, colour, 2, cv2.LINE_AA)
+        names = self._action.names
+        text = f"{names[0]} right, {names[1]} up, energy {decision.energy:.2f}"
+        # White with a black edge is read on every colour.
+        for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            font = cv2.FONT_HERSHEY_SIMPLEX
+            cv2.putText(picture, text, (8, 18), font, 0.42, colour, width, cv2.LINE_AA)
+        return picture
+
+
+def _fit(image: Picture) -> Picture:
+    """An image at the common height."""
+    width = round(image.shape[1] * _HEIGHT / image.shape[0])
+    fitted = cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(fitted, dtype=np.uint8)
+
+
+def _colours(energies: npt.NDArray[np.floating]) -> Picture:
+    """Energies above the lowest, shape (...), as rgb; one-dimensional ones as a column."""
+    part = np.sqrt(np.clip(energies / _RANGE, 0, 1))
+    coloured = cv2.applyColorMap((255 * part).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    return np.asarray(coloured[..., ::-1], dtype=np.uint8)

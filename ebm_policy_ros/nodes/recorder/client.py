@@ -1,0 +1,140 @@
+"""The recorder's services and status, for whoever has the keys."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from ebm_policy_ros.nodes.recorder.screen import duration
+
+_SERVICES = {
+    "start": ("start", Trigger, Trigger.Request()),
+    "success": ("stop", SetBool, SetBool.Request(data=True)),
+    "failure": ("stop", SetBool, SetBool.Request(data=False)),
+    "discard": ("discard", Trigger, Trigger.Request()),
+    "rerecord": ("rerecord", Trigger, Trigger.Request()),
+}
+# A recorder tells its status once a second at least; to keep an episode takes about a second. DDS
+# takes much longer to find out that a process hangs.
+_SILENCE, _PATIENCE = 2.0, 2.0
+
+
+class RecorderWatch:
+    """The status that a recorder tells of itself."""
+
+    def __init__(self, node: Node, recorder: str) -> None:
+        """Subscribes.
+
+        Args:
+            node: Whose subscription it is.
+            recorder: Name of the recorder's node.
+        """
+        self._told, self._state, self._heard = "", "", 0.0
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(String, f"{recorder}/status", self._on_status, latched)
+
+    @property
+    def text(self) -> str:
+        """The status in a few words; empty if none was ever told."""
+        silence = time.monotonic() - self._heard
+        if self._told and silence > _SILENCE:
+            return f"! recorder silent for {silence:.0f} s ({self._told})"
+        return self._told
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether an episode is being recorded, as far as the recorder still tells."""
+        return self._state == "recording" and time.monotonic() - self._heard <= _SILENCE
+
+    def _on_status(self, message: Any) -> None:
+        try:
+            told = json.loads(message.data)
+        except ValueError:
+            told = None
+        told = told if isinstance(told, dict) else {}
+        self._heard = time.monotonic()
+        self._told, self._state = _summary(told), str(told.get("state", ""))
+
+
+class RecorderClient:
+    """Calls `start`, `stop`, `discard` and `rerecord` of a recorder, and never waits for it."""
+
+    def __init__(self, node: Node, recorder: str, say: Callable[[str], None]) -> None:
+        """Opens the clients.
+
+        Args:
+            node: Whose clients they are.
+            recorder: Name of the recorder's node.
+            say: Called with each answer, for people.
+        """
+        self._recorder, self._say = recorder, say
+        kinds = {name: kind for name, kind, _ in _SERVICES.values()}
+        self._clients = {
+            name: node.create_client(kind, f"{recorder}/{name}") for name, kind in kinds.items()
+        }
+        self._recorder_status = RecorderWatch(node, recorder)
+        self._asked: list[tuple[str, Any, float]] = []
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(_PATIENCE / 10, self._watch, clock=steady)
+
+    @property
+    def status(self) -> str:
+        """The recorder's own status in a few words; empty if it never told any."""
+        return self._recorder_status.text
+
+    def call(self, event: str) -> None:
+        """Ask for `start`, `success`, `failure`, `discard` or `rerecord`."""
+        name, _, request = _SERVICES[event]
+        client = self._clients[name]
+        if not client.service_is_ready():
+            self._say(f"{event}: nobody offers {self._recorder}/{name}; start recorder_node")
+            return
+        future = client.call_async(request)
+        future.add_done_callback(lambda future: self._say(f"{event}: {_answer(future.result())}"))
+        self._asked.append((event, future, time.monotonic()))
+
+    def _watch(self) -> None:
+        """Tell of a request that stays without an answer; one that comes late is told too."""
+        waiting = []
+        for event, future, asked in self._asked:
+            if time.monotonic() - asked <= _PATIENCE:
+                waiting.append((event, future, asked))
+            elif not future.done():
+                self._say(f"{event}: no answer from {self._recorder} for {_PATIENCE:.0f} s")
+        self._asked = waiting
+
+
+def _answer(response: Any) -> str:
+    return response.message if response.success else f"refused: {response.message}"
+
+
+def _summary(told: Mapping[str, Any]) -> str:
+    """A status in a few words, what matters most first; every key may be missing."""
+    parts = [" ".join(str(told[key]) for key in ("state", "episode") if told.get(key))]
+    if told.get("state") == "recording":
+        parts += _number("{:.0f} s", told.get("elapsed_s"))
+    warnings = told.get("warnings")
+    if isinstance(warnings, list) and warnings:
+        more = f" (+{len(warnings) - 1})" if len(warnings) > 1 else ""
+        parts.append(f"! {warnings[0]}{more}")
+    kept = told.get("kept")
+    if isinstance(kept, dict):
+        parts += _number("{:.0f} success", kept.get("success"))
+        parts += _number("{:.0f} failure", kept.get("failure"))
+    left = told.get("disk_left_s")
+    if isinstance(left, (int, float)):
+        parts.append(f"disk for {duration(left)}")
+    parts += _number("{:.1f} GiB left", told.get("disk_free_bytes"), 2**30)
+    return ", ".join(part for part in parts if part)
+
+
+def _number(text: str, value: Any, unit: float = 1.0) -> list[str]:
+    return [text.format(value / unit)] if isinstance(value, (int, float)) else []

@@ -1,0 +1,302 @@
+"""The topics that a recorder listens to, as bytes, and whether an episode may begin."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.duration import Duration
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+
+from ebm_policy_ros.bags.statistics import TopicMetrics, TopicStatistics
+from ebm_policy_ros.bags.topics import Message, Topic, has_header, serialised_stamp_ns
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointStream, Stream
+from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.common.ticks import ClockWatch
+from ebm_policy_ros.nodes.common.topics import mismatch
+from ebm_policy_ros.observation.buffer import ObservationBuffer, StaleObservation
+from ebm_policy_ros.observation.stream_monitor import StreamMonitor
+
+# What may wait while this process is busy: more than three seconds of a camera at 30 Hz (90 MB of
+# 640x480) and of joints at 500 Hz.
+_IMAGE_DEPTH, _DEPTH = 100, 2000
+# A stream counts as silent after so many seconds of real time, whatever the ROS clock does.
+_SILENCE = 1.0
+_CLOCK = "/clock"
+# Stamps that are older are of no clock that was merely set wrong.
+_YEAR_NS = 365 * 86400 * NANOSECONDS
+OnMessage = Callable[[Topic, Message], None]
+
+
+class RecorderInputs:
+    """Subscribes to an interface's streams and commands, as well as their publishers allow."""
+
+    def __init__(self, node: Node, interface: Interface) -> None:
+        """Topics are subscribed to by `search`, when their publishers appear.
+
+        Args:
+            node: Whose subscriptions and clock they are.
+            interface: Names the streams and the command topics.
+        """
+        self._node, self._interface = node, interface
+        self._clock = ClockWatch(node)
+        self._on_message: OnMessage = lambda topic, message: None
+        action = interface.action
+        streams: dict[tuple[str, str], dict[str, Stream]] = {}
+        for name, stream in interface.observation.items():
+            key = node.resolve_topic_name(stream.topic), stream.type
+            streams.setdefault(key, {})[name] = stream
+        for command in (action, action.gripper):
+            if command is not None:
+                streams.setdefault((node.resolve_topic_name(command.topic), command.type), {})
+        period = interface.period_ns
+        self._inputs = [
+            _Input(node, topic, ros_type, chosen, period, self._deliver)
+            for (topic, ros_type), chosen in streams.items()
+        ]
+
+    def listen(self, on_message: OnMessage) -> None:
+        """Have something called with each message."""
+        self._on_message = on_message
+
+    def _deliver(self, topic: Topic, message: Message) -> None:
+        self._on_message(topic, message)
+
+    def search(self, recording: bool) -> None:
+        """Subscribe to what has appeared, and anew where a publisher offers less than asked."""
+        for found in self._inputs:
+            found.search(recording)
+
+    def begin(self) -> None:
+        """Count anew; an episode begins."""
+        for found in self._inputs:
+            found.begin()
+
+    def topics(self) -> list[Topic]:
+        """Every topic of the interface, as its publishers offered it in this episode."""
+        return [found.topic() for found in self._inputs]
+
+    def facts(self, whole: bool = False) -> dict[str, TopicMetrics]:
+        """How the messages of each topic come, or came in all of an episode."""
+        now = self._node.get_clock().now().nanoseconds
+        return {found.name: found.statistics.facts(now, whole) for found in self._inputs}
+
+    def stalled(self) -> set[str]:
+        """Topics of streams that have fallen silent; of a simulation that hangs its clock.
+
+        The ages of messages don't grow then; to be asked often.
+        """
+        if self._clock.stands():
+            return {_CLOCK}
+        now = self._node.get_clock().now().nanoseconds
+        return {found.name for found in self._inputs if found.statistics.stalled(now)}
+
+    def refusals(self) -> list[str]:
+        """Why no episode may begin, by topic name; empty if one may.
+
+        In the end an observation is made as the policy would make one.
+        """
+        found = self.problems()
+        return found or [text for text in (self._unusable(),) if text]
+
+    def problems(self) -> list[str]:
+        """What is wrong with the topics and their publishers, as far as that is cheap to see."""
+        now = self._node.get_clock().now().nanoseconds
+        return [f"{i.name}: {text}" for i in self._inputs for text in i.problems(now)]
+
+    def remarks(self) -> list[str]:
+        """What is odd about the publishers, but no reason to refuse."""
+        return [f"{i.name}: {text}" for i in self._inputs for text in i.remarks()]
+
+    def _unusable(self) -> str:
+        buffer = ObservationBuffer(self._interface)
+        for found in self._inputs:
+            found.replay(buffer)
+        try:
+            buffer.observe(self._node.get_clock().now().nanoseconds)
+        except (StaleObservation, MessageError) as error:
+            return str(error)
+        return ""
+
+
+class _Input:
+    """One topic, with the streams that are taken from it; none for commands."""
+
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        ros_type: str,
+        streams: dict[str, Stream],
+        period_ns: int,
+        on_message: OnMessage,
+    ) -> None:
+        self.name = name
+        self._node, self._type, self._streams = node, ros_type, streams
+        self._on_message = on_message
+        ages = [stream.max_age for stream in streams.values()]
+        self.statistics = TopicStatistics(min(ages, default=None))
+        self._monitors = [StreamMonitor(stream, period_ns) for stream in streams.values()]
+        spans = [s.history * period_ns + round(s.max_age * NANOSECONDS) for s in streams.values()]
+        self._span_ns = max(spans, default=0) + period_ns
+        # What an observation of now may need.
+        self._recent: deque[tuple[int, bytes]] = deque()
+        self._has_header = has_header(ros_type)
+        self._is_simulated = bool(node.get_parameter("use_sim_time").value)
+        self._subscription: Any = None
+        self._publishers: list[Any] = []
+        self._topic: Topic | None = None
+        self._heard = float("-inf")
+        self._now = self._stamp = 0
+
+    def search(self, recording: bool) -> None:
+        self._publishers = self._node.get_publishers_info_by_topic(self.name)
+        # Commands begin when somebody takes over; the first ones must not be missed.
+        if not self._suitable() and (self._streams or self._subscription is not None):
+            return
+        if self._subscription is not None:
+            # Between two subscriptions messages would be lost.
+            if self._asked() == self._offered() or (recording and self.statistics.count > 0):
+                return
+            self._node.destroy_subscription(self._subscription)
+        self._subscription = self._node.create_subscription(
+            message_class(self._type),
+            self.name,
+            self._receive,
+            self._quality(),
+            raw=True,
+            event_callbacks=SubscriptionEventCallbacks(
+                message_lost=lambda event: self.statistics.lost(event.total_count_change),
+                use_default_callbacks=False,
+            ),
+        )
+
+    def _suitable(self) -> list[Any]:
+        return [p for p in self._publishers if p.topic_type == self._type]
+
+    def _offered(self) -> tuple[bool, bool]:
+        """Whether every publisher is reliable, and whether every one repeats its last message."""
+        offers = [publisher.qos_profile for publisher in self._suitable()]
+        return (
+            all(o.reliability == ReliabilityPolicy.RELIABLE for o in offers),
+            {o.durability for o in offers} == {DurabilityPolicy.TRANSIENT_LOCAL},
+        )
+
+    def _asked(self) -> tuple[bool, bool]:
+        """The same of the subscription; a publisher that offers less is not heard."""
+        profile = self._subscription.qos_profile
+        return (
+            profile.reliability == ReliabilityPolicy.RELIABLE,
+            profile.durability == DurabilityPolicy.TRANSIENT_LOCAL,
+        )
+
+    def _quality(self) -> QoSProfile:
+        """As reliable and durable as every publisher allows."""
+        reliable, latched = self._offered()
+        return QoSProfile(
+            depth=_IMAGE_DEPTH if self._type in ImageStream.ROS_TYPES else _DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=(
+                DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+            ),
+        )
+
+    def begin(self) -> None:
+        self.statistics.clear()
+        self._topic = None
+
+    def topic(self) -> Topic:
+        """The topic with what its publishers offer when its first message comes."""
+        if self._topic is None:
+            self._publishers = self._node.get_publishers_info_by_topic(self.name)
+            profiles = tuple(_dump(p.qos_profile) for p in self._suitable())
+            self._topic = Topic(self.name, self._type, profiles)
+        return self._topic
+
+    def _receive(self, data: bytes, info: Any) -> None:
+        self._heard = time.monotonic()
+        now = self._node.get_clock().now().nanoseconds
+        if now < self._now:  # the clock was set back
+            self._recent.clear()
+            for monitor in self._monitors:
+                monitor.clear()
+        self._now = now
+        self._stamp = stamp = serialised_stamp_ns(data) if self._has_header else 0
+        # Several publishers number their messages each on its own.
+        alone = len(self._publishers) == 1
+        number = info.get("publication_sequence_number") if alone else None
+        received, sent = now, now
+        if not self._is_simulated:  # the middleware's times are of the system's clock
+            received = info["received_timestamp"] or now
+            sent = info["source_timestamp"] or received
+        self.statistics.add(received, stamp, number)
+        for monitor in self._monitors:
+            monitor.accept(stamp, now)
+        if self._streams:
+            self._recent.append((now, data))
+            while self._recent[0][0] < now - self._span_ns:
+                self._recent.popleft()
+        self._on_message(self.topic(), Message(received, sent, number or 0, data))
+
+    def problems(self, now: int) -> list[str]:
+        others = {p.topic_type for p in self._publishers} - {self._type}
+        if others:
+            names = ", ".join(p.node_name for p in self._publishers if p.topic_type in others)
+            return [f"{names} publishes {', '.join(sorted(others))}, expected {self._type}"]
+        if not self._streams:
+            return []
+        for stream in self._streams.values():
+            if text := mismatch(self._node, stream):
+                return [text]
+        if time.monotonic() - self._heard > _SILENCE:
+            return ["nothing arrives; start what publishes it"]
+        if self._stamp and now - self._stamp > _YEAR_NS:
+            return ["the stamps are a simulation's: use_sim_time:=true"]
+        return [text for monitor in self._monitors if (text := monitor.problem(now))]
+
+    def remarks(self) -> list[str]:
+        found = []
+        count = len(self._suitable())
+        if not self._streams and not count:
+            found.append("nobody commands yet")
+        alone = not any(isinstance(s, JointStream) for s in self._streams.values())
+        if alone and count > 1:
+            names = ", ".join(publisher.node_name for publisher in self._suitable())
+            found.append(f"{count} publishers ({names}); is one too many?")
+        pairs = zip(self._asked(), self._offered(), strict=True) if self._subscription else ()
+        if any(asked and not offered for asked, offered in pairs):
+            found.append("a new publisher offers a lower quality of service; it is not heard")
+        return found
+
+    def replay(self, buffer: ObservationBuffer) -> None:
+        """Add what came lately to a buffer, under the name of every stream."""
+        for received, data in self._recent:
+            message = deserialize_message(data, message_class(self._type))
+            for name in self._streams:
+                buffer.add(name, message, received)
+
+
+def _dump(quality: QoSProfile) -> dict[str, Any]:
+    """A profile as rosbag2 writes it."""
+
+    def plain(duration: Duration) -> dict[str, int]:
+        sec, nsec = divmod(duration.nanoseconds, NANOSECONDS)
+        return {"sec": sec, "nsec": nsec}
+
+    return {
+        "history": quality.history.name.lower(),
+        "depth": quality.depth,
+        "reliability": quality.reliability.name.lower(),
+        "durability": quality.durability.name.lower(),
+        "deadline": plain(quality.deadline),
+        "lifespan": plain(quality.lifespan),
+        "liveliness": quality.liveliness.name.lower(),
+        "liveliness_lease_duration": plain(quality.liveliness_lease_duration),
+        "avoid_ros_namespace_conventions": quality.avoid_ros_namespace_conventions,
+    }

@@ -1,0 +1,218 @@
+"""recorder_node: one bag per episode; started, kept, discarded and repeated by service or key."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from ebm_policy_ros.bags.episode_folder import EpisodeFolder
+from ebm_policy_ros.bags.episode_writer import STORAGES, free_bytes
+from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.nodes.common.parameters import Setting, declare_all, refuse_unknown
+from ebm_policy_ros.nodes.common.spin import run_node
+from ebm_policy_ros.nodes.common.terminal import open_terminal
+from ebm_policy_ros.nodes.recorder.inputs import RecorderInputs
+from ebm_policy_ros.nodes.recorder.scene_status import SceneStatus
+from ebm_policy_ros.nodes.recorder.screen import RecorderStatus
+from ebm_policy_ros.nodes.recorder.session import RecorderSession, Refused
+from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation
+from ebm_policy_ros.util.resources import expanded, interface_path
+
+SETTINGS = (
+    Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
+    Setting("folder", "demos", "Folder for the bags."),
+    Setting("prefix", "episode", "Beginning of the bags' names."),
+    Setting("storage", "mcap", "Format of the bags.", choices=tuple(STORAGES)),
+    Setting("min_free", 1.0, "GiB that stay free on the disk.", low=0.0, high=1e6),
+    Setting("keys", True, "Whether keys of the terminal do what the services do."),
+    Setting("note", "", "What episodes that end from now on say of themselves.", fixed=False),
+)
+_PERIOD = 0.1
+_STATUS_PERIOD, _IDLE_STATUS_PERIOD = 0.2, 1.0
+# The rate at which the disk fills is that of the last so many seconds.
+_DISK_WINDOW = 10.0
+
+
+class RecorderNode(Node):
+    """Records the interface's streams and commands as the bytes that arrive.
+
+    `~/start` begins an episode, `~/stop` keeps it (true: success, false: failure), `~/discard`
+    deletes it, `~/rerecord` begins it anew. Starting is refused until the policy could act.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Opens the folder, and repairs what a recorder that died has left in it.
+
+        Args:
+            **options: As rclpy's nodes take them.
+        """
+        super().__init__("recorder_node", **options)
+        values = declare_all(self, SETTINGS)
+        refuse_unknown(self)
+        interface = load_interface(interface_path(values["interface"]))
+        self._folder = EpisodeFolder(expanded(values["folder"]), values["prefix"])
+        self._terminal = open_terminal() if values["keys"] else None
+        self._confirmation = Confirmation()
+        self._log = _Log(self)
+        self._recover()
+        self._min_free = round(values["min_free"] * 2**30)
+        self._inputs = RecorderInputs(self, interface)
+        self._session = RecorderSession(
+            interface,
+            self._inputs,
+            self._folder,
+            values["storage"],
+            self._min_free,
+            lambda: str(self.get_parameter("note").value),
+            self._log,
+        )
+        self._scene = SceneStatus(self)
+        self._offer_services()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._status = self.create_publisher(String, "~/status", latched)
+        self._told = 0.0
+        self._written: deque[tuple[float, int]] = deque([(0.0, 0)])
+        # Not on the ROS clock: a simulation's may stand still until somebody listens.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(_PERIOD, self._tick, clock=steady)
+        if self._terminal is not None:
+            self._terminal.say(", ".join(f"{key.name}: {key.text}" for key in RECORDING))
+
+    def _recover(self) -> None:
+        for line in self._folder.recover():
+            self._log.warning(line)
+        if count := self._folder.count_partial():
+            text = f"{count} episodes that are unfinished or set aside are in"
+            self._log.info(f"{text} {self._folder.partial}")
+
+    def _offer_services(self) -> None:
+        session = self._session
+        actions = {
+            "start": session.start, "discard": session.discard, "rerecord": session.rerecord
+        }  # fmt: skip
+        for name, action in actions.items():
+            self.create_service(
+                Trigger, f"~/{name}", lambda _, answer, do=action: self._answer(answer, do)
+            )
+        self.create_service(
+            SetBool,
+            "~/stop",
+            lambda request, answer: self._answer(answer, lambda: session.keep(request.data)),
+        )
+
+    def _answer(self, response: Any, action: Callable[[], str]) -> Any:
+        try:
+            response.message = action()
+            response.success = True
+        except (Refused, OSError) as error:
+            response.message = str(error)
+        self._told = 0.0
+        return response
+
+    def _tick(self) -> None:
+        self._inputs.search(self._session.episode is not None)
+        self._serve_keys()
+        self._session.watch()
+        period = _IDLE_STATUS_PERIOD if self._session.episode is None else _STATUS_PERIOD
+        if time.monotonic() - self._told >= period - _PERIOD / 2:
+            self._tell()
+
+    def _serve_keys(self) -> None:
+        if self._terminal is None:
+            return
+        session = self._session
+        actions: dict[str, Callable[[], str]] = {
+            "start": session.start,
+            "success": lambda: session.keep(True),
+            "failure": lambda: session.keep(False),
+            "discard": session.discard,
+            "rerecord": session.rerecord,
+        }
+        events = {key.name: key.event for key in RECORDING}
+        for name in self._terminal.keys():
+            event = events.get(name, "")
+            if question := self._confirmation.question(event, time.monotonic()):
+                self._terminal.say(question)
+            elif event:
+                self._told = 0.0
+                try:
+                    actions[event]()
+                except (Refused, OSError) as error:
+                    self._log.warning(str(error))
+
+    def make_room(self) -> None:
+        """Take the line of status away, for a line that is logged."""
+        if self._terminal is not None:
+            self._terminal.show("")
+
+    def _tell(self) -> None:
+        """Publish the status, and show it."""
+        self._told = time.monotonic()
+        status = self._now()
+        self._status.publish(String(data=status.json()))
+        if self._terminal is not None:
+            self._terminal.show(status.line())
+
+    def _now(self) -> RecorderStatus:
+        episode, now = self._session.episode, time.monotonic()
+        size = 0 if episode is None else episode.size
+        if size < self._written[-1][1]:
+            self._written.clear()
+        self._written.append((now, size))
+        while self._written[0][0] < now - _DISK_WINDOW:
+            self._written.popleft()
+        begun, before = self._written[0]
+        free = max(0, free_bytes(self._folder.path) - self._min_free)
+        return RecorderStatus(
+            state="idle" if episode is None else "recording",
+            episode="" if episode is None else episode.place.final.name,
+            kept={n: self._session.kept[n] for n in ("success", "failure", "in_folder")},
+            elapsed_s=0.0 if episode is None else now - self._session.begun,
+            disk_free_bytes=free,
+            disk_left_s=free * (now - begun) / (size - before) if size > before else None,
+            written_bytes=size,
+            waiting_bytes=0 if episode is None else episode.waiting,
+            topics=self._inputs.facts(),
+            warnings=self._session.warnings() + (self._scene.remarks() if episode else []),
+        )
+
+    def close(self) -> None:
+        """Leave what is being recorded unfinished, and give the terminal back."""
+        if self._session.episode is not None:
+            path = self._session.leave("the recorder was ended")
+            self._log.warning(f"left unfinished: {path}")
+        if self._terminal is not None:
+            self._terminal.close()
+            self._terminal = None
+
+
+class _Log:
+    """The node's log, beside which there may be a line of status on the screen."""
+
+    def __init__(self, node: RecorderNode) -> None:
+        self._node = node
+
+    def info(self, text: str) -> None:
+        self._node.make_room()
+        self._node.get_logger().info(text)
+
+    def warning(self, text: str) -> None:
+        self._node.make_room()
+        self._node.get_logger().warning(text)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the node."""
+    run_node(RecorderNode, "recorder_node", SETTINGS, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The episodes of one recorder, from the first to the last: what a request does to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Protocol
+
+from ebm_policy_ros.bags.episode_folder import EpisodeFolder
+from ebm_policy_ros.bags.episode_writer import UNFINISHED, EpisodeWriter, check_free
+from ebm_policy_ros.bags.topics import Message, Topic
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.nodes.recorder.inputs import RecorderInputs
+from ebm_policy_ros.nodes.recorder.screen import episode_lines
+
+
+class Refused(Exception):
+    """A request that can't be met now; the text says why."""
+
+
+class Log(Protocol):
+    """Where a session tells what it does."""
+
+    def info(self, text: str) -> None:
+        """What went as it was asked for."""
+
+    def warning(self, text: str) -> None:
+        """What somebody should look at."""
+
+
+class RecorderSession:
+    """At most one episode at a time; each request is met or refused with the reason.
+
+    Requests raise `Refused`, or OSError where the disk is the reason, and change nothing then.
+    """
+
+    def __init__(
+        self,
+        interface: Interface,
+        inputs: RecorderInputs,
+        folder: EpisodeFolder,
+        storage: str,
+        min_free: int,
+        note: Callable[[], str],
+        log: Log,
+    ) -> None:
+        """Nothing is recorded yet.
+
+        Args:
+            interface: What is recorded; it goes into every episode.
+            inputs: Where messages come from.
+            folder: Where episodes go.
+            storage: Format of the bags.
+            min_free: Bytes that stay free on the disk.
+            note: What the operator has to say just now.
+            log: What happens is told there.
+        """
+        self.episode: EpisodeWriter | None = None
+        """The one that is being recorded."""
+        self.begun = time.monotonic()
+        """When it began."""
+        self.kept: Counter[str] = Counter(in_folder=folder.count())
+        """Episodes by outcome since the start, and all that are in the folder."""
+        self._interface, self._inputs, self._folder = interface, inputs, folder
+        self._storage, self._min_free, self._note, self._log = storage, min_free, note, log
+        self._last_kept: tuple[Path, str] | None = None
+        self._ended = ""
+        self._silent: set[str] = set()
+        self._stalled: set[str] = set()
+        inputs.listen(self._receive)
+
+    def _receive(self, topic: Topic, message: Message) -> None:
+        if self.episode is not None:
+            self.episode.add(topic, message)
+
+    def start(self) -> str:
+        """Begin an episode and return its name."""
+        if self.episode is not None:
+            raise Refused("an episode is being recorded; stop or discard it first")
+        self._check_start()
+        return self._begin()
+
+    def keep(self, success: bool) -> str:
+        """Keep the running episode and return its folder."""
+        episode = self._take_episode()
+        outcome = "success" if success else "failure"
+        path = self._finish(
+            episode, lambda custom: episode.keep(self._inputs.topics(), custom), outcome
+        )
+        self._last_kept = path, outcome
+        self.kept.update((outcome, "in_folder"))
+        self._log.info(f"kept {path} ({outcome})")
+        return str(path)
+
+    def discard(self) -> str:
+        """Delete the running episode."""
+        self._take_episode().discard()
+        self._log.info("discarded")
+        return "discarded"
+
+    def rerecord(self) -> str:
+        """Begin anew at once: in place of the running episode, else of the one kept last.
+
+        The running one is deleted; one that was kept is moved to `.partial`.
+        """
+        if self.episode is None and self._last_kept is None:
+            raise Refused("no episode is being recorded, and none was kept since the start")
+        self._check_start()
+        if self.episode is not None:
+            self.discard()
+            return self._begin()
+        assert self._last_kept is not None
+        (path, outcome), self._last_kept = self._last_kept, None
+        text = f"set aside: {self._folder.set_aside(path)}"
+        self.kept.subtract((outcome, "in_folder"))
+        self._log.warning(text)
+        return f"{self._begin()}; {text}"
+
+    def watch(self) -> None:
+        """End an episode that can't be written any more, and tell of streams that stall."""
+        if self.episode is not None and (problem := self.episode.problem):
+            path = self.leave("ended early")
+            self._ended = f"; the last one ended early and is in {path}: {problem}"
+            self._log.warning(f"{path} ended early: {problem}")
+        silent = self._inputs.stalled() if self.episode is not None else set()
+        # Twice in a row: after a moment without the processor messages are still to be taken.
+        stalled, self._silent = silent & self._silent, silent
+        for name in sorted(stalled - self._stalled):
+            self._log.warning(f"{name} has stalled")
+        for name in sorted(self._stalled - stalled) if self.episode is not None else ():
+            self._log.warning(f"{name} goes on")
+        self._stalled = stalled
+
+    def warnings(self) -> list[str]:
+        """What somebody should look at now."""
+        if self.episode is None:
+            return self._inputs.problems()
+        found = [f"{name} has stalled" for name in sorted(self._stalled)]
+        found += [
+            f"{name}: the disk is too slow, {count} messages not written"
+            for name, count in self.episode.dropped.items()
+        ]
+        return found + self._inputs.remarks()
+
+    def leave(self, why: str) -> Path:
+        """Finish the running episode in `.partial`: not lost, and no demonstration."""
+        episode = self._take_episode()
+        topics = self._inputs.topics()
+
+        def finish(custom: dict[str, str]) -> Path:
+            return episode.leave(topics, {"problem": why, **custom})
+
+        return self._finish(episode, finish, UNFINISHED)
+
+    def _check_start(self) -> None:
+        if found := self._inputs.refusals():
+            raise Refused("; ".join(found))
+        check_free(self._folder.path, self._min_free)
+
+    def _begin(self) -> str:
+        custom = self._custom()
+        try:
+            place = self._folder.open(custom)
+            try:
+                self.episode = EpisodeWriter(place, self._storage, custom, self._min_free)
+            except OSError:
+                place.remove()
+                raise
+        except OSError as error:
+            raise OSError(f"{self._folder.path}: cannot be written ({error})") from None
+        self._inputs.begin()
+        self._ended, self.begun = "", time.monotonic()
+        self._log.info(f"recording {place.final}")
+        for remark in self._inputs.remarks():
+            self._log.warning(remark)
+        return place.final.name
+
+    def _custom(self) -> dict[str, str]:
+        """What is known of an episode at its beginning."""
+        try:
+            own = version("ebm_policy_ros")
+        except PackageNotFoundError:  # a checkout that isn't installed
+            own = "unknown"
+        versions = {"ebm_policy_ros": own, "ros_distro": os.environ.get("ROS_DISTRO", "unknown")}
+        return {
+            "interface": json.dumps(self._interface.to_dict()),
+            "note": self._note(),
+            "start_time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "versions": json.dumps(versions),
+        }
+
+    def _take_episode(self) -> EpisodeWriter:
+        """The running episode, which runs no longer."""
+        if self.episode is None:
+            raise Refused(f"no episode is being recorded{self._ended}")
+        episode, self.episode = self.episode, None
+        return episode
+
+    def _finish(
+        self, episode: EpisodeWriter, finish: Callable[[dict[str, str]], Path], outcome: str
+    ) -> Path:
+        """End an episode, and tell how its streams came."""
+        facts = self._inputs.facts(whole=True)
+        streams = {
+            name: {**dataclasses.asdict(f), "not_written": episode.dropped[name]}
+            for name, f in facts.items()
+        }
+        custom = {"outcome": outcome, "note": self._note(), "streams": json.dumps(streams)}
+        try:
+            return finish(custom)
+        finally:
+            for line in episode_lines(facts):
+                self._log.info(line)
+            for name, count in episode.dropped.items():
+                self._log.warning(f"{name}: {count} messages that came were not written")

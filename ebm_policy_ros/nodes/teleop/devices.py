@@ -1,0 +1,173 @@
+"""What moves the arm in teleoperation: keys, a joystick's messages or a leader arm's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState, Joy
+
+from ebm_policy_ros.interface import Action, Interface
+from ebm_policy_ros.nodes.common.parameters import part_of
+from ebm_policy_ros.nodes.common.pauses import boot_time
+from ebm_policy_ros.observation.robot_state import RobotState
+from ebm_policy_ros.teleop.joystick import BUTTONS, LAYOUTS, Joystick, Layout
+from ebm_policy_ros.teleop.keyboard import Keyboard
+from ebm_policy_ros.teleop.leader import Leader
+from ebm_policy_ros.teleop.mapping import TeleopCommand, directions
+
+_TOPICS = {"gamepad": "joy", "spacemouse": "spacenav/joy", "leader": "leader/joint_states"}
+# Suits publishers of either reliability; only the newest message counts.
+_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+_EVERY = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class InputDevice(Protocol):
+    """Where wishes come from."""
+
+    def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
+        """What is wanted now.
+
+        Args:
+            measured: The arm's state, if it is known.
+            taken: Whether the arm is to be commanded.
+            faulty: Whether it is, but something was wrong at the last tick.
+        """
+
+    def let_go(self) -> None:
+        """The arm is left alone; what is held now counts no longer."""
+
+    def describe(self) -> list[str]:
+        """What moves the arm, as lines for a screen, besides the keys."""
+
+
+class KeyboardDevice:
+    """The motion keys of the terminal, which the node reads."""
+
+    def __init__(self, keyboard: Keyboard) -> None:
+        """Takes its keys from a keyboard."""
+        self._keyboard = keyboard
+
+    def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
+        """See `InputDevice`."""
+        return self._keyboard.desired(boot_time())
+
+    def let_go(self) -> None:
+        """See `InputDevice`."""
+        self._keyboard.stop()
+
+    def describe(self) -> list[str]:
+        """See `InputDevice`."""
+        return []
+
+
+class JoyDevice:
+    """A gamepad or a 3-D mouse."""
+
+    def __init__(
+        self,
+        node: Node,
+        values: Mapping[str, Any],
+        action: Action,
+        on_event: Callable[[str], None],
+        on_rest: Callable[[], None],
+    ) -> None:
+        """Opens the topic.
+
+        Args:
+            node: Whose subscription it is.
+            values: The parameters of teleop_node.
+            action: Of the interface.
+            on_event: Called with what a button says when it is pressed.
+            on_rest: Called when a motion ends.
+        """
+        layout = _layout(values)
+        self._joystick = Joystick(
+            layout, directions(action), values["joy.dead_zone"], values["message_timeout"]
+        )
+        self._on_event, self._on_rest = on_event, on_rest
+        self._moves = False
+        topic = values["topic"] or _TOPICS[values["source"]]
+        node.create_subscription(Joy, topic, self._receive, _EVERY)
+
+    def _receive(self, message: Any) -> None:
+        now = boot_time()
+        for event in self._joystick.take(message.axes, message.buttons, now):
+            self._on_event(event)
+        if self._moves and not self._joystick.desired(now).motion:
+            self._moves = False
+            self._on_rest()
+
+    def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
+        """See `InputDevice`."""
+        if faulty:  # else the arm would start by itself when the fault is over
+            self._joystick.let_go()
+        desired = self._joystick.desired(boot_time())
+        self._moves = bool(desired.motion)
+        return desired
+
+    def let_go(self) -> None:
+        """See `InputDevice`."""
+        self._joystick.let_go()
+
+    def describe(self) -> list[str]:
+        """See `InputDevice`."""
+        return self._joystick.describe()
+
+
+def _layout(values: Mapping[str, Any]) -> Layout:
+    """The layout of a source, with what the parameters say instead.
+
+    Raises:
+        ValueError: If the axes or their signs cannot be.
+    """
+    usual, given = LAYOUTS[values["source"]], part_of(values, "joy.")
+    return Layout(
+        tuple(given.get("axes", usual.axes)),
+        tuple(given.get("signs", usual.signs)),
+        {name: given.get(name, usual.buttons[name]) for name in BUTTONS},
+    )
+
+
+class LeaderDevice:
+    """A leader arm."""
+
+    def __init__(self, node: Node, values: Mapping[str, Any], interface: Interface) -> None:
+        """Opens the topic; see `JoyDevice`.
+
+        Raises:
+            ValueError: If the interface or a parameter doesn't suit a leader arm.
+        """
+        given = part_of(values, "leader.")
+        self._leader = Leader(
+            interface.action,
+            given.get("names", ()),
+            given.get("scales", ()),
+            given.get("offsets", ()),
+            given["near"],
+            given["far"],
+            values["message_timeout"],
+            interface.continuous,
+        )
+        topic = values["topic"] or _TOPICS["leader"]
+        node.create_subscription(JointState, topic, self._receive, _NEWEST)
+
+    def _receive(self, message: Any) -> None:
+        self._leader.take(message.name, message.position, boot_time())
+
+    def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
+        """See `InputDevice`."""
+        if not taken:
+            self._leader.let_go()
+            return TeleopCommand(hint="take the arm to follow the leader")
+        return self._leader.desired(boot_time(), measured)
+
+    def let_go(self) -> None:
+        """See `InputDevice`."""
+        self._leader.let_go()
+
+    def describe(self) -> list[str]:
+        """See `InputDevice`."""
+        return ["bring the leader arm to where the arm is, then take it"]

@@ -1,0 +1,217 @@
+"""teleop_node: a person's keyboard, gamepad, 3-D mouse or leader arm in, commands out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool
+
+from ebm_policy_ros.control.limits import LimitError
+from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.nodes.common.limit_parameters import limits_of
+from ebm_policy_ros.nodes.common.parameters import declare_all
+from ebm_policy_ros.nodes.common.pauses import boot_time
+from ebm_policy_ros.nodes.common.spin import run_node
+from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
+from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
+from ebm_policy_ros.nodes.recorder.client import RecorderClient
+from ebm_policy_ros.nodes.teleop.commander import Commander
+from ebm_policy_ros.nodes.teleop.devices import (
+    InputDevice,
+    JoyDevice,
+    KeyboardDevice,
+    LeaderDevice,
+)
+from ebm_policy_ros.nodes.teleop.parameters import SETTINGS
+from ebm_policy_ros.teleop.keyboard import Confirmation, Keyboard, key_map, key_table
+from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
+from ebm_policy_ros.util.resources import interface_path
+
+# Keys are read, and the line of status is shown, so often; also while a simulation stands still.
+_SCREEN_RATE = 20.0
+
+
+class TeleopNode(Node):
+    """Commands at the interface's rate from the first motion on, until it is let go.
+
+    docs/teleoperation.md tells what moves the arm and what stops it.
+    """
+
+    def __init__(self, terminal: Terminal | None = None, **options: Any) -> None:
+        """Opens the source that the parameters name.
+
+        Args:
+            terminal: For keys and status; by default the one that the process was started from.
+            **options: As rclpy's nodes take them.
+        """
+        super().__init__("teleop_node", **options)
+        self.values = values = declare_all(self, SETTINGS)
+        self._interface = interface = load_interface(interface_path(values["interface"]))
+        action = interface.action
+        self._mapping = TeleopMapping(interface, values["speed"], values["invert"] or ())
+        limits = limits_of(interface, values)
+        self._keys = key_table(action, values["source"])
+        self._keyboard = Keyboard(self._keys, values["key_timeout"])
+        self._confirmation = Confirmation()
+        self._source = self._open_source()
+        self.commander = Commander(self, interface, limits, values["check_command_topic"])
+        self._recorder = RecorderClient(self, values["recorder"], self._say)
+        self._desired = TeleopCommand()
+        self._told = ""
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.create_service(SetBool, "~/engage", self._on_engage)
+        self._terminal = terminal or open_terminal()
+        if self._terminal is None and values["source"] == "keyboard":
+            raise ValueError(
+                "source: the keyboard needs a terminal in whose foreground the node runs; start "
+                "it there, or choose gamepad, spacemouse or leader"
+            )
+        self._act("help")
+        self._clock_watch = ClockWatch(self)
+        self._ticks = Ticks(self, interface.rate, self._tick)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._screen = self.create_timer(1 / _SCREEN_RATE, self._on_screen, clock=steady)
+
+    def _open_source(self) -> InputDevice:
+        action, source = self._interface.action, self.values["source"]
+        if source == "keyboard":
+            return KeyboardDevice(self._keyboard)
+        if source == "leader":
+            return LeaderDevice(self, self.values, self._interface)
+        return JoyDevice(self, self.values, action, self._act, self._tick)
+
+    # Commands
+
+    def _tick(self) -> None:
+        """Once in a period, and at once when a motion of a joystick ends."""
+        now = self.get_clock().now().nanoseconds
+        self._read_keys()
+        if self.commander.pause():
+            self._source.let_go()  # what was pressed before, or meanwhile, counts no longer
+        measured = self.commander.look(now)
+        taken = self.commander.is_wanted
+        self._desired = self._source.desired(
+            measured, taken, taken and bool(self.commander.problem)
+        )
+        if self._desired.motion:
+            self.commander.take()
+        was_wanted = self.commander.is_wanted
+        self.commander.tick(now, self._desired, self._mapping)
+        if was_wanted and not self.commander.is_wanted:
+            self._source.let_go()
+        self._show()
+
+    def _let_go(self) -> None:
+        self._source.let_go()
+        self.commander.let_go()
+
+    # Keys, buttons and services
+
+    def _on_screen(self) -> None:
+        self._read_keys()
+        self._show()
+
+    def _read_keys(self) -> None:
+        if self._terminal is None:
+            return
+        pressed = self._terminal.keys()
+        if self.commander.pause():
+            return
+        for name in pressed:
+            if event := self._keyboard.press(name, boot_time()):
+                self._act(event)
+            else:
+                self._confirmation.withdraw()
+
+    def _act(self, event: str) -> None:
+        """Do what a key or a button says."""
+        if question := self._confirmation.question(event, boot_time()):
+            self._say(question)
+        elif event == "help":
+            if self._terminal is not None:
+                lines = [*key_map(self._keys), *self._source.describe()]
+                self._terminal.say("\n".join(lines))
+        elif event == "take":
+            self.commander.take()
+        elif event == "let_go":
+            self._let_go()
+        elif not self._mapping.act(event):
+            self._recorder.call(event)
+        elif self._mapping.speed != self.values["speed"]:
+            self.set_parameters([Parameter("speed", value=self._mapping.speed)])
+
+    def _on_engage(self, request: Any, response: Any) -> Any:
+        """True: take the command topic as soon as nothing is wrong; false: leave it."""
+        if request.data:
+            self.commander.take()
+            self._tick()
+        else:
+            self._let_go()
+        response.success = self.commander.is_wanted == request.data
+        response.message = self._state()
+        return response
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Limits and speed count from the next tick on; what cannot be is refused."""
+        wanted = {p.name: p.value for p in parameters if p.name in self.values}
+        try:
+            limits = limits_of(self._interface, {**self.values, **wanted})
+        except LimitError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.values.update(wanted)
+        self.commander.guard.limits = limits
+        self._mapping.speed = wanted.get("speed", self._mapping.speed)
+        return SetParametersResult(successful=True)
+
+    # What people see
+
+    def _say(self, text: str) -> None:
+        if self._terminal is not None:
+            self._terminal.say(text)
+        else:
+            self.get_logger().info(text)
+
+    def _state(self) -> str:
+        problem = self.commander.problem
+        return f"{self.commander.state}: {problem}" if problem else self.commander.state
+
+    def _show(self) -> None:
+        """The line of status, what matters most first; without a terminal states go to the log."""
+        stands = self._clock_watch.stands()
+        state = f"the clock stands still ({self.commander.state})" if stands else self._state()
+        if self._terminal is None:
+            if state != self._told:
+                self.get_logger().info(state)
+            self._told = state
+            return
+        moves = [f"{self._mapping.name(d)} {s:+.0%}" for d, s in self._desired.motion.items()]
+        parts = [state, "" if stands else " ".join(moves) or self._desired.hint]
+        parts.append(", ".join(self.commander.changed))
+        if self._interface.action.is_joints:
+            parts.append(self._mapping.name("joint"))
+        if self.values["source"] != "leader":
+            parts.append(f"speed {self._mapping.speed:.0%}")
+        parts.append(self._recorder.status)
+        self._terminal.show(" | ".join(part for part in parts if part))
+
+    def close(self) -> None:
+        """Send the safe command if the arm is commanded, and give the terminal back."""
+        try:
+            self.commander.close()
+        finally:
+            if self._terminal is not None:
+                self._terminal.close()
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the node."""
+    run_node(TeleopNode, "teleop_node", SETTINGS, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Where the arm is and how fast it moves, in the terms of an action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.interface import NANOSECONDS, Interface, JointStream
+from ebm_policy_ros.interface.action import QUATERNION
+from ebm_policy_ros.observation.buffer import Observation
+from ebm_policy_ros.util.geometry import wrap
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RobotState:
+    """The arm as its streams measure it."""
+
+    position: dict[str, float]
+    """By joint, or by x to qw; SI units. Empty if the interface names no stream for it."""
+    velocity: dict[str, float]
+    """By field of the action; zero before it is known."""
+    tool: dict[str, float]
+    """Position of the tool by axis of the workspace, metres."""
+    tool_age: float = 0.0
+    """How long ago the tool was there, seconds."""
+
+
+class RobotStateEstimator:
+    """Follows the `measured` stream of an interface from decision to decision.
+
+    A velocity that no stream measures is the difference of two positions, half a period apart or
+    more.
+    """
+
+    def __init__(self, interface: Interface) -> None:
+        """Takes the streams from the interface."""
+        self._interface = interface
+        self._stream = interface.observation.get(interface.action.measured)
+        # Without histories there is nothing to differ from.
+        self._last: tuple[int, dict[str, float]] | None = None
+        self._velocity = dict.fromkeys(interface.action.fields, 0.0)
+        self._turning = [interface.action.fields[index] for index in interface.continuous]
+        if interface.action.is_velocity and isinstance(self._stream, JointStream):
+            self._turning = [n for n in interface.action.fields if n in self._stream.continuous]
+
+    def clear(self) -> None:
+        """Forget the past, as after a clock was set back."""
+        self._last = None
+        self._velocity = dict.fromkeys(self._velocity, 0.0)
+
+    def update(self, observation: Observation, stamps: dict[str, int], time_ns: int) -> RobotState:
+        """The state that goes with an observation.
+
+        Args:
+            observation: Of the streams that measure the arm, as `Snapshot.measured` gives it.
+            stamps: Of the newest sample of each, nanoseconds.
+            time_ns: Now.
+        """
+        tool, age = self._tool(observation), 0.0
+        if self._interface.workspace is not None:
+            age = max(0, time_ns - stamps[self._interface.workspace.stream]) / NANOSECONDS
+        if self._stream is None:
+            return RobotState({}, dict(self._velocity), tool, age)
+        name = self._interface.action.measured
+        position, velocity = self._read(observation[name][-1].astype(np.float64))
+        if velocity:
+            self._velocity = velocity
+        else:
+            self._differ(position, stamps[name])
+        return RobotState(position, dict(self._velocity), tool, age)
+
+    def _tool(self, observation: Observation) -> dict[str, float]:
+        box = self._interface.workspace
+        if box is None:
+            return {}
+        fields = self._interface.observation[box.stream].fields  # type: ignore[union-attr]
+        values = dict(zip(fields, observation[box.stream][-1].tolist(), strict=True))
+        return {field: values[field] for field in box.fields}
+
+    def _read(self, values: Vector) -> tuple[dict[str, float], dict[str, float]]:
+        """Positions, and velocities where the stream has them."""
+        stream = self._stream
+        if not isinstance(stream, JointStream):
+            fields = stream.fields  # type: ignore[union-attr]
+            return dict(zip(fields, values.tolist(), strict=True)), {}
+        wanted = self._interface.action.fields
+        columns = dict(zip(stream.fields, values.reshape(len(stream.fields), -1), strict=True))
+        read = {
+            field: {name: float(columns[field][stream.names.index(name)]) for name in wanted}
+            for field in ("position", "velocity")
+            if field in columns
+        }
+        return read["position"], read.get("velocity", {})
+
+    def _differ(self, position: dict[str, float], stamp: int) -> None:
+        if self._last is None or stamp < self._last[0]:
+            self._last = stamp, position
+            return
+        if stamp - self._last[0] < self._interface.period_ns // 2:
+            return  # no new sample, or one so near that noise would be a velocity
+        seconds = (stamp - self._last[0]) / NANOSECONDS
+        before = self._last[1]
+        turns = set(QUATERNION) <= set(position)
+        if turns and sum(before[f] * position[f] for f in QUATERNION) < 0:
+            # The same orientation has two quaternions; the guard knows the newest.
+            before = before | {field: -before[field] for field in QUATERNION}
+        apart = {name: value - before[name] for name, value in position.items()}
+        for name in self._turning:
+            apart[name] = float(wrap(np.array(apart[name])))
+        moved = {name: value / seconds for name, value in apart.items()}
+        turned = _rotation(before, position) / seconds if turns else ()
+        for axis, value in zip("xyz", turned, strict=False):
+            moved[f"angular.{axis}"] = float(value)
+        self._velocity = {field: moved[field.removeprefix("linear.")] for field in self._velocity}
+        self._last = stamp, position
+
+
+def _rotation(before: dict[str, float], after: dict[str, float]) -> Vector:
+    """The rotation vector that leads from one orientation to another, shape (3,), rad."""
+    x, y, z, w = (before[field] for field in QUATERNION)
+    a, b, c, d = (after[field] for field in QUATERNION)
+    # after * conjugate(before)
+    vector = np.array(
+        [
+            a * w - d * x - b * z + c * y,
+            b * w - d * y - c * x + a * z,
+            c * w - d * z - a * y + b * x,
+        ]
+    )
+    scalar = d * w + a * x + b * y + c * z
+    length = float(np.linalg.norm(vector))
+    angle = 2 * np.arctan2(length, abs(scalar))
+    sign = 1.0 if scalar >= 0 else -1.0
+    result: Vector = sign * vector * (angle / length if length > 1e-12 else 2.0)
+    return result

@@ -1,0 +1,86 @@
+"""From a policy file to what decides: the model, its search and what is familiar to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebm_policy_ros.energy.heads import bake_spectral_norm
+from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
+from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
+from ebm_policy_ros.policy.action_search import check_method
+from ebm_policy_ros.policy.file import PolicyFile, PolicyFileError
+from ebm_policy_ros.policy.out_of_distribution import OutOfDistributionDetector, sizes_of_measures
+from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
+
+
+@dataclass(frozen=True)
+class PolicyComponents:
+    """What a policy is made of."""
+
+    model: Model
+    optimiser: Optimiser | None
+    """What searches; None for a policy without an energy."""
+    detector: OutOfDistributionDetector | None
+    """None for a policy that was not calibrated."""
+
+
+def assemble(
+    path: str | Path, content: PolicyFile, optimiser: Mapping[str, Any] | None = None
+) -> PolicyComponents:
+    """The parts of a policy file.
+
+    Args:
+        path: The file, for messages.
+        content: Of the file.
+        optimiser: Settings that replace the file's. Another "method" has its own defaults.
+
+    Raises:
+        PolicyFileError: If the parts don't fit each other.
+        ValueError: If a setting is out of range or doesn't fit the model.
+    """
+    horizon, size = content.action_shape
+    try:
+        config = ModelConfig.from_dict(content.model)
+        model = build_model(config, content.shapes, horizon * size)
+        model.load_state_dict(content.state)
+        found = build_optimiser(content.optimiser) if content.optimiser else None
+        if found:
+            check_method(model, found)
+        if isinstance(model, Searched) and found is None:
+            raise ValueError("an energy, but no settings of a search for its lowest action")
+        detector = _detector(content, model)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise PolicyFileError(f"{path}: {cut(error, LONGEST_LINE)}; train it again") from None
+    if optimiser:
+        if found is None:
+            raise ValueError(
+                f"optimiser: got {dict(optimiser)}, but {path} is a policy without an energy "
+                f"({config.kind}), which searches for nothing; leave it out"
+            )
+        found = build_optimiser(_merge(content.optimiser, optimiser))
+        check_method(model, found)
+    bake_spectral_norm(model)
+    return PolicyComponents(model, found, detector)
+
+
+def _detector(content: PolicyFile, model: Model) -> OutOfDistributionDetector | None:
+    """What a policy file says of familiar observations; None if it wasn't calibrated."""
+    if not content.confidence:
+        return None
+    thresholds = content.confidence.get("thresholds")
+    if not isinstance(thresholds, dict):
+        raise ValueError(
+            f"confidence: got thresholds {quote(thresholds)}, expected numbers by name"
+        )
+    return OutOfDistributionDetector.from_parts(
+        thresholds, content.references, sizes_of_measures(model)
+    )
+
+
+def _merge(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the file, replaced by those wanted; those of another method don't count."""
+    kept = stored if wanted.get("method", stored["method"]) == stored["method"] else {}
+    return {**kept, **wanted}

@@ -1,0 +1,257 @@
+"""The policy file: weights, model, interface and settings in one safetensors file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ebm_policy_ros.energy.models import ModelConfig
+from ebm_policy_ros.energy.outline import fits, outline
+from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
+from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_json
+
+FORMAT = "ebm_policy_ros"
+VERSION = 2
+# Tensors of this name are no weights.
+_CONFIDENCE = "confidence."
+_PARTS = ("model", "shapes", "action_shape", "interface", "optimiser", "training", "confidence")
+_TYPES = ("F16", "BF16", "F32", "F64")
+
+
+class PolicyFileError(ValueError):
+    """A policy file that cannot be used; the text names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    """The content of a policy file."""
+
+    state: dict[str, torch.Tensor]
+    """Weights and normalisation: the model's state_dict."""
+    model: dict[str, Any]
+    """The model's configuration, as `ModelConfig` takes it."""
+    shapes: dict[str, tuple[int, ...]]
+    """Shape of each stream that the model uses."""
+    action_shape: tuple[int, int]
+    """Actions per decision and dimensions of one, (H, D)."""
+    interface: Interface | None
+    """The robot and task; None for a policy from arrays that name no robot."""
+    optimiser: dict[str, Any]
+    """The method, and its settings, that find the action of lowest energy; empty without one."""
+    training: dict[str, Any]
+    """Free facts about where the policy comes from."""
+    confidence: dict[str, Any] = field(default_factory=dict)
+    """How familiar observations must be: "thresholds" by measure, and facts about their
+    calibration; empty for a policy that was not calibrated."""
+    references: dict[str, torch.Tensor] = field(default_factory=dict)
+    """What `OutOfDistributionDetector` compares observations with."""
+
+
+def save_policy(path: str | Path, content: PolicyFile) -> None:
+    """Write a policy file, whole or not at all."""
+    parts = {
+        "model": content.model,
+        "shapes": {name: list(shape) for name, shape in content.shapes.items()},
+        "action_shape": list(content.action_shape),
+        "interface": content.interface.to_dict() if content.interface else None,
+        "optimiser": content.optimiser,
+        "training": content.training,
+        "confidence": content.confidence,
+    }
+    metadata = {name: json.dumps(part) for name, part in parts.items()}
+    metadata |= {"format": FORMAT, "version": str(VERSION)}
+    named = content.state | {_CONFIDENCE + n: value for n, value in content.references.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in named.items()}
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(save(tensors, metadata))
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    os.replace(partial, path)
+
+
+def load_policy_file(path: str | Path) -> PolicyFile:
+    """Read a policy file; nothing large is, before all of it is known to fit together.
+
+    Raises:
+        PolicyFileError: If it is missing, damaged, of another format or version, or asks for more
+            than `bounds` allows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PolicyFileError(f"{path}: no such policy file; train one with train_policy")
+    try:
+        _check_size(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            _check_version(path, metadata)
+            content = _read_settings(metadata)
+            _check_weights(content, {name: file.get_slice(name) for name in file.keys()})
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except PolicyFileError:
+        raise
+    except (SafetensorError, OSError) as error:
+        raise PolicyFileError(
+            f"{path}: not a whole safetensors file ({cut(error)}); copy or train it again"
+        ) from None
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise PolicyFileError(
+            f"{path}: {cut(error, LONGEST_LINE)}; copy or train it again"
+        ) from None
+    _check_finite(path, state)
+    references = {
+        name.removeprefix(_CONFIDENCE): state.pop(name)
+        for name in list(state)
+        if name.startswith(_CONFIDENCE)
+    }
+    return dataclasses.replace(content, state=state, references=references)
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    for name, got, most in (
+        ("the file", size, bounds.LARGEST_POLICY), ("its header", header, bounds.LARGEST_HEADER)
+    ):  # fmt: skip
+        if got > most and got <= size:
+            raise PolicyFileError(
+                f"{path}: {name} has {got:,} bytes, a policy has at most {most:,}"
+            )
+
+
+def _read_settings(metadata: Mapping[str, str]) -> PolicyFile:
+    """Everything but the tensors.
+
+    Raises:
+        ValueError: If a part is missing, damaged or out of bounds.
+    """
+    parts = {}
+    for name in _PARTS:
+        # Files from before confidence was measured have none.
+        text = metadata.get(name, "{}" if name == "confidence" else "")
+        try:
+            parts[name] = parse_json(text)
+        except UnreadableFile as error:
+            raise ValueError(f"damaged metadata ({name}: {error})") from None
+    for name in ("model", "shapes", "optimiser", "training", "confidence"):
+        if not isinstance(parts[name], dict):
+            raise ValueError(
+                f"damaged metadata ({name}: got {quote(parts[name])}, expected names and values)"
+            )
+    plain = parts["interface"]
+    content = PolicyFile(
+        state={},
+        model=parts["model"],
+        shapes=_shapes(parts["shapes"]),
+        action_shape=_action_shape(parts["action_shape"]),
+        interface=None if plain is None else interface_from_dict(plain, "interface"),
+        optimiser=parts["optimiser"],
+        training=parts["training"],
+        confidence=parts["confidence"],
+    )
+    if content.interface:
+        _check_interface(content, content.interface)
+    return content
+
+
+def _sizes(name: str, values: object, lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape of so many dimensions, of numbers above 0."""
+    valid = isinstance(values, list) and len(values) in lengths
+    if not valid or not all(type(n) is int and n > 0 for n in values):  # type: ignore[attr-defined]
+        raise ValueError(
+            f"damaged metadata ({name}: got {quote(values)}, expected "
+            f"{' or '.join(map(str, lengths))} whole numbers above 0)"
+        )
+    return tuple(values)  # type: ignore[arg-type]
+
+
+def _shapes(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    bounds.check_whole("shapes, their number", len(values), 1, bounds.MOST_STREAMS)
+    shapes = {name: _sizes(f"shapes.{cut(name)}", values[name], (2, 4)) for name in values}
+    for name, shape in shapes.items():
+        if len(shape) == 4 and shape[3] != 3:
+            raise ValueError(f"shapes.{cut(name)}: got {shape}, expected (T, H, W, 3)")
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    bounds.check_whole("shapes, numbers in all", numbers, 1, bounds.MOST_NUMBERS)
+    return shapes
+
+
+def _action_shape(values: object) -> tuple[int, int]:
+    horizon, size = _sizes("action_shape", values, (2,))
+    bounds.check_whole("action_shape, H*D", horizon * size, 1, bounds.MOST_ACTION_VALUES)
+    return horizon, size
+
+
+def _check_interface(content: PolicyFile, interface: Interface) -> None:
+    """Refuse a file whose model is of other streams and actions than its interface."""
+    action = interface.action
+    pairs = [(f"shapes.{cut(n)}", s, interface.shapes.get(n)) for n, s in content.shapes.items()]
+    expected = (action.horizon, len(action.names))
+    for name, got, wanted in [*pairs, ("action_shape", content.action_shape, expected)]:
+        if got != wanted:
+            raise ValueError(f"{name}: got {got}, but its interface says {wanted}")
+
+
+def _check_weights(content: PolicyFile, found: Mapping[str, Any]) -> None:
+    """Compare the tensors of a file, as its header tells of them, with those that are needed.
+
+    Raises:
+        ValueError: Naming the first that is missing, is not needed, or has another shape or type.
+    """
+    config = ModelConfig.from_dict(content.model)
+    needed = outline(config, content.shapes, math.prod(content.action_shape))
+    weights = {name: part for name, part in found.items() if not name.startswith(_CONFIDENCE)}
+    for name, shape in needed.items():
+        if name not in weights:
+            raise ValueError(f"no weights {name}, which the model of its settings needs")
+        got = tuple(weights[name].get_shape())
+        if not fits(shape, got, config):
+            raise ValueError(f"{name}: got weights of shape {got}, its settings need {shape}")
+    if config.kind == "nearest_neighbour":
+        keys, actions = (weights[name].get_shape()[0] for name in ("keys", "actions"))
+        if keys != actions:
+            raise ValueError(f"{keys} keys, but {actions} actions of neighbours")
+    strange = [name for name in weights if name not in needed]
+    if strange:
+        raise ValueError(
+            f"weights {cut(strange[0])}, which the model of its settings doesn't have"
+        )
+    for name, part in found.items():
+        if part.get_dtype() not in _TYPES:
+            raise ValueError(f"{cut(name)}: got {part.get_dtype()}, expected one of {_TYPES}")
+
+
+def _check_finite(path: Path, state: dict[str, torch.Tensor]) -> None:
+    bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise PolicyFileError(
+            f"{path}: {cut(bad[0])} has a value that is not finite; train it again"
+        )
+
+
+def _check_version(path: Path, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise PolicyFileError(
+            f"{path}: a safetensors file, but not a policy of {FORMAT}; train one with "
+            "train_policy"
+        )
+    if metadata.get("version") != str(VERSION):
+        raise PolicyFileError(
+            f"{path}: policy format version {cut(metadata.get('version'))}, this package reads "
+            f"{VERSION}; use the package version that wrote it, or train again"
+        )

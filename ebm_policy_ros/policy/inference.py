@@ -1,0 +1,165 @@
+"""What a policy computes for an observation, on its device and without waiting for it."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.device.selection import has_fast_bfloat16
+from ebm_policy_ros.energy.models import Searched
+from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.inference.solution import Solution
+from ebm_policy_ros.policy.action_search import kept_minimum, minima_of, minimize, warm_starts
+from ebm_policy_ros.policy.components import PolicyComponents
+from ebm_policy_ros.policy.out_of_distribution import FeatureTap
+
+
+@dataclass(frozen=True)
+class InferenceResult:
+    """What was found for one observation; actions in the interface's units."""
+
+    action: Tensor
+    """Shape (H*D,)."""
+    energy: Tensor
+    """Of the action, a number."""
+    candidates: Tensor
+    """Shape (N, H*D)."""
+    energies: Tensor
+    """Shape (N,)."""
+    minima: Tensor
+    """Energies of local minima, lowest first, shape (M,); empty without an energy."""
+    distances: Tensor
+    """From what is familiar, shape (K,) for K measures; empty if the policy wasn't calibrated."""
+
+    def to_host(self) -> InferenceResult:
+        """The same in the memory of the CPU, by one copy: each one waits for the device."""
+        parts = list(vars(self).values())
+        joined = torch.cat([part.reshape(-1).float() for part in parts]).cpu()
+        pieces = joined.split([part.numel() for part in parts])  # type: ignore[no-untyped-call]
+        return InferenceResult(
+            *(piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True))
+        )
+
+
+class ActionInference:
+    """From the streams of one observation to the answer."""
+
+    def __init__(self, parts: PolicyComponents, device: torch.device, margin: float) -> None:
+        """For the parts of a policy, which are moved to the device.
+
+        Args:
+            parts: Of the policy.
+            device: Where to compute.
+            margin: How much lower the energy of another answer must be to leave the previous one.
+        """
+        self.model = parts.model.to(device).eval()
+        self._optimiser, self._margin = parts.optimiser, margin
+        self._detector = parts.detector and parts.detector.to(device)
+        self._senses = FeatureTap(self.model)
+        self._exact: Searched | None = None
+        self._rough: Searched | None = None
+        if isinstance(self.model, Searched):
+            self._exact = self.model.folded()
+            # Chains follow the exact slopes.
+            if has_fast_bfloat16(device) and not isinstance(parts.optimiser, Langevin):
+                self._rough = self.model.folded(torch.bfloat16)
+
+    def fused(self) -> ActionInference | None:
+        """The same with a kernel for rough energies; None, with a warning, if that is wrong.
+
+        None as well where there are no rough energies, no Triton, or no kernel for this head.
+        """
+        if self._rough is None or importlib.util.find_spec("triton") is None:
+            return None
+        from ebm_policy_ros.policy.fused_head import FusedHead, NoKernel
+
+        assert isinstance(self.model, Searched)
+        try:
+            rough = self.model.folded(torch.bfloat16, FusedHead)
+        except NoKernel:
+            return None
+        try:
+            heads = [part for part in rough.modules() if isinstance(part, FusedHead)]
+            problem = "" if all(head.agrees() for head in heads) else "it gives other energies"
+        except Exception as error:  # whatever a compiler throws
+            problem = repr(error)
+        if problem:
+            warnings.warn(f"decisions are made without a fused kernel: {problem}", stacklevel=2)
+            return None
+        other = copy.copy(self)
+        other._rough = rough
+        return other
+
+    def __call__(
+        self,
+        batch: Mapping[str, Tensor],
+        previous: Tensor | None,
+        generator: torch.Generator | None,
+        deadline: float | None = None,
+    ) -> tuple[InferenceResult, Solution | None]:
+        """The answer, and what further modes can be looked for in.
+
+        Args:
+            batch: One observation's streams, with a batch of 1 in front, on the device.
+            previous: The last action, shape (H*D,), in the interface's units.
+            generator: Source of the candidates, on the device.
+            deadline: When to return the best so far, in seconds of `time.perf_counter`.
+        """
+        model, box = self.model, self.model.box
+        features = model.encode(batch)
+        if isinstance(model, Searched):
+            kept = None if previous is None else box.normalise(previous)
+            solution = self._search(features, kept, generator, deadline)
+            action, energy, minima = self._chosen(solution, kept)
+            candidates, energies = solution.actions[0], solution.energies[0]
+        else:
+            solution = None
+            action = model.action(features)[0]
+            energy = action.new_zeros(())
+            candidates, energies, minima = action[None], action.new_zeros(1), action.new_zeros(0)
+        answer = InferenceResult(
+            box.denormalise(action),
+            energy,
+            box.denormalise(candidates),
+            energies,
+            minima,
+            self._distances(batch),
+        )
+        return answer, solution
+
+    def _search(
+        self,
+        features: Tensor,
+        kept: Tensor | None,
+        generator: torch.Generator | None,
+        deadline: float | None,
+    ) -> Solution:
+        assert self._exact is not None
+        assert self._optimiser is not None
+        starts = None
+        if kept is not None:
+            starts = warm_starts(kept, self._optimiser.samples, generator)
+        return minimize(
+            self._exact, features, self._optimiser, generator, starts, deadline, self._rough
+        )
+
+    def _chosen(self, solution: Solution, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The action, its energy and those of all minima."""
+        actions, minima = (values[0] for values in minima_of(solution))
+        if kept is None:
+            return solution.best[0], solution.best_energy[0], minima
+        chosen = kept_minimum(actions, minima, kept, self._margin)[None]
+        return actions.index_select(0, chosen)[0], minima.index_select(0, chosen)[0], minima
+
+    def _distances(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Of the batch that was just encoded."""
+        if self._detector is None:
+            return self.model.box.low.new_zeros(0)
+        apart = self._detector.distances(self._senses.last(batch))
+        return torch.stack([value[0] for value in apart.values()])

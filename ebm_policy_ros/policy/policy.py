@@ -1,0 +1,311 @@
+"""Policy: a trained policy file, ready to decide."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.device.malloc import keep_freed_memory
+from ebm_policy_ros.device.selection import PolicyMismatch, find_device, has_recordings
+from ebm_policy_ros.energy.models import Model, Searched
+from ebm_policy_ros.inference.modes import Modes
+from ebm_policy_ros.inference.solution import Solution
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.observation.buffer import Observation
+from ebm_policy_ros.policy.action_search import energy_of, temperature_of
+from ebm_policy_ros.policy.components import PolicyComponents, assemble
+from ebm_policy_ros.policy.decision import Decision, Mode
+from ebm_policy_ros.policy.file import PolicyFile, load_policy_file
+from ebm_policy_ros.policy.graph_inference import GraphActionInference, fastest
+from ebm_policy_ros.policy.inference import ActionInference, InferenceResult
+from ebm_policy_ros.policy.out_of_distribution import Confidence, effective_samples
+from ebm_policy_ros.util import bounds
+
+__all__ = ["Choice", "Policy", "PolicyMismatch"]
+
+Choice = Literal["lowest", "sample"]
+
+
+class Policy:
+    """Decides on the action of lowest energy for an observation."""
+
+    def __init__(
+        self,
+        content: PolicyFile,
+        parts: PolicyComponents,
+        device: torch.device,
+        seed: int,
+        choice: Choice,
+        temperature: float,
+        hysteresis: float,
+    ) -> None:
+        """For use through `load`."""
+        keep_freed_memory()
+        self.interface: Interface | None = content.interface
+        """The robot and task; None for a policy from arrays that name no robot."""
+        self.shapes = content.shapes
+        """Shape of each stream that the policy looks at."""
+        self.optimiser = parts.optimiser
+        """What searches; None for a policy without an energy."""
+        self._action_shape = content.action_shape
+        self._inference = ActionInference(parts, device, hysteresis * temperature)
+        self._records = has_recordings(device)
+        fused = self._inference.fused() if self._records else None
+        self._answerings = [way for way in (self._inference, fused) if way]
+        self._model: Model = self._inference.model
+        self._detector = parts.detector
+        self._device = device
+        self._seed = seed
+        self._choice, self._temperature = choice, temperature
+        self._generator = torch.Generator(device)
+        self._recorded: dict[bool, GraphActionInference | None] = {}
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        seed: int = 0,
+        optimiser: Mapping[str, Any] | None = None,
+        choice: Choice = "lowest",
+        temperature: float | None = None,
+        hysteresis: float = 1.0,
+    ) -> Policy:
+        """Load a policy file.
+
+        Args:
+            path: The file.
+            device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+            seed: Of the candidates.
+            optimiser: Settings that replace the file's. Another "method" has its own defaults.
+            choice: lowest, the action of lowest energy, or sample, a draw from
+                exp(-E / temperature).
+            temperature: Of that draw, and of the modes' probabilities; by default that of the
+                training.
+            hysteresis: How much lower the energy of another answer must be for a decision that
+                knows the previous action to leave it, in temperatures.
+
+        Raises:
+            PolicyFileError: If the file is missing, damaged or of another version.
+            PolicyMismatch: If the device isn't there.
+            ValueError: If a setting of the search is out of range or doesn't fit the model.
+        """
+        content = load_policy_file(path)
+        if choice not in get_args(Choice):
+            raise ValueError(f"choice: got {choice!r}, expected {' or '.join(get_args(Choice))}")
+        if temperature is not None:
+            bounds.check_number("temperature", temperature, above_zero=True)
+        bounds.check_number("hysteresis", hysteresis, above_zero=False)
+        if optimiser is not None and not isinstance(optimiser, Mapping):
+            raise ValueError(f"optimiser: got {optimiser!r}, expected a mapping of settings")
+        parts = assemble(path, content, optimiser)
+        if temperature is None:
+            temperature = temperature_of(parts.optimiser)
+        return cls(
+            content, parts, find_device(device), seed, choice, temperature, float(hysteresis)
+        )
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The largest familiar distance by measure; empty for a policy that wasn't calibrated."""
+        return dict(self._detector.thresholds) if self._detector else {}
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether decisions tell when an observation is unfamiliar."""
+        return self._detector is not None
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether the action is searched for rather than given at once."""
+        return isinstance(self._model, Searched)
+
+    def decide(
+        self,
+        observation: Observation,
+        modes: int = 0,
+        *,
+        previous: npt.NDArray[np.floating] | None = None,
+        budget: float | None = None,
+    ) -> Decision:
+        """The action for an observation of the policy's interface.
+
+        Equal observations (and previous actions) give equal decisions: each search draws the same
+        candidates. An action without a finite energy is not a number, which no guard lets through.
+
+        Args:
+            observation: Of the streams that the policy looks at; others are ignored.
+            modes: How many separate minimisers to return at most.
+            previous: The last action, shape (H, D), in the interface's units; one that is not a
+                number is ignored. The search starts from it too, and of answers that are about
+                equally good (`hysteresis`) the nearest to it is chosen.
+            budget: Seconds for the decision. Once they are over the best action so far counts; a
+                round of the search that has begun is ended. Modes are looked for only after a
+                complete search, and take their time. Without an energy there is nothing to cut.
+
+        Raises:
+            PolicyMismatch: If `previous` has another shape.
+        """
+        started = time.perf_counter()
+        self._generator.manual_seed(self._seed)
+        deadline = None if budget is None else started + budget
+        with torch.no_grad():
+            found, solution = self._answer(
+                self._batch(observation), self._tensor(previous), deadline
+            )
+            found = found.to_host()
+            computed = time.perf_counter()
+            action, energy = found.action, float(found.energy)
+            listed: tuple[Mode, ...] = ()
+            complete = solution is None or solution.complete
+            sample = self._choice == "sample" and math.isfinite(energy)
+            if solution is not None and complete:
+                if modes:
+                    several = solution.modes(
+                        limit=modes, temperature=self._temperature, generator=self._generator
+                    )
+                    listed = self._list(several)
+                if sample:
+                    drawn = solution.sample(self._temperature, self._generator)[0]
+                    energy = float(solution.energy(drawn[None, None]))
+                    action = self._model.box.denormalise(drawn).cpu()
+        if not math.isfinite(energy):
+            action = torch.full_like(action, math.nan)
+        finished = time.perf_counter()
+        return Decision(
+            action.numpy().reshape(self._action_shape),
+            energy,
+            found.candidates.numpy(),
+            found.energies.numpy(),
+            listed,
+            self._confidence(found, energy),
+            complete,
+            {"search": (computed - started) * 1e3, "modes": (finished - computed) * 1e3},
+        )
+
+    def energies(
+        self, observation: Observation, actions: npt.NDArray[np.floating]
+    ) -> npt.NDArray[np.float32]:
+        """Energies, shape (N,), of actions (N, H*D) in the interface's units.
+
+        Raises:
+            PolicyMismatch: If this policy has no energy, or actions have another size.
+        """
+        if not isinstance(self._model, Searched):
+            raise PolicyMismatch(
+                "this policy has no energy; use one of kind energy or autoregressive"
+            )
+        size = self._model.box.low.shape[0]
+        if actions.ndim != 2 or actions.shape[1] != size:
+            raise PolicyMismatch(f"actions: got shape {actions.shape}, expected (N, {size})")
+        with torch.no_grad():
+            features = self._model.encode(self._batch(observation))
+            values = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
+            energy = energy_of(self._model, features, temperature_of(self.optimiser))
+            energies = energy(self._model.box.normalise(values)[None])
+        result: npt.NDArray[np.float32] = energies[0].cpu().numpy()
+        return result
+
+    def action_box(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Corners of the box that actions are searched in, (H*D,) each, interface's units."""
+        box = self._model.box
+        return box.low.cpu().numpy(), box.high.cpu().numpy()
+
+    def warm_up(self) -> None:
+        """Decide a few times on empty observations, so that the first real one is not slow.
+
+        Raises:
+            PolicyMismatch: If a decision takes longer than any robot waits.
+        """
+        dtypes = {4: np.uint8, 2: np.float32}
+        blank = {name: np.zeros(shape, dtypes[len(shape)]) for name, shape in self.shapes.items()}
+        still = np.zeros(self._action_shape, np.float32)
+        if not self.decide(blank, budget=bounds.LONGEST_DECISION).complete:
+            raise PolicyMismatch(
+                f"a decision takes longer than {bounds.LONGEST_DECISION:g} s; choose fewer "
+                "samples or iterations"
+            )
+        for previous in (still, None, still):
+            self.decide(blank, previous=previous)
+
+    def _batch(self, observation: Observation) -> dict[str, Tensor]:
+        batch = {}
+        for name, shape in self.shapes.items():
+            if name not in observation or observation[name].shape != shape:
+                got = observation[name].shape if name in observation else None
+                raise ValueError(f"stream {name}: got shape {got}, expected {shape}")
+            dtype = np.uint8 if len(shape) == 4 else np.float32
+            array = np.ascontiguousarray(observation[name], dtype=dtype)
+            batch[name] = torch.from_numpy(array)[None].to(self._device)
+        return batch
+
+    def _answer(
+        self, batch: dict[str, Tensor], previous: Tensor | None, deadline: float | None
+    ) -> tuple[InferenceResult, Solution | None]:
+        """From a recording, where there are such and time for all of it; else step by step.
+
+        A recording is made by a decision without a budget, as those of `warm_up` are.
+        """
+        known = previous is not None
+        if self._records:
+            if known not in self._recorded and deadline is None:
+                self._recorded[known] = fastest(self._answerings, batch, previous)
+            recorded = self._recorded.get(known)
+            if recorded and (
+                deadline is None or time.perf_counter() + recorded.seconds < deadline
+            ):
+                return recorded(batch, previous, self._seed)
+        return self._inference(batch, previous, self._generator, deadline)
+
+    def _confidence(self, found: InferenceResult, energy: float) -> Confidence:
+        """Of what was found, in the memory of the CPU, and the energy of the action."""
+        names = self._detector.references if self._detector else ()
+        distances = dict(zip(names, found.distances.tolist(), strict=True))
+        gap = samples = math.nan
+        if len(found.minima):
+            # Where there is no other minimum, the first one fills up.
+            higher = found.minima[found.minima > found.minima[0]]
+            gap = float(higher[0] - found.minima[0]) if len(higher) else math.inf
+            samples = effective_samples(found.energies, self._temperature)
+        return Confidence(
+            energy if len(found.minima) else math.nan,
+            gap,
+            samples,
+            distances.get("features", math.nan),
+            distances.get("colours", math.nan),
+            self._detector.unsure(distances) if self._detector else (),
+        )
+
+    def _tensor(self, previous: npt.NDArray[np.floating] | None) -> Tensor | None:
+        """The previous action on the device, if it is one, shape (H*D,)."""
+        if previous is None:
+            return None
+        if previous.shape != self._action_shape:
+            raise PolicyMismatch(
+                f"previous: got shape {previous.shape}, expected {self._action_shape}"
+            )
+        if not np.isfinite(previous).all():
+            return None
+        return torch.as_tensor(previous, dtype=torch.float32, device=self._device).flatten()
+
+    def _list(self, found: Modes) -> tuple[Mode, ...]:
+        """The modes of the one observation."""
+        half = (self._model.box.high - self._model.box.low) / 2
+        actions, spread = (
+            values.cpu().numpy().reshape(-1, *self._action_shape)
+            for values in (self._model.box.denormalise(found.actions[0]), found.spread[0] * half)
+        )
+        return tuple(
+            Mode(
+                actions[i], float(found.energies[0, i]), float(found.probability[0, i]), spread[i]
+            )
+            for i in range(int(found.count[0]))
+        )

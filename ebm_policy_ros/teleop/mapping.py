@@ -1,0 +1,165 @@
+"""From what a person wants to actions of an interface, whatever its type of command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.control.limits import Limits
+from ebm_policy_ros.interface import Action, Interface
+from ebm_policy_ros.interface.action import POSE, QUATERNION, TRAJECTORY
+
+Vector = npt.NDArray[np.float64]
+
+JOINT = "joint"
+"""The direction in which the chosen joint turns; the only one where the fields are joints."""
+_AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
+_FASTER = 1.25
+_SLOWEST = 0.02
+
+
+@dataclass(frozen=True)
+class TeleopCommand:
+    """What a person wants at a moment."""
+
+    motion: Mapping[str, float] = field(default_factory=dict)
+    """By direction the share of the full speed, -1 to 1; what is not in it stands still."""
+    target: Vector | None = None
+    """Instead of a motion where to be, in the order of the action's names."""
+    problem: str = ""
+    """Why the arm must hold, whatever is wanted; empty if nothing is wrong."""
+    hint: str = ""
+    """Why nothing is wanted, for people."""
+
+
+def directions(action: Action) -> tuple[str, ...]:
+    """Along or about which axes a person can move the arm."""
+    if action.is_joints:
+        return (JOINT,)
+    if action.type != POSE:
+        return tuple(name for name in _AXES if name in action.fields)
+    turns = set(QUATERNION) <= set(action.fields)
+    return tuple(
+        name
+        for name in _AXES
+        if (name[-1] in action.fields if name.startswith("linear") else turns)
+    )
+
+
+class TeleopMapping:
+    """Speed, chosen joint and gripper, and the actions that follow from them and from a wish."""
+
+    def __init__(self, interface: Interface, speed: float, inverted: Sequence[str] = ()) -> None:
+        """Begins with the first joint, and a gripper that is left alone.
+
+        Args:
+            interface: Tells what an action means.
+            speed: Share of the full speed, which is the action's bound or its max_velocity.
+            inverted: Fields that move the other way.
+
+        Raises:
+            ValueError: If there is no such field.
+        """
+        self._action, self._period = interface.action, 1.0 / interface.rate
+        self.directions = directions(self._action)
+        names = self._action.fields if self._action.is_joints else self.directions
+        unknown = [name for name in inverted if name not in names]
+        if unknown:
+            raise ValueError(f"invert: got {unknown[0]!r}, expected some of {', '.join(names)}")
+        self._signs = {name: -1.0 if name in inverted else 1.0 for name in names}
+        self._names = names
+        self.speed = speed
+        self.joint = 0
+        self.grip: float | None = None
+        """0 for the gripper's low, 1 for its high; None before anybody said."""
+
+    def act(self, event: str) -> bool:
+        """Do what a key or button says; false if it says nothing about steering."""
+        if event in ("faster", "slower"):
+            factor = _FASTER if event == "faster" else 1 / _FASTER
+            self.speed = min(1.0, max(_SLOWEST, self.speed * factor))
+        elif event in ("grip_low", "grip_high"):
+            self.grip = float(event == "grip_high")
+        elif event == "next_joint":
+            self.joint = (self.joint + 1) % len(self._names)
+        elif event.startswith("joint_"):
+            self.joint = int(event.removeprefix("joint_")) % len(self._names)
+        else:
+            return False
+        return True
+
+    def name(self, direction: str) -> str:
+        """What moves in a direction: the chosen joint, or the axis itself."""
+        return self._names[self.joint] if direction == JOINT else direction
+
+    def actions(self, desired: TeleopCommand, told: Vector | None, limits: Limits) -> Vector:
+        """The actions for a wish, before the guard.
+
+        Args:
+            desired: Of now.
+            told: Of a position where the arm is told to be now, shape (F,) without the gripper.
+            limits: In force; they tell the full speed.
+
+        Returns:
+            Shape (1, D); of a trajectory (2, D), since one period alone would end as the next
+            command comes.
+        """
+        count = 2 if self._action.type == TRAJECTORY and self._action.horizon > 1 else 1
+        if desired.target is not None:
+            return np.tile(desired.target, (count, 1))
+        shares = {self.name(d): share for d, share in desired.motion.items()}
+        signed = {n: self._signs[n] * np.clip(s, -1, 1) for n, s in shares.items()}
+        if self._action.is_velocity:
+            rows = self._velocity(signed, limits)[None]
+        else:
+            assert told is not None
+            steps = self._period * np.arange(1, count + 1)
+            rows = np.stack([self._moved(told, signed, limits, seconds) for seconds in steps])
+        if self._action.gripper is None:
+            return rows
+        share = self.grip or 0.0
+        grip = limits.low[-1] + share * (limits.high[-1] - limits.low[-1])
+        return np.hstack((rows, np.full((len(rows), 1), grip)))
+
+    def _velocity(self, shares: Mapping[str, float], limits: Limits) -> Vector:
+        wanted = np.array([shares.get(f, 0.0) * self.speed for f in self._action.fields])
+        size = len(wanted)
+        fastest = np.where(wanted > 0, limits.high[:size], -limits.low[:size])
+        result: Vector = wanted * np.maximum(fastest, 0.0)
+        return result
+
+    def _moved(
+        self, told: Vector, shares: Mapping[str, float], limits: Limits, seconds: float
+    ) -> Vector:
+        """A position some seconds of motion further on."""
+        moved = told.copy()
+        fields = self._action.fields
+        for index, name in enumerate(fields):
+            share = shares.get(name if self._action.is_joints else f"linear.{name}", 0.0)
+            moved[index] += share * self.speed * limits.max_velocity[index] * seconds
+        turn = np.array([shares.get(f"angular.{axis}", 0.0) for axis in "xyz"])
+        if turn.any():
+            where = [fields.index(name) for name in QUATERNION]
+            # A quaternion's component changes by no more than half of the angle.
+            full = 2.0 * limits.max_velocity[where].min()
+            moved[where] = _turned(told[where], turn * self.speed * full * seconds)
+        return moved
+
+
+def _turned(quaternion: Vector, vector: Vector) -> Vector:
+    """An orientation xyzw, (4,), after a turn about the frame's axes by a vector, (3,) in rad."""
+    angle = float(np.linalg.norm(vector))
+    x, y, z = np.sin(angle / 2) * vector / angle
+    w = np.cos(angle / 2)
+    a, b, c, d = quaternion
+    return np.array(
+        [
+            w * a + x * d + y * c - z * b,
+            w * b - x * c + y * d + z * a,
+            w * c + x * b - y * a + z * d,
+            w * d - x * a - y * b - z * c,
+        ]
+    )

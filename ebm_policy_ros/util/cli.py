@@ -1,0 +1,82 @@
+"""Command lines from dataclasses: a field is an option, its docstring the help."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import (
+    ArgumentError,
+    ArgumentParser,
+    get_loader,
+    set_loader,
+    set_parsing_settings,
+)
+from yaml import YAMLError
+
+from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
+from ebm_policy_ros.util.resources import expanded
+from ebm_policy_ros.util.yaml_file import UnreadableFile, check_yaml
+
+_parse: Callable[[str], Any] = get_loader("yaml")
+
+
+def _load_yaml(text: str) -> Any:
+    """What jsonargparse makes of YAML (15e-2 is a number), of texts that are no bomb."""
+    check_yaml(text)
+    return _parse(text)
+
+
+def run_command(
+    name: str,
+    kind: type[Any],
+    command: Callable[[Any], None],
+    argv: list[str] | None,
+    expected: tuple[type[Exception], ...] = (),
+    switches: dict[str, str] | None = None,
+    positional: bool = False,
+) -> None:
+    """Parse a command line and run the command.
+
+    A wrong option, or an `expected` error of the command, goes to stderr in one line that begins
+    with the command's name, and the exit code is 2.
+
+    Args:
+        name: Of the command.
+        kind: The dataclass that its options make; a `--config` file may hold them too.
+        command: What to do.
+        argv: Options; None for those of the process.
+        expected: Errors that are about the input, besides ValueError and OSError.
+        switches: Fields that are true when the option is there, with their help.
+        positional: Whether fields without a default are arguments without a name.
+    """
+    problems: tuple[type[Exception], ...] = (ArgumentError, OSError, ValueError, *expected)
+    # So that processes which the command started are ended with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    set_loader("yaml", _load_yaml, (UnreadableFile, YAMLError))
+    parser = ArgumentParser(prog=name, description=kind.__doc__, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="File of these options, YAML.")
+    switches = switches or {}
+    skip: set[str | int] = set(switches)
+    parser.add_class_arguments(kind, as_group=False, as_positional=positional, skip=skip)
+    for switch, text in switches.items():
+        # By its type it would be --switch true.
+        parser.add_argument(f"--{switch}", action="store_true", help=text)
+    try:
+        values = parser.instantiate(parser.parse_args(argv)).as_dict()
+        del values["config"]
+        for field, value in values.items():
+            if isinstance(value, Path):
+                values[field] = expanded(value)
+        command(kind(**values))
+    except problems as error:
+        problem = cut(error, LONGEST_REFUSAL)
+        print(f"{name}: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; start the same command again to continue", file=sys.stderr)
+        sys.exit(130)

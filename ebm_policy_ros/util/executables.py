@@ -1,0 +1,65 @@
+"""The package's executables.
+
+Each imports what it runs only when it is called: until then, which takes seconds, Ctrl-C ends the
+process without a traceback.
+"""
+
+from __future__ import annotations
+
+import signal
+from importlib import import_module
+
+
+def _run(module: str) -> None:
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    main = import_module(f"ebm_policy_ros.{module}").main
+    signal.signal(signal.SIGINT, previous)
+    main()
+
+
+def policy_node() -> None:
+    _run("nodes.policy.node")
+
+
+def recorder_node() -> None:
+    _run("nodes.recorder.node")
+
+
+def teleop_node() -> None:
+    _run("nodes.teleop.node")
+
+
+def sim_bridge_node() -> None:
+    _run("sim.bridge_node")
+
+
+def oracle_node() -> None:
+    _run("sim.oracle_node")
+
+
+def record_demos() -> None:
+    _run("sim.record_demos")
+
+
+def replay_demo() -> None:
+    _run("sim.replay.command")
+
+
+def inspect_demos() -> None:
+    _run("training.inspect_demos")
+
+
+def train_policy() -> None:
+    _run("training.train")
+
+
+def convert_demos() -> None:
+    _run("training.convert")
+
+
+def calibrate_policy() -> None:
+    _run("training.calibrate")
+
+
+def evaluate_policy() -> None:
+    _run("sim.evaluate")

@@ -1,0 +1,167 @@
+"""What the launch files share: their arguments, and nodes that follow them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.events.process import ProcessExited
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from ebm_policy_ros.util.launch_arguments import refuse_unknown_arguments
+from ebm_policy_ros.util.resources import dds_profile, expanded, share_directory
+
+# Each node's file in config/, and its parameters that are launch arguments too.
+_NODES = {
+    "policy_node": (
+        "policy.yaml",
+        ("policy", "interface", "device", "autostart", "publish_commands"),
+    ),
+    "recorder_node": ("recorder.yaml", ("folder", "interface", "prefix", "storage", "keys")),
+    "teleop_node": ("teleop.yaml", ("interface", "source", "topic")),
+    "sim_bridge_node": ("sim.yaml", ("task", "interface", "viewer")),
+}
+
+_COMMON = ("params_file", "namespace", "use_sim_time", "log_level", "required")
+
+# An empty argument leaves the parameter as the parameter files say.
+_ARGUMENTS = {
+    "params_file": ("", "YAML file whose parameters win over the package's own in config/."),
+    "namespace": ("", "Namespace of the nodes and their topics."),
+    "use_sim_time": ("", "Follow /clock instead of the system's clock: true or false."),
+    "log_level": ("info", "Least severity that is logged."),
+    "required": ("true", "Whether the end of a node ends the whole launch."),
+    "interface": ("", "Interface file of the robot, or the bare name of a shipped one."),
+    "policy": ("", "Policy file, or the bare name of a shipped one."),
+    "device": ("", "Where the policy decides: auto, cpu, cuda or cuda:N."),
+    "autostart": ("", "Configure and activate the policy node at start: true or false."),
+    "publish_commands": ("", "False: shadow mode, commands are only proposed: true or false."),
+    "task": ("", "Task of the simulation: push or push_either."),
+    "source": ("", "What moves the arm: keyboard, gamepad, spacemouse or leader."),
+    "topic": ("", "Topic of the gamepad, the 3-D mouse or the leader arm."),
+    "viewer": ("", "Show the simulation in a window: true or false."),
+    "folder": ("", "Folder for the recorded bags."),
+    "prefix": ("", "Beginning of the bags' names."),
+    "storage": ("", "Format of the bags: mcap or sqlite3."),
+    "keys": ("", "Take keys from the terminal: true or false; else use the services."),
+}
+
+_SWITCH = ("true", "false", "True", "False")
+_CHOICES = {
+    "use_sim_time": ("", *_SWITCH),
+    "log_level": ("debug", "info", "warn", "error", "fatal"),
+    "required": _SWITCH,
+    "autostart": ("", *_SWITCH),
+    "publish_commands": ("", *_SWITCH),
+    "viewer": ("", *_SWITCH),
+    "source": ("", "keyboard", "gamepad", "spacemouse", "leader"),
+    "storage": ("", "mcap", "sqlite3"),
+    "keys": ("", *_SWITCH),
+}
+
+
+def description(
+    file: str,
+    *executables: str,
+    required: Collection[str] = (),
+    defaults: Mapping[str, str] | None = None,
+) -> LaunchDescription:
+    """Nodes of this package, with launch arguments for what is often chosen anew.
+
+    Args:
+        file: Path of the launch file.
+        executables: Names of the executables, which are the nodes' names too.
+        required: Launch arguments that have to be given.
+        defaults: Defaults of launch arguments that differ from the usual ones.
+
+    Raises:
+        UnknownArgument: If the command line has an argument that the launch file doesn't have.
+    """
+    parameters = [name for executable in executables for name in _NODES[executable][1]]
+    arguments = dict.fromkeys((*_COMMON, *parameters))
+    refuse_unknown_arguments(file, arguments, sys.argv)
+    return LaunchDescription(
+        [
+            *_environment(),
+            *[_argument(name, required, defaults or {}) for name in arguments],
+            OpaqueFunction(function=lambda context: [_node(context, e) for e in executables]),
+        ]
+    )
+
+
+def _environment() -> list[SetEnvironmentVariable]:
+    """Variables that every node needs, unless the environment has them already."""
+    needed = {
+        # Images between processes outgrow Fast DDS's default shared memory.
+        **dds_profile(),
+        # The nodes share the cores; each one's threads would fight.
+        "OMP_NUM_THREADS": "1",
+    }
+    return [SetEnvironmentVariable(k, v) for k, v in needed.items() if k not in os.environ]
+
+
+def _argument(
+    name: str, required: Collection[str], defaults: Mapping[str, str]
+) -> DeclareLaunchArgument:
+    usual, text = _ARGUMENTS[name]
+    if name in required:
+        return DeclareLaunchArgument(name, description=text)
+    return DeclareLaunchArgument(
+        name,
+        default_value=defaults.get(name, usual),
+        description=text if usual or defaults.get(name) else f"{text} Empty: as configured.",
+        choices=_CHOICES.get(name),
+    )
+
+
+def _node(context: LaunchContext, executable: str) -> Node:
+    """A node with the parameters that the launch arguments ask for."""
+
+    def value(name: str) -> str:
+        return str(LaunchConfiguration(name).perform(context))
+
+    config, names = _NODES[executable]
+    parameters: list[Any] = [str(share_directory() / "config" / config)]
+    if given := value("params_file"):
+        file = expanded(given)
+        if not file.is_file():
+            raise FileNotFoundError(f"params_file: there is no file {file}")
+        parameters.append(str(file))
+    chosen = {name: text for name in ("use_sim_time", *names) if (text := value(name))}
+    if chosen:
+        parameters.append({name: _typed(name, text) for name, text in chosen.items()})
+    return Node(
+        package="ebm_policy_ros",
+        executable=executable,
+        name=executable,
+        namespace=value("namespace"),
+        parameters=parameters,
+        ros_arguments=["--log-level", value("log_level")],
+        output="screen",
+        on_exit=_on_exit(executable) if value("required").lower() == "true" else None,
+    )
+
+
+def _typed(name: str, text: str) -> bool | ParameterValue:
+    """A string stays one, even if YAML would read a number in it."""
+    if "true" in _CHOICES.get(name, ()):
+        return text.lower() == "true"
+    return ParameterValue(text, value_type=str)
+
+
+def _on_exit(executable: str) -> Callable[[ProcessExited, LaunchContext], Shutdown | None]:
+    def end(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+        if context.is_shutdown:
+            return None
+        if event.returncode:
+            # Only an error gives the launch itself an exit code.
+            raise RuntimeError(f"{executable} ended with exit code {event.returncode}")
+        return Shutdown(reason=f"{executable} ended")
+
+    return end

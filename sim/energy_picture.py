@@ -1,0 +1,102 @@
+"""A picture of the energy over a 2-D action at moments of an episode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface
+from ebm_policy_ros.observation.buffer import Observation
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.data.episodes import Episode
+
+_GRID = 101
+# Wells are some units deep and cliffs hundreds high; both have to be seen.
+_SCALE = PowerNorm(0.5, vmin=0.0, vmax=60.0, clip=True)
+_MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def draw_energies(
+    policy: Policy, interface: Interface, episode: Episode, video: Path, path: Path
+) -> None:
+    """Draw what happened, what the policy saw and the energy that it minimised, at moments.
+
+    Args:
+        policy: A policy with an energy over two action dimensions.
+        interface: Of the policy.
+        episode: Read with the policy's interface.
+        video: Of the episode; without that file its row is left out.
+        path: The PNG to write.
+
+    Raises:
+        ValueError: If the action doesn't have two dimensions.
+    """
+    fields, unit = interface.action.names, interface.action.unit
+    if len(fields) != 2:
+        raise ValueError(f"got actions of {len(fields)} dimensions, expected 2 for a picture")
+    cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
+    steps = [round(moment * (len(episode.actions) - 1)) for moment in _MOMENTS]
+    frames = _read_frames(video)
+    rows = 3 if frames else 2
+    # Pictures are wide, the box of actions is square and has labels.
+    heights = [2.1] * (rows - 1) + [3.4]
+    figure = Figure(figsize=(3 * len(steps), sum(heights)), layout="constrained")
+    axes = figure.subplots(rows, len(steps), squeeze=False, height_ratios=heights)
+    for column, step in zip(axes.T, steps, strict=True):
+        observation = {name: values[step] for name, values in episode.observations.items()}
+        if frames:
+            # Both end with the episode; the bag may begin a little earlier.
+            column[0].imshow(frames[max(0, step - len(episode.actions) + len(frames))])
+        column[-2].imshow(observation[cameras[0]][-1])
+        for axis in column[:-1]:
+            axis.set(xticks=[], yticks=[])
+        seconds = (episode.times_ns[step] - episode.times_ns[0]) / NANOSECONDS
+        column[0].set(title=f"{seconds:.1f} s")
+        mesh = _draw_landscape(column[-1], policy, observation, episode.actions[step, 0])
+        column[-1].set(xlabel=f"{fields[0]} ({unit})")
+    axes[-2, 0].set(ylabel="as the policy sees it")
+    axes[-1, 0].set(ylabel=f"{fields[1]} ({unit})")
+    handles, labels = axes[-1, 0].get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="outside lower center", ncols=2, facecolor="0.4", labelcolor="white"
+    )
+    for handle in legend.legend_handles:
+        assert isinstance(handle, PathCollection)
+        handle.set(sizes=[40], alpha=1)
+    figure.colorbar(mesh, ax=axes[-1, :].tolist(), label="energy above its minimum")
+    figure.savefig(path, dpi=100)
+
+
+def _read_frames(video: Path) -> list[npt.NDArray[np.uint8]]:
+    """Every frame as rgb; none if there is no such video."""
+    capture = cv2.VideoCapture(str(video))
+    frames: list[npt.NDArray[np.uint8]] = []
+    while True:
+        found, frame = capture.read()
+        if not found:
+            return frames
+        frames.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8))
+
+
+def _draw_landscape(
+    axes: Axes, policy: Policy, observation: Observation, chosen: npt.NDArray[np.float32]
+) -> QuadMesh:
+    low, high = policy.action_box()
+    xs, ys = (np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in range(2))
+    grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+    energies = policy.energies(observation, grid).reshape(_GRID, _GRID)
+    mesh = axes.pcolormesh(xs, ys, energies - energies.min(), cmap="viridis", norm=_SCALE)
+    candidates = policy.decide(observation).candidates
+    axes.scatter(
+        candidates[:, 0], candidates[:, 1], s=1, c="white", alpha=0.3, label="last candidates"
+    )
+    axes.scatter(chosen[0], chosen[1], marker="x", s=70, c="red", label="command sent")
+    axes.set_aspect("equal")
+    return mesh

@@ -1,0 +1,173 @@
+"""evaluate_policy: a policy's success in simulation, over real ROS, with videos and energies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebm_policy_ros.policy.file import load_policy_file
+from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
+from ebm_policy_ros.sim.energy_picture import draw_energies
+from ebm_policy_ros.sim.episodes import EpisodeResult, EpisodesConfig, run_episodes
+from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed
+from ebm_policy_ros.training.data.episodes import read_episode
+from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.resources import interface_path, policy_path
+
+
+@dataclass(frozen=True)
+class EvaluateArgs:
+    """Run a policy on unseen scenes: the simulation and policy_node as processes, in lock-step."""
+
+    policy: str
+    """Policy file to judge, or the bare name of a shipped one."""
+    out: Path
+    """Folder for result.json, videos and pictures; a run that was cut short goes on."""
+    task: str = "push"
+    """Task of the simulation: push or push_either."""
+    episodes: int = 10
+    """Number of scenes."""
+    seed: int = 100000
+    """Seed of the first scene; the others follow by one."""
+    interface: str = "ur5e_push"
+    """Interface file of the simulated robot, or the bare name of one that the package ships."""
+    videos: int | None = None
+    """Episodes to film, from the first on; by default all."""
+    device: str = "cpu"
+    """Where the policy decides: cpu, cuda or auto."""
+    optimiser: dict[str, int | float | str] = field(default_factory=dict)
+    """Settings of the search that replace the policy's, such as --optimiser.samples 2048."""
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """The Wilson score interval of a proportion, 95 % by default (Wilson 1927, JASA 22)."""
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    scale = 1 + z**2 / trials
+    centre = (share + z**2 / (2 * trials)) / scale
+    half = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / scale
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """The figures of a series of episodes, as in result.json."""
+    successes = sum(result.success for result in results)
+    latencies = np.concatenate([result.latency_ms for result in results] or [[]])
+    quantiles = np.percentile(latencies, (50, 95, 99)) if len(latencies) else [math.nan] * 3
+    return {
+        "episodes": len(results),
+        "successes": successes,
+        "success_interval_95": [round(x, 4) for x in wilson_interval(successes, len(results))],
+        "within_1cm": sum(result.within_1cm for result in results),
+        "mean_steps": round(float(np.mean([result.steps for result in results])), 1),
+        "decision_ms": {
+            name: round(float(value), 2)
+            for name, value in zip(("p50", "p95", "p99"), quantiles, strict=True)
+        },
+        "seeds": [result.seed for result in results],
+        "failed_seeds": [result.seed for result in results if not result.success],
+        "stops": {str(result.seed): result.stopped for result in results if result.stopped},
+    }
+
+
+def format_table(task: str, summary: dict[str, Any]) -> str:
+    """The figures for people."""
+    low, high = summary["success_interval_95"]
+    count = summary["episodes"]
+    decision = summary["decision_ms"]
+    rows = [
+        ("task", task),
+        ("scenes", f"{count}, seeds {summary['seeds'][0]} to {summary['seeds'][-1]}"),
+        (
+            "within 2 cm",
+            f"{summary['successes']}/{count}  (95 % interval {low:.1%} to {high:.1%})",
+        ),
+        ("within 1 cm", f"{summary['within_1cm']}/{count}"),
+        ("policy stopped", _stops(summary["stops"], count)),
+        ("steps", f"{summary['mean_steps']} on average"),
+        ("image to command", f"p50 {decision['p50']} ms, p99 {decision['p99']} ms"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _stops(stops: Mapping[str, str], count: int) -> str:
+    """How many scenes ended with a stop of the policy, and why the first of them did."""
+    if not stops:
+        return f"0/{count}"
+    seed, reason = next(iter(stops.items()))
+    return f"{len(stops)}/{count}  (scene {seed}: {reason})"
+
+
+def evaluate(args: EvaluateArgs) -> dict[str, Any]:
+    """Run the episodes, write every result into the folder and return the figures."""
+    path = policy_path(args.policy)
+    policy = Policy.load(path, "cpu", optimiser=args.optimiser)
+    if policy.interface is None:
+        raise PolicyMismatch(
+            f"{args.policy}: trained on arrays that name no robot; train it with --interface"
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    interface = interface_path(args.interface)
+    config = EpisodesConfig(
+        task=args.task,
+        interface=interface,
+        out=args.out,
+        seed=args.seed,
+        episodes=args.episodes,
+        policy_sha256=digest,
+        videos=args.episodes if args.videos is None else args.videos,
+        bags=args.out / "bags",
+        record=1,
+    )
+    commander = Program(
+        "nodes.policy.node",
+        {
+            "policy": str(path.resolve()),
+            "interface": str(interface.resolve()),
+            "device": args.device,
+            **{f"optimiser.{name}": value for name, value in args.optimiser.items()},
+            "lockstep": True,
+            "autostart": True,
+        },
+    )
+    results = run_episodes(config, commander)
+    summary = summarise(results)
+    report = {
+        "task": args.task,
+        "policy": path.name,
+        "policy_sha256": digest,
+        "training": load_policy_file(path).training,
+        "machine": f"{platform.machine()}, {platform.platform()}",
+        **summary,
+        "results": [asdict(result) for result in results],
+    }
+    (args.out / "result.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    if policy.has_energy:
+        episode = read_episode(Path(results[0].bag), policy.interface)
+        video = args.out / "videos" / f"episode_{results[0].seed}.mp4"
+        draw_energies(policy, policy.interface, episode, video, args.out / "energy.png")
+    return summary
+
+
+def _evaluate_and_tell(args: EvaluateArgs) -> None:
+    print(format_table(args.task, evaluate(args)))
+    print(f"\nresult.json, videos and pictures are in {args.out}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    run_command("evaluate_policy", EvaluateArgs, _evaluate_and_tell, argv, (ProgramFailed,))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Programs of this package as processes of their own, on a ROS that nobody else disturbs."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebm_policy_ros.util.resources import dds_profile
+
+_STOP_TIMEOUT = 20.0
+# From <linux/prctl.h>.
+_PR_SET_PDEATHSIG = 1
+# Loaded before a process forks: a child must not.
+_LIBC = ctypes.CDLL(None)
+
+
+class ProgramFailed(RuntimeError):
+    """A process of the run ended early; the text says which and with what last words."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """An executable module of this package and its ROS parameters."""
+
+    module: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The node's name: the module's last one, or that of its room before `node`."""
+        *_, room, module = self.module.split(".")
+        return f"{room}_node" if module == "node" else module
+
+    def command(self) -> list[str]:
+        """The command line."""
+        arguments = [sys.executable, "-m", f"ebm_policy_ros.{self.module}", "--ros-args"]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={json.dumps(value)}"]
+        return arguments
+
+
+def ros_environment() -> dict[str, str]:
+    """The environment for a run that no other ROS on this machine or network may disturb."""
+    environment = dict(os.environ)
+    # A trainer, a simulation and a policy share the cores; each one's threads would fight.
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    return {**dds_profile(), **environment}
+
+
+@contextmanager
+def running(programs: list[Program], logs: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """The programs' processes by name; each writes a log, and none outlives the block."""
+    logs.mkdir(parents=True, exist_ok=True)
+    environment = ros_environment()
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for program in programs:
+            with (logs / f"{program.name}.log").open("wb") as log:
+                processes[program.name] = subprocess.Popen(
+                    program.command(),
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # It calls nothing but prctl, so threads of this process do no harm.
+                    preexec_fn=_end_with_parent,  # noqa: PLW1509
+                )
+        yield processes
+    finally:
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            try:
+                process.wait(_STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when its parent dies, also by SIGKILL."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def failure_of(name: str, code: int, log: Path) -> ProgramFailed:
+    """Why a process ended early: the last line that it wrote."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "no output")
+    return ProgramFailed(f"{name}: {last.strip()} (exit {code}, {log})")

@@ -1,0 +1,209 @@
+"""Demonstrations from a NumPy archive: for data that never was a bag."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.device.malloc import available_memory
+from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.quoting import cut
+
+OBSERVATION = "observation/"
+_ENDING = ".npy"
+
+
+def load_arrays(path: Path) -> Dataset:
+    """Read demonstrations from an .npz file; M steps, E episodes.
+
+    It holds, by name:
+
+    - `observation/STREAM`: (M, K) or (M, T, K) numbers, or (M, H, W, 3) or (M, T, H, W, 3) uint8
+      rgb; T frames, oldest first;
+    - `actions`: (M, D) or (M, H, D), H actions per decision;
+    - `episode_ends`: (E,), one past the last step of each episode, rising, the last of them M;
+    - `outcomes`, if it is there: (E,), how good each episode was, higher is better;
+    - `names`, if it is there: (E,), where each episode is from, as text.
+
+    Raises:
+        DemonstrationError: Naming the file, the array and what was expected.
+    """
+    arrays = _read(path)
+    for name in ("actions", "episode_ends"):
+        if name not in arrays:
+            raise DemonstrationError(
+                f"{path}: no array {name!r}, only {cut(', '.join(sorted(arrays))) or 'none'}"
+            )
+    streams = {
+        name.removeprefix(OBSERVATION): values
+        for name, values in arrays.items()
+        if name.startswith(OBSERVATION)
+    }
+    if not streams:
+        raise DemonstrationError(f"{path}: no array {OBSERVATION}NAME; nothing to look at")
+    actions = _with_time(path, "actions", arrays["actions"])
+    observations = {
+        name: _with_time(path, OBSERVATION + name, values) for name, values in streams.items()
+    }
+    for name, values in observations.items():
+        if len(values) != len(actions):
+            raise DemonstrationError(
+                f"{path}: {OBSERVATION}{name} has {len(values)} steps, actions has "
+                f"{len(actions)}; give both one row a step"
+            )
+    ends = _ends(path, arrays["episode_ends"], len(actions))
+    usual = np.array([f"{path.name}[{i}]" for i in range(len(ends))])
+    outcomes = _of_episodes(path, "outcomes", arrays.get("outcomes", np.ones(len(ends))), ends)
+    names = _of_episodes(path, "names", arrays.get("names", usual), ends)
+    lengths = np.diff(ends, prepend=0)
+    return Dataset(
+        observations=observations,
+        actions=actions,
+        episodes=np.repeat(np.arange(len(ends)), lengths),
+        names=tuple(names.tolist()),
+        outcomes=outcomes.astype(np.float64),
+    )
+
+
+def save_arrays(path: Path, data: Dataset) -> None:
+    """Write demonstrations as `load_arrays` reads them."""
+    np.savez_compressed(
+        path,
+        allow_pickle=False,
+        actions=data.actions,
+        episode_ends=np.cumsum(np.bincount(data.episodes)),
+        outcomes=data.outcomes,
+        names=np.array(data.names),
+        **{OBSERVATION + name: values for name, values in data.observations.items()},
+    )
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        _check_sizes(path)
+        with np.load(path, allow_pickle=False) as archive:
+            names = [name for name in archive.files if name + _ENDING in archive.zip.namelist()]
+            return {name: archive[name] for name in names}
+    except DemonstrationError:
+        raise
+    except OSError as error:
+        raise DemonstrationError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (
+        ValueError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        AttributeError,
+        # Of members with a password or an unknown compression, and of headers that are no Python.
+        RuntimeError,
+        SyntaxError,
+        MemoryError,
+    ) as error:
+        raise DemonstrationError(
+            f"{path}: not a whole .npz file of plain arrays ({cut(error)}); write it with "
+            "numpy.savez"
+        ) from None
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse an archive that grows to more than its arrays say, its size allows or memory has.
+
+    Raises:
+        DemonstrationError: Naming the file and what is too large.
+    """
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(_ENDING):
+                continue
+            size, there = _declared(archive, member)
+            if size != there:
+                raise ValueError(f"{cut(member.filename)} doesn't have the size that it says")
+            total += size
+    most = min(bounds.most_unpacked(path.stat().st_size), available_memory())
+    if total > most:
+        raise DemonstrationError(
+            f"{path}: its arrays have {total:,} bytes, expected at most {most:,} of a file of "
+            "this size in the memory that is free"
+        )
+
+
+def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, int]:
+    """Bytes of an array by its own header, and by the archive's."""
+    with archive.open(member) as file:
+        try:
+            major, _ = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+            read = (
+                np.lib.format.read_array_header_1_0
+                if major == 1
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+        except Exception as error:  # a header is Python text, and fails in as many ways
+            raise ValueError(f"{cut(member.filename)}: {cut(error)}") from None
+        if dtype.hasobject:
+            raise ValueError(f"{cut(member.filename)} holds Python objects")
+        return math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+
+
+def _with_time(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array with an axis of frames (or of actions in a decision) after that of steps."""
+    name, picture = cut(name), values.dtype == np.uint8 and values.ndim >= 4
+    single, several = (4, 5) if picture else (2, 3)
+    if values.ndim not in (single, several) or (picture and values.shape[-1] != 3):
+        raise DemonstrationError(
+            f"{path}: {name} has shape {values.shape} of {values.dtype}, expected (steps, size) "
+            "or (steps, frames, size) of numbers, or the same with (height, width, 3) of uint8"
+        )
+    if not picture and (values.dtype.kind not in "fiu" or values.dtype == np.uint8):
+        raise DemonstrationError(
+            f"{path}: {name} holds {values.dtype}, expected numbers (uint8 is for pictures, whose "
+            "last axis is 3: rgb)"
+        )
+    if 0 in values.shape[1:]:
+        raise DemonstrationError(f"{path}: {name} has shape {values.shape}, with nothing in it")
+    if values.ndim == single:
+        values = values[:, None]
+    if picture:
+        return values
+    with np.errstate(over="ignore"):  # what is too large is found as not finite
+        numbers = values.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=tuple(range(1, numbers.ndim))))
+    if len(bad):
+        raise DemonstrationError(
+            f"{path}: {name} is not a finite number in {len(bad)} steps, the first {bad[0]}"
+        )
+    return numbers
+
+
+def _ends(path: Path, ends: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int64]:
+    valid = ends.ndim == 1 and len(ends) > 0 and ends.dtype.kind in "iu"
+    if not valid or (np.diff(ends, prepend=0) <= 0).any() or ends[-1] != steps:
+        raise DemonstrationError(
+            f"{path}: episode_ends is {np.array2string(ends, threshold=6)}, expected rising whole "
+            f"numbers, the last of them {steps}, the number of steps"
+        )
+    return ends.astype(np.int64)
+
+
+def _of_episodes(
+    path: Path, name: str, values: npt.NDArray[Any], ends: npt.NDArray[np.int64]
+) -> npt.NDArray[Any]:
+    """One value for each episode: texts for names, else numbers."""
+    texts = name == "names"
+    fits = values.dtype.kind in ("U" if texts else "fiub") and values.shape == ends.shape
+    if not fits or not (texts or np.isfinite(values).all()):
+        raise DemonstrationError(
+            f"{path}: {name} has shape {values.shape} of {values.dtype}, expected {ends.shape} "
+            f"{'texts' if texts else 'finite numbers'}, one for each episode"
+        )
+    return values

@@ -1,0 +1,171 @@
+"""All demonstrations of a folder of bags as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ebm_policy_ros.bags.discovery import find_bags
+from ebm_policy_ros.bags.read_report import BagError
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.training.data.cache import BagMetrics, Cache, KnownBags, look_at
+from ebm_policy_ros.training.data.dataset import FAILURE, OUTCOMES, Dataset, Unusable
+from ebm_policy_ros.training.data.episodes import (
+    Episode,
+    read_episode,
+    read_outcome,
+    read_recorded_interface,
+)
+from ebm_policy_ros.training.data.exclusion import read_exclusions
+from ebm_policy_ros.training.data.parallel import read_each
+from ebm_policy_ros.training.data.recorded import interface_differences
+
+
+def load_dataset(
+    folder: Path,
+    interface: Interface,
+    *,
+    exclude: Path | None = None,
+    unusable: Unusable = "refuse",
+    cache: Path | None = None,
+    workers: int | None = None,
+) -> Dataset:
+    """Read every successful demonstration below a folder.
+
+    Bags whose outcome is a failure are left out; those without a noted outcome count. What was
+    read stays in a cache, from which it is mapped into memory the next time.
+
+    Args:
+        folder: Holds bags, at any depth.
+        interface: Names the topics, and fixes rate, ages and sizes.
+        exclude: A file with a line for each bag to leave out, as it is called below the folder.
+        unusable: Whether a bag that can't be used is refused, or left out with a note.
+        cache: Folder of the cache; None for `.cache` in the folder.
+        workers: Processes that decode; None for one on each core.
+
+    Raises:
+        BagError: If a bag cannot be used; the text names it.
+    """
+    bags = find_bags(folder)
+    if exclude is not None:
+        excluded = read_exclusions(exclude, folder, bags)
+        bags = [bag for bag in bags if bag not in excluded]
+    place = folder / ".cache" if cache is None else cache
+    try:
+        store, known = Cache(place, interface), KnownBags(place)
+        with store.locked():
+            facts, problems = _fill(store, known, bags, interface, workers)
+    except OSError as error:
+        raise BagError(
+            f"{error.filename or place}: the cache can't be used ({error.strerror or error}); "
+            "give another folder with --cache"
+        ) from None
+    if problems and unusable == "refuse":
+        raise BagError(
+            f"{next(iter(problems.values()))}; {len(problems)} of {len(bags)} bags can't be used: "
+            "leave them out with --unusable skip, or by name with --exclude"
+        )
+    used = [bag for bag in bags if bag in facts and facts[bag].outcome != FAILURE]
+    if not used:
+        raise BagError(f"{folder}: every demonstration in it is a failure, or left out")
+    entries = [store[facts[bag].digest] for bag in used]
+    return Dataset(
+        observations={
+            name: store.array(f"observation.{name}", entries) for name in interface.observation
+        },
+        actions=store.array("actions", entries),
+        episodes=np.repeat(np.arange(len(entries)), [entry.steps for entry in entries]),
+        names=tuple(str(bag) for bag in used),
+        outcomes=np.array([OUTCOMES.get(entry.outcome, 0.5) for entry in entries]),
+        notes=(
+            *((str(bag), f"{text}; left out") for bag, text in problems.items()),
+            *((str(b), note) for b, e in zip(used, entries, strict=True) for note in e.notes),
+        ),
+    )
+
+
+def read_pieces(folder: Path, interface: Interface) -> Dataset:
+    """Every bag but failures; one with gaps becomes an episode for each piece between them.
+
+    `load_dataset` leaves the steps of a bag together, but a format of one row a step has no gaps.
+    """
+    episodes, names, notes = [], [], []
+    for bag in tqdm(find_bags(folder), "reading", unit=" bags", dynamic_ncols=True):
+        if read_outcome(bag) == FAILURE:
+            notes.append((str(bag), "a failure, left out"))
+            continue
+        episode = read_episode(bag, interface)
+        notes += [(str(bag), note) for note in episode.notes]
+        pieces = episode.pieces(interface.period_ns)
+        if len(pieces) > 1:
+            notes.append((str(bag), f"has gaps; became {len(pieces)} episodes"))
+        for number, piece in enumerate(pieces):
+            episodes.append((episode, piece))
+            names.append(f"{bag}[{number}]" if len(pieces) > 1 else str(bag))
+    if not episodes:
+        raise BagError(f"{folder}: every demonstration in it is a failure")
+    return Dataset(
+        observations={
+            name: np.concatenate([e.observations[name][piece] for e, piece in episodes])
+            for name in interface.observation
+        },
+        actions=np.concatenate([e.actions[piece] for e, piece in episodes]),
+        episodes=np.repeat(np.arange(len(episodes)), [p.stop - p.start for _, p in episodes]),
+        names=tuple(names),
+        outcomes=np.array([OUTCOMES.get(e.outcome, 0.5) for e, _ in episodes]),
+        notes=tuple(notes),
+    )
+
+
+def _fill(
+    store: Cache,
+    known: KnownBags,
+    bags: list[Path],
+    interface: Interface,
+    workers: int | None,
+) -> tuple[dict[Path, BagMetrics], dict[Path, str]]:
+    """Read what is not in the cache yet: the facts of each bag, and why some can't be used."""
+    facts = {bag: found for bag in bags if (found := known.find(bag)) is not None}
+    new = [
+        bag
+        for bag in bags
+        if bag not in facts or (facts[bag].outcome != FAILURE and facts[bag].digest not in store)
+    ]
+    problems: dict[Path, str] = {}
+    try:
+        read = partial(_read, interface=interface, have=frozenset(store))
+        for bag, (found, result) in read_each(read, new, workers):
+            if isinstance(result, str):
+                problems[bag] = result
+                continue
+            if result is not None and found.digest not in store:
+                store.add(found.digest, result)
+            facts[bag] = found
+            known.note(bag, found)
+    finally:
+        known.save()
+    return facts, problems
+
+
+def _read(
+    bag: Path, interface: Interface, have: frozenset[str]
+) -> tuple[BagMetrics, Episode | str | None]:
+    """The facts of a bag, and its episode, or why there is none.
+
+    None stands for a failure, or an episode that the cache has.
+    """
+    facts = BagMetrics("", "unknown")
+    try:
+        facts = look_at(bag)
+        if facts.outcome == FAILURE or facts.digest in have:
+            return facts, None
+        episode = read_episode(bag, interface)
+        others = interface_differences(read_recorded_interface(bag), interface)
+        notes = [f"recorded with another interface: {text}" for text in others]
+        return facts, replace(episode, notes=(*notes, *episode.notes))
+    except (BagError, OSError) as error:
+        return facts, str(error)

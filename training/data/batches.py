@@ -1,0 +1,172 @@
+"""Which frames a training step sees, and which are never trained on."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Frames = npt.NDArray[np.int64]
+"""Indices of frames."""
+
+
+class Demonstrations(Protocol):
+    """All frames in memory: what `training.data.dataset.Dataset` has."""
+
+    @property
+    def observations(self) -> dict[str, npt.NDArray[Any]]:
+        """Stream to (M, T, H, W, 3) uint8 or (M, T, K) float32."""
+
+    @property
+    def actions(self) -> npt.NDArray[np.float32]:
+        """Shape (M, H, D), in the interface's units."""
+
+    @property
+    def episodes(self) -> npt.NDArray[np.int64]:
+        """The episode of each frame, shape (M,)."""
+
+
+class DemonstrationError(ValueError):
+    """Demonstrations that cannot be learned from."""
+
+
+def split_episodes(
+    episodes: npt.NDArray[np.int64], fraction: float, seed: int
+) -> tuple[Frames, Frames]:
+    """Frames to train on and frames held out; an episode is never in both.
+
+    Args:
+        episodes: The episode of each frame, shape (M,).
+        fraction: Of the episodes that are held out; at least one is, unless it is 0.
+        seed: Chooses which.
+
+    Raises:
+        DemonstrationError: If there are fewer than two episodes.
+    """
+    names = np.unique(episodes)
+    if fraction == 0:
+        return np.arange(len(episodes)), np.empty(0, np.int64)
+    if len(names) < 2:
+        raise DemonstrationError(
+            f"got {len(names)} episode, expected at least 2, since one is held out from training; "
+            "record more, or hold none out with --learning.held_out 0"
+        )
+    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    held = np.isin(episodes, np.random.default_rng(seed).permutation(names)[:count])
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+class Batches:
+    """Batches of demonstrations; the order depends on the seed and the step's number alone."""
+
+    def __init__(
+        self,
+        data: Demonstrations,
+        streams: tuple[str, ...],
+        size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """Serves `size` frames a batch, of the `streams` that the model looks at."""
+        self._data, self._streams, self._seed, self._device = data, streams, seed, device
+        self._size = size
+        with warnings.catch_warnings():
+            # What is mapped from the cache can't be written to, and isn't.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            seen = {name: torch.from_numpy(data.observations[name]) for name in streams}
+        place = device if _fit(seen, device) else torch.device("cpu")
+        # On the CPU these are the demonstrations themselves, not copies.
+        self._seen = {name: values.to(place) for name, values in seen.items()}
+        self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))
+
+    def frames_of(self, step: int, frames: Frames) -> Frames:
+        """The part of `frames` that `step` (from 0) trains on; each epoch has its own order."""
+        size = min(self._size, len(frames))
+        epoch, place = divmod(step, len(frames) // size)
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng((self._seed, epoch)).permutation(frames)
+        return self._order[1][place * size : (place + 1) * size]
+
+    def observation(
+        self,
+        frames: Frames,
+        shift: int = 0,
+        generator: torch.Generator | None = None,
+        rows: slice = slice(None),
+    ) -> dict[str, Tensor]:
+        """The streams of `frames`, with the batch in front, on the device.
+
+        Args:
+            frames: Which.
+            shift: Images are moved by up to so many pixels at random.
+            generator: Source of the shifts, on the CPU, so that every device sees the same.
+            rows: Those of `frames` that are wanted; shifts are drawn for all.
+        """
+        streams = {}
+        for name in self._streams:
+            # Pictures travel as bytes; what is done to them is done on the device.
+            seen = self._seen[name]
+            chosen = torch.from_numpy(frames[rows]).to(seen.device)
+            streams[name] = seen.index_select(0, chosen).to(self._device)
+            if shift and seen.ndim == 5:
+                size = (2, len(frames), 1)
+                shifts = torch.randint(-shift, shift + 1, size, generator=generator)[:, rows]
+                streams[name] = shift_images(streams[name], shift, shifts.to(self._device))
+        return streams
+
+    def actions(self, frames: Frames) -> Tensor:
+        """The actions of `frames`, shape (B, H*D), in the interface's units, on the device."""
+        chosen = torch.from_numpy(self._data.actions[frames].astype(np.float32, copy=False))
+        return chosen.flatten(1).to(self._device)
+
+    def generator(self, step: int, device: torch.device | None = None) -> torch.Generator:
+        """Randomness of `step`, on the CPU or another device."""
+        words = np.random.SeedSequence((self._seed, step)).generate_state(1, np.uint64)
+        return torch.Generator(device or "cpu").manual_seed(int(words[0]) >> 1)
+
+    def facts(self) -> dict[str, int]:
+        """What tells one set of demonstrations from another."""
+        checksum = 0
+        seen = [self._data.observations[name] for name in self._streams]
+        for values in (self._data.actions, self._data.episodes, *seen):
+            checksum = zlib.crc32(np.ascontiguousarray(values).data, checksum)
+        return {
+            "frames": len(self._data.actions),
+            "episodes": len(np.unique(self._data.episodes)),
+            "checksum": checksum,
+        }
+
+
+def _fit(streams: dict[str, Tensor], device: torch.device) -> bool:
+    """Whether they take at most half of what is free on a CUDA device."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(values.nbytes for values in streams.values()) <= free / 2
+
+
+def shift_images(frames: Tensor, pixels: int, shifts: Tensor) -> Tensor:
+    """Move each row's frames by up to `pixels`, together; the border is repeated.
+
+    Args:
+        frames: Shape (B, T, H, W, 3).
+        pixels: Largest shift, to each side.
+        shifts: Down and right, within -pixels and pixels, shape (2, B, 1).
+    """
+    batch = len(frames)
+    rows, columns = shifts[..., 0] + pixels
+    for dim in (2, 3):
+        first, last = frames.narrow(dim, 0, 1), frames.narrow(dim, frames.shape[dim] - 1, 1)
+        border = [-1] * frames.ndim
+        border[dim] = pixels
+        frames = torch.cat((first.expand(border), frames, last.expand(border)), dim=dim)
+    # All shifts of all rows, as a view; one of each row is copied, line by line.
+    height, width = (size - 2 * pixels for size in frames.shape[2:4])
+    windows = frames.unfold(2, height, 1).unfold(3, width, 1)
+    chosen = windows[torch.arange(batch, device=frames.device), :, rows, columns]
+    return chosen.permute(0, 1, 3, 4, 2)

@@ -1,0 +1,234 @@
+"""Decoded demonstrations in files that are mapped into memory and not read.
+
+A folder for each interface holds one file for each stream, to which episodes are appended, and an
+index with a line for each episode. A line is written after its episode, so an interrupt costs what
+was under way. The folder can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.bags.bag import Bag
+from ebm_policy_ros.interface import ImageStream, Interface
+from ebm_policy_ros.training.data.episodes import Episode
+
+# To be raised whenever the same bag would give another episode.
+_VERSION = 2
+_INDEX = "index.jsonl"
+_INTERFACE = "interface.json"
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CachedEpisode:
+    """Where an episode is in the cache, and what was said of it."""
+
+    digest: str
+    """Of the bag's content."""
+    start: int
+    """Its first step, counted over all episodes of the cache."""
+    steps: int
+    outcome: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BagMetrics:
+    """What is known of a bag without reading its messages."""
+
+    digest: str
+    """Of its files' content."""
+    outcome: str
+
+
+class KnownBags:
+    """The facts of bags that have not changed since they were looked at, by size and time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads what is known; what can't be read is not known.
+
+        Args:
+            folder: That of the caches.
+        """
+        self._path = folder / "bags.json"
+        self._known: dict[str, Any] = {}
+        if self._path.exists():
+            with suppress(OSError, ValueError, TypeError):
+                self._known = dict(json.loads(self._path.read_text(encoding="utf-8")))
+
+    def find(self, bag: Path) -> BagMetrics | None:
+        """What is known of a bag; None if it has changed."""
+        known = self._known.get(str(bag.resolve()))
+        if not isinstance(known, dict) or known.get("files") != _signature(bag):
+            return None
+        return BagMetrics(str(known.get("digest")), str(known.get("outcome")))
+
+    def note(self, bag: Path, facts: BagMetrics) -> None:
+        """Remember the facts of a bag; `save` writes them."""
+        self._known[str(bag.resolve())] = {"files": _signature(bag), **asdict(facts)}
+
+    def save(self) -> None:
+        """Write what is known, all or nothing."""
+        written = self._path.with_suffix(f".{os.getpid()}")
+        written.write_text(json.dumps(self._known), encoding="utf-8")
+        written.replace(self._path)
+
+
+def look_at(bag: Path) -> BagMetrics:
+    """Read the facts of a bag from its files.
+
+    Raises:
+        BagError: If there is nothing to read.
+    """
+    total = hashlib.sha256()
+    for path in _files(bag):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+        total.update(path.name.encode())
+    return BagMetrics(total.hexdigest(), Bag(bag).custom.get("outcome", "unknown"))
+
+
+def _files(bag: Path) -> list[Path]:
+    return sorted(p for p in bag.iterdir() if p.is_file()) if bag.is_dir() else [bag]
+
+
+def _signature(bag: Path) -> list[list[Any]]:
+    stats = [(path.name, path.stat()) for path in _files(bag)]
+    # The time of the change tells also where somebody set that of the content back.
+    return [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for name, s in stats]
+
+
+class Cache:
+    """The decoded episodes of one interface."""
+
+    def __init__(self, folder: Path, interface: Interface) -> None:
+        """Opens the cache, or makes one.
+
+        Args:
+            folder: Holds the caches of all interfaces.
+            interface: What was read from the bags, and how.
+        """
+        content = json.dumps({"version": _VERSION, **interface.to_dict()}, sort_keys=True)
+        self._folder = folder / hashlib.sha256(content.encode()).hexdigest()[:16]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / _INTERFACE).write_text(content, encoding="utf-8")
+        horizon, size = interface.action.horizon, len(interface.action.names)
+        self._rows: dict[str, tuple[tuple[int, ...], str]] = {"actions": ((horizon, size), "<f4")}
+        for name, stream in interface.observation.items():
+            kind = "u1" if isinstance(stream, ImageStream) else "<f4"
+            self._rows[f"observation.{name}"] = (stream.shape, kind)
+        self._entries: dict[str, CachedEpisode] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        """The digests of the bags whose episodes are in it."""
+        return iter(self._entries)
+
+    def __getitem__(self, digest: str) -> CachedEpisode:
+        """The episode with this content."""
+        return self._entries[digest]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone until the end, and knowing what others have written."""
+        with (self._folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{self._folder}: another process is writing; waiting", file=sys.stderr)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            self._read_index()
+            yield
+
+    def add(self, digest: str, episode: Episode) -> None:
+        """Append an episode; only while locked."""
+        entry = CachedEpisode(
+            digest, self._steps, len(episode.actions), episode.outcome, episode.notes
+        )
+        for name, (_, kind) in self._rows.items():
+            with self._file(name).open("ab") as file:
+                file.write(np.ascontiguousarray(_values(episode, name), dtype=kind).data)
+        with (self._folder / _INDEX).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(entry)) + "\n")
+        self._entries[digest] = entry
+
+    def array(self, name: str, entries: Sequence[CachedEpisode]) -> Array:
+        """The rows of some episodes one after the other.
+
+        They are mapped if they lie in this order without a gap, as after the first building; else
+        they are copied.
+
+        Args:
+            name: actions, or observation. and the name of a stream.
+            entries: At least one.
+        """
+        shape, kind = self._rows[name]
+        mapped = np.memmap(self._file(name), kind, "r", shape=(self._steps, *shape))
+        ends = [entry.start + entry.steps for entry in entries]
+        if all(e.start == end for e, end in zip(entries[1:], ends, strict=False)):
+            return np.asarray(mapped[entries[0].start : ends[-1]])
+        return np.concatenate([mapped[e.start : e.start + e.steps] for e in entries])
+
+    @property
+    def _steps(self) -> int:
+        return max((e.start + e.steps for e in self._entries.values()), default=0)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{quote(name, safe='')}.bin"
+
+    def _read_index(self) -> None:
+        """Take what is whole, and cut off what an interrupt left behind it."""
+        path = self._folder / _INDEX
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        lines = text.splitlines()
+        self._entries = {}
+        for line in lines:
+            try:
+                values = json.loads(line)
+                entry = CachedEpisode(
+                    str(values["digest"]),
+                    int(values["start"]),
+                    int(values["steps"]),
+                    str(values["outcome"]),
+                    tuple(map(str, values["notes"])),
+                )
+            except (ValueError, TypeError, KeyError):
+                break  # the line was being written
+            end = entry.start + entry.steps
+            if any(end * self._row_bytes(n) > size for n, size in self._sizes().items()):
+                break  # its data never reached the disk
+            self._entries[entry.digest] = entry
+        for name, size in self._sizes().items():
+            if size > (whole := self._steps * self._row_bytes(name)):
+                os.truncate(self._file(name), whole)
+        if len(self._entries) < len(lines):
+            text = "".join(json.dumps(asdict(e)) + "\n" for e in self._entries.values())
+            path.write_text(text, encoding="utf-8")
+
+    def _row_bytes(self, name: str) -> int:
+        shape, kind = self._rows[name]
+        return int(np.prod(shape)) * np.dtype(kind).itemsize
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes in each file."""
+        paths = {name: self._file(name) for name in self._rows}
+        return {n: path.stat().st_size if path.exists() else 0 for n, path in paths.items()}
+
+
+def _values(episode: Episode, name: str) -> Array:
+    stream = name.partition(".")[2]
+    return episode.observations[stream] if stream else episode.actions

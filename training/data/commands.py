@@ -1,0 +1,173 @@
+"""What was commanded when."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.messages.commands import along
+from ebm_policy_ros.util.geometry import follow, near
+
+Values = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Command:
+    """One message: points, shape (P, D), and when they count, seconds after the stamp, (P,)."""
+
+    points: Values
+    seconds: npt.NDArray[np.float64]
+
+    def at(self, seconds: float) -> Values:
+        return along(self.points, self.seconds, seconds)
+
+
+class Commands:
+    """Commands by their stamps, of which each holds until the next one, up to an age.
+
+    An action counts for the period that begins at its time, and is what is in force in the middle
+    of it: so jitter of less than half a period changes nothing. Of a trajectory it is where to be
+    at the end of the period.
+    """
+
+    def __init__(self, interface: Interface) -> None:
+        """Knows no command yet; `interface` tells rate, horizon, and how long a command holds."""
+        self._action, self._period = interface.action, interface.period_ns
+        self._hold = interface.hold_ns
+        self._turning = interface.continuous
+        self._commands: dict[int, _Command] = {}
+        self._begins: dict[int, Values] | None = None
+        self.stamps: list[int] = []
+        """Nanoseconds, rising."""
+        self.replaced = 0
+        """Commands that had the stamp of a later one, which counts."""
+
+    def add(self, stamp: int, points: Values, seconds: npt.NDArray[np.float64]) -> None:
+        """Add a command; of two with one stamp the last counts.
+
+        Args:
+            stamp: Nanoseconds.
+            points: What is commanded, shape (P, D); P is 1 but for a trajectory.
+            seconds: When each point counts, after the stamp, shape (P,).
+        """
+        if self._turning:  # what is between two points is on the shorter way
+            points = points.copy()
+            angles = points[:, self._turning]
+            points[:, self._turning] = follow(angles, angles[0])
+        old = self._commands.get(stamp)
+        if old is None:
+            insort(self.stamps, stamp)
+        else:
+            self.replaced += not np.array_equal(old.points, points)
+        self._commands[stamp] = _Command(points, seconds)
+        self._begins = None
+
+    @property
+    def until(self) -> int:
+        """Begin of the last period that is commanded for sure, nanoseconds."""
+        return self._busy(self.stamps[-1]) if self.stamps else 0
+
+    def _busy(self, stamp: int) -> int:
+        """Begin of the last period that a command has a point for, nanoseconds."""
+        last = round(float(self._commands[stamp].seconds[-1]) * NANOSECONDS)
+        return stamp + max(0, last - self._period)
+
+    def _in_force(self, time: int) -> int | None:
+        """Stamp of the command that counts for the period that begins at a time."""
+        place = bisect_left(self.stamps, time + self._period // 2) - 1
+        if place < 0:
+            return None
+        stamp = self.stamps[place]
+        # Nobody knows for how long the very last one was to hold.
+        last = place == len(self.stamps) - 1
+        age = time - self._busy(stamp)
+        return stamp if age <= (self._period // 2 if last else self._hold) else None
+
+    def cover(self, time: int) -> bool:
+        """Tell whether somebody commanded during the period that begins at a time, nanoseconds."""
+        return self._in_force(time) is not None
+
+    def action(self, time: int) -> Values | None:
+        """Action commanded for the period that begins at a time, shape (D,).
+
+        Args:
+            time: Nanoseconds.
+
+        Returns:
+            None where nobody commanded.
+        """
+        stamp = self._in_force(time)
+        return None if stamp is None else self._value(stamp, time + self._period)
+
+    def _value(self, stamp: int, time: int) -> Values:
+        """Value of a command at a time, nanoseconds."""
+        command, seconds = self._commands[stamp], (time - stamp) / NANOSECONDS
+        if seconds >= command.seconds[0]:
+            return command.at(seconds)
+        if self._begins is None:
+            self._begins = self._find_begins()
+        if stamp not in self._begins:
+            first: Values = command.points[0]
+            return first
+        begin = self._begins[stamp].copy()
+        begin[self._turning] = near(begin[self._turning], command.points[0][self._turning])
+        way = np.stack((begin, command.points[0]))
+        return along(way, np.array([0.0, command.seconds[0]]), seconds)
+
+    def _find_begins(self) -> dict[int, Values]:
+        """Where trajectories whose first point is yet to come begin: where the last one was."""
+        self._begins = {}
+        for before, stamp in zip(self.stamps, self.stamps[1:], strict=False):
+            awaited = self._commands[stamp].seconds[0] > 0
+            if awaited and stamp - self._busy(before) <= self._hold:
+                self._begins[stamp] = self._value(before, stamp)
+        return self._begins
+
+    def newest(self, time: int) -> Values | None:
+        """What the last command stamped by then says for that time, however old it is."""
+        place = bisect_right(self.stamps, time)
+        if not place:
+            return None
+        stamp = self.stamps[place - 1]
+        return self._commands[stamp].at((time - stamp) / NANOSECONDS)
+
+    def chunk(self, time: int, ended: bool) -> Values | None:
+        """The actions of a step, shape (H, D); None if one is missing.
+
+        Where nobody commanded, nobody knows what was wanted, but after the last command of all: if
+        the demonstration ended there, a position is held, and a velocity is zero.
+
+        Args:
+            time: Of the step, nanoseconds.
+            ended: Whether the demonstration was over after the last command.
+        """
+        rows: list[Values] = []
+        for number in range(self._action.horizon):
+            slot = time + number * self._period
+            found = self.action(slot)
+            if found is None:
+                if not rows or not ended or slot - self.until <= self._period // 2:
+                    return None
+                found = np.zeros_like(rows[-1]) if self._action.is_velocity else rows[-1]
+            rows.append(found)
+        return np.stack(rows)
+
+    def slow(self) -> str:
+        """Why commands are too rare to be learned from, and the cure; empty if they are not."""
+        if len(self.stamps) < 3:
+            return ""
+        gaps = np.array(self.stamps[1:]) - [self._busy(stamp) for stamp in self.stamps[:-1]]
+        usual = float(np.median(gaps))
+        if usual <= self._hold + self._period / 2:
+            return ""
+        return (
+            f"{self._action.topic}: commands come at {NANOSECONDS / usual:.2g} Hz, but hold for "
+            f"{self._hold / NANOSECONDS:.2g} s only, so steps in between have none; if each was "
+            f"to hold until the next one, set action.hold: "
+            f"{np.ceil(11 * usual / NANOSECONDS) / 10:.1f} in the interface, else send them "
+            f"at {NANOSECONDS / self._period:.3g} Hz"
+        )

@@ -1,0 +1,213 @@
+"""From the messages of a bag to takes, in which time only goes on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+
+from ebm_policy_ros.bags.bag import Message
+from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.messages.commands import read_gripper_points, read_points
+from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.training.data.eras import Eras
+from ebm_policy_ros.training.data.segments import NOT_FRESH, Segment, Step
+from ebm_policy_ros.training.data.timeline import (
+    CLOCK,
+    NO_CLOCK,
+    TopicClock,
+    clock_ns,
+    is_same_clock,
+    wanted_topics,
+)
+
+# Times of receipt of one topic may go back by so little: several threads write, or several
+# publishers send. Stamps of a simulation may by more, since a message counts when it comes.
+_DISORDER_NS = NANOSECONDS // 10
+_SIMULATED_DISORDER_NS = NANOSECONDS
+_MOST_ERAS = 5
+# So long the streams may go on after the last command, s, without a word.
+_LONG_AFTER = 2.0
+
+
+class Unordered(Exception):
+    """The messages of a bag are not in the order of their receipt."""
+
+
+class ClockNeeded(Exception):
+    """Some messages have no stamp, and only /clock can tell when they came."""
+
+
+class EpisodeBuilder:
+    """Sorts the messages of a bag into takes and commands."""
+
+    def __init__(
+        self, interface: Interface, ordered: bool = True, has_clock: bool | None = None
+    ) -> None:
+        """Begins.
+
+        Args:
+            interface: Names the topics, and fixes rate and ages.
+            ordered: Whether messages that are not in the order of their receipt are refused.
+            has_clock: Whether /clock is among the messages; None if that is not known yet.
+        """
+        self._interface, self._ordered, self._has_clock = interface, ordered, has_clock
+        ages = {s.topic: round(s.max_age * NANOSECONDS) for s in interface.observation.values()}
+        # A command that is older than any sample may be belongs to another moment too.
+        patience = dict.fromkeys(wanted_topics(interface), max(ages.values())) | ages
+        self.clocks = {
+            topic: TopicClock(limit, limit + interface.period_ns)
+            for topic, limit in patience.items()
+        }
+        self.segments: list[Segment] = [Segment(interface)]
+        """In the order of their receipt: a new one whenever a clock was set back."""
+        self._same = True
+        self._simulated_ns = 0
+        """What /clock told last."""
+        self._eras: Eras[Message] = Eras(_DISORDER_NS)
+        self._received, self._received_of = 0, dict[str, int]()
+        self._refused: Counter[str] = Counter()
+        self._refusals: dict[str, str] = {}
+
+    def take_all(self, messages: Iterator[Message]) -> None:
+        """Take every message of a bag.
+
+        Raises:
+            Unordered: If they are not in the order of their receipt.
+            ClockNeeded: If it is not known whether the bag has /clock, but has to be.
+        """
+        self._same, begun = is_same_clock(messages)
+        if not self._same:
+            self._eras = Eras(_SIMULATED_DISORDER_NS)
+        for message in chain(begun, messages):
+            self._check_order(message)
+            for found in self._eras.add(message.topic, self._time(message), message):
+                self._take(found)
+        for found in self._eras.rest():
+            self._take(found)
+
+    def _time(self, message: Message) -> int | None:
+        """By the clock that may have been set back, nanoseconds; None if it doesn't tell."""
+        if self._same:
+            return message.received_ns or None  # before the first /clock a recorder writes zero
+        return (clock_ns(message) or stamp_ns(message.content)) or None
+
+    def _check_order(self, message: Message) -> None:
+        """Where a clock was set back, each topic goes back; else the order is another one."""
+        received = message.received_ns
+        back = self._received - received
+        own = self._received_of.get(message.topic, 0)
+        self._received = self._received_of[message.topic] = received
+        alone = back > NANOSECONDS and received >= own - _DISORDER_NS
+        if self._ordered and received and (alone or self._eras.number > _MOST_ERAS):
+            raise Unordered
+
+    def _take(self, message: Message) -> None:
+        while len(self.segments) <= self._eras.number:
+            self.segments.append(Segment(self._interface))
+            for clock in self.clocks.values():
+                clock.set_back()
+        if simulated := clock_ns(message):
+            self._simulated_ns = simulated
+            return
+        content = message.content
+        if not self._same and self._has_clock is None and stamp_ns(content) == 0:
+            raise ClockNeeded
+        clock = self.clocks[message.topic]
+        stamp = clock.stamp(content, message.received_ns, self._same, self._simulated_ns)
+        if stamp is not None:
+            self._add(message, stamp)
+
+    def _add(self, message: Message, stamp: int) -> None:
+        topic, action = message.topic, self._interface.action
+        segment, gripper = self.segments[-1], action.gripper
+        try:
+            if topic == action.topic:
+                segment.commands.add(stamp, *read_points(message.content, action))
+            elif gripper is not None and topic == gripper.topic:
+                segment.grips.add(stamp, *read_gripper_points(message.content, gripper))
+            else:
+                segment.add(topic, stamp, message.content, message.received_ns)
+            segment.advance(stamp)
+        except MessageError as error:
+            self._refused[topic] += 1
+            self._refusals.setdefault(topic, str(error))
+
+    def steps(self, complete: bool) -> list[Step]:
+        """All steps that can be used; `complete`: whether the bag has its end."""
+        last = len(self.segments) - 1
+        return [
+            s
+            for i, segment in enumerate(self.segments)
+            for s in segment.steps(complete and i == last)
+        ]
+
+    def problem(self) -> str:
+        """Why there is not a single step, as far as that is known."""
+        action, gripper = self._interface.action, self._interface.action.gripper
+        if not any(segment.commands.stamps for segment in self.segments):
+            if self.clocks[action.topic].counts[NO_CLOCK]:
+                return (
+                    f"{action.topic}: its messages have no stamp, those of the streams are not of "
+                    f"the recorder's clock, as in a simulation, and the bag has no {CLOCK} to "
+                    f"tell when they came; record {CLOCK} too, or run the recorder with "
+                    "use_sim_time"
+                )
+            return self._refusals.get(action.topic) or (
+                f"no command on {action.topic}; nothing to learn from it"
+            )
+        if gripper is not None and not any(segment.grips.stamps for segment in self.segments):
+            return f"no command on {gripper.topic}; nothing to learn from it"
+        if any(segment.left_out[NOT_FRESH] for segment in self.segments) or not self._slow():
+            return "no step at which every stream was fresh"
+        return "no step can be used"
+
+    def _slow(self) -> list[str]:
+        return [slow for segment in self.segments if (slow := segment.commands.slow())][:1]
+
+    def notes(self) -> list[str]:
+        """Notes about odd messages, one line each."""
+        segments = self.segments
+        notes = [
+            f"{topic}: {count} of {clock.total} messages {what}"
+            for topic, clock in self.clocks.items()
+            for what, count in clock.counts.items()
+            if count
+        ]
+        notes += [
+            f"{topic}: {count} commands can't be used, the first since: {self._refusals[topic]}"
+            for topic, count in self._refused.items()
+        ]
+        if replaced := sum(segment.commands.replaced for segment in segments):
+            topic = self._interface.action.topic
+            notes.append(
+                f"{topic}: {replaced} commands had the stamp of a later one, which counts"
+            )
+        if len(segments) > 1:
+            notes.append(f"a clock was set back; read in {len(segments)} pieces")
+        if not self._ordered:
+            notes.append("its messages are not in the order of their receipt; sorted")
+        return [*notes, *self.jumps(), *self._slow(), *self._left_out(segments)]
+
+    def jumps(self) -> tuple[str, ...]:
+        """Where the arm is suddenly elsewhere, one line each; known after `steps`."""
+        return tuple(jump.words for segment in self.segments for jump in segment.jumps)
+
+    @staticmethod
+    def _left_out(segments: list[Segment]) -> list[str]:
+        """Steps that can't be used, and what goes on after the last one."""
+        left_out = sum((segment.left_out for segment in segments), Counter())
+        problem = next(
+            (segment.first_problem for segment in segments if segment.first_problem), ""
+        )
+        notes = [
+            f"{count} steps left out: {reason}"
+            + (f", the first: {problem}" if reason == NOT_FRESH else "")
+            for reason, count in left_out.items()
+        ]
+        if segments and segments[-1].commands.stamps:
+            after = (segments[-1].last_seen - segments[-1].commands.stamps[-1]) / NANOSECONDS
+            if after > _LONG_AFTER:
+                notes.append(f"the streams go on for {after:.1f} s after the last command")
+        return notes

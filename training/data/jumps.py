@@ -1,0 +1,110 @@
+"""Finds where the arm is suddenly elsewhere, as when a scene was reset while recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.interface.streams import JointStream, PoseStream
+from ebm_policy_ros.observation.buffer import Observation
+
+Array = npt.NDArray[np.float64]
+
+# A jump is so many times as far as the limits allow, and as most steps of the episode lead:
+# limits that are too low for an arm make no jumps.
+_ALLOWED, _USUAL = 2.0, 5.0
+_MOST = 0.75
+_AXES = ("x", "y", "z")
+
+
+class Jump(NamedTuple):
+    """A place at which the arm is elsewhere from one step to the next."""
+
+    step: int
+    """The last step before it."""
+    words: str
+    """What jumps, and how far."""
+
+
+class _Track(NamedTuple):
+    """A quantity over the steps, and how far it may change from one to the next."""
+
+    name: str
+    distances: Array
+    """Shape (M - 1,)."""
+    allowed: float
+    unit: str
+
+
+def find_jumps(
+    times_ns: Sequence[int], observations: Sequence[Observation], interface: Interface
+) -> list[Jump]:
+    """The jumps of the tool or a joint that the interface's limits don't allow.
+
+    Args:
+        times_ns: Of the steps, shape (M,).
+        observations: Of the steps; the newest sample of each counts.
+        interface: Names the limits: of a velocity its bounds, of a position `max_velocity`.
+
+    Returns:
+        At most one for each two steps, in order; where steps lack in between is none.
+    """
+    follows = np.diff(np.asarray(times_ns, dtype=np.int64)) == interface.period_ns
+    if not follows.any():
+        return []
+    found: dict[int, Jump] = {}
+    for track in _tracks(observations, interface):
+        usual = float(np.quantile(track.distances, _MOST, method="lower"))
+        limit = max(_ALLOWED * track.allowed, _USUAL * usual)
+        for step in np.flatnonzero(follows & (track.distances > limit)).tolist():
+            seconds = (times_ns[step] - times_ns[0]) / NANOSECONDS
+            words = (
+                f"{track.name} jumps by {track.distances[step]:.3g} {track.unit} after "
+                f"{seconds:.1f} s, further than the arm can move in a step; cut there"
+            )
+            found.setdefault(step, Jump(step, words))
+    return [found[step] for step in sorted(found)]
+
+
+def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterator[_Track]:
+    action = interface.action
+    speeds = dict(zip(action.fields, _speeds(interface), strict=True))
+    for name, stream in interface.observation.items():
+        # An old sample may be followed by a new one.
+        seconds = 1.0 / interface.rate + stream.max_age
+        if isinstance(stream, JointStream) and "position" in stream.fields and action.is_joints:
+            begin = stream.fields.index("position") * len(stream.names)
+            for index, joint in enumerate(stream.names):
+                if joint in speeds:
+                    changes = abs(_changes(observations, name, [begin + index])[:, 0])
+                    # A whole turn is none: so an angle that is told from -pi to pi goes on.
+                    turns = 2 * np.pi * np.round(changes / (2 * np.pi))
+                    yield _Track(f"joint {joint}", abs(changes - turns), speeds[joint] * seconds,
+                                 "rad")  # fmt: skip
+        if isinstance(stream, PoseStream) and not action.is_joints:
+            linear = [speeds[f] for f in speeds if f.removeprefix("linear.") in _AXES]
+            columns = [i for i, field in enumerate(stream.fields) if field in _AXES]
+            if linear and columns:
+                distances = np.linalg.norm(_changes(observations, name, columns), axis=1)
+                yield _Track(name, distances, float(np.linalg.norm(linear)) * seconds, "m")
+
+
+def _speeds(interface: Interface) -> Array:
+    """Largest speed of each field, unit/s."""
+    action = interface.action
+    if action.is_velocity:
+        bounds: Array = np.maximum(np.abs(action.low), np.abs(action.high))
+        return bounds
+    limits: Array = np.asarray(action.max_velocity, dtype=np.float64)
+    return limits
+
+
+def _changes(observations: Sequence[Observation], name: str, columns: list[int]) -> Array:
+    """Differences of the newest samples from step to step, shape (M - 1, columns)."""
+    values = np.stack([one[name][-1, columns] for one in observations]).astype(np.float64)
+    changes: Array = np.diff(values, axis=0)
+    return changes

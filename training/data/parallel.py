@@ -1,0 +1,68 @@
+"""The same work on many bags, on every core."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+from tqdm import tqdm
+
+from ebm_policy_ros.bags.read_report import BagError
+
+Result = TypeVar("Result")
+
+
+def read_each(
+    read: Callable[[Path], Result], bags: Sequence[Path], workers: int | None = None
+) -> Iterator[tuple[Path, Result]]:
+    """Each bag and what is read of it, in order, with a progress bar.
+
+    Args:
+        read: A function of a module, or a partial of one; what it returns is sent to this process.
+        bags: To read.
+        workers: Processes that read; None for one on each core.
+
+    Raises:
+        BagError: If a process was ended.
+    """
+    if not bags:
+        return
+    count = min(workers or os.cpu_count() or 1, len(bags))
+    # A forked child of a process with threads may hang.
+    with ProcessPoolExecutor(count, get_context("spawn"), _prepare) as pool:
+        try:
+            with _interrupts_held():
+                results = pool.map(read, bags)
+            bar = tqdm(results, "reading", len(bags), unit=" bags", dynamic_ncols=True)
+            yield from zip(bags, bar, strict=True)
+        except BrokenProcessPool:
+            raise BagError(
+                f"{bags[0].parent}: a process that reads bags was ended; is there enough memory?"
+            ) from None
+        finally:
+            # After an interrupt nobody waits for what is queued.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Start processes that never see an interrupt, not even before `_prepare`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _prepare() -> None:
+    """What a process does that reads bags: leave interrupts to its parent, and cores to others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)

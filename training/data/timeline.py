@@ -1,0 +1,134 @@
+"""When the messages of a bag count, by the clocks that they were stamped by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ebm_policy_ros.bags.bag import Message
+from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.messages.streams import stamp_ns
+
+CLOCK = "/clock"
+CLOCK_TYPE = "rosgraph_msgs/msg/Clock"
+# Stamps that are further from their receipt are of another clock, as a simulation's.
+_SAME_CLOCK_NS = NANOSECONDS
+# So many stamped messages tell which clock it is; so many messages are looked at for them.
+_STAMPED, _LOOKED_AT = 20, 200
+UNSTAMPED = "have no stamp; the time of receipt counts"
+BY_CLOCK = "have no stamp; /clock tells when they were received"
+NO_CLOCK = "have no stamp, and the other topics use another clock than the recorder; left out"
+NO_TIME = "were received before the first /clock; left out"
+LATE = "came too long after their stamp to be fresh, as on the robot; left out"
+EARLY = "are stamped in the future; left out"
+BACKWARDS = "are stamped before one that came earlier"
+
+
+def wanted_topics(interface: Interface) -> dict[str, str]:
+    """Type by topic of everything that an interface names."""
+    wanted = {stream.topic: stream.type for stream in interface.observation.values()}
+    for command in (interface.action, interface.action.gripper):
+        if command is not None:
+            wanted[command.topic] = command.type
+    return wanted
+
+
+@dataclass(frozen=True)
+class StreamMetrics:
+    """How the messages of one topic came."""
+
+    count: int
+    rate: float
+    """Messages per second, Hz: one over the median gap; 0 of fewer than two."""
+    longest_gap: float
+    """Between two messages, s."""
+    unstamped: int
+    """Messages without a stamp, of which the time of receipt counts."""
+
+
+class TopicClock:
+    """The stamps of one topic, in the order of their receipt."""
+
+    def __init__(self, latest_ns: int, earliest_ns: int) -> None:
+        """Knows how much later and earlier than its stamp a message may be received."""
+        self._latest_ns, self._earliest_ns = latest_ns, earliest_ns
+        self.stamps: list[int] = []
+        self.counts: Counter[str] = Counter()
+        """Messages that are odd, by what is."""
+        self.total = 0
+        self._newest = 0
+
+    def set_back(self) -> None:
+        """Begin anew: a clock was set back."""
+        self._newest = 0
+
+    def stamp(self, message: Any, received_ns: int, same: bool, clock_ns: int) -> int | None:
+        """When a message counts, nanoseconds; None if it doesn't.
+
+        Args:
+            message: The message.
+            received_ns: When it was received, by the recorder's clock.
+            same: Whether stamps and times of receipt are of one clock.
+            clock_ns: When it was received, by the clock of the stamps if that is another; 0 if
+                that is not known.
+        """
+        self.total += 1
+        stamp = stamp_ns(message)
+        if stamp == 0:
+            stamp = received_ns if same else clock_ns
+            if stamp == 0:
+                self.counts[NO_TIME if same else NO_CLOCK] += 1
+                return None
+            self.counts[UNSTAMPED if same else BY_CLOCK] += hasattr(message, "header")
+        elif same and received_ns and not self._is_timely(received_ns - stamp):
+            self.counts[LATE if stamp < received_ns else EARLY] += 1
+            return None
+        self.counts[BACKWARDS] += stamp < self._newest
+        self._newest = max(self._newest, stamp)
+        self.stamps.append(stamp)
+        return stamp
+
+    def _is_timely(self, age_ns: int) -> bool:
+        return -self._earliest_ns <= age_ns <= self._latest_ns
+
+    def facts(self) -> StreamMetrics:
+        gaps = np.abs(np.diff(np.array(self.stamps, dtype=np.int64))) / NANOSECONDS
+        usual = float(np.median(gaps)) if len(gaps) else 0.0
+        return StreamMetrics(
+            count=len(self.stamps),
+            rate=1.0 / usual if usual > 0 else 0.0,
+            longest_gap=float(gaps.max()) if len(gaps) else 0.0,
+            unstamped=self.counts[UNSTAMPED],
+        )
+
+
+def clock_ns(message: Message) -> int:
+    """The time that a message of /clock tells, nanoseconds; 0 for any other message."""
+    if message.topic != CLOCK:
+        return 0
+    return int(message.content.clock.sec) * NANOSECONDS + int(message.content.clock.nanosec)
+
+
+def is_same_clock(messages: Iterator[Message]) -> tuple[bool, list[Message]]:
+    """Whether stamps are of the clock of the receipts, by the first ones that tell.
+
+    Args:
+        messages: Of a bag, from its beginning.
+
+    Returns:
+        The answer, and the messages that were taken for it.
+    """
+    begun: list[Message] = []
+    ahead: list[int] = []
+    for message in messages:
+        begun.append(message)
+        stamp = stamp_ns(message.content)
+        if stamp and message.received_ns:  # zero before the first /clock
+            ahead.append(abs(message.received_ns - stamp))
+        if len(ahead) >= _STAMPED or len(begun) >= _LOOKED_AT:
+            break
+    return not ahead or float(np.median(ahead)) <= _SAME_CLOCK_NS, begun

@@ -1,0 +1,169 @@
+"""Which episodes somebody should look at first, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.training.inspection.comparison import (
+    FEWEST,
+    common_notes,
+    find_duplicates,
+    find_outliers,
+    note_kind,
+)
+from ebm_policy_ros.training.inspection.issue_types import (
+    DURATION,
+    FEW_STEPS,
+    FROZEN,
+    IDLE,
+    JERK,
+    KINDS,
+    LEAST_JERK,
+    LONGEST_IDLE,
+    LOST_STEPS,
+    SATURATED,
+    SLOW,
+    SPREADS,
+    percent,
+)
+from ebm_policy_ros.training.inspection.reading import Recording, Unusable
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A reason to look at an episode, in words."""
+
+    kind: str
+    words: str
+    other: str = ""
+    """The episode that it is about as well."""
+
+
+def find_concerns(
+    found: Sequence[Recording | Unusable],
+    usual: Sequence[Recording],
+    interface: Interface,
+    differences: Mapping[str, Sequence[str]],
+) -> dict[str, list[Issue]]:
+    """Every episode's concerns, the heaviest first.
+
+    Args:
+        found: Every bag.
+        usual: The episodes that the others are compared with: those that training uses.
+        interface: As they were read.
+        differences: Episode -> how the interface that it was recorded with differs.
+    """
+    issues: dict[str, list[Issue]] = {one.name: [] for one in found}
+    recordings = [one for one in found if isinstance(one, Recording)]
+    reasons = (
+        ((one.name, Issue("unusable", one.reason)) for one in found if isinstance(one, Unusable)),
+        ((n, Issue("interface", line)) for n, lines in differences.items() for line in lines),
+        ((one.name, issue) for one in recordings for issue in _alone(one, interface)),
+        _duplicates(recordings),
+        _outliers(usual, interface),
+        _notes(recordings, usual),
+        _against(recordings, usual, interface) if len(usual) >= FEWEST else (),
+    )
+    for name, issue in chain(*reasons):
+        issues[name].append(issue)
+    for listed in issues.values():
+        listed.sort(key=lambda issue: -KINDS[issue.kind].weight)
+    return issues
+
+
+def score(issues: Sequence[Issue]) -> int:
+    """How urgent it is to look: the weights of the kinds of concern, each kind once."""
+    return sum(KINDS[kind].weight for kind in {issue.kind for issue in issues})
+
+
+def _alone(recording: Recording, interface: Interface) -> Iterator[Issue]:
+    """What an episode shows by itself."""
+    facts, names = recording.facts, interface.action.names
+    yield from (Issue("jump", words) for words in recording.jumps)
+    for name, share in zip(names, facts.outside, strict=True):
+        if share > 0:
+            yield Issue(
+                "outside", f"{name} is outside its bounds in {percent(share, 1)} of the steps"
+            )
+    for stream, length in facts.frozen.items():
+        if length >= FROZEN:
+            yield Issue("frozen", f"{stream} repeats itself for {length:.1f} s during motion")
+    if facts.steps < FEW_STEPS:
+        yield Issue("few", f"{facts.steps} usable steps only")
+    elif facts.usable < LOST_STEPS:
+        yield Issue("few", f"{percent(facts.usable)} of its steps are usable")
+    if facts.gaps:
+        longest = max(length for _, length in facts.gaps)
+        times = "one gap" if len(facts.gaps) == 1 else f"{len(facts.gaps)} gaps, the longest"
+        yield Issue("gaps", f"{times} of {longest:.1f} s")
+    start, length = facts.longest_idle
+    if facts.idle > IDLE or length >= LONGEST_IDLE:
+        yield Issue(
+            "idle",
+            f"nothing moves in {percent(facts.idle)} of the steps, for {length:.1f} s from "
+            f"{start:.1f} s on",
+        )
+    for name, share in zip(interface.action.fields, facts.saturated, strict=False):
+        if share > SATURATED:
+            yield Issue("saturated", f"{name} is at a bound in {percent(share)} of the steps")
+
+
+def _duplicates(recordings: Sequence[Recording]) -> Iterator[tuple[str, Issue]]:
+    for pair in find_duplicates(recordings):
+        differs = f"differs by {percent(pair.difference, 1)} from"
+        words = differs if pair.difference > 0 else "has the same numbers as"
+        yield pair.copy, Issue("duplicate", words, pair.original)
+
+
+def _notes(
+    recordings: Sequence[Recording], usual: Sequence[Recording]
+) -> Iterator[tuple[str, Issue]]:
+    common = common_notes(usual)
+    for recording in recordings:
+        for note in recording.notes:
+            if note_kind(note) not in common and note not in recording.jumps:
+                yield recording.name, Issue("notes", note)
+
+
+def _outliers(usual: Sequence[Recording], interface: Interface) -> Iterator[tuple[str, Issue]]:
+    for name, outliers in find_outliers(usual, interface).items():
+        for outlier in outliers:
+            low, high = outlier.usual
+            words = f"{outlier.dimension} reaches {outlier.value:.3g}, others stay between "
+            yield name, Issue("outlier", f"{words}{low:.3g} and {high:.3g}")
+
+
+def _against(
+    recordings: Sequence[Recording], usual: Sequence[Recording], interface: Interface
+) -> Iterator[tuple[str, Issue]]:
+    """Episodes, and what they show beside the others."""
+    logarithms = np.log([other.facts.duration for other in usual])
+    middle = float(np.median(logarithms))
+    spread = 1.48 * float(np.median(abs(logarithms - middle)))
+    farthest = max(math.log(DURATION), SPREADS * spread)
+    jerk = float(np.median([other.facts.jerk for other in usual]))
+    least = {s.topic: s.min_rate or 0.0 for s in interface.observation.values()}
+    rates = {
+        topic: float(np.median([o.streams[topic].rate for o in usual if topic in o.streams]))
+        for topic in {topic for other in usual for topic in other.streams}
+    }
+    for recording in recordings:
+        name, facts = recording.name, recording.facts
+        if abs(math.log(facts.duration) - middle) > farthest:
+            words = f"{facts.duration:.1f} s long, the median is {math.exp(middle):.1f} s"
+            yield name, Issue("duration", words)
+        if facts.jerk > max(LEAST_JERK, JERK * jerk):
+            times = f", {facts.jerk / jerk:.1f} times the median" if jerk > 0 else ""
+            words = f"commands jump by {percent(facts.jerk, 1)} of their range{times}"
+            yield name, Issue("jerky", words)
+        for topic, stream in recording.streams.items():
+            rate = rates.get(topic, 0.0)
+            if stream.rate < max(SLOW * rate, least.get(topic, 0.0)):
+                words = f"{topic} comes at {stream.rate:.1f} Hz, the median is {rate:.1f} Hz"
+                yield name, Issue("slow", words)

@@ -1,0 +1,115 @@
+"""How good a model is on episodes that it was not trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from ebm_policy_ros.device.selection import has_fast_bfloat16
+from ebm_policy_ros.energy.baselines import NearestNeighbourModel
+from ebm_policy_ros.energy.models import Model, Searched
+from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.policy.action_search import check_method, minimize
+from ebm_policy_ros.training.data.batches import Batches, Frames
+from ebm_policy_ros.training.learning.config import Choice, LearningConfig
+from ebm_policy_ros.training.learning.objective import loss_of, rank_of
+
+# Candidates of the search that judges, at most, besides those that its places need: judging
+# hundreds of frames with all that act would take longer than training on them.
+_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class EvaluationMetrics:
+    """Means over held-out frames."""
+
+    loss: float
+    """What training minimises; not a number for nearest neighbours."""
+    action_error: float
+    """Distance between the chosen and the demonstrated action, in the interface's units."""
+    rank: float
+    """Share of other actions with less energy than the demonstrated one; 0 without an energy."""
+
+    @classmethod
+    def worst(cls) -> EvaluationMetrics:
+        """What every other verdict is better than."""
+        return cls(math.inf, math.inf, math.inf)
+
+    def score(self, choice: Choice) -> tuple[float, float]:
+        """What is to be low, and what decides where that is equal."""
+        both = (self.action_error, self.rank)
+        return both if choice == "action_error" else both[::-1]
+
+
+class Evaluator:
+    """Judges a model, whose weights may change, always on the same held-out frames."""
+
+    def __init__(
+        self,
+        model: Model,
+        optimiser: Optimiser,
+        config: LearningConfig,
+        batches: Batches,
+        held_out: Frames,
+    ) -> None:
+        """Takes evenly spread frames of those `held_out`.
+
+        Raises:
+            ValueError: If the optimiser needs another kind of model.
+        """
+        check_method(model, optimiser)
+        self._model, self._config, self._batches = model, config, batches
+        most = max(_SAMPLES, 4 * getattr(optimiser, "places", 0))
+        self._optimiser = dataclasses.replace(optimiser, samples=min(most, optimiser.samples))
+        count = min(config.validate_frames, len(held_out))
+        self._frames = held_out[np.linspace(0, len(held_out) - 1, count).round().astype(int)]
+
+    def verdict(self, generator: torch.Generator) -> EvaluationMetrics:
+        """The means over all frames; `generator` draws the counter-examples."""
+        if len(self._frames) == 0:
+            return EvaluationMetrics.worst()
+        parts = math.ceil(len(self._frames) / self._config.batch_size)
+        rows = []
+        with torch.no_grad(), parametrize.cached():
+            for frames in np.array_split(self._frames, parts):
+                means = self._means(frames, generator)
+                rows.append([mean * len(frames) / len(self._frames) for mean in means])
+        return EvaluationMetrics(*(sum(column) for column in zip(*rows, strict=True)))
+
+    def _means(self, frames: Frames, generator: torch.Generator) -> tuple[float, float, float]:
+        model, device = self._model, generator.device
+        with autocast(self._config, device):
+            features = model.encode(self._batches.observation(frames))
+            demonstrated = self._batches.actions(frames)
+            positive = model.box.normalise(demonstrated)
+            loss, rank = math.nan, 0.0
+            if not isinstance(model, NearestNeighbourModel):
+                value, _ = loss_of(model, features, positive, self._config, generator)
+                loss = value.item()
+            if isinstance(model, Searched):
+                rank = rank_of(model, features, positive, generator).mean().item()
+            chosen = model.box.denormalise(self._choose(features))
+        return loss, (chosen - demonstrated).norm(dim=1).mean().item(), rank
+
+    def _choose(self, features: Tensor) -> Tensor:
+        """Actions in the box mapped to [-1, 1], shape (B, H*D)."""
+        if not isinstance(self._model, Searched):
+            return self._model.action(features).float()
+        # The same candidates each time: only the weights differ.
+        generator = torch.Generator(features.device).manual_seed(0)
+        return minimize(self._model, features, self._optimiser, generator).best
+
+
+def autocast(config: LearningConfig, device: torch.device) -> torch.autocast:
+    """The arithmetic that the settings ask for, where the device is not slower with it.
+
+    A CPU that emulates bfloat16 takes ten times as long for a step.
+    """
+    mixed = config.precision == "bf16" and has_fast_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=mixed)

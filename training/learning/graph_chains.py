@@ -1,0 +1,91 @@
+"""The Langevin chains of a training step as one CUDA graph: thousands of small launches as one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from ebm_policy_ros.device.cuda_graph import CapturedGraph, CaptureError
+from ebm_policy_ros.energy.models import ConditionalEnergy, EnergyModel
+from ebm_policy_ros.inference.candidates import Energy
+from ebm_policy_ros.inference.langevin import Langevin
+
+# Between where recorded and other chains end, which run the same kernels; half-widths of the box.
+_TOLERANCE = 1e-3
+
+
+class GraphChains:
+    """Chains through the energy of a model that learns; a recording for each shape.
+
+    Weights are changed in place, so that a recording sees the present ones. Normalised weights
+    are made anew in other memory for each step: those chains go step by step.
+    """
+
+    def __init__(self, model: EnergyModel, chain: Langevin) -> None:
+        """With nothing recorded.
+
+        Args:
+            model: On its device.
+            chain: Settings of the chains.
+        """
+        self._model, self._chain = model, chain
+        self._device = model.box.low.device
+        self._recordings: dict[torch.Size, CapturedGraph[Tensor] | None] = {}
+
+    def __call__(
+        self,
+        energy: Energy,
+        actions: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Where chains from `actions` end, as `Langevin.chain` says; the next call overwrites it.
+
+        Draws follow from the seed of the generator, not from what was drawn from it.
+        """
+        assert isinstance(energy, ConditionalEnergy)
+        assert energy.model is self._model
+        inputs = energy.features, actions, low, high
+        # Another one than the starts were drawn with.
+        seed = generator.initial_seed() + 1
+        if actions.shape not in self._recordings:
+            self._recordings[actions.shape] = self._record(inputs)
+        recording = self._recordings[actions.shape]
+        return recording(inputs, seed) if recording else self._run(self._draws(seed), *inputs)
+
+    def _record(self, inputs: Sequence[Tensor]) -> CapturedGraph[Tensor] | None:
+        """A recording; None for normalised weights, and if it fails, with a warning."""
+        if any(map(parametrize.is_parametrized, self._model.head.modules())):
+            return None
+        features, *others = inputs
+        drawn = torch.randn(features.shape, generator=self._draws(0), device=self._device)
+        # Not what was recorded: a replay that ignores its input would pass.
+        probe = drawn.to(features.dtype), *others
+        try:
+            recording = CapturedGraph(self._run, inputs, self._device)
+            expected = self._run(self._draws(0), *probe)
+            if not torch.allclose(recording(probe, seed=0), expected, rtol=0, atol=_TOLERANCE):
+                raise CaptureError("they end elsewhere")
+        except CaptureError as error:
+            warnings.warn(f"chains go step by step, not recorded: {error}", stacklevel=2)
+            return None
+        return recording
+
+    def _run(
+        self, draws: torch.Generator, features: Tensor, actions: Tensor, low: Tensor, high: Tensor
+    ) -> Tensor:
+        energy = ConditionalEnergy(self._model, features)
+        # Weights are rounded anew in each replay, once, and these are nobody else's.
+        torch.clear_autocast_cache()
+        try:
+            return self._chain.chain(energy, actions, low, high, draws)
+        finally:
+            torch.clear_autocast_cache()
+
+    def _draws(self, seed: int) -> torch.Generator:
+        return torch.Generator(self._device).manual_seed(seed)

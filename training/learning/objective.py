@@ -1,0 +1,150 @@
+"""The loss of each kind of model on a batch of demonstrations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel
+from ebm_policy_ros.energy.models import (
+    AutoregressiveModel,
+    ConditionalEnergy,
+    EnergyModel,
+    Model,
+    Searched,
+)
+from ebm_policy_ros.inference.candidates import Energy, uniform
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.losses import gradient_penalty, info_nce
+from ebm_policy_ros.training.learning.negatives import (
+    MINED,
+    Walk,
+    around,
+    draw,
+    in_parts,
+    near_duplicates,
+)
+
+# Actions that the demonstrated one is ranked among.
+_RANKED = 512
+
+Facts = dict[str, Tensor]
+"""Scalars to log, by name."""
+
+
+def check_objective(model: Model, config: LearningConfig) -> None:
+    """Refuse settings that make no sense for a model.
+
+    Raises:
+        ValueError: If an autoregressive model is to learn from chains.
+    """
+    if isinstance(model, AutoregressiveModel) and config.negatives.source in ("chain", "mixed"):
+        raise ValueError(
+            f"learning.negatives.source: got {config.negatives.source}, which needs one energy of "
+            "whole actions; an autoregressive model takes uniform or hard, and around"
+        )
+
+
+def loss_of(
+    model: Model,
+    features: Tensor,
+    positive: Tensor,
+    config: LearningConfig,
+    generator: torch.Generator,
+    walk: Walk | None = None,
+) -> tuple[Tensor, Facts]:
+    """How badly a model explains demonstrated actions.
+
+    Args:
+        model: Any but nearest neighbour, which has nothing to learn.
+        features: As its `encode` gives them for B observations.
+        positive: Demonstrated actions in the box mapped to [-1, 1], shape (B, A).
+        config: Counter-examples, temperature and penalty.
+        generator: Source of the counter-examples, on the model's device.
+        walk: What runs chains of counter-examples; by default those of the settings.
+
+    Returns:
+        A scalar to minimise, and facts about it.
+    """
+    if isinstance(model, Searched):
+        energy, told, high = _choice(model, features, positive)
+        loss, facts = _contrast(energy, told, high, config, generator, walk)
+        # Losses of dimensions add up.
+        return loss * (len(told) / len(positive)), facts
+    assert isinstance(model, (ExplicitModel, MixtureModel))
+    return model.loss(features, positive), {}
+
+
+def _choice(model: Searched, features: Tensor, positive: Tensor) -> tuple[Energy, Tensor, Tensor]:
+    """What a model is to tell from other actions.
+
+    Returns:
+        An energy of (R, N, A) actions, those demonstrated, (R, A), and the upper corner of their
+        box, (A,). Of an autoregressive model an action is one value after those before it, and
+        each of the D dimensions has a row in place of each action.
+    """
+    _, high = model.box.corners()
+    if isinstance(model, EnergyModel):
+        return ConditionalEnergy(model, features), positive, high
+    along = model.along(features, positive)
+
+    def energy(values: Tensor) -> Tensor:
+        # A dimension without width has one value.
+        each = values.reshape(*positive.shape, -1) * high[:, None]
+        return along(each).flatten(0, 1)
+
+    return energy, positive.reshape(-1, 1), torch.ones_like(high[:1])
+
+
+def _contrast(
+    energy: Energy,
+    positive: Tensor,
+    high: Tensor,
+    config: LearningConfig,
+    generator: torch.Generator,
+    walk: Walk | None,
+) -> tuple[Tensor, Facts]:
+    chosen, radius = config.negatives, config.negatives.mask_radius
+    if chosen.source in MINED:
+        # First, with a gradient: normalised weights are cached as they are first asked for.
+        energy(positive[:, None])
+    mined = draw(chosen, energy, positive, -high, high, generator, walk)
+    actions = torch.cat((positive[:, None], mined), dim=1)
+    if chosen.around:
+        near = around(chosen, positive, -high, high, generator)
+        actions = torch.cat((actions, near), dim=1)
+    sizes = [1, chosen.count, chosen.around]
+    lowest, others, close = torch.split(energy(actions), sizes, dim=1)
+    loss = torch.zeros_like(lowest[0, 0])
+    if chosen.count:
+        masked = near_duplicates(mined, positive, radius) if radius else None
+        loss = loss + info_nce(lowest[:, 0], others, config.temperature, masked)
+    if chosen.around:
+        # For themselves: the densities of the two sets differ.
+        loss = loss + info_nce(lowest[:, 0], close, config.temperature)
+    facts: Facts = {}
+    if config.gradient_penalty:
+        penalty, active = gradient_penalty(energy, actions, config.gradient_margin)
+        loss = loss + config.gradient_penalty * penalty
+        facts["gradient_penalty_active"] = active
+    return loss, facts
+
+
+def rank_of(
+    model: Searched, features: Tensor, positive: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The share of evenly drawn actions that have less energy than the demonstrated one: (B,).
+
+    0 is best, 0.5 knows nothing. Of an autoregressive model it is the mean over its dimensions,
+    given what was demonstrated before each.
+    """
+    ranks = _rank(*_choice(model, features, positive), generator)
+    return ranks.view(len(positive), -1).mean(dim=1)
+
+
+def _rank(energy: Energy, positive: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:
+    others = uniform(len(positive), _RANKED, -high, high, generator)
+    energies = in_parts(energy, torch.cat((positive[:, None], others), dim=1))
+    mine, theirs = energies[:, :1], energies[:, 1:]
+    # Half of the equal ones: an energy that knows nothing is no better than a coin.
+    return ((theirs < mine).float() + (theirs == mine).float() / 2).mean(dim=1)

@@ -1,0 +1,348 @@
+"""Training a policy's model: one loop, for the energy and for the explicit baseline."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from ebm_policy_ros.device.malloc import keep_freed_memory
+from ebm_policy_ros.device.selection import has_recordings
+from ebm_policy_ros.energy.baselines import NearestNeighbourModel
+from ebm_policy_ros.energy.models import EnergyModel, Model
+from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.training.data.batches import Batches, Demonstrations, split_episodes
+from ebm_policy_ros.training.data.checking import check_demonstrations
+from ebm_policy_ros.training.learning import checkpoint
+from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.evaluator import EvaluationMetrics, Evaluator, autocast
+from ebm_policy_ros.training.learning.graph_chains import GraphChains
+from ebm_policy_ros.training.learning.interrupts import interrupts
+from ebm_policy_ros.training.learning.negatives import Walk
+from ebm_policy_ros.training.learning.objective import Facts, check_objective, loss_of
+from ebm_policy_ros.training.learning.processes import Processes
+
+CHECKPOINT = "checkpoint.safetensors"
+# A run that skips this many batches in a row has diverged.
+_MOST_SKIPPED = 50
+_LOG_EVERY = 20
+
+
+class TrainingError(ValueError):
+    """Training cannot start or go on; the text says what to change."""
+
+
+@contextmanager
+def _writer_failures_here() -> Iterator[None]:
+    """Leave failures of the log's own thread to this one, which is given them too."""
+    previous = threading.excepthook
+
+    def tell(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, OSError):
+            previous(failure)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = previous
+
+
+class Trainer:
+    """A model on its way from random weights to the best ones found.
+
+    Which frames, counter-examples and step size a step uses depends on the seed and the step's
+    number alone, so a run continued from a checkpoint is the run that was never stopped. For the
+    whole process, freed memory is kept and denormal numbers count as 0 from here on.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: Demonstrations,
+        config: LearningConfig,
+        optimiser: Optimiser,
+        *,
+        steps: int,
+        seed: int,
+        folder: Path,
+        device: str = "cpu",
+        box: tuple[Sequence[float], Sequence[float]] | None = None,
+        identity: dict[str, Any] | None = None,
+    ) -> None:
+        """Prepares a run in which nothing happens before `run` or `update`.
+
+        Args:
+            model: With its first weights; its normalisation is fitted here.
+            data: The demonstrations.
+            config: How to learn.
+            optimiser: What finds the action of lowest energy on held-out frames.
+            steps: Batches in the whole run.
+            seed: Source of all randomness from here on.
+            folder: Where checkpoint and log go; made when they are written.
+            device: Where to train, as torch names it.
+            box: Lower and upper corner that actions are chosen between, (H*D,) each, in units;
+                by default what was demonstrated and a margin.
+            identity: Further settings that a continued run must share with this one.
+
+        Raises:
+            ValueError: (or a kind of it) if settings or demonstrations cannot be used.
+        """
+        if steps < 1:
+            raise ValueError(f"steps: got {steps}, expected an integer >= 1")
+        self.config, self.steps, self.folder = config, steps, folder
+        self._processes = Processes(torch.device(device))
+        self._device = self._processes.device
+        self._train, self._held = split_episodes(data.episodes, config.held_out, seed)
+        if min(config.batch_size, len(self._train)) < self._processes.count:
+            raise TrainingError(
+                f"learning.batch_size: got batches of {min(config.batch_size, len(self._train))} "
+                f"frames for {self._processes.count} processes, expected at least one frame each"
+            )
+        streams = tuple(model.encoder.shapes)
+        check_objective(model, config)
+        check_demonstrations(data, streams, config.allow_constant)
+        keep_freed_memory()
+        # What is told apart for certain has slopes near 0, which take some processors ten times
+        # as long where they are too small for a normal number.
+        torch.set_flush_denormal(True)
+        self._batches = Batches(data, streams, config.batch_size, seed, self._device)
+        self.model = model.to(self._device)
+        self._walk: Walk | None = None
+        if has_recordings(self._device) and isinstance(self.model, EnergyModel):
+            self._walk = GraphChains(self.model, config.negatives.chain)
+        self._fit(data, box)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self._evaluator = Evaluator(self.average, optimiser, config, self._batches, self._held)
+        # What has nothing to learn needs an optimiser that has nothing to do.
+        weights = list(self.model.parameters()) or [torch.nn.Parameter(torch.zeros(0))]
+        self._optimizer = torch.optim.AdamW(
+            weights, config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.step = self.skipped = self._skipped_in_a_row = 0
+        self.best: dict[str, Tensor] = {}
+        """Weights that did best on held-out frames."""
+        self.best_step, self.verdict = 0, EvaluationMetrics.worst()
+        self._identity = {
+            **(identity or {}),
+            "steps": steps,
+            "seed": seed,
+            "box": box,
+            "learning": dataclasses.asdict(config),
+            "demonstrations": self._batches.facts(),
+        }
+
+    def run(self) -> bool:
+        """Train to the last step, or to an interrupt (SIGINT), which saves first.
+
+        Of several processes only the main one judges, logs and saves.
+
+        Returns:
+            Whether the last step was reached.
+        """
+        started, first = time.monotonic(), self.step
+        if isinstance(self.model, NearestNeighbourModel):
+            self.step = self.steps  # it has already seen everything
+        if not self._processes.is_main:
+            return self._follow()
+        if isinstance(self.model, NearestNeighbourModel):
+            self.validate()
+        if first == 0:
+            self.save()  # so that a run that is killed early can be continued too
+        writer = SummaryWriter(str(self.folder), purge_step=first + 1)
+        bar = tqdm(total=self.steps, initial=first, unit="step", dynamic_ncols=True)
+        with _writer_failures_here(), writer, bar, interrupts() as received:
+            while self.step < self.steps and not self._processes.any(bool(received)):
+                loss, norm, facts = self.update()
+                last = self.step == self.steps
+                bar.update()
+                if self.step % _LOG_EVERY == 0 or last:
+                    shown = {"loss": f"{loss:.3f}"}
+                    if math.isfinite(self.verdict.action_error):
+                        shown["held_out"] = f"{self.verdict.action_error:.4f}"
+                    bar.set_postfix(shown)
+                    writer.add_scalar("train/loss", loss, self.step)
+                    writer.add_scalar("train/gradient_norm", norm, self.step)
+                    writer.add_scalar("train/skipped", self.skipped, self.step)
+                    writer.add_scalar("train/learning_rate", self.learning_rate(), self.step)
+                    pace = (self.step - first) / (time.monotonic() - started)
+                    writer.add_scalar("train/steps_per_second", pace, self.step)
+                    for name, value in facts.items():
+                        writer.add_scalar(f"train/{name}", value.item(), self.step)
+                if self.step % self.config.validate_every == 0 or last:
+                    for name, value in dataclasses.asdict(self.validate()).items():
+                        writer.add_scalar(f"held_out/{name}", value, self.step)
+                if self.step % self.config.checkpoint_every == 0 or last:
+                    self.save()
+            if self.step < self.steps:
+                self.save()
+        return self.step == self.steps
+
+    def _follow(self) -> bool:
+        """The steps of a process that isn't the main one."""
+        with interrupts() as received:
+            while self.step < self.steps and not self._processes.any(bool(received)):
+                self.update()
+        return self.step == self.steps
+
+    def update(self) -> tuple[float, float, Facts]:
+        """Learn from one batch; one that isn't finite is skipped and counted.
+
+        Returns:
+            The loss, the norm of its gradient before clipping, and facts about the batch.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        frames = self._batches.frames_of(self.step, self._train)
+        shifts = self._batches.generator(self.step)
+        draws = self._batches.generator(self.step, self._device)
+        self._optimizer.zero_grad()
+        rows = self._processes.rows(len(frames))
+        # A normalised weight is computed once a step, however often a chain needs it.
+        with (
+            parametrize.cached(),
+            autocast(self.config, self._device),
+            self._processes.draws(len(frames)),
+        ):
+            seen = self._batches.observation(frames, self.config.image_shift, shifts, rows)
+            positive = self.model.box.normalise(self._batches.actions(frames[rows]))
+            features = self.model.encode(seen)
+            loss, facts = loss_of(self.model, features, positive, self.config, draws, self._walk)
+            # Means over these rows, so that they add up to those over the batch.
+            share = len(positive) / len(frames)
+            loss, facts = loss * share, {name: value * share for name, value in facts.items()}
+        loss.backward()  # type: ignore[no-untyped-call]
+        weights = list(self.model.parameters())
+        slopes = [weight.grad for weight in weights if weight.grad is not None]
+        self._processes.add_up([loss, *facts.values(), *slopes])
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.config.gradient_clip)
+        self.step += 1
+        # Asked of the device together: it is waited for once.
+        lost, steepness = torch.stack((loss.detach(), norm)).tolist()
+        # One such gradient in AdamW's moments would spoil every later step.
+        if math.isfinite(lost) and math.isfinite(steepness):
+            self._skipped_in_a_row = 0
+            self._optimizer.step()
+            self._update_average()
+        else:
+            self._skip()
+        return lost, steepness, facts
+
+    def validate(self) -> EvaluationMetrics:
+        """Judge the averaged weights on held-out frames; the best yet are kept.
+
+        Without such frames there is nothing to judge by, and the last weights are kept.
+        """
+        # The same counter-examples each time: only the weights differ.
+        verdict = self._evaluator.verdict(self._batches.generator(self.steps, self._device))
+        if len(self._held) == 0 or verdict.score(self.config.choose_by) < self.verdict.score(
+            self.config.choose_by
+        ):
+            self.verdict, self.best_step = verdict, self.step
+            self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
+        return verdict
+
+    def learning_rate(self) -> float:
+        """The step size of this step: a linear warm-up, then as the schedule says.
+
+        The cosine is that of Loshchilov and Hutter (2017), without restarts.
+        """
+        step, config = self.step + 1, self.config
+        if step <= config.warm_up:
+            return config.learning_rate * step / config.warm_up
+        if config.schedule == "step":
+            return config.learning_rate * config.decay ** (
+                (step - config.warm_up) // config.decay_every
+            )
+        progress = (step - config.warm_up) / max(1, self.steps - config.warm_up)
+        return config.learning_rate * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        parts = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+            "optimizer": checkpoint.optimizer_tensors(self._optimizer),
+        }
+        facts = {
+            "identity": self._identity,
+            "step": self.step,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self._skipped_in_a_row,
+            "best_step": self.best_step,
+            "verdict": dataclasses.asdict(self.verdict) if self.best else None,
+        }
+        checkpoint.save_checkpoint(self.folder / CHECKPOINT, parts, facts)
+
+    def resume(self) -> None:
+        """Continue from the folder's checkpoint.
+
+        Raises:
+            CheckpointError: If there is none, or it is another run's; nothing is changed then.
+        """
+        path = self.folder / CHECKPOINT
+        parts, facts = checkpoint.load_checkpoint(path)
+        checkpoint.refuse_other_run(path, self._identity, facts["identity"])
+        self.model.load_state_dict(parts["model"])
+        self.average.load_state_dict(parts["average"])
+        self.best = parts.get("best", {})
+        checkpoint.load_optimizer_tensors(self._optimizer, parts.get("optimizer", {}))
+        self.step, self.skipped = facts["step"], facts["skipped"]
+        self._skipped_in_a_row = facts["skipped_in_a_row"]
+        self.best_step = facts["best_step"]
+        self.verdict = (
+            EvaluationMetrics(**facts["verdict"]) if self.best else EvaluationMetrics.worst()
+        )
+
+    def _fit(
+        self, data: Demonstrations, box: tuple[Sequence[float], Sequence[float]] | None
+    ) -> None:
+        """Normalisation, and the memory of nearest neighbours, from the frames trained on."""
+        encoder, frames = self.model.encoder, self._train
+        encoder.fit(
+            {n: torch.from_numpy(data.observations[n][frames]) for n in encoder.measurements}
+        )
+        self.model.box.fit(self._batches.actions(frames))
+        if box is not None:
+            self.model.box.low.copy_(torch.tensor(box[0]))
+            self.model.box.high.copy_(torch.tensor(box[1]))
+        if isinstance(self.model, NearestNeighbourModel):
+            for part in np.array_split(frames, math.ceil(len(frames) / self.config.batch_size)):
+                features = self.model.encode(self._batches.observation(part))
+                positive = self.model.box.normalise(self._batches.actions(part))
+                self.model.remember(features, positive)
+
+    def _update_average(self) -> None:
+        # Early averages follow closely, or the random first weights would stay in them for long.
+        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            means: list[Tensor] = list(self.average.parameters())
+            values: list[Tensor] = list(self.model.parameters())
+            if means:
+                torch._foreach_lerp_(means, values, 1 - decay)
+            # Normalised layers keep their singular vectors here.
+            for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+                kept.copy_(buffer)
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= _MOST_SKIPPED:
+            raise TrainingError(
+                f"{_MOST_SKIPPED} batches in a row were not finite; lower learning.learning_rate "
+                "or look for bad values in the demonstrations"
+            )
