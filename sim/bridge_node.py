@@ -78,9 +78,9 @@ class SimBridgeNode(Node):
     lock-step a tick ends when the command stamped with it has come, however long that takes;
     before the first command of an episode time goes on slowly, with the arm at rest. An episode
     ends when the block is within 1 cm of a goal or at the task's time limit; it is a success if
-    the task was solved at any time. `~/reset` sets up the scene of the next seed, `~/start` lets
-    commands through, `~/end` ends the episode as a failure; `~/status` tells the state and the
-    result as JSON.
+    the task was solved at any time. `~/reset` sets up the scene of the next seed, but not while
+    the recorder records, `~/start` lets commands through, `~/end` ends the episode as a failure;
+    `~/status` tells the state and the result as JSON.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -170,9 +170,14 @@ class SimBridgeNode(Node):
         self._publish_sensors()
 
     def _on_reset(self, request: Any, response: Any) -> Any:
-        self._close_video()
-        self._reset()
-        response.success, response.message = True, f"seed {self._seed}"
+        """Set up the next scene, unless it would be in somebody's recording."""
+        response.success = not self._recorder.is_recording
+        if response.success:
+            self._close_video()
+            self._reset()
+            response.message = f"seed {self._seed}"
+        else:
+            response.message = "an episode is being recorded; keep or discard it first"
         return response
 
     def _on_start(self, request: Any, response: Any) -> Any:

@@ -78,7 +78,8 @@ class EpisodesNode(Node):
         """
         for index in range(self._count):
             if index > 0 or self._status.get("state") == "done":
-                self._call(self._reset, Trigger.Request())
+                # Refused until the bridge has heard that the last recording is over.
+                self._call_until_done(self._reset, "the scene isn't reset")
             record = index < self._record
             if record:
                 # Refused until every topic has been heard, which takes a moment at first.
@@ -96,7 +97,7 @@ class EpisodesNode(Node):
                 file.write(json.dumps(self._status) + "\n")
 
     def _call_until_done(self, client: Any, problem: str) -> None:
-        """Ask for what is refused until samples of the scene have come."""
+        """Ask for what is refused for a moment, until the other node has heard of something."""
         deadline = time.monotonic() + _ANSWER_TIMEOUT
         while not (answer := self._ask(client, Trigger.Request())).success:
             if time.monotonic() > deadline:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 from cv_bridge import CvBridge
 
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointStream, PoseStream
+from ebm_policy_ros.messages.depth import HEADER_BYTES
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.sim.controllers import FRAMES
 from ebm_policy_ros.sim.world import World
@@ -77,15 +81,29 @@ class Sensors:
         return message
 
     def _image(self, name: str, stream: ImageStream, world: World) -> Any:
-        if stream.depth is not None:
+        compressed = stream.type.endswith("CompressedImage")
+        if stream.depth is not None and compressed:
+            message = _compressed_depth(world.depth())
+        elif stream.depth is not None:
             message = self._cv.cv2_to_imgmsg(world.depth(), "32FC1")
-        elif stream.type.endswith("CompressedImage"):
+        elif compressed:
             pixels = world.render(self._cameras[name])
             message = self._cv.cv2_to_compressed_imgmsg(pixels[..., ::-1], "jpg")
         else:
             message = self._cv.cv2_to_imgmsg(world.render(self._cameras[name]), "rgb8")
         message.header.frame_id = _OPTICAL_FRAME
         return message
+
+
+def _compressed_depth(distances: npt.NDArray[np.float32]) -> Any:
+    """Distances in metres, as image_transport's compressedDepth sends millimetres."""
+    millimetres = np.rint(1000 * distances)
+    # 0 is where nothing was measured, and so is what 16 bits can't hold.
+    values = np.where(millimetres <= np.iinfo(np.uint16).max, millimetres, 0).astype(np.uint16)
+    message = message_class("sensor_msgs/msg/CompressedImage")()
+    message.format = "16UC1; compressedDepth png"
+    message.data = array("B", bytes(HEADER_BYTES) + cv2.imencode(".png", values)[1].tobytes())
+    return message
 
 
 def camera_info(world: World, time_ns: int) -> Any:

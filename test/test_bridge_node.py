@@ -195,8 +195,8 @@ def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is
 
         commander.until(step)
 
-    def ask(kind: Any, name: str, request: Any) -> Any:
-        client = commander.node.create_client(kind, f"recorder_node/{name}")
+    def ask(kind: Any, name: str, request: Any, node: str = "recorder_node") -> Any:
+        client = commander.node.create_client(kind, f"{node}/{name}")
         ticks(client.service_is_ready)
         future = client.call_async(request)
         ticks(future.done)
@@ -209,9 +209,15 @@ def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is
         over = bridge.time_ns
         ticks(lambda: bridge.time_ns > over + 3 * 10**9)
         assert scene[-1]["seed"] == 0, "the next scene would be in the recording"
+        refused = ask(Trigger, "reset", Trigger.Request(), "sim_bridge_node")
+        assert (refused.success, refused.message) == (
+            False, "an episode is being recorded; keep or discard it first"
+        )  # fmt: skip
+        assert scene[-1]["seed"] == 0
         assert ask(SetBool, "stop", SetBool.Request(data=False)).success
         ticks(lambda: scene[-1]["seed"] == 1)
         ticks(lambda: "scene over" not in screen.text)
+        assert ask(Trigger, "reset", Trigger.Request(), "sim_bridge_node").message == "seed 2"
     finally:
         for node in (recorder, bridge):
             node.close()

@@ -92,6 +92,26 @@ def test_an_observation_is_within_half_a_turn_and_its_samples_don_t_jump() -> No
     assert kept[-1, 0] == pytest.approx(4 * np.pi + 0.5, abs=1e-5)
 
 
+@pytest.mark.parametrize("turns", [1_000, -100_000])
+def test_turns_take_no_digits_of_an_angle(turns: int) -> None:
+    """In single precision, 1,000 turns leave steps of 0.0005 rad."""
+    far = turns * 2 * np.pi
+    buffer, state = ObservationBuffer(interface(history=2)), RobotStateEstimator(interface())
+    for time, angle in ((0, 0.5), (100 * MS, 0.5001), (200 * MS, 0.5002)):
+        buffer.add("joints", Joints(time, far + angle, 1.0), time)
+        if time:
+            snapshot = buffer.snapshot(time)
+            found = state.update(snapshot.measured(["joints"]), snapshot.stamps, time)
+    seen = snapshot.arrays()["joints"]
+    assert seen.dtype == np.float32 and seen[:, 0] == pytest.approx([0.5001, 0.5002], abs=1e-6)
+    assert found.velocity["a"] == pytest.approx(1e-3, abs=1e-5)
+    # What was commanded is learned as exactly.
+    commands = Commands(interface())
+    commands.add(10**12, np.array([[far + 0.5001, 1.0]]), np.zeros(1))
+    action = commands.action(10**12)
+    assert action is not None and action == pytest.approx([0.5001, 1.0], abs=1e-6)
+
+
 def test_the_velocity_across_the_seam_is_that_of_the_joint() -> None:
     state = RobotStateEstimator(interface())
     for time, angle in ((0, JUST_BELOW), (100 * MS, JUST_ABOVE)):
@@ -160,6 +180,14 @@ def test_a_trajectory_across_the_seam_is_interpolated_the_short_way() -> None:
     assert found is not None and float(wrap(np.array(found[0] - np.pi))) == pytest.approx(
         0, abs=1e-3
     )
+
+
+def test_a_gripper_turns_no_joint() -> None:
+    """Its only number would be that of the first joint, which is continuous."""
+    commands = Commands(interface(), of_gripper=True)
+    commands.add(10**12, np.array([[85.0], [0.0]]), np.array([0.0, 1.0]))
+    assert commands.newest(10**12) == pytest.approx([85.0])
+    assert commands.newest(10**12 + 500 * MS) == pytest.approx([42.5])
 
 
 def test_a_leader_is_followed_across_the_seam() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from demonstration import START, demonstration, write_bag
 
-from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.interface import Interface, interface_from_dict
 
 pa = pytest.importorskip("pyarrow", reason="the extra `exchange`")
 zarr = pytest.importorskip("zarr", reason="the extra `exchange`")
@@ -24,9 +24,10 @@ from ebm_policy_ros.training.data.arrays import load_arrays, save_arrays  # noqa
 from ebm_policy_ros.training.data.batches import DemonstrationError  # noqa: E402
 from ebm_policy_ros.training.data.dataset import Dataset  # noqa: E402
 from ebm_policy_ros.training.exchange import lerobot_writer  # noqa: E402
-from ebm_policy_ros.training.exchange.demonstrations import with_windows  # noqa: E402
+from ebm_policy_ros.training.exchange.demonstrations import Size, with_windows  # noqa: E402
 from ebm_policy_ros.training.exchange.lerobot_reader import read_lerobot  # noqa: E402
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer  # noqa: E402
+from ebm_policy_ros.training.exchange.sources import read_source  # noqa: E402
 from ebm_policy_ros.training.loading import load_training_data  # noqa: E402
 
 # Written by the package lerobot 0.4.4 (create, add_frame, save_episode): 4 steps of "push", 6 of
@@ -160,7 +161,7 @@ def test_what_the_package_lerobot_wrote_is_read() -> None:
 
 def test_streams_are_chosen_renamed_and_resized(tmp_path: Path) -> None:
     streams = {"joints": "observation.state", "eye": "observation.images.front"}
-    data = read_lerobot(THEIRS, streams, {"eye": (4, 6)}).dataset
+    data = read_lerobot(THEIRS, streams, {"eye": Size((4, 6))}).dataset
     assert list(data.observations) == ["joints", "eye"]
     assert data.observations["eye"].shape == (10, 1, 4, 6, 3)
     there = exported(tmp_path, streams={"hand": "tool"})
@@ -404,6 +405,38 @@ def test_bags_become_rows_with_the_facts_of_their_interface(
     told = capsys.readouterr().err
     assert "demos/2: has gaps; became 2 episodes" in told
     assert "demos/3: a failure, left out" in told
+
+
+# --- pictures of another shape
+
+
+@pytest.mark.parametrize("kind", ["PNG", "video", "zarr"])
+def test_pictures_of_another_shape_become_what_the_interface_says(
+    kind: str, interface: Interface, tmp_path: Path
+) -> None:
+    """Pictures twice as wide as high, in columns of four greys, for a camera of 16 x 16."""
+    wide = np.repeat([40, 80, 120, 160], 8).astype(np.uint8)[None, :, None].repeat(16, 0)
+    pictures = np.broadcast_to(wide.repeat(3, 2), (STEPS, 16, 32, 3))
+    if kind == "zarr":
+        path = write_zarr(tmp_path / "d.zarr", data__camera=pictures, data__img=None)
+    else:
+        data = dataset()
+        data.observations["camera"] = np.ascontiguousarray(pictures[:, None])
+        path = exported(tmp_path, data, video=kind == "video")
+    expected = {
+        "stretch": np.repeat([40, 80, 120, 160], 4)[None].repeat(16, 0),
+        "crop": np.repeat([80, 120], 8)[None].repeat(16, 0),
+        "letterbox": np.pad(np.repeat([40, 80, 120, 160], 4)[None].repeat(8, 0), ((4, 4), (0, 0))),
+    }
+    for resize, grey in expected.items():
+        values = interface.to_dict()
+        values["observation"]["camera"] |= {"size": [16, 16], "resize": resize}
+        wanted = interface_from_dict(values, resize)
+        found = read_source(path, wanted).dataset.observations["camera"]
+        assert found.shape == (STEPS, 1, 16, 16, 3)
+        off = abs(found[0, 0].astype(int) - grey[..., None])
+        # What H.264 makes of an edge is not exact.
+        assert np.median(off) <= 2 if kind == "video" else off.max() == 0
 
 
 # --- the command

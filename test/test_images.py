@@ -22,7 +22,9 @@ from ebm_policy_ros.messages.image_files import MOST_PIXELS, MOST_SIDE, read_hea
 from ebm_policy_ros.messages.images import decode_compressed, decode_image, resize_image
 from ebm_policy_ros.messages.streams import decode
 from ebm_policy_ros.observation.buffer import ObservationBuffer
+from ebm_policy_ros.training.data.bag_dataset import load_dataset, read_pieces
 from ebm_policy_ros.training.data.episodes import read_episode
+from ebm_policy_ros.training.inspection.reading import Recording, read_recordings
 
 Array = npt.NDArray[Any]
 LEFT, RIGHT = (200, 40, 20), (20, 60, 180)
@@ -104,6 +106,19 @@ def test_the_colours_of_every_encoding_are_those_before_the_camera(
     left, right = halves(decoded)
     assert left == pytest.approx(LEFT, abs=3)
     assert right == pytest.approx(RIGHT, abs=3)
+
+
+@pytest.mark.ros
+def test_yuv_is_read_as_cv_bridge_reads_it(picture: Array) -> None:
+    """Brightness from 16 to 235: what says from 0 to 255 gets other colours there too."""
+    cv_bridge = pytest.importorskip("cv_bridge.boost.cv_bridge_boost")
+    limited, full = message_of(picture, "yuv422"), message_of(picture, "yuv422")
+    y, u, v = np.moveaxis(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV), -1, 0)
+    full.data = np.stack([np.where(np.arange(32) % 2, v, u), y], axis=-1).reshape(-1)
+    for message in (limited, full):
+        theirs = cv_bridge.cvtColor2(message.data.reshape(24, 32, 2), "yuv422", "rgb8")
+        assert np.array_equal(decode_image(message, (24, 32)), theirs)
+    assert halves(decode_image(full, SIZE)) == ([241, 13, 17], [0, 61, 171])
 
 
 @pytest.mark.parametrize("encoding", ["mono8", "8UC1"])
@@ -459,3 +474,31 @@ def test_an_episode_whose_camera_has_another_mode_is_noted(
         "frames of 32x24, then of 32x18",
         "frames of 32x18 are stretched to 128x96, everything 0.75 times as wide",
     ]
+
+
+def test_an_episode_with_frames_of_another_size_than_the_others_is_noted(
+    interface: Interface, tmp_path: Path
+) -> None:
+    """Of the same aspect ratio, so that nothing is odd about any episode alone."""
+    topic = interface.observation["camera"].topic
+    sizes = [(24, 32), (24, 32), (48, 64), (24, 32)]
+    bags = []
+    for number, size in enumerate(sizes):
+        messages = [
+            sent(m.topic, image(m.received_ns - LATENCY, 5, size), m.received_ns)
+            if m.topic == f"/{topic}"
+            else m
+            for m in demonstration(interface, 6 + number)
+        ]
+        bags.append(write_bag(tmp_path / f"episode_{number}", messages))
+        assert read_episode(bags[-1], interface).notes == ()
+    told = (
+        f"{topic}: frames of 64x48, those of other episodes are 32x24; a policy learns one mode "
+        "of a camera"
+    )
+    for _ in ("built", "from the cache"):
+        assert load_dataset(tmp_path, interface).notes == ((str(bags[2]), told),)
+    assert read_pieces(tmp_path, interface).notes == ((str(bags[2]), told),)
+    found = read_recordings(tmp_path, bags, interface)
+    notes = {one.name: one.notes for one in found if isinstance(one, Recording)}
+    assert notes == {f"episode_{n}": (told,) if n == 2 else () for n in range(4)}

@@ -255,6 +255,24 @@ def test_a_note_that_many_episodes_have_is_told_once(interface: Interface) -> No
     assert [issue.words for issue in entry.issues] == ["joints: 2 messages lost"]
 
 
+def test_notes_are_alike_in_all_but_numbers_and_the_names_of_files(interface: Interface) -> None:
+    def notes(i: int, camera: str, size: str) -> tuple[str, ...]:
+        return (
+            f"{camera}/image_raw: {i} of 60 messages have no stamp",
+            f"{camera}/image_raw: frames of {size} are stretched to 128x96, everything 0.75 times",
+            f"{'demos/' * (i % 2)}episode_{i:04}_0.mcap.zstd: 1,{i:03} bytes from 1e+0{i} on lost",
+        )
+
+    told = [notes(i, "camera_1", "1280x720") for i in range(12)]
+    told[3] = (*told[3], notes(3, "camera_2", "800x480")[0])
+    told[5] = (*told[5], notes(5, "camera_1", "800x480")[1])
+    episodes = (episode(sweep(i), notes=note) for i, note in enumerate(told))
+    report = make_report(recordings(interface, *episodes), interface, frozenset(), {})
+    assert dict(report.notes) == dict.fromkeys(told[0], 12)
+    reasons = {e.name: [issue.words for issue in e.issues] for e in report.first}
+    assert reasons == {"bag_3": [told[3][3]], "bag_5": [told[5][3]]}
+
+
 def test_each_fault_is_a_reason_to_look(interface: Interface) -> None:
     idle, saturated, outside = (sweep(7, 60) for _ in range(3))
     idle[:25] = 0
@@ -383,6 +401,31 @@ def test_there_is_a_page_for_every_shipped_interface(file: Path) -> None:
         assert f'title="{column.name}, {column.unit}"' in page or not column.unit
     assert page.count('class="line"') == len(low) + len(state_columns(interface))
     assert page.count("<img ") == sum(len(shape) == 4 for shape in interface.shapes.values())
+
+
+def test_the_page_has_a_line_for_a_jump_and_one_for_a_slow_topic(interface: Interface) -> None:
+    jump = "tool jumps by 0.468 m after 1.9 s, further than the arm can move in 0.5 s; cut there"
+    fast, slow = ({"joint_states": StreamMetrics(60, rate, 0.1, 0)} for rate in (500.0, 50.0))
+    good = [episode(sweep(i), streams=fast) for i in range(10)]
+    jumped = episode(sweep(10), streams=fast, notes=(jump,), jumps=(jump,))
+    late = episode(sweep(11), streams=slow)
+    found = recordings(interface, *good, jumped, late)
+    report = make_report(found, interface, frozenset(), {})
+    reasons = {e.name: [(c.kind, c.words) for c in e.issues] for e in report.first}
+    assert reasons == {
+        # It is a note of the bag too, but one reason.
+        "bag_10": [("jump", jump)],
+        "bag_11": [("slow", "joint_states comes at 50.0 Hz, the median is 500.0 Hz")],
+    }
+    page = render_page(report, Path("demos"))
+    articles = dict(zip((e.name for e in report.entries), page.split("<article")[1:], strict=True))
+    assert jump in articles["bag_10"] and "comes at" not in articles["bag_10"]
+    assert "joint_states comes at 50.0 Hz, the median is 500.0 Hz" in articles["bag_11"]
+    assert "<td>60</td><td>50.0 Hz</td><td>0.10 s</td>" in articles["bag_11"]
+    assert "jumps by" not in articles["bag_11"]
+    # The table of all topics links the episode whose rate is lowest.
+    key = {e.name: e.key for e in report.entries}["bag_11"]
+    assert f'<td>joint_states</td><td>500.0 Hz</td><td><a href="#{key}">50.0 Hz</a></td>' in page
 
 
 def test_the_documentation_gives_every_reason_as_the_page_does() -> None:

@@ -256,7 +256,7 @@ def test_a_jump_of_the_tool_cuts_the_episode_and_is_told(
     assert steps_of(episode) == [i for i in range(40) if i != 23]
     assert len(episode.pieces(interface.period_ns)) == 2
     assert episode.jumps == (
-        "tool jumps by 0.248 m after 2.3 s, further than the arm can move in a step; cut there",
+        "tool jumps by 0.248 m after 2.3 s, further than the arm can move in 0.1 s; cut there",
     )
     assert set(episode.jumps) < set(episode.notes)
     values = interface.to_dict()
@@ -264,6 +264,39 @@ def test_a_jump_of_the_tool_cuts_the_episode_and_is_told(
     rich = read_episode(bag, interface_from_dict(values, "rich"))
     # Neither the actions of a step nor its history reach over the jump.
     assert steps_of(rich)[18:24] == [18 + 1, 20, 25, 26, 27, 28]
+
+
+def test_a_jump_over_steps_that_lack_is_told_by_the_time_that_passed(
+    interface: Interface, tmp_path: Path
+) -> None:
+    """The pose is not heard from 1.9 s to 2.4 s, and is too old at four steps in between."""
+    silent = range(19, 24)
+    kept = [step for step in range(40) if not 20 <= step < 24]
+
+    def episode(name: str, moved: float, horizon: int = 1) -> Episode:
+        values = interface.to_dict()
+        values["action"]["horizon"] = horizon
+        places = 0.3 + 0.002 * np.arange(40)
+        places[24:] -= moved
+        messages = [
+            entry
+            for entry in tool_at(places, interface)
+            if "tool" not in entry.topic
+            or (entry.received_ns - LATENCY - START) // interface.period_ns not in silent
+        ]
+        bag = write_bag(tmp_path / name, messages)
+        return read_episode(bag, interface_from_dict(values, name))
+
+    # At 0.25 m/s along both axes it goes 0.23 m in 0.5 s and the 0.15 s that a sample may be old.
+    near = episode("near", 0.46)
+    assert near.jumps == () and steps_of(near) == kept
+    far = episode("far", 0.48)
+    assert far.jumps == (
+        "tool jumps by 0.468 m after 1.9 s, further than the arm can move in 0.5 s; cut there",
+    )
+    assert steps_of(far) == [step for step in kept if step != 19]
+    # Commands went on: no chunk of three reaches over the jump.
+    assert steps_of(episode("chunks", 0.48, 3))[15:19] == [15, 16, 24, 25]
 
 
 def test_an_arm_that_moves_fast_all_the_time_does_not_jump(

@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.messages.streams import decode
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.robots import TOOL_HEIGHT
 from ebm_policy_ros.sim.tasks import TASKS, make_task
@@ -257,3 +260,28 @@ def test_missing_opengl_is_told_in_one_line_with_its_cure() -> None:
     assert "apt-get install libegl1 libgl1-mesa-dri" in done.stdout
     assert "MUJOCO_GL=egl" in done.stdout
     assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.ros
+def test_depth_is_sent_as_the_interface_says_and_is_the_same_either_way(
+    world: World, interface: Interface
+) -> None:
+    pytest.importorskip("rclpy")
+    from ebm_policy_ros.sim.sensors import Sensors
+
+    world.reset(8)
+    seen: dict[str, Array] = {}
+    for kind in ("Image", "CompressedImage"):
+        values: Any = interface.to_dict()
+        values["observation"]["camera"] |= {
+            "type": f"sensor_msgs/msg/{kind}", "depth": [0.5, 1.5], "size": [240, 320],
+        }  # fmt: skip
+        wanted = interface_from_dict(values, kind)
+        message = Sensors(wanted).messages(world, 0, 0.0)["camera"]
+        assert type(message).__name__ == kind
+        seen[kind] = decode(wanted.observation["camera"], [(message, ())])[..., 0].astype(float)
+    assert message.format == "16UC1; compressedDepth png"
+    expected = 1 + 254 * np.clip(world.depth() - 0.5, 0, 1)
+    assert np.ptp(expected) > 50
+    for found in seen.values():  # to whole millimetres, and to whole greys
+        assert abs(found - expected).max() < 0.7

@@ -116,7 +116,7 @@ def read_command(message: Any, action: Action, seconds: float = 0.0) -> npt.NDAr
     return along(*read_points(message, action), seconds)
 
 
-def read_points(message: Any, action: Action) -> tuple[npt.NDArray[np.float32], Values]:
+def read_points(message: Any, action: Action) -> tuple[npt.NDArray[np.float64], Values]:
     """Read a command over time: points, shape (P, D), and seconds after the stamp, (P,).
 
     A trajectory has any number of points, every other type a single one at once.
@@ -149,7 +149,7 @@ def _values(message: Any, action: Action) -> list[float]:
 
 def _timed(
     message: Any, names: tuple[str, ...], topic: str
-) -> tuple[npt.NDArray[np.float32], Values]:
+) -> tuple[npt.NDArray[np.float64], Values]:
     """The points of a trajectory, as `read_points` gives them."""
     if not message.points:
         raise MessageError(f"{topic}: a trajectory without points")
@@ -170,7 +170,7 @@ def read_gripper(message: Any, gripper: Gripper) -> float:
     return float(read_gripper_points(message, gripper)[0][-1, 0])
 
 
-def read_gripper_points(message: Any, gripper: Gripper) -> tuple[npt.NDArray[np.float32], Values]:
+def read_gripper_points(message: Any, gripper: Gripper) -> tuple[npt.NDArray[np.float64], Values]:
     """What a gripper's command says over time, as `read_points` of an arm's; shape (P, 1).
 
     Raises:

@@ -33,6 +33,9 @@ def parts_of(stream: Stream, message: Any) -> frozenset[str]:
 def decode(stream: Stream, parts: Sequence[Part]) -> npt.NDArray[Any]:
     """One sample of a stream, without the history dimension: (H, W, 3) uint8 or (K,) float32.
 
+    A stream of continuous joints is float64: single precision is for what is left of an angle
+    once its turns are taken off.
+
     Args:
         stream: The stream of the interface that the messages came on.
         parts: One message with the fields of the stream's type, live or read from a bag; for
@@ -42,7 +45,8 @@ def decode(stream: Stream, parts: Sequence[Part]) -> npt.NDArray[Any]:
         MessageError: If a message doesn't hold what the stream promises.
     """
     if isinstance(stream, JointStream):
-        return finite(_joint_values(parts, stream), stream.topic)
+        values = finite(_joint_values(parts, stream), stream.topic)
+        return values if stream.continuous else values.astype(np.float32)
     message = parts[0][0]
     try:
         if isinstance(stream, ImageStream):
@@ -54,7 +58,8 @@ def decode(stream: Stream, parts: Sequence[Part]) -> npt.NDArray[Any]:
             f"{stream.topic}: frame {message.header.frame_id!r}, expected {stream.frame_id!r}"
         )
     read = _wrench_value if isinstance(stream, WrenchStream) else pose_value
-    return finite([read(message, field) for field in stream.fields], stream.topic)
+    values = finite([read(message, field) for field in stream.fields], stream.topic)
+    return values.astype(np.float32)
 
 
 def _image(message: Any, stream: ImageStream) -> npt.NDArray[np.uint8]:
@@ -94,14 +99,15 @@ def _wrench_value(message: Any, field: str) -> float:
     return float(getattr(getattr(message.wrench, part), axis))
 
 
-def finite(values: Any, topic: str) -> npt.NDArray[np.float32]:
+def finite(values: Any, topic: str) -> npt.NDArray[np.float64]:
     """Numbers of a message as an array.
 
     Raises:
-        MessageError: If one is not finite.
+        MessageError: If one is not finite, or not in single precision.
     """
+    array = np.asarray(values, dtype=np.float64)
     with np.errstate(over="ignore"):  # what is too large becomes infinite
-        array = np.asarray(values, dtype=np.float32)
-    if not np.isfinite(array).all():
+        single = array.astype(np.float32)
+    if not np.isfinite(single).all():
         raise MessageError(f"a value on {topic} is not a finite number")
     return array

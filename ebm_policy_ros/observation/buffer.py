@@ -155,10 +155,10 @@ def _unwrapped(stream: Stream, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Samples (T, ...) with continuous joints within half a turn, and without jumps in between."""
     if not isinstance(stream, JointStream) or not stream.continuous:
         return samples
-    angles = samples[:, stream.turning].astype(np.float64)
+    angles = samples[:, stream.turning]
     # From the newest back: it alone says where the joint is.
     samples[:, stream.turning] = follow(angles[::-1], wrap(angles[-1]))[::-1]
-    return samples
+    return samples.astype(np.float32)
 
 
 class Snapshot:

@@ -21,6 +21,7 @@ from ebm_policy_ros.training.data.episodes import (
     read_recorded_interface,
 )
 from ebm_policy_ros.training.data.exclusion import read_exclusions
+from ebm_policy_ros.training.data.frame_sizes import Shapes, other_sizes
 from ebm_policy_ros.training.data.parallel import read_each
 from ebm_policy_ros.training.data.recorded import interface_differences
 
@@ -84,6 +85,11 @@ def load_dataset(
         notes=(
             *((str(bag), f"{text}; left out") for bag, text in problems.items()),
             *((str(b), note) for b, e in zip(used, entries, strict=True) for note in e.notes),
+            *(
+                (str(bag), note)
+                for bag, notes in zip(used, other_sizes([e.shapes for e in entries]), strict=True)
+                for note in notes
+            ),
         ),
     )
 
@@ -94,12 +100,14 @@ def read_pieces(folder: Path, interface: Interface) -> Dataset:
     `load_dataset` leaves the steps of a bag together, but a format of one row a step has no gaps.
     """
     episodes, names, notes = [], [], []
+    shapes: dict[str, Shapes] = {}
     for bag in tqdm(find_bags(folder), "reading", unit=" bags", dynamic_ncols=True):
         if read_outcome(bag) == FAILURE:
             notes.append((str(bag), "a failure, left out"))
             continue
         episode = read_episode(bag, interface)
         notes += [(str(bag), note) for note in episode.notes]
+        shapes[str(bag)] = episode.shapes
         pieces = episode.pieces(interface.period_ns)
         if len(pieces) > 1:
             notes.append((str(bag), f"has gaps; became {len(pieces)} episodes"))
@@ -108,6 +116,8 @@ def read_pieces(folder: Path, interface: Interface) -> Dataset:
             names.append(f"{bag}[{number}]" if len(pieces) > 1 else str(bag))
     if not episodes:
         raise BagError(f"{folder}: every demonstration in it is a failure")
+    for name, told in zip(shapes, other_sizes(list(shapes.values())), strict=True):
+        notes += [(name, note) for note in told]
     return Dataset(
         observations={
             name: np.concatenate([e.observations[name][piece] for e, piece in episodes])

@@ -25,9 +25,10 @@ import numpy.typing as npt
 from ebm_policy_ros.bags.bag import Bag
 from ebm_policy_ros.interface import ImageStream, Interface
 from ebm_policy_ros.training.data.episodes import Episode
+from ebm_policy_ros.training.data.frame_sizes import Shapes
 
 # To be raised whenever the same bag would give another episode.
-_VERSION = 2
+_VERSION = 3
 _INDEX = "index.jsonl"
 _INTERFACE = "interface.json"
 Array = npt.NDArray[Any]
@@ -44,6 +45,7 @@ class CachedEpisode:
     steps: int
     outcome: str
     notes: tuple[str, ...]
+    shapes: Shapes
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,12 @@ class Cache:
     def add(self, digest: str, episode: Episode) -> None:
         """Append an episode; only while locked."""
         entry = CachedEpisode(
-            digest, self._steps, len(episode.actions), episode.outcome, episode.notes
+            digest,
+            self._steps,
+            len(episode.actions),
+            episode.outcome,
+            episode.notes,
+            dict(episode.shapes),
         )
         for name, (_, kind) in self._rows.items():
             with self._file(name).open("ab") as file:
@@ -205,8 +212,9 @@ class Cache:
                     int(values["steps"]),
                     str(values["outcome"]),
                     tuple(map(str, values["notes"])),
+                    {t: [(int(h), int(w)) for h, w in s] for t, s in values["shapes"].items()},
                 )
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, AttributeError):
                 break  # the line was being written
             end = entry.start + entry.steps
             if any(end * self._row_bytes(n) > size for n, size in self._sizes().items()):

@@ -10,16 +10,17 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.commands import along
-from ebm_policy_ros.util.geometry import follow, near
+from ebm_policy_ros.util.geometry import follow, near, wrap
 
 Values = npt.NDArray[np.float32]
+Points = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class _Command:
     """One message: points, shape (P, D), and when they count, seconds after the stamp, (P,)."""
 
-    points: Values
+    points: Points
     seconds: npt.NDArray[np.float64]
 
     def at(self, seconds: float) -> Values:
@@ -34,11 +35,16 @@ class Commands:
     at the end of the period.
     """
 
-    def __init__(self, interface: Interface) -> None:
-        """Knows no command yet; `interface` tells rate, horizon, and how long a command holds."""
+    def __init__(self, interface: Interface, of_gripper: bool = False) -> None:
+        """Knows no command yet.
+
+        Args:
+            interface: Tells rate, horizon, how long a command holds, and which joints turn on.
+            of_gripper: Whether they are the gripper's, which is none of the arm's joints.
+        """
         self._action, self._period = interface.action, interface.period_ns
         self._hold = interface.hold_ns
-        self._turning = interface.continuous
+        self._turning = [] if of_gripper else interface.continuous
         self._commands: dict[int, _Command] = {}
         self._begins: dict[int, Values] | None = None
         self.stamps: list[int] = []
@@ -46,7 +52,7 @@ class Commands:
         self.replaced = 0
         """Commands that had the stamp of a later one, which counts."""
 
-    def add(self, stamp: int, points: Values, seconds: npt.NDArray[np.float64]) -> None:
+    def add(self, stamp: int, points: Points, seconds: npt.NDArray[np.float64]) -> None:
         """Add a command; of two with one stamp the last counts.
 
         Args:
@@ -54,10 +60,10 @@ class Commands:
             points: What is commanded, shape (P, D); P is 1 but for a trajectory.
             seconds: When each point counts, after the stamp, shape (P,).
         """
-        if self._turning:  # what is between two points is on the shorter way
+        if self._turning:  # what is between two points is on the shorter way, without turns
             points = points.copy()
             angles = points[:, self._turning]
-            points[:, self._turning] = follow(angles, angles[0])
+            points[:, self._turning] = follow(angles, wrap(angles[0]))
         old = self._commands.get(stamp)
         if old is None:
             insort(self.stamps, stamp)
@@ -111,7 +117,7 @@ class Commands:
         if self._begins is None:
             self._begins = self._find_begins()
         if stamp not in self._begins:
-            first: Values = command.points[0]
+            first: Values = command.points[0].astype(np.float32)
             return first
         begin = self._begins[stamp].copy()
         begin[self._turning] = near(begin[self._turning], command.points[0][self._turning])

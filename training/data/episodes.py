@@ -16,6 +16,7 @@ from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, JointStream
 from ebm_policy_ros.messages.image_shapes import ImageShapes
 from ebm_policy_ros.training.data.episode_builder import ClockNeeded, EpisodeBuilder, Unordered
+from ebm_policy_ros.training.data.frame_sizes import Shapes
 from ebm_policy_ros.training.data.timeline import CLOCK, CLOCK_TYPE, StreamMetrics, wanted_topics
 from ebm_policy_ros.util.geometry import follow
 from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
@@ -41,6 +42,8 @@ class Episode:
     """Those of the notes that tell of a jump of the arm, which cuts the episode."""
     streams: Mapping[str, StreamMetrics] = field(default_factory=dict)
     """What the bag has of each topic of the interface."""
+    shapes: Shapes = field(default_factory=dict)
+    """What the frames of each camera are."""
 
     def pieces(self, period_ns: int) -> list[slice]:
         """The runs of steps without a gap between them, in order."""
@@ -86,6 +89,7 @@ def read_episode(path: Path, interface: Interface) -> Episode:
         notes=notes,
         jumps=reading.jumps(),
         streams={topic: clock.facts() for topic, clock in reading.clocks.items()},
+        shapes=shapes.seen,
     )
 
 

@@ -22,7 +22,7 @@ _AXES = ("x", "y", "z")
 
 
 class Jump(NamedTuple):
-    """A place at which the arm is elsewhere from one step to the next."""
+    """A place at which the arm is elsewhere than it can have moved since the step before."""
 
     step: int
     """The last step before it."""
@@ -31,12 +31,15 @@ class Jump(NamedTuple):
 
 
 class _Track(NamedTuple):
-    """A quantity over the steps, and how far it may change from one to the next."""
+    """A quantity over the steps, and how fast it may change from one to the next."""
 
     name: str
     distances: Array
     """Shape (M - 1,)."""
-    allowed: float
+    speed: float
+    """Unit/s."""
+    max_age: float
+    """Oldest sample of it, s: an old one may be followed by a new one."""
     unit: str
 
 
@@ -51,20 +54,23 @@ def find_jumps(
         interface: Names the limits: of a velocity its bounds, of a position `max_velocity`.
 
     Returns:
-        At most one for each two steps, in order; where steps lack in between is none.
+        At most one for each two steps, in order. Where steps lack in between, the arm may have
+        gone as far as it can in that time.
     """
-    follows = np.diff(np.asarray(times_ns, dtype=np.int64)) == interface.period_ns
-    if not follows.any():
+    if len(observations) < 2:
         return []
+    passed = np.diff(np.asarray(times_ns, dtype=np.int64)) / NANOSECONDS
     found: dict[int, Jump] = {}
     for track in _tracks(observations, interface):
-        usual = float(np.quantile(track.distances, _MOST, method="lower"))
-        limit = max(_ALLOWED * track.allowed, _USUAL * usual)
-        for step in np.flatnonzero(follows & (track.distances > limit)).tolist():
+        usual = float(np.quantile(track.distances / passed, _MOST, method="lower"))
+        allowed = track.speed * (passed + track.max_age)
+        limits = np.maximum(_ALLOWED * allowed, _USUAL * usual * passed)
+        for step in np.flatnonzero(track.distances > limits).tolist():
             seconds = (times_ns[step] - times_ns[0]) / NANOSECONDS
             words = (
                 f"{track.name} jumps by {track.distances[step]:.3g} {track.unit} after "
-                f"{seconds:.1f} s, further than the arm can move in a step; cut there"
+                f"{seconds:.1f} s, further than the arm can move in {passed[step]:.3g} s; "
+                "cut there"
             )
             found.setdefault(step, Jump(step, words))
     return [found[step] for step in sorted(found)]
@@ -74,8 +80,6 @@ def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterat
     action = interface.action
     speeds = dict(zip(action.fields, _speeds(interface), strict=True))
     for name, stream in interface.observation.items():
-        # An old sample may be followed by a new one.
-        seconds = 1.0 / interface.rate + stream.max_age
         if isinstance(stream, JointStream) and "position" in stream.fields and action.is_joints:
             begin = stream.fields.index("position") * len(stream.names)
             for index, joint in enumerate(stream.names):
@@ -83,14 +87,15 @@ def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterat
                     changes = abs(_changes(observations, name, [begin + index])[:, 0])
                     # A whole turn is none: so an angle that is told from -pi to pi goes on.
                     turns = 2 * np.pi * np.round(changes / (2 * np.pi))
-                    yield _Track(f"joint {joint}", abs(changes - turns), speeds[joint] * seconds,
-                                 "rad")  # fmt: skip
+                    yield _Track(f"joint {joint}", abs(changes - turns), speeds[joint],
+                                 stream.max_age, "rad")  # fmt: skip
         if isinstance(stream, PoseStream) and not action.is_joints:
             linear = [speeds[f] for f in speeds if f.removeprefix("linear.") in _AXES]
             columns = [i for i, field in enumerate(stream.fields) if field in _AXES]
             if linear and columns:
                 distances = np.linalg.norm(_changes(observations, name, columns), axis=1)
-                yield _Track(name, distances, float(np.linalg.norm(linear)) * seconds, "m")
+                speed = float(np.linalg.norm(linear))
+                yield _Track(name, distances, speed, stream.max_age, "m")
 
 
 def _speeds(interface: Interface) -> Array:

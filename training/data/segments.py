@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from itertools import count
 from typing import Any, NamedTuple
@@ -45,7 +45,8 @@ class Segment:
     """
 
     def __init__(self, interface: Interface) -> None:
-        self.commands, self.grips = Commands(interface), Commands(interface)
+        self.commands = Commands(interface)
+        self.grips = Commands(interface, of_gripper=True)
         self.left_out: Counter[str] = Counter()
         """Steps that can't be used, by the reason."""
         self.first_problem = ""
@@ -91,8 +92,8 @@ class Segment:
         )
         torn = self._torn(self.jumps)
         steps = []
-        for number, (time, observation) in enumerate(self._seen):
-            if number in torn:
+        for time, observation in self._seen:
+            if time in torn:
                 self.left_out[JUMP] += 1
                 continue
             chunk = self.commands.chunk(time, ended)
@@ -107,14 +108,16 @@ class Segment:
         return steps
 
     def _torn(self, jumps: list[Jump]) -> set[int]:
-        """The steps whose actions or history reach over a jump."""
+        """The times of the steps whose actions or history reach over a jump, nanoseconds."""
         horizon = self._interface.action.horizon
         history = max(stream.history for stream in self._interface.observation.values())
-        return {
-            number
-            for jump in jumps
-            for number in range(jump.step + 1 - horizon, jump.step + history)
-        }
+        times, period = [time for time, _ in self._seen], self._interface.period_ns
+        torn: set[int] = set()
+        for jump in jumps:
+            before, after = times[jump.step], times[jump.step + 1]
+            first = bisect_right(times, before - horizon * period)
+            torn.update(times[first : bisect_left(times, after + (history - 1) * period)])
+        return torn
 
     def _with_gripper(
         self, time: int, chunk: npt.NDArray[np.float32]

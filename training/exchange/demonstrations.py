@@ -7,15 +7,31 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.messages.images import resize_image
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
 
-Sizes = Mapping[str, tuple[int, int]]
-"""Height and width of images, by stream."""
+
+class Size(NamedTuple):
+    """A size that pictures are brought to."""
+
+    shape: tuple[int, int]
+    """Height and width, pixels."""
+    resize: str = "stretch"
+    """What becomes of another aspect ratio; see `resize_image`."""
+
+    def fitted(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Bring an image (H, W, 3) to this size."""
+        return np.asarray(resize_image(image, self.shape, resize=self.resize), np.uint8)
+
+
+Sizes = Mapping[str, Size]
+"""By stream."""
 
 
 @dataclass(frozen=True)

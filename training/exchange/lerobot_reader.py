@@ -14,7 +14,7 @@ from ebm_policy_ros.messages.images import decode_image_file
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange import lerobot
-from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, needed_module
+from ebm_policy_ros.training.exchange.demonstrations import Recorded, Size, Sizes, needed_module
 from ebm_policy_ros.training.exchange.lerobot_videos import read_videos
 
 Numbers = npt.NDArray[Any]
@@ -147,9 +147,7 @@ def _array(folder: Path, name: str, column: Any) -> Numbers:
     return flat.reshape(len(column), -1) if len(flat) > len(column) else flat
 
 
-def _pictures(
-    folder: Path, key: str, steps: int, size: tuple[int, int] | None
-) -> npt.NDArray[np.uint8]:
+def _pictures(folder: Path, key: str, steps: int, size: Size | None) -> npt.NDArray[np.uint8]:
     """Images that are in the rows themselves, shape (M, 1, H, W, 3)."""
     images: npt.NDArray[np.uint8] | None = None
     row = 0
@@ -169,11 +167,12 @@ def _pictures(
 
 
 def _picture(
-    folder: Path, key: str, row: int, cell: Any, size: tuple[int, int] | None
+    folder: Path, key: str, row: int, cell: Any, size: Size | None
 ) -> npt.NDArray[np.uint8]:
     data = cell.get("bytes") if isinstance(cell, dict) else None
     try:
-        return decode_image_file(data or b"", size)
+        image = decode_image_file(data or b"")
+        return size.fitted(image) if size else image
     except MessageError as error:
         raise DemonstrationError(f"{folder}: {key} in row {row}: {error}") from None
 

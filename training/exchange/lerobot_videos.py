@@ -10,9 +10,9 @@ import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.messages.images import resize_image
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.exchange import lerobot
+from ebm_policy_ros.training.exchange.demonstrations import Size
 
 # As lerobot does: a key frame every second frame, so that any frame is found fast.
 _OPTIONS = ("-crf", "18", "-g", "2", "-threads", "1")
@@ -72,7 +72,7 @@ def read_videos(
     key: str,
     episodes: Mapping[str, Any],
     rate: float,
-    size: tuple[int, int] | None,
+    size: Size | None,
 ) -> npt.NDArray[np.uint8]:
     """All frames of a feature, shape (M, 1, H, W, 3).
 
@@ -81,7 +81,7 @@ def read_videos(
         key: The feature.
         episodes: Columns of the episodes' table.
         rate: Frames per second.
-        size: Height and width of the result; None for those of the videos.
+        size: Size of the result; None for that of the videos.
 
     Raises:
         DemonstrationError: If a file is missing, damaged or too short.
@@ -93,7 +93,7 @@ def read_videos(
             row = rows.pop(number, None)
             if row is None:
                 continue
-            image = frame if size is None else resize_image(frame, size)
+            image = size.fitted(frame) if size else frame
             if images is None:
                 images = np.empty((sum(episodes["length"]), 1, *image.shape), np.uint8)
             if image.shape != images.shape[2:]:

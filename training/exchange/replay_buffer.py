@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.messages.images import resize_image
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
-from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, needed_module
+from ebm_policy_ros.training.exchange.demonstrations import Recorded, Size, Sizes, needed_module
 from ebm_policy_ros.util.yaml_file import parse_json
 
 ACTION = "data/action"
@@ -104,7 +103,7 @@ def _check_array(folder: Path, name: str, present: list[str]) -> None:
 
 
 def _stream(
-    folder: Path, name: str, array: Any, steps: int, size: tuple[int, int] | None
+    folder: Path, name: str, array: Any, steps: int, size: Size | None
 ) -> npt.NDArray[Any]:
     """Shape (M, 1, H, W, 3) or (M, 1, K)."""
     if array.shape[:1] != (steps,):
@@ -141,12 +140,10 @@ def _numbers(folder: Path, name: str, array: Any) -> npt.NDArray[np.float32]:
     return flat
 
 
-def _images(
-    folder: Path, name: str, array: Any, size: tuple[int, int] | None
-) -> npt.NDArray[np.uint8]:
+def _images(folder: Path, name: str, array: Any, size: Size | None) -> npt.NDArray[np.uint8]:
     """Shape (M, 1, H, W, 3)."""
     steps, height, width, _ = array.shape
-    images = np.empty((steps, 1, *(size or (height, width)), 3), np.uint8)
+    images = np.empty((steps, 1, *(size.shape if size else (height, width)), 3), np.uint8)
     brightest = 0.0
     for start, values in _parts(array):
         if not ((values >= 0) & (values <= 255)).all():  # not true of what is no number either
@@ -155,7 +152,7 @@ def _images(
             )
         brightest = max(brightest, float(values.max()))
         for i, image in enumerate(np.rint(values).astype(np.uint8)):
-            images[start + i, 0] = image if size is None else resize_image(image, size)
+            images[start + i, 0] = size.fitted(image) if size else image
     if brightest <= 1 and array.dtype.kind == "f":
         raise DemonstrationError(f"{folder}: {name} goes from 0 to 1, expected rgb from 0 to 255")
     return images

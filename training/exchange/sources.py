@@ -12,7 +12,7 @@ from ebm_policy_ros.training.data.arrays import load_arrays
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange import lerobot
-from ebm_policy_ros.training.exchange.demonstrations import Recorded, Sizes, with_windows
+from ebm_policy_ros.training.exchange.demonstrations import Recorded, Size, Sizes, with_windows
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer
 
 Kind = Literal["arrays", "lerobot", "zarr", "bags"]
@@ -78,7 +78,8 @@ def read_source(
 def _sizes(interface: Interface | None) -> Sizes:
     if interface is None:
         return {}
-    return {n: s.size for n, s in interface.observation.items() if isinstance(s, ImageStream)}
+    streams = interface.observation.items()
+    return {n: Size(s.size, s.resize) for n, s in streams if isinstance(s, ImageStream)}
 
 
 def _windows(data: Dataset, interface: Interface | None, history: int, horizon: int) -> Dataset:

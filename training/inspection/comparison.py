@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,10 @@ OUTLYING_MARGIN = 0.5
 COMMON_NOTE = 0.2
 """Share of the episodes, and at least ten, from which on a note is no peculiarity of one."""
 _MOMENTS = 50
+# Files are called as their episode is.
+_FILE = re.compile(r"\S+\.(mcap|db3)\b")
+# A digit within a word is none: camera_1 and camera_2 are two, and so are two sizes of frames.
+_NUMBER = re.compile(r"\b\d[\d.,]*(e[+-]?\d+)?\b")
 
 
 @dataclass(frozen=True)
@@ -121,14 +126,16 @@ def find_outliers(
 def common_notes(recordings: Sequence[Recording]) -> dict[str, tuple[str, int]]:
     """Kind of note -> one such note, and how many episodes have it, where that is many of them."""
     examples = {note_kind(note): note for one in reversed(recordings) for note in one.notes}
-    counts = Counter(kind for one in recordings for kind in set(map(note_kind, one.notes)))
+    # Each once an episode, and in an order that is the same every time.
+    kinds = (dict.fromkeys(map(note_kind, one.notes)) for one in recordings)
+    counts = Counter(chain.from_iterable(kinds))
     least = max(FEWEST, COMMON_NOTE * len(recordings))
     return {kind: (examples[kind], n) for kind, n in counts.most_common() if n >= least}
 
 
 def note_kind(note: str) -> str:
-    """A note without its numbers."""
-    return re.sub(r"\d+(\.\d+)?", "#", note)
+    """A note without its numbers and the names of files, which differ from episode to episode."""
+    return _NUMBER.sub("#", _FILE.sub("#", note))
 
 
 def constant_columns(

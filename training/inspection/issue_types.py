@@ -73,9 +73,9 @@ KINDS: dict[str, IssueType] = {
     ),
     "jump": IssueType(
         "jump",
-        "The measured tool, or a joint, is from one step to the next more than twice as far away "
-        "as the limits of its speed allow, and five times as far as in most steps. Training cuts "
-        "the episode there.",
+        "The measured tool, or a joint, is from one step to the next, also over a gap, more than "
+        "twice as far away as the limits of its speed allow in that time, and five times as far "
+        "as at its usual speed. Training cuts the episode there.",
         5,
     ),
     "frozen": IssueType(
@@ -92,8 +92,8 @@ KINDS: dict[str, IssueType] = {
     ),
     "notes": IssueType(
         "note",
-        "Something was lost or is odd in the bag. What, apart from its numbers, "
-        f"{percent(COMMON_NOTE)} of the episodes, and at least ten, have too is no reason.",
+        "Something was lost or is odd in the bag. What, apart from its numbers and the names of "
+        f"files, {percent(COMMON_NOTE)} of the episodes, and at least ten, have too is no reason.",
         3,
     ),
     "gaps": IssueType(

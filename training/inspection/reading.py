@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import ImageStream, Interface
 from ebm_policy_ros.training.data.episodes import Episode, read_episode
+from ebm_policy_ros.training.data.frame_sizes import Shapes, other_sizes
 from ebm_policy_ros.training.data.parallel import read_each
 from ebm_policy_ros.training.data.timeline import StreamMetrics
 from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_facts, seconds
@@ -41,6 +42,8 @@ class Recording:
     jumps: tuple[str, ...]
     """Those of the notes that tell of a jump of the arm."""
     streams: Mapping[str, StreamMetrics]
+    shapes: Shapes
+    """What the frames of each camera were before they were resized."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,12 @@ def read_recordings(
         interface: Names the topics, and fixes rate, ages and sizes.
     """
     read = partial(_read, folder=folder, interface=interface)
-    return [found for _, found in read_each(read, bags)]
+    found = [one for _, one in read_each(read, bags)]
+    told = iter(other_sizes([one.shapes for one in found if isinstance(one, Recording)]))
+    return [
+        replace(one, notes=(*one.notes, *next(told))) if isinstance(one, Recording) else one
+        for one in found
+    ]
 
 
 def make_recording(name: str, episode: Episode, interface: Interface) -> Recording:
@@ -90,6 +98,7 @@ def make_recording(name: str, episode: Episode, interface: Interface) -> Recordi
         notes=episode.notes,
         jumps=episode.jumps,
         streams=dict(episode.streams),
+        shapes=episode.shapes,
     )
 
 
