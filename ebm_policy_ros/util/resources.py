@@ -23,7 +23,7 @@ def share_directory() -> Path:
     A checkout and `pip install -e` have them beside the package; `pip install` and `colcon build`
     under a prefix.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     prefixes = [parent / "share" / _PACKAGE for parent in package.parents]
     prefixes.append(Path(sys.prefix) / "share" / _PACKAGE)
     for folder in (package.parent, *prefixes):

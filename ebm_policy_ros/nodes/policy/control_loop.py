@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
-from rclpy.handle import InvalidHandle
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 
 from ebm_policy_ros.control.command_guard import CommandGuard

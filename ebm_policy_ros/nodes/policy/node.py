@@ -55,7 +55,7 @@ class PolicyNode(LifecycleNode):
         self.failure = ""
         """Why the last transition failed."""
         self.clock_watch = ClockWatch(self, log=True)
-        self._services = PolicyServices(self, self)
+        self._operator_services = PolicyServices(self, self)
         self._diagnostics = Diagnostics(self, self)
         if self.values["autostart"]:
             for transition in (self.trigger_configure, self.trigger_activate):
