@@ -238,6 +238,22 @@ def test_a_node_explains_its_parameters_and_refuses_what_is_no_option(
     assert f"unknown option --{parameter[:-1]}x=1; did you mean --ros-args -p {parameter}" in line
 
 
+@pytest.mark.ros
+@pytest.mark.parametrize("module", ["training.convert", "nodes.recorder.node"])
+def test_help_that_nobody_reads_to_its_end_ends_without_a_word(module: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"ebm_policy_ros.{module}", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()  # as `head` does after its last line
+    assert process.stderr.read() == ""
+    assert process.wait(120) == -signal.SIGPIPE
+    process.stderr.close()
+
+
 def test_a_bare_name_is_a_shipped_policy_and_home_is_found_in_options(tmp_path: Path) -> None:
     for module, more in (
         ("sim.evaluate", ()),

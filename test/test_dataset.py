@@ -148,6 +148,55 @@ def test_a_cache_that_somebody_damaged_is_made_anew(
     assert same(load_dataset(demos, interface), whole)
 
 
+LIES: list[dict[str, Any]] = [
+    {"start": -1}, {"start": 6}, {"start": 1e400}, {"start": True}, {"steps": -5}, {"steps": 0},
+    {"steps": 10**15}, {"steps": None}, {"notes": 3},
+]  # fmt: skip
+
+
+def test_an_index_that_lies_about_its_episodes_counts_up_to_the_lie(
+    demos: Path, interface: Interface
+) -> None:
+    load_dataset(demos, interface)
+    (index,) = (demos / ".cache").rglob("index.jsonl")
+    lines = index.read_text().splitlines()
+    folder = shutil.copytree(demos / ".cache", demos / "copy")
+    for lie in LIES:
+        shutil.copytree(folder, demos / ".cache", dirs_exist_ok=True)
+        index.write_text("\n".join([lines[0], json.dumps({**json.loads(lines[1]), **lie})]))
+        store = Cache(demos / ".cache", interface)
+        with store.locked():
+            assert list(store) == [json.loads(lines[0])["digest"]], lie
+        assert index.read_text() == lines[0] + "\n"
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b" " * (1 << 27)], ids=["deep", "large"])
+def test_a_cache_that_is_deep_or_large_is_made_anew(
+    content: bytes, demos: Path, interface: Interface
+) -> None:
+    whole = load_dataset(demos, interface)
+    (index,) = (demos / ".cache").rglob("index.jsonl")
+    for path in (demos / ".cache" / "bags.json", index):
+        path.write_bytes(content)
+    assert same(load_dataset(demos, interface), whole)
+    assert index.stat().st_size < 10_000
+
+
+@pytest.mark.parametrize("name", ["lock", "actions.bin", "index.jsonl", "interface.json"])
+def test_a_cache_with_a_link_in_it_is_refused_and_what_is_behind_stays(
+    name: str, interface: Interface, tmp_path: Path
+) -> None:
+    Cache(tmp_path, interface)
+    (path,) = tmp_path.glob("*/interface.json")
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    path.with_name(name).unlink(missing_ok=True)
+    path.with_name(name).symlink_to(mine)
+    with pytest.raises(OSError, match="a link, expected a file of its own"):
+        Cache(tmp_path, interface)
+    assert mine.read_text() == "mine"
+
+
 def test_content_that_changes_is_seen_also_with_the_old_size_and_time(
     demos: Path, interface: Interface
 ) -> None:

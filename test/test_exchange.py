@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,14 @@ from ebm_policy_ros.interface import Interface, interface_from_dict
 
 pa = pytest.importorskip("pyarrow", reason="the extra `exchange`")
 zarr = pytest.importorskip("zarr", reason="the extra `exchange`")
+import numcodecs  # noqa: E402
 from pyarrow import parquet  # noqa: E402
 
 from ebm_policy_ros.training.convert import ConvertConfig, convert, main  # noqa: E402
 from ebm_policy_ros.training.data.arrays import load_arrays, save_arrays  # noqa: E402
 from ebm_policy_ros.training.data.batches import DemonstrationError  # noqa: E402
 from ebm_policy_ros.training.data.dataset import Dataset  # noqa: E402
-from ebm_policy_ros.training.exchange import lerobot_writer  # noqa: E402
+from ebm_policy_ros.training.exchange import demonstrations, lerobot_writer  # noqa: E402
 from ebm_policy_ros.training.exchange.demonstrations import Size, with_windows  # noqa: E402
 from ebm_policy_ros.training.exchange.lerobot_reader import read_lerobot  # noqa: E402
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer  # noqa: E402
@@ -209,6 +211,23 @@ def edit_info(**changes: Any) -> Callable[[Path], None]:
     return edit
 
 
+def drop_info(key: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "meta/info.json"
+        values = json.loads(path.read_text())
+        del values[key]
+        path.write_text(json.dumps(values))
+
+    return edit
+
+
+def write_info(text: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        (folder / "meta/info.json").write_text(text)
+
+    return edit
+
+
 def edit_column(name: str, row: int, value: Any) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         path = folder / "data/chunk-000/file-000.parquet"
@@ -218,6 +237,16 @@ def edit_column(name: str, row: int, value: Any) -> Callable[[Path], None]:
         place = table.column_names.index(name)
         column = pa.array(values, table.schema.field(name).type)
         parquet.write_table(table.set_column(place, table.schema.field(name), column), path)
+
+    return edit
+
+
+def nest(name: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "data/chunk-000/file-000.parquet"
+        table = parquet.read_table(path)
+        place = table.column_names.index(name)
+        parquet.write_table(table.set_column(place, name, pa.array([[1, 2]] * 10)), path)
 
     return edit
 
@@ -246,11 +275,26 @@ VIDEO = "videos/observation.images.front/chunk-000/file-000.mp4"
             "no feature observation.NAME among",
         ),
         (edit_info(features={"../action": {"dtype": "float32"}}), "a name that is no file name"),
-        (edit_info(fps=0), "fps and total_frames must be above 0"),
+        (edit_info(fps=0), "fps: got 0, expected a number > 0"),
+        (edit_info(fps="x" * 10_000), "fps: got xxx"),
+        (edit_info(fps=10**400), "fps: got 1000"),
+        (edit_info(total_frames=0), "total_frames: got 0, expected an integer >= 1"),
+        (edit_info(total_frames=[]), r"total_frames: got \[\]"),
+        (edit_info(codebase_version=["x" * 10_000]), "codebase_version .* expected v3.0"),
+        (edit_info(features={"action": "float32"}), "features.action: got 'float32', expected a"),
+        (edit_info(features={"action": {"dtype": []}}), "features.action: got {'dtype': "),
+        (edit_info(features={"a" * 1000: {"dtype": "float32"}}), "a name that is no file name"),
+        (drop_info("fps"), "it has no fps"),
+        (drop_info("features"), "it has no features"),
+        (write_info("[" * 100_000), "nested too deep"),
+        (write_info("[3]"), r"got \[3\], expected names and values"),
+        (write_info("{"), "not JSON"),
+        (write_info(" " * (5 << 20)), "larger than 4,194,304 bytes"),
         (edit_info(fps=20), r"step 1 of episode 0 is at 0.1000 s, expected 0.0500 s at 20 Hz"),
-        (edit_info(features=[]), "info.json: cannot be read"),
+        (edit_info(features=[]), r"info.json: features: got \[\], expected names and values"),
         (cut_rows, "data has 9 rows, its episodes 10; copy the folder again"),
         (edit_column("frame_index", 3, 7), "row 3 has frame_index 7, expected 3"),
+        (nest("index"), "index has several values a row, expected one"),
         (edit_column("index", 9, 3), "row 9 has index 3, expected 9"),
         (edit_column("timestamp", 5, 0.3), "step 1 of episode 1 is at 0.3000 s"),
         (edit_column("action", 2, [0.0, np.nan]), "action is not a finite number in 1 steps"),
@@ -278,6 +322,38 @@ def test_a_lerobot_folder_that_is_not_whole_is_refused_by_name(
         read_lerobot(tmp_path / "demos")
     assert str(tmp_path / "demos") in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 400 + len(str(tmp_path))
+
+
+def test_a_table_that_grows_too_much_is_refused(tmp_path: Path) -> None:
+    for name, column, message in (
+        ("zeros", pa.array(np.zeros(20_000_000)), "it says it has 160,0.* at most 67,108,864"),
+        ("equal", pa.array(np.zeros(20_000_000)), "reading it takes 160,0"),
+    ):
+        folder = tmp_path / name
+        shutil.copytree(THEIRS, folder)
+        path = folder / "data/chunk-000/file-000.parquet"
+        packed = name == "equal"
+        parquet.write_table(
+            pa.table({"action": column}), path, compression="zstd", use_dictionary=packed
+        )
+        assert path.stat().st_size < 200_000
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(demonstrations, "available_memory", lambda: 100_000_000)
+            with pytest.raises(DemonstrationError, match=message):
+                read_lerobot(folder)
+
+
+def test_episodes_that_say_they_are_endless_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(THEIRS, tmp_path / "demos")
+    path = tmp_path / "demos/meta/episodes/chunk-000/file-000.parquet"
+    table = parquet.read_table(path)
+    place = table.column_names.index("length")
+    parquet.write_table(table.set_column(place, "length", pa.array([10**15, 6])), path)
+    with pytest.raises(
+        DemonstrationError, match="data has 10 rows, its episodes 1000000000000006"
+    ):
+        read_lerobot(tmp_path / "demos")
 
 
 # --- the zarr layout of Diffusion Policy
@@ -368,6 +444,72 @@ def test_a_codec_that_could_run_what_a_file_says_is_refused(where: str, tmp_path
     (path / "data/state/.zarray").write_text(json.dumps(facts))
     with pytest.raises(DemonstrationError, match="data/state is packed by 'pickle'"):
         read_replay_buffer(path)
+
+
+def lie(name: str = "data/state", **changes: Any) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / name / ".zarray"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lie(shape=[30, 10**12], chunks=[7, 10**12]), r"a chunk of data/state has 28,000,000,0"),
+        (lie(shape=[10**12, 5], chunks=[7, 5]), "data/state has 5 of its 142857142858 chunks"),
+        (lie(shape=[35_000_000, 5], chunks=[7_000_000, 5]), "data/state has 700,000,000 bytes"),
+        (lie("meta/episode_ends", shape=[10**9], chunks=[10**9]), "a chunk of meta/episode_ends"),
+        (lie(shape=[-30, 5]), r"shape: got \[-30, 5\], expected 1 to 8 whole numbers"),
+        (lie(shape=[1] * 1000), "shape: got .* expected 1 to 8"),
+        (lie(shape=[30, 5.0]), "shape: got"),
+        (lie(shape="x" * 10_000), "shape: got"),
+        (lie(shape=[30]), r"shape is \(30,\), but chunks \(7, 5\)"),
+        (lie(chunks=[0, 5]), "but chunks"),
+        (lie(chunks=None), "chunks: got None"),
+        (lie(dtype=[["a", "<f4"]]), "dtype: got"),
+        (lie(dtype="(1000000000,)f8"), "dtype: got"),
+        (lie(dtype="<V9999999"), "dtype: got"),
+        (lie(compressor="x"), "cannot be read"),
+        (lie(filters=[{"id": "zlib"}]), "data/state is packed by 'zlib', expected one of delta"),
+        (lie(filters=[[]]), "cannot be read"),
+        (lie(order="X" * 10_000), "cannot be read"),
+        (lie(zarr_format=9), "cannot be read"),
+        (lambda folder: (folder / "data/state/.zarray").write_text("{}"), "has no 'shape'"),
+        (lambda folder: (folder / "data/state/.zarray").write_text("[" * 10**5), "too deep"),
+        (lambda folder: (folder / "data/state/.zarray").write_text(" " * (5 << 20)), "larger"),
+        (lambda folder: (folder / ".zgroup").write_text("[" * 10**5), "too deep"),
+    ],
+)
+def test_an_array_that_says_it_is_larger_than_its_chunks_is_refused(
+    spoil: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    path = write_zarr(tmp_path / "d.zarr")
+    spoil(path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DemonstrationError, match=message) as refusal:
+        read_replay_buffer(path)
+    assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 400 + len(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+
+
+@pytest.mark.parametrize("codec", ["blosc", "bz2", "gzip", "lz4", "zlib", "zstd"])
+def test_chunks_of_every_codec_are_read_but_no_bombs(codec: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0).integers(256, size=(30, 5), dtype=np.uint8)
+    path, packer = write_zarr(tmp_path / "d.zarr"), numcodecs.get_codec({"id": codec})
+    zarr.open_group(str(path), mode="a").create_dataset(
+        "data/state", data=random, chunks=(7, 5), overwrite=True, compressor=packer,
+        filters=[numcodecs.Delta("u1")],
+    )  # fmt: skip
+    found = read_replay_buffer(path, {"state": "data/state"}).dataset.observations["state"]
+    assert np.array_equal(found[:, 0], random)
+    bomb = bytes(packer.encode(bytes(1 << 20)))
+    assert len(bomb) < 10_000
+    (path / "data/state/2.0").write_bytes(bomb)
+    with pytest.raises(DemonstrationError, match=r"cannot be read \(data/state/2.0: it has more"):
+        read_replay_buffer(path, {"state": "data/state"})
 
 
 # --- bags

@@ -6,9 +6,11 @@ import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+import zstandard
+from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.stream_reader import StreamReader
 from rosbags.highlevel import AnyReader
@@ -193,6 +197,67 @@ def test_a_damage_that_is_no_tear_leaves_the_file_untouched(tmp_path: Path) -> N
     with pytest.raises(DamagedFile, match=r"zeros\.mcap: damaged at byte"):
         repair_mcap(tmp_path / "zeros.mcap", describe)
     assert (tmp_path / "zeros.mcap").stat().st_size == 100 << 20
+
+
+def record(opcode: int, content: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<BQ", opcode, len(content) if length is None else length) + content
+
+
+def chunk(records: bytes, compression: bytes = b"", **lies: Any) -> bytes:
+    """A chunk of an mcap file, which may lie about the size of its content."""
+    packed = zstandard.compress(records) if compression == b"zstd" else records
+    head = struct.pack(
+        "<QQQII", 0, 1, lies.get("size", len(records)), zlib.crc32(records), len(compression)
+    )
+    data = struct.pack("<Q", lies.get("packed", len(packed))) + packed
+    return record(Opcode.CHUNK, head + compression + data)
+
+
+TEXT = struct.pack("<I", 1) + b"x"
+CHANNEL = struct.pack("<HH", 1, 7) + TEXT + TEXT + struct.pack("<I", 0)
+LIES: dict[str, tuple[bytes, str]] = {
+    "huge chunk": (record(Opcode.CHUNK, b"", 1 << 32), r"a chunk of 4,294,967,296 bytes, exp"),
+    "huge content": (chunk(b"", size=1 << 40), r"unpacks to 1,099,511,627,776 bytes, expected"),
+    "huge data": (chunk(b"x", packed=1 << 63), "damaged at byte"),
+    "bomb": (chunk(bytes(1 << 20), b"zstd", size=1000), "unpacks to more than 1,000 bytes"),
+    "less": (chunk(record(9, b"x"), b"zstd", size=1000), "its size or checksum is wrong"),
+    "other": (chunk(b"", b"lz4"), "packed by 'lz4', expected zstd"),
+    "long": (chunk(record(Opcode.MESSAGE, b"", 1 << 63)), "no record at byte 0 of the chunk"),
+    "cut": (chunk(b"\x05\x00"), "damaged at byte"),
+    "zeros": (chunk(bytes(90)), "no record at byte 0 of the chunk"),
+    "short": (chunk(record(Opcode.MESSAGE, b"x")), "a message of 1 bytes"),
+    "unknown": (chunk(record(Opcode.MESSAGE, bytes(22))), "a message of an unknown channel, 0"),
+    "channel": (chunk(record(Opcode.CHANNEL, CHANNEL)), "a channel of an unknown schema, 7"),
+    "empty": (chunk(record(Opcode.SCHEMA, b"")), "damaged at byte"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_file_that_lies_about_its_sizes_is_left_as_it_is(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "lies.mcap"
+    lie, message = LIES[name]
+    path.write_bytes(b"\x89MCAP0\r\n" + lie)
+    os.truncate(path, 1 << 33)  # it takes no place on the disk
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DamagedFile, match=message) as refusal:
+        repair_mcap(path, describe)
+    assert str(refusal.value).startswith(f"{path}: damaged at byte 8")
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 300 + len(str(path))
+    assert path.stat().st_size == 1 << 33
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+
+
+def test_a_large_record_that_is_no_chunk_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "torn.mcap"
+    torn_file(path)
+    with path.open("ab") as file:
+        file.write(record(Opcode.ATTACHMENT, b"", 1 << 30))
+    size = path.stat().st_size
+    os.truncate(path, size + (1 << 30))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DamagedFile, match=r"damaged at byte .* bytes before its end"):
+        repair_mcap(path, describe)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
 
 
 WRITE_UNTIL_KILLED = """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import resource
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,11 @@ from ebm_policy_ros.training.data.batches import (
     shift_images,
     split_episodes,
 )
-from ebm_policy_ros.training.learning.checkpoint import CheckpointError, load_checkpoint
+from ebm_policy_ros.training.learning.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.evaluator import EvaluationMetrics
 from ebm_policy_ros.training.learning.negatives import InputDevice, NegativesConfig
@@ -219,6 +225,93 @@ def test_a_damaged_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="damaged"):
         trainer(tmp_path).resume()
     assert not list(tmp_path.glob("*.partial"))
+
+
+FACTS: dict[str, Any] = {
+    "identity": None, "step": "x" * 10_000, "skipped": -1, "best_step": 1e300,
+    "skipped_in_a_row": 10**400, "verdict": {"x": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("missing", [False, True])
+def test_facts_of_a_checkpoint_that_are_wrong_or_missing_are_refused_in_one_line(
+    name: str, missing: bool, tmp_path: Path
+) -> None:
+    run = trainer(tmp_path)
+    run.validate()
+    run.save()
+    parts, facts = load_checkpoint(tmp_path / CHECKPOINT)
+    facts[name] = FACTS[name]
+    if missing:
+        del facts[name]
+    save_checkpoint(tmp_path / CHECKPOINT, parts, facts)
+    with pytest.raises(CheckpointError, match=r"(damaged|another run)") as refusal:
+        trainer(tmp_path).resume()
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 300 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["model", "average", "best", "optimizer"])
+def test_tensors_of_a_checkpoint_that_do_not_fit_are_refused_in_one_line(
+    part: str, tmp_path: Path
+) -> None:
+    run = trainer(tmp_path)
+    run.update()
+    run.validate()
+    run.save()
+    parts, facts = load_checkpoint(tmp_path / CHECKPOINT)
+    name = next(name for name, value in parts[part].items() if value.ndim > 1)
+    fewer = {key: value for key, value in parts[part].items() if key != name}
+    for changed in (fewer, {**fewer, name: parts[part][name][:1, None]}):
+        save_checkpoint(tmp_path / CHECKPOINT, {**parts, part: changed}, facts)
+        with pytest.raises(CheckpointError, match="damaged") as refusal:
+            trainer(tmp_path).resume()
+        assert "\n" not in str(refusal.value)
+        assert len(str(refusal.value)) < 300 + len(str(tmp_path))
+
+
+def test_a_checkpoint_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    trainer(tmp_path).save()
+    path = tmp_path / CHECKPOINT
+    whole = path.read_bytes()
+    path.write_bytes((10 << 20).to_bytes(8, "little") + bytes(11 << 20))
+    with pytest.raises(CheckpointError, match="its header has 10,485,760 bytes, expected at most"):
+        trainer(tmp_path).resume()
+    path.write_bytes(whole)
+    os.truncate(path, 1 << 40)  # it takes no place on the disk
+    with pytest.raises(CheckpointError, match="it has 1,099,511,627,776 bytes, expected at most"):
+        trainer(tmp_path).resume()
+    path.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match="damaged"):
+        trainer(tmp_path).resume()
+
+
+@pytest.mark.parametrize("least", [0, 200])
+def test_a_full_disk_for_the_curves_is_told_in_one_line_and_the_weights_are_kept(
+    least: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = trainer(tmp_path, steps=60, validate_every=30)
+    save = run.save
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save_where_there_is_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        save()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, hard))
+
+    monkeypatch.setattr(run, "save", save_where_there_is_room)
+    try:
+        assert run.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in lines if line.strip() and "%|" not in line]
+    assert "the curves for TensorBoard are incomplete (File too large)" in line
+    assert run.best_step > 0 and load_checkpoint(tmp_path / CHECKPOINT)[1]["step"] == 60
 
 
 def test_a_batch_that_is_not_finite_is_skipped_and_poisons_nothing(tmp_path: Path) -> None:

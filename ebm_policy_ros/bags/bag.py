@@ -14,9 +14,10 @@ import zstandard
 
 from ebm_policy_ros.bags.cdr import DefinitionError, check, decode, message_type
 from ebm_policy_ros.bags.discovery import COMPRESSED, METADATA, ending_of
-from ebm_policy_ros.bags.mcap_reader import McapFile, unpacked_zstd
+from ebm_policy_ros.bags.mcap_reader import McapFile
 from ebm_policy_ros.bags.read_report import BagError, Channel, ReadReport
 from ebm_policy_ros.bags.sqlite_reader import SqliteFile
+from ebm_policy_ros.bags.unpacking import unpacked_zstd
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import LONGEST_LINE, LONGEST_REFUSAL, cut, quote
 from ebm_policy_ros.util.yaml_file import read_yaml

@@ -15,6 +15,8 @@ from ebm_policy_ros.bags.mcap_repair import DamagedFile, repair_mcap
 from ebm_policy_ros.bags.metadata import Contents
 from ebm_policy_ros.bags.sqlite_writer import repair_sqlite
 from ebm_policy_ros.interface import NANOSECONDS
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.yaml_file import parse_json
 
 PARTIAL = ".partial"
 """What is in it is no demonstration: unfinished, recovered or set aside."""
@@ -132,7 +134,7 @@ def _recover(note: Path) -> str:
         try:
             if metadata.read_custom_data(folder).get("outcome", UNFINISHED) != UNFINISHED:
                 return _move(folder)
-            contents = _repair(folder, file.read())
+            contents = _repair(folder, file.read(bounds.LARGEST_YAML))
         except (OSError, ValueError) as error:
             return f"{folder} was not finished and can't be repaired; it stays there: {error}"
         note.unlink()
@@ -160,7 +162,7 @@ def _repair(folder: Path, note: str) -> Contents:
         raise DamagedFile(f"{len(files)} storage files in it")
     file = files[0]
     try:
-        custom = {str(key): str(value) for key, value in json.loads(note or "{}").items()}
+        custom = {str(key): str(value) for key, value in parse_json(note or "{}").items()}
     except (ValueError, AttributeError):
         custom = {}  # the process was killed before it had written its note
     custom |= {"outcome": UNFINISHED, "problem": "the recorder ended without finishing it"}

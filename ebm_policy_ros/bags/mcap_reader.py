@@ -23,6 +23,7 @@ from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 
 from ebm_policy_ros.bags.read_report import BagError, Channel, ReadReport, Record
+from ebm_policy_ros.bags.unpacking import unpacked_zstd
 from ebm_policy_ros.util import bounds
 
 _MAGIC = b"\x89MCAP0\r\n"
@@ -319,15 +320,3 @@ def _beginning(head: _ChunkHead, data: bytes) -> bytes:
     if head.compression == "lz4":
         return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, head.uncompressed))
     return data
-
-
-def unpacked_zstd(data: bytes, most: int) -> bytes:
-    """What a frame of zstd unpacks to, of at most so many bytes.
-
-    Raises:
-        ValueError: If it says that it has more.
-        ZstdError: If it is damaged, or has more.
-    """
-    if zstandard.frame_content_size(data) > most:
-        raise ValueError(f"unpacks to more than {most:,} bytes")
-    return bytes(zstandard.ZstdDecompressor().decompress(data, max_output_size=most))

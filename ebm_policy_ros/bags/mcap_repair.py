@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,18 @@ import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, Message, Schema
-from mcap.stream_reader import get_chunk_data_stream
+from mcap.records import Channel, Chunk, Schema
 
 from ebm_policy_ros.bags.mcap_index import MAGIC, McapIndex, WrittenChunk
 from ebm_policy_ros.bags.metadata import Contents
+from ebm_policy_ros.bags.unpacking import unpacked_zstd
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.quoting import cut, quote
 
 _HEAD = struct.Struct("<BQ")
+# Of a message: channel, sequence number, log time; the publish time is not needed.
+_MESSAGE = struct.Struct("<HIQ")
+_MESSAGE_BYTES = 22
 # A writer that is killed tears one chunk; a longer rest is a damage of another kind.
 _LONGEST_TEAR = 64 << 20
 
@@ -41,11 +47,13 @@ class Scan:
     """Whether the file has its end already."""
 
 
-def walk(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """(offset, opcode, content) of each whole record of a file, up to the first that is torn.
+def walk(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
+    """(offset, opcode, length, content) of each whole record, up to the first that is torn.
+
+    The content is that of chunks; nobody needs that of other records.
 
     Raises:
-        DamagedFile: If the file doesn't begin as one.
+        DamagedFile: If the file doesn't begin as one, or has a chunk that is too large.
         OSError: If it can't be read.
     """
     size = path.stat().st_size
@@ -57,7 +65,17 @@ def walk(path: Path) -> Iterator[tuple[int, int, bytes]]:
             offset = file.tell() - _HEAD.size
             if file.tell() + length > size or opcode == 0:
                 return
-            yield offset, opcode, file.read(length)
+            content = b""
+            if opcode == Opcode.CHUNK:
+                if length > bounds.LARGEST_CHUNK:
+                    raise DamagedFile(
+                        f"{path}: damaged at byte {offset} (a chunk of {length:,} bytes, expected "
+                        f"at most {bounds.LARGEST_CHUNK:,})"
+                    )
+                content = file.read(length)
+            else:
+                file.seek(length, os.SEEK_CUR)
+            yield offset, opcode, length, content
             if opcode == Opcode.FOOTER:
                 return
 
@@ -70,20 +88,20 @@ def scan_mcap(path: Path) -> Scan:
         OSError: If the file can't be read.
     """
     index, end, following, finished = McapIndex(), len(MAGIC), b"", False
-    for offset, opcode, content in walk(path):
-        after = offset + _HEAD.size + len(content)
-        try:
-            if opcode == Opcode.CHUNK:
+    for offset, opcode, length, content in walk(path):
+        after = offset + _HEAD.size + length
+        if opcode == Opcode.CHUNK:
+            try:
                 chunk = _read_chunk(offset, content, index)
-                end, following = after, index.add_chunk(chunk)
-            elif opcode == Opcode.METADATA:
-                index.add_metadata(offset, after - offset)
-                end = after
-            elif opcode == Opcode.HEADER:
-                end = after
-        except (McapError, ValueError, zstandard.ZstdError, struct.error, KeyError) as error:
-            raise DamagedFile(f"{path}: damaged at byte {offset} ({error})") from None
-        if opcode == Opcode.FOOTER:
+            except (McapError, ValueError, OverflowError, zstandard.ZstdError, struct.error) as e:
+                raise DamagedFile(f"{path}: damaged at byte {offset} ({cut(e)})") from None
+            end, following = after, index.add_chunk(chunk)
+        elif opcode == Opcode.METADATA:
+            index.add_metadata(offset, after - offset)
+            end = after
+        elif opcode == Opcode.HEADER:
+            end = after
+        elif opcode == Opcode.FOOTER:
             finished = path.stat().st_size == after + len(MAGIC)
     return Scan(index, end, following, finished)
 
@@ -91,22 +109,24 @@ def scan_mcap(path: Path) -> Scan:
 def _read_chunk(offset: int, content: bytes, index: McapIndex) -> WrittenChunk:
     """Check a chunk, and note its schemas and channels."""
     chunk = Chunk.read(ReadDataStream(io.BytesIO(content)))
-    stream, size = get_chunk_data_stream(chunk, validate_crc=True)
+    records = _unpacked(chunk)
     messages: dict[int, list[tuple[int, int]]] = {}
-    while stream.count < size:
-        place = stream.count
-        opcode, length = _HEAD.unpack(stream.read(_HEAD.size))
-        if opcode == Opcode.SCHEMA:
-            schema = Schema.read(stream)
-            index.schemas[schema.id] = schema
-        elif opcode == Opcode.CHANNEL:
-            channel = Channel.read(stream)
-            index.channels[channel.id] = channel
-        elif opcode == Opcode.MESSAGE:
-            message = Message.read(stream, length)
-            messages.setdefault(message.channel_id, []).append((message.log_time, place))
-        else:
-            stream.read(length)
+    place = 0
+    while place < len(records):
+        opcode, length = _HEAD.unpack_from(records, place)
+        start = place + _HEAD.size
+        if opcode == 0 or start + length > len(records):
+            raise ValueError(f"no record at byte {place} of the chunk")
+        if opcode == Opcode.MESSAGE:
+            if length < _MESSAGE_BYTES:
+                raise ValueError(f"a message of {length} bytes")
+            number, _, time = _MESSAGE.unpack_from(records, start)
+            if number not in index.channels:
+                raise ValueError(f"a message of an unknown channel, {number}")
+            messages.setdefault(number, []).append((time, place))
+        elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
+            _learn(opcode, records[start : start + length], index)
+        place = start + length
     return WrittenChunk(
         offset,
         _HEAD.size + len(content),
@@ -115,6 +135,31 @@ def _read_chunk(offset: int, content: bytes, index: McapIndex) -> WrittenChunk:
         chunk.uncompressed_size,
         messages,
     )
+
+
+def _unpacked(chunk: Chunk) -> bytes:
+    """The records of a chunk, as the recorder writes them: no more of them than it says."""
+    size = chunk.uncompressed_size
+    if size > bounds.LARGEST_CHUNK:
+        raise ValueError(f"unpacks to {size:,} bytes, expected at most {bounds.LARGEST_CHUNK:,}")
+    if chunk.compression not in ("", "zstd"):
+        raise ValueError(f"packed by {quote(chunk.compression)}, expected zstd")
+    records = unpacked_zstd(chunk.data, size) if chunk.compression else chunk.data
+    if len(records) != size or zlib.crc32(records) != chunk.uncompressed_crc:
+        raise ValueError("its size or checksum is wrong")
+    return records
+
+
+def _learn(opcode: int, content: bytes, index: McapIndex) -> None:
+    stream = ReadDataStream(io.BytesIO(content))
+    if opcode == Opcode.SCHEMA:
+        schema = Schema.read(stream)
+        index.schemas[schema.id] = schema
+        return
+    channel = Channel.read(stream)
+    if channel.schema_id not in index.schemas:
+        raise ValueError(f"a channel of an unknown schema, {channel.schema_id}")
+    index.channels[channel.id] = channel
 
 
 def repair_mcap(path: Path, describe: Callable[[Contents], str]) -> Contents:

@@ -13,12 +13,16 @@ from ebm_policy_ros.util.quoting import cut, quote
 # Files.
 LARGEST_POLICY = 2 << 30
 """Bytes of a policy file: nearest neighbours keep their demonstrations in it."""
+LARGEST_CHECKPOINT = 6 * LARGEST_POLICY
+"""Bytes of a checkpoint: weights, their averages, the best ones and two moments of each."""
 LARGEST_HEADER = 4 << 20
 """Bytes of the names, shapes and settings in a policy file; those shipped have 10 thousand."""
 LARGEST_YAML = 4 << 20
 """Bytes of a YAML file: the metadata of a bag split into thousands of files has less."""
 MOST_YAML_VALUES = 200_000
 """Values in a YAML file with its aliases spelled out; to read so many takes a second or two."""
+LARGEST_INDEX = 64 << 20
+"""Bytes of an index of a cache: 100,000 demonstrations have half of it."""
 DEEPEST = 64
 """Levels of nested values in YAML and JSON: ours have 6, and Python stops at some hundred."""
 LARGEST_RATIO = 250
@@ -26,7 +30,8 @@ LARGEST_RATIO = 250
 LARGEST_UNPACKED = 64 << 20
 """Bytes that any file may be unpacked to, whatever its compression."""
 LARGEST_CHUNK = 1 << 28
-"""Bytes of a chunk of an mcap file, which is read whole; rosbag2 writes less than a megabyte."""
+"""Bytes of a chunk of an mcap file or a zarr array, which is read whole; rosbag2 writes less than
+a megabyte, Push-T's pictures have 18."""
 LARGEST_MESSAGE = 1 << 28
 """Bytes of a message: a picture of 8192 x 8192 pixels has 200 million."""
 

@@ -17,6 +17,7 @@ from jsonargparse import (
 )
 from yaml import YAMLError
 
+from ebm_policy_ros.util.pipes import ends_with_its_reader
 from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
 from ebm_policy_ros.util.resources import expanded
 from ebm_policy_ros.util.yaml_file import UnreadableFile, check_yaml
@@ -67,7 +68,9 @@ def run_command(
         # By its type it would be --switch true.
         parser.add_argument(f"--{switch}", action="store_true", help=text)
     try:
-        values = parser.instantiate(parser.parse_args(argv)).as_dict()
+        with ends_with_its_reader():
+            parsed = parser.parse_args(argv)
+        values = parser.instantiate(parsed).as_dict()
         del values["config"]
         for field, value in values.items():
             if isinstance(value, Path):

@@ -40,12 +40,29 @@ def read_yaml(path: Path) -> Any:
         OSError: If it can't be read.
         UnreadableFile: If it is too large or not YAML; the text doesn't name the file.
     """
+    return parse_yaml(_read_text(path, bounds.LARGEST_YAML, "YAML"))
+
+
+def read_json(path: Path, largest: int = bounds.LARGEST_YAML) -> Any:
+    """The plain values in a JSON file of at most so many bytes.
+
+    Raises:
+        OSError: If it can't be read.
+        UnreadableFile: If it is too large, not JSON or nested too deep; the text doesn't name the
+            file.
+    """
+    return parse_json(_read_text(path, largest, "JSON"))
+
+
+def _read_text(path: Path, largest: int, kind: str) -> str:
     with path.open("rb") as file:
-        data = file.read(bounds.LARGEST_YAML + 1)
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise UnreadableFile(f"larger than {largest:,} bytes, expected a small file")
     try:
-        return parse_yaml(data.decode("utf-8"))
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UnreadableFile(f"not a YAML file ({cut(error)})") from None
+        raise UnreadableFile(f"not a {kind} file ({cut(error)})") from None
 
 
 def parse_yaml(text: str) -> Any:

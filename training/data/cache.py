@@ -7,6 +7,7 @@ was under way. The folder can be deleted at any time.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -26,6 +27,9 @@ from ebm_policy_ros.bags.bag import Bag
 from ebm_policy_ros.interface import ImageStream, Interface
 from ebm_policy_ros.training.data.episodes import Episode
 from ebm_policy_ros.training.data.frame_sizes import Shapes
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.bounds import check_whole
+from ebm_policy_ros.util.yaml_file import parse_json, read_json
 
 # To be raised whenever the same bag would give another episode.
 _VERSION = 3
@@ -70,7 +74,7 @@ class KnownBags:
         self._known: dict[str, Any] = {}
         if self._path.exists():
             with suppress(OSError, ValueError, TypeError):
-                self._known = dict(json.loads(self._path.read_text(encoding="utf-8")))
+                self._known = dict(read_json(self._path, bounds.LARGEST_INDEX))
 
     def find(self, bag: Path) -> BagMetrics | None:
         """What is known of a bag; None if it has changed."""
@@ -128,6 +132,10 @@ class Cache:
         content = json.dumps({"version": _VERSION, **interface.to_dict()}, sort_keys=True)
         self._folder = folder / hashlib.sha256(content.encode()).hexdigest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
+        # What is behind a link in somebody's cache would be cut or written over.
+        for path in (self._folder, *self._folder.iterdir()):
+            if path.is_symlink():
+                raise OSError(errno.ELOOP, "a link, expected a file of its own", str(path))
         (self._folder / _INTERFACE).write_text(content, encoding="utf-8")
         horizon, size = interface.action.horizon, len(interface.action.names)
         self._rows: dict[str, tuple[tuple[int, ...], str]] = {"actions": ((horizon, size), "<f4")}
@@ -200,22 +208,24 @@ class Cache:
     def _read_index(self) -> None:
         """Take what is whole, and cut off what an interrupt left behind it."""
         path = self._folder / _INDEX
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        lines = text.splitlines()
+        text = path.read_bytes() if _is_small(path) else b""
+        lines = text.decode(errors="replace").splitlines()
         self._entries = {}
         for line in lines:
             try:
-                values = json.loads(line)
+                values = parse_json(line)
+                check_whole("start", values["start"], self._steps, self._steps)
+                check_whole("steps", values["steps"], 1)
                 entry = CachedEpisode(
                     str(values["digest"]),
-                    int(values["start"]),
-                    int(values["steps"]),
+                    values["start"],
+                    values["steps"],
                     str(values["outcome"]),
                     tuple(map(str, values["notes"])),
                     {t: [(int(h), int(w)) for h, w in s] for t, s in values["shapes"].items()},
                 )
             except (ValueError, TypeError, KeyError, AttributeError):
-                break  # the line was being written
+                break  # the line was being written, or somebody else wrote it
             end = entry.start + entry.steps
             if any(end * self._row_bytes(n) > size for n, size in self._sizes().items()):
                 break  # its data never reached the disk
@@ -223,9 +233,9 @@ class Cache:
         for name, size in self._sizes().items():
             if size > (whole := self._steps * self._row_bytes(name)):
                 os.truncate(self._file(name), whole)
-        if len(self._entries) < len(lines):
-            text = "".join(json.dumps(asdict(e)) + "\n" for e in self._entries.values())
-            path.write_text(text, encoding="utf-8")
+        if len(self._entries) < len(lines) or not _is_small(path):
+            kept = "".join(json.dumps(asdict(e)) + "\n" for e in self._entries.values())
+            path.write_text(kept, encoding="utf-8")
 
     def _row_bytes(self, name: str) -> int:
         shape, kind = self._rows[name]
@@ -235,6 +245,10 @@ class Cache:
         """Bytes in each file."""
         paths = {name: self._file(name) for name in self._rows}
         return {n: path.stat().st_size if path.exists() else 0 for n, path in paths.items()}
+
+
+def _is_small(path: Path) -> bool:
+    return path.exists() and path.stat().st_size <= bounds.LARGEST_INDEX
 
 
 def _values(episode: Episode, name: str) -> Array:

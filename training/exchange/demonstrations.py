@@ -6,12 +6,14 @@ import dataclasses
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.device.malloc import available_memory
 from ebm_policy_ros.messages.images import resize_image
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
@@ -95,6 +97,23 @@ def _refuse_several(name: str, count: int) -> None:
     if count != 1:
         raise DemonstrationError(
             f"{name}: has {count} a step already, expected one; leave history and horizon at 1"
+        )
+
+
+def check_memory(path: Path, size: int) -> None:
+    """Refuse what is larger than the memory that is free.
+
+    Args:
+        path: The file or folder.
+        size: Bytes that reading it takes.
+
+    Raises:
+        DemonstrationError: If there are fewer.
+    """
+    if size > (most := available_memory()):
+        raise DemonstrationError(
+            f"{path}: reading it takes {size:,} bytes of memory, {most:,} are free; give smaller "
+            "images or fewer streams"
         )
 
 

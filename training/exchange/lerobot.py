@@ -7,12 +7,14 @@ features, statistics, tasks, and where each episode is.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.util.bounds import LONGEST_NAME, check_number, check_whole
+from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
+from ebm_policy_ros.util.yaml_file import read_json
 
 VERSION = "v3.0"
 ACTION = "action"
@@ -21,6 +23,7 @@ FILE = "chunk-{chunk:03d}/file-{file:03d}"
 DATA = "data"
 EPISODES = "meta/episodes"
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
+_NEEDED = ("codebase_version", "features", "fps", "total_frames")
 # Columns of the episodes' table that are this package's own.
 NAME, OUTCOME = "ebm_policy_ros/name", "ebm_policy_ros/outcome"
 
@@ -63,24 +66,36 @@ def read_info(folder: Path) -> dict[str, Any]:
     """What `meta/info.json` says: `features`, `fps` and counts.
 
     Raises:
-        DemonstrationError: If it can't be read, or is of another version.
+        DemonstrationError: If it can't be read, lacks something, or is of another version.
     """
     path = folder / INFO
     try:
-        info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version, features, fps = info["codebase_version"], info["features"], info["fps"]
-        valid = all(isinstance(feature["dtype"], str) for feature in features.values())
-        valid = valid and float(fps) > 0 and int(info["total_frames"]) > 0
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DemonstrationError(f"{path}: cannot be read ({error!r})") from None
-    if not str(version).startswith("v3."):
-        raise DemonstrationError(
-            f"{path}: codebase_version {version!r}, expected v3.0; convert it with lerobot's "
-            "convert_dataset_v21_to_v30"
-        )
-    if not valid:
-        raise DemonstrationError(f"{path}: fps and total_frames must be above 0")
-    strange = [key for key in features if not re.fullmatch(r"[\w.\-]+", key)]
-    if strange:
-        raise DemonstrationError(f"{path}: feature {strange[0]!r} has a name that is no file name")
+        info: dict[str, Any] = read_json(path)
+        if not isinstance(info, dict):
+            raise ValueError(f"got {quote(info)}, expected names and values")
+        missing = [key for key in _NEEDED if key not in info]
+        if missing:
+            raise ValueError(f"it has no {missing[0]}; copy the folder again")
+        version, features = info["codebase_version"], info["features"]
+        if not str(version).startswith("v3."):
+            raise ValueError(
+                f"codebase_version {quote(version)}, expected v3.0; convert it with lerobot's "
+                "convert_dataset_v21_to_v30"
+            )
+        check_number("fps", info["fps"], above_zero=True)
+        check_whole("total_frames", info["total_frames"], 1)
+        if not isinstance(features, dict):
+            raise ValueError(f"features: got {quote(features)}, expected names and values")
+        for key, feature in features.items():
+            _check_feature(key, feature)
+    except (OSError, ValueError) as error:
+        raise DemonstrationError(f"{path}: {cut(error, LONGEST_LINE)}") from None
     return info
+
+
+def _check_feature(key: str, feature: Any) -> None:
+    """Refuse a feature whose name is no file name, or whose kind is not told."""
+    if not re.fullmatch(r"[\w.\-]+", key) or len(key) > LONGEST_NAME:
+        raise ValueError(f"feature {quote(key)} has a name that is no file name")
+    if not isinstance(feature, dict) or not isinstance(feature.get("dtype"), str):
+        raise ValueError(f"features.{key}: got {quote(feature)}, expected a dtype in it")

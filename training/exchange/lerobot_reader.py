@@ -14,8 +14,16 @@ from ebm_policy_ros.messages.images import decode_image_file
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange import lerobot
-from ebm_policy_ros.training.exchange.demonstrations import Recorded, Size, Sizes, needed_module
+from ebm_policy_ros.training.exchange.demonstrations import (
+    Recorded,
+    Size,
+    Sizes,
+    check_memory,
+    needed_module,
+)
 from ebm_policy_ros.training.exchange.lerobot_videos import read_videos
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
 
 Numbers = npt.NDArray[Any]
 # Largest difference of a timestamp from its step's place, s; lerobot's own.
@@ -68,7 +76,7 @@ def read_lerobot(
         ),
         rate=rate,
         tasks=tuple(tasks.get(int(index), "") for index in first),
-        robot=str(info.get("robot_type") or ""),
+        robot=cut(info.get("robot_type") or ""),
         dimensions=_dimensions({**streams, lerobot.ACTION: lerobot.ACTION}, features),
     )
 
@@ -82,12 +90,13 @@ def _chosen(
         if streams is None
         else dict(streams)
     )
+    there = cut(", ".join(features), LONGEST_LINE)
     for key in (lerobot.ACTION, *chosen.values()):
         if key not in features:
-            raise DemonstrationError(f"{folder}: no feature {key!r}, only {', '.join(features)}")
+            raise DemonstrationError(f"{folder}: no feature {quote(key)}, only {there}")
     if not chosen:
         raise DemonstrationError(
-            f"{folder}: no feature observation.NAME among {', '.join(features)}; name the streams"
+            f"{folder}: no feature observation.NAME among {there}; name the streams"
         )
     return chosen
 
@@ -103,15 +112,41 @@ def _tables(folder: Path, below: str, columns: Sequence[str] | None) -> Iterator
         raise DemonstrationError(f"{folder / below}: no parquet files in it; copy it again")
     for path in paths:
         try:
-            present = parquet.read_schema(path).names
+            facts = parquet.read_metadata(path)
+            present = facts.schema.to_arrow_schema().names
             chosen = [
                 name
                 for name in present
                 if (name in columns if columns is not None else not name.startswith("stats/"))
             ]
+            _check_size(path, facts, chosen)
             yield parquet.read_table(path, columns=chosen)
+        except DemonstrationError:
+            raise
         except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-            raise DemonstrationError(f"{path}: cannot be read ({error})") from None
+            raise DemonstrationError(f"{path}: cannot be read ({cut(error)})") from None
+
+
+def _check_size(path: Path, facts: Any, columns: Sequence[str]) -> None:
+    """Refuse a table that says it grows to more than its file's size allows or memory has.
+
+    Args:
+        path: The file.
+        facts: Metadata of the file, as pyarrow reads them.
+        columns: Those that are read.
+    """
+    parts = [facts.row_group(i) for i in range(facts.num_row_groups)]
+    told = [part.column(i) for part in parts for i in range(part.num_columns)]
+    told = [column for column in told if column.path_in_schema.split(".")[0] in columns]
+    size = sum(column.total_uncompressed_size for column in told)
+    most = bounds.most_unpacked(path.stat().st_size)
+    if size > most:
+        raise DemonstrationError(
+            f"{path}: it says it has {size:,} bytes, expected at most {most:,} of a file of this "
+            "size"
+        )
+    # Equal values are packed to nothing at all, but take eight bytes each.
+    check_memory(path, size + 8 * sum(column.num_values for column in told))
 
 
 def _columns(folder: Path, names: list[str]) -> dict[str, Numbers]:
@@ -155,6 +190,7 @@ def _pictures(folder: Path, key: str, steps: int, size: Size | None) -> npt.NDAr
         for cell in table.column(key):
             image = _picture(folder, key, row, cell.as_py(), size)
             if images is None:
+                check_memory(folder, steps * image.nbytes)
                 images = np.empty((steps, 1, *image.shape), np.uint8)
             if image.shape != images.shape[2:]:
                 raise DemonstrationError(
@@ -210,6 +246,14 @@ def _check_steps(
     folder: Path, columns: Mapping[str, Numbers], episodes: Mapping[str, Any], rate: float
 ) -> None:
     """Refuse rows that are missing, in disorder, or not one period apart."""
+    for name in lerobot.COUNTERS:
+        if columns[name].ndim != 1:
+            raise DemonstrationError(f"{folder}: {name} has several values a row, expected one")
+    rows, told = len(columns["index"]), sum(episodes["length"])
+    if rows != told:
+        raise DemonstrationError(
+            f"{folder}: data has {rows} rows, its episodes {cut(told)}; copy the folder again"
+        )
     lengths = np.array(episodes["length"])
     place = np.concatenate([np.arange(length) for length in lengths])
     expected = {
@@ -217,11 +261,6 @@ def _check_steps(
         "episode_index": np.repeat(np.arange(len(lengths)), lengths),
         "frame_index": place,
     }
-    rows = len(columns["index"])
-    if rows != len(place):
-        raise DemonstrationError(
-            f"{folder}: data has {rows} rows, its episodes {len(place)}; copy the folder again"
-        )
     for name, right in expected.items():
         wrong = np.flatnonzero(columns[name] != right)
         if len(wrong):
@@ -245,11 +284,15 @@ def _tasks(folder: Path) -> dict[int, str]:
     parquet = needed_module("pyarrow.parquet", f"{folder}: the LeRobot format")
     path = folder / lerobot.TASKS
     try:
+        facts = parquet.read_metadata(path)
+        _check_size(path, facts, facts.schema.to_arrow_schema().names)
         table = parquet.read_table(path)
         (text,) = [name for name in table.column_names if name != "task_index"]
         numbers, texts = table.column("task_index").to_pylist(), table.column(text).to_pylist()
+    except DemonstrationError:
+        raise
     except (OSError, ValueError, KeyError) as error:
-        raise DemonstrationError(f"{path}: cannot be read ({error})") from None
+        raise DemonstrationError(f"{path}: cannot be read ({cut(error)})") from None
     return dict(zip(numbers, map(str, texts), strict=True))
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.exchange import lerobot
-from ebm_policy_ros.training.exchange.demonstrations import Size
+from ebm_policy_ros.training.exchange.demonstrations import Size, check_memory
 
 # As lerobot does: a key frame every second frame, so that any frame is found fast.
 _OPTIONS = ("-crf", "18", "-g", "2", "-threads", "1")
@@ -95,7 +95,9 @@ def read_videos(
                 continue
             image = size.fitted(frame) if size else frame
             if images is None:
-                images = np.empty((sum(episodes["length"]), 1, *image.shape), np.uint8)
+                steps = sum(episodes["length"])
+                check_memory(path, steps * image.nbytes)
+                images = np.empty((steps, 1, *image.shape), np.uint8)
             if image.shape != images.shape[2:]:
                 raise DemonstrationError(
                     f"{path}: {image.shape[1]}x{image.shape[0]} pixels, other videos have "

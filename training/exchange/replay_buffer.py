@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,19 @@ import numpy.typing as npt
 
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
-from ebm_policy_ros.training.exchange.demonstrations import Recorded, Size, Sizes, needed_module
-from ebm_policy_ros.util.yaml_file import parse_json
+from ebm_policy_ros.training.exchange.demonstrations import (
+    Recorded,
+    Size,
+    Sizes,
+    check_memory,
+    needed_module,
+)
+from ebm_policy_ros.training.exchange.zarr_chunks import Declared, check_array
+from ebm_policy_ros.util.quoting import LONGEST_LINE, cut
+from ebm_policy_ros.util.yaml_file import read_json
 
 ACTION = "data/action"
 _ENDS = "meta/episode_ends"
-# Codecs that only turn bytes into bytes. Others, pickle above all, could run what a file says.
-_CODECS = ("blosc", "bz2", "delta", "gzip", "lz4", "shuffle", "zlib", "zstd")
 
 
 def read_replay_buffer(
@@ -45,9 +52,13 @@ def read_replay_buffer(
         raise DemonstrationError(f"{folder}: no arrays data/NAME of zarr format 2 in it")
     if streams is None:
         streams = {name: f"data/{name}" for name in present if f"data/{name}" != ACTION}
-    for name in (ACTION, _ENDS, *streams.values()):
-        _check_array(folder, name, present)
+    names = dict.fromkeys((ACTION, _ENDS, *streams.values()))
+    declared = {name: _checked(folder, name, present) for name in names}
+    wanted = {source: (sizes or {}).get(stream) for stream, source in streams.items()}
+    check_memory(folder, sum(_memory(a, wanted.get(n)) for n, a in declared.items()))
     try:
+        if (folder / ".zgroup").exists():
+            read_json(folder / ".zgroup")  # zarr would read one of any size
         root = zarr.open_group(str(folder), mode="r")
         ends = np.asarray(root[_ENDS][:])
         actions = _numbers(folder, ACTION, root[ACTION])
@@ -56,10 +67,10 @@ def read_replay_buffer(
             stream: _stream(folder, name, root[name], len(actions), (sizes or {}).get(stream))
             for stream, name in streams.items()
         }
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: damaged blosc
-        if isinstance(error, DemonstrationError):
-            raise
-        raise DemonstrationError(f"{folder}: cannot be read ({error})") from None
+    except DemonstrationError:
+        raise
+    except Exception as error:  # whatever the library meets in damaged bytes
+        raise DemonstrationError(f"{folder}: cannot be read ({cut(error, 160)})") from None
     lengths = np.diff(ends, prepend=0)
     return Recorded(
         Dataset(
@@ -72,34 +83,26 @@ def read_replay_buffer(
     )
 
 
-def _check_array(folder: Path, name: str, present: list[str]) -> None:
-    """Refuse an array that is missing, incomplete, or of something else than plain numbers."""
+def _checked(folder: Path, name: str, present: list[str]) -> Declared:
     try:
-        facts = parse_json((folder / name / ".zarray").read_text(encoding="utf-8"))
-        shape, chunks, dtype = facts["shape"], facts["chunks"], np.dtype(facts["dtype"])
-        codecs = [
-            codec["id"] for codec in (facts["compressor"], *(facts["filters"] or [])) if codec
-        ]
-        expected = int(np.prod([-(-n // size) for n, size in zip(shape, chunks, strict=True)]))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DemonstrationError(
-            f"{folder}: no array {name}, only {', '.join(f'data/{n}' for n in present)}"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise DemonstrationError(f"{folder}: {name}/.zarray cannot be read ({error})") from None
-    if dtype.kind not in "fiub":
-        raise DemonstrationError(f"{folder}: {name} holds {dtype}, expected plain numbers")
-    strange = [codec for codec in codecs if codec not in _CODECS]
-    if strange:
-        raise DemonstrationError(
-            f"{folder}: {name} is packed by {strange[0]!r}, expected one of {', '.join(_CODECS)}"
-        )
-    # What is missing would be read as zeros.
-    there = sum(f.is_file() and f.name[0] != "." for f in (folder / name).rglob("*"))
-    if there < expected:
-        raise DemonstrationError(
-            f"{folder}: {name} has {there} of its {expected} chunks; copy the folder again"
-        )
+        return check_array(folder, name)
+    except FileNotFoundError:
+        there = cut(", ".join(f"data/{n}" for n in present), LONGEST_LINE)
+        raise DemonstrationError(f"{folder}: no array {cut(name)}, only {there}") from None
+
+
+def _is_pictures(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[-1] == 3
+
+
+def _memory(array: Declared, size: Size | None) -> int:
+    """Bytes that reading an array takes: pictures become bytes, all else float32 as well."""
+    if not _is_pictures(array.shape):
+        return array.numbers * (array.itemsize + 4)
+    steps, *pixels = array.shape
+    height, width = size.shape if size else pixels[:2]
+    part = min(steps, array.chunks[0]) * math.prod(pixels)
+    return 3 * steps * height * width + part * (3 * array.itemsize + 1)
 
 
 def _stream(
@@ -110,8 +113,9 @@ def _stream(
         raise DemonstrationError(
             f"{folder}: {name} has {array.shape[0]} steps, {ACTION} has {steps}"
         )
-    picture = len(array.shape) == 4 and array.shape[-1] == 3
-    return _images(folder, name, array, size) if picture else _numbers(folder, name, array)
+    if _is_pictures(array.shape):
+        return _images(folder, name, array, size)
+    return _numbers(folder, name, array)
 
 
 def _check_ends(folder: Path, ends: npt.NDArray[Any], steps: int) -> None:

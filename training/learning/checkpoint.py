@@ -13,6 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ebm_policy_ros.device.malloc import available_memory
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.quoting import cut, quote
+from ebm_policy_ros.util.yaml_file import parse_json
+
 _VERSION = 1
 
 
@@ -58,27 +63,53 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
     """Read the parts and facts of a checkpoint.
 
     Raises:
-        CheckpointError: If it is missing, damaged, or of another version.
+        CheckpointError: If it is missing, damaged, too large, or of another version.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; start the run without --resume")
     try:
+        _check_size(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("version") != str(_VERSION):
+            version = cut(metadata.get("version"))
+            if version != str(_VERSION):
                 raise CheckpointError(
-                    f"{path}: checkpoint version {metadata.get('version')}, expected {_VERSION}; "
+                    f"{path}: checkpoint version {version}, expected {_VERSION}; "
                     "continue with the package version that wrote it"
                 )
             parts: dict[str, dict[str, Tensor]] = {}
             for key in file.keys():
                 part, name = key.split("/", maxsplit=1)
                 parts.setdefault(part, {})[name] = file.get_tensor(key)
-        return parts, json.loads(metadata["facts"])
+        facts = parse_json(metadata["facts"])
+        if not isinstance(facts, dict):
+            raise ValueError(f"facts: got {quote(facts)}, expected names and values")
+        return parts, facts
     except CheckpointError:
         raise
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); start a new run") from None
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    """Make the error for a checkpoint in which something is not as it was written."""
+    reason = f"no {error}" if isinstance(error, KeyError) else error
+    return CheckpointError(f"{path}: damaged ({cut(reason, 160)}); start a new run")
+
+
+def _check_size(path: Path) -> None:
+    """Refuse what no run of ours wrote, before anything of it is read."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    for name, got, most in (
+        ("it", size, min(bounds.LARGEST_CHECKPOINT, available_memory())),
+        ("its header", min(header, size), bounds.LARGEST_HEADER),
+    ):
+        if got > most:
+            raise CheckpointError(
+                f"{path}: {name} has {got:,} bytes, expected at most {most:,}; start a new run"
+            )
 
 
 def refuse_other_run(path: Path, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
@@ -101,7 +132,11 @@ def _first_difference(mine: object, theirs: object, key: str) -> str | None:
             if found:
                 return found
         return None
-    return None if mine == theirs else f"{key} is {mine!r} here, {theirs!r} in the checkpoint"
+    return (
+        None
+        if mine == theirs
+        else f"{key} is {quote(mine)} here, {quote(theirs)} in the checkpoint"
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -113,10 +148,21 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def load_optimizer_tensors(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put back what `optimizer_tensors` took."""
+    """Put back what `optimizer_tensors` took.
+
+    Raises:
+        ValueError: If it doesn't fit the weights.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, quantity = name.split("/")
+        # torch looks at the shapes at the next step only.
+        shape = () if quantity == "step" else weights[int(index)].shape
+        if value.shape != shape:
+            raise ValueError(f"{cut(name)} has shape {cut(tuple(value.shape))}")
         state.setdefault(int(index), {})[quantity] = value
+    if any(parts.keys() != {"step", "exp_avg", "exp_avg_sq"} for parts in state.values()):
+        raise ValueError("moments of the optimiser are missing")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

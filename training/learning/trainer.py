@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ebm_policy_ros.device.malloc import keep_freed_memory
@@ -28,12 +25,15 @@ from ebm_policy_ros.training.data.batches import Batches, Demonstrations, split_
 from ebm_policy_ros.training.data.checking import check_demonstrations
 from ebm_policy_ros.training.learning import checkpoint
 from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.curves import Curves
 from ebm_policy_ros.training.learning.evaluator import EvaluationMetrics, Evaluator, autocast
 from ebm_policy_ros.training.learning.graph_chains import GraphChains
 from ebm_policy_ros.training.learning.interrupts import interrupts
 from ebm_policy_ros.training.learning.negatives import Walk
 from ebm_policy_ros.training.learning.objective import Facts, check_objective, loss_of
 from ebm_policy_ros.training.learning.processes import Processes
+from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.quoting import quote
 
 CHECKPOINT = "checkpoint.safetensors"
 # A run that skips this many batches in a row has diverged.
@@ -43,22 +43,6 @@ _LOG_EVERY = 20
 
 class TrainingError(ValueError):
     """Training cannot start or go on; the text says what to change."""
-
-
-@contextmanager
-def _writer_failures_here() -> Iterator[None]:
-    """Leave failures of the log's own thread to this one, which is given them too."""
-    previous = threading.excepthook
-
-    def tell(failure: threading.ExceptHookArgs) -> None:
-        if not isinstance(failure.exc_value, OSError):
-            previous(failure)
-
-    threading.excepthook = tell
-    try:
-        yield
-    finally:
-        threading.excepthook = previous
 
 
 class Trainer:
@@ -162,9 +146,8 @@ class Trainer:
             self.validate()
         if first == 0:
             self.save()  # so that a run that is killed early can be continued too
-        writer = SummaryWriter(str(self.folder), purge_step=first + 1)
         bar = tqdm(total=self.steps, initial=first, unit="step", dynamic_ncols=True)
-        with _writer_failures_here(), writer, bar, interrupts() as received:
+        with Curves(self.folder, first + 1) as curves, bar, interrupts() as received:
             while self.step < self.steps and not self._processes.any(bool(received)):
                 loss, norm, facts = self.update()
                 last = self.step == self.steps
@@ -174,17 +157,17 @@ class Trainer:
                     if math.isfinite(self.verdict.action_error):
                         shown["held_out"] = f"{self.verdict.action_error:.4f}"
                     bar.set_postfix(shown)
-                    writer.add_scalar("train/loss", loss, self.step)
-                    writer.add_scalar("train/gradient_norm", norm, self.step)
-                    writer.add_scalar("train/skipped", self.skipped, self.step)
-                    writer.add_scalar("train/learning_rate", self.learning_rate(), self.step)
+                    curves.add("train/loss", loss, self.step)
+                    curves.add("train/gradient_norm", norm, self.step)
+                    curves.add("train/skipped", self.skipped, self.step)
+                    curves.add("train/learning_rate", self.learning_rate(), self.step)
                     pace = (self.step - first) / (time.monotonic() - started)
-                    writer.add_scalar("train/steps_per_second", pace, self.step)
+                    curves.add("train/steps_per_second", pace, self.step)
                     for name, value in facts.items():
-                        writer.add_scalar(f"train/{name}", value.item(), self.step)
+                        curves.add(f"train/{name}", value.item(), self.step)
                 if self.step % self.config.validate_every == 0 or last:
                     for name, value in dataclasses.asdict(self.validate()).items():
-                        writer.add_scalar(f"held_out/{name}", value, self.step)
+                        curves.add(f"held_out/{name}", value, self.step)
                 if self.step % self.config.checkpoint_every == 0 or last:
                     self.save()
             if self.step < self.steps:
@@ -292,20 +275,31 @@ class Trainer:
         """Continue from the folder's checkpoint.
 
         Raises:
-            CheckpointError: If there is none, or it is another run's; nothing is changed then.
+            CheckpointError: If there is none, or it is damaged or another run's.
         """
         path = self.folder / CHECKPOINT
         parts, facts = checkpoint.load_checkpoint(path)
-        checkpoint.refuse_other_run(path, self._identity, facts["identity"])
-        self.model.load_state_dict(parts["model"])
-        self.average.load_state_dict(parts["average"])
-        self.best = parts.get("best", {})
-        checkpoint.load_optimizer_tensors(self._optimizer, parts.get("optimizer", {}))
-        self.step, self.skipped = facts["step"], facts["skipped"]
-        self._skipped_in_a_row = facts["skipped_in_a_row"]
-        self.best_step = facts["best_step"]
-        self.verdict = (
-            EvaluationMetrics(**facts["verdict"]) if self.best else EvaluationMetrics.worst()
+        try:
+            checkpoint.refuse_other_run(path, self._identity, facts["identity"])
+            counts = ("step", "skipped", "skipped_in_a_row", "best_step")
+            for name in counts:
+                bounds.check_whole(name, facts[name], 0, self.steps)
+            best = parts.get("best", {})
+            verdict = EvaluationMetrics(**facts["verdict"]) if best else EvaluationMetrics.worst()
+            if not all(map(bounds.is_number, dataclasses.astuple(verdict))):
+                raise ValueError(f"verdict: got {quote(facts['verdict'])}, expected numbers")
+            for state in (best, parts["model"], parts["average"]):
+                if state:
+                    self.average.load_state_dict(state)  # refuses what doesn't fit
+            self.model.load_state_dict(parts["model"])
+            checkpoint.load_optimizer_tensors(self._optimizer, parts.get("optimizer", {}))
+        except checkpoint.CheckpointError:
+            raise
+        except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+            raise checkpoint.damaged(path, error) from None
+        self.best, self.verdict = best, verdict
+        self.step, self.skipped, self._skipped_in_a_row, self.best_step = (
+            facts[name] for name in counts
         )
 
     def _fit(

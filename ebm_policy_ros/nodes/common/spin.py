@@ -16,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from ebm_policy_ros.nodes.common.parameters import Setting, help_text, refuse_unknown
+from ebm_policy_ros.util.pipes import ends_with_its_reader
 
 RCLError = rclpy_implementation.RCLError
 
@@ -50,7 +51,8 @@ def answer_options(name: str, about: str, settings: Sequence[Setting], words: li
         words: Words of the command line without those for ROS.
     """
     if {"--help", "-h"} & set(words):
-        print(help_text(name, about, settings))
+        with ends_with_its_reader():
+            print(help_text(name, about, settings))
         sys.exit(0)
     if words:
         given = words[0].lstrip("-").partition("=")[0]
