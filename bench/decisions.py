@@ -30,7 +30,7 @@ from ebm_policy_ros.energy.models import Model, ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import Optimiser, settings_of
+from ebm_policy_ros.inference.methods import InferenceMethod, settings_of
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy.file import PolicyFile, save_policy
 from ebm_policy_ros.policy.policy import Policy
@@ -57,7 +57,7 @@ class Made:
     """A policy that the benchmark makes itself."""
 
     config: ModelConfig
-    search: Optimiser = field(default_factory=DerivativeFree)
+    search: InferenceMethod = field(default_factory=DerivativeFree)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: STATE)
     size: int = 2
     learned: bool = True
@@ -179,7 +179,7 @@ def make_policy(path: Path, device: str = "cpu", small: bool = False) -> None:
 
 
 def learn_branches(
-    config: ModelConfig, search: Optimiser, folder: Path, device: str, steps: int = 800
+    config: ModelConfig, search: InferenceMethod, folder: Path, device: str, steps: int = 800
 ) -> Model:
     """Train on a smooth function of the state with two branches and noise: a minute of a core."""
     random = np.random.default_rng(0)
@@ -237,8 +237,8 @@ def measure(
         minima: By brute force, of policies that were measured before; others are added.
     """
     with Held(case, False) as ours_held:
-        policy = Policy.load(case.policy, case.device, optimiser=case.search)
-        assert policy.optimiser is not None
+        policy = Policy.load(case.policy, case.device, inference=case.search)
+        assert policy.inference is not None
         seen = observations(policy)[: 3 if case.small else OBSERVATIONS]
         policy.warm_up()
         policy.decide(seen[0])
@@ -263,9 +263,9 @@ def measure(
     if known not in minima:
         grid = plain.GRID // (SMALLER if case.small else 1)
         minima[known] = [plain.optimum(beside, observation, grid) for observation in seen]
-    gflop = beside.flop(seen[0], policy.optimiser) / 1e9
+    gflop = beside.flop(seen[0], policy.inference) / 1e9
     # On a GPU candidates are ranked in bfloat16; chains follow exact slopes.
-    exact = case.device == "cpu" or isinstance(policy.optimiser, Langevin)
+    exact = case.device == "cpu" or isinstance(policy.inference, Langevin)
     limit = "fp32" if exact else "bf16"
     row = {
         "case": case.name,
@@ -340,7 +340,7 @@ class Held:
 
 def _hold(case: Case, plainly: bool, threads: int) -> int:
     torch.set_num_threads(threads)
-    policy = Policy.load(case.policy, case.device, optimiser=case.search)
+    policy = Policy.load(case.policy, case.device, inference=case.search)
     seen = observations(policy)[:5]
     beside = plain.PlainPolicy(case.policy, case.plain, case.device) if plainly else None
     for observation in seen:

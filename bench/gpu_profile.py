@@ -49,7 +49,7 @@ def work_of(row: dict[str, Any], options: machine.Options, folder: Path) -> Call
         return training.make_trainer(chosen, folder, options.device).update
     cases = decisions.cases(options.device, options.small)
     (decision,) = (each for each in cases if each.name == row["case"])
-    policy = Policy.load(decision.policy, options.device, optimiser=decision.search)
+    policy = Policy.load(decision.policy, options.device, inference=decision.search)
     policy.warm_up()
     seen = decisions.observations(policy)
     return lambda: policy.decide(seen[0])

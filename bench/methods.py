@@ -13,11 +13,11 @@ from ebm_policy_ros.inference.candidates import Energy
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 
 DIMENSIONS = (1, 2, 4, 8, 16)
 ROWS = 50
-METHODS: dict[str, Optimiser] = {
+METHODS: dict[str, InferenceMethod] = {
     "derivative-free, 16,384 x 3": DerivativeFree(),
     "derivative-free, 2,048 x 3": DerivativeFree(2048),
     "  refined, 6 rounds": DerivativeFree(2048, refine=6),

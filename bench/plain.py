@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ebm_policy_ros.energy.heads import EnergyHead, HeadKind
 from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, JointEnergy
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.file import load_policy_file
 
 Values = npt.NDArray[Any]
@@ -106,7 +106,7 @@ class PlainPolicy:
         return lambda actions: joint(actions[None])[0]
 
     @torch.no_grad()
-    def flop(self, observation: Mapping[str, Values], optimiser: Optimiser) -> float:
+    def flop(self, observation: Mapping[str, Values], inference: InferenceMethod) -> float:
         """Of the encoder, and of the head for all candidates that the package's search asks for.
 
         The features' half of the first layer counts once, a gradient as a second evaluation.
@@ -124,9 +124,9 @@ class PlainPolicy:
             return parts[number](actions[0])[None]
 
         energies: Any = [partial(counted, number) for number in range(len(parts))]
-        if not isinstance(optimiser, AutoregressiveDerivativeFree):
+        if not isinstance(inference, AutoregressiveDerivativeFree):
             (energies,) = energies
-        optimiser.minimize(energies, *self.model.box.corners())
+        inference.minimize(energies, *self.model.box.corners())
         return total
 
     @torch.no_grad()

@@ -128,7 +128,7 @@ def seconds_of(updates: list[Callable[[], Any]], limit: float, device: str) -> l
         for update, own in zip(updates, times, strict=True):
             started = time.perf_counter()
             update()
-            machine.wait(device)  # for the optimiser's step, which comes after the loss
+            machine.wait(device)  # for the inference's step, which comes after the loss
             own.append(time.perf_counter() - started)
     return [sorted(own) for own in times]
 

@@ -43,8 +43,8 @@ class EvaluateArgs:
     """Episodes to film, from the first on; by default all."""
     device: str = "cpu"
     """Where the policy decides: cpu, cuda or auto."""
-    optimiser: dict[str, int | float | str] = field(default_factory=dict)
-    """Settings of the search that replace the policy's, such as --optimiser.samples 2048."""
+    inference: dict[str, int | float | str] = field(default_factory=dict)
+    """Settings of the search that replace the policy's, such as --inference.samples 2048."""
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
@@ -111,7 +111,7 @@ def _stops(stops: Mapping[str, str], count: int) -> str:
 def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     """Run the episodes, write every result into the folder and return the figures."""
     path = policy_path(args.policy)
-    policy = Policy.load(path, "cpu", optimiser=args.optimiser)
+    policy = Policy.load(path, "cpu", inference=args.inference)
     if policy.interface is None:
         raise PolicyMismatch(
             f"{args.policy}: trained on arrays that name no robot; train it with --interface"
@@ -135,7 +135,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
             "policy": str(path.resolve()),
             "interface": str(interface.resolve()),
             "device": args.device,
-            **{f"optimiser.{name}": value for name, value in args.optimiser.items()},
+            **{f"inference.{name}": value for name, value in args.inference.items()},
             "lockstep": True,
             "autostart": True,
         },

@@ -295,7 +295,7 @@ def policy_out_of_bounds(scene: Scene, folder: Path) -> Row:
 
 def decision_over_budget(scene: Scene, folder: Path) -> Row:
     """A search that would take ten times its budget ends with its best so far."""
-    search: dict[str, Any] = {"optimiser.samples": 256, "optimiser.iterations": 2000}
+    search: dict[str, Any] = {"inference.samples": 256, "inference.iterations": 2000}
     node = scene.start(**search)
     scene.until_moving()
     assert node.statistics.counts["decisions cut short"] > 0
@@ -581,7 +581,7 @@ def many_activations(scene: Scene, folder: Path, cycles: int = 1000) -> Row:
 
 def many_ticks(scene: Scene, folder: Path, seconds: int = 3600) -> Row:
     """Decide and command for long."""
-    search: dict[str, Any] = {"optimiser.samples": 64}
+    search: dict[str, Any] = {"inference.samples": 64}
     node = scene.start(**search)
     scene.until_moving()
     early, parts = 0.0, 10

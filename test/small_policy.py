@@ -21,9 +21,9 @@ def learn(
     demos: Path,
     interface: Interface,
     kind: Kind,
-    optimiser: dict[str, Any] | None = None,
+    inference: dict[str, Any] | None = None,
 ) -> Policy:
-    """A small policy of the demonstrations, learned in seconds; `optimiser` searches."""
+    """A small policy of the demonstrations, learned in seconds; `inference` searches."""
     path = folder / "interface.yaml"
     path.write_text(yaml.safe_dump(interface.to_dict()))
     config = TrainConfig(
@@ -45,4 +45,4 @@ def learn(
         ),
     )
     assert train(config)
-    return Policy.load(config.out / POLICY, device="cpu", optimiser=optimiser)
+    return Policy.load(config.out / POLICY, device="cpu", inference=inference)

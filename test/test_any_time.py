@@ -184,8 +184,8 @@ def test_a_decision_takes_up_the_previous_one(
     kind: str, policy_file: PolicyWriter, interface: Interface
 ) -> None:
     path, seen = policy_file(kind), observation(interface)
-    exact = Policy.load(path, device="cpu", optimiser={"samples": 4096, "refine": 6}).decide(seen)
-    coarse = Policy.load(path, device="cpu", optimiser={"samples": 9, "iterations": 1})
+    exact = Policy.load(path, device="cpu", inference={"samples": 4096, "refine": 6}).decide(seen)
+    coarse = Policy.load(path, device="cpu", inference={"samples": 9, "iterations": 1})
     alone = coarse.decide(seen)
     warm = coarse.decide(seen, previous=exact.action)
     assert alone.energy > exact.energy + 1e-5
@@ -211,7 +211,7 @@ def test_a_decision_without_time_is_the_best_of_the_first_candidates(
     policy_file: PolicyWriter, interface: Interface
 ) -> None:
     path, seen = policy_file(), observation(interface)
-    first = Policy.load(path, device="cpu", optimiser={"iterations": 0}).decide(seen)
+    first = Policy.load(path, device="cpu", inference={"iterations": 0}).decide(seen)
     for settings in ({"choice": "lowest"}, {"choice": "sample"}):
         policy = Policy.load(path, device="cpu", **settings)  # type: ignore[arg-type]
         hurried = policy.decide(seen, modes=3, budget=0.0)
@@ -247,7 +247,7 @@ def test_a_decision_leaves_the_previous_answer_only_for_a_much_lower_one(
     path, seen = policy_file(), observation(interface)
     corner = np.array([[0.19, -0.19]], np.float32)
     free, kept = (
-        Policy.load(path, device="cpu", hysteresis=margin, optimiser={"samples": 512}).decide(
+        Policy.load(path, device="cpu", hysteresis=margin, inference={"samples": 512}).decide(
             seen, previous=corner
         )
         for margin in (0.0, 1e6)
@@ -255,7 +255,7 @@ def test_a_decision_leaves_the_previous_answer_only_for_a_much_lower_one(
     assert free.energy == free.energies.min()
     assert kept.energy >= free.energy
     assert np.abs(kept.action - corner).max() <= np.abs(free.action - corner).max()
-    one = Policy.load(path, device="cpu", hysteresis=0.5, optimiser={"samples": 512})
+    one = Policy.load(path, device="cpu", hysteresis=0.5, inference={"samples": 512})
     assert one.decide(seen, previous=corner).energy <= free.energy + 0.5
     with pytest.raises(ValueError, match="hysteresis: got -1, expected a number >= 0"):
         Policy.load(path, device="cpu", hysteresis=-1)

@@ -177,10 +177,10 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_no_part_of_a_file(tmp_path: 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("--optimiser.method=autoregressive", "got autoregressive, but the model has one energy"),
-        ("--optimiser.method=simplex", "optimiser.method: got 'simplex', expected one of"),
-        ("--optimiser.step_size=0.1", "optimiser.step_size: no setting of derivative_free"),
-        ("--optimiser.noise_scale=x", "optimiser.noise_scale: got x, expected a number > 0"),
+        ("--inference.method=autoregressive", "got autoregressive, but the model has one energy"),
+        ("--inference.method=simplex", "inference.method: got 'simplex', expected one of"),
+        ("--inference.step_size=0.1", "inference.step_size: no setting of derivative_free"),
+        ("--inference.noise_scale=x", "inference.noise_scale: got x, expected a number > 0"),
         ("--model.streams=[a.b]", "expected names of letters, digits and _"),
         ("--model.streams=[forward]", "got 'forward', which torch needs itself"),
         ("--model.tied=true", "tied: needs one camera as the only stream"),

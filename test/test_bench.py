@@ -142,7 +142,7 @@ def test_policies_for_a_gpu_decide_on_what_is_shown_to_them(
 ) -> None:
     path = tmp_path / f"{name}.safetensors"
     decisions.make_policy(path)
-    policy = Policy.load(path, device="cpu", optimiser={"samples": 32})
+    policy = Policy.load(path, device="cpu", inference={"samples": 32})
     seen = decisions.observations(policy)
     action = policy.decide(seen[0]).action
     other = plain_policy(path).decide(seen[0])

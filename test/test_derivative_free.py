@@ -63,11 +63,11 @@ def test_rows_of_a_batch_do_not_influence_each_other() -> None:
     centres = torch.rand(8, 2, generator=seeded(2)) * 1.6 - 0.8
     offsets = -1000.0 * torch.arange(8.0)[:, None]
     energy = quadratic(centres)
-    optimiser = DerivativeFree(2048, 3)
-    batched = optimiser.minimize(lambda a: energy(a) + offsets, LOW, HIGH, 8, seeded())
+    inference = DerivativeFree(2048, 3)
+    batched = inference.minimize(lambda a: energy(a) + offsets, LOW, HIGH, 8, seeded())
     assert (batched.best - centres).norm(dim=1).max() < 0.02
     for row in range(8):
-        alone = optimiser.minimize(quadratic(centres[row : row + 1]), LOW, HIGH, 1, seeded(row))
+        alone = inference.minimize(quadratic(centres[row : row + 1]), LOW, HIGH, 1, seeded(row))
         assert (alone.best[0] - batched.best[row]).norm() < 0.04
 
 

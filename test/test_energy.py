@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 import torch
 
-from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel, NearestNeighbourModel
+from ebm_policy_ros.energy.baselines import MixtureModel, NearestNeighbourModel, RegressionModel
 from ebm_policy_ros.energy.convolutions import (
     ImageEncoderConfig,
     Network,
@@ -22,8 +22,8 @@ from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, HeadKind, bake_s
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     EnergyModel,
+    ImplicitModel,
     ModelConfig,
-    Searched,
     build_model,
 )
 from ebm_policy_ros.energy.normalisation import ActionBox, Normalise
@@ -168,7 +168,7 @@ def test_the_joint_energy_of_a_chain_is_a_probability_density() -> None:
     torch.manual_seed(0)
     config = ModelConfig("autoregressive", ("tool",), head=HeadConfig(width=16))
     model = build_model(config, SHAPES, 2)
-    assert isinstance(model, Searched)
+    assert isinstance(model, ImplicitModel)
     with torch.no_grad():
         energy = energy_of(model, model.encode({"tool": torch.randn(1, 1, 2)}))
         side = (torch.arange(64) + 0.5) / 32 - 1
@@ -206,7 +206,7 @@ def test_a_tied_energy_begins_with_the_distance_from_the_mean_tracked_position()
     # The same move away from it costs the same in every picture.
     assert torch.allclose(energies, energies[:1].expand(5, -1), atol=1e-4)
     regression = build_model(dataclasses.replace(config, kind="explicit"), SHAPES, 2)
-    assert isinstance(regression, ExplicitModel)
+    assert isinstance(regression, RegressionModel)
     features = regression.encode(frames)
     assert torch.allclose(
         regression.action(features), features.reshape(5, -1, 2).mean(dim=1), atol=1e-6

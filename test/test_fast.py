@@ -21,14 +21,14 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.action_search import energy_of, minimize
 from ebm_policy_ros.policy.components import PolicyComponents
 from ebm_policy_ros.policy.inference import ActionInference
 from ebm_policy_ros.policy.out_of_distribution import FeatureTap, OutOfDistributionDetector
 
 LOW, HIGH = -torch.ones(2), torch.ones(2)
-METHODS: dict[str, Optimiser] = {
+METHODS: dict[str, InferenceMethod] = {
     "plain": DerivativeFree(4096, 4),
     "refined": DerivativeFree(1024, refine=6),
     "polished": DerivativeFree(1024, polish=30),
@@ -68,8 +68,8 @@ def test_a_rough_energy_is_about_the_exact_one_for_the_same_features(
     features = model.encode({"state": torch.randn(3, 1, 4, generator=seeded())})
     actions = torch.rand(3, 500, 2, generator=seeded()) * 2 - 1
     before = energy_of(model, features)(actions)
-    rough = energy_of(model.folded(torch.bfloat16), features)(actions)
-    assert 0 < (rough - before).abs().max() < 0.03 * (before.max() - before.min())
+    low_precision = energy_of(model.folded(torch.bfloat16), features)(actions)
+    assert 0 < (low_precision - before).abs().max() < 0.03 * (before.max() - before.min())
     assert torch.equal(energy_of(model, features)(actions), before), "the model is left as it was"
 
 
@@ -103,7 +103,7 @@ def test_every_method_finds_with_rough_energies_what_it_finds_without(
     model = model_of(kind, name == "autoregressive")
     features = model.encode({"state": torch.randn(4, 1, 4, generator=seeded())})
     slow = minimize(model, features, method, seeded())
-    fast = minimize(model, features, method, seeded(), rough=model.folded(torch.bfloat16))
+    fast = minimize(model, features, method, seeded(), low_precision=model.folded(torch.bfloat16))
     energy = energy_of(model, features)
     spread = energy(torch.rand(4, 4096, 2, generator=seeded(3)) * 2 - 1).std(dim=1)
     # A plain search is as exact as its candidates are dense.
@@ -201,12 +201,12 @@ def test_heads_together_learn_in_bfloat16_too(kind: HeadKind) -> None:
     values = torch.rand(5, 2, 200, generator=seeded(2)) * 2 - 1
     exact = model.along(features, actions)(values)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = model.along(features, actions)(values)
-    assert rough.dtype == torch.float32
-    assert 0 < (rough - exact).abs().max() < 0.03 * (exact.max() - exact.min())
+        low_precision = model.along(features, actions)(values)
+    assert low_precision.dtype == torch.float32
+    assert 0 < (low_precision - exact).abs().max() < 0.03 * (exact.max() - exact.min())
     weights = [p for p in model.heads.parameters() if p.ndim == 2]
     for one, other in zip(
-        torch.autograd.grad(rough.sum(), weights, retain_graph=True),
+        torch.autograd.grad(low_precision.sum(), weights, retain_graph=True),
         torch.autograd.grad(exact.sum(), weights),
         strict=True,
     ):
@@ -216,7 +216,12 @@ def test_heads_together_learn_in_bfloat16_too(kind: HeadKind) -> None:
 def test_the_answer_is_exact_however_wrong_the_rough_energy_is_about_the_order() -> None:
     """The rough energy is the exact one in steps of 0.05: it can't tell the lowest ones apart."""
     steps = DerivativeFree(2048).minimize(
-        bowl, LOW, HIGH, 2, seeded(), rough=lambda actions: (bowl(actions) * 20).round() / 20
+        bowl,
+        LOW,
+        HIGH,
+        2,
+        seeded(),
+        low_precision=lambda actions: (bowl(actions) * 20).round() / 20,
     )
     assert torch.equal(steps.best_energy, bowl(steps.best))
     assert (steps.best - 0.3).abs().max() < 0.02
@@ -228,7 +233,7 @@ def test_a_start_is_never_lost_to_a_rough_energy(iterations: int) -> None:
     """The rough energy says the opposite of the exact one."""
     start = torch.full((1, 1, 2), 0.3)
     found = DerivativeFree(64, iterations).minimize(
-        bowl, LOW, HIGH, 1, seeded(), start, rough=lambda actions: -bowl(actions)
+        bowl, LOW, HIGH, 1, seeded(), start, low_precision=lambda actions: -bowl(actions)
     )
     assert torch.equal(found.best, start[:, 0])
 
@@ -236,13 +241,13 @@ def test_a_start_is_never_lost_to_a_rough_energy(iterations: int) -> None:
 @pytest.mark.parametrize("count", [1, 64, 128])
 def test_starts_do_not_keep_a_rough_search_from_what_it_finds(count: int) -> None:
     starts = torch.full((1, count, 2), -0.9)
-    found = DerivativeFree(256).minimize(bowl, LOW, HIGH, 1, seeded(), starts, rough=bowl)
+    found = DerivativeFree(256).minimize(bowl, LOW, HIGH, 1, seeded(), starts, low_precision=bowl)
     assert found.best_energy < 0.01
 
 
 def test_a_search_that_is_cut_short_still_ends_with_exact_energies() -> None:
     cut = DerivativeFree(64).minimize(
-        bowl, LOW, HIGH, 1, seeded(), deadline=0.0, rough=lambda actions: bowl(actions) + 1
+        bowl, LOW, HIGH, 1, seeded(), deadline=0.0, low_precision=lambda actions: bowl(actions) + 1
     )
     assert not cut.complete
     assert torch.equal(cut.best_energy, bowl(cut.best))

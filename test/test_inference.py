@@ -16,7 +16,7 @@ from ebm_policy_ros.inference.candidates import Energy, local_minima
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import METHODS, SETTINGS, build_optimiser, settings_of
+from ebm_policy_ros.inference.methods import METHODS, SETTINGS, build_inference, settings_of
 from ebm_policy_ros.inference.refinement import cross_entropy, descend
 from ebm_policy_ros.inference.solution import Solution
 
@@ -505,30 +505,30 @@ def test_candidates_whose_energy_is_not_a_number_are_never_chosen(name: str) -> 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_settings_travel_as_plain_values(name: str) -> None:
-    optimiser = build_optimiser({"method": name, "samples": 99})
-    assert build_optimiser(settings_of(optimiser)) == optimiser
-    assert set(settings_of(optimiser)) <= set(SETTINGS)
+    inference = build_inference({"method": name, "samples": 99})
+    assert build_inference(settings_of(inference)) == inference
+    assert set(settings_of(inference)) <= set(SETTINGS)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "optimiser.method: got None, expected one of derivative_free, autoregressive"),
-        ({"method": "simplex"}, "optimiser.method: got 'simplex'"),
-        ({"method": "langevin", "starts": 3}, "optimiser.starts: no setting of langevin, which"),
-        ({"method": "langevin", "schedule": "flat"}, "optimiser.schedule: got 'flat', expected"),
-        ({"method": "langevin", "step_clip": 0.0}, "optimiser.step_clip: got 0.0, expected"),
-        ({"method": "langevin", "noise_scale": -1}, "optimiser.noise_scale: got -1, expected"),
-        ({"method": "hybrid", "starts": 0}, "optimiser.starts: got 0, expected an integer >= 1"),
-        ({"method": "hybrid", "samples": 2.5}, "optimiser.samples: got 2.5, expected an integer"),
-        ({"method": "hybrid", "samples": "many"}, "optimiser.samples: got .many., expected"),
-        ({"method": "derivative_free", "noise_scale": "x"}, "optimiser.noise_scale: got x, exp"),
-        ({"method": ["hybrid"]}, "optimiser.method: got .'hybrid'.*, expected one of"),
+        ({}, "inference.method: got None, expected one of derivative_free, autoregressive"),
+        ({"method": "simplex"}, "inference.method: got 'simplex'"),
+        ({"method": "langevin", "starts": 3}, "inference.starts: no setting of langevin, which"),
+        ({"method": "langevin", "schedule": "flat"}, "inference.schedule: got 'flat', expected"),
+        ({"method": "langevin", "step_clip": 0.0}, "inference.step_clip: got 0.0, expected"),
+        ({"method": "langevin", "noise_scale": -1}, "inference.noise_scale: got -1, expected"),
+        ({"method": "hybrid", "starts": 0}, "inference.starts: got 0, expected an integer >= 1"),
+        ({"method": "hybrid", "samples": 2.5}, "inference.samples: got 2.5, expected an integer"),
+        ({"method": "hybrid", "samples": "many"}, "inference.samples: got .many., expected"),
+        ({"method": "derivative_free", "noise_scale": "x"}, "inference.noise_scale: got x, exp"),
+        ({"method": ["hybrid"]}, "inference.method: got .'hybrid'.*, expected one of"),
     ],
 )
 def test_settings_that_make_no_method_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as refusal:
-        build_optimiser(settings)
+        build_inference(settings)
     assert "\n" not in str(refusal.value)
 
 

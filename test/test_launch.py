@@ -271,13 +271,13 @@ def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
     tmp_path: Path,
 ) -> None:
     given = write_parameters(
-        tmp_path, autostart="false", device="cuda:9", policy="x", **{"optimiser.samples": 7}
+        tmp_path, autostart="false", device="cuda:9", policy="x", **{"inference.samples": 7}
     )
     policy = str(policy_file())
     chosen = ("device:=cpu", "use_sim_time:=true", "publish_commands:=false")
     launch = start("policy", f"policy:={policy}", *chosen, given)
     names = (
-        "policy", "device", "optimiser.samples", "threads", "use_sim_time", "publish_commands"
+        "policy", "device", "inference.samples", "threads", "use_sim_time", "publish_commands"
     )  # fmt: skip
     values = observer.parameters("/policy_node", launch, *names)
     assert values == [policy, "cpu", 7, 1, True, False]

@@ -167,9 +167,9 @@ def test_a_machine_that_was_suspended_moves_by_nothing_old(scene: Scene) -> None
     jump = encoder.register_forward_hook(
         lambda *values: node.get_clock().set_ros_time_override(later)
     )
-    scene.step()
-    jump.remove()
+    scene.bridge.tick()
     scene.wait(lambda: scene.sent[-1].is_safe)
+    jump.remove()
     assert "s old" in node.safety.reason, node.safety.reason
     assert node.statistics.counts["late decisions"] == 1
     scene.until_moving()

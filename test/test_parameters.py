@@ -57,7 +57,7 @@ def test_the_parameter_file_shows_every_parameter_with_its_default(
     assert shown == with_default
     unset = {s.name for s in settings} - set(with_default)
     # Of the settings of a search one page tells them all: docs/methods.md.
-    needed = {name for name in unset if not name.startswith("optimiser.")}
+    needed = {name for name in unset if not name.startswith("inference.")}
     assert needed <= set(everything) - set(shown) <= unset
 
 

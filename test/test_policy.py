@@ -30,7 +30,7 @@ def observation(interface: Interface, seed: int = 0) -> Observation:
 def test_a_decision_is_the_candidate_of_lowest_energy_in_the_action_box(
     policy_file: PolicyWriter, interface: Interface
 ) -> None:
-    policy = Policy.load(policy_file(), device="cpu", optimiser={"samples": 512})
+    policy = Policy.load(policy_file(), device="cpu", inference={"samples": 512})
     seen = observation(interface)
     decision = policy.decide(seen)
     energies = policy.energies(seen, decision.candidates)
@@ -45,7 +45,7 @@ def test_a_decision_is_the_candidate_of_lowest_energy_in_the_action_box(
 def test_the_search_finds_what_a_dense_grid_finds(
     policy_file: PolicyWriter, interface: Interface
 ) -> None:
-    policy = Policy.load(policy_file(), device="cpu", optimiser={"samples": 1024, "iterations": 3})
+    policy = Policy.load(policy_file(), device="cpu", inference={"samples": 1024, "iterations": 3})
     seen = observation(interface)
     side = np.linspace(-0.2, 0.2, 201, dtype=np.float32)
     grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
@@ -108,7 +108,7 @@ def rewrite(path: Path, **metadata: str) -> None:
         "model": json.dumps(content.model),
         "shapes": json.dumps(content.shapes),
         "interface": json.dumps(content.interface and content.interface.to_dict()),
-        "optimiser": json.dumps(content.optimiser),
+        "inference": json.dumps(content.inference),
         "training": "{}",
     }
     save_file(tensors, path, known | metadata)
@@ -121,13 +121,13 @@ def rewrite(path: Path, **metadata: str) -> None:
         ({"version": "99"}, "policy format version 99, this package reads 2"),
         ({"model": "{"}, "damaged metadata"),
         ({"model": '{"kind": "energy"}'}, "train it again"),
-        ({"optimiser": '{"method": "hybrid", "samples": -5}'}, "optimiser.samples: got -5"),
+        ({"inference": '{"method": "hybrid", "samples": -5}'}, "inference.samples: got -5"),
         (
-            {"optimiser": '{"method": "simplex"}'},
-            "optimiser.method: got 'simplex', expected one of",
+            {"inference": '{"method": "simplex"}'},
+            "inference.method: got 'simplex', expected one of",
         ),
-        ({"optimiser": '{"method": "langevin", "sample": 9}'}, "optimiser.sample: no setting of"),
-        ({"optimiser": '{"method": "autoregressive"}'}, "one energy of whole actions"),
+        ({"inference": '{"method": "langevin", "sample": 9}'}, "inference.sample: no setting of"),
+        ({"inference": '{"method": "autoregressive"}'}, "one energy of whole actions"),
         ({"action_shape": "[1]"}, "damaged metadata"),
         ({"interface": '{"rate": 0}'}, "interface: "),
     ],
@@ -160,9 +160,9 @@ def test_another_method_takes_its_own_defaults_and_the_same_one_keeps_the_files(
     policy_file: PolicyWriter,
 ) -> None:
     path = policy_file()
-    kept = Policy.load(path, device="cpu", optimiser={"iterations": 5}).optimiser
+    kept = Policy.load(path, device="cpu", inference={"iterations": 5}).inference
     assert kept == DerivativeFree(samples=64, iterations=5)
-    other = Policy.load(path, device="cpu", optimiser={"method": "hybrid", "steps": 7}).optimiser
+    other = Policy.load(path, device="cpu", inference={"method": "hybrid", "steps": 7}).inference
     assert other == Hybrid(steps=7)
 
 
@@ -171,8 +171,8 @@ def test_every_method_decides_about_the_same(
     method: str, policy_file: PolicyWriter, interface: Interface
 ) -> None:
     path, seen = policy_file(), observation(interface)
-    dense = Policy.load(path, device="cpu", optimiser={"samples": 4096}).decide(seen)
-    found = Policy.load(path, device="cpu", optimiser={"method": method}).decide(seen)
+    dense = Policy.load(path, device="cpu", inference={"samples": 4096}).decide(seen)
+    found = Policy.load(path, device="cpu", inference={"method": method}).decide(seen)
     assert found.energy <= dense.energy + 1e-3
 
 
@@ -182,7 +182,7 @@ def test_an_autoregressive_policy_decides_with_any_method(
     path, seen = policy_file("autoregressive"), observation(interface)
     own = Policy.load(path, device="cpu").decide(seen)
     search = {"method": "derivative_free", "samples": 2048, "refine": 3}
-    joint = Policy.load(path, device="cpu", optimiser=search).decide(seen)
+    joint = Policy.load(path, device="cpu", inference=search).decide(seen)
     assert own.action.shape == joint.action.shape == (1, 2)
     # The joint search may find a rounder minimum, but hardly a lower one.
     assert own.energy == pytest.approx(joint.energy, abs=0.3)
@@ -206,7 +206,7 @@ def test_a_sample_varies_with_the_seed_and_a_cold_one_is_the_minimum(
     policy_file: PolicyWriter, interface: Interface
 ) -> None:
     path, seen = policy_file(), observation(interface)
-    lowest = Policy.load(path, device="cpu", optimiser={"samples": 4096}).decide(seen)
+    lowest = Policy.load(path, device="cpu", inference={"samples": 4096}).decide(seen)
     drawn = [
         Policy.load(path, device="cpu", seed=seed, choice="sample").decide(seen)
         for seed in range(4)
@@ -247,13 +247,13 @@ def test_fast_arithmetic_decides_as_exact_arithmetic_does(
             "ebm_policy_ros.policy.inference.has_fast_bfloat16", lambda _, fast=fast: fast
         )
         policy = Policy.load(
-            path, device="cpu", optimiser=search, choice=choice, temperature=1e-3, hysteresis=1e-3
+            path, device="cpu", inference=search, choice=choice, temperature=1e-3, hysteresis=1e-3
         )
         found.append(policy.decide(seen, previous=previous))
-    exact, rough = found
-    assert abs(rough.energy - exact.energy) < 0.02 * exact.energies.std() + 1e-3
-    actual = policy.energies(seen, rough.action.reshape(1, -1))[0]
-    assert rough.energy == pytest.approx(actual, abs=1e-3), "the energy it tells is exact"
+    exact, low_precision = found
+    assert abs(low_precision.energy - exact.energy) < 0.02 * exact.energies.std() + 1e-3
+    actual = policy.energies(seen, low_precision.action.reshape(1, -1))[0]
+    assert low_precision.energy == pytest.approx(actual, abs=1e-3), "the energy it tells is exact"
 
 
 @pytest.mark.parametrize("choice", ["lowest", "sample"])
@@ -270,7 +270,7 @@ def test_an_autoregressive_policy_is_searched_along_its_slope_too(
 ) -> None:
     seen = observation(interface)
     policy = Policy.load(
-        policy_file("autoregressive"), device="cpu", optimiser=search, choice=choice
+        policy_file("autoregressive"), device="cpu", inference=search, choice=choice
     )
     found = policy.decide(seen)
     actual = policy.energies(seen, found.action.reshape(1, -1))[0]
@@ -282,11 +282,11 @@ def test_an_autoregressive_policy_is_searched_along_its_slope_too(
     [
         ({"choice": "best"}, "choice: got 'best', expected lowest or sample"),
         ({"temperature": 0.0}, "temperature: got 0.0"),
-        ({"optimiser": {"method": "autoregressive"}}, "got autoregressive, but the model has one"),
-        ({"optimiser": "hybrid"}, "optimiser: got 'hybrid', expected a mapping"),
+        ({"inference": {"method": "autoregressive"}}, "got autoregressive, but the model has one"),
+        ({"inference": "hybrid"}, "inference: got 'hybrid', expected a mapping"),
         ({"temperature": "hot"}, "temperature: got hot, expected a number > 0"),
-        ({"optimiser": {"samples": 0}}, "optimiser.samples: got 0, expected an integer >= 2"),
-        ({"optimiser": {"starts": 4}}, "optimiser.starts: no setting of derivative_free"),
+        ({"inference": {"samples": 0}}, "inference.samples: got 0, expected an integer >= 2"),
+        ({"inference": {"starts": 4}}, "inference.starts: no setting of derivative_free"),
     ],
 )
 def test_settings_that_do_not_fit_the_policy_are_refused(
@@ -298,15 +298,15 @@ def test_settings_that_do_not_fit_the_policy_are_refused(
 
 def test_a_search_is_refused_for_a_policy_without_an_energy(policy_file: PolicyWriter) -> None:
     with pytest.raises(ValueError, match=r"without an energy \(explicit\), which searches for"):
-        Policy.load(policy_file("explicit"), device="cpu", optimiser={"samples": 9})
+        Policy.load(policy_file("explicit"), device="cpu", inference={"samples": 9})
 
 
 def test_the_temperature_of_the_training_is_that_of_the_modes(policy_file: PolicyWriter) -> None:
     path = policy_file()
     assert Policy.load(path, device="cpu")._temperature == 1.0
     search = {"temperature": 0.2}
-    assert Policy.load(path, device="cpu", optimiser=search)._temperature == 0.2
-    chosen = Policy.load(path, device="cpu", optimiser=search, temperature=3.0)
+    assert Policy.load(path, device="cpu", inference=search)._temperature == 0.2
+    chosen = Policy.load(path, device="cpu", inference=search, temperature=3.0)
     assert chosen._temperature == 3.0
 
 

@@ -100,25 +100,25 @@ def test_the_method_of_the_search_and_the_choice_are_parameters(
     kind = policy_file("autoregressive")
     settings: list[dict[str, Any]] = [
         {},
-        {"optimiser": {"samples": 16}},
-        {"optimiser": {"method": "hybrid", "starts": 4}},
-        {"optimiser": {"method": "langevin", "samples": 16, "iterations": 5, "step_size": 0.01}},
+        {"inference": {"samples": 16}},
+        {"inference": {"method": "hybrid", "starts": 4}},
+        {"inference": {"method": "langevin", "samples": 16, "iterations": 5, "step_size": 0.01}},
         {"choice": "sample", "temperature": 2.0},
-        {"policy": str(kind), "optimiser": {"samples": 64, "places": 2}},
+        {"policy": str(kind), "inference": {"samples": 64, "places": 2}},
     ]
     seen: list[list[float]] = []
     for chosen in settings:
-        search = {f"optimiser.{k}": v for k, v in chosen.get("optimiser", {}).items()}
-        plain = {k: v for k, v in chosen.items() if k != "optimiser"}
+        search = {f"inference.{k}": v for k, v in chosen.get("inference", {}).items()}
+        plain = {k: v for k, v in chosen.items() if k != "inference"}
         node = start_policy(warm_start=False, **plain, **search)
         decided = Policy.load(
             chosen.get("policy", policy_file()),
             device="cpu",
-            optimiser=chosen.get("optimiser"),
+            inference=chosen.get("inference"),
             choice=chosen.get("choice", "lowest"),
             temperature=chosen.get("temperature", 1.0),
         )
-        assert node.control_loop.loaded.policy.optimiser == decided.optimiser
+        assert node.control_loop.loaded.policy.inference == decided.inference
         robot.tick(10)
         robot.tick(11)
         sent = planar(robot.command_at(11))
@@ -138,8 +138,8 @@ def test_the_method_of_the_search_and_the_choice_are_parameters(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"optimiser.method": "autoregressive"}, "but the model has one energy of whole actions"),
-        ({"optimiser.samples": 0}, "optimiser.samples: got 0, expected an integer >= 2"),
+        ({"inference.method": "autoregressive"}, "but the model has one energy of whole actions"),
+        ({"inference.samples": 0}, "inference.samples: got 0, expected an integer >= 2"),
         ({"choice": "best"}, "choice: got 'best', expected lowest or sample"),
         ({"policy": ""}, "policy: none is named; set it to a policy file"),
     ],
@@ -384,12 +384,12 @@ def test_a_limit_counts_from_the_next_tick_on(
 def test_another_seed_draws_other_candidates(
     robot: Robot, start_policy: Callable[..., Any], policy_file: Callable[..., Path]
 ) -> None:
-    node = start_policy(seed=5, warm_start=False, **{"optimiser.samples": 8})
+    node = start_policy(seed=5, warm_start=False, **{"inference.samples": 8})
     robot.tick(10)
     sent = drive(robot, range(11, 12))[0]
     observation = node.inputs.observe(11 * PERIOD)
     decided = {
-        seed: Policy.load(policy_file(), device="cpu", seed=seed, optimiser={"samples": 8}).decide(
+        seed: Policy.load(policy_file(), device="cpu", seed=seed, inference={"samples": 8}).decide(
             observation
         )
         for seed in (0, 5)

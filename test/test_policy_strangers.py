@@ -25,7 +25,7 @@ from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.heads import HeadConfig, HeadKind
 from ebm_policy_ros.energy.models import Kind, ModelConfig, build_model
 from ebm_policy_ros.energy.outline import outline
-from ebm_policy_ros.inference.methods import build_optimiser
+from ebm_policy_ros.inference.methods import build_inference
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.policy.action_search import check_method
 from ebm_policy_ros.policy.file import PolicyFile, PolicyFileError, load_policy_file, save_policy
@@ -94,7 +94,7 @@ def mutated(data: bytes, draw: random.Random) -> bytes:
         part = draw.choice(sorted(settings))
         settings[part] = draw.choice(["", "[" * 100_000, "null", "1" * 5000, '{"a":' * 500, "3"])
         return join(header, tensors)
-    part = draw.choice(["model", "shapes", "action_shape", "interface", "optimiser", "confidence"])
+    part = draw.choice(["model", "shapes", "action_shape", "interface", "inference", "confidence"])
     values = json.loads(settings[part])
     place = draw.choice(places(values))
     inner = values
@@ -186,11 +186,11 @@ def change(path: Path, part: str, value: Any) -> None:
             "action_shape: got [1, inf], expected 2 whole",
         ),
         ("action_shape", [1000, 1000], "action_shape, H*D: got 1000000, expected at most 4,096"),
-        ("optimiser", {"iterations": 1e9}, "optimiser.iterations: got 1000000000.0, expected an"),
-        ("optimiser", {"iterations": 10**9}, "got 1000000000, expected at most 10,000"),
-        ("optimiser", {"samples": 10**8}, "samples: got 100000000, expected at most 1,048,576"),
-        ("optimiser", {"samples": 10**6, "places": 256}, "numbers to hold, at most"),
-        ("optimiser", {"noise_shrink": 1e300}, "optimiser.noise_shrink: got 1e+300"),
+        ("inference", {"iterations": 1e9}, "inference.iterations: got 1000000000.0, expected an"),
+        ("inference", {"iterations": 10**9}, "got 1000000000, expected at most 10,000"),
+        ("inference", {"samples": 10**8}, "samples: got 100000000, expected at most 1,048,576"),
+        ("inference", {"samples": 10**6, "places": 256}, "numbers to hold, at most"),
+        ("inference", {"noise_shrink": 1e300}, "inference.noise_shrink: got 1e+300"),
         ("model", {"trunk_width": 30_000}, "trunk_width: got 30000, expected at most 8,192"),
         ("model", {"trunk_depth": True}, "trunk_depth: got True, expected an integer >= 0"),
         ("model", {"tied": 10**9}, "tied: got 1000000000, expected true or false"),
@@ -233,13 +233,13 @@ def test_settings_that_a_user_gives_have_the_same_bounds(policy_file: PolicyWrit
     path = policy_file()
     for settings in ({"samples": 10**8}, {"iterations": 10**9}, {"samples": 10**6, "places": 256}):
         with pytest.raises(ValueError, match="at most"):
-            Policy.load(path, device="cpu", optimiser=settings)
+            Policy.load(path, device="cpu", inference=settings)
 
 
 def test_a_policy_that_takes_too_long_is_refused_when_it_warms_up(
     policy_file: PolicyWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = Policy.load(policy_file(), device="cpu", optimiser={"iterations": 10_000})
+    policy = Policy.load(policy_file(), device="cpu", inference={"iterations": 10_000})
     monkeypatch.setattr(bounds, "LONGEST_DECISION", 0.1)
     with pytest.raises(PolicyMismatch, match=r"longer than 0\.1 s; choose fewer samples or iter"):
         policy.warm_up()
@@ -278,7 +278,7 @@ def test_the_largest_model_of_the_paper_is_within_the_bounds() -> None:
     assert outline(config, {"c": (2, 180, 240, 3)}, 2)
     chain = HeadConfig("mlp", 512, 8, spectral_norm=True)
     model = build_model(ModelConfig("energy", ("s",), head=chain), {"s": (1, 60)}, 30)
-    check_method(model, build_optimiser({"method": "langevin", "samples": 512}))
+    check_method(model, build_inference({"method": "langevin", "samples": 512}))
 
 
 def test_neighbours_may_be_any_number(tmp_path: Path) -> None:

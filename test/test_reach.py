@@ -177,14 +177,14 @@ def test_a_policy_of_one_action_reaches_as_far_as_was_demonstrated(
 
 
 @pytest.mark.parametrize(
-    ("kind", "optimiser"),
+    ("kind", "inference"),
     # Sixteen dimensions are too many for samples of the whole box.
     [("explicit", None), ("energy", {"method": "langevin", "samples": 64})],
 )
 def test_a_policy_of_a_horizon_reaches_as_far_as_was_demonstrated(
-    kind: Kind, optimiser: dict[str, Any] | None, tmp_path: Path
+    kind: Kind, inference: dict[str, Any] | None, tmp_path: Path
 ) -> None:
     interface = reach(8)
     demos = demonstrations(tmp_path / "demos", True)
-    policy = learn(tmp_path, demos, interface, kind, optimiser)
+    policy = learn(tmp_path, demos, interface, kind, inference)
     assert reached(policy, interface) >= 0.55

@@ -23,7 +23,7 @@ from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.training.data.batches import (
     Batches,
     DemonstrationError,
@@ -74,7 +74,7 @@ def demonstrations(frames: int = 120, episode: int = 12) -> Demonstrations:
     )
 
 
-SEARCHES: dict[str, Optimiser] = {"autoregressive": AutoregressiveDerivativeFree(samples=64)}
+SEARCHES: dict[str, InferenceMethod] = {"autoregressive": AutoregressiveDerivativeFree(samples=64)}
 
 
 def trainer(

@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from ebm_policy_ros.device.selection import find_device
-from ebm_policy_ros.energy.models import ModelConfig, Searched, build_model
+from ebm_policy_ros.energy.models import ImplicitModel, ModelConfig, build_model
 from ebm_policy_ros.energy.outline import outline
-from ebm_policy_ros.inference.methods import Optimiser, build_optimiser, settings_of
+from ebm_policy_ros.inference.methods import InferenceMethod, build_inference, settings_of
 from ebm_policy_ros.inference.settings import at_least, one_of
 from ebm_policy_ros.policy.file import PolicyFile, save_policy
 from ebm_policy_ros.training.calibration import (
@@ -81,7 +81,7 @@ class TrainConfig:
     """What the model is made of."""
     learning: LearningConfig = dataclasses.field(default_factory=LearningConfig)
     """How it learns."""
-    optimiser: dict[str, int | float | str] = dataclasses.field(default_factory=dict)
+    inference: dict[str, int | float | str] = dataclasses.field(default_factory=dict)
     """The search for the action of lowest energy that the policy file asks for: `method`
     (derivative_free, autoregressive, langevin or hybrid) and its settings, see docs/methods.md.
     Empty: derivative_free with 1024 samples, or autoregressive for such a model."""
@@ -95,21 +95,21 @@ class TrainConfig:
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep: got {self.keep}, expected a fraction above 0, at most 1")
 
-    def search(self) -> Optimiser:
-        """The method that `optimiser` asks for.
+    def search(self) -> InferenceMethod:
+        """The method that `inference` asks for.
 
         Raises:
             ValueError: If there is no such method or setting.
         """
         by_dimension = self.model.kind == "autoregressive"
         usual = "autoregressive" if by_dimension else "derivative_free"
-        settings = {"method": usual, **self.optimiser}
+        settings = {"method": usual, **self.inference}
         if settings["method"] == "derivative_free":
             settings.setdefault("samples", 1024)
         if settings["method"] != "langevin":
             # What was learned with a temperature is a distribution only with it.
             settings.setdefault("temperature", self.learning.temperature)
-        return build_optimiser(settings)
+        return build_inference(settings)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -179,7 +179,7 @@ def train(config: TrainConfig) -> bool:
         identity={
             "model": config.model.to_dict(),
             "interface": loaded.interface.to_dict() if loaded.interface else None,
-            "optimiser": settings_of(search),
+            "inference": settings_of(search),
         },
     )
     if config.resume:
@@ -209,7 +209,7 @@ def _save_policy(
     trainer: Trainer,
     loaded: TrainingData,
     data: Dataset,
-    search: Optimiser,
+    search: InferenceMethod,
 ) -> None:
     interface, verdict = loaded.interface, trainer.verdict
     facts = {
@@ -230,14 +230,14 @@ def _save_policy(
         shapes={name: loaded.shapes[name] for name in config.model.streams},
         action_shape=(horizon, size),
         interface=interface,
-        optimiser=settings_of(search) if isinstance(trainer.model, Searched) else {},
+        inference=settings_of(search) if isinstance(trainer.model, ImplicitModel) else {},
         training=facts,
         **(vars(found) if found else {}),
     )
     save_policy(config.out / POLICY, content)
     unit = f" {interface.action.unit}" if interface else ""
     rank = ""
-    if isinstance(trainer.model, Searched):
+    if isinstance(trainer.model, ImplicitModel):
         rank = f", rank {verdict.rank:.2%} (share of other actions that look better; 0 is best)"
     judged = f"held-out action error {verdict.action_error:.4g}{unit}{rank}"
     if np.isinf(verdict.action_error):

@@ -19,7 +19,7 @@ _NARROWEST_LOG_STD = math.log(1e-3)
 _CHUNK = 256
 
 
-class ExplicitModel(nn.Module):
+class RegressionModel(nn.Module):
     """a(observation): the mean of what demonstrators did."""
 
     def __init__(

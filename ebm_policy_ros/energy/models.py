@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel, NearestNeighbourModel
+from ebm_policy_ros.energy.baselines import MixtureModel, NearestNeighbourModel, RegressionModel
 from ebm_policy_ros.energy.batched_heads import energies_along
 from ebm_policy_ros.energy.bias_folding import FoldedHead
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
@@ -235,11 +235,11 @@ def _with(model: M, **children: nn.Module) -> M:
     return other
 
 
-Searched = EnergyModel | AutoregressiveModel
+ImplicitModel = EnergyModel | AutoregressiveModel
 """Models whose action is searched for."""
-Direct = ExplicitModel | MixtureModel | NearestNeighbourModel
+ExplicitModel = RegressionModel | MixtureModel | NearestNeighbourModel
 """Models that give an action at once: the baselines."""
-Model = Searched | Direct
+Model = ImplicitModel | ExplicitModel
 
 
 def build_model(
@@ -276,7 +276,7 @@ def build_model(
         return MixtureModel(config.head, encoder, action_size, config.components)
     mean = _mean_position(config, used, action_size) if config.tied else None
     if config.kind == "explicit":
-        return ExplicitModel(config.head, encoder, action_size, mean)
+        return RegressionModel(config.head, encoder, action_size, mean)
     if config.kind == "autoregressive":
         return AutoregressiveModel(config.head, encoder, action_size)
     model = EnergyModel(config.head, encoder, action_size)

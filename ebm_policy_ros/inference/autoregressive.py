@@ -85,7 +85,7 @@ class AutoregressiveDerivativeFree:
         generator: torch.Generator | None = None,
         starts: Tensor | None = None,
         deadline: float | None = None,
-        rough: Sequence[Energy] | None = None,
+        low_precision: Sequence[Energy] | None = None,
     ) -> Solution:
         """The most probable action in the box, for each row of the batch on its own.
 
@@ -100,7 +100,7 @@ class AutoregressiveDerivativeFree:
             deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
                 between dimensions, after the first round. Comparing the last candidates comes
                 after it.
-            rough: Cheaper energies, nearly the same, for all rounds before the refinement.
+            low_precision: Cheaper energies, nearly the same, for all rounds before the refinement.
 
         Raises:
             ValueError: If the corners don't make a box, energies or starts have the wrong shape,
@@ -113,10 +113,12 @@ class AutoregressiveDerivativeFree:
         if starts is not None:
             kept = fit_starts(starts, batch, self.samples, low, high)
         half_width = (high - low) / 2
-        sketches = energies if rough is None else _one_each(rough, low.shape[0])
-        actions = self._search(sketches, kept, low, high, batch, generator, until)
+        cheap_energies = (
+            energies if low_precision is None else _one_each(low_precision, low.shape[0])
+        )
+        actions = self._search(cheap_energies, kept, low, high, batch, generator, until)
         total = torch.stack(
-            [evaluate(part, actions[..., : j + 1]) for j, part in enumerate(sketches)]
+            [evaluate(part, actions[..., : j + 1]) for j, part in enumerate(cheap_energies)]
         ).sum(dim=0)
         index = local_minima(actions, total, self.places, SEPARATION, half_width)
         actions = self._refine(energies, take(actions, index), low, high, generator, until)

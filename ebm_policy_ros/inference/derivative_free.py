@@ -80,7 +80,7 @@ class DerivativeFree:
         generator: torch.Generator | None = None,
         starts: Tensor | None = None,
         deadline: float | None = None,
-        rough: Energy | None = None,
+        low_precision: Energy | None = None,
     ) -> Solution:
         """The action of lowest energy in the box, for each row of the batch on its own.
 
@@ -94,9 +94,9 @@ class DerivativeFree:
                 result is never worse than the best of them.
             deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
                 between rounds, after the first evaluation.
-            rough: A cheaper energy, nearly the same, to choose by where to look. At the end the
-                lowest quarter of the candidates and all starts are evaluated anew, and the result
-                is the exact minimum over these.
+            low_precision: A cheaper energy, nearly the same, to choose by where to look. At the
+                end the lowest quarter of the candidates and all starts are evaluated anew, and the
+                result is the exact minimum over these.
 
         Raises:
             ValueError: If the corners don't make a box, energies or starts have the wrong shape,
@@ -107,8 +107,8 @@ class DerivativeFree:
         noise = self.noise_scale * half_width
         until = Deadline(deadline, low.device)
         actions = first_candidates(batch, self.samples, low, high, generator, starts)
-        sketch = rough or energy
-        energies = evaluate(sketch, actions)
+        cheap = low_precision or energy
+        energies = evaluate(cheap, actions)
         begun = actions[:, : 0 if starts is None else starts.shape[1]]
         for _ in range(self.iterations):
             if until.passed():
@@ -117,9 +117,9 @@ class DerivativeFree:
             actions = take(actions, resample(energies / self.temperature, generator))
             actions = clip(actions + noise * normal(actions, generator), low, high)
             actions = torch.cat((best, actions[:, 1:]), dim=1)
-            energies = evaluate(sketch, actions)
+            energies = evaluate(cheap, actions)
             noise = noise * self.noise_shrink
-        if rough is not None:
+        if low_precision is not None:
             # It may have preferred another one to the best start.
             actions, energies = _rescored(energy, begun, actions, energies)
         if (self.refine or self.polish) and not until.passed():

@@ -53,7 +53,7 @@ class Hybrid:
         generator: torch.Generator | None = None,
         starts: Tensor | None = None,
         deadline: float | None = None,
-        rough: Energy | None = None,
+        low_precision: Energy | None = None,
     ) -> Solution:
         """The lowest of the minima in the box, for each row of the batch on its own.
 
@@ -67,14 +67,16 @@ class Hybrid:
                 result is never worse than the best of them.
             deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
                 between rounds, after the first evaluation.
-            rough: A cheaper energy, nearly the same, for the search before the descent.
+            low_precision: A cheaper energy, nearly the same, for the search before the descent.
 
         Raises:
             ValueError: If the corners don't make a box, energies or starts have the wrong shape,
                 or there is no gradient.
         """
         search = DerivativeFree(self.samples, self.iterations, temperature=self.temperature)
-        wide = search.minimize(energy, low, high, batch, generator, starts, deadline, rough)
+        wide = search.minimize(
+            energy, low, high, batch, generator, starts, deadline, low_precision
+        )
         until = Deadline(deadline, low.device)
         if not wide.complete or until.passed():
             return dataclasses.replace(wide, complete=False)

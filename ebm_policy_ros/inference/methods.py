@@ -12,9 +12,9 @@ from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.util.quoting import cut, quote
 
-Optimiser = DerivativeFree | AutoregressiveDerivativeFree | Langevin | Hybrid
+InferenceMethod = DerivativeFree | AutoregressiveDerivativeFree | Langevin | Hybrid
 
-METHODS: dict[str, type[Optimiser]] = {
+METHODS: dict[str, type[InferenceMethod]] = {
     "derivative_free": DerivativeFree,
     "autoregressive": AutoregressiveDerivativeFree,
     "langevin": Langevin,
@@ -32,7 +32,7 @@ SETTINGS = tuple(
 """Every key that settings may have, for one method or another."""
 
 
-def build_optimiser(settings: Mapping[str, Any]) -> Optimiser:
+def build_inference(settings: Mapping[str, Any]) -> InferenceMethod:
     """The method that `settings` names with its key "method", with the other keys as settings.
 
     Raises:
@@ -42,22 +42,22 @@ def build_optimiser(settings: Mapping[str, Any]) -> Optimiser:
     method = values.pop("method", None)
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(
-            f"optimiser.method: got {quote(method)}, expected one of {', '.join(METHODS)}"
+            f"inference.method: got {quote(method)}, expected one of {', '.join(METHODS)}"
         )
     kind = METHODS[method]
     names = [field.name for field in dataclasses.fields(kind)]
     unknown = [name for name in values if name not in names]
     if unknown:
         raise ValueError(
-            f"optimiser.{cut(unknown[0])}: no setting of {method}, which has {', '.join(names)}"
+            f"inference.{cut(unknown[0])}: no setting of {method}, which has {', '.join(names)}"
         )
     try:
         return kind(**values)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"optimiser.{error}") from None
+        raise ValueError(f"inference.{error}") from None
 
 
-def settings_of(optimiser: Optimiser) -> dict[str, Any]:
-    """What `build_optimiser` makes the same optimiser of."""
-    (method,) = (name for name, kind in METHODS.items() if type(optimiser) is kind)
-    return {"method": method, **dataclasses.asdict(optimiser)}
+def settings_of(inference: InferenceMethod) -> dict[str, Any]:
+    """What `build_inference` makes the same inference of."""
+    (method,) = (name for name, kind in METHODS.items() if type(inference) is kind)
+    return {"method": method, **dataclasses.asdict(inference)}

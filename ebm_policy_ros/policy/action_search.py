@@ -9,8 +9,8 @@ from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     ConditionalEnergy,
     EnergyModel,
+    ImplicitModel,
     Model,
-    Searched,
 )
 from ebm_policy_ros.inference.autoregressive import (
     CHUNK,
@@ -21,7 +21,7 @@ from ebm_policy_ros.inference.autoregressive import (
 from ebm_policy_ros.inference.candidates import Energy, evaluate, local_minima, normal, take
 from ebm_policy_ros.inference.derivative_free import SEPARATION
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.util import bounds
 
@@ -33,31 +33,31 @@ _WARM_NOISE = 0.1
 _MINIMA, _COMPARED = 8, 4
 
 
-def check_method(model: Model, optimiser: Optimiser) -> None:
+def check_method(model: Model, inference: InferenceMethod) -> None:
     """Refuse a method that needs another kind of model, or too much of this one.
 
     Raises:
         ValueError: If it goes dimension by dimension and the model doesn't, or its candidates
             need more memory or time than is bearable.
     """
-    if isinstance(optimiser, AutoregressiveDerivativeFree) and not isinstance(
+    if isinstance(inference, AutoregressiveDerivativeFree) and not isinstance(
         model, AutoregressiveModel
     ):
         raise ValueError(
-            "optimiser.method: got autoregressive, but the model has one energy of whole actions; "
+            "inference.method: got autoregressive, but the model has one energy of whole actions; "
             "choose another method, or train with --model.kind autoregressive"
         )
-    if isinstance(model, Searched):
-        _check_size(model, optimiser)
+    if isinstance(model, ImplicitModel):
+        _check_size(model, inference)
 
 
-def _check_size(model: Searched, optimiser: Optimiser) -> None:
+def _check_size(model: ImplicitModel, inference: InferenceMethod) -> None:
     """Refuse a search that would hold more, or take longer for one evaluation, than is bearable.
 
     Raises:
         ValueError: Naming the samples.
     """
-    plain, sloped = optimiser.evaluated
+    plain, sloped = inference.evaluated
     size = model.box.low.shape[0]
     heads = [model.head] if isinstance(model, EnergyModel) else list(model.heads)
     layers = [part for head in heads for part in head.modules() if isinstance(part, nn.Linear)]
@@ -65,7 +65,7 @@ def _check_size(model: Searched, optimiser: Optimiser) -> None:
     compared = _COMPARED * _MINIMA * plain
     work = (plain + 3 * sloped) * sum(layer.weight.numel() for layer in layers)
     if not isinstance(model, EnergyModel) and not isinstance(
-        optimiser, AutoregressiveDerivativeFree
+        inference, AutoregressiveDerivativeFree
     ):
         # Each candidate takes a whole grid, of a part of them at a time.
         plain, sloped = GRID * min(plain, CHUNK), GRID * sloped
@@ -78,12 +78,12 @@ def _check_size(model: Searched, optimiser: Optimiser) -> None:
     ):
         if got > most:
             raise ValueError(
-                f"optimiser.samples: got {optimiser.samples}, which with this model takes "
+                f"inference.samples: got {inference.samples}, which with this model takes "
                 f"{got:.2g} {name}, at most {most:.2g}; choose fewer"
             )
 
 
-def energy_of(model: Searched, features: Tensor, temperature: float = 1.0) -> Energy:
+def energy_of(model: ImplicitModel, features: Tensor, temperature: float = 1.0) -> Energy:
     """The energy of whole actions in the box mapped to [-1, 1]: (B, N, H*D) to (B, N).
 
     Args:
@@ -97,37 +97,43 @@ def energy_of(model: Searched, features: Tensor, temperature: float = 1.0) -> En
 
 
 def minimize(
-    model: Searched,
+    model: ImplicitModel,
     features: Tensor,
-    optimiser: Optimiser,
+    inference: InferenceMethod,
     generator: torch.Generator | None = None,
     starts: Tensor | None = None,
     deadline: float | None = None,
-    rough: Searched | None = None,
+    low_precision: ImplicitModel | None = None,
 ) -> Solution:
     """What the method finds for each of B observations, in the box mapped to [-1, 1].
 
     Args:
         model: Of one energy, or of one for each dimension.
         features: Of B observations, as its `encode` gives them.
-        optimiser: One that `check_method` accepts.
+        inference: One that `check_method` accepts.
         generator: Source of randomness, on the model's device.
         starts: Candidates to begin from, shape (B, M, H*D).
         deadline: When to return the best so far, in seconds of `time.perf_counter`.
-        rough: The same model `folded` to less precision, for the rounds that only choose where
-            the next ones look. Langevin chains, which follow the exact gradient, have none.
+        low_precision: The same model `folded` to less precision, for the rounds that only choose
+            where the next ones look. Langevin chains, which follow the exact gradient, have none.
     """
     low, high = model.box.corners()
     common = (low, high, len(features), generator, starts, deadline)
-    if isinstance(optimiser, AutoregressiveDerivativeFree):
+    if isinstance(inference, AutoregressiveDerivativeFree):
         assert isinstance(model, AutoregressiveModel)
-        sketches = rough.energies(features) if isinstance(rough, AutoregressiveModel) else None
-        return optimiser.minimize(model.energies(features), *common, sketches)
-    temperature = temperature_of(optimiser)
+        cheap_energies = (
+            low_precision.energies(features)
+            if isinstance(low_precision, AutoregressiveModel)
+            else None
+        )
+        return inference.minimize(model.energies(features), *common, cheap_energies)
+    temperature = temperature_of(inference)
     energy = energy_of(model, features, temperature)
-    if isinstance(optimiser, Langevin):
-        return optimiser.minimize(energy, *common)
-    return optimiser.minimize(energy, *common, rough and energy_of(rough, features, temperature))
+    if isinstance(inference, Langevin):
+        return inference.minimize(energy, *common)
+    return inference.minimize(
+        energy, *common, low_precision and energy_of(low_precision, features, temperature)
+    )
 
 
 def warm_starts(action: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
@@ -184,6 +190,6 @@ def kept_minimum(actions: Tensor, energies: Tensor, action: Tensor, margin: floa
     return distance.masked_fill(energies > energies[0] + margin, float("inf")).argmin()
 
 
-def temperature_of(optimiser: Optimiser | None) -> float:
+def temperature_of(inference: InferenceMethod | None) -> float:
     """Of the distribution exp(-E / temperature) that the method samples; 1 where it has none."""
-    return float(getattr(optimiser, "temperature", 1.0))
+    return float(getattr(inference, "temperature", 1.0))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ebm_policy_ros.energy.heads import bake_spectral_norm
-from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
-from ebm_policy_ros.inference.methods import Optimiser, build_optimiser
+from ebm_policy_ros.energy.models import ImplicitModel, Model, ModelConfig, build_model
+from ebm_policy_ros.inference.methods import InferenceMethod, build_inference
 from ebm_policy_ros.policy.action_search import check_method
 from ebm_policy_ros.policy.file import PolicyFile, PolicyFileError
 from ebm_policy_ros.policy.out_of_distribution import OutOfDistributionDetector, sizes_of_measures
@@ -21,21 +21,21 @@ class PolicyComponents:
     """What a policy is made of."""
 
     model: Model
-    optimiser: Optimiser | None
+    inference: InferenceMethod | None
     """What searches; None for a policy without an energy."""
     detector: OutOfDistributionDetector | None
     """None for a policy that was not calibrated."""
 
 
 def assemble(
-    path: str | Path, content: PolicyFile, optimiser: Mapping[str, Any] | None = None
+    path: str | Path, content: PolicyFile, inference: Mapping[str, Any] | None = None
 ) -> PolicyComponents:
     """The parts of a policy file.
 
     Args:
         path: The file, for messages.
         content: Of the file.
-        optimiser: Settings that replace the file's. Another "method" has its own defaults.
+        inference: Settings that replace the file's. Another "method" has its own defaults.
 
     Raises:
         PolicyFileError: If the parts don't fit each other.
@@ -46,21 +46,21 @@ def assemble(
         config = ModelConfig.from_dict(content.model)
         model = build_model(config, content.shapes, horizon * size)
         model.load_state_dict(content.state)
-        found = build_optimiser(content.optimiser) if content.optimiser else None
+        found = build_inference(content.inference) if content.inference else None
         if found:
             check_method(model, found)
-        if isinstance(model, Searched) and found is None:
+        if isinstance(model, ImplicitModel) and found is None:
             raise ValueError("an energy, but no settings of a search for its lowest action")
         detector = _detector(content, model)
     except (ValueError, TypeError, RuntimeError) as error:
         raise PolicyFileError(f"{path}: {cut(error, LONGEST_LINE)}; train it again") from None
-    if optimiser:
+    if inference:
         if found is None:
             raise ValueError(
-                f"optimiser: got {dict(optimiser)}, but {path} is a policy without an energy "
+                f"inference: got {dict(inference)}, but {path} is a policy without an energy "
                 f"({config.kind}), which searches for nothing; leave it out"
             )
-        found = build_optimiser(_merge(content.optimiser, optimiser))
+        found = build_inference(_merge(content.inference, inference))
         check_method(model, found)
     bake_spectral_norm(model)
     return PolicyComponents(model, found, detector)

@@ -26,7 +26,10 @@ FORMAT = "ebm_policy_ros"
 VERSION = 2
 # Tensors of this name are no weights.
 _CONFIDENCE = "confidence."
-_PARTS = ("model", "shapes", "action_shape", "interface", "optimiser", "training", "confidence")
+# Files from before confidence was measured have none, and those of 0.1 call the search otherwise.
+_FORMER_CONTENT = {"confidence": "{}"}
+_FORMER_NAMES = {"inference": "optimiser"}
+_PARTS = ("model", "shapes", "action_shape", "interface", "inference", "training", "confidence")
 _TYPES = ("F16", "BF16", "F32", "F64")
 
 
@@ -48,7 +51,7 @@ class PolicyFile:
     """Actions per decision and dimensions of one, (H, D)."""
     interface: Interface | None
     """The robot and task; None for a policy from arrays that name no robot."""
-    optimiser: dict[str, Any]
+    inference: dict[str, Any]
     """The method, and its settings, that find the action of lowest energy; empty without one."""
     training: dict[str, Any]
     """Free facts about where the policy comes from."""
@@ -66,7 +69,7 @@ def save_policy(path: str | Path, content: PolicyFile) -> None:
         "shapes": {name: list(shape) for name, shape in content.shapes.items()},
         "action_shape": list(content.action_shape),
         "interface": content.interface.to_dict() if content.interface else None,
-        "optimiser": content.optimiser,
+        "inference": content.inference,
         "training": content.training,
         "confidence": content.confidence,
     }
@@ -142,13 +145,13 @@ def _read_settings(metadata: Mapping[str, str]) -> PolicyFile:
     """
     parts = {}
     for name in _PARTS:
-        # Files from before confidence was measured have none.
-        text = metadata.get(name, "{}" if name == "confidence" else "")
+        text = metadata.get(_FORMER_NAMES.get(name, name), _FORMER_CONTENT.get(name, ""))
+        text = metadata.get(name, text)
         try:
             parts[name] = parse_json(text)
         except UnreadableFile as error:
             raise ValueError(f"damaged metadata ({name}: {error})") from None
-    for name in ("model", "shapes", "optimiser", "training", "confidence"):
+    for name in ("model", "shapes", "inference", "training", "confidence"):
         if not isinstance(parts[name], dict):
             raise ValueError(
                 f"damaged metadata ({name}: got {quote(parts[name])}, expected names and values)"
@@ -160,7 +163,7 @@ def _read_settings(metadata: Mapping[str, str]) -> PolicyFile:
         shapes=_shapes(parts["shapes"]),
         action_shape=_action_shape(parts["action_shape"]),
         interface=None if plain is None else interface_from_dict(plain, "interface"),
-        optimiser=parts["optimiser"],
+        inference=parts["inference"],
         training=parts["training"],
         confidence=parts["confidence"],
     )

@@ -30,26 +30,29 @@ class GraphActionInference:
     """
 
     def __init__(
-        self, inference: ActionInference, batch: Mapping[str, Tensor], previous: Tensor | None
+        self,
+        action_inference: ActionInference,
+        batch: Mapping[str, Tensor],
+        previous: Tensor | None,
     ) -> None:
         """Records the answer to an observation, and compares replays with the plain path.
 
         Args:
-            inference: What is recorded.
+            action_inference: What is recorded.
             batch: One observation's streams, on the device.
             previous: The last action, or None for a recording without one.
 
         Raises:
             RecordingError: If it can't be recorded, or no replay gives the plain answer.
         """
-        self._inference, self._names = inference, list(batch)
-        device = inference.model.box.low.device
+        self._action_inference, self._names = action_inference, list(batch)
+        device = action_inference.model.box.low.device
 
         def answer(
             generator: torch.Generator, *inputs: Tensor
         ) -> tuple[InferenceResult, Solution | None]:
             streams = dict(zip(self._names, inputs, strict=False))
-            return inference(streams, None if previous is None else inputs[-1], generator)
+            return action_inference(streams, None if previous is None else inputs[-1], generator)
 
         self._recording = CapturedGraph(answer, self._inputs(batch, previous), device)
         draws = torch.Generator(device).manual_seed(0)
@@ -90,13 +93,16 @@ class GraphActionInference:
         if previous is None:
             return streams, None
         place = 2 * torch.rand(previous.shape, generator=draws, device=previous.device) - 1
-        return streams, self._inference.model.box.denormalise(place)
+        return streams, self._action_inference.model.box.denormalise(place)
 
     def _agrees(self, batch: Mapping[str, Tensor], previous: Tensor | None) -> bool:
         """Whether a replay gives the plain answer; candidates are not compared."""
-        box = self._inference.model.box
+        box = self._action_inference.model.box
         draws = torch.Generator(box.low.device).manual_seed(0)
-        answers = self(batch, previous, seed=0)[0], self._inference(batch, previous, draws)[0]
+        answers = (
+            self(batch, previous, seed=0)[0],
+            self._action_inference(batch, previous, draws)[0],
+        )
         compared = [
             (box.normalise(answer.action), answer.energy, answer.minima, answer.distances)
             for answer in answers
@@ -113,16 +119,16 @@ class GraphActionInference:
 
 
 def fastest(
-    answerings: Sequence[ActionInference], batch: Mapping[str, Tensor], previous: Tensor | None
+    ways: Sequence[ActionInference], batch: Mapping[str, Tensor], previous: Tensor | None
 ) -> GraphActionInference | None:
     """Of the recordings of several answerings the one that replays fastest.
 
     One that fails is left out, with a warning; None if all are.
     """
     found = []
-    for inference in answerings:
+    for action_inference in ways:
         try:
-            found.append(GraphActionInference(inference, batch, previous))
+            found.append(GraphActionInference(action_inference, batch, previous))
         except CaptureError as error:
             warnings.warn(f"a recording of decisions is not used: {error}", stacklevel=2)
     return min(found, key=lambda recorded: recorded.seconds, default=None)

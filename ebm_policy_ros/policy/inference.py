@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ebm_policy_ros.device.selection import has_fast_bfloat16
-from ebm_policy_ros.energy.models import Searched
+from ebm_policy_ros.energy.models import ImplicitModel
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.policy.action_search import kept_minimum, minima_of, minimize, warm_starts
@@ -59,33 +59,33 @@ class ActionInference:
             margin: How much lower the energy of another answer must be to leave the previous one.
         """
         self.model = parts.model.to(device).eval()
-        self._optimiser, self._margin = parts.optimiser, margin
+        self._inference, self._margin = parts.inference, margin
         self._detector = parts.detector and parts.detector.to(device)
         self._senses = FeatureTap(self.model)
-        self._exact: Searched | None = None
-        self._rough: Searched | None = None
-        if isinstance(self.model, Searched):
+        self._exact: ImplicitModel | None = None
+        self._low_precision: ImplicitModel | None = None
+        if isinstance(self.model, ImplicitModel):
             self._exact = self.model.folded()
             # Chains follow the exact slopes.
-            if has_fast_bfloat16(device) and not isinstance(parts.optimiser, Langevin):
-                self._rough = self.model.folded(torch.bfloat16)
+            if has_fast_bfloat16(device) and not isinstance(parts.inference, Langevin):
+                self._low_precision = self.model.folded(torch.bfloat16)
 
     def fused(self) -> ActionInference | None:
         """The same with a kernel for rough energies; None, with a warning, if that is wrong.
 
         None as well where there are no rough energies, no Triton, or no kernel for this head.
         """
-        if self._rough is None or importlib.util.find_spec("triton") is None:
+        if self._low_precision is None or importlib.util.find_spec("triton") is None:
             return None
         from ebm_policy_ros.policy.fused_head import FusedHead, NoKernel
 
-        assert isinstance(self.model, Searched)
+        assert isinstance(self.model, ImplicitModel)
         try:
-            rough = self.model.folded(torch.bfloat16, FusedHead)
+            low_precision = self.model.folded(torch.bfloat16, FusedHead)
         except NoKernel:
             return None
         try:
-            heads = [part for part in rough.modules() if isinstance(part, FusedHead)]
+            heads = [part for part in low_precision.modules() if isinstance(part, FusedHead)]
             problem = "" if all(head.agrees() for head in heads) else "it gives other energies"
         except Exception as error:  # whatever a compiler throws
             problem = repr(error)
@@ -93,7 +93,7 @@ class ActionInference:
             warnings.warn(f"decisions are made without a fused kernel: {problem}", stacklevel=2)
             return None
         other = copy.copy(self)
-        other._rough = rough
+        other._low_precision = low_precision
         return other
 
     def __call__(
@@ -113,7 +113,7 @@ class ActionInference:
         """
         model, box = self.model, self.model.box
         features = model.encode(batch)
-        if isinstance(model, Searched):
+        if isinstance(model, ImplicitModel):
             kept = None if previous is None else box.normalise(previous)
             solution = self._search(features, kept, generator, deadline)
             action, energy, minima = self._chosen(solution, kept)
@@ -141,12 +141,18 @@ class ActionInference:
         deadline: float | None,
     ) -> Solution:
         assert self._exact is not None
-        assert self._optimiser is not None
+        assert self._inference is not None
         starts = None
         if kept is not None:
-            starts = warm_starts(kept, self._optimiser.samples, generator)
+            starts = warm_starts(kept, self._inference.samples, generator)
         return minimize(
-            self._exact, features, self._optimiser, generator, starts, deadline, self._rough
+            self._exact,
+            features,
+            self._inference,
+            generator,
+            starts,
+            deadline,
+            self._low_precision,
         )
 
     def _chosen(self, solution: Solution, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

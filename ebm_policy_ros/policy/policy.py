@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ebm_policy_ros.device.malloc import keep_freed_memory
 from ebm_policy_ros.device.selection import PolicyMismatch, find_device, has_recordings
-from ebm_policy_ros.energy.models import Model, Searched
+from ebm_policy_ros.energy.models import ImplicitModel, Model
 from ebm_policy_ros.inference.modes import Modes
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.interface import Interface
@@ -53,14 +53,14 @@ class Policy:
         """The robot and task; None for a policy from arrays that name no robot."""
         self.shapes = content.shapes
         """Shape of each stream that the policy looks at."""
-        self.optimiser = parts.optimiser
+        self.inference = parts.inference
         """What searches; None for a policy without an energy."""
         self._action_shape = content.action_shape
-        self._inference = ActionInference(parts, device, hysteresis * temperature)
+        self._action_inference = ActionInference(parts, device, hysteresis * temperature)
         self._records = has_recordings(device)
-        fused = self._inference.fused() if self._records else None
-        self._answerings = [way for way in (self._inference, fused) if way]
-        self._model: Model = self._inference.model
+        fused = self._action_inference.fused() if self._records else None
+        self._ways = [way for way in (self._action_inference, fused) if way]
+        self._model: Model = self._action_inference.model
         self._detector = parts.detector
         self._device = device
         self._seed = seed
@@ -74,7 +74,7 @@ class Policy:
         path: str | Path,
         device: str = "auto",
         seed: int = 0,
-        optimiser: Mapping[str, Any] | None = None,
+        inference: Mapping[str, Any] | None = None,
         choice: Choice = "lowest",
         temperature: float | None = None,
         hysteresis: float = 1.0,
@@ -85,7 +85,7 @@ class Policy:
             path: The file.
             device: auto (CUDA where there is one), cpu, cuda or cuda:N.
             seed: Of the candidates.
-            optimiser: Settings that replace the file's. Another "method" has its own defaults.
+            inference: Settings that replace the file's. Another "method" has its own defaults.
             choice: lowest, the action of lowest energy, or sample, a draw from
                 exp(-E / temperature).
             temperature: Of that draw, and of the modes' probabilities; by default that of the
@@ -104,11 +104,11 @@ class Policy:
         if temperature is not None:
             bounds.check_number("temperature", temperature, above_zero=True)
         bounds.check_number("hysteresis", hysteresis, above_zero=False)
-        if optimiser is not None and not isinstance(optimiser, Mapping):
-            raise ValueError(f"optimiser: got {optimiser!r}, expected a mapping of settings")
-        parts = assemble(path, content, optimiser)
+        if inference is not None and not isinstance(inference, Mapping):
+            raise ValueError(f"inference: got {inference!r}, expected a mapping of settings")
+        parts = assemble(path, content, inference)
         if temperature is None:
-            temperature = temperature_of(parts.optimiser)
+            temperature = temperature_of(parts.inference)
         return cls(
             content, parts, find_device(device), seed, choice, temperature, float(hysteresis)
         )
@@ -126,7 +126,7 @@ class Policy:
     @property
     def has_energy(self) -> bool:
         """Whether the action is searched for rather than given at once."""
-        return isinstance(self._model, Searched)
+        return isinstance(self._model, ImplicitModel)
 
     def decide(
         self,
@@ -199,7 +199,7 @@ class Policy:
         Raises:
             PolicyMismatch: If this policy has no energy, or actions have another size.
         """
-        if not isinstance(self._model, Searched):
+        if not isinstance(self._model, ImplicitModel):
             raise PolicyMismatch(
                 "this policy has no energy; use one of kind energy or autoregressive"
             )
@@ -209,7 +209,7 @@ class Policy:
         with torch.no_grad():
             features = self._model.encode(self._batch(observation))
             values = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
-            energy = energy_of(self._model, features, temperature_of(self.optimiser))
+            energy = energy_of(self._model, features, temperature_of(self.inference))
             energies = energy(self._model.box.normalise(values)[None])
         result: npt.NDArray[np.float32] = energies[0].cpu().numpy()
         return result
@@ -257,13 +257,13 @@ class Policy:
         known = previous is not None
         if self._records:
             if known not in self._recorded and deadline is None:
-                self._recorded[known] = fastest(self._answerings, batch, previous)
+                self._recorded[known] = fastest(self._ways, batch, previous)
             recorded = self._recorded.get(known)
             if recorded and (
                 deadline is None or time.perf_counter() + recorded.seconds < deadline
             ):
                 return recorded(batch, previous, self._seed)
-        return self._inference(batch, previous, self._generator, deadline)
+        return self._action_inference(batch, previous, self._generator, deadline)
 
     def _confidence(self, found: InferenceResult, energy: float) -> Confidence:
         """Of what was found, in the memory of the CPU, and the energy of the action."""

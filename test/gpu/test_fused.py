@@ -15,7 +15,7 @@ from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, HeadKind
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy import inference as answer
 from ebm_policy_ros.policy.components import PolicyComponents
 from ebm_policy_ros.policy.inference import ActionInference
@@ -57,17 +57,19 @@ def head_of(kind: HeadKind, width: int, depth: int, size: int) -> EnergyHead:
     return head.to(DEVICE)
 
 
-def answering_of(config: HeadConfig, optimiser: Optimiser | None = None) -> ActionInference:
+def action_inference_of(
+    config: HeadConfig, inference: InferenceMethod | None = None
+) -> ActionInference:
     torch.manual_seed(4)
     model = build_model(
         ModelConfig(streams=("state",), trunk_depth=0, head=config), {"state": (1, 4)}, 2
     )
-    parts = PolicyComponents(model.requires_grad_(False), optimiser or DerivativeFree(64), None)
+    parts = PolicyComponents(model.requires_grad_(False), inference or DerivativeFree(64), None)
     return ActionInference(parts, DEVICE, 1.0)
 
 
 @pytest.fixture
-def rough(monkeypatch: pytest.MonkeyPatch) -> None:
+def low_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this processor can do, rough energies are of use."""
     monkeypatch.setattr(answer, "has_fast_bfloat16", lambda device: True)
 
@@ -132,28 +134,28 @@ def test_slopes_are_those_of_the_layers() -> None:
 def test_a_head_of_other_layers_has_no_kernel(config: HeadConfig, problem: str) -> None:
     with pytest.raises(fused.NoKernel, match=problem):
         fused.FusedHead(EnergyHead(10, 2, config).eval())
-    assert answering_of(config).fused() is None
+    assert action_inference_of(config).fused() is None
 
 
 @pytest.mark.usefixtures("rough")
 def test_a_kernel_with_other_energies_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "_TOLERANCE", -1.0)
-    inference = answering_of(HeadConfig("mlp", 32, 2))
+    action_inference = action_inference_of(HeadConfig("mlp", 32, 2))
     with pytest.warns(UserWarning, match="without a fused kernel: it gives other energies"):
-        assert inference.fused() is None
+        assert action_inference.fused() is None
 
 
 @pytest.mark.usefixtures("rough")
 def test_a_kernel_that_breaks_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "_energies", {})  # which has nothing to launch
-    inference = answering_of(HeadConfig("mlp", 32, 2))
+    action_inference = action_inference_of(HeadConfig("mlp", 32, 2))
     with pytest.warns(UserWarning, match="without a fused kernel: .*Error"):
-        assert inference.fused() is None
+        assert action_inference.fused() is None
 
 
 @pytest.mark.usefixtures("rough")
 def test_chains_that_follow_exact_slopes_need_no_kernel() -> None:
-    assert answering_of(HeadConfig("mlp", 32, 2), Langevin(4)).fused() is None
+    assert action_inference_of(HeadConfig("mlp", 32, 2), Langevin(4)).fused() is None
 
 
 @pytest.mark.parametrize(
@@ -178,14 +180,14 @@ def test_it_compiles_for_a_gpu_that_is_not_there(
 )
 @pytest.mark.parametrize("refined", [DerivativeFree(1024, refine=6), DerivativeFree(polish=30)])
 def test_a_kernel_leads_to_the_same_minimum(refined: DerivativeFree) -> None:
-    inference = answering_of(HeadConfig("preactivation", 128, 4), refined)
-    fast = inference.fused()
+    action_inference = action_inference_of(HeadConfig("preactivation", 128, 4), refined)
+    fast = action_inference.fused()
     assert fast is not None
     with torch.no_grad():
         for seed in range(5):
             batch = {"state": torch.randn(1, 1, 4, device=DEVICE)}
             one, other = (
                 way(batch, None, torch.Generator(DEVICE).manual_seed(seed))[0].to_host()
-                for way in (inference, fast)
+                for way in (action_inference, fast)
             )
             assert (one.energy - other.energy).abs() < 1e-3 * one.energies.std()

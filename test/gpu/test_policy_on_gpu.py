@@ -67,7 +67,7 @@ def test_an_action_is_as_low_as_the_cpus(
 ) -> None:
     path = policy_file()
     here, there = (
-        Policy.load(path, device, optimiser=search, hysteresis=0.0) for device in ("cpu", DEVICE)
+        Policy.load(path, device, inference=search, hysteresis=0.0) for device in ("cpu", DEVICE)
     )
     there.warm_up()
     previous = np.zeros((1, 2), np.float32) if known else None

@@ -20,7 +20,7 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.policy import policy
 from ebm_policy_ros.policy.action_search import minimize
@@ -50,15 +50,15 @@ def model_of(kind: Literal["energy", "autoregressive"] = "energy", **head: Any) 
     return build_model(config, {"state": (1, 4)}, 2).to(DEVICE)
 
 
-def answering_of(optimiser: Optimiser) -> ActionInference:
+def action_inference_of(inference: InferenceMethod) -> ActionInference:
     kind: Any = (
-        "autoregressive" if isinstance(optimiser, AutoregressiveDerivativeFree) else "energy"
+        "autoregressive" if isinstance(inference, AutoregressiveDerivativeFree) else "energy"
     )
     model = model_of(kind).requires_grad_(False)
     for name, parameter in model.named_parameters():
         if name.endswith("output.weight"):
             parameter.mul_(100)
-    return ActionInference(PolicyComponents(model, optimiser, None), DEVICE, 1.0)
+    return ActionInference(PolicyComponents(model, inference, None), DEVICE, 1.0)
 
 
 def state() -> dict[str, Tensor]:
@@ -106,7 +106,7 @@ def test_a_function_that_waits_for_the_device_cannot_be_recorded() -> None:
 
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize(
-    "optimiser",
+    "inference",
     [
         DerivativeFree(4096, 4),
         DerivativeFree(1024, refine=6),
@@ -117,17 +117,19 @@ def test_a_function_that_waits_for_the_device_cannot_be_recorded() -> None:
     ],
     ids=["plain", "refined", "polished", "hybrid", "langevin", "autoregressive"],
 )
-def test_a_recorded_decision_is_the_one_step_by_step(optimiser: Optimiser, warm: bool) -> None:
-    inference = answering_of(optimiser)
+def test_a_recorded_decision_is_the_one_step_by_step(
+    inference: InferenceMethod, warm: bool
+) -> None:
+    action_inference = action_inference_of(inference)
     previous = torch.zeros(2, device=DEVICE) if warm else None
     with torch.no_grad():
-        recorded = GraphActionInference(inference, state(), previous)
+        recorded = GraphActionInference(action_inference, state(), previous)
         assert recorded.seconds > 0
         for seed in range(3):
             batch = state()
             last = None if previous is None else torch.rand(2, device=DEVICE)
             replayed = recorded(batch, last, seed)[0].to_host()
-            plain = inference(batch, last, seeded(seed))[0].to_host()
+            plain = action_inference(batch, last, seeded(seed))[0].to_host()
             torch.testing.assert_close(replayed.action, plain.action, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(replayed.energy, plain.energy, rtol=1e-4, atol=1e-4)
 
@@ -142,7 +144,7 @@ class Fickle(ActionInference):
 
 
 def test_a_recording_with_other_answers_is_left_out() -> None:
-    right = answering_of(DerivativeFree(64))
+    right = action_inference_of(DerivativeFree(64))
     wrong = copy.copy(right)
     wrong.__class__ = Fickle
     batch = state()
@@ -157,9 +159,9 @@ def test_a_recording_with_other_answers_is_left_out() -> None:
 
 
 def test_the_fastest_recording_is_used() -> None:
-    answerings = [answering_of(DerivativeFree(samples)) for samples in (30_000, 16, 60_000)]
+    ways = [action_inference_of(DerivativeFree(samples)) for samples in (30_000, 16, 60_000)]
     with torch.no_grad():
-        found = fastest(answerings, state(), None)
+        found = fastest(ways, state(), None)
         assert found is not None
         assert len(found(state(), None, 0)[0].candidates) == 16
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ebm_policy_ros.device.selection import find_device
 from ebm_policy_ros.energy.heads import bake_spectral_norm
-from ebm_policy_ros.energy.models import Model, ModelConfig, Searched, build_model
+from ebm_policy_ros.energy.models import ImplicitModel, Model, ModelConfig, build_model
 from ebm_policy_ros.inference.candidates import take
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.action_search import minimize
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.learning.config import LearningConfig
@@ -55,7 +55,7 @@ def learn(
     config: ModelConfig,
     data: Dataset,
     learning: LearningConfig,
-    optimiser: Optimiser,
+    inference: InferenceMethod,
     *,
     steps: int,
     seed: int,
@@ -77,7 +77,7 @@ def learn(
         model,
         data,
         learning,
-        optimiser,
+        inference,
         steps=steps,
         seed=seed,
         folder=folder,
@@ -97,7 +97,7 @@ def learn(
 def decide(
     model: Model,
     observation: Mapping[str, Tensor],
-    optimiser: Optimiser,
+    inference: InferenceMethod,
 ) -> Tensor:
     """Actions in their units, on the CPU, (B, D), for observations with (B, 1, ...) each.
 
@@ -105,15 +105,15 @@ def decide(
     """
     device = model.box.low.device
     features = model.encode({name: values.to(device) for name, values in observation.items()})
-    if isinstance(model, Searched):
+    if isinstance(model, ImplicitModel):
         generator = torch.Generator(device).manual_seed(0)
-        chosen = minimize(model, features, optimiser, generator).best
+        chosen = minimize(model, features, inference, generator).best
     else:
         chosen = model.action(features)
     return model.box.denormalise(chosen).cpu()
 
 
-def draw(model: Searched, search: Optimiser, seed: int) -> Choose:
+def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
     """Decides by a draw from exp(-E) among the candidates that a search ends with.
 
     The candidates gather where the energy is low, so this is between a draw from the whole

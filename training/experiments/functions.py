@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Kind, Model, ModelConfig, Searched
+from ebm_policy_ros.energy.models import ImplicitModel, Kind, Model, ModelConfig
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.policy.action_search import energy_of
 from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
@@ -221,7 +221,7 @@ def _draw(axis: Axes, title: str, trial: Trial) -> None:
     """The answers, over the energy where there is one."""
     model, device = trial.model, trial.model.box.low.device
     low, high = float(model.box.low), float(model.box.high)
-    if isinstance(model, Searched):
+    if isinstance(model, ImplicitModel):
         places = torch.linspace(0, 1, 200, device=device)[:, None, None]
         candidates = torch.linspace(-1, 1, 200, device=device)[None, :, None].expand(200, -1, -1)
         energies = energy_of(model, model.encode({"x": places}))(candidates)

@@ -22,11 +22,11 @@ import torch
 from matplotlib.figure import Figure
 
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Kind, ModelConfig, Searched
+from ebm_policy_ros.energy.models import ImplicitModel, Kind, ModelConfig
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import Optimiser, settings_of
+from ebm_policy_ros.inference.methods import InferenceMethod, settings_of
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.experiments.common import (
     Choose,
@@ -146,7 +146,7 @@ class Method:
 
     model: ModelConfig
     learning: LearningConfig
-    search: Optimiser
+    search: InferenceMethod
     steps: Mapping[int, int]
     """Batches of training, by the number of dimensions; others take the most."""
 
@@ -286,8 +286,8 @@ def evaluator(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, 
         device=args.device,
     )
 
-    ways: dict[str, Choose] = {"lowest": partial(decide, model, optimiser=method.search)}
-    if isinstance(model, Searched):
+    ways: dict[str, Choose] = {"lowest": partial(decide, model, inference=method.search)}
+    if isinstance(model, ImplicitModel):
         ways["drawn"] = draw(model, method.search, seed)
     seeds = range(100_000, 100_000 + args.episodes)
     particles = {way: rollout(size, seeds, choose) for way, choose in ways.items()}

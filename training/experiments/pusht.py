@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Kind, Model, ModelConfig, Searched
+from ebm_policy_ros.energy.models import ImplicitModel, Kind, Model, ModelConfig
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange.demonstrations import with_windows
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
@@ -160,7 +160,7 @@ class Method:
     model: ModelConfig
     steps: int
     """Batches of training."""
-    search: Optimiser = _SEARCH
+    search: InferenceMethod = _SEARCH
     drawn: bool = False
     """Whether the action is a draw, or that of lowest energy."""
     learning: LearningConfig = _LEARNING
@@ -254,10 +254,10 @@ def evaluator(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[s
     method = METHODS[name]
     model, basis, minutes = train(args, name, everything, seed)
     if method.drawn:
-        assert isinstance(model, Searched)
+        assert isinstance(model, ImplicitModel)
         choose = draw(model, method.search, seed)
     else:
-        choose = partial(decide, model, optimiser=method.search)
+        choose = partial(decide, model, inference=method.search)
     seeds = range(args.first, args.first + args.starts)
     scores = {
         kind: rollout(choose, basis, seeds, kind == "paper", method.sees).tolist()

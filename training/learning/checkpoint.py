@@ -140,7 +140,7 @@ def _first_difference(mine: object, theirs: object, key: str) -> str | None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's moments and step counts, named "index/quantity"."""
+    """The inference's moments and step counts, named "index/quantity"."""
     state = optimizer.state_dict()["state"]
     return {f"{i}/{name}": value for i, parts in state.items() for name, value in parts.items()}
 
@@ -163,6 +163,6 @@ def load_optimizer_tensors(
             raise ValueError(f"{cut(name)} has shape {cut(tuple(value.shape))}")
         state.setdefault(int(index), {})[quantity] = value
     if any(parts.keys() != {"step", "exp_avg", "exp_avg_sq"} for parts in state.values()):
-        raise ValueError("moments of the optimiser are missing")
+        raise ValueError("moments of the inference are missing")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

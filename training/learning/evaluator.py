@@ -13,8 +13,8 @@ from torch.nn.utils import parametrize
 
 from ebm_policy_ros.device.selection import has_fast_bfloat16
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
-from ebm_policy_ros.energy.models import Model, Searched
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.energy.models import ImplicitModel, Model
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.action_search import check_method, minimize
 from ebm_policy_ros.training.data.batches import Batches, Frames
 from ebm_policy_ros.training.learning.config import Choice, LearningConfig
@@ -53,7 +53,7 @@ class Evaluator:
     def __init__(
         self,
         model: Model,
-        optimiser: Optimiser,
+        inference: InferenceMethod,
         config: LearningConfig,
         batches: Batches,
         held_out: Frames,
@@ -61,12 +61,12 @@ class Evaluator:
         """Takes evenly spread frames of those `held_out`.
 
         Raises:
-            ValueError: If the optimiser needs another kind of model.
+            ValueError: If the inference needs another kind of model.
         """
-        check_method(model, optimiser)
+        check_method(model, inference)
         self._model, self._config, self._batches = model, config, batches
-        most = max(_SAMPLES, 4 * getattr(optimiser, "places", 0))
-        self._optimiser = dataclasses.replace(optimiser, samples=min(most, optimiser.samples))
+        most = max(_SAMPLES, 4 * getattr(inference, "places", 0))
+        self._inference = dataclasses.replace(inference, samples=min(most, inference.samples))
         count = min(config.validate_frames, len(held_out))
         self._frames = held_out[np.linspace(0, len(held_out) - 1, count).round().astype(int)]
 
@@ -92,18 +92,18 @@ class Evaluator:
             if not isinstance(model, NearestNeighbourModel):
                 value, _ = loss_of(model, features, positive, self._config, generator)
                 loss = value.item()
-            if isinstance(model, Searched):
+            if isinstance(model, ImplicitModel):
                 rank = rank_of(model, features, positive, generator).mean().item()
             chosen = model.box.denormalise(self._choose(features))
         return loss, (chosen - demonstrated).norm(dim=1).mean().item(), rank
 
     def _choose(self, features: Tensor) -> Tensor:
         """Actions in the box mapped to [-1, 1], shape (B, H*D)."""
-        if not isinstance(self._model, Searched):
+        if not isinstance(self._model, ImplicitModel):
             return self._model.action(features).float()
         # The same candidates each time: only the weights differ.
         generator = torch.Generator(features.device).manual_seed(0)
-        return minimize(self._model, features, self._optimiser, generator).best
+        return minimize(self._model, features, self._inference, generator).best
 
 
 def autocast(config: LearningConfig, device: torch.device) -> torch.autocast:

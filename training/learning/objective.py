@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.energy.baselines import ExplicitModel, MixtureModel
+from ebm_policy_ros.energy.baselines import MixtureModel, RegressionModel
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     ConditionalEnergy,
     EnergyModel,
+    ImplicitModel,
     Model,
-    Searched,
 )
 from ebm_policy_ros.inference.candidates import Energy, uniform
 from ebm_policy_ros.training.learning.config import LearningConfig
@@ -66,16 +66,18 @@ def loss_of(
     Returns:
         A scalar to minimise, and facts about it.
     """
-    if isinstance(model, Searched):
+    if isinstance(model, ImplicitModel):
         energy, told, high = _choice(model, features, positive)
         loss, facts = _contrast(energy, told, high, config, generator, walk)
         # Losses of dimensions add up.
         return loss * (len(told) / len(positive)), facts
-    assert isinstance(model, (ExplicitModel, MixtureModel))
+    assert isinstance(model, (RegressionModel, MixtureModel))
     return model.loss(features, positive), {}
 
 
-def _choice(model: Searched, features: Tensor, positive: Tensor) -> tuple[Energy, Tensor, Tensor]:
+def _choice(
+    model: ImplicitModel, features: Tensor, positive: Tensor
+) -> tuple[Energy, Tensor, Tensor]:
     """What a model is to tell from other actions.
 
     Returns:
@@ -131,7 +133,7 @@ def _contrast(
 
 
 def rank_of(
-    model: Searched, features: Tensor, positive: Tensor, generator: torch.Generator
+    model: ImplicitModel, features: Tensor, positive: Tensor, generator: torch.Generator
 ) -> Tensor:
     """The share of evenly drawn actions that have less energy than the demonstrated one: (B,).
 

@@ -20,7 +20,7 @@ from ebm_policy_ros.device.malloc import keep_freed_memory
 from ebm_policy_ros.device.selection import has_recordings
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.models import EnergyModel, Model
-from ebm_policy_ros.inference.methods import Optimiser
+from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.training.data.batches import Batches, Demonstrations, split_episodes
 from ebm_policy_ros.training.data.checking import check_demonstrations
 from ebm_policy_ros.training.learning import checkpoint
@@ -58,7 +58,7 @@ class Trainer:
         model: Model,
         data: Demonstrations,
         config: LearningConfig,
-        optimiser: Optimiser,
+        inference: InferenceMethod,
         *,
         steps: int,
         seed: int,
@@ -73,7 +73,7 @@ class Trainer:
             model: With its first weights; its normalisation is fitted here.
             data: The demonstrations.
             config: How to learn.
-            optimiser: What finds the action of lowest energy on held-out frames.
+            inference: What finds the action of lowest energy on held-out frames.
             steps: Batches in the whole run.
             seed: Source of all randomness from here on.
             folder: Where checkpoint and log go; made when they are written.
@@ -110,8 +110,8 @@ class Trainer:
             self._walk = GraphChains(self.model, config.negatives.chain)
         self._fit(data, box)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self._evaluator = Evaluator(self.average, optimiser, config, self._batches, self._held)
-        # What has nothing to learn needs an optimiser that has nothing to do.
+        self._evaluator = Evaluator(self.average, inference, config, self._batches, self._held)
+        # What has nothing to learn needs an inference that has nothing to do.
         weights = list(self.model.parameters()) or [torch.nn.Parameter(torch.zeros(0))]
         self._optimizer = torch.optim.AdamW(
             weights, config.learning_rate, weight_decay=config.weight_decay, fused=True

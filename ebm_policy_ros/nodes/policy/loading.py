@@ -79,7 +79,7 @@ def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
         path,
         device=values["device"],
         seed=values["seed"],
-        optimiser=part_of(values, "optimiser."),
+        inference=part_of(values, "inference."),
         choice=values["choice"],
         temperature=values["temperature"],
         hysteresis=values["hysteresis"],

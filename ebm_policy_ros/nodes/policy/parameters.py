@@ -17,7 +17,7 @@ POLICY = (
     ),
     Setting("device", "auto", "Where to decide: auto, cpu, cuda or cuda:N."),
     *(
-        Setting(f"optimiser.{name}", None, "Of the search, docs/methods.md; unset: the policy's.")
+        Setting(f"inference.{name}", None, "Of the search, docs/methods.md; unset: the policy's.")
         for name in SEARCH_SETTINGS
     ),
     Setting(
