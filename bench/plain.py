@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ebm_policy_ros.energy.heads import EnergyHead, HeadKind
+from ebm_policy_ros.energy.heads import EnergyHead
 from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, JointEnergy
 from ebm_policy_ros.inference.methods import InferenceMethod
@@ -38,7 +38,7 @@ GRID, CHUNK = 501, 2**11
 class PlainEnergy(nn.Module):
     """E(features, action) as one network on both; the weights are those of an `EnergyHead`."""
 
-    def __init__(self, head: EnergyHead, kind: HeadKind) -> None:
+    def __init__(self, head: EnergyHead, kind: str) -> None:
         super().__init__()
         weight = torch.cat((head.feature_half.weight, head.action_half.weight), dim=1)
         self.first = nn.Linear(weight.shape[1], weight.shape[0])

@@ -12,13 +12,13 @@ import torch
 
 from ebm_policy_ros.energy.baselines import MixtureModel, NearestNeighbourModel, RegressionModel
 from ebm_policy_ros.energy.convolutions import (
+    IMAGE_ENCODERS,
+    ImageEncoder,
     ImageEncoderConfig,
-    Network,
     Pooling,
     SpatialSoftArgmax,
 )
-from ebm_policy_ros.energy.encoders import ImageEncoder
-from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, HeadKind, bake_spectral_norm
+from ebm_policy_ros.energy.heads import HEAD_LAYERS, EnergyHead, HeadConfig, bake_spectral_norm
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     EnergyModel,
@@ -96,7 +96,7 @@ def test_energies_of_candidates_do_not_depend_on_each_other_or_on_the_batch() ->
 
 ENCODERS = [
     ImageEncoderConfig(network, (4, 6), (2, 1), pooling, coordinates)
-    for network in get_args(Network)
+    for network in IMAGE_ENCODERS
     for pooling in get_args(Pooling)
     for coordinates in (False, True)
 ]
@@ -117,9 +117,7 @@ def test_every_encoder_passes_gradient_to_every_parameter(image: ImageEncoderCon
 
 
 HEADS = [
-    HeadConfig(kind, 32, 2, spectral_norm=norm)
-    for kind in get_args(HeadKind)
-    for norm in (False, True)
+    HeadConfig(kind, 32, 2, spectral_norm=norm) for kind in HEAD_LAYERS for norm in (False, True)
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.training.learning.losses import gradient_penalty, info_nce
 from ebm_policy_ros.training.learning.negatives import (
-    InputDevice,
+    NEGATIVES,
     NegativesConfig,
     around,
     draw,
@@ -116,7 +115,7 @@ def test_uniform_counter_examples_fill_the_box_evenly() -> None:
 
 
 def test_counter_examples_follow_from_the_seed() -> None:
-    for source in get_args(InputDevice):
+    for source in NEGATIVES:
         config = NegativesConfig(source, 4, pool=8)
         first, second = (drawn(config, 2, 4) for _ in range(2))
         assert torch.equal(first, second)
@@ -215,7 +214,7 @@ def test_counter_examples_around_an_action_are_near_and_far_and_in_the_box() -> 
 
 def test_a_dimension_without_width_has_nothing_to_contrast() -> None:
     high = torch.tensor([1.0, 0.0, 1.0])
-    for source in get_args(InputDevice):
+    for source in NEGATIVES:
         found = draw(
             NegativesConfig(source, 8, pool=32), bowl, torch.zeros(2, 3), -high, high, seeded()
         )

@@ -9,7 +9,7 @@ import resource
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ from ebm_policy_ros.training.learning.checkpoint import (
 )
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.evaluator import EvaluationMetrics
-from ebm_policy_ros.training.learning.negatives import InputDevice, NegativesConfig
+from ebm_policy_ros.training.learning.negatives import NEGATIVES, NegativesConfig
 from ebm_policy_ros.training.learning.objective import Facts
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer, TrainingError
 
@@ -464,7 +464,7 @@ def test_step_size_can_fall_in_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "negatives",
     [
-        *(NegativesConfig(source, 8, pool=16, chain=CHAIN) for source in get_args(InputDevice)),
+        *(NegativesConfig(source, 8, pool=16, chain=CHAIN) for source in NEGATIVES),
         NegativesConfig(count=0, around=8),
         NegativesConfig("hard", 8, pool=16, around=4),
     ],

@@ -16,6 +16,7 @@ import yaml
 from ebm_policy_ros.device.selection import find_device
 from ebm_policy_ros.energy.models import ImplicitModel, ModelConfig, build_model
 from ebm_policy_ros.energy.outline import outline
+from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod, build_inference, settings_of
 from ebm_policy_ros.inference.settings import at_least, one_of
 from ebm_policy_ros.policy.file import PolicyFile, save_policy
@@ -106,10 +107,12 @@ class TrainConfig:
         settings = {"method": usual, **self.inference}
         if settings["method"] == "derivative_free":
             settings.setdefault("samples", 1024)
-        if settings["method"] != "langevin":
-            # What was learned with a temperature is a distribution only with it.
-            settings.setdefault("temperature", self.learning.temperature)
-        return build_inference(settings)
+        found = build_inference(settings)
+        takes_one = hasattr(found, "temperature") and not isinstance(found, Langevin)
+        if not takes_one or "temperature" in settings:
+            return found
+        # Energies learned with a temperature are a distribution only with the same one.
+        return build_inference({**settings, "temperature": self.learning.temperature})
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +17,27 @@ from ebm_policy_ros.util.bounds import (
     check_flags,
     check_whole,
 )
+from ebm_policy_ros.util.plugins import Registry
 from ebm_policy_ros.util.quoting import quote
 
-Network = Literal["strided", "max_pool", "residual"]
 Pooling = Literal["soft_argmax", "mean", "max"]
+
+
+IMAGE_ENCODERS: Registry[Callable[[ImageEncoderConfig, tuple[int, ...]], Any]] = Registry(
+    "image encoder"
+)
+"""From settings and the shape of frames, (T, H, W, 3), to a module with a `size` that takes frames
+(B, T, H, W, 3) uint8 to features (B, size)."""
 
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
     """Settings of the image encoder; each camera has one of its own."""
 
-    network: Network = "strided"
+    network: str = "strided"
     """strided: convolutions with strides; max_pool: 3x3 convolutions, then max pooling;
-    residual: a residual block after each convolution."""
+    residual: a residual block after each convolution; package.module.Name: an encoder of your
+    own."""
     channels: tuple[int, ...] = (16, 32, 32, 32)
     """Output channels of each convolution."""
     strides: tuple[int, ...] = (2, 2, 1, 1)
@@ -40,12 +49,15 @@ class ImageEncoderConfig:
     """Give each pixel its position as two more channels (CoordConv; Liu et al. 2018)."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("network", get_args(Network)), ("pooling", get_args(Pooling))):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"image.{name}: got {quote(getattr(self, name))}, "
-                    f"expected {' or '.join(choices)}"
-                )
+        try:
+            IMAGE_ENCODERS.find(self.network)
+        except ValueError as error:
+            raise type(error)(f"image.network: {error}") from None
+        if self.pooling not in get_args(Pooling):
+            raise ValueError(
+                f"image.pooling: got {quote(self.pooling)}, "
+                f"expected {' or '.join(get_args(Pooling))}"
+            )
         for name, values in (("channels", self.channels), ("strides", self.strides)):
             if not isinstance(values, tuple):
                 raise ValueError(f"image.{name}: got {quote(values)}, expected a list")
@@ -162,3 +174,46 @@ def cell_positions(height: int, width: int) -> Tensor:
     x = (torch.arange(width) + 0.5) * 2 / width - 1
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     return torch.stack((columns, rows), dim=-1)
+
+
+@IMAGE_ENCODERS.register("strided")
+@IMAGE_ENCODERS.register("max_pool")
+@IMAGE_ENCODERS.register("residual")
+class ImageEncoder(nn.Module):
+    """Frames to features: where, or how strongly, each learned pattern appears."""
+
+    positions: Tensor
+
+    def __init__(self, config: ImageEncoderConfig, shape: tuple[int, ...]) -> None:
+        """For frames of `shape` (T, H, W, 3)."""
+        super().__init__()
+        frames, height, width, colours = shape
+        inputs = frames * colours + 2 * config.coordinates
+        check_work(config, height, width, inputs)
+        self._pooling = config.pooling
+        self.register_buffer("positions", cell_positions(height, width), persistent=False)
+        self._coordinates = config.coordinates
+        self.convolutions = build_convolutions(config, inputs)
+        channels = config.channels[-1]
+        self.size = channels
+        if config.pooling == "soft_argmax":
+            for stride in config.strides:
+                height, width = -(-height // stride), -(-width // stride)
+            self.position = SpatialSoftArgmax(channels, height, width)
+            self.size = 2 * channels
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Features from (B, T, H, W, 3) uint8 rgb, shape (B, size)."""
+        batch, steps, height, width, colours = frames.shape
+        # (B, H, W, T*3): the memory layout that the convolutions are fastest with.
+        pixels = frames.permute(0, 2, 3, 1, 4).reshape(batch, height, width, steps * colours)
+        pixels = pixels.to(self.positions.dtype).div_(127.5).sub_(1)
+        if self._coordinates:
+            pixels = torch.cat((pixels, self.positions.expand(batch, -1, -1, -1)), dim=3)
+        maps: Tensor = self.convolutions(pixels.permute(0, 3, 1, 2))
+        if self._pooling == "soft_argmax":
+            # Its softmax needs both signs; a strength has one.
+            features: Tensor = self.position(maps).flatten(1)
+            return features
+        maps = torch.relu(maps)
+        return maps.mean(dim=(2, 3)) if self._pooling == "mean" else maps.amax(dim=(2, 3))

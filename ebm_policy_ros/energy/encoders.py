@@ -3,58 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ebm_policy_ros.energy.convolutions import (
-    ImageEncoderConfig,
-    SpatialSoftArgmax,
-    build_convolutions,
-    cell_positions,
-    check_work,
-)
 from ebm_policy_ros.energy.normalisation import Normalisation, Normalise
-
-
-class ImageEncoder(nn.Module):
-    """Frames to features: where, or how strongly, each learned pattern appears."""
-
-    positions: Tensor
-
-    def __init__(self, config: ImageEncoderConfig, shape: tuple[int, ...]) -> None:
-        """For frames of `shape` (T, H, W, 3)."""
-        super().__init__()
-        frames, height, width, colours = shape
-        inputs = frames * colours + 2 * config.coordinates
-        check_work(config, height, width, inputs)
-        self._pooling = config.pooling
-        self.register_buffer("positions", cell_positions(height, width), persistent=False)
-        self._coordinates = config.coordinates
-        self.convolutions = build_convolutions(config, inputs)
-        channels = config.channels[-1]
-        self.size = channels
-        if config.pooling == "soft_argmax":
-            for stride in config.strides:
-                height, width = -(-height // stride), -(-width // stride)
-            self.position = SpatialSoftArgmax(channels, height, width)
-            self.size = 2 * channels
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Features from (B, T, H, W, 3) uint8 rgb, shape (B, size)."""
-        batch, steps, height, width, colours = frames.shape
-        # (B, H, W, T*3): the memory layout that the convolutions are fastest with.
-        pixels = frames.permute(0, 2, 3, 1, 4).reshape(batch, height, width, steps * colours)
-        pixels = pixels.to(self.positions.dtype).div_(127.5).sub_(1)
-        if self._coordinates:
-            pixels = torch.cat((pixels, self.positions.expand(batch, -1, -1, -1)), dim=3)
-        maps: Tensor = self.convolutions(pixels.permute(0, 3, 1, 2))
-        if self._pooling == "soft_argmax":
-            # Its softmax needs both signs; a strength has one.
-            features: Tensor = self.position(maps).flatten(1)
-            return features
-        maps = torch.relu(maps)
-        return maps.mean(dim=(2, 3)) if self._pooling == "mean" else maps.amax(dim=(2, 3))
 
 
 class Thumbnail(nn.Module):
@@ -80,7 +34,7 @@ class ObservationEncoder(nn.Module):
     def __init__(
         self,
         shapes: Mapping[str, tuple[int, ...]],
-        image: Callable[[tuple[int, ...]], ImageEncoder | Thumbnail],
+        image: Callable[[tuple[int, ...]], Any],
         normalisation: Normalisation = "standard",
         width: int = 0,
         depth: int = 0,

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from ebm_policy_ros.util.bounds import MOST_LAYERS, WIDEST, check_flags, check_number, check_whole
-from ebm_policy_ros.util.quoting import quote
+from ebm_policy_ros.util.plugins import Registry
 
-HeadKind = Literal["mlp", "residual", "preactivation", "dense_residual"]
+HEAD_LAYERS: Registry[Callable[[HeadConfig], nn.Module]] = Registry("head")
+"""From settings to the layers between the first and the last: values (..., width) to the same."""
 
 
 @dataclass(frozen=True)
 class HeadConfig:
     """The layers that see the action."""
 
-    kind: HeadKind = "residual"
+    kind: str = "residual"
     """mlp: layers one after the other; residual: blocks of two layers, the sum activated;
     preactivation: the same with activations inside the blocks only; dense_residual: blocks of
-    three layers through a quarter of the width."""
+    three layers through a quarter of the width; package.module.Name: layers of your own."""
     width: int = 256
     """Units of a layer."""
     depth: int = 1
@@ -36,9 +37,10 @@ class HeadConfig:
     cliffs."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(HeadKind):
-            expected = " or ".join(get_args(HeadKind))
-            raise ValueError(f"head.kind: got {quote(self.kind)}, expected {expected}")
+        try:
+            HEAD_LAYERS.find(self.kind)
+        except ValueError as error:
+            raise type(error)(f"head.kind: {error}") from None
         check_whole("head.width", self.width, 4, WIDEST)
         check_whole("head.depth", self.depth, 0, MOST_LAYERS)
         check_number("head.feature_gain", self.feature_gain, above_zero=True)
@@ -84,19 +86,42 @@ class PreActivationBlock(nn.Module):
         return added.add_(hidden)
 
 
-def _body(config: HeadConfig) -> nn.Sequential:
-    """From the sum of the first layer, which it overwrites, to the last activation."""
-    width, repeat = config.width, range(config.depth)
-    if config.kind == "mlp":
-        linears = [
-            layer for _ in repeat for layer in (nn.Linear(width, width), nn.ReLU(inplace=True))
-        ]
-        return nn.Sequential(nn.ReLU(inplace=True), *linears)
-    if config.kind == "residual":
-        return nn.Sequential(nn.ReLU(inplace=True), *[ResidualBlock(width) for _ in repeat])
-    inner = (width // 4, width // 4) if config.kind == "dense_residual" else (width,)
-    blocks = [PreActivationBlock(width, *inner, width) for _ in repeat]
+@HEAD_LAYERS.register("mlp")
+def _mlp(config: HeadConfig) -> nn.Sequential:
+    """Layers one after the other."""
+    layers: list[nn.Module] = [nn.ReLU(inplace=True)]
+    for _ in range(config.depth):
+        layers += [nn.Linear(config.width, config.width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+@HEAD_LAYERS.register("residual")
+def _residual(config: HeadConfig) -> nn.Sequential:
+    """Blocks of two layers, activated after the sum."""
+    blocks = [ResidualBlock(config.width) for _ in range(config.depth)]
+    return nn.Sequential(nn.ReLU(inplace=True), *blocks)
+
+
+@HEAD_LAYERS.register("preactivation")
+def _preactivation(config: HeadConfig) -> nn.Sequential:
+    """Blocks of two layers, activated before each layer."""
+    return _blocks(config, config.width)
+
+
+@HEAD_LAYERS.register("dense_residual")
+def _dense_residual(config: HeadConfig) -> nn.Sequential:
+    """Blocks of three layers through a quarter of the width."""
+    return _blocks(config, config.width // 4, config.width // 4)
+
+
+def _blocks(config: HeadConfig, *inner: int) -> nn.Sequential:
+    width = config.width
+    blocks = [PreActivationBlock(width, *inner, width) for _ in range(config.depth)]
     return nn.Sequential(*blocks, nn.ReLU(inplace=True))
+
+
+# Folding, slopes and batched heads know the layers of these.
+_OWN = tuple(HEAD_LAYERS)
 
 
 class EnergyHead(nn.Module):
@@ -125,7 +150,9 @@ class EnergyHead(nn.Module):
         with torch.no_grad():
             self.feature_half.weight *= config.feature_gain
             self.action_half.weight[:, :-1] *= prefix_gain
-        self.body = _body(config)
+        self.has_known_layers = config.kind in _OWN
+        """True if the faster ways to energies and slopes know every layer of the body."""
+        self.body = HEAD_LAYERS.find(config.kind)(config)
         self.output = nn.Linear(config.width, 1)
         if config.spectral_norm:
             for layer in list(self.modules()):
@@ -154,7 +181,9 @@ class VectorHead(nn.Module):
         """For feature vectors of `features` values, to `outputs` numbers."""
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(features, config.width), _body(config), nn.Linear(config.width, outputs)
+            nn.Linear(features, config.width),
+            HEAD_LAYERS.find(config.kind)(config),
+            nn.Linear(config.width, outputs),
         )
 
     def forward(self, features: Tensor) -> Tensor:

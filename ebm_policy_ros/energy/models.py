@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ebm_policy_ros.energy.baselines import MixtureModel, NearestNeighbourModel, RegressionModel
 from ebm_policy_ros.energy.batched_heads import energies_along
 from ebm_policy_ros.energy.bias_folding import FoldedHead
-from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
-from ebm_policy_ros.energy.encoders import ImageEncoder, ObservationEncoder, Thumbnail
+from ebm_policy_ros.energy.convolutions import IMAGE_ENCODERS, ImageEncoderConfig
+from ebm_policy_ros.energy.encoders import ObservationEncoder, Thumbnail
 from ebm_policy_ros.energy.head_gradient import value_and_slope
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
 from ebm_policy_ros.energy.normalisation import ActionBox, Normalisation
@@ -30,6 +30,7 @@ from ebm_policy_ros.util.bounds import (
     check_flags,
     check_whole,
 )
+from ebm_policy_ros.util.plugins import names_from_a_file
 from ebm_policy_ros.util.quoting import cut, quote
 
 Kind = Literal["energy", "autoregressive", "explicit", "mixture", "nearest_neighbour"]
@@ -109,12 +110,13 @@ class ModelConfig:
             image: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in dict(values["image"]).items()
             }
-            parts = {
-                "streams": tuple(values["streams"]),
-                "image": ImageEncoderConfig(**image),
-                "head": HeadConfig(**values["head"]),
-            }
-            return cls(**{**values, **parts})
+            with names_from_a_file():
+                parts = {
+                    "streams": tuple(values["streams"]),
+                    "image": ImageEncoderConfig(**image),
+                    "head": HeadConfig(**values["head"]),
+                }
+                return cls(**{**values, **parts})
         except (KeyError, TypeError) as error:
             raise ValueError(f"model settings: {cut(error)}") from None
 
@@ -133,7 +135,14 @@ class ConditionalEnergy:
 
     def value_and_gradient(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Energies, shape (B, N), and their gradients over the actions, (B, N, H*D), detached."""
-        return value_and_slope(_plain(self.model.head), self.features, actions)
+        head = _plain(self.model.head)
+        if head.has_known_layers:
+            return value_and_slope(head, self.features, actions)
+        with torch.enable_grad():
+            actions = actions.detach().requires_grad_()
+            energies = head(self.features, actions)
+            (slope,) = torch.autograd.grad(energies.sum(), actions)
+        return energies.detach(), slope
 
 
 class EnergyModel(nn.Module):
@@ -161,7 +170,7 @@ class EnergyModel(nn.Module):
             precision: Of the head's body; bfloat16 is faster and less exact.
             head: What the head becomes.
         """
-        return _with(self, head=head(_plain(self.head), precision))
+        return _with(self, head=_folded(self.head, precision, head))
 
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
         """Energies, shape (B, N), of candidates (B, N, H*D) in the box mapped to [-1, 1]."""
@@ -205,7 +214,7 @@ class AutoregressiveModel(nn.Module):
             precision: Of the heads' bodies; bfloat16 is faster and less exact.
             head: What each head becomes.
         """
-        folded = nn.ModuleList(head(_plain(each), precision) for each in self._heads())
+        folded = nn.ModuleList(_folded(each, precision, head) for each in self._heads())
         return _with(self, heads=folded)
 
     def energies(self, features: Tensor) -> list[Callable[[Tensor], Tensor]]:
@@ -215,7 +224,19 @@ class AutoregressiveModel(nn.Module):
 
     def along(self, features: Tensor, actions: Tensor) -> Callable[[Tensor], Tensor]:
         """All at once: values (B, D, N) after those `actions`, (B, D), begin with: (B, D, N)."""
-        return energies_along([_plain(head) for head in self._heads()], features, actions)
+        heads = [_plain(head) for head in self._heads()]
+        if all(head.has_known_layers for head in heads):
+            return energies_along(heads, features, actions)
+
+        def along(values: Tensor) -> Tensor:
+            found = []
+            for j, head in enumerate(heads):
+                before = actions[:, None, :j].expand(-1, values.shape[2], -1)
+                prefixes = torch.cat((before, values[:, j, :, None]), dim=2)
+                found.append(head(features[:, j], prefixes))
+            return torch.stack(found, dim=1)
+
+        return along
 
     def _heads(self) -> list[EnergyHead | FoldedHead]:
         return [head for head in self.heads if isinstance(head, (EnergyHead, FoldedHead))]
@@ -223,6 +244,14 @@ class AutoregressiveModel(nn.Module):
 
 def _plain(head: EnergyHead | FoldedHead) -> EnergyHead:
     return head.head if isinstance(head, FoldedHead) else head
+
+
+def _folded(
+    head: EnergyHead | FoldedHead, precision: torch.dtype | None, kind: type[FoldedHead]
+) -> EnergyHead | FoldedHead:
+    """Faster head; one whose layers somebody else wrote stays as it is."""
+    plain = _plain(head)
+    return kind(plain, precision) if plain.has_known_layers else plain
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -266,7 +295,7 @@ def build_model(
         return NearestNeighbourModel(plain, action_size)
     encoder = ObservationEncoder(
         used,
-        partial(ImageEncoder, config.image),
+        partial(IMAGE_ENCODERS.find(config.image.network), config.image),
         config.normalisation,
         config.trunk_width,
         config.trunk_depth,

@@ -86,6 +86,7 @@ class Langevin:
         generator: torch.Generator | None = None,
         starts: Tensor | None = None,
         deadline: float | None = None,
+        low_precision: Energy | None = None,
     ) -> Solution:
         """The action of lowest energy that a chain ended at, for each row on its own.
 
@@ -99,6 +100,7 @@ class Langevin:
                 result is never worse than the best of them.
             deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
                 between rounds, after the first evaluation.
+            low_precision: Not used: chains follow the exact gradient.
 
         Raises:
             ValueError: If the corners don't make a box, energies or starts have the wrong shape,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,46 +11,49 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.util.quoting import cut, quote
+from ebm_policy_ros.util.plugins import Registry
+from ebm_policy_ros.util.quoting import cut
 
 InferenceMethod = DerivativeFree | AutoregressiveDerivativeFree | Langevin | Hybrid
+"""A frozen dataclass of settings with `samples`, `evaluated` and `minimize`; see
+`DerivativeFree`."""
 
-METHODS: dict[str, type[InferenceMethod]] = {
-    "derivative_free": DerivativeFree,
-    "autoregressive": AutoregressiveDerivativeFree,
-    "langevin": Langevin,
-    "hybrid": Hybrid,
-}
+METHODS: Registry[type[InferenceMethod]] = Registry("inference method")
+METHODS.register("derivative_free")(DerivativeFree)
+METHODS.register("autoregressive")(AutoregressiveDerivativeFree)
+METHODS.register("langevin")(Langevin)
+METHODS.register("hybrid")(Hybrid)
 
 SETTINGS = tuple(
     dict.fromkeys(
-        [
-            "method",
-            *(field.name for kind in METHODS.values() for field in dataclasses.fields(kind)),
-        ]
+        ["method", *(f.name for name in METHODS for f in dataclasses.fields(METHODS.find(name)))]
     )
 )
 """Every key that settings may have, for one method or another."""
 
 
 def build_inference(settings: Mapping[str, Any]) -> InferenceMethod:
-    """The method that `settings` names with its key "method", with the other keys as settings.
+    """Build the method that `settings` names with its key "method", from the other keys.
 
     Raises:
         ValueError: If there is no such method, or it has no such setting.
     """
     values = dict(settings)
     method = values.pop("method", None)
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(
-            f"inference.method: got {quote(method)}, expected one of {', '.join(METHODS)}"
-        )
-    kind = METHODS[method]
+    try:
+        kind = METHODS.find(method)
+    except ValueError as error:
+        raise type(error)(f"inference.method: {error}") from None
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise ValueError(f"inference.method: {method} is no dataclass of settings")
     names = [field.name for field in dataclasses.fields(kind)]
     unknown = [name for name in values if name not in names]
     if unknown:
+        near = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
-            f"inference.{cut(unknown[0])}: no setting of {method}, which has {', '.join(names)}"
+            f"inference.{cut(unknown[0])}: no setting of {method}, which has "
+            f"{', '.join(names)}{hint}"
         )
     try:
         return kind(**values)
@@ -58,6 +62,8 @@ def build_inference(settings: Mapping[str, Any]) -> InferenceMethod:
 
 
 def settings_of(inference: InferenceMethod) -> dict[str, Any]:
-    """What `build_inference` makes the same inference of."""
-    (method,) = (name for name, kind in METHODS.items() if type(inference) is kind)
+    """Settings from which `build_inference` makes the same method."""
+    kind = type(inference)
+    own = f"{kind.__module__}.{kind.__qualname__}"
+    method = next((name for name in METHODS if METHODS.find(name) is kind), own)
     return {"method": method, **dataclasses.asdict(inference)}

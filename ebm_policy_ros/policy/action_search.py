@@ -20,7 +20,6 @@ from ebm_policy_ros.inference.autoregressive import (
 )
 from ebm_policy_ros.inference.candidates import Energy, evaluate, local_minima, normal, take
 from ebm_policy_ros.inference.derivative_free import SEPARATION
-from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.util import bounds
@@ -129,8 +128,6 @@ def minimize(
         return inference.minimize(model.energies(features), *common, cheap_energies)
     temperature = temperature_of(inference)
     energy = energy_of(model, features, temperature)
-    if isinstance(inference, Langevin):
-        return inference.minimize(energy, *common)
     return inference.minimize(
         energy, *common, low_precision and energy_of(low_precision, features, temperature)
     )

@@ -13,6 +13,7 @@ from ebm_policy_ros.inference.methods import InferenceMethod, build_inference
 from ebm_policy_ros.policy.action_search import check_method
 from ebm_policy_ros.policy.file import PolicyFile, PolicyFileError
 from ebm_policy_ros.policy.out_of_distribution import OutOfDistributionDetector, sizes_of_measures
+from ebm_policy_ros.util.plugins import PluginNeeded, names_from_a_file
 from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
 
 
@@ -46,12 +47,15 @@ def assemble(
         config = ModelConfig.from_dict(content.model)
         model = build_model(config, content.shapes, horizon * size)
         model.load_state_dict(content.state)
-        found = build_inference(content.inference) if content.inference else None
+        with names_from_a_file():
+            found = build_inference(content.inference) if content.inference else None
         if found:
             check_method(model, found)
         if isinstance(model, ImplicitModel) and found is None:
             raise ValueError("an energy, but no settings of a search for its lowest action")
         detector = _detector(content, model)
+    except PluginNeeded as error:
+        raise PolicyFileError(f"{path}: {cut(error, LONGEST_LINE)}") from None
     except (ValueError, TypeError, RuntimeError) as error:
         raise PolicyFileError(f"{path}: {cut(error, LONGEST_LINE)}; train it again") from None
     if inference:

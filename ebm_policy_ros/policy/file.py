@@ -19,6 +19,7 @@ from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.energy.outline import fits, outline
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.plugins import PluginNeeded
 from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
 from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_json
 
@@ -111,6 +112,8 @@ def load_policy_file(path: str | Path) -> PolicyFile:
         raise PolicyFileError(
             f"{path}: not a whole safetensors file ({cut(error)}); copy or train it again"
         ) from None
+    except PluginNeeded as error:
+        raise PolicyFileError(f"{path}: {cut(error, LONGEST_LINE)}") from None
     except (ValueError, TypeError, RuntimeError) as error:
         raise PolicyFileError(
             f"{path}: {cut(error, LONGEST_LINE)}; copy or train it again"

@@ -84,8 +84,10 @@ class ActionInference:
             low_precision = self.model.folded(torch.bfloat16, FusedHead)
         except NoKernel:
             return None
+        heads = [part for part in low_precision.modules() if isinstance(part, FusedHead)]
+        if not heads:
+            return None
         try:
-            heads = [part for part in low_precision.modules() if isinstance(part, FusedHead)]
             problem = "" if all(head.agrees() for head in heads) else "it gives other energies"
         except Exception as error:  # whatever a compiler throws
             problem = repr(error)

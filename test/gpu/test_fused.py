@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ebm_policy_ros.device.selection import has_fast_bfloat16
-from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, HeadKind
+from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
@@ -46,7 +46,7 @@ print(kernel.metadata.shared)
 """
 
 
-def head_of(kind: HeadKind, width: int, depth: int, size: int) -> EnergyHead:
+def head_of(kind: str, width: int, depth: int, size: int) -> EnergyHead:
     torch.manual_seed(3)
     head = EnergyHead(10, size, HeadConfig(kind, width, depth)).eval().requires_grad_(False)
     for parameter in head.parameters():
@@ -81,7 +81,7 @@ def low_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     ("width", "depth", "count", "size"), [(16, 1, 64, 5), (32, 2, 130, 2), (128, 3, 7, 1)]
 )
 def test_the_kernel_says_what_the_layers_say(
-    kind: HeadKind, width: int, depth: int, count: int, size: int, precision: torch.dtype
+    kind: str, width: int, depth: int, count: int, size: int, precision: torch.dtype
 ) -> None:
     if DEVICE.type == "cpu" and precision == torch.bfloat16:
         pytest.skip("Triton's interpreter can't multiply bfloat16")
@@ -162,7 +162,7 @@ def test_chains_that_follow_exact_slopes_need_no_kernel() -> None:
     ("kind", "generation"), [("mlp", 80), ("residual", 90), ("preactivation", 90)]
 )
 def test_it_compiles_for_a_gpu_that_is_not_there(
-    kind: HeadKind, generation: int, tmp_path: Path
+    kind: str, generation: int, tmp_path: Path
 ) -> None:
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     environment.pop("TRITON_INTERPRET", None)

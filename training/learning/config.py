@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
+from ebm_policy_ros.training.learning.losses import LOSSES
 from ebm_policy_ros.training.learning.negatives import NegativesConfig
 
 Precision = Literal["bf16", "fp32"]
@@ -21,6 +22,9 @@ class LearningConfig:
     """Frames in a batch."""
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
     """Counter-examples (energies only)."""
+    loss: str = "info_nce"
+    """Loss that tells demonstrated actions from negatives (energies only): info_nce, or the full
+    name of your own, package.module.name."""
     temperature: float = 1.0
     """Of InfoNCE: divides the energies."""
     gradient_penalty: float = 0.0
@@ -73,6 +77,10 @@ class LearningConfig:
         at_least(self, 0, "warm_up", "image_shift")
         positive(self, "learning_rate", "gradient_clip", "temperature")
         not_negative(self, "weight_decay", "gradient_penalty", "gradient_margin")
+        try:
+            LOSSES.find(self.loss)
+        except ValueError as error:
+            raise type(error)(f"loss: {error}") from None
         for name, choices in (("schedule", Schedule), ("precision", Precision)):
             one_of(self, name, get_args(choices))
         one_of(self, "choose_by", get_args(Choice))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ebm_policy_ros.inference.candidates import Energy
+from ebm_policy_ros.util.plugins import Registry
+
+LOSSES: Registry[Callable[[Tensor, Tensor, float, Tensor | None], Tensor]] = Registry("loss")
+"""From the energies of demonstrated actions (B,), of negatives (B, N), the temperature and the
+negatives that don't count, (B, N) or None, to a scalar."""
 
 
+@LOSSES.register("info_nce")
 def info_nce(
     positive: Tensor, negatives: Tensor, temperature: float = 1.0, masked: Tensor | None = None
 ) -> Tensor:

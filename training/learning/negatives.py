@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ebm_policy_ros.inference.candidates import Energy, clip, normal, take, uniform
 from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
+from ebm_policy_ros.inference.settings import at_least, not_negative, positive
+from ebm_policy_ros.util.plugins import Registry
 
 Walk = Callable[[Energy, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 """What runs chains, as `Langevin.chain` does."""
-InputDevice = Literal["uniform", "chain", "mixed", "hard"]
-MINED: tuple[InputDevice, ...] = ("chain", "mixed", "hard")
-"""Sources that ask the energy learned so far."""
 # Candidates of all rows that are evaluated at a time: a layer of them stays near the processor,
 # where all at once would take gigabytes.
 _TOGETHER = 2**15
@@ -25,13 +22,18 @@ _TOGETHER = 2**15
 _CLOSER = 0.25
 
 
+NEGATIVES: Registry[Callable[..., Tensor]] = Registry("source of negatives")
+"""Sources of negatives by name; each is called as `draw` calls them."""
+
+
 @dataclass(frozen=True)
 class NegativesConfig:
     """Counter-examples of each frame."""
 
-    source: InputDevice = "uniform"
+    source: str = "uniform"
     """uniform: drawn evenly from the action box; chain: where Langevin chains through the energy
-    learned so far end; mixed: half of each; hard: those of lowest energy in larger pools."""
+    learned so far end; mixed: half of each; hard: those of lowest energy in larger pools;
+    package.module.name: your own."""
     count: int = 64
     """How many from there; 0 only beside `around`."""
     around: int = 0
@@ -54,7 +56,10 @@ class NegativesConfig:
     iterations."""
 
     def __post_init__(self) -> None:
-        one_of(self, "source", get_args(InputDevice))
+        try:
+            NEGATIVES.find(self.source)
+        except ValueError as error:
+            raise type(error)(f"source: {error}") from None
         at_least(self, 0, "count", "around")
         at_least(self, 1, "pool", "rounds")
         positive(self, "nearest", "farthest")
@@ -105,17 +110,43 @@ def draw(
     Returns:
         Shape (B, count, A).
     """
-    batch = len(positive)
-    if config.source == "hard":
-        return _hardest(config, energy, positive, low, high, generator)
-    actions = uniform(batch, config.count, low, high, generator)
-    if config.source == "uniform":
-        return actions
+    source = NEGATIVES.find(config.source)
+    return source(config, energy, positive, low, high, generator, walk)
+
+
+@NEGATIVES.register("uniform")
+def _uniform(
+    config: NegativesConfig,
+    energy: Energy,
+    positive: Tensor,
+    low: Tensor,
+    high: Tensor,
+    generator: torch.Generator,
+    walk: Walk | None,
+) -> Tensor:
+    """Draw evenly from the box."""
+    return uniform(len(positive), config.count, low, high, generator)
+
+
+@NEGATIVES.register("chain")
+@NEGATIVES.register("mixed")
+def _chain(
+    config: NegativesConfig,
+    energy: Energy,
+    positive: Tensor,
+    low: Tensor,
+    high: Tensor,
+    generator: torch.Generator,
+    walk: Walk | None,
+) -> Tensor:
+    """Let Langevin chains run from all of them, or from half of them."""
+    actions = uniform(len(positive), config.count, low, high, generator)
     still = config.count // 2 if config.source == "mixed" else 0
     moved = (walk or config.chain.chain)(energy, actions[:, still:], low, high, generator)
     return torch.cat((actions[:, :still], moved), dim=1)
 
 
+@NEGATIVES.register("hard")
 def _hardest(
     config: NegativesConfig,
     energy: Energy,
@@ -123,6 +154,7 @@ def _hardest(
     low: Tensor,
     high: Tensor,
     generator: torch.Generator,
+    walk: Walk | None,
 ) -> Tensor:
     """The candidates of lowest energy in all rounds, shape (B, count, A)."""
     pool = uniform(len(positive), config.pool, low, high, generator)

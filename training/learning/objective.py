@@ -15,9 +15,8 @@ from ebm_policy_ros.energy.models import (
 )
 from ebm_policy_ros.inference.candidates import Energy, uniform
 from ebm_policy_ros.training.learning.config import LearningConfig
-from ebm_policy_ros.training.learning.losses import gradient_penalty, info_nce
+from ebm_policy_ros.training.learning.losses import LOSSES, gradient_penalty
 from ebm_policy_ros.training.learning.negatives import (
-    MINED,
     Walk,
     around,
     draw,
@@ -107,7 +106,8 @@ def _contrast(
     walk: Walk | None,
 ) -> tuple[Tensor, Facts]:
     chosen, radius = config.negatives, config.negatives.mask_radius
-    if chosen.source in MINED:
+    tell_apart = LOSSES.find(config.loss)
+    if chosen.source != "uniform":
         # First, with a gradient: normalised weights are cached as they are first asked for.
         energy(positive[:, None])
     mined = draw(chosen, energy, positive, -high, high, generator, walk)
@@ -120,10 +120,10 @@ def _contrast(
     loss = torch.zeros_like(lowest[0, 0])
     if chosen.count:
         masked = near_duplicates(mined, positive, radius) if radius else None
-        loss = loss + info_nce(lowest[:, 0], others, config.temperature, masked)
+        loss = loss + tell_apart(lowest[:, 0], others, config.temperature, masked)
     if chosen.around:
         # For themselves: the densities of the two sets differ.
-        loss = loss + info_nce(lowest[:, 0], close, config.temperature)
+        loss = loss + tell_apart(lowest[:, 0], close, config.temperature, None)
     facts: Facts = {}
     if config.gradient_penalty:
         penalty, active = gradient_penalty(energy, actions, config.gradient_margin)

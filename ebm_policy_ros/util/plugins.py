@@ -1,0 +1,127 @@
+"""Encoders, heads, losses and the like by name, also from packages outside this one.
+
+A class or function is registered with a decorator under a bare name, or found by its full name,
+`my_package.my_module.Name`. A configuration may name any module; a file that somebody else wrote
+only one of a package that was declared to be a plug-in: importing a module runs its code, and a
+function of any other module is not made to be called by a file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from ebm_policy_ros.util.quoting import quote
+
+Part = TypeVar("Part")
+Given = TypeVar("Given")
+
+VARIABLE = "EBM_POLICY_PLUGINS"
+"""Environment variable with packages that policy files may name, separated by commas."""
+GROUP = "ebm_policy_ros.plugins"
+"""Group of entry points by which an installed package declares itself a plug-in."""
+
+_FULL_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_reads_file: ContextVar[bool] = ContextVar("reads_file", default=False)
+
+
+class PluginNeeded(ValueError):
+    """A file names a part of a package that is missing or not declared."""
+
+
+class Registry(Generic[Part]):
+    """Parts of one kind by name."""
+
+    def __init__(self, kind: str) -> None:
+        """Begins empty.
+
+        Args:
+            kind: Name of the kind in messages, such as "image encoder".
+        """
+        self.kind = kind
+        self._parts: dict[str, Part] = {}
+
+    def register(self, name: str) -> Callable[[Given], Given]:
+        """Return a decorator that registers a class or function under a bare name.
+
+        Raises:
+            ValueError: If the name is taken by another part.
+        """
+
+        def add(part: Given) -> Given:
+            known = self._parts.get(name)
+            if known is not None and _identity(known) != _identity(part):
+                raise ValueError(f"{self.kind} {name}: there is one of this name already")
+            self._parts[name] = cast(Part, part)
+            return part
+
+        return add
+
+    def __iter__(self) -> Iterator[str]:
+        """Bare names, in the order of their registration."""
+        return iter(self._parts)
+
+    def find(self, name: object) -> Part:
+        """Return the part of a bare or full name.
+
+        Raises:
+            ValueError: If there is none; the text names the nearest one, or the package that is
+                missing or not declared.
+        """
+        if isinstance(name, str) and name in self._parts:
+            return self._parts[name]
+        if isinstance(name, str) and _FULL_NAME.fullmatch(name):
+            part: Part = _imported(self.kind, name)
+            return part
+        near = difflib.get_close_matches(str(name), self._parts, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"got {quote(name)}, expected {', '.join(self._parts)} or the full name of your own "
+            f"{self.kind}, package.module.Name{hint}"
+        )
+
+
+@contextmanager
+def names_from_a_file() -> Iterator[None]:
+    """Look up names that somebody else may have written: no undeclared package is imported."""
+    token = _reads_file.set(True)
+    try:
+        yield
+    finally:
+        _reads_file.reset(token)
+
+
+def _identity(part: Any) -> tuple[Any, Any]:
+    return getattr(part, "__module__", None), getattr(part, "__qualname__", None)
+
+
+def _declared() -> set[str]:
+    """Top-level packages that may be imported because a file names them."""
+    named = {name.strip() for name in os.environ.get(VARIABLE, "").split(",")}
+    return (named | {e.value for e in entry_points(group=GROUP)}) - {""}
+
+
+def _imported(kind: str, name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    package = module.partition(".")[0]
+    if _reads_file.get() and package not in _declared():
+        raise PluginNeeded(
+            f"needs the {kind} {quote(name)} of the package {quote(package)}; install it, and "
+            f"allow it with {VARIABLE}={package}"
+        )
+    try:
+        return getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise PluginNeeded(
+            f"needs the {kind} {quote(name)} of the package {quote(package)}, which cannot be "
+            f"imported ({error})"
+        ) from None
+    except AttributeError:
+        raise ValueError(f"{module} has no {attribute}") from None

@@ -1,0 +1,161 @@
+"""Parts from a package outside this one: named in the configuration, and needed by the policy."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ebm_policy_ros.util.plugins import VARIABLE, PluginNeeded, Registry, names_from_a_file
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# One of each: an encoder, the layers of a head, a loss, a source of negatives, a search.
+LAB = '''
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ebm_policy_ros import Solution
+
+
+class Mean(nn.Module):
+    """Mean colour of the last frame."""
+
+    def __init__(self, config, shape):
+        super().__init__()
+        self.size = 3
+
+    def forward(self, frames):
+        return frames[:, -1].float().mean(dim=(1, 2)) / 255
+
+
+def smooth_layers(config):
+    return nn.Sequential(nn.Linear(config.width, config.width), nn.SiLU())
+
+
+def margin(positive, negatives, temperature, masked):
+    """Hinge: each negative is at least 1 above the demonstrated action."""
+    return torch.relu(1 + positive[:, None] - negatives).mean()
+
+
+def corners(config, energy, positive, low, high, generator, walk):
+    shape = (len(positive), config.count, len(low))
+    signs = torch.randint(0, 2, shape, generator=generator, device=low.device)
+    return torch.where(signs > 0, high, low)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Evaluate the energy on a line from corner to corner."""
+
+    samples: int = 101
+
+    @property
+    def evaluated(self):
+        return self.samples, 0
+
+    def minimize(
+        self, energy, low, high, batch=1, generator=None, starts=None, deadline=None,
+        low_precision=None,
+    ):
+        share = torch.linspace(0, 1, self.samples)[:, None]
+        actions = (low + share * (high - low)).expand(batch, -1, -1)
+        return Solution.of(actions, energy(actions), energy, low, high, True)
+'''
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A folder for PYTHONPATH with the package my_lab, and demonstrations beside it."""
+    package = tmp_path / "packages" / "my_lab"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "parts.py").write_text(LAB)
+    steps, random = 64, np.random.default_rng(0)
+    level = random.uniform(0, 1, (steps, 1)).astype(np.float32)
+    frames = np.broadcast_to((255 * level)[:, :, None, None, None], (steps, 1, 8, 8, 3))
+    arrays: dict[str, Any] = {
+        "observation/camera": frames.astype(np.uint8),
+        "actions": level[:, None, :] - 0.5,
+        "episode_ends": np.arange(8, 65, 8),
+    }
+    np.savez(tmp_path / "demos.npz", **arrays)
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join((str(folder / "packages"), str(ROOT)))
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        cwd=folder, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+
+
+DECIDE = (
+    "import json, numpy as np; from ebm_policy_ros import Policy;"
+    "p = Policy.load('run/policy.safetensors', device='cpu');"
+    "frames = np.full((1, 8, 8, 3), 255, np.uint8);"
+    "d = p.decide({'camera': frames}); print(json.dumps([type(p.inference).__name__, "
+    "d.action.tolist()]))"
+)
+
+
+@pytest.mark.slow
+def test_one_of_each_from_outside_is_trained_and_decides(lab: Path) -> None:
+    done = run(
+        lab, "-m", "ebm_policy_ros.training.train", "--data", "demos.npz", "--out", "run",
+        "--steps", "300", "--device", "cpu", "--threads", "1",
+        "--model.image.network", "my_lab.parts.Mean",
+        "--model.head.kind", "my_lab.parts.smooth_layers",
+        "--learning.loss", "my_lab.parts.margin",
+        "--learning.negatives.source", "my_lab.parts.corners",
+        "--learning.negatives.around", "16",
+        "--learning.held_out", "0", "--learning.precision", "fp32",
+        "--inference.method", "my_lab.parts.Grid",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    refused = run(lab, "-c", DECIDE)
+    assert refused.returncode and "install it, and allow it with" in refused.stderr
+    assert f"{VARIABLE}=my_lab" in refused.stderr and "train it again" not in refused.stderr
+    decided = run(lab, "-c", DECIDE, **{VARIABLE: "my_lab"})
+    assert decided.returncode == 0, decided.stderr
+    kind, action = json.loads(decided.stdout.splitlines()[-1])
+    # The brightest picture: the action is the highest demonstrated one, about 0.5.
+    assert kind == "Grid" and np.asarray(action).ravel() == pytest.approx([0.5], abs=0.15)
+    gone = run(lab, "-c", DECIDE, **{VARIABLE: "my_lab", "PYTHONPATH": str(ROOT)})
+    assert "of the package 'my_lab', which cannot be imported" in gone.stderr
+
+
+def test_a_name_that_nobody_registered_is_answered_with_the_nearest() -> None:
+    parts: Registry[int] = Registry("number")
+    parts.register("seven")(7)
+    assert parts.find("seven") == 7 and list(parts) == ["seven"]
+    with pytest.raises(ValueError, match=r"got 'sevn', expected seven or .*did you mean seven"):
+        parts.find("sevn")
+    with pytest.raises(ValueError, match="there is one of this name already"):
+        parts.register("seven")(torch.nn.ReLU)
+    with pytest.raises(ValueError, match="torch has no Nothing"):
+        parts.find("torch.Nothing")
+
+
+def test_a_file_imports_nothing_that_was_not_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: Registry[object] = Registry("number")
+    sys.modules.pop("this", None)
+    with names_from_a_file(), pytest.raises(PluginNeeded, match=f"{VARIABLE}=this"):
+        parts.find("this.s")
+    assert "this" not in sys.modules
+    with names_from_a_file(), pytest.raises(PluginNeeded, match=f"{VARIABLE}=os"):
+        parts.find("os.system")  # which is imported already
+    monkeypatch.setenv(VARIABLE, "other, this")
+    with names_from_a_file():
+        assert isinstance(parts.find("this.s"), str)
