@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ebm_policy_ros.bags.bag import Bag
     from ebm_policy_ros.control.command_guard import CommandGuard
-    from ebm_policy_ros.energy.models import EnergyModel
+    from ebm_policy_ros.energy.models import EnergyModel, ModelConfig
     from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
     from ebm_policy_ros.inference.derivative_free import DerivativeFree
     from ebm_policy_ros.inference.hybrid import Hybrid
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from ebm_policy_ros.policy.decision import Decision
     from ebm_policy_ros.policy.policy import Policy
     from ebm_policy_ros.training.data.episodes import read_episode
+    from ebm_policy_ros.training.learning.config import LearningConfig
     from ebm_policy_ros.training.learning.losses import info_nce
-    from ebm_policy_ros.training.train import train
+    from ebm_policy_ros.training.train import TrainConfig, train
 
 __version__ = "0.1.0"
 
@@ -38,9 +39,12 @@ __all__ = [
     "Hybrid",
     "Interface",
     "Langevin",
+    "LearningConfig",
+    "ModelConfig",
     "ObservationBuffer",
     "Policy",
     "Solution",
+    "TrainConfig",
     "info_nce",
     "load_interface",
     "read_episode",
@@ -57,9 +61,12 @@ _HOMES = {
     "Hybrid": "inference.hybrid",
     "Interface": "interface",
     "Langevin": "inference.langevin",
+    "LearningConfig": "training.learning.config",
+    "ModelConfig": "energy.models",
     "ObservationBuffer": "observation.buffer",
     "Policy": "policy.policy",
     "Solution": "inference.solution",
+    "TrainConfig": "training.train",
     "info_nce": "training.learning.losses",
     "load_interface": "interface",
     "read_episode": "training.data.episodes",

@@ -314,8 +314,8 @@ def test_settings_survive_json() -> None:
         ({"head": {"width": 0}}, "head.width: got 0"),
         ({"head": {"depth": -1}}, "head.depth: got -1"),
         ({"head": {"feature_gain": 0.0}}, "head.feature_gain: got 0.0"),
-        ({"head": {"kind": "rnn"}}, "head.kind: got 'rnn', expected mlp or residual or"),
-        ({"image": {"network": "vit"}}, "image.network: got 'vit', expected strided or"),
+        ({"head": {"kind": "rnn"}}, "head.kind: got 'rnn', expected one of mlp, residual"),
+        ({"image": {"network": "vit"}}, "image.network: got 'vit', expected one of strided"),
         ({"image": {"pooling": "sum"}}, "image.pooling: got 'sum', expected soft_argmax or"),
         ({"image": {"channels": [4], "strides": [1, 2]}}, "image.strides: got 2 values"),
         (

@@ -140,7 +140,9 @@ def test_a_name_that_nobody_registered_is_answered_with_the_nearest() -> None:
     parts: Registry[int] = Registry("number")
     parts.register("seven")(7)
     assert parts.find("seven") == 7 and list(parts) == ["seven"]
-    with pytest.raises(ValueError, match=r"got 'sevn', expected seven or .*did you mean seven"):
+    with pytest.raises(
+        ValueError, match=r"got 'sevn', expected one of seven, or .*did you mean seven"
+    ):
         parts.find("sevn")
     with pytest.raises(ValueError, match="there is one of this name already"):
         parts.register("seven")(torch.nn.ReLU)

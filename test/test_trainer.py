@@ -648,7 +648,7 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, Any], message: 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"source": "nowhere"}, "source: got 'nowhere', expected uniform or chain"),
+        ({"source": "nowhere"}, "source: got 'nowhere', expected one of uniform, chain"),
         ({"count": 0}, "count: got 0"),
         ({"source": "hard", "count": 64, "pool": 64}, "pool: got 64, expected more than"),
         ({"source": "mixed", "count": 1}, "count: got 1, expected at least 2"),

@@ -176,9 +176,9 @@ def cell_positions(height: int, width: int) -> Tensor:
     return torch.stack((columns, rows), dim=-1)
 
 
-@IMAGE_ENCODERS.register("strided")
-@IMAGE_ENCODERS.register("max_pool")
 @IMAGE_ENCODERS.register("residual")
+@IMAGE_ENCODERS.register("max_pool")
+@IMAGE_ENCODERS.register("strided")
 class ImageEncoder(nn.Module):
     """Frames to features: where, or how strongly, each learned pattern appears."""
 

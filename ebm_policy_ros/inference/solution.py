@@ -11,7 +11,7 @@ from ebm_policy_ros.inference.candidates import Energy, take
 from ebm_policy_ros.inference.modes import Modes, find_modes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """What a minimisation found."""
 
@@ -31,6 +31,15 @@ class Solution:
     """Upper corner of the box, shape (D,)."""
     complete: bool = True
     """Whether the search came to its end; False if its deadline cut it short."""
+
+    def __repr__(self) -> str:
+        """Size of the search, and the lowest energy of its first row."""
+        batch, count, size = self.actions.shape
+        lowest = ", ".join(f"{value:.4g}" for value in self.best[0].tolist())
+        return (
+            f"Solution({count} candidates of {size} values, batch {batch}: "
+            f"{self.best_energy[0]:.4g} at [{lowest}])"
+        )
 
     @classmethod
     def of(

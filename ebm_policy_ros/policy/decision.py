@@ -23,7 +23,7 @@ class Mode:
     """Standard deviation of exp(-E / temperature) around it, shape (H, D)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Decision:
     """The action chosen for an observation, and how sure the search was."""
 
@@ -43,3 +43,10 @@ class Decision:
     """Whether the search came to its end; False if the budget of time cut it short."""
     timing: dict[str, float]
     """Milliseconds by step: search, which includes the encoder, and modes."""
+
+    def __repr__(self) -> str:
+        """Action, energy, number of modes, and what makes the policy unsure."""
+        action = np.array2string(self.action, precision=4, separator=", ").replace("\n", "")
+        parts = [f"action {action}", f"energy {self.energy:.4g}", f"{len(self.modes)} modes"]
+        parts += [f"unsure: {', '.join(self.confidence.unsure)}"] * bool(self.confidence.unsure)
+        return f"Decision({', '.join(parts)})"

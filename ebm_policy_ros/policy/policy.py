@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from torch import Tensor
 from ebm_policy_ros.device.malloc import keep_freed_memory
 from ebm_policy_ros.device.selection import PolicyMismatch, find_device, has_recordings
 from ebm_policy_ros.energy.models import ImplicitModel, Model
+from ebm_policy_ros.inference.methods import settings_of
 from ebm_policy_ros.inference.modes import Modes
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.interface import Interface
@@ -46,11 +48,14 @@ class Policy:
         choice: Choice,
         temperature: float,
         hysteresis: float,
+        sha256: str,
     ) -> None:
         """For use through `load`."""
         keep_freed_memory()
         self.interface: Interface | None = content.interface
         """The robot and task; None for a policy from arrays that name no robot."""
+        self.sha256 = sha256
+        """Digest of the file, hexadecimal."""
         self.shapes = content.shapes
         """Shape of each stream that the policy looks at."""
         self.inference = parts.inference
@@ -110,8 +115,23 @@ class Policy:
         if temperature is None:
             temperature = temperature_of(parts.inference)
         return cls(
-            content, parts, find_device(device), seed, choice, temperature, float(hysteresis)
+            content,
+            parts,
+            find_device(device),
+            seed,
+            choice,
+            temperature,
+            float(hysteresis),
+            hashlib.sha256(Path(path).read_bytes()).hexdigest(),
         )
+
+    def __repr__(self) -> str:
+        """Task, streams, action, search and digest."""
+        task = self.interface.name if self.interface else "no robot"
+        streams = ", ".join(f"{name} {list(shape)}" for name, shape in self.shapes.items())
+        method = settings_of(self.inference)["method"] if self.inference else "no search"
+        action = " x ".join(map(str, self._action_shape))
+        return f"Policy({task}: {streams} -> action {action}, {method}, {self.sha256[:12]})"
 
     @property
     def thresholds(self) -> dict[str, float]:

@@ -83,8 +83,8 @@ class Registry(Generic[Part]):
         near = difflib.get_close_matches(str(name), self._parts, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
-            f"got {quote(name)}, expected {', '.join(self._parts)} or the full name of your own "
-            f"{self.kind}, package.module.Name{hint}"
+            f"got {quote(name)}, expected one of {', '.join(self._parts)}, or the full name of "
+            f"your own {self.kind}, package.module.Name{hint}"
         )
 
 

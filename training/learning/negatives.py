@@ -128,8 +128,8 @@ def _uniform(
     return uniform(len(positive), config.count, low, high, generator)
 
 
-@NEGATIVES.register("chain")
 @NEGATIVES.register("mixed")
+@NEGATIVES.register("chain")
 def _chain(
     config: NegativesConfig,
     energy: Energy,

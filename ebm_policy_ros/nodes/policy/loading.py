@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -97,8 +96,7 @@ def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
             f"policy {name} is for another interface than {wanted} ({differences[0]}); choose a "
             "policy trained with this interface"
         )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    loaded = LoadedPolicy(policy, interface, name, digest)
+    loaded = LoadedPolicy(policy, interface, name, policy.sha256)
     if problem := loaded.unsuitable(values):
         raise PolicyMismatch(problem)
     policy.warm_up()
