@@ -181,8 +181,7 @@ def make_policy(path: Path, device: str = "cpu", small: bool = False) -> None:
 def learn_branches(
     config: ModelConfig, search: InferenceMethod, folder: Path, device: str, steps: int = 800
 ) -> Model:
-    """Train on a smooth function of the state with two branches and noise: a minute on one
-    core."""
+    """Train on a smooth function of the state with two branches and noise; a minute on a core."""
     random = np.random.default_rng(0)
     states = random.normal(size=(8000, 10)).astype(np.float32)
     smooth = np.tanh(states @ random.normal(size=(10, 2)) / 10**0.5)
