@@ -1,8 +1,8 @@
-"""Which statistics of a decision tell that a policy is not at home: a table of situations.
+"""Table of the confidence measures of a policy in familiar and unfamiliar situations.
 
 The policy acts in the simulation, in scenes as demonstrated and in others. Thresholds of features
-and colours are those of the policy file; energy, gap and effective samples have none there, and
-get, from half of the familiar episodes, those that the same share of decisions is beyond.
+and colours are those of the policy file. Energy, gap and effective samples have none there: their
+thresholds are set on half of the familiar episodes, with the same share of decisions beyond them.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Situation:
-    """A scene, and what becomes of its picture."""
+    """A scene, and a change of its image."""
 
     task: str
     build: Callable[[World], None] | None = None
     """Changes the world once."""
     begin: Callable[[World], None] | None = None
-    """Changes it after each reset."""
+    """Changes the world after each reset."""
     picture: Callable[[Array], Array] | None = None
-    """From (H, W, 3), 0 to 255."""
+    """Changes an image (H, W, 3), 0 to 255."""
 
 
 def scenes(task: str) -> dict[str, Situation]:
-    """What the arm may find on the table, and where the camera and the lamps may be."""
+    """Situations with changes on the table, of the camera pose and of the lamps."""
 
     def colour(name: str, *rgb: float) -> Situation:
         return Situation(task, lambda w: w.model.material(name).rgba.__setitem__(slice(3), rgb))
@@ -99,12 +99,12 @@ def scenes(task: str) -> dict[str, Situation]:
 
 
 def pictures(task: str) -> dict[str, Situation]:
-    """What may happen to the camera."""
+    """Situations with changes of the camera image."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:1:96j, :1:128j]
 
     def covered(share: float, colour: tuple[int, ...]) -> Callable[[Array], Array]:
-        """A blob of one colour hides this share of the picture, now here, now there."""
+        """Cover this share of the image with a blob of one colour, at random positions."""
 
         def cover(image: Array) -> Array:
             x, y = rng.uniform(0.3, 0.7, 2)
@@ -144,7 +144,7 @@ def measure(policy: Policy, situation: Situation, seeds: range) -> list[Array]:
         world.reset(seed)
         if situation.begin:
             situation.begin(world)
-            world.step((0, 0), 0)  # puts everything in its place
+            world.step((0, 0), 0)  # updates all positions
         rows, action = [], None
         while world.time < SECONDS and not world.task.finished(world.distance):
             decision = policy.decide(observe(world, situation.picture), previous=action)
@@ -158,7 +158,7 @@ def measure(policy: Policy, situation: Situation, seeds: range) -> list[Array]:
 
 
 def observe(world: World, picture: Callable[[Array], Array] | None) -> dict[str, Array]:
-    """What the policy sees, decoded as the node decodes it."""
+    """Observation of the policy, decoded as in the node."""
     image = world.render()
     height, width, _ = image.shape
     message = SimpleNamespace(
@@ -172,13 +172,13 @@ def observe(world: World, picture: Callable[[Array], Array] | None) -> dict[str,
 
 
 def alarms(rows: Array, limits: Array) -> Array:
-    """Which measures, shape (M, 5), are beyond their limits; a gap is if it is too small."""
+    """True for measures, shape (M, 5), beyond their limits; a gap is beyond if it is too small."""
     sign = np.array([1, -1, 1, 1, 1])
     return ~(sign * rows <= sign * limits)
 
 
 def print_row(name: str, episodes: list[Array], limits: Array) -> None:
-    """Share of decisions by measure, and what that means for an episode."""
+    """Print the share of decisions beyond each limit, and the detection by episode."""
     found = alarms(np.concatenate(episodes), limits)
     shares = [*found.mean(axis=0), found[:, 3:].any(axis=1).mean()]
     first = [alarms(rows, limits)[:, 3:].any(axis=1) for rows in episodes]

@@ -1,6 +1,6 @@
-"""How long a decision takes and how exact it is, beside plain eager PyTorch on the same weights.
+"""Time and accuracy of a decision, compared with plain eager PyTorch on the same weights.
 
-Prints a table; writes decisions.json and decisions.png (out/bench) in place of older ones.
+Prints a table; overwrites decisions.json and decisions.png (out/bench).
 
     python bench/decisions.py --threads 1 --seconds 60
     python bench/decisions.py --device cuda --seconds 8
@@ -41,10 +41,10 @@ from ebm_policy_ros.training.learning.config import LearningConfig
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = ROOT / "config" / "policies" / "ur5e_push.safetensors"
 SAMPLE = ROOT / "test" / "data" / "push" / "push_0046_0.mcap"
-# The same as arrays, for a machine that can't read bags; `make gpu-data` makes it.
+# The same demonstration as arrays, for a machine that cannot read bags; made by `make gpu-data`.
 SAMPLE_ARRAYS = ROOT / ".gpu" / "push.npz"
 OBSERVATIONS, MOST = 20, 300
-# By how much a trial of the program has fewer candidates, observations and places of the grid.
+# Factor by which a trial run reduces candidates, observations and grid values.
 SMALLER = 32
 STATE, CAMERA = {"state": (1, 10)}, {"camera": (2, 180, 240, 3)}
 HEAD = HeadConfig("preactivation", 128, 4)
@@ -54,14 +54,14 @@ Observation = dict[str, Any]
 
 @dataclass(frozen=True)
 class Made:
-    """A policy that the benchmark makes itself."""
+    """A policy built by the benchmark."""
 
     config: ModelConfig
     search: InferenceMethod = field(default_factory=DerivativeFree)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: STATE)
     size: int = 2
     learned: bool = True
-    """Whether it is trained, or has random weights."""
+    """True if it is trained, False for random weights."""
 
 
 MADE = {
@@ -83,7 +83,7 @@ MADE = {
 
 @dataclass(frozen=True)
 class Case:
-    """A policy, how it searches, and what stands beside it."""
+    """A policy, its search, and the plain implementation for comparison."""
 
     name: str
     policy: Path
@@ -93,21 +93,21 @@ class Case:
     target: str = ""
     device: str = "cpu"
     small: bool = False
-    """Flag of a trial of the program."""
+    """Flag of a trial run."""
 
 
 @dataclass
 class Side:
-    """What one of two implementations did."""
+    """Measurements of one of the two implementations."""
 
     decide: Callable[[Observation], Any]
     times: list[float] = field(default_factory=list)
-    """Milliseconds."""
+    """Time of each decision, ms."""
     actions: list[Tensor] = field(default_factory=list)
-    """Shape (D,) each, in units."""
+    """Action of each decision, shape (D,), in units."""
 
     def run(self, observation: Observation) -> None:
-        """Decide, and note what and how fast."""
+        """Decide, and store the action and the time."""
         started = time.perf_counter()
         action = self.decide(observation)
         self.times.append(1e3 * (time.perf_counter() - started))
@@ -115,7 +115,7 @@ class Side:
 
 
 def cases(device: str, small: bool = False) -> list[Case]:
-    """The cases of a device; `small` ones only try the program."""
+    """Cases of a device; `small` ones are for a trial run."""
     energy, each, frames, wide = (policy_file(name, small) for name in MADE)
 
     def few(count: int) -> int:
@@ -164,7 +164,7 @@ def policy_file(name: str, small: bool) -> Path:
 
 
 def make_policy(path: Path, device: str = "cpu", small: bool = False) -> None:
-    """Write one of `MADE`."""
+    """Write a policy of `MADE`."""
     made = MADE[path.stem]
     torch.manual_seed(0)
     if made.learned and not small:
@@ -181,7 +181,7 @@ def make_policy(path: Path, device: str = "cpu", small: bool = False) -> None:
 def learn_branches(
     config: ModelConfig, search: InferenceMethod, folder: Path, device: str, steps: int = 800
 ) -> Model:
-    """Train on a smooth function of the state with two branches and noise: a minute of a core."""
+    """Train on a smooth function of the state with two branches and noise; a minute on a core."""
     random = np.random.default_rng(0)
     states = random.normal(size=(8000, 10)).astype(np.float32)
     smooth = np.tanh(states @ random.normal(size=(10, 2)) / 10**0.5)
@@ -199,7 +199,7 @@ def learn_branches(
 
 
 def observations(policy: Policy) -> list[Observation]:
-    """Of the sample bag for the demo's policy; else random ones, as those learned from."""
+    """Observations: of the sample bag for the demo's policy, otherwise random as in training."""
     if policy.interface is not None:
         recorded = sample(policy.interface)
         steps = np.linspace(0, len(recorded["camera"]) - 1, OBSERVATIONS).astype(int)
@@ -217,7 +217,7 @@ def observations(policy: Policy) -> list[Observation]:
 
 
 def sample(interface: Interface) -> Mapping[str, Any]:
-    """The streams of the sample bag, (M, ...) each."""
+    """Streams of the sample bag, (M, ...) each."""
     if SAMPLE_ARRAYS.exists():
         return load_arrays(SAMPLE_ARRAYS).observations
     from ebm_policy_ros.training.data.episodes import read_episode
@@ -228,13 +228,13 @@ def sample(interface: Interface) -> Mapping[str, Any]:
 def measure(
     case: Case, seconds: float, limits: Mapping[str, Any], minima: dict[Any, list[Tensor | None]]
 ) -> dict[str, Any]:
-    """A row of the table.
+    """Measure a row of the table.
 
     Args:
-        case: What to measure.
-        seconds: About how long to decide.
-        limits: Of the machine, as `machine.describe` gives them.
-        minima: By brute force, of policies that were measured before; others are added.
+        case: Case to measure.
+        seconds: Approximate time for the decisions.
+        limits: Limits of the machine, from `machine.describe`.
+        minima: Brute-force optima of policies measured before; new ones are added.
     """
     with Held(case, False) as ours_held:
         policy = Policy.load(case.policy, case.device, inference=case.search)
@@ -253,8 +253,8 @@ def measure(
     for side in sides:
         side.times.clear()
         side.actions.clear()
-    # One after the other, so that what else the machine does slows both.
-    most = MOST if case.device == "cpu" else 10 * MOST  # which is over in a moment there
+    # Alternating, so that other load on the machine affects both.
+    most = MOST if case.device == "cpu" else 10 * MOST  # a GPU is fast
     for i in range(min(most, max(len(seen), count))):
         for side in sides:
             side.run(seen[i % len(seen)])
@@ -264,7 +264,7 @@ def measure(
         grid = plain.GRID // (SMALLER if case.small else 1)
         minima[known] = [plain.optimum(beside, observation, grid) for observation in seen]
     gflop = beside.flop(seen[0], policy.inference) / 1e9
-    # On a GPU candidates are ranked in bfloat16; chains follow exact slopes.
+    # On a GPU candidates are ranked in bfloat16; chains follow exact gradients.
     exact = case.device == "cpu" or isinstance(policy.inference, Langevin)
     limit = "fp32" if exact else "bf16"
     row = {
@@ -292,8 +292,8 @@ def exactness(
 ) -> dict[str, float | None]:
     """Largest distance from the optimum, as a share of the box's width, and energy above it.
 
-    The optimum is the best of brute force and of what both sides found; without brute force no
-    distance is told.
+    The optimum is the best of brute force and of the actions of both sides. Without brute force no
+    distance is given.
     """
     found = [
         plain.errors(beside, observation, torch.stack(actions), known)
@@ -311,7 +311,7 @@ def exactness(
 
 
 class Held:
-    """MB that a case's decisions hold at most: of the GPU, what they take within `with`."""
+    """Peak memory of a case's decisions, MB; on a GPU, the memory reserved within `with`."""
 
     def __init__(self, case: Case, plainly: bool) -> None:
         self.megabytes: float | None = None
@@ -319,7 +319,7 @@ class Held:
 
     def __enter__(self) -> Held:
         if self._case.device != "cpu":
-            gc.collect()  # earlier policies and their graphs, which refer to each other
+            gc.collect()  # earlier policies and their graphs, which have reference cycles
             torch.cuda.empty_cache()
             self._before = torch.cuda.memory_reserved(self._case.device)
         return self
@@ -328,11 +328,11 @@ class Held:
         if self._case.small:
             return
         if self._case.device != "cpu":
-            # Reserved: the memory of a graph counts, also between two replays.
+            # Reserved memory includes that of a graph between two replays.
             held = torch.cuda.memory_reserved(self._case.device) - self._before
             self.megabytes = held / 1e6
             return
-        # A process holds what else is in it: one that only decides.
+        # Measured in a process of its own, which only decides.
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             threads = torch.get_num_threads()
             self.megabytes = pool.submit(_hold, self._case, self._plainly, threads).result() / 1e6
@@ -349,7 +349,7 @@ def _hold(case: Case, plainly: bool, threads: int) -> int:
 
 
 def table_row(row: Mapping[str, Any] | None = None) -> str:
-    """A line of a Markdown table; without a row its head."""
+    """Row of a Markdown table; the header if no row is given."""
     columns = {
         "case": "{case}",
         "n": "{n}",
@@ -375,7 +375,7 @@ def table_row(row: Mapping[str, Any] | None = None) -> str:
 
 
 def draw(rows: list[dict[str, Any]], facts: Mapping[str, Any], path: Path) -> None:
-    """Bars to the median, whiskers to the 99th percentile."""
+    """Draw bars to the median, with whiskers to the 99th percentile."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 0.75 * len(rows) + 1.4), layout="constrained")
@@ -405,7 +405,7 @@ def draw(rows: list[dict[str, Any]], facts: Mapping[str, Any], path: Path) -> No
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     options = machine.options(__doc__, seconds=60.0)
     chosen = cases(options.device, options.small)
     facts = machine.describe(options.device)
@@ -414,14 +414,14 @@ def main() -> None:
     minima: dict[Any, list[Tensor | None]] = {}
     for case in chosen:
         with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")  # each policy tells what it doesn't use
+            warnings.simplefilter("always")  # each policy warns about what it does not use
             try:
                 if not case.policy.exists():
                     case.policy.parent.mkdir(parents=True, exist_ok=True)
                     make_policy(case.policy, case.device, options.small)
                 row = measure(case, options.seconds, facts, minima)
                 print(table_row(row), flush=True)
-            except Exception as error:  # the other rows are worth having
+            except Exception as error:  # keep the other rows
                 row = {"case": case.name, "target": case.target, "failed": repr(error)}
                 print(f"{case.name}: {error!r}", flush=True)
         row["warnings"] = [str(warning.message) for warning in told if _matters(warning)]

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can tell, in at most 8 minutes: see docs/performance.md.
+# All tests and benchmarks that need a GPU, in at most 8 minutes: see docs/performance.md.
 #
 #     OUT=results bench/gpu.sh
 #
-# A part that fails or takes too long never stops the next; results are written as they come, seven
-# files in all: log.txt, decisions.json, decisions.png, training.json, profile.md, traces.tar.gz and
-# trainings.tar.gz. The last lines are one table. `make gpu-dry` tries it all on a CPU.
+# A part that fails or takes too long never stops the next. Results are written at once, seven files:
+# log.txt, decisions.json, decisions.png, training.json, profile.md, traces.tar.gz and
+# trainings.tar.gz. The last lines are one table. `make gpu-dry` runs a trial on a CPU.
 set -uo pipefail
 out=$(realpath -m "${OUT:-out/gpu}")
 cd "$(dirname "$0")/.."
 device=${DEVICE:-cuda} python=${PYTHON:-python3} seconds=${CASE_SECONDS:-4}
 small=() patience=1
-# A trial of the program takes small sizes, also on a machine that is busy.
+# A trial run takes small sizes, and more time for a busy machine.
 if [ -n "${SMALL:-}" ]; then small=(--small) patience=3; fi
 mkdir -p "$out"
 (cd "$out" && rm -f log.txt decisions.json decisions.png training.json profile.md traces.tar.gz \
@@ -38,7 +38,7 @@ part() { # NAME SECONDS COMMAND...
 }
 
 timeout 20 nvidia-smi || echo "no nvidia-smi"
-# A process each: an error of the device, or a hang, takes no other file's tests with it.
+# One process per file: a device error or a hang does not affect the tests of other files.
 for file in test/gpu/test_*.py; do
   part "$(basename "$file" .py)" 60 "$python" -m pytest -m gpu -v --tb=short -p no:cacheprovider \
     -o faulthandler_timeout=$((50 * patience)) "$file"
@@ -49,7 +49,7 @@ part training 60 "$python" bench/training.py --seconds "$seconds" "${common[@]}"
 part profile 50 "$python" bench/gpu_profile.py "${common[@]}"
 left=$((patience > 1 ? 60 : 470 - SECONDS))
 part trainings "$left" "$python" bench/gpu_trainings.py --seconds "$left" "${common[@]}"
-sleep 1 # until the log is whole
+sleep 1 # until the log is complete
 "$python" bench/gpu_table.py "$out"
 exec >&- 2>&-
 wait "$log"

@@ -1,7 +1,7 @@
-"""Where the time goes in the rows that are farthest from what the GPU could do.
+"""Profile of the cases that are farthest from the limit of the GPU.
 
 Reads decisions.json and training.json of a folder, runs the three rows with the smallest share of
-the machine's rate, those with a target first, again under torch.profiler, and writes there
+the machine's rate, those with a target first, again under torch.profiler, and writes to the folder
 profile.md (kernels with times, launches, gaps) and traces.tar.gz (for Perfetto).
 
     python bench/gpu_profile.py --device cuda --out out/bench
@@ -27,7 +27,7 @@ from ebm_policy_ros.policy.policy import Policy
 
 ROWS, KERNELS, WARM_UPS = 3, 12, 5
 RUNS = 5
-"""Decisions or steps that are looked at."""
+"""Number of profiled decisions or steps."""
 
 
 def slowest(folder: Path) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def slowest(folder: Path) -> list[dict[str, Any]]:
 
 
 def work_of(row: dict[str, Any], options: machine.Options, folder: Path) -> Callable[[], Any]:
-    """The work that a row measures, ready to run again and again."""
+    """Function that repeats the work measured by a row."""
     if row["program"] == "training":
         (case,) = (each for each in training.CASES if each.name == row["case"])
         chosen = training.small(case) if options.small else case
@@ -56,7 +56,7 @@ def work_of(row: dict[str, Any], options: machine.Options, folder: Path) -> Call
 
 
 def look(work: Callable[[], Any], activities: list[ProfilerActivity], device: str) -> profile:
-    """A profile of `RUNS` runs; the profiler itself is warm then."""
+    """Profile `RUNS` runs, after warming up the profiler."""
     with profile(activities=activities):
         for _ in range(WARM_UPS):
             work()
@@ -69,7 +69,7 @@ def look(work: Callable[[], Any], activities: list[ProfilerActivity], device: st
 
 
 def report(row: dict[str, Any], found: profile, device: str) -> str:
-    """A row's kernels (on a CPU: operators) with their times, launches and gaps, as Markdown."""
+    """Markdown report of a row: its kernels (on a CPU: operators), times, launches and gaps."""
     events = found.events() or []
     work: list[FunctionEvent] = [e for e in events if _is_work(e, device)]
     spans = sorted((e.time_range.start, e.time_range.end) for e in work)
@@ -104,14 +104,14 @@ def report(row: dict[str, Any], found: profile, device: str) -> str:
 
 def _is_work(event: FunctionEvent, device: str) -> bool:
     if device != "cpu":
-        # Ranges that torch names itself are no kernels.
+        # Ranges named by torch itself are not kernels.
         annotation = getattr(event, "is_user_annotation", False)
         return str(event.device_type).endswith("CUDA") and not annotation
     return event.cpu_parent is None and event.name.startswith("aten::")
 
 
 def main() -> None:
-    """Profile, print, write."""
+    """Profile, print and write the results."""
     options = machine.options(__doc__, seconds=0.0)
     activities = [ProfilerActivity.CPU]
     if options.device != "cpu":
@@ -125,7 +125,7 @@ def main() -> None:
                 found = look(work_of(row, options, folder / "run"), activities, options.device)
                 texts.append(report(row, found, options.device))
                 found.export_chrome_trace(str(folder / f"{number + 1}_{row['program']}.json"))
-            except Exception as error:  # the other rows are worth having
+            except Exception as error:  # keep the other rows
                 texts.append(f"## {row['case']} ({row['program']})\nfailed: {error!r}")
                 failed += 1
             print(texts[-1], flush=True)

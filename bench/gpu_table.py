@@ -1,4 +1,4 @@
-"""One table of everything that bench/gpu.sh found in a folder.
+"""Summary table of all results of bench/gpu.sh in a folder.
 
 python bench/gpu_table.py out/gpu
 """
@@ -18,7 +18,7 @@ Row = tuple[str, ...]
 
 
 def results(path: Path) -> dict[str, Any]:
-    """The JSON of a benchmark; without rows where it left none."""
+    """JSON results of a benchmark; without rows if there is no file."""
     if not path.exists():
         return {"machine": {}, "rows": []}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -26,7 +26,7 @@ def results(path: Path) -> dict[str, Any]:
 
 
 def told_rows(log: str) -> Iterator[Row]:
-    """Ends of the parts, and tests that did not pass, read from the log."""
+    """Rows from the log: ends of the parts, and tests that did not pass."""
     for name, code, seconds in re.findall(r"^== (.+): exit code (\d+), (\d+) s$", log, re.M):
         yield (f"part: {name}", "exit code 0", f"exit code {code}, {seconds} s", "", "", "")
     # pytest -v: a test that hangs has a name and no result.
@@ -41,7 +41,7 @@ def told_rows(log: str) -> Iterator[Row]:
 
 
 def measured_rows(folder: Path) -> Iterator[Row]:
-    """Decisions and trainings, those that failed too."""
+    """Rows of decisions and trainings, including failed ones."""
     for program in ("decisions", "training"):
         for row in results(folder / f"{program}.json")["rows"]:
             name = f"{program}: {row['case']}"
@@ -56,14 +56,14 @@ def measured_rows(folder: Path) -> Iterator[Row]:
 
 
 def decided(row: dict[str, Any]) -> tuple[str, str]:
-    """Decisions of the package and of plain PyTorch."""
+    """Decision times of the package and of plain PyTorch."""
     exact = "" if row["error"] is None else f", error {row['error']:.3%}"
     ours = f"p50 {row['p50 ms']:.3f}, p99 {row['p99 ms']:.3f} ms{exact}"
     return ours, f"p50 {row['plain p50 ms']:.3f} ms"
 
 
 def trained(row: dict[str, Any]) -> tuple[str, str]:
-    """Training of the package and of plain PyTorch."""
+    """Training rates of the package and of plain PyTorch."""
     return f"{row['steps_per_second']:.1f} steps/s", f"{1e3 / row['plain_ms']:.1f} steps/s"
 
 

@@ -1,8 +1,8 @@
-"""Run the trainings of gpu_trainings.yaml while there is time, and pack what they made.
+"""Run the trainings of gpu_trainings.yaml within a time limit, and archive their results.
 
-Each is a process of its own, interrupted when the time is over (it then saves its checkpoint). All
+Each is a separate process, interrupted at the end of the time (it then saves its checkpoint). All
 safetensors files below a folder `trainings` go to trainings.tar.gz in the folder of the results.
-Unpacked in out/gpu they go on there, or on the next machine.
+Unpacked in out/gpu, they continue there or on the next machine.
 
     python bench/gpu_trainings.py --out out/gpu --seconds 200
 """
@@ -25,12 +25,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("gpu_trainings.yaml")
-# A training that is interrupted saves; one that doesn't end then is killed.
+# Time for an interrupted training to save, s; it is killed afterwards.
 GRACE = 10.0
 
 
 def command(training: Mapping[str, Any], folder: Path, device: str, small: bool) -> list[str]:
-    """The process of a training whose results go to `folder`."""
+    """Command line of a training whose results go to `folder`."""
     options = {**training["options"], "device": device, "out": str(folder)}
     if small:
         options |= training["small"]
@@ -42,7 +42,7 @@ def command(training: Mapping[str, Any], folder: Path, device: str, small: bool)
 
 
 def run(training: list[str], seconds: float) -> str:
-    """Run a training for at most so long, and say how it ended."""
+    """Run a training for at most `seconds`, and return a description of its end."""
     process = subprocess.Popen(training, cwd=ROOT)
     ended = ""
     try:
@@ -59,7 +59,7 @@ def run(training: list[str], seconds: float) -> str:
 
 
 def pack(paths: Sequence[Path], root: Path, archive: Path) -> None:
-    """Write files to a .tar.gz by their names below `root`; never half of it."""
+    """Write files to a .tar.gz with names relative to `root`, atomically."""
     partial = archive.with_suffix(".partial")
     with tarfile.open(partial, "w:gz") as file:
         for path in paths:
@@ -68,14 +68,14 @@ def pack(paths: Sequence[Path], root: Path, archive: Path) -> None:
 
 
 def main() -> None:
-    """Train, pack, print."""
+    """Train, pack and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--seconds", type=float, required=True, help="for all trainings")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="a trial of the program")
     options = parser.parse_args()
-    # Time for the last one to save, and to pack.
+    # Time reserved for the last training to save, and for packing.
     end = time.monotonic() + options.seconds - 2 * GRACE
     folder = ROOT / "out" / "gpu" / ("small" if options.small else "trainings")
     failed = False

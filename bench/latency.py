@@ -1,7 +1,7 @@
-"""From a camera frame to the command that answers it: policy_node as a process, over a real DDS.
+"""Latency from a camera frame to its command: policy_node as a process, over a real DDS.
 
 A 640x480 camera at 30 Hz, joints at 500 Hz and a tool pose at 100 Hz come from this process; the
-node decides at 30 Hz with the shipped policy. It tells the times itself, in /diagnostics.
+node decides at 30 Hz with the shipped policy. The node reports the times itself, in /diagnostics.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from ebm_policy_ros.util.resources import policy_path
 
 SECONDS = 60.0
 RATE = 30.0
-# The last thousand times count, which leaves out the start.
+# The node reports the last thousand times, which excludes the start.
 TARGETS = {"stamp to command": 40.0, "all but the decision": 8.0}
 
 
 def policy_at(rate: float, folder: Path) -> Path:
-    """The shipped policy for an interface of another rate."""
+    """The shipped policy with an interface of another rate."""
     content = load_policy_file(policy_path("ur5e_push"))
     assert content.interface is not None
     interface = interface_from_dict({**content.interface.to_dict(), "rate": rate}, "bench")
@@ -43,7 +43,7 @@ def policy_at(rate: float, folder: Path) -> Path:
 
 
 class Robot:
-    """Publishes what an arm and its camera would, and hears commands."""
+    """Publishes the streams of an arm and its camera, and receives commands."""
 
     def __init__(self) -> None:
         self.node = node = rclpy.create_node("bench")
@@ -78,14 +78,14 @@ class Robot:
 
 
 def main() -> None:
-    """Run, and print the table."""
+    """Run the benchmark, and print the table."""
     os.environ.update(ros_environment())
     rclpy.init()
     robot = Robot()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy.node", "--ros-args"]
         values = {"policy": policy_at(RATE, Path(folder)), "autostart": "true", "device": "cpu"}
-        # Noise instead of pictures: what the policy makes of it is not what is measured.
+        # Noise instead of images: the actions do not affect the latency.
         for name, value in {**values, "when_unsure": "go"}.items():
             command += ["-p", f"{name}:={value}"]
         process = subprocess.Popen(command)

@@ -1,4 +1,4 @@
-"""Speed of the lock-step simulation over ROS, with camera: simulated seconds per second."""
+"""Speed of the lock-step simulation over ROS with a camera: simulated seconds per second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RATE = 10.0
 
 
 def main() -> None:
-    """Run the oracle, which answers at once, and print how fast the simulation is."""
+    """Run the oracle, which answers immediately, and print the speed of the simulation."""
     interface = interface_path("ur5e_push")
     with tempfile.TemporaryDirectory() as folder:
         config = EpisodesConfig(

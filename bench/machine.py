@@ -1,4 +1,4 @@
-"""The machine that a benchmark runs on, and what it can do at most."""
+"""Description and measured limits of the machine that a benchmark runs on."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Options:
-    """Options that the benchmarks of decisions and training have in common."""
+    """Common options of the benchmarks of decisions and training."""
 
     device: str
     seconds: float
-    """Time of measuring each case, about."""
+    """Approximate time for measuring each case, s."""
     out: Path
     """Folder of the results."""
     small: bool
-    """Flag: everything is cut to a size that runs anywhere."""
+    """Flag: reduce everything to a size that runs anywhere."""
 
 
 def options(about: str | None, seconds: float) -> Options:
@@ -57,14 +57,14 @@ def options(about: str | None, seconds: float) -> Options:
 
 
 def write_rows(path: Path, facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write what was measured so far, in place of what was there; never half of it."""
+    """Write the results so far over older ones, atomically."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1), encoding="utf-8")
     os.replace(partial, path)
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Machine, versions, date and measured limits, as JSON keeps them."""
+    """Machine, versions, date and measured limits, as JSON values."""
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
         "machine": f"{platform.system()} {platform.machine()}",
@@ -80,7 +80,7 @@ def describe(device: str) -> dict[str, Any]:
 
 
 def processor(device: str) -> str:
-    """What computes, as it calls itself."""
+    """Name of the processor or GPU."""
     if device != "cpu":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
@@ -99,17 +99,17 @@ def matrix_rate(device: str, dtype: torch.dtype) -> float:
 
 
 def copy_rate(device: str) -> float:
-    """GB/s read and written in copying more than a cache holds."""
+    """GB/s read and written when copying more than a cache holds."""
     source = torch.ones(2**26, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / _fastest(lambda: target.copy_(source), device) / 1e9
 
 
 def peak_memory() -> int:
-    """Most bytes that this process has held so far."""
+    """Peak memory of this process so far, bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not ru_maxrss: on Linux that begins with what the parent process held.
+        # Not ru_maxrss: on Linux it starts with the memory of the parent process.
         (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
@@ -117,7 +117,7 @@ def peak_memory() -> int:
 
 
 def wait(device: str) -> None:
-    """Wait until the device has done everything."""
+    """Wait until the device has finished all work."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 

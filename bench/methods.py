@@ -1,4 +1,4 @@
-"""Exactness and time of every method on energies whose minimiser is known."""
+"""Accuracy and time of every method on energies with a known minimiser."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def centre_of(size: int, row: int) -> Tensor:
 
 
 def energies_of(centre: Tensor, by_dimension: bool) -> Energy | Sequence[Energy]:
-    """E = 50 |a - centre|^2, at once or one dimension after the other."""
+    """E = 50 |a - centre|^2, as one energy or one per dimension."""
     if not by_dimension:
         return lambda actions: 50 * (actions - centre).square().sum(dim=-1)
     return [

@@ -1,8 +1,8 @@
-"""What speed and exactness are compared with: plain eager PyTorch, and brute force.
+"""Baselines of speed and accuracy: plain eager PyTorch, and brute force.
 
-Written as a careful reader of Florence et al. (2021; algorithm 1, appendices B.2 and B.3) would:
-the observation is encoded once, its features are repeated for every candidate, and one network
-takes both. Of the package it uses a policy file, its encoder and its weights.
+A direct implementation of Florence et al. (2021; algorithm 1, appendices B.2 and B.3): the
+observation is encoded once, its features are repeated for every candidate, and one network takes
+both. From the package it uses a policy file, its encoder and its weights.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ebm_policy_ros.policy.file import load_policy_file
 
 Values = npt.NDArray[Any]
 Energy = Callable[[Tensor], Tensor]
-"""Actions (N, D) of one observation to energies (N,)."""
+"""Maps actions (N, D) of one observation to energies (N,)."""
 Energies = Sequence[Energy]
-"""One, or one for each dimension, of prefixes (N, j+1)."""
+"""One energy, or one for each dimension, of prefixes (N, j+1)."""
 Search = Callable[[Energies, Tensor, Tensor], Tensor]
-"""Energies and the corners of the box to an action, shape (D,)."""
-# Values of each dimension that brute force begins with, and candidates that it judges at a time.
+"""Maps energies and the corners of the box to an action, shape (D,)."""
+# Initial values of each dimension in brute force, and number of candidates evaluated at a time.
 GRID, CHUNK = 501, 2**11
 
 
@@ -56,7 +56,7 @@ class PlainEnergy(nn.Module):
         """Energies, shape (N,), of actions (N, D) in the box mapped to [-1, 1].
 
         Args:
-            features: Of each candidate's observation, shape (N, F).
+            features: Features of each candidate's observation, shape (N, F).
             actions: The candidates.
         """
         hidden = self.first(torch.cat((features, actions), dim=1))
@@ -73,7 +73,7 @@ class PlainEnergy(nn.Module):
 
 
 class PlainPolicy:
-    """A policy file's model in eager PyTorch, and a search."""
+    """A policy file's model in eager PyTorch, with a search."""
 
     def __init__(self, path: Path, search: Search, device: str = "cpu") -> None:
         content = load_policy_file(path)
@@ -89,7 +89,7 @@ class PlainPolicy:
         torch.manual_seed(0)
 
     def energies(self, observation: Mapping[str, Values]) -> list[Energy]:
-        """What is searched for an observation: actions (N, D), or prefixes, to energies (N,)."""
+        """Energies to search for an observation, of actions (N, D) or prefixes, shape (N,)."""
         batch = {
             name: torch.from_numpy(observation[name])[None].to(self._device)
             for name in self._shapes
@@ -98,7 +98,7 @@ class PlainPolicy:
         return [partial(_repeated, part, features) for part in self.parts]
 
     def whole(self, energies: Energies) -> Energy:
-        """The energy of whole actions that those of `energies` amount to."""
+        """Energy of whole actions that corresponds to `energies`."""
         if len(energies) == 1:
             return energies[0]
         parts = [lambda actions, part=part: part(actions[0])[None] for part in energies]
@@ -107,7 +107,7 @@ class PlainPolicy:
 
     @torch.no_grad()
     def flop(self, observation: Mapping[str, Values], inference: InferenceMethod) -> float:
-        """Of the encoder, and of the head for all candidates that the package's search asks for.
+        """FLOP of the encoder, and of the head for all candidates of the package's search.
 
         The features' half of the first layer counts once, a gradient as a second evaluation.
         """
@@ -131,7 +131,7 @@ class PlainPolicy:
 
     @torch.no_grad()
     def decide(self, observation: Mapping[str, Values]) -> npt.NDArray[np.float32]:
-        """The action, shape (H*D,), in units."""
+        """Action in units, shape (H*D,)."""
         box = self.model.box
         action = self._search(self.energies(observation), *box.corners())
         units: npt.NDArray[np.float32] = box.denormalise(action).cpu().numpy()
@@ -147,7 +147,7 @@ def _repeated(part: PlainEnergy, features: Tensor, actions: Tensor) -> Tensor:
 def derivative_free(
     energies: Energies, low: Tensor, high: Tensor, *, samples: int, evaluations: int
 ) -> Tensor:
-    """Algorithm 1, but the action is the lowest of the last evaluated candidates."""
+    """Algorithm 1; the action is the lowest of the last evaluated candidates."""
     (energy,), sigma = energies, 0.33
     actions = low + (high - low) * torch.rand(samples, len(low), device=low.device)
     values = energy(actions)
@@ -163,9 +163,9 @@ def derivative_free(
 def autoregressive(
     energies: Energies, low: Tensor, high: Tensor, *, samples: int, iterations: int
 ) -> Tensor:
-    """Appendix B.2: algorithm 1 for one dimension after the other, again and again.
+    """Appendix B.2: algorithm 1 for one dimension after the other, repeated.
 
-    The action is the candidate whose energies have the lowest sum.
+    The action is the candidate with the lowest sum of energies.
     """
     sigma = 0.33
     actions = low + (high - low) * torch.rand(samples, len(low), device=low.device)
@@ -201,9 +201,9 @@ def langevin(
 def optimum(
     policy: PlainPolicy, observation: Mapping[str, Values], grid: int = GRID
 ) -> Tensor | None:
-    """The action of lowest energy by brute force, shape (2,); None in other dimensions.
+    """Action of lowest energy by brute force, shape (2,); None in other dimensions.
 
-    It begins with `grid` values of each dimension.
+    The search starts with `grid` values of each dimension.
     """
     energies = policy.energies(observation)
     low, _ = policy.model.box.corners()
@@ -222,13 +222,13 @@ def optimum(
 def errors(
     policy: PlainPolicy, observation: Mapping[str, Values], actions: Tensor, best: Tensor | None
 ) -> Tensor:
-    """How far actions are from the lowest of them and of `best`.
+    """Distances of actions from the lowest one of them and `best`.
 
     Args:
-        policy: Whose energy counts.
-        observation: For which the actions are.
+        policy: Policy whose energy is used.
+        observation: Observation of the actions.
         actions: Shape (N, D), in units.
-        best: In the box mapped to [-1, 1], shape (D,), if a minimiser is known.
+        best: Known minimiser in the box mapped to [-1, 1], shape (D,), or None.
 
     Returns:
         Distances in the worst dimension as shares of the box's width, and energies above the
@@ -243,12 +243,12 @@ def errors(
 
 
 def lowest_near(energy: Energy, values: Tensor, axis: Tensor) -> Tensor:
-    """The lowest of ever finer grids, of 7 x 7, around the lowest minima of a coarse one.
+    """Minimise on increasingly fine grids, of 7 x 7, around the lowest minima of a coarse one.
 
     Args:
         energy: Actions (N, 2) to energies (N,).
-        values: Of all pairs of values of `axis`, shape (K, K), the first value by row.
-        axis: The grid's values in each dimension, shape (K,), evenly spread.
+        values: Energies of all pairs of values of `axis`, shape (K, K), the first value by row.
+        axis: Values of the grid in each dimension, shape (K,), evenly spread.
 
     Returns:
         An action, shape (2,).
@@ -270,7 +270,7 @@ def lowest_near(energy: Energy, values: Tensor, axis: Tensor) -> Tensor:
 
 
 def joint_grid(energies: Energies, axis: Tensor) -> Tensor:
-    """What `JointEnergy` of two dimensions is on all pairs of values of `axis`, shape (K, K).
+    """Values of a two-dimensional `JointEnergy` on all pairs of values of `axis`, shape (K, K).
 
     A sum over the dimensions of -log p(own value | prefix), normalised over the same 128 points.
     """

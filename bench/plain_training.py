@@ -1,8 +1,8 @@
-"""What training is compared with: plain eager PyTorch, in fp32.
+"""Baseline of training: plain eager PyTorch, in fp32.
 
-Written as a careful reader of Florence et al. (2021; section 3, appendix B) would: features are
-repeated for every counter-example, one network takes both, chains get their gradient from
-autograd. Of the package it uses a model's encoder and layers.
+A direct implementation of Florence et al. (2021; section 3, appendix B): features are repeated for
+every negative, one network takes both, and chains get their gradient from autograd. From the
+package it uses a model's encoder and layers.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ebm_policy_ros.training.learning.config import LearningConfig
 
 
 class PlainTraining:
-    """The same task, batch and counter-examples as a `Trainer`'s, step by step."""
+    """Training with the same task, batch and negatives as a `Trainer`, step by step."""
 
     def __init__(
         self, model: EnergyModel, kind: str, data: Dataset, config: LearningConfig, device: str
     ) -> None:
-        """Takes over the model's layers; `kind` is that of its head."""
+        """Take over the model's layers; `kind` is that of its head."""
         self._config, self._device = config, device
         self._data = {name: torch.from_numpy(v) for name, v in data.observations.items()}
         self._actions = torch.from_numpy(data.actions).flatten(1)
@@ -40,7 +40,7 @@ class PlainTraining:
         self._random = np.random.default_rng(0)
 
     def update(self) -> float:
-        """One step; the loss."""
+        """Run one step and return the loss."""
         size, count = self._config.batch_size, self._config.negatives.count
         rows = torch.from_numpy(self._random.integers(0, len(self._actions), size))
         seen = {name: values[rows].to(self._device) for name, values in self._data.items()}
@@ -67,7 +67,7 @@ class PlainTraining:
         return loss.item()
 
     def _energies(self, features: Tensor, actions: Tensor) -> Tensor:
-        """Shape (B, N), of actions (B, N, D)."""
+        """Energies, shape (B, N), of actions (B, N, D)."""
         rows, count, _ = actions.shape
         repeated = features.repeat_interleave(count, dim=0)
         energies: Tensor = self._energy(repeated, actions.flatten(0, 1))
@@ -86,7 +86,7 @@ class PlainTraining:
         return actions
 
     def _shifted(self, frames: Tensor) -> Tensor:
-        """Frames (B, T, H, W, 3), each row moved at random: padded, then cut out."""
+        """Shift each row of frames (B, T, H, W, 3) at random, by padding and cropping."""
         pixels = self._config.image_shift
         height, width = frames.shape[2:4]
         padded = nn.functional.pad(

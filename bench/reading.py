@@ -1,8 +1,8 @@
-"""How long it takes to decode demonstrations once, and to open them again.
+"""Time to decode demonstrations, and to open them again from the cache.
 
-The bags are written by the recorder's own writer, with noise in the images, so that they are
-hardly smaller compressed: 200 episodes of 15 s as the simulation records them, and some as of an
-arm with a 640x480 camera at 30 Hz and joints at 500 Hz.
+The bags are written by the recorder's own writer. The images contain noise, so they hardly
+compress: 200 episodes of 15 s as recorded by the simulation, and some as of an arm with a 640x480
+camera at 30 Hz and joints at 500 Hz.
 
     python bench/reading.py
 """
@@ -51,24 +51,24 @@ CASES = (
 
 
 def make(kind: str, **fields: Any) -> Any:
-    """A message."""
+    """Build a message."""
     return TYPES.types[kind](**fields)
 
 
 def header(stamp: int, frame: str = "") -> Any:
-    """A header with a stamp in nanoseconds."""
+    """Build a header with a stamp in nanoseconds."""
     sec, nanosec = divmod(stamp, NANOSECONDS)
     time_ = make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
     return make("std_msgs/msg/Header", stamp=time_, frame_id=frame)
 
 
 def vector(kind: str, x: float) -> Any:
-    """A point or a vector."""
+    """Build a point or a vector."""
     return make(f"geometry_msgs/msg/{kind}", x=x, y=0.0, z=0.0)
 
 
 def messages(interface: Interface, case: Case, frames: list[Any]) -> list[tuple[int, str, Any]]:
-    """An episode: stamp, topic and content of each message."""
+    """Messages of an episode: stamp, topic and content."""
     streams, found = interface.observation, []
     height, width = case.size
 
@@ -147,7 +147,7 @@ def record(folder: Path, interface: Interface, case: Case) -> None:
 
 
 def measure(folder: Path, interface: Interface, case: Case) -> dict[str, Any]:
-    """Seconds to build the cache and to open it again."""
+    """Measure the seconds to build the cache and to open it again."""
     started = time.perf_counter()
     steps = len(load_dataset(folder, interface).actions)
     built = time.perf_counter()

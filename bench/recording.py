@@ -1,6 +1,6 @@
-"""Whether a recorder keeps up: two 640x480 cameras at 30 Hz and joints at 500 Hz, to the last one.
+"""Completeness of a recording: two 640x480 cameras at 30 Hz and joints at 500 Hz.
 
-A publisher and recorder_node are processes of their own. Every message that was sent is looked for
+A publisher and recorder_node run as separate processes. Every message that was sent is looked up
 in the bag, by its number.
 
     python bench/recording.py --minutes 10
@@ -68,7 +68,7 @@ NOISE = 2.0
 
 
 def frames(count: int = 60) -> list[array[int]]:
-    """Moving gradients with noise: a picture as compressible as a camera's, not a constant one."""
+    """Moving gradients with noise, about as compressible as camera images."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     noise = random.normal(0, NOISE, (HEIGHT + 64, WIDTH + 64, 3))
@@ -82,7 +82,7 @@ def frames(count: int = 60) -> list[array[int]]:
 
 
 def publish() -> None:
-    """Publish until told to count, then number what is sent until told to end; print how much."""
+    """Publish; number the messages from "count" to the next word, then print their counts."""
     rclpy.init()
     node = rclpy.create_node("bench_publisher")
     pictures = frames()
@@ -121,7 +121,7 @@ def publish() -> None:
         time.sleep(max(0.0, min(due.values()) - time.monotonic()))
     own = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"sent": sent, "cpu": own.ru_utime + own.ru_stime, "late": longest_late}))
-    os.read(sys.stdin.fileno(), 10)  # until what is under way has arrived
+    os.read(sys.stdin.fileno(), 10)  # until the last messages have arrived
     rclpy.try_shutdown()
 
 
@@ -130,7 +130,7 @@ def _has_input() -> bool:
 
 
 def call(node: Any, kind: Any, name: str, request: Any) -> Any:
-    """Ask a service; an answer takes as long as the disk."""
+    """Call a service; the answer takes as long as the disk needs."""
     client = node.create_client(kind, f"/recorder_node/{name}")
     assert client.wait_for_service(30.0), f"no service {name}"
     future = client.call_async(request)
@@ -139,7 +139,7 @@ def call(node: Any, kind: Any, name: str, request: Any) -> Any:
 
 
 def count(bag: Path) -> dict[str, list[int]]:
-    """The numbers of the counted messages of each topic, in the order in which they are there."""
+    """Numbers of the counted messages of each topic, in their order in the bag."""
     found = defaultdict(list)
     with AnyReader([bag]) as reader:
         for connection, _, data in reader.messages():
@@ -151,7 +151,7 @@ def count(bag: Path) -> dict[str, list[int]]:
 
 
 def record(folder: Path, seconds: float, storage: str) -> tuple[dict[str, Any], float, Path]:
-    """Run both processes; what was sent, the recorder's CPU seconds, and the bag."""
+    """Run both processes; return the sent counts, the recorder's CPU seconds, and the bag."""
     (folder / "bench.yaml").write_text(yaml.safe_dump(INTERFACE))
     own = [sys.executable, __file__, "--publish"]
     publisher = subprocess.Popen(own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

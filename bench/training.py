@@ -1,6 +1,6 @@
-"""Training steps per second beside plain eager PyTorch, on demonstrations made in memory.
+"""Training steps per second compared with plain eager PyTorch, on demonstrations in memory.
 
-Prints a table; writes training.json (out/bench) in place of an older one.
+Prints a table; overwrites training.json (out/bench).
 
     python bench/training.py --threads 2
     python bench/training.py --device cuda
@@ -32,21 +32,21 @@ from ebm_policy_ros.training.learning.negatives import NegativesConfig
 from ebm_policy_ros.training.learning.trainer import Trainer
 
 FRAMES = 4000
-# The first ones choose kernels and fill caches.
+# The first steps select kernels and fill caches.
 WARM_UPS = 3
 SMALL_BATCH = 8
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model and how it learns."""
+    """A model and its training settings."""
 
     name: str
     shapes: dict[str, tuple[int, ...]]
     model: ModelConfig
     learning: LearningConfig
     target: str = ""
-    """On a GPU."""
+    """Target on a GPU."""
 
 
 CASES = (
@@ -78,7 +78,7 @@ CASES = (
 
 
 def demonstrations(shapes: dict[str, tuple[int, ...]]) -> Dataset:
-    """Noise, of one frame each: what is learned from it doesn't matter to the time."""
+    """Noise, of one frame each: the content does not affect the time."""
     rng = np.random.default_rng(0)
     observations = {
         name: rng.integers(0, 256, (FRAMES, *shape), np.uint8)
@@ -91,7 +91,7 @@ def demonstrations(shapes: dict[str, tuple[int, ...]]) -> Dataset:
 
 
 def make_trainer(case: Case, folder: Path, device: str) -> Trainer:
-    """A run of the package's own training that has not begun."""
+    """A new run of the package's own training."""
     torch.manual_seed(0)
     return Trainer(
         build_model(case.model, case.shapes, 2),
@@ -106,7 +106,7 @@ def make_trainer(case: Case, folder: Path, device: str) -> Trainer:
 
 
 def make_plain(case: Case, device: str) -> PlainTraining:
-    """The same in plain eager PyTorch."""
+    """The same training in plain eager PyTorch."""
     torch.manual_seed(0)
     model = build_model(case.model, case.shapes, 2)
     assert isinstance(model, EnergyModel)
@@ -117,7 +117,7 @@ def make_plain(case: Case, device: str) -> PlainTraining:
 def seconds_of(updates: list[Callable[[], Any]], limit: float, device: str) -> list[list[float]]:
     """Seconds of each step of several trainings, sorted.
 
-    They take turns, so that whatever else the machine does slows all.
+    They alternate, so that other load on the machine affects all.
     """
     for update in updates:
         for _ in range(WARM_UPS):
@@ -128,13 +128,13 @@ def seconds_of(updates: list[Callable[[], Any]], limit: float, device: str) -> l
         for update, own in zip(updates, times, strict=True):
             started = time.perf_counter()
             update()
-            machine.wait(device)  # for the inference's step, which comes after the loss
+            machine.wait(device)  # for the optimizer's step, which comes after the loss
             own.append(time.perf_counter() - started)
     return [sorted(own) for own in times]
 
 
 def gflop(case: Case, folder: Path) -> float:
-    """GFLOP of a step, there and back: those of a small batch, for as many frames as it has."""
+    """GFLOP of a training step, scaled from a small batch to the batch size."""
 
     def counted(iterations: int) -> int:
         trainer = make_trainer(small(case, iterations), folder, "cpu")
@@ -149,7 +149,7 @@ def gflop(case: Case, folder: Path) -> float:
 
 
 def small(case: Case, iterations: int = 2) -> Case:
-    """The same with short chains, and a batch that any machine trains on at once."""
+    """The same case with short chains, and a batch that any machine can train on."""
     chain = replace(case.learning.negatives.chain, iterations=iterations)
     negatives = replace(case.learning.negatives, chain=chain)
     learning = replace(case.learning, negatives=negatives, batch_size=SMALL_BATCH)
@@ -157,13 +157,13 @@ def small(case: Case, iterations: int = 2) -> Case:
 
 
 def measure(case: Case, seconds: float, device: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """A row of the table, as JSON holds it.
+    """Measure a row of the table, as JSON values.
 
     Args:
-        case: What to measure.
-        seconds: How long.
-        device: As torch names it.
-        facts: Of the machine, as `machine.describe` gives them.
+        case: Case to measure.
+        seconds: Measuring time.
+        device: Device, as torch names it.
+        facts: Limits of the machine, from `machine.describe`.
     """
     with tempfile.TemporaryDirectory() as folder:
         flop = gflop(case, Path(folder))
@@ -189,7 +189,7 @@ def measure(case: Case, seconds: float, device: str, facts: dict[str, Any]) -> d
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     options = machine.options(__doc__, seconds=20.0)
     facts = machine.describe(options.device)
     print(facts)
@@ -208,7 +208,7 @@ def main() -> None:
                 "| {share:.1%} | {plain_ms:.2f} | {ratio:.1f} | {target} |"
             )
             print(line.format_map(row), flush=True)
-        except Exception as error:  # the other rows are worth having
+        except Exception as error:  # keep the other rows
             row = {"case": case.name, "target": case.target, "failed": repr(error)}
             print(f"{case.name}: {error!r}", flush=True)
             failed += 1

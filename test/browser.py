@@ -1,4 +1,4 @@
-"""A real browser without a window, driven over the Chrome DevTools Protocol's pipe."""
+"""Headless browser, driven over the pipe of the Chrome DevTools Protocol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 TIMEOUT = 60.0
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)  # fmt: skip
-# The pipe is what a browser finds as descriptors 3 (to read) and 4 (to write).
+# A browser expects the pipe as descriptors 3 (to read) and 4 (to write).
 _START = """
 import os, sys
 read, write = int(sys.argv[1]), int(sys.argv[2])
@@ -28,23 +28,23 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Browser:
-    """One page, with everything that it complains of and asks the network for."""
+    """One page, with its errors and network requests."""
 
     def __init__(self, profile: Path, width: int = 1280, height: int = 900) -> None:
-        """Starts it; `profile` is a folder that it may fill."""
+        """Start the browser; `profile` is a folder for its files."""
         assert CHROMIUM is not None
         self.problems: list[str] = []
-        """Errors, and whatever went to the console."""
+        """Errors and console output."""
         self.requests: list[str] = []
-        """What was loaded."""
+        """Requested URLs."""
         self._numbers = itertools.count(1)
         self._rest = b""
-        # Clear of 3 and 4, so that neither end is closed by the other's coming.
+        # Descriptors other than 3 and 4, so that neither end is closed when the other is moved.
         ours, theirs = (_high_pipe() for _ in range(2))
         self._out, self._in = ours[1], theirs[0]
         flags = ["--headless", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu"]
         flags += [f"--user-data-dir={profile}", f"--window-size={width},{height}"]
-        flags += ["--no-sandbox"] if os.geteuid() == 0 else []  # root may not have one
+        flags += ["--no-sandbox"] if os.geteuid() == 0 else []  # not available for root
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, str(ours[0]), str(theirs[1]), CHROMIUM, *flags],
             pass_fds=(ours[0], theirs[1]),
@@ -77,7 +77,7 @@ class Browser:
         self._wait(lambda heard: heard.get("method") == "Page.loadEventFired")
 
     def evaluate(self, expression: str) -> Any:
-        """What a JavaScript expression gives in the page."""
+        """Evaluate a JavaScript expression in the page."""
         answer = self.send(
             "Runtime.evaluate",
             expression=expression,
@@ -89,13 +89,13 @@ class Browser:
         return answer["result"].get("value")
 
     def texts(self, selector: str) -> list[str]:
-        """What the elements that a CSS selector chooses say, in order."""
+        """Texts of the elements selected by a CSS selector, in order."""
         elements = f"[...document.querySelectorAll({json.dumps(selector)})]"
         found = self.evaluate(f"{elements}.map(e => e.textContent.replace(/\\s+/g, ' ').trim())")
         return list(found)
 
     def close(self) -> None:
-        """End it."""
+        """End the browser."""
         self._process.terminate()
         self._process.wait(TIMEOUT)
         os.close(self._out)

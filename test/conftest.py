@@ -1,4 +1,4 @@
-"""Every test process speaks on a ROS domain of its own, on this machine only."""
+"""Common fixtures; each test process uses its own ROS domain, on this machine only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from domains import take_domain
 
-# Before any rclpy or MuJoCo is imported.
+# Before rclpy or MuJoCo is imported.
 os.environ["ROS_DOMAIN_ID"] = str(take_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,10 +29,10 @@ from ebm_policy_ros.util.resources import policy_path  # noqa: E402
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # before any Triton is imported
+    os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
 with suppress(ImportError):
-    # torch imports it when it needs it; after Mesa's software renderer, which has an LLVM of its
-    # own too, that crashes the process.
+    # torch imports it on demand. After Mesa's software renderer, which has its own LLVM too, the
+    # import crashes the process.
     import triton  # noqa: F401
 STREAMS = load_interface(ROOT / "config" / "interfaces" / "ur5e_push.yaml").shapes
 
@@ -44,7 +44,7 @@ def interface() -> Interface:
 
 @pytest.fixture
 def policy_file(tmp_path: Path, interface: Interface) -> Callable[..., Path]:
-    """Writes a policy with random weights whose action box is [-0.2, 0.2] m/s."""
+    """Writer of a policy with random weights and the action box [-0.2, 0.2] m/s."""
 
     def write(kind: str = "energy", interface: Interface | None = interface) -> Path:
         config = ModelConfig(kind=kind)  # type: ignore[arg-type]
@@ -67,10 +67,10 @@ def policy_file(tmp_path: Path, interface: Interface) -> Callable[..., Path]:
 
 @pytest.fixture
 def policy_for(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a policy with random weights for any interface."""
+    """Writer of a policy with random weights for any interface."""
 
     def write(interface: Interface, low: list[float], high: list[float]) -> Path:
-        """Its actions are between `low` and `high`, a number for each dimension of one action."""
+        """Write a policy with actions from `low` to `high`, one number for each dimension."""
         horizon, names = interface.action.horizon, interface.action.names
         config = ModelConfig(streams=tuple(interface.observation))
         torch.manual_seed(0)
@@ -92,7 +92,7 @@ def policy_for(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def unsure_policy_file(tmp_path: Path) -> Path:
-    """The shipped policy, to which nothing is familiar."""
+    """The shipped policy with thresholds so low that every observation is unfamiliar."""
     content = load_policy_file(policy_path("ur5e_push"))
     thresholds = dict.fromkeys(content.confidence["thresholds"], 1e-9)
     path = tmp_path / "unsure.safetensors"
@@ -103,7 +103,7 @@ def unsure_policy_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def context() -> Iterator[Any]:
-    """An rclpy Context of the test's own."""
+    """An rclpy Context for one test."""
     rclpy = pytest.importorskip("rclpy")
     context = rclpy.Context()
     rclpy.init(context=context)
@@ -113,7 +113,7 @@ def context() -> Iterator[Any]:
 
 @pytest.fixture
 def robot(context: Any, interface: Interface) -> Iterator[Any]:
-    """The robot of the shipped interface."""
+    """Robot with the shipped interface."""
     from robot import Robot
 
     robot = Robot(context, interface)

@@ -1,4 +1,4 @@
-"""A short demonstration as messages, and bags of every kind with it."""
+"""A short demonstration as messages, and bags of all formats with it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ebm_policy_ros.interface import Interface
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 TYPES = get_typestore(Stores.ROS2_JAZZY)
-# From the stamp of a message to its receipt.
+# Time from the stamp of a message to its receipt, ns.
 LATENCY = 3_000_000
 
 
 class Sent(NamedTuple):
-    """A message as it arrived."""
+    """A message as received."""
 
     topic: str
     type: str
@@ -31,7 +31,7 @@ class Sent(NamedTuple):
 
 
 def message(kind: str, **fields: Any) -> Any:
-    """A message; what isn't given is zero or empty."""
+    """Build a message; fields that are not given are zero or empty."""
     return TYPES.types[kind](**fields)
 
 
@@ -102,16 +102,16 @@ def demonstration(
     stamp: Callable[[int], int] = lambda time: time,
     receipt: Callable[[int], int] = lambda time: time + LATENCY,
 ) -> list[Sent]:
-    """What is recorded of ur5e_push: every stream and a command ten times a second.
+    """Messages of a demonstration of ur5e_push: every stream and a command at 10 Hz.
 
-    The grey of the image, the x of the tool and a thousand times the command's x are the step's
+    The grey value of the image, the x of the tool and 1000 times the command's x are the step
     number.
 
     Args:
-        interface: Names the topics.
-        steps: How many.
-        stamp: From the time of a step to the stamp that its messages get.
-        receipt: From the time of a step to that of their receipt.
+        interface: Topics.
+        steps: Number of steps.
+        stamp: Maps the time of a step to the stamp of its messages.
+        receipt: Maps the time of a step to the time of their receipt.
     """
     streams = interface.observation
     found = []
@@ -135,7 +135,7 @@ def write_bag(
     mode: CompressionMode = CompressionMode.NONE,
     custom: dict[str, str] | None = None,
 ) -> Path:
-    """A bag with its metadata, by the library rosbags."""
+    """Write a bag with metadata, with the library rosbags."""
     writer = Writer(folder, version=Writer.VERSION_LATEST, storage_plugin=storage)
     if mode is not CompressionMode.NONE:
         writer.set_compression(mode, CompressionFormat.ZSTD)
@@ -160,7 +160,7 @@ def write_mcap(
     definitions: dict[str, str] | None = None,
     **options: Any,
 ) -> Path:
-    """An mcap file of many small chunks, by the library mcap."""
+    """Write an mcap file of many small chunks, with the library mcap."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         writer: Any = McapWriter(file, chunk_size=chunk_size, compression=compression, **options)

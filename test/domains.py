@@ -1,4 +1,4 @@
-"""ROS domains that nobody else on this machine tests on."""
+"""Exclusive ROS domains for test processes on one machine."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import tempfile
 from pathlib import Path
 
-# Above them Fast DDS's ports meet those that Linux gives away.
+# Above these, the ports of Fast DDS overlap the ephemeral ports of Linux.
 _COUNT = 100
 _held: dict[int, int] = {}
 _place = os.getpid()
 
 
 def take_domain() -> int:
-    """A domain that is this process's until it ends or gives it back.
+    """Reserve a domain for this process, until it ends or gives the domain back.
 
-    Several suites beside each other would hear one another on the same one. It is another one each
-    time: who was killed is seen in the old one for a while.
+    Test suites on the same domain would receive each other's messages. A new domain is used each
+    time, since a killed process stays visible in its old one for a while.
     """
     global _place  # noqa: PLW0603
     folder = Path(tempfile.gettempdir()) / f"ebm_policy_ros_domains_{os.getuid()}"
@@ -37,5 +37,5 @@ def take_domain() -> int:
 
 
 def give_back(domain: int) -> None:
-    """Let others have a domain."""
+    """Release a domain."""
     os.close(_held.pop(domain))

@@ -1,8 +1,8 @@
-"""Everything that goes wrong on a robot, one after the other: `make faults` prints the table.
+"""Fault matrix of policy_node, one fault after the other: `make faults` prints the table.
 
-Each fault meets policy_node with the shipped policy while it moves the simulated arm, over a real
-DDS. Times are simulated: from the last good sample, or from the fault, to the stamp of the first
-safe command.
+Each fault is injected while policy_node moves the simulated arm with the shipped policy, over a
+real DDS. Times are simulated: from the last good sample, or from the fault, to the stamp of the
+first safe command.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from ebm_policy_ros.util.resources import interface_path, policy_path
 
 PERIOD = 0.1
 CAMERA_AGE, JOINTS_AGE = 0.25, 0.15
-# What policy.yaml says.
+# Values of policy.yaml.
 STOP_AFTER, RECOVER_AFTER = 3.0, 0.2
 MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
 class Row:
-    """Of the table."""
+    """A row of the table."""
 
     fault: str
     wire: str
-    """What went out."""
+    """Commands that were sent."""
     seconds: float | None = None
-    """Until it was safe."""
+    """Time until the first safe command, s."""
     allowed: float | None = None
 
 
@@ -59,7 +59,7 @@ Case = Callable[[Scene, Path], Row]
 
 
 def check_safe(scene: Scene, since_ns: int, allowed: float) -> float:
-    """Seconds from `since_ns` to the first safe command; all that follow are safe too."""
+    """Seconds from `since_ns` to the first safe command; all later ones must be safe too."""
     after = [sent for sent in scene.sent if sent.stamp > since_ns]
     safe = next((index for index, sent in enumerate(after) if sent.is_safe), None)
     assert safe is not None, "no safe command"
@@ -70,7 +70,7 @@ def check_safe(scene: Scene, since_ns: int, allowed: float) -> float:
 
 
 def check_still(scene: Scene) -> None:
-    """The arm stands still."""
+    """Check that the arm does not move."""
     way = max(scene.tool[-3:]) - min(scene.tool[-3:])
     assert way < 1e-3, f"the tool moved by {way:.4f} m"
 
@@ -80,16 +80,16 @@ def check_still(scene: Scene) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that happens to the messages of a stream."""
+    """A fault of the messages of one stream."""
 
     name: str
     stream: str
     spoil: Callable[[Any, Any], Iterable[Any]]
-    """(message, the last good one) -> what is heard instead."""
+    """Maps (message, last good message) to the messages that are received instead."""
     within: float | None
-    """Seconds until the safe command, from the last good sample's stamp; None if it goes on."""
+    """Allowed time to the safe command from the last good stamp, s; None if commands continue."""
     told: str = ""
-    """In the reason of holding."""
+    """Expected text in the reason of the hold."""
 
 
 def nothing(message: Any, last: Any) -> Iterable[Any]:
@@ -101,7 +101,7 @@ def frozen(message: Any, last: Any) -> Iterable[Any]:
 
 
 def edited(**changes: Any) -> Callable[[Any, Any], Iterable[Any]]:
-    """The message with fields set to what functions make of it."""
+    """Replace fields of the message by the results of functions."""
 
     def edit(message: Any, last: Any) -> Iterable[Any]:
         new = copy.deepcopy(message)
@@ -113,7 +113,7 @@ def edited(**changes: Any) -> Callable[[Any, Any], Iterable[Any]]:
 
 
 def restamped(change: Callable[[int], int]) -> Callable[[Any, Any], Iterable[Any]]:
-    """The message with another stamp, nanoseconds."""
+    """Replace the stamp of the message, nanoseconds."""
 
     def header(message: Any) -> Any:
         stamp = message.header.stamp
@@ -129,7 +129,7 @@ def in_another_frame(message: Any) -> Any:
 
 
 def larger(message: Any, last: Any) -> Iterable[Any]:
-    """A frame with each pixel four times, as after a change of the driver's settings."""
+    """Double the height and width of an image, as after a change of the driver's settings."""
     new = copy.deepcopy(message)
     new.height, new.width, new.step = 2 * message.height, 2 * message.width, 2 * message.step
     data, doubled = bytes(message.data), bytearray()
@@ -144,7 +144,7 @@ _COLUMNS = ("name", "position", "velocity", "effort")
 
 
 def columns(change: Callable[[list[Any]], list[Any]]) -> Callable[[Any, Any], Iterable[Any]]:
-    """Joint states with every column changed in the same way."""
+    """Change every column of a joint state in the same way."""
     return edited(**{c: lambda message, c=c: change(list(getattr(message, c))) for c in _COLUMNS})
 
 
@@ -178,7 +178,7 @@ FAULTS = (
 
 
 def strike(scene: Scene, fault: Fault) -> Row:
-    """Let the fault happen while the arm moves, and watch; then let it end."""
+    """Inject the fault while the arm moves, check the commands, then end the fault."""
     node = scene.start()
     scene.until_moving()
     last, begun = scene.last[fault.stream], scene.time
@@ -204,7 +204,7 @@ def strike(scene: Scene, fault: Fault) -> Row:
 
 
 def clock_set_back(scene: Scene, folder: Path) -> Row:
-    """Every clock goes back by an hour: HOLD, then on with samples of the new time."""
+    """Set all clocks back by an hour: HOLD, then commands again with samples of the new time."""
     scene.shift += 3600 * SECOND
     scene.start()
     scene.until_moving()
@@ -217,14 +217,15 @@ def clock_set_back(scene: Scene, folder: Path) -> Row:
     resumed = next(i for i, sent in enumerate(after) if not sent.is_safe)
     assert all(not sent.is_safe for sent in after[resumed:])
     seconds = (after[resumed].stamp - after[0].stamp) / SECOND
-    # A tick until samples of the new time are there, one until they have been good for a while.
+    # One tick until samples of the new time arrive, one more until they have been good long
+    # enough.
     allowed = RECOVER_AFTER + 2 * PERIOD
     assert seconds <= allowed + 1e-6
     return Row("clock goes back by an hour", "zero at once, then on", 0.0, PERIOD)
 
 
 def streams_apart(scene: Scene, folder: Path) -> Row:
-    """A camera 0.2 s behind the joints, where 0.08 s are allowed."""
+    """Camera 0.2 s behind the joints, where 0.08 s are allowed."""
     scene.start(interface=str(interface_with(folder, max_skew=0.08)))
     scene.until_moving()
     begun = scene.time
@@ -253,7 +254,7 @@ def interface_with(folder: Path, **changes: Any) -> Path:
 
 
 def policy_with(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
-    """The shipped policy with other weights."""
+    """Write the shipped policy with other weights."""
     content = load_policy_file(policy_path("ur5e_push"))
     state = {name: value.clone() for name, value in content.state.items()}
     change(state)
@@ -263,7 +264,7 @@ def policy_with(folder: Path, change: Callable[[dict[str, torch.Tensor]], None])
 
 
 def policy_not_a_number(scene: Scene, folder: Path) -> Row:
-    """Weights so large that every energy overflows: nothing ever moves, and it gives up."""
+    """Energies that overflow because of large weights: no motion, then STOPPED."""
 
     def change(state: dict[str, torch.Tensor]) -> None:
         state["head.output.weight"] *= 1e38
@@ -278,7 +279,7 @@ def policy_not_a_number(scene: Scene, folder: Path) -> Row:
 
 
 def policy_out_of_bounds(scene: Scene, folder: Path) -> Row:
-    """A policy that wants twenty times as much: the guard's bounds are what goes out."""
+    """A policy with twenty times larger actions: the commands stay within the guard's bounds."""
 
     def change(state: dict[str, torch.Tensor]) -> None:
         for corner in ("box.low", "box.high"):
@@ -294,7 +295,7 @@ def policy_out_of_bounds(scene: Scene, folder: Path) -> Row:
 
 
 def decision_over_budget(scene: Scene, folder: Path) -> Row:
-    """A search that would take ten times its budget ends with its best so far."""
+    """A search of ten times its budget ends early with its best result."""
     search: dict[str, Any] = {"inference.samples": 256, "inference.iterations": 2000}
     node = scene.start(**search)
     scene.until_moving()
@@ -304,13 +305,13 @@ def decision_over_budget(scene: Scene, folder: Path) -> Row:
 
 
 def encoder_of(node: Any) -> torch.nn.Module:
-    """What sees the images; hooks let its arithmetic fail."""
+    """Encoder of the policy; hooks make its computation fail."""
     encoder: torch.nn.Module = node.control_loop.loaded.policy._model.encoder
     return encoder
 
 
 def decision_never_ends(scene: Scene, folder: Path) -> Row:
-    """Arithmetic that hangs: safe after a period of real time, though the decision still runs."""
+    """Hanging computation: safe after one period of real time, while the decision still runs."""
     node = scene.start()
     scene.until_moving()
     never = threading.Event()
@@ -327,7 +328,7 @@ def decision_never_ends(scene: Scene, folder: Path) -> Row:
 
 
 def decision_fails(scene: Scene, folder: Path) -> Row:
-    """A GPU that is lost: stopped for good, silent, and no reset as long as it is gone."""
+    """A lost GPU: STOPPED, silent, and no reset while it is missing."""
     node = scene.start()
     scene.until_moving()
 
@@ -350,7 +351,7 @@ def decision_fails(scene: Scene, folder: Path) -> Row:
 
 
 def camera_covered(scene: Scene, folder: Path) -> Row:
-    """A hand over the camera: the policy is not at home, and holds if it is told to."""
+    """Hand over the camera: the observation is unfamiliar, and the policy is set to hold."""
     node = scene.start(when_unsure="hold")
     scene.until_moving()
     begun = scene.time
@@ -365,7 +366,7 @@ def camera_covered(scene: Scene, folder: Path) -> Row:
 
 
 def camera_covered_slow(scene: Scene, folder: Path) -> Row:
-    """The same where it shall go on slowly."""
+    """The same with `when_unsure: slow`."""
     node = scene.start(when_unsure="slow", unsure_speed=0.25, unsure_for=0.5)
     scene.until_moving()
     begun = scene.time
@@ -381,7 +382,7 @@ def camera_covered_slow(scene: Scene, folder: Path) -> Row:
 
 
 def covered(message: Any) -> Iterable[Any]:
-    """Most of the picture has the colour of skin out of focus."""
+    """Cover most of the image with the colour of skin."""
     new = copy.deepcopy(message)
     pixels = np.frombuffer(bytes(message.data), np.uint8).reshape(message.height, -1, 3).copy()
     pixels[:, : int(0.9 * message.width)] = (180, 120, 100)
@@ -393,7 +394,7 @@ def covered(message: Any) -> Iterable[Any]:
 
 
 def listener_vanishes(scene: Scene, folder: Path) -> Row:
-    """A controller that crashed finds, when it is back, nothing that moves it by surprise."""
+    """A controller that has crashed and comes back receives only safe commands."""
     node = scene.start()
     scene.until_moving()
     scene.be_deaf()
@@ -419,12 +420,12 @@ def two_policies(scene: Scene, folder: Path) -> Row:
     seconds = check_safe(scene, begun, PERIOD)
     assert "other_policy may command on" in first.safety.reason
     assert "policy_node may command on" in second.safety.reason
-    # Zero for a moment from the one that moved the arm, then silence for whoever commands.
+    # Zero commands for a moment from the moving policy, then silence for other publishers.
     assert scene.sent[-1].stamp - begun <= 0.8 * SECOND
     check_still(scene)
     second.trigger_deactivate()
     scene.until_moving()
-    # What moves the arm now owes it a safe command, whatever was silent before.
+    # The policy that moves the arm now must send a safe command, although it was silent before.
     moving = scene.time
     assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
     scene.settle()
@@ -433,7 +434,7 @@ def two_policies(scene: Scene, folder: Path) -> Row:
 
 
 def killed(scene: Scene, folder: Path) -> Row:
-    """Kill -9 while moving: silence, and the servo stops by itself."""
+    """Kill with -9 while moving: silence, and the servo stops by itself."""
     process = scene.start_process()
     try:
         scene.until_moving()
@@ -474,7 +475,7 @@ def told_to_end(number: signal.Signals) -> Case:
 
 
 def parameters_in_motion(scene: Scene, folder: Path) -> Row:
-    """A limit that is tightened counts at the next tick; one that cannot be is refused."""
+    """A tightened limit applies at the next tick; an invalid one is refused."""
     scene.start()
     scene.until_moving()
     topic = scene.interface.action.topic
@@ -505,7 +506,7 @@ def parameters_in_motion(scene: Scene, folder: Path) -> Row:
 
 
 def stop_is_latched(scene: Scene, folder: Path) -> Row:
-    """~/stop: zero before the answer, silence after; only ~/reset, and only with fresh input."""
+    """~/stop: zero before the answer, then silence; only ~/reset with fresh input restarts."""
     node = scene.start()
     scene.until_moving()
     begun = scene.time
@@ -535,7 +536,7 @@ def stop_is_latched(scene: Scene, folder: Path) -> Row:
 
 
 def held_for_long(scene: Scene, folder: Path) -> Row:
-    """A stream that stays away: stopped for good, and silent so that somebody else may command."""
+    """A stream that stays away: STOPPED, and silent so that another node can command."""
     node = scene.start()
     scene.until_moving()
     begun = scene.time
@@ -556,14 +557,14 @@ def held_for_long(scene: Scene, folder: Path) -> Row:
 
 
 def memory() -> float:
-    """Of this process, MiB."""
+    """Memory of this process, MiB."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / MEBIBYTE
 
 
 def many_activations(scene: Scene, folder: Path, cycles: int = 1000) -> Row:
-    """Activate and deactivate, again and again."""
+    """Activate and deactivate repeatedly."""
     node = scene.start()
     early = 0.0
     for cycle in range(cycles):
@@ -580,7 +581,7 @@ def many_activations(scene: Scene, folder: Path, cycles: int = 1000) -> Row:
 
 
 def many_ticks(scene: Scene, folder: Path, seconds: int = 3600) -> Row:
-    """Decide and command for long."""
+    """Decide and command for a long time."""
     search: dict[str, Any] = {"inference.samples": 64}
     node = scene.start(**search)
     scene.until_moving()

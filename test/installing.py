@@ -1,4 +1,4 @@
-"""Installs the package into a prefix, as colcon does it."""
+"""Installation of the package into a prefix, as by colcon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def install(prefix: Path) -> dict[str, str]:
-    """Install below `prefix` and return the environment in which that installation is found."""
+    """Install below `prefix` and return the environment that finds this installation."""
     library = prefix / "lib" / "site-packages"
     build = prefix / "build"
     build.mkdir(parents=True)
@@ -25,6 +25,6 @@ def install(prefix: Path) -> dict[str, str]:
     for name, path in (("PYTHONPATH", library), ("AMENT_PREFIX_PATH", prefix)):
         before = [environment[name]] if environment.get(name) else []
         environment[name] = os.pathsep.join([str(path), *before])
-    # As in an activated environment, whose Python the executables look for.
+    # As in an activated environment, where the executables find their Python.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     return environment

@@ -1,4 +1,4 @@
-"""Demonstrations of ur5e_push whose motion is chosen."""
+"""Demonstrations of ur5e_push with a given motion."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rosbags.rosbag2 import CompressionMode
 from ebm_policy_ros.interface import Interface
 
 Motion = npt.NDArray[np.float64]
-"""Velocities along x and y, one each period, (M, 2), m/s."""
+"""Velocities along x and y, one per period, shape (M, 2), m/s."""
 
 
 def sweep(number: int, steps: int = 60) -> Motion:
-    """A smooth motion, another for each number, well within +-0.25 m/s."""
+    """A smooth motion, different for each number, well within +-0.25 m/s."""
     angle = number + np.linspace(0, 2, steps)
     return 0.1 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def track(motion: Motion) -> npt.NDArray[np.float64]:
-    """Where the tool is at each step, (M, 2), m."""
+    """Position of the tool at each step, shape (M, 2), m."""
     return np.array([0.5, 0.0]) + 0.1 * np.cumsum(motion, axis=0)
 
 
@@ -37,11 +37,11 @@ def write_motion(
     """Record a motion as recorder_node does.
 
     Args:
-        bag: Its folder.
-        interface: ur5e_push, or one like it.
-        motion: What is commanded; the tool follows.
-        outcome: To note.
-        unseen: Steps at which the camera sends nothing.
+        bag: Folder of the bag.
+        interface: ur5e_push, or a similar one.
+        motion: Commanded velocities; the tool follows.
+        outcome: Outcome to note.
+        unseen: Steps without a camera image.
     """
     streams, messages = interface.observation, []
     for step, (velocity, place) in enumerate(zip(motion, track(motion), strict=True)):

@@ -1,4 +1,4 @@
-"""A robot for tests: publishes what an arm and its camera would, and hears commands."""
+"""Robot for tests: publishes the streams of an arm and its camera, and receives commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PERIOD = 100_000_000
 
 
 class Robot:
-    """Publishes what the arm and its camera would, on simulated time, and hears commands."""
+    """Publishes the streams of an arm and its camera on simulated time, and receives commands."""
 
     def __init__(self, context: Any, interface: Interface) -> None:
         self.context = context
@@ -63,11 +63,11 @@ class Robot:
         self.clock.publish(Clock(clock=stamp))
 
     def tick_now(self) -> None:
-        """Publish one set of samples with the present time."""
+        """Publish one set of samples with the current time."""
         self._publish(self.node.get_clock().now().to_msg(), 0, 0.5, "camera joints tool")
 
     def repeat(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call something every so many seconds of real time."""
+        """Call a function at an interval of real time."""
         self.node.create_timer(seconds, call)
 
     def _publish(self, stamp: Time, step: int, x: float, only: str) -> None:
@@ -89,7 +89,7 @@ class Robot:
             self.tool.publish(pose)
 
     def command_at(self, step: int) -> TwistStamped:
-        """The command stamped with a tick."""
+        """Wait for the command with the stamp of a tick."""
 
         def stamped() -> list[TwistStamped]:
             sec, nanosec = step // 10, step % 10 * PERIOD
@@ -109,16 +109,18 @@ class Robot:
         return future.result()
 
     def _client(self, kind: Any, name: str) -> Any:
-        """A client of a node's service that the node knows.
+        """Client of a node's service that the node has discovered.
 
         A server drops its answer to a client in another process that it has not discovered yet.
-        Clients are announced in their order: who answers a later one, knows this one too.
+        Clients are announced in order: a server that answers a later client has discovered this
+        one too.
         """
         if name not in self._clients:
             self._clients[name] = self.node.create_client(kind, name)
             later = f"{name.rpartition('/')[0]}/list_parameters"
             known = self.node.create_client(ListParameters, later)
-            # One after the other: of a rare failure the traceback tells which is not found.
+            # Separate waits, so that the traceback of a rare failure shows which service is
+            # missing.
             self.until(self._clients[name].service_is_ready)
             self.until(known.service_is_ready)
             asked: list[tuple[float, Any]] = []

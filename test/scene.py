@@ -1,4 +1,4 @@
-"""The simulated arm and policy_node, with somebody in between who can spoil every message."""
+"""Simulated arm and policy_node, with a relay in between that can change every message."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from ebm_policy_ros.util.resources import interface_path
 
 SECOND = 1_000_000_000
 Spoil = Callable[[str, Any], Iterable[Any]]
-"""(stream or "clock", message) -> what goes on instead of it."""
+"""Maps (stream or "clock", message) to the messages that are passed on."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A command on the wire."""
+    """A command as received."""
 
     time: int
-    """Simulated time at which it was heard, nanoseconds."""
+    """Simulated time of its receipt, nanoseconds."""
     stamp: int
-    """Its own stamp."""
+    """Stamp of the command, nanoseconds."""
     values: tuple[float, ...]
-    """Without the gripper; of a trajectory its first point."""
+    """Values without the gripper; the first point of a trajectory."""
     message: Any
 
     @property
@@ -56,10 +56,10 @@ def pass_on(name: str, message: Any) -> Iterable[Any]:
 
 
 class Scene:
-    """Runs on simulated time, which goes on only when every policy here has seen the last tick."""
+    """Scene on simulated time, which advances only after every policy has used the last tick."""
 
     def __init__(self, interface: str = "ur5e_push", task: str = "push") -> None:
-        # A domain of its own: a process that was killed is seen in its old one for a while.
+        # A new domain each time: a killed process stays visible in its old one for a while.
         self.domain = take_domain()
         self.context = context = rclpy.Context()
         rclpy.init(context=context, domain_id=self.domain)
@@ -71,14 +71,14 @@ class Scene:
         self.spoil: Spoil = pass_on
         self.sent: list[Sent] = []
         self.last: dict[str, Any] = {}
-        """The last message of each stream that came."""
+        """Last message of each stream."""
         self.shift = 1000 * SECOND
-        """What every clock is ahead of the simulation's, nanoseconds."""
+        """Offset of all clocks from the simulation's, nanoseconds."""
         self.time = 0
         self._ticks = 0
         self._answered = False
         self.tool: list[float] = []
-        """x + y of the simulated tool, whatever the policy hears; m."""
+        """x + y of the simulated tool, independent of the relay, m."""
         self.joints: list[tuple[float, ...]] = []
         """Positions of its joints."""
         self.policies: list[Any] = []
@@ -120,13 +120,13 @@ class Scene:
         )
 
     def listen(self) -> None:
-        """Listen to commands, as a controller does."""
+        """Subscribe to the commands, as a controller does."""
         self._commands = self.node.create_subscription(
             self._command_class, self.interface.action.topic, self._on_command, 100
         )
 
     def be_deaf(self) -> None:
-        """Listen no longer, as a controller that crashed."""
+        """Unsubscribe from the commands, as a controller that crashed."""
         self.node.destroy_subscription(self._commands)
 
     def _on_command(self, message: Any) -> None:
@@ -139,7 +139,7 @@ class Scene:
         self._to_arm.wait_for_all_acked(Duration(seconds=1))
 
     def mend(self) -> None:
-        """Pass on every message as it is."""
+        """Pass on every message unchanged."""
         self.spoil = pass_on
 
     def _relay(self, name: str, message: Any) -> None:
@@ -164,7 +164,7 @@ class Scene:
         self.executor.add_node(node)
 
     def start(self, name: str = "policy_node", **values: Any) -> PolicyNode:
-        """policy_node in this process, active."""
+        """Start policy_node in this process, active."""
         chosen = {"interface": self._interface_name, "use_sim_time": True, "autostart": True}
         chosen |= {"policy": "ur5e_push", "device": "cpu"} | values
         node = PolicyNode(
@@ -177,7 +177,7 @@ class Scene:
         return node
 
     def start_teleop(self, terminal: Terminal, **values: Any) -> TeleopNode:
-        """teleop_node in this process, on a terminal."""
+        """Start teleop_node in this process, on a terminal."""
         chosen = {"interface": self._interface_name, "use_sim_time": True} | values
         node = TeleopNode(terminal, context=self.context, parameter_overrides=parameters(**chosen))
         self.policies.append(node)
@@ -185,7 +185,7 @@ class Scene:
         return node
 
     def start_process(self, **values: Any) -> subprocess.Popen[bytes]:
-        """policy_node in a process of its own, active."""
+        """Start policy_node in a separate process, active."""
         chosen = {"interface": self._interface_name, "use_sim_time": True, "autostart": True}
         command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy.node", "--ros-args"]
         chosen |= {"policy": "ur5e_push", "device": "cpu"}
@@ -195,19 +195,19 @@ class Scene:
         environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         topic = self.interface.action.topic
-        # Time stands still meanwhile, so that the episode isn't over before it begins.
+        # Simulated time stands still meanwhile, so that the episode does not end early.
         self.wait(lambda: self.node.count_publishers(topic) > 0)
         return process
 
     def step(self) -> None:
-        """One tick of the simulation, and whatever the policies do at it."""
+        """Run one tick of the simulation and the reactions of the policies."""
         heard, deadline = self._ticks, time.monotonic() + TIMEOUT
         count = len(self.sent)
         self.bridge.tick()
         while self._ticks == heard or any(map(self._is_behind, self.policies)):
             assert time.monotonic() < deadline, "a policy doesn't tick"
             self.executor.spin_once(timeout_sec=0.05)
-        # On a busy machine a command takes a while; who commanded last time does so again.
+        # On a busy machine a command may be late: wait for it if the last tick had one.
         patience = time.monotonic() + (0.1 if self._answered else 0.0)
         while len(self.sent) == count and time.monotonic() < patience:
             self.executor.spin_once(timeout_sec=0.001)
@@ -223,38 +223,38 @@ class Scene:
         return bool(loop.last_tick != self.time or loop.is_deciding)
 
     def settle(self) -> None:
-        """Let everything arrive that is under way."""
+        """Receive all pending messages."""
         quiet = time.monotonic() + 0.003
         while time.monotonic() < quiet:
             self.executor.spin_once(timeout_sec=0.001)
 
     def until(self, condition: Callable[[], bool], steps: int = 300) -> None:
-        """Tick until something is so."""
+        """Run ticks until a condition holds."""
         while not condition():
             assert steps > 0, f"nothing happened in time; {len(self.sent)} commands so far"
             steps -= 1
             self.step()
 
     def forget(self) -> None:
-        """Let go of what was heard so far."""
+        """Forget everything received so far."""
         for heard in (self.sent, self.tool, self.joints):
             heard.clear()
 
     def until_moving(self) -> None:
-        """Until three commands in a row have moved the arm."""
-        # A process of its own takes part when it can; those in this one at every step.
+        """Run ticks until three commands in a row have moved the arm."""
+        # A separate process may miss ticks; nodes in this process take part in every step.
         steps = 300 if self.policies else 3000
         self.until(
             lambda: len(self.sent) >= 3 and not any(s.is_safe for s in self.sent[-3:]), steps
         )
 
     def run(self, seconds: float) -> None:
-        """Let so many simulated seconds pass."""
+        """Advance the simulated time by a number of seconds."""
         end = self.time + round(seconds * SECOND)
         self.until(lambda: self.time >= end, steps=round(seconds * self.interface.rate) + 2)
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that doesn't need the simulation's time."""
+        """Wait for a condition without advancing the simulation."""
         deadline = time.monotonic() + TIMEOUT
         while not condition():
             assert time.monotonic() < deadline, "nothing happened in time"

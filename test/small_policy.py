@@ -1,4 +1,4 @@
-"""Small policies of numbers, trained as train_policy does."""
+"""Small policies without images, trained as by train_policy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def learn(
     kind: Kind,
     inference: dict[str, Any] | None = None,
 ) -> Policy:
-    """A small policy of the demonstrations, learned in seconds; `inference` searches."""
+    """Train a small policy on the demonstrations within seconds; `inference` sets its search."""
     path = folder / "interface.yaml"
     path.write_text(yaml.safe_dump(interface.to_dict()))
     config = TrainConfig(

@@ -1,4 +1,4 @@
-"""Searches that begin from a known action, and searches that have to end early."""
+"""Searches with a warm start, and searches with a deadline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WHOLE: dict[str, DerivativeFree | Langevin | Hybrid] = {
 }
 METHODS = (*WHOLE, "autoregressive")
 
-# A well too narrow for 64 candidates, 10 deep, in a wide bowl around 0.
+# A minimum too narrow for 64 candidates, 10 deep, in a wide bowl around 0.
 NEEDLE = torch.tensor([0.7, -0.7])
 
 
@@ -44,7 +44,7 @@ def needle(actions: Tensor) -> Tensor:
 
 
 def needle_part(prefix: Tensor) -> Tensor:
-    """The same well in each dimension, given that all before are in it."""
+    """The same minimum in each dimension, given that all previous values are in it."""
     inside = ((prefix - NEEDLE[: prefix.shape[-1]]).abs() < 1e-3).all(dim=-1)
     return prefix[..., -1].square() - 10 * inside
 
@@ -112,7 +112,7 @@ def test_after_the_deadline_dimensions_have_been_searched_once() -> None:
     parts = [count(part) for part in conditional(centre)]
     method = AutoregressiveDerivativeFree(256, iterations=5, refine=5)
     found = method.minimize(parts, *box(2), deadline=PAST)
-    # One round, the sum that places are picked by, and the energy of whole actions.
+    # One round, the sum that selects the minima, and the energy of whole actions.
     assert len(calls) == 2 + 2 + 2 and not found.complete
     assert (found.best - centre).norm() < 0.1
 
@@ -132,7 +132,7 @@ def test_a_search_cut_short_halfway_returns_the_lowest_that_it_evaluated(name: s
     def slow(actions: Tensor) -> Tensor:
         energies = four_wells(actions)
         lowest.append(min(lowest[-1], energies.min().item()))
-        if len(lowest) == 4:  # the third evaluation takes until after the deadline
+        if len(lowest) == 4:  # the third evaluation exceeds the deadline
             time.sleep(max(0.0, deadline - time.perf_counter()))
         return energies
 
@@ -243,7 +243,7 @@ def test_of_equally_good_minima_the_one_that_keeps_to_the_action_counts() -> Non
 def test_a_decision_leaves_the_previous_answer_only_for_a_much_lower_one(
     policy_file: PolicyWriter, interface: Interface
 ) -> None:
-    """Every action is an answer here: margins decide."""
+    """Every action is a minimum here: only the margins decide."""
     path, seen = policy_file(), observation(interface)
     corner = np.array([[0.19, -0.19]], np.float32)
     free, kept = (

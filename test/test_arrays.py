@@ -1,4 +1,4 @@
-"""Demonstrations as arrays: what is read, what is kept and what is refused."""
+"""Demonstrations as arrays: reading, selection and refusal."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_the_best_demonstrations_are_the_shortest_or_those_of_the_best_outcome()
 
 
 def test_the_command_learns_from_arrays_without_a_robot(tmp_path: Path) -> None:
-    """Three actions a decision, which no interface file describes yet."""
+    """Three actions per decision, which no interface file describes yet."""
     chunks = np.repeat(0.1 * TOOL[:, None], 3, axis=1) * np.array([1.0, 0.5, 0.25])[:, None]
     path, out = (
         write(tmp_path, actions=chunks, outcomes=np.array([3.0, 1.0, 2.0])),
@@ -166,7 +166,7 @@ def test_a_policy_looks_at_every_stream_where_the_usual_ones_are_not_there(tmp_p
 
 
 def test_a_full_disk_is_told_in_one_line_and_leaves_no_part_of_a_file(tmp_path: Path) -> None:
-    # Whatever is written there meets a full disk.
+    # Writing to this file fails as on a full disk.
     (tmp_path / "checkpoint.partial").symlink_to("/dev/full")
     with pytest.raises(OSError) as full:
         save_checkpoint(tmp_path / "checkpoint", {"model": {"w": torch.zeros(9)}}, {})

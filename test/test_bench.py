@@ -1,4 +1,4 @@
-"""What the benchmark compares with is right, and its rows are whole."""
+"""Correctness of the benchmark's baselines, and completeness of its rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CORNERS = -torch.ones(2), torch.ones(2)
 
 
 def write(path: Path, kind: Any = "energy", head: HeadConfig | None = None) -> Path:
-    """A policy for a state of four numbers, with random weights."""
+    """Write a policy for a state of four numbers, with random weights."""
     config = ModelConfig(kind, ("state",), trunk_depth=0, head=head or HeadConfig(width=16))
     shapes: dict[str, tuple[int, ...]] = {"state": (1, 4)}
     torch.manual_seed(0)
@@ -46,7 +46,7 @@ def valley(actions: Tensor) -> Tensor:
 
 
 def along(actions: Tensor) -> Tensor:
-    """One term of the valley, of the last value of a prefix."""
+    """Term of the valley for the last value of a prefix."""
     last = actions.shape[1] - 1
     return 50 * (actions[:, last] - CENTRE[last]).square()
 
@@ -127,7 +127,7 @@ def test_a_row_has_all_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert 0 < row["p50 ms"] <= row["p95 ms"] <= row["p99 ms"]
     assert 0 < row["plain p50 ms"] <= row["plain p99 ms"]
     assert row["ratio"] == pytest.approx(row["plain p50 ms"] / row["p50 ms"])
-    # 64 candidates, three times: 2 * (16 * 2 + 2 * 16 * 16 + 16) FLOP, and the encoder has none.
+    # 64 candidates, three times: 2 * (16 * 2 + 2 * 16 * 16 + 16) FLOP; the encoder has none.
     assert row["GFLOP"] * 1e9 == 192 * 2 * (32 + 512 + 16)
     assert row["MB"] > 50 and row["plain MB"] > 50
     assert 0 <= row["error"] < 0.5 and 0 <= row["energy above"] < 1

@@ -1,4 +1,4 @@
-"""The simulation over a real DDS: lock-step, and commands that are not for it."""
+"""Simulation over a real DDS: lock-step, and commands of other clocks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PERIOD = 100_000_000
 
 
 class Commander:
-    """Hears the simulation's time and tool, and commands."""
+    """Receives the simulation's time and tool pose, and commands."""
 
     def __init__(self, context: Any) -> None:
         self.node = rclpy.create_node("commander", context=context)
@@ -85,7 +85,7 @@ def commander(context: Any) -> Iterator[Commander]:
 
 
 def drive(commander: Commander, ticks: int, velocity: float) -> list[int]:
-    """Answer ticks until `ticks` of them were acted on; their times."""
+    """Answer ticks until `ticks` of them are processed; return their times."""
     commander.command(commander.clocks[-1], velocity)
     begun = commander.clocks[-1]
     answered = {begun}
@@ -104,7 +104,7 @@ def drive(commander: Commander, ticks: int, velocity: float) -> list[int]:
 def test_each_answered_tick_moves_the_tool_by_a_tenth_of_a_second(commander: Commander) -> None:
     times = drive(commander, 12, 0.1)
     commander.until(lambda: times[-1] in commander.tools)
-    # The first ticks speed the arm up; then it moves 1 cm a tick.
+    # The arm accelerates in the first ticks; then it moves 1 cm per tick.
     assert commander.tools[times[-1]] - commander.tools[times[-6]] == pytest.approx(0.05, abs=2e-3)
 
 
@@ -147,7 +147,7 @@ def test_in_real_time_the_arms_state_comes_at_50_hz_and_images_at_the_interfaces
     commander.node.create_subscription(
         Image, "camera/image_raw", lambda message: images.append(stamp_ns(message)), 100
     )
-    # A fifth of real time: what is asked is the simulation's rate, not the machine's.
+    # A fifth of real time: the test is about the simulation's rate, not the machine's.
     bridge = SimBridgeNode(
         context=context, parameter_overrides=[Parameter("real_time_factor", value=0.2)]
     )
@@ -189,7 +189,7 @@ def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is
     def ticks(condition: Callable[[], bool]) -> None:
         def step() -> bool:
             bridge.tick()
-            for _ in range(20):  # everybody hears of a tick before the next one
+            for _ in range(20):  # every node receives a tick before the next one
                 commander.executor.spin_once(timeout_sec=0.002)
             return condition()
 

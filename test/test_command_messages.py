@@ -1,4 +1,4 @@
-"""Actions to command messages and back."""
+"""Conversion of actions to command messages and back."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_gripper_is_written_and_read_in_every_type(kind: str) -> None:
     message = fill_gripper(message_class(kind)(), gripper, 0.75, TIME, 0.1, JointTrajectoryPoint)
     assert read_gripper(message, gripper) == 0.75
     if kind.endswith("JointTrajectory"):
-        # A controller refuses what ends in the past.
+        # A controller refuses a trajectory that ends in the past.
         assert message.points[0].time_from_start.nanosec == 100_000_000
         message.points = []
         with pytest.raises(MessageError, match="grip: a trajectory without points"):

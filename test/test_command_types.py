@@ -1,4 +1,4 @@
-"""Every type of command moves the simulated arm, within its limits, and holds when told to."""
+"""Every command type moves the simulated arm within its limits, and holds on request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
 PolicyWriter = Callable[..., Path]
 
-# Where an episode begins, nearly; only these joints move, so that the tool stays above the table.
+# Approximate initial position. Only these joints move, so that the tool stays above the table.
 HOME = np.array([-0.27, -1.33, 2.10, -2.34, -1.57, -1.84])
 FREE = np.array([1.0, 0.0, 0.0, 0.0, 0.0, 1.0])
 
@@ -48,7 +48,7 @@ def arm(name: str, **action: Any) -> Interface:
 
 
 def run(folder: Path, interface: Interface, policy: Path, **values: Any) -> Scene:
-    """Commands of the policy for a while."""
+    """Run the policy for a while."""
     path = folder / "simulated.yaml"
     path.write_text(yaml.safe_dump(interface.to_dict()))
     scene = Scene(str(path))
@@ -64,7 +64,7 @@ TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 def positions(
     folder: Path, policy_for: PolicyWriter, kind: str = TRAJECTORY, **values: Any
 ) -> Scene:
-    """Joint positions around home, in a type of command, for a while."""
+    """Run a policy with joint positions around home, in a command type."""
     interface = arm("ur5e_trajectory", type=kind, **POSITIONS[kind])
     policy = policy_for(interface, list(HOME - 0.4 * FREE), list(HOME + 0.4 * FREE))
     return run(folder, interface, policy, **values)
@@ -114,7 +114,7 @@ def test_trajectories_that_are_planned_anew_join_without_a_jump(
             assert (np.diff(seconds) > 0).all() and seconds[-1] == pytest.approx(0.8)
             times = stamp_ns(message) + np.rint(seconds * SECOND).astype(np.int64)
             path.follow(points.astype(np.float64), times)
-            # What the arm is told until the next one takes over, every millisecond.
+            # Setpoints every millisecond, until the next trajectory takes over.
             ticks = range(stamp_ns(message), stamp_ns(following), SECOND // 1000)
             told += [path.at(t) for t in ticks]
         steps = np.abs(np.diff(np.array(told), axis=0))
@@ -186,7 +186,7 @@ def test_a_trajectory_never_ends_in_the_past_and_counts_from_the_images_stamp(
 ) -> None:
     scene = positions(tmp_path, policy_for)
     try:
-        # Images that are 80 ms older than the tick that they are used at.
+        # Images 80 ms older than the tick that uses them.
         def older(name: str, message: Any) -> Any:
             if name == "camera":
                 message = copy.deepcopy(message)
@@ -205,7 +205,7 @@ def test_a_trajectory_never_ends_in_the_past_and_counts_from_the_images_stamp(
 
 
 def displaced(name: str, message: Any) -> Any:
-    """Joint states as if somebody had turned the arm by half a radian."""
+    """Shift a joint state by half a radian, as if a person had moved the arm."""
     if name == "joints":
         message = copy.deepcopy(message)
         message.position[0] += 0.5
@@ -220,7 +220,7 @@ def test_the_blend_tells_how_soon_a_new_plan_counts(
         scene = positions(tmp_path, policy_for, blend=blend)
         ways.append(np.ptp(scene.joints, axis=0).max())
         scene.close()
-    # In ten seconds of crossfade only a part of each plan has come to count.
+    # With a blend of ten seconds, each plan takes effect only in part.
     assert ways[1] < 0.9 * ways[0]
 
 
@@ -261,7 +261,7 @@ def test_poses_lead_the_tool_no_faster_than_allowed(
         "type": "geometry_msgs/msg/PoseStamped",
         "frame_id": "base",
         "fields": ["x", "y"],
-        # Pointing down, as it does already.
+        # Pointing down, like the initial pose.
         "fixed": {"z": 0.02, "qx": 0.0, "qy": 1.0, "qz": 0.0, "qw": 0.0},
         "unit": "m",
         "low": [-0.7, -0.3],

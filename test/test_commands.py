@@ -1,4 +1,4 @@
-"""The commands as a user types them, on good and on bad input."""
+"""Commands of the package on the command line, with valid and invalid input."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(module: str, *arguments: str, **environment: str) -> subprocess.Complete
 
 
 def refusal(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a refused command."""
+    """The single line of a refused command."""
     assert result.returncode not in (0, 1), result.stderr
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.strip() and "%|" not in line]
@@ -58,7 +58,7 @@ def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
     first = run(*command, "--episodes", "1", "--videos", "1")
     assert first.returncode == 0, first.stderr
     with (out / "episodes.jsonl").open("a") as results:
-        results.write('{"seed": 1000')  # as a crash leaves it
+        results.write('{"seed": 1000')  # as after a crash
     second = run(*command, "--episodes", "2", "--videos", "1")
     assert second.returncode == 0, second.stderr
     assert "image to command" in second.stdout
@@ -87,7 +87,7 @@ def test_a_scene_in_which_the_policy_stops_has_failed_and_the_next_one_is_run(
     assert report["episodes"] == 2 and report["successes"] == 0
     assert report["stops"].keys() == {"100000", "100001"}
     assert report["stops"]["100000"].startswith("held for 3.0 s: unsure: ")
-    # At most a second of going on slowly and three of holding, not the 15 s of the task.
+    # At most a second of slow motion and three of hold, not the 15 s of the task.
     assert all(episode["steps"] <= 60 for episode in report["results"]), report["results"]
     assert "policy stopped    2/2  (scene 100000: held for 3.0 s: unsure: " in result.stdout
 
@@ -108,8 +108,8 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
     data = load_dataset(demos, load_interface(interface_path("ur5e_push")))
     assert [Path(name).name for name in data.names] == ["push_0000", "push_0001"]
     for index, episode in enumerate(results):
-        # Commands that came before the first tick waited for them are there too; the first samples
-        # may have come just before the recording began.
+        # Commands before the first tick are included too; the first samples may be older than the
+        # recording.
         assert (data.episodes == index).sum() >= episode["steps"] - 1
     assert abs(data.actions).max() <= 0.25
     assert abs(data.actions[data.episodes == 0]).max() > 0.02
@@ -286,6 +286,6 @@ def test_ctrl_c_while_a_command_is_imported_ends_it_without_a_traceback() -> Non
 @pytest.mark.ros
 @pytest.mark.sim
 def test_missing_opengl_is_answered_in_one_line_with_the_cure(tmp_path: Path) -> None:
-    # Mesa finds no driver in an empty folder: as on a machine without libgl1-mesa-dri.
+    # Mesa finds no driver in an empty folder, as on a machine without libgl1-mesa-dri.
     bridge = run("sim.bridge_node", MUJOCO_GL="egl", __EGL_VENDOR_LIBRARY_DIRS=str(tmp_path))
     assert "apt-get install libegl1 libgl1-mesa-dri" in refusal(bridge)

@@ -1,4 +1,4 @@
-"""What tells a policy that it is not at home."""
+"""Confidence measures and thresholds of a policy."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_value_that_never_changed_is_far_when_it_does_by_more_than_the_floor()
 
 def test_colours_are_roots_of_the_shares_of_the_picture() -> None:
     frames = torch.zeros(3, 1, 4, 4, 3, dtype=torch.uint8)
-    frames[1, :, :2, :, 0] = 255  # half of it red
+    frames[1, :, :2, :, 0] = 255  # half of the image is red
     frames[2] = 255
     found = colours(frames)
     assert found.shape == (3, 64)
@@ -113,7 +113,7 @@ def test_features_are_those_before_and_after_the_trunk(depth: int) -> None:
 
 
 def demonstrations(interface: Interface, episodes: int = 8, length: int = 30) -> Dataset:
-    """Dim pictures, and a tool near the origin."""
+    """Dark images, and a tool near the origin."""
     rng = np.random.default_rng(0)
     count = episodes * length
     camera = rng.integers(0, 120, (count, *interface.shapes["camera"]), dtype=np.uint8)
@@ -129,7 +129,7 @@ def demonstrations(interface: Interface, episodes: int = 8, length: int = 30) ->
 
 @pytest.fixture
 def calibrated(policy_file: PolicyWriter, interface: Interface) -> Callable[[str], Path]:
-    """Writes a policy with random weights that was calibrated on `demonstrations`."""
+    """Writer of a policy with random weights, calibrated on `demonstrations`."""
 
     def write(kind: str = "energy") -> Path:
         path = policy_file(kind)

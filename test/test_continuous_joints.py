@@ -1,4 +1,4 @@
-"""Joints that turn without end: a full turn leads to the same place, everywhere."""
+"""Continuous joints: angles that differ by a full turn are equivalent everywhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ebm_policy_ros.util.geometry import follow, near, wrap
 
 MS = 1_000_000
 ARRAY = "std_msgs/msg/Float64MultiArray"
-JUST_BELOW, JUST_ABOVE = 3.12, -3.123  # with pi, 3.1416, in between: 0.04 rad apart
+JUST_BELOW, JUST_ABOVE = 3.12, -3.123  # pi = 3.1416 is in between: 0.04 rad apart
 
 
 def interface(history: int = 1, **changes: Any) -> Interface:
@@ -85,7 +85,7 @@ def test_an_observation_is_within_half_a_turn_and_its_samples_don_t_jump() -> No
     seen = buffer.observe(200 * MS)["joints"]
     assert seen[-1] == pytest.approx([JUST_ABOVE, 1.0])
     assert np.diff(seen[:, 0]) == pytest.approx([0.04, 0.04], abs=1e-3)
-    # However many turns the driver has counted.
+    # Independent of the number of turns that the driver has counted.
     buffer.add("joints", Joints(300 * MS, 4 * np.pi + 0.5, 1.0), 300 * MS)
     assert buffer.observe(300 * MS)["joints"][-1, 0] == pytest.approx(0.5, abs=1e-5)
     kept = buffer.snapshot(300 * MS).measured(["joints"])["joints"]
@@ -94,7 +94,7 @@ def test_an_observation_is_within_half_a_turn_and_its_samples_don_t_jump() -> No
 
 @pytest.mark.parametrize("turns", [1_000, -100_000])
 def test_turns_take_no_digits_of_an_angle(turns: int) -> None:
-    """In single precision, 1,000 turns leave steps of 0.0005 rad."""
+    """In single precision, 1,000 turns leave a resolution of 0.0005 rad."""
     far = turns * 2 * np.pi
     buffer, state = ObservationBuffer(interface(history=2)), RobotStateEstimator(interface())
     for time, angle in ((0, 0.5), (100 * MS, 0.5001), (200 * MS, 0.5002)):
@@ -105,7 +105,7 @@ def test_turns_take_no_digits_of_an_angle(turns: int) -> None:
     seen = snapshot.arrays()["joints"]
     assert seen.dtype == np.float32 and seen[:, 0] == pytest.approx([0.5001, 0.5002], abs=1e-6)
     assert found.velocity["a"] == pytest.approx(1e-3, abs=1e-5)
-    # What was commanded is learned as exactly.
+    # Commands keep the same precision in training.
     commands = Commands(interface())
     commands.add(10**12, np.array([[far + 0.5001, 1.0]]), np.zeros(1))
     action = commands.action(10**12)
@@ -127,7 +127,7 @@ def test_the_guard_takes_the_short_way_round(turns: int) -> None:
     assert guarded.actions is not None
     assert guarded.actions[0, 0] == pytest.approx(place + 0.0402, abs=1e-3)
     assert guarded.interventions == ()
-    # The other way is as short, and limited as any other.
+    # The other direction is as short, and limited in the same way.
     back = CommandGuard(interface()).guard(np.array([[JUST_BELOW, 0.0]]), measured(JUST_ABOVE))
     assert back.actions is not None and back.actions[0, 0] == pytest.approx(-3.163, abs=1e-3)
     far = CommandGuard(interface()).guard(np.array([[-2.0, 0.0]]), measured(JUST_BELOW))
@@ -152,7 +152,7 @@ def test_only_joints_of_the_stream_with_positions_can_be_continuous() -> None:
 
 
 def test_labels_go_on_from_where_the_joint_is(tmp_path: Path) -> None:
-    """The teleoperator wraps too: 0.04 rad a step, three of them across the seam."""
+    """The teleoperator wraps angles too: 0.04 rad a step, three of them across the seam."""
     angles = 2.9 + 0.04 * np.arange(20)
     store = get_typestore(Stores.ROS2_JAZZY)
     with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as bag:
@@ -183,7 +183,7 @@ def test_a_trajectory_across_the_seam_is_interpolated_the_short_way() -> None:
 
 
 def test_a_gripper_turns_no_joint() -> None:
-    """Its only number would be that of the first joint, which is continuous."""
+    """The gripper's only value has the index of the first joint, which is continuous."""
     commands = Commands(interface(), of_gripper=True)
     commands.add(10**12, np.array([[85.0], [0.0]]), np.array([0.0, 1.0]))
     assert commands.newest(10**12) == pytest.approx([85.0])
@@ -200,7 +200,7 @@ def test_a_leader_is_followed_across_the_seam() -> None:
 
 @pytest.mark.ros
 def test_a_command_across_the_seam_is_held_where_it_is(context: Any) -> None:
-    """The driver wraps: what was commanded as 3.16 is measured as -3.123."""
+    """The driver wraps angles: a command of 3.16 is measured as -3.123."""
     rclpy = pytest.importorskip("rclpy")
     from rclpy.executors import SingleThreadedExecutor
     from std_msgs.msg import Float64MultiArray

@@ -1,4 +1,4 @@
-"""Folders of demonstrations to arrays, through a cache that is mapped into memory."""
+"""Folders of bags as arrays, through a memory-mapped cache."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def is_mapped(values: Any) -> bool:
 
 
 def untouched(folder: Path) -> dict[str, int]:
-    """Every file of the caches' data, and when it was written."""
+    """Data files of the caches, with their modification times."""
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.bin")}
 
 
@@ -131,7 +131,7 @@ def test_what_an_interrupt_left_is_cut_off_and_read_again(
     (cache / "index.jsonl").write_text(index[:-20])
     assert same(load_dataset(demos, interface), whole)
     assert {path: path.stat().st_size for path in sizes} == sizes
-    # And where the data of the last line never reached the disk.
+    # The data of the last line was not written to disk.
     os.truncate(cache / "observation.camera.bin", sizes[cache / "observation.camera.bin"] - 1)
     assert same(load_dataset(demos, interface), whole)
     assert {path: path.stat().st_size for path in sizes} == sizes

@@ -1,4 +1,4 @@
-"""The derivative-free search against energies whose minimiser is known."""
+"""Derivative-free search on energies with a known minimiser."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_quadratic_minimiser_is_found_within_two_thousandths_of_the_half_width()
     )
     errors = ((solution.best - middle) / half - centres).norm(dim=1)
     assert errors.square().mean().sqrt() < 2e-3
-    # How processors round decides which candidates are drawn again: one of 32 may be further off.
+    # Rounding decides which candidates are resampled: one of 32 may be further off.
     apart = ((solution.best - middle) / half - centres).abs().flatten().sort().values
     assert apart[-2] < 2e-3 and apart[-1] < 2.5e-3
 
@@ -47,7 +47,7 @@ def test_best_is_the_exact_minimum_of_the_candidates_returned() -> None:
 
 
 def test_more_rounds_never_raise_the_lowest_energy() -> None:
-    """Candidates of a narrow valley are lost by perturbing them; the best one is kept."""
+    """Noise moves candidates out of a narrow valley; the best one is kept."""
     energy = quadratic(torch.tensor([[0.123, 0.456]]), sharpness=1e6)
     found = [
         DerivativeFree(64, rounds, noise_scale=1.0)
@@ -59,7 +59,7 @@ def test_more_rounds_never_raise_the_lowest_energy() -> None:
 
 
 def test_rows_of_a_batch_do_not_influence_each_other() -> None:
-    """One row's energies are so low that they would take every draw of a shared softmax."""
+    """Energies of one row so low that it would take every draw of a shared softmax."""
     centres = torch.rand(8, 2, generator=seeded(2)) * 1.6 - 0.8
     offsets = -1000.0 * torch.arange(8.0)[:, None]
     energy = quadratic(centres)

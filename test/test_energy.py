@@ -1,4 +1,4 @@
-"""Models: what goes in, what comes out, what is learned."""
+"""Models: inputs, outputs and gradients."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_every_model_passes_gradient_to_every_parameter(kind: str, head: HeadCon
         result = model.loss(features, torch.rand(8, 4))
     result.square().sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
-        # The last bias shifts all energies alike, but not their squares.
+        # The last bias shifts all energies equally, but not their squares.
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
@@ -162,7 +162,7 @@ def test_each_dimension_has_an_energy_that_sees_only_what_comes_before_it() -> N
 
 
 def test_the_joint_energy_of_a_chain_is_a_probability_density() -> None:
-    """Over a grid as even as that of the normalisation, exp(-E) has the mean 1."""
+    """On a grid as uniform as that of the normalisation, exp(-E) has the mean 1."""
     torch.manual_seed(0)
     config = ModelConfig("autoregressive", ("tool",), head=HeadConfig(width=16))
     model = build_model(config, SHAPES, 2)
@@ -201,7 +201,7 @@ def test_a_tied_energy_begins_with_the_distance_from_the_mean_tracked_position()
     positions = model.encoder(frames).reshape(5, -1, 2).mean(dim=1)
     moves = torch.rand(1, 7, 2) - 0.5
     energies = model.energy(model.encode(frames), positions[:, None] + moves)
-    # The same move away from it costs the same in every picture.
+    # Equal offsets from the position have the same energy in every image.
     assert torch.allclose(energies, energies[:1].expand(5, -1), atol=1e-4)
     regression = build_model(dataclasses.replace(config, kind="explicit"), SHAPES, 2)
     assert isinstance(regression, RegressionModel)

@@ -1,4 +1,4 @@
-"""Demonstrations from and to other formats: what is exact, what is refused."""
+"""Conversion of demonstrations from and to other formats: accuracy and refusals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ebm_policy_ros.training.exchange.sources import read_source  # noqa: E402
 from ebm_policy_ros.training.loading import load_training_data  # noqa: E402
 
 # Written by the package lerobot 0.4.4 (create, add_frame, save_episode): 4 steps of "push", 6 of
-# "pull"; in step i of episode e: state (e + 0.1, i / 3), force i^2, action (i, -e), pictures of
+# "pull"; in step i of episode e: state (e + 0.1, i / 3), force i^2, action (i, -e), images of
 # colour (100 e + 10 i, 200, 50), `front` as a video (AV1), `wrist` as PNG files in the rows.
 THEIRS = Path(__file__).parent / "data" / "lerobot"
 LENGTHS = (5, 15, 10)
@@ -50,7 +50,7 @@ def dataset() -> Dataset:
             "grip": random.normal(size=(STEPS, 1, 1)).astype(np.float32),
             "camera": np.stack([picture + i for i in range(STEPS)])[:, None].astype(np.uint8),
         },
-        # Also numbers that no decimal text would keep.
+        # Includes numbers that a decimal text would not keep exactly.
         actions=np.ldexp(random.normal(size=(STEPS, 1, 2)), -130).astype(np.float32),
         episodes=np.repeat(np.arange(3), LENGTHS),
         names=("monday/1", "monday/2", "tuesday/ä"),
@@ -116,7 +116,7 @@ def test_a_video_keeps_every_frame_in_its_place_but_not_every_value(tmp_path: Pa
     found = read_lerobot(there).dataset.observations["camera"].astype(int)
     expected = data.observations["camera"].astype(int)
     assert not np.array_equal(found, expected)
-    # Frame i + 1 is one step of grey from frame i.
+    # Frame i + 1 is one grey level brighter than frame i.
     off = (found - expected).mean(axis=(1, 2, 3, 4))
     assert found.shape == expected.shape and np.abs(off).max() < 2.5
     assert np.diff(found.mean(axis=(1, 2, 3, 4))).mean() == pytest.approx(1.0, abs=0.1)
@@ -137,7 +137,7 @@ def test_a_large_dataset_is_spread_over_files(
     assert len(list(there.glob("videos/*/*/*.mp4"))) == 3 * video
     found = read_lerobot(there).dataset
     assert found.names == whole.names and np.array_equal(found.actions, whole.actions)
-    # Each file is encoded for itself, so frames may differ a little.
+    # Each file is encoded separately, so frames may differ slightly.
     pairs = (data.observations["camera"].astype(int) for data in (found, whole))
     assert np.abs(np.subtract(*pairs)).mean() <= (2.0 if video else 0.0)
 
@@ -393,7 +393,7 @@ def test_named_arrays_alone_are_read_from_a_replay_buffer(tmp_path: Path) -> Non
     convert(ConvertConfig(path, tmp_path / "d.npz", streams={"agent": "data/state"}, horizon=2))
     data = load_arrays(tmp_path / "d.npz")
     assert list(data.observations) == ["agent"] and data.actions.shape == (30, 2, 2)
-    assert data.actions[4].tolist() == [[8, 9], [8, 9]]  # the last of its episode
+    assert data.actions[4].tolist() == [[8, 9], [8, 9]]  # the last step of its episode
 
 
 @pytest.mark.parametrize(
@@ -519,7 +519,7 @@ def test_bags_become_rows_with_the_facts_of_their_interface(
     interface: Interface, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = demonstration(interface, 8)
-    # Nothing arrives during steps 3 to 5.
+    # No messages arrive during steps 3 to 5.
     since = START + 3 * interface.period_ns
     gap = range(since, since + 3 * interface.period_ns)
     with_gap = [sent for sent in demonstration(interface, 12) if sent.received_ns not in gap]
@@ -531,10 +531,10 @@ def test_bags_become_rows_with_the_facts_of_their_interface(
     convert(ConvertConfig(tmp_path / "demos", tmp_path / "lerobot"))
     recorded = read_lerobot(tmp_path / "lerobot")
     data = recorded.dataset
-    # The x of the tool is the number of the step.
+    # The x of the tool is the step number.
     places = data.observations["tool"][:, -1, 0]
     found = [places[data.episodes == number].tolist() for number in range(3)]
-    # In the gap the last command holds, and the last observation is fresh, for a step.
+    # In the gap the last command holds, and the last observation is fresh, for one step.
     assert found == [list(range(8)), [0, 1, 2, 2], list(range(6, 12))]
     bags = tmp_path / "demos"
     assert data.names == (f"{bags}/1", f"{bags}/2[0]", f"{bags}/2[1]")
@@ -549,14 +549,14 @@ def test_bags_become_rows_with_the_facts_of_their_interface(
     assert "demos/3: a failure, left out" in told
 
 
-# --- pictures of another shape
+# --- images of another shape
 
 
 @pytest.mark.parametrize("kind", ["PNG", "video", "zarr"])
 def test_pictures_of_another_shape_become_what_the_interface_says(
     kind: str, interface: Interface, tmp_path: Path
 ) -> None:
-    """Pictures twice as wide as high, in columns of four greys, for a camera of 16 x 16."""
+    """Images twice as wide as high, in columns of four greys, for a camera of 16 x 16."""
     wide = np.repeat([40, 80, 120, 160], 8).astype(np.uint8)[None, :, None].repeat(16, 0)
     pictures = np.broadcast_to(wide.repeat(3, 2), (STEPS, 16, 32, 3))
     if kind == "zarr":
@@ -577,7 +577,7 @@ def test_pictures_of_another_shape_become_what_the_interface_says(
         found = read_source(path, wanted).dataset.observations["camera"]
         assert found.shape == (STEPS, 1, 16, 16, 3)
         off = abs(found[0, 0].astype(int) - grey[..., None])
-        # What H.264 makes of an edge is not exact.
+        # H.264 does not keep edges exactly.
         assert np.median(off) <= 2 if kind == "video" else off.max() == 0
 
 

@@ -1,4 +1,4 @@
-"""The experiments: their worlds and measures by hand, and that each runs to its table."""
+"""Experiments: environments and metrics checked by hand, and complete short runs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_particle_is_pulled_as_by_a_spring_and_damper() -> None:
     particles = particle.Particles(3, range(4))
     assert np.array_equal(particles.position, start)
     particles.step(particles.first)
-    # The second order of the pull over 0.05 s, damping left out.
+    # Second order of the pull over 0.05 s, without damping.
     expected = 10 * (particles.first - start) * 0.05**2 / 2
     assert np.allclose(particles.position - start, expected, rtol=0.2)
 
@@ -91,7 +91,7 @@ def test_the_script_solves_its_task_and_shows_only_the_two_goals(size: int) -> N
         (actions == goal.astype(np.float32)).all(axis=1) for goal in (first, second)
     )
     assert (is_first ^ is_second).all()
-    # Each demonstration turns once.
+    # Each demonstration switches goals once.
     turns = np.diff(is_second.astype(int))[np.diff(data.episodes) == 0]
     assert (turns >= 0).all() and turns.sum() == 20
 
@@ -114,7 +114,7 @@ def test_every_experiment_writes_table_plot_and_seeds(
     monkeypatch.setattr(functions, "GRID", 60)
     monkeypatch.setattr(coordinates, "TESTS", 20)
     monkeypatch.setattr(particle, "DEMONSTRATIONS", 4)
-    for _ in range(2):  # the second time only what is there is gathered
+    for _ in range(2):  # the second run only collects existing results
         run([f"--out={tmp_path}", *flags])  # type: ignore[operator]
     assert (tmp_path / "table.md").read_text().startswith("|")
     assert (tmp_path / picture).stat().st_size > 1000

@@ -1,4 +1,4 @@
-"""What makes decisions fast doesn't change them."""
+"""Optimisations of the decision time do not change decisions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def model_of(kind: str, autoregressive: bool) -> EnergyModel | AutoregressiveModel:
-    """One with random weights, whose energies differ by many temperatures."""
+    """Model with random weights, whose energies differ by many temperatures."""
     torch.manual_seed(1)
     config = ModelConfig(
         "autoregressive" if autoregressive else "energy",
@@ -106,7 +106,7 @@ def test_every_method_finds_with_rough_energies_what_it_finds_without(
     fast = minimize(model, features, method, seeded(), low_precision=model.folded(torch.bfloat16))
     energy = energy_of(model, features)
     spread = energy(torch.rand(4, 4096, 2, generator=seeded(3)) * 2 - 1).std(dim=1)
-    # A plain search is as exact as its candidates are dense.
+    # The accuracy of a plain search is limited by the density of its candidates.
     tolerance = 1e-2 if name == "plain" else 1e-3
     assert ((fast.best_energy - slow.best_energy).abs() < tolerance * spread).all()
     exact = energy(fast.best[:, None])[:, 0]
@@ -118,8 +118,8 @@ def test_every_method_finds_with_rough_energies_what_it_finds_without(
 def test_a_decision_on_a_gpu_never_waits_for_it(
     name: str, warm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a device that keeps shapes but no values whatever asks for a value fails."""
-    # That device doesn't know it.
+    """On a meta device, which has shapes but no values, any access to a value fails."""
+    # autocast does not support this device.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     kind = "autoregressive" if name == "autoregressive" else "energy"
     config = ModelConfig(kind, ("camera", "tool"))  # type: ignore[arg-type]
@@ -214,7 +214,7 @@ def test_heads_together_learn_in_bfloat16_too(kind: str) -> None:
 
 
 def test_the_answer_is_exact_however_wrong_the_rough_energy_is_about_the_order() -> None:
-    """The rough energy is the exact one in steps of 0.05: it can't tell the lowest ones apart."""
+    """A low-precision energy in steps of 0.05 cannot distinguish the lowest candidates."""
     steps = DerivativeFree(2048).minimize(
         bowl,
         LOW,
@@ -230,7 +230,7 @@ def test_the_answer_is_exact_however_wrong_the_rough_energy_is_about_the_order()
 
 @pytest.mark.parametrize("iterations", [0, 3])
 def test_a_start_is_never_lost_to_a_rough_energy(iterations: int) -> None:
-    """The rough energy says the opposite of the exact one."""
+    """The low-precision energy is the negative of the exact one."""
     start = torch.full((1, 1, 2), 0.3)
     found = DerivativeFree(64, iterations).minimize(
         bowl, LOW, HIGH, 1, seeded(), start, low_precision=lambda actions: -bowl(actions)

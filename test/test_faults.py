@@ -1,4 +1,4 @@
-"""What policy_node does when something is wrong: the fault matrix of `make faults`."""
+"""Fault matrix of policy_node, as in `make faults`."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def test_activations_leave_nothing_behind(scene: Scene, tmp_path: Path) -> None:
 
 
 def test_ticks_leave_nothing_behind(scene: Scene, tmp_path: Path) -> None:
-    # `make faults` runs an hour.
+    # `make faults` runs for an hour.
     many_ticks(scene, tmp_path, seconds=60)

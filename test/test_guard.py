@@ -1,4 +1,4 @@
-"""The guard: what goes out for what a policy wants and the arm measures."""
+"""Command guard: the output for given actions of a policy and measurements of the arm."""
 
 from __future__ import annotations
 
@@ -99,12 +99,12 @@ def test_acceleration_counts_from_the_measured_velocity(interface: Interface) ->
     # 0.5 m/s^2 for 0.1 s from 0.1 m/s; and no acceleration at all.
     assert first(guarded) == pytest.approx([0.15, 0.02])
     assert guarded.interventions == ("acceleration: linear.x", "acceleration: linear.y")
-    # Slowing down is free, the way back is not: 0.05 m/s are what the other way may begin with.
+    # Deceleration is not limited, reversal is: the opposite motion may start with 0.05 m/s.
     assert first(twist(guard, [0.0, 0.0], velocity=(0.1, 0.0)))[0] == 0.0
     assert first(twist(guard, [-0.25, 0.0], velocity=(0.1, 0.0)))[0] == 0.0
     assert first(twist(guard, [-0.25, 0.0], velocity=(0.02, 0.0)))[0] == pytest.approx(-0.03)
     assert first(twist(guard, [0.25, 0.0], velocity=(-0.2, 0.0)))[0] == 0.0
-    # An arm that is too fast is not told to go on so.
+    # An arm that is too fast is not commanded to continue so.
     assert first(twist(guard, [0.25, 0.0], velocity=(0.9, 0.0)))[0] == 0.25
 
 
@@ -127,7 +127,7 @@ def test_at_speed_zero_nothing_moves_whatever_the_bounds_and_the_arm_do(
 def test_an_old_pose_leaves_less_way_to_the_wall(interface: Interface) -> None:
     measured = RobotState({}, dict.fromkeys(FIELDS, 0.0), {"x": 0.73, "y": 0.0}, tool_age=0.1)
     guarded = CommandGuard(interface).guard(np.array([[0.2, 0.0]]), measured)
-    # 1 cm for the tenth of a second that is past and the next one.
+    # 1 cm for the past tenth of a second and the next one.
     assert first(guarded)[0] == pytest.approx(0.05)
 
 
@@ -181,7 +181,7 @@ def test_a_position_runs_ahead_of_the_arm_only_as_far_as_its_velocity_allows() -
     guarded = CommandGuard(joints()).guard(np.full((3, 2), 0.9), at(0.0, 0.85))
     assert guarded.actions == pytest.approx(np.array([[0.1, 0.9], [0.2, 0.9], [0.3, 0.9]]))
     assert guarded.interventions == ("velocity: a",)
-    # An arm that is known to follow later may be told more.
+    # With a known lag of the arm, the command may be further ahead.
     lagging = CommandGuard(joints(lag=0.2)).guard(np.full((3, 2), 0.9), at(0.0, 0.9))
     assert lagging.actions is not None
     assert lagging.actions[:, 0] == pytest.approx([0.3, 0.4, 0.5])
@@ -250,7 +250,7 @@ def pose_interface() -> Interface:
 
 
 def planar_pose_interface(z: float) -> Interface:
-    """A pose that points down at one height."""
+    """Interface with a pose that points down at one height."""
     values = pose_interface().to_dict()
     values["action"] |= {
         "fields": ["x", "y"],
@@ -268,7 +268,7 @@ def test_a_pose_stays_in_the_box_and_its_quaternion_is_one() -> None:
         dict.fromkeys(pose_interface().action.fields, 0.0),
         {"z": 0.02},
     )
-    # The same orientation, as its other quaternion.
+    # The same orientation, as the negative quaternion.
     wanted = np.array([[0.2, 0.0, -0.5, -0.9, 0.0, 0.0, 0.0]])
     guarded = CommandGuard(pose_interface()).guard(wanted, measured)
     assert first(guarded) == pytest.approx([0.05, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
@@ -319,7 +319,7 @@ def test_a_quaternion_of_almost_nothing_is_no_orientation() -> None:
     ("z", "turn", "expected"),
     [
         (0.21, (0.0, 1.0, 0.0, 0.0), ()),
-        (0.21, (0.0, -0.999, 0.0, 0.04), ()),  # the same orientation, nearly
+        (0.21, (0.0, -0.999, 0.0, 0.04), ()),  # almost the same orientation
         (0.25, (0.0, 1.0, 0.0, 0.0), ("not where fixed: z",)),
         (0.2, (0.3, 0.95, 0.0, 0.0), ("not where fixed: qx",)),
     ],

@@ -1,4 +1,4 @@
-"""Standing still at the ends of demonstrations is left out, and a policy starts to move."""
+"""Removal of idle steps at the ends of demonstrations, so that a policy starts to move."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOAL = np.array([0.6, 0.2])
 
 
 def reach(**action: object) -> Interface:
-    """A tool in a plane, moved by a twist at 10 Hz."""
+    """Interface of a tool in a plane, moved by a twist at 10 Hz."""
     values = {
         "name": "reach",
         "rate": 10.0,
@@ -55,7 +55,7 @@ def begin(episode: int) -> npt.NDArray[np.float64]:
 
 
 def demonstrations(folder: Path) -> Path:
-    """Thirty reaches, each of which begins with 1.5 s of standing still."""
+    """Thirty reaching motions, each after 1.5 s without motion."""
     for episode in range(30):
         at, messages = begin(episode), []
         for step in range(65):

@@ -1,4 +1,4 @@
-"""Frames of every kind of camera: colours, depth, sizes and shapes."""
+"""Frames of all camera types: colours, depth, sizes and shapes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def picture() -> Array:
 
 
 def luma_and_chroma(rgb: Array) -> tuple[Array, Array, Array]:
-    """Y, Cb and Cr of BT.601 in video range, as cameras send them."""
+    """Y, Cb and Cr of BT.601 in video range, as sent by cameras."""
     r, g, b = np.moveaxis(rgb / 255, -1, 0)
     y = 16 + 65.481 * r + 128.553 * g + 24.966 * b
     cb = 128 - 37.797 * r - 74.203 * g + 112.0 * b
@@ -50,7 +50,7 @@ def luma_and_chroma(rgb: Array) -> tuple[Array, Array, Array]:
 
 
 def stored(rgb: Array, encoding: str) -> Array:
-    """The picture's bytes as a driver lays them, shape (rows, bytes)."""
+    """Bytes of the image as stored by a driver, shape (rows, bytes)."""
     name = encoding.strip().lower()
     if name.startswith("bayer_"):
         letters = name[6:10]
@@ -82,7 +82,7 @@ def message_of(rgb: Array, encoding: str, pad: int = 0) -> Any:
 
 
 def halves(decoded: Array) -> tuple[list[int], list[int]]:
-    """The colours amid both halves."""
+    """Colours in the middle of the left and the right half."""
     height, width = decoded.shape[:2]
     row = decoded[height // 2]
     return row[width // 4].tolist(), row[width * 3 // 4].tolist()
@@ -110,7 +110,7 @@ def test_the_colours_of_every_encoding_are_those_before_the_camera(
 
 @pytest.mark.ros
 def test_yuv_is_read_as_cv_bridge_reads_it(picture: Array) -> None:
-    """Brightness from 16 to 235: what says from 0 to 255 gets other colours there too."""
+    """Luma from 16 to 235: full-range data gets other colours in cv_bridge too."""
     cv_bridge = pytest.importorskip("cv_bridge.boost.cv_bridge_boost")
     limited, full = message_of(picture, "yuv422"), message_of(picture, "yuv422")
     y, u, v = np.moveaxis(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV), -1, 0)
@@ -200,7 +200,7 @@ def jpeg_header(width: int, height: int) -> bytes:
 def test_a_picture_too_large_for_any_camera_is_refused_by_its_header(
     make: Any, width: int, height: int
 ) -> None:
-    # Nothing but the header is there: whoever decoded it would say something else.
+    # There is only a header, so any decoder would fail in another way.
     with pytest.raises(MessageError, match=rf"of {width}x{height} pixels; at most 8192 a side"):
         decode_compressed(compressed(make(width, height), "jpeg"), SIZE)
 
@@ -296,7 +296,7 @@ def with_camera(interface: Interface, **camera: Any) -> Interface:
 
 
 def depth_of(interface: Interface, message: Any) -> list[int]:
-    """The greys amid the left and the right half of a message on a stream from 0.2 to 2.2 m."""
+    """Grey values in the middle of both halves, for a stream from 0.2 to 2.2 m."""
     wanted = with_camera(interface, type=COMPRESSED, size=[8, 8], depth=[0.2, 2.2])
     seen = decode(wanted.observation["camera"], [(message, ())])
     assert seen.shape == (8, 8, 3) and (seen == seen[..., :1]).all()
@@ -331,7 +331,7 @@ def test_compressed_depth_in_millimetres_is_read(
 def test_compressed_depth_in_metres_is_read_by_its_quantisation(
     interface: Interface, distances: Array
 ) -> None:
-    # image_transport's own: finer where it is near, with 0 where nothing was measured.
+    # Quantisation of image_transport: finer at close range, with 0 for missing measurements.
     quantisation, farthest = 100.0, 10.0
     a = quantisation * (quantisation + 1)
     b = 1 - a / farthest
@@ -479,7 +479,7 @@ def test_an_episode_whose_camera_has_another_mode_is_noted(
 def test_an_episode_with_frames_of_another_size_than_the_others_is_noted(
     interface: Interface, tmp_path: Path
 ) -> None:
-    """Of the same aspect ratio, so that nothing is odd about any episode alone."""
+    """The aspect ratio is the same, so no episode is irregular by itself."""
     topic = interface.observation["camera"].topic
     sizes = [(24, 32), (24, 32), (48, 64), (24, 32)]
     bags = []

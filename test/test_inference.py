@@ -1,4 +1,4 @@
-"""Every method of minimisation against energies whose minimisers are known."""
+"""Inference methods on energies with known minimisers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def quadratic(centre: Tensor, sharpness: float = 50.0) -> Energy:
 
 
 def conditional(centre: Tensor, sharpness: float = 50.0) -> list[Energy]:
-    """The same quadratic, one dimension after the other."""
+    """The same quadratic as one energy per dimension."""
 
     def part(prefix: Tensor) -> Tensor:
         j = prefix.shape[-1] - 1
@@ -56,7 +56,7 @@ def conditional(centre: Tensor, sharpness: float = 50.0) -> list[Energy]:
     return [part] * centre.shape[1]
 
 
-# Wells of a mixture of four Gaussians: places, widths and heights above the lowest.
+# Wells of a mixture of four Gaussians: positions, widths and heights above the lowest.
 PLACES = torch.tensor([[-0.6, -0.6], [0.6, -0.5], [-0.5, 0.6], [0.55, 0.6]])
 WIDTHS = torch.tensor([0.05, 0.1, 0.08, 0.06])
 HEIGHTS = torch.tensor([0.0, 0.5, 1.0, 1.5])
@@ -94,7 +94,7 @@ def test_autoregressive_search_is_as_exact_in_sixteen_dimensions_as_in_one(size:
 
 
 def test_a_chain_whose_dimensions_depend_on_each_other_keeps_to_one_answer() -> None:
-    """Two answers, +0.5 or -0.5 in every dimension; a blend of them is wrong."""
+    """Two modes, +0.5 or -0.5 in every dimension; a mix of both is wrong."""
     sizes = 6
 
     def energy(prefix: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def test_a_chain_whose_dimensions_depend_on_each_other_keeps_to_one_answer() -> 
 
 
 def test_the_joint_energy_takes_the_temperature_that_the_parts_were_learned_with() -> None:
-    """E = -T log p of a chain of two Gaussians, whatever T."""
+    """E = -T log p of a chain of two Gaussians, for any T."""
     low, high = box(2)
     widths = torch.tensor([0.1, 0.05])
     actions = torch.rand(1, 200, 2, generator=seeded()) * 2 - 1
@@ -153,7 +153,7 @@ def test_the_joint_energy_forgets_numbers_that_depend_on_the_prefix_alone() -> N
 def test_langevin_chains_by_the_power_schedule_end_in_their_stationary_distribution(
     scale: float,
 ) -> None:
-    """Noise of variance 2 s scale^2 beside a drift of s/2 samples exp(-E / (2 scale^2))."""
+    """Noise of variance 2 s scale^2 with a drift of s/2 samples exp(-E / (2 scale^2))."""
     centre, width = torch.tensor([[0.1, -0.1]]), torch.tensor([0.08, 0.15])
 
     def energy(actions: Tensor) -> Tensor:
@@ -314,7 +314,7 @@ def test_a_higher_temperature_makes_modes_wider_and_more_alike() -> None:
 def test_draws_of_conditional_energies_have_their_masses_means_and_widths(
     temperature: float, thin: float
 ) -> None:
-    """A low, narrow well of a third of the mass; the second value follows the first."""
+    """A low, narrow well with a third of the mass; the second value depends on the first."""
     widths, shares = torch.tensor([thin, 0.05]), torch.tensor([1 / 3, 2 / 3])
     middles = torch.tensor([-0.4313, 0.5])
 
@@ -365,9 +365,9 @@ def test_a_draw_refuses_a_temperature_that_is_none(temperature: float) -> None:
 
 
 def test_refinement_arrives_at_a_minimum_off_to_one_side() -> None:
-    """Three first widths away in each dimension.
+    """Minimum at three initial widths in each dimension.
 
-    With a spread around the samples' own mean half of them stop 0.04 short.
+    With a spread around the samples' own mean, half of the searches stop 0.04 short.
     """
     centre = torch.zeros(64, 2)
     starts = torch.full((64, 1, 2), 0.15)
@@ -400,7 +400,7 @@ def test_local_minima_are_candidates_with_no_lower_one_near() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_local_minima_are_those_of_the_definition_however_the_candidates_lie(size: int) -> None:
-    """Compared pair by pair: lower and near, and of equal ones the first."""
+    """Pairwise definition: no lower candidate nearby; of equal ones the first."""
     actions = torch.rand(3, 600, size, generator=seeded(size)) * 2 - 1
     energies = (6 * actions).sin().sum(dim=2) + 0.3 * actions.square().sum(dim=2)
     energies = (20 * energies).round() / 20  # many are equal
@@ -429,7 +429,7 @@ SIX: dict[str, DerivativeFree | Langevin | Hybrid] = {**JOINT, "plain": Derivati
 
 @pytest.mark.parametrize("name", SIX)
 def test_rows_of_a_batch_get_what_they_would_get_alone(name: str) -> None:
-    """One row's energies are so low that they would take every draw of a shared softmax."""
+    """Energies of one row so low that it would take every draw of a shared softmax."""
     centre = centres(2)
     offsets = -100.0 * torch.arange(8.0)[:, None]
     energy = quadratic(centre)
@@ -450,7 +450,7 @@ def test_same_seed_same_result_in_single_and_double_precision(name: str) -> None
             SIX[name].minimize(energy, low, high, 1, seeded(s)) for s in (5, 5, 6)
         )
         assert torch.equal(first.actions, second.actions)
-        if name in ("plain", "refined"):  # the others all end in the one minimum
+        if name in ("plain", "refined"):  # the others all end in the same minimum
             assert not torch.equal(first.actions, other.actions)
         assert first.best.dtype == first.best_energy.dtype == dtype
         assert first.modes(generator=seeded()).actions.dtype == dtype

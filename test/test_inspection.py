@@ -1,4 +1,4 @@
-"""What is said of demonstrations whose faults are known."""
+"""Issues and metrics of demonstrations with known faults."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ PERIOD = 100_000_000
 
 
 def episode(actions: Numbers, times: Sequence[int] | None = None, **changes: Any) -> Episode:
-    """An episode of ur5e_push that goes where its actions, (M, 2), take it."""
+    """An episode of ur5e_push that follows its actions, (M, 2)."""
     steps = len(actions)
     pictures = np.zeros((steps, 1, 96, 128, 3), np.uint8)
     pictures[:, 0, 0, 0, 0] = np.arange(steps) % 250
@@ -137,7 +137,7 @@ def test_jerk_is_the_second_difference_of_the_velocities(interface: Interface) -
     assert facts_of(interface, steady).jerk == 0
     ramp = np.linspace(-0.2, 0.2, 40)[:, None].repeat(2, axis=1)
     assert facts_of(interface, ramp).jerk == pytest.approx(0, abs=1e-6)
-    # From one bound to the other and back, step by step: 1, -1, ... of the range, so 2 each time.
+    # From one bound to the other and back in each step: 1, -1, ... of the range, so 2 each time.
     alternating = 0.25 * (-1.0) ** np.arange(40)[:, None].repeat(2, axis=1)
     assert facts_of(interface, alternating).jerk == pytest.approx(2.0)
 
@@ -168,7 +168,7 @@ def test_a_film_strip_shows_the_first_and_the_last_frame() -> None:
     assert strip.size == (96, 8 * 128)
     picture = cv2.imdecode(np.frombuffer(strip.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None and picture.shape == (96, 8 * 128, 3)
-    assert picture[48, 64] == pytest.approx([0, 0, 255], abs=4)  # OpenCV has blue first
+    assert picture[48, 64] == pytest.approx([0, 0, 255], abs=4)  # OpenCV stores blue first
     assert picture[48, -64] == pytest.approx([255, 0, 0], abs=4)
 
 
@@ -413,7 +413,7 @@ def test_the_page_has_a_line_for_a_jump_and_one_for_a_slow_topic(interface: Inte
     report = make_report(found, interface, frozenset(), {})
     reasons = {e.name: [(c.kind, c.words) for c in e.issues] for e in report.first}
     assert reasons == {
-        # It is a note of the bag too, but one reason.
+        # The jump is also a note of the bag, but only one issue.
         "bag_10": [("jump", jump)],
         "bag_11": [("slow", "joint_states comes at 50.0 Hz, the median is 500.0 Hz")],
     }
@@ -423,7 +423,7 @@ def test_the_page_has_a_line_for_a_jump_and_one_for_a_slow_topic(interface: Inte
     assert "joint_states comes at 50.0 Hz, the median is 500.0 Hz" in articles["bag_11"]
     assert "<td>60</td><td>50.0 Hz</td><td>0.10 s</td>" in articles["bag_11"]
     assert "jumps by" not in articles["bag_11"]
-    # The table of all topics links the episode whose rate is lowest.
+    # The table of all topics links the episode with the lowest rate.
     key = {e.name: e.key for e in report.entries}["bag_11"]
     assert f'<td>joint_states</td><td>500.0 Hz</td><td><a href="#{key}">50.0 Hz</a></td>' in page
 

@@ -1,4 +1,4 @@
-"""The page of inspect_demos: what is written, and what a browser makes of it."""
+"""Page of inspect_demos: its content, and its behaviour in a browser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four good bags, one with a gap, a failure, a copy, a torn one, two with names that hurt."""
+    """Four good bags, one with a gap, a failure, a copy, a cut one, two with unsafe names."""
     interface = load_interface(interface_path("ur5e_push"))
     folder = tmp_path_factory.mktemp("demos")
     for number in range(4):
@@ -53,7 +53,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 def refused(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line with which the command refuses."""
+    """The single line of a refused command."""
     with pytest.raises(SystemExit) as exit_:
         main(list(arguments))
     lines = [line for line in capsys.readouterr().err.splitlines() if "%|" not in line]
@@ -156,7 +156,7 @@ def test_the_page_says_what_it_shows(demos: Path, browser: Browser) -> None:
     assert "duplicate has the same numbers as push_1" in card("push_1_copy")
     assert "failure, left out 6.0 s · 60 steps" in card("failed")
     assert "cannot be read" in card("torn")
-    # A picture is good for 0.25 s, so for two steps more.
+    # An image is valid for 0.25 s, so for two more steps.
     assert "one gap of 1.8 s" in card("push_4")
     assert "Gaps: 1.8 s from 2.2 s on." in card("push_4")
     camera = browser.texts(".episode[data-name=push_4] tbody tr:first-child td")
@@ -178,11 +178,11 @@ def test_ticked_episodes_become_an_exclude_list_that_is_read(
         browser.evaluate(tick.format(names.index(name)))
     text = browser.evaluate("document.querySelector('#text').value")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    # What cannot be read is proposed from the start.
+    # Bags that cannot be read are ticked from the start.
     assert sorted(lines) == sorted([f"./#more/{IMAGE}", SCRIPT, "push_3", "torn"])
     assert "# unusable: " in text
     href = browser.evaluate("document.querySelector('#save').href")
-    browser.open(page)  # again: the ticks are still there
+    browser.open(page)  # the ticks are kept
     assert browser.texts("#count") == ["4"]
     assert browser.evaluate("document.querySelector('#save').href") == href
 
@@ -231,7 +231,7 @@ def test_the_list_is_searched_filtered_sorted_and_walked(demos: Path, browser: B
     assert browser.evaluate("document.activeElement.dataset.name") == second
     ticked = "[...document.querySelectorAll('.ticked')].map(e => e.dataset.name)"
     assert browser.evaluate(ticked) == [second, "torn"]
-    # A link to an episode that is filtered out shows it again, opened.
+    # A link to an episode that is filtered out shows and opens it again.
     choose("search", "torn")
     opened = browser.evaluate(
         """new Promise(tell => {

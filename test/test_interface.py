@@ -100,7 +100,7 @@ def test_every_shipped_interface_is_valid_and_called_as_its_file(path: Path) -> 
     loaded = load_interface(path)
     assert loaded.name == path.stem
     assert interface_from_dict(loaded.to_dict(), "again") == loaded
-    # What moves an arm by positions has a limit of its velocity, and one that may be measured.
+    # An arm commanded by positions needs a velocity limit and a measured position.
     if not loaded.action.is_velocity and loaded.action.unit != "px":
         assert max(loaded.action.max_velocity or (9.0,)) < 1.0 and loaded.action.measured
 

@@ -1,4 +1,4 @@
-"""Which command belongs to which step, and what happens to messages out of order or of no time."""
+"""Assignment of commands to steps, with messages out of order or without a stamp."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = ["a", "b"]
 
 
 def arm(horizon: int = 1, quantity: str = "velocity", **action: Any) -> Interface:
-    """Two joints at 10 Hz, commanded by numbers without a stamp."""
+    """Interface of two joints at 10 Hz, commanded by numbers without a stamp."""
     limits = {"max_velocity": [9.0, 9.0], "measured": "joints"} if quantity == "position" else {}
     values = {
         "name": "arm",
@@ -107,7 +107,7 @@ def test_commands_that_are_not_in_the_beat_of_the_interface_cost_no_steps(
     episode = commanded(tmp_path, arm(horizon, quantity), times)
     steps = round((times[-1] - times[0]) * 10)
     assert len(episode.actions) >= 0.98 * steps
-    # Each step has the command that is in force in the middle of its period.
+    # Each step has the command in force in the middle of its period.
     middles = (episode.times_ns - START) / SECOND + 0.05
     expected = np.searchsorted(times, middles) - 1
     found = np.round(1000 * episode.actions[:, 0, 0]).astype(int)
@@ -166,7 +166,7 @@ def test_a_message_that_is_received_late_cuts_nothing(
 
 
 def test_two_publishers_on_one_topic_lose_nothing(interface: Interface, tmp_path: Path) -> None:
-    """Of which one is received 0.15 s earlier than the other, by the times in the bag."""
+    """The times of receipt of one publisher are 0.15 s earlier than the other's."""
     names = list(interface.observation["joints"].parts)
     messages = []
     for entry in demonstration(interface, 40):
@@ -186,7 +186,7 @@ def test_two_publishers_on_one_topic_lose_nothing(interface: Interface, tmp_path
 
 
 def simulated(clock: bool, before: int = 0) -> list[Sent]:
-    """Stamps of a simulation, times of receipt of the wall clock, commands without a stamp."""
+    """Stamps of a simulation, times of receipt of the system clock, commands without a stamp."""
     messages = []
     for step in range(-before, 60):
         stamp, received = 1000 * SECOND + step * PERIOD, START + step * PERIOD
@@ -216,7 +216,7 @@ def test_without_a_clock_they_are_refused_with_the_reason(tmp_path: Path) -> Non
 def test_what_was_received_before_the_first_clock_is_no_piece_of_its_own(
     interface: Interface, tmp_path: Path
 ) -> None:
-    """A recorder with simulated time knows no time until then: it writes zero."""
+    """Before the first /clock a recorder with simulated time writes zero."""
     begun = 1000 * SECOND
 
     def simulate(time: int) -> int:
@@ -262,14 +262,14 @@ def test_a_jump_of_the_tool_cuts_the_episode_and_is_told(
     values = interface.to_dict()
     values["action"]["horizon"], values["observation"]["tool"]["history"] = 3, 2
     rich = read_episode(bag, interface_from_dict(values, "rich"))
-    # Neither the actions of a step nor its history reach over the jump.
+    # Neither the actions of a step nor its history span the jump.
     assert steps_of(rich)[18:24] == [18 + 1, 20, 25, 26, 27, 28]
 
 
 def test_a_jump_over_steps_that_lack_is_told_by_the_time_that_passed(
     interface: Interface, tmp_path: Path
 ) -> None:
-    """The pose is not heard from 1.9 s to 2.4 s, and is too old at four steps in between."""
+    """No poses from 1.9 s to 2.4 s; the last one is too old at four steps in between."""
     silent = range(19, 24)
     kept = [step for step in range(40) if not 20 <= step < 24]
 
@@ -287,7 +287,7 @@ def test_a_jump_over_steps_that_lack_is_told_by_the_time_that_passed(
         bag = write_bag(tmp_path / name, messages)
         return read_episode(bag, interface_from_dict(values, name))
 
-    # At 0.25 m/s along both axes it goes 0.23 m in 0.5 s and the 0.15 s that a sample may be old.
+    # At 0.25 m/s along both axes: 0.23 m in 0.5 s and the 0.15 s of a sample's maximum age.
     near = episode("near", 0.46)
     assert near.jumps == () and steps_of(near) == kept
     far = episode("far", 0.48)
@@ -295,7 +295,7 @@ def test_a_jump_over_steps_that_lack_is_told_by_the_time_that_passed(
         "tool jumps by 0.468 m after 1.9 s, further than the arm can move in 0.5 s; cut there",
     )
     assert steps_of(far) == [step for step in kept if step != 19]
-    # Commands went on: no chunk of three reaches over the jump.
+    # Commands continued: no chunk of three spans the jump.
     assert steps_of(episode("chunks", 0.48, 3))[15:19] == [15, 16, 24, 25]
 
 

@@ -1,4 +1,4 @@
-"""The fault ladder, in its own time."""
+"""Safety state machine, with its own time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The launch files under the real launch: what runs, as the arguments say, and how it ends."""
+"""Launch files in a real launch service: nodes, arguments and exit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 pytestmark = pytest.mark.ros
 
 TIMEOUT = 30.0
-# What `ros2 launch` does with a file and its arguments.
+# Equivalent of `ros2 launch` with a file and its arguments.
 RUN_LAUNCH = """
 import sys
 from launch import LaunchDescription, LaunchService
@@ -60,7 +60,7 @@ def generate_launch_description():
 
 
 class Launch:
-    """A launch file that runs, in a process group of its own."""
+    """A running launch file, in its own process group."""
 
     def __init__(
         self, command: list[str], environment: dict[str, str], folder: Path, terminal: bool
@@ -81,7 +81,7 @@ class Launch:
             )
 
     def _on_terminal(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
-        """As from a shell in a window: with a terminal for keys and for what is printed."""
+        """Start on a pseudo-terminal for keys and output, as from a shell."""
         self._far, near = pty.openpty()
         os.set_blocking(self._far, False)
         self._process = subprocess.Popen(
@@ -95,7 +95,7 @@ class Launch:
         os.close(near)
 
     def press(self, keys: str) -> None:
-        """Keys at that terminal."""
+        """Send keys to the terminal."""
         assert self._far is not None
         os.write(self._far, keys.encode())
 
@@ -111,11 +111,11 @@ class Launch:
         return self._process.poll() is None
 
     def end(self) -> int:
-        """The exit code, once it ends by itself."""
+        """Wait for the end and return the exit code."""
         return self._process.wait(TIMEOUT)
 
     def interrupt(self) -> None:
-        """Ctrl-C, as a terminal sends it."""
+        """Send Ctrl-C, as a terminal does."""
         os.killpg(self._process.pid, signal.SIGINT)
 
     def kill(self) -> None:
@@ -127,7 +127,7 @@ class Launch:
 
 
 class Observer:
-    """A node beside the launched ones."""
+    """A node that observes the launched ones."""
 
     def __init__(self, context: Any) -> None:
         self.node = rclpy.create_node("observer", context=context)
@@ -158,7 +158,7 @@ class Observer:
         return str(answer.current_state.label)
 
     def finish(self, launch: Launch, heard: Callable[[], bool] = lambda: True) -> int:
-        """Ctrl-C, and the exit code once what must still be sent has been heard."""
+        """Send Ctrl-C, wait for pending messages and the end, and return the exit code."""
         launch.interrupt()
         deadline = time.monotonic() + TIMEOUT
         while launch.is_running or not heard():
@@ -197,7 +197,7 @@ def observer(context: Any) -> Iterator[Observer]:
 
 
 def write_parameters(folder: Path, **values: Any) -> str:
-    """A parameter file for every node."""
+    """Write a parameter file for every node."""
     lines = [f"    {name}: {value}\n" for name, value in values.items()]
     (folder / "mine.yaml").write_text("/**:\n  ros__parameters:\n" + "".join(lines))
     return "params_file:=mine.yaml"
@@ -234,7 +234,7 @@ def test_the_arm_and_the_policy_meet_in_a_namespace_and_ctrl_c_ends_with_a_stop(
 def test_an_operators_session_on_the_systems_clock(
     start: Callable[..., Launch], robot: Robot, policy_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Start, a camera's cable that is pulled, diagnostics, the stop, the reset, and the end."""
+    """Start, a lost camera, diagnostics, the stop, the reset, and the end."""
     statuses: list[Any] = []
     robot.node.create_subscription(DiagnosticArray, "/diagnostics", statuses.append, 10)
     given = write_parameters(tmp_path, stop_after=1.0)

@@ -1,4 +1,4 @@
-"""Launch arguments that a launch file doesn't have, and paths as people write them."""
+"""Unknown launch arguments, and expansion of paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses and counter-examples by hand."""
+"""Losses and negatives, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -147,13 +147,13 @@ def test_near_duplicates_are_close_in_every_dimension() -> None:
 
 def test_hard_counter_examples_are_sought_beyond_the_near_duplicates() -> None:
     config = NegativesConfig("hard", 10, pool=2000, mask_radius=0.3)
-    positive = torch.tensor([[0.5, 0.0, 0.0]])  # where the bowl is deepest
+    positive = torch.tensor([[0.5, 0.0, 0.0]])  # the minimum of the bowl
     found = draw(config, bowl, positive, LOW, -LOW, seeded())
     assert not near_duplicates(found, positive, 0.3).any()
 
 
 def test_rounds_and_a_mask_find_the_narrow_well_of_another_answer() -> None:
-    """Of two wells, equally deep, the demonstrated one is ten times as wide."""
+    """Two wells of equal depth; the demonstrated one is ten times as wide."""
 
     def wells(actions: Tensor) -> Tensor:
         values = actions[..., 0]
@@ -162,7 +162,7 @@ def test_rounds_and_a_mask_find_the_narrow_well_of_another_answer() -> None:
     low, demonstrated = -torch.ones(1), torch.full((200, 1), 0.3)
 
     def reached(rounds: int, radius: float) -> float:
-        """In how many rows one of the hardest is at the bottom of the other well."""
+        """Share of rows with a negative at the bottom of the other well."""
         config = NegativesConfig("hard", 8, pool=32, rounds=rounds, mask_radius=radius)
         found = draw(config, wells, demonstrated, low, -low, seeded())
         assert found.shape == (200, 8, 1)
@@ -187,7 +187,7 @@ def test_every_round_asks_about_a_whole_pool() -> None:
 
 
 def test_counter_examples_around_the_demonstrated_action_teach_its_log_probability() -> None:
-    """Of E = c x^2 / 2 s^2, InfoNCE is lowest for c = 1 if actions are normal with spread s."""
+    """InfoNCE of E = c x^2 / 2 s^2 is lowest for c = 1 if actions are normal with deviation s."""
     spread, high = 0.2, torch.ones(1)
     positive = spread * torch.randn(20_000, 1, generator=seeded(1))
     config = NegativesConfig(around=8, nearest=0.1, farthest=0.5)
@@ -208,7 +208,7 @@ def test_counter_examples_around_an_action_are_near_and_far_and_in_the_box() -> 
     assert found.abs().max() <= 1
     apart = found.std(dim=1).mean(dim=1)
     assert apart.min() < 0.02 and apart.max() > 0.45
-    # Even on a logarithmic scale: half of them below the middle, 0.1.
+    # Uniform on a logarithmic scale: half of them below the middle, 0.1.
     assert (apart < 0.1).float().mean().item() == pytest.approx(0.5, abs=0.05)
 
 

@@ -1,4 +1,4 @@
-"""From messages to observations: what counts, what is refused, and why."""
+"""Conversion of messages to observations: selection, refusals and their reasons."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_joints_of_several_publishers_are_put_together_with_the_age_of_the_oldes
     buffer.add("joints", joints(names[:4], [0.0, 1.0, 2.0, 3.0], START), 0)
     buffer.add("joints", joints(names[4:], [4.0, 5.0], START + 50 * MS), 0)
     assert buffer.observe(START + 50 * MS)["joints"].tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]
-    # A joint that two of them send: the newest counts.
+    # A joint that two of them send: the newest value is used.
     buffer.add("joints", joints(names[3:5], [9.0, 8.0], START + 60 * MS), 0)
     assert buffer.observe(START + 60 * MS)["joints"].tolist() == [[0.0, 1.0, 2.0, 9.0, 8.0, 5.0]]
     assert buffer.stamps(START + 60 * MS) == {"joints": START}

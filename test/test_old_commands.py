@@ -1,4 +1,4 @@
-"""Nothing old moves the arm: whatever takes long, a command answers what is true now."""
+"""Commands never use outdated samples or decisions, regardless of delays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ebm_policy_ros.nodes.common.pauses import PauseWatch, boot_time
 
 pytestmark = pytest.mark.ros
 
-# Largest age of the slowest stream, a tick, and what a message takes to arrive.
+# Largest age of the slowest stream, a tick, and the transport time of a message.
 ALLOWED = 0.25 + 0.1 + 0.05
 STOPPED = 0.8
 
@@ -41,16 +41,16 @@ def scene() -> Iterator[Scene]:
 
 
 class RealTime:
-    """policy_node in a process of its own, and a robot that publishes ten times a second."""
+    """policy_node as a separate process, and a robot that publishes at 10 Hz."""
 
     def __init__(self, robot: Robot, policy: Path, simulated: bool) -> None:
         self._robot, self._simulated = robot, simulated
         self._step, self._next = 0, time.monotonic()
         self.quiet = False
-        """Flag: time goes on without samples."""
+        """Flag: time continues without samples."""
         self.process = self._start(policy)
         self.heard: list[tuple[float, bool]] = []
-        """When each command was heard, and whether it moves the arm."""
+        """Time of receipt of each command, and whether it moves the arm."""
 
     def _start(self, policy: Path) -> subprocess.Popen[bytes]:
         values = {
@@ -63,7 +63,7 @@ class RealTime:
         return subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
 
     def run(self, seconds: float) -> None:
-        """Publish and listen for so long."""
+        """Publish and listen for a number of seconds."""
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until:
             if now >= self._next:
@@ -89,7 +89,7 @@ class RealTime:
             self.run(0.05)
 
     def stop_and_continue(self, phase: float) -> int:
-        """Moving commands that were heard after a stop, of samples from before it."""
+        """Count moving commands received after a pause of the process, from samples before it."""
         self.run(phase)
         self.process.send_signal(signal.SIGSTOP)
         self.quiet = True
@@ -128,8 +128,8 @@ def test_a_process_that_was_stopped_moves_by_nothing_old(
     for _ in range(25):
         arm.until_moving()
         old += arm.stop_and_continue(phases.uniform(0, 0.1))
-    # A command that is being handed to the network when the process stops can't be called back:
-    # about one stop in a hundred on a busy machine finds it there.
+    # A command that is already passed to the network when the process stops cannot be recalled: on
+    # a busy machine this happens in about one of a hundred stops.
     assert old <= 2, f"{old} old commands after 25 stops"
     arm.until_moving()
 
@@ -159,7 +159,7 @@ def test_a_decoder_that_hangs_delays_neither_the_safe_command_nor_a_stop(
 
 
 def test_a_machine_that_was_suspended_moves_by_nothing_old(scene: Scene) -> None:
-    """The clock is two seconds later when the decision is there."""
+    """The clock is two seconds later when the decision is ready."""
     node: Any = scene.start()
     scene.until_moving()
     encoder = node.control_loop.loaded.policy._model.encoder
@@ -176,7 +176,7 @@ def test_a_machine_that_was_suspended_moves_by_nothing_old(scene: Scene) -> None
 
 
 def test_a_slow_policy_commands_nothing_late(scene: Scene) -> None:
-    """A decision that takes longer than ten periods, of real time, is thrown away."""
+    """A decision that takes more than ten periods of real time is discarded."""
     node: Any = scene.start()
     scene.until_moving()
     encoder = node.control_loop.loaded.policy._model.encoder
@@ -191,7 +191,7 @@ def test_a_slow_policy_commands_nothing_late(scene: Scene) -> None:
 def test_a_pause_is_told_for_as_long_as_somebody_asks() -> None:
     watch = PauseWatch()
     assert watch.problem(60.0) == ""
-    watch.close()  # nobody looks now, as while the process is stopped
+    watch.close()  # no monitoring now, as while the process is stopped
     threading.Event().wait(0.5)
     assert watch.problem(60.0).startswith("this process stood still for 0.")
     assert watch.problem(0.0) == ""

@@ -1,4 +1,4 @@
-"""The demonstrator solves its tasks, inside the tool's box, with actions an energy can learn."""
+"""The scripted demonstrator solves its tasks inside the workspace, with learnable actions."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def test_mirrored_scenes_get_mirrored_actions() -> None:
 
 def test_its_action_is_a_smooth_function_of_the_tool() -> None:
     demonstrator = oracle()
-    # All round the block but for the sector right in front, where it must choose a side.
+    # All around the block except the sector in front, where it must choose a side.
     angles = np.linspace(np.pi - 2.8, np.pi + 2.8, 4000)
     ring = 0.06 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     actions = np.array([demonstrator.act(BLOCK + offset, BLOCK, GOAL) for offset in ring])
     travelled = np.linalg.norm(np.diff(ring, axis=0), axis=1)
     slope = np.linalg.norm(np.diff(actions, axis=0), axis=1) / travelled
-    assert slope.max() < 10.0  # m/s per m: 1 cm elsewhere changes the velocity by at most 0.1.
+    assert slope.max() < 10.0  # m/s per m: an offset of 1 cm changes the velocity by at most 0.1.
 
 
 def test_right_in_front_it_keeps_to_one_side_for_the_episode() -> None:

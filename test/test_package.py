@@ -1,4 +1,4 @@
-"""What is installed, what it says of itself, and what its modules may import."""
+"""Installation, package metadata, and allowed imports of the modules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ print(json.dumps({
 
 
 def python(code: str, environment: dict[str, str] | None = None, cwd: Path = ROOT) -> Any:
-    """What the last line that a program prints holds, as JSON."""
+    """JSON value of the last line that a program prints."""
     command = [sys.executable, "-c", code]
     output = subprocess.run(
         command, env=environment, cwd=cwd, check=True, stdout=subprocess.PIPE, timeout=TIMEOUT
@@ -98,7 +98,7 @@ def test_an_installation_has_its_executables_and_finds_its_shared_files(
     scripts = {path.name for path in (tmp_path / "prefix" / "lib" / PACKAGE).iterdir()}
     assert scripts == {script.split(" ")[0] for script in setup["scripts"]}
     for path in (tmp_path / "prefix" / "lib" / PACKAGE).iterdir():
-        # A virtual environment's Python too, which colcon's own is not.
+        # For the Python of a virtual environment, which differs from colcon's own.
         assert path.read_text().startswith("#!/usr/bin/env python3\n")
     code = (
         "import json; from ebm_policy_ros.util import resources as share; "
@@ -115,7 +115,7 @@ def test_an_installation_has_its_executables_and_finds_its_shared_files(
 
 
 def imported(path: Path) -> set[str]:
-    """The modules that a file imports."""
+    """Modules imported by a file."""
     names = set()
     for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(part, ast.Import):
@@ -138,7 +138,7 @@ def test_package_xml_names_every_ros_package_that_is_imported() -> None:
         assert {name for name in names if name.endswith(ros)} <= named
 
 
-# What decides: it runs without ROS.
+# Packages of the decision path; they run without ROS.
 RUNTIME = (
     "energy", "inference", "interface", "messages", "observation", "control", "policy", "teleop",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The parameters of the nodes: code, parameter files and docs/parameters.md say the same."""
+"""Node parameters: code, parameter files and docs/parameters.md agree."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_parameter_file_shows_every_parameter_with_its_default(
 ) -> None:
     text = (ROOT / "config" / f"{file}.yaml").read_text(encoding="utf-8")
     shown = flat(yaml.safe_load(text)[f"/**/{file}_node"]["ros__parameters"])
-    # What is unset has no value to show; it stands there as a comment.
+    # An unset parameter has no value to show; it is a comment in the file.
     commented = re.sub(r"^( *)# (?=( *)\w+:)", r"\1", text, flags=re.MULTILINE)
     everything = flat(yaml.safe_load(commented)[f"/**/{file}_node"]["ros__parameters"])
     with_default = {
@@ -56,7 +56,7 @@ def test_the_parameter_file_shows_every_parameter_with_its_default(
     }
     assert shown == with_default
     unset = {s.name for s in settings} - set(with_default)
-    # Of the settings of a search one page tells them all: docs/methods.md.
+    # All settings of a search are documented on one page: docs/methods.md.
     needed = {name for name in unset if not name.startswith("inference.")}
     assert needed <= set(everything) - set(shown) <= unset
 

@@ -1,4 +1,4 @@
-"""The same messages live, over a real DDS, and read from a bag give equal observations."""
+"""Equal observations from the same messages, live over a real DDS and read from a bag."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SECONDS = 3
 
 @pytest.fixture
 def rich(interface: Interface) -> Interface:
-    """Every kind of stream at once, with a history."""
+    """An interface with every kind of stream, and with a history."""
     values = interface.to_dict()
     streams = values["observation"]
     streams["camera"] |= {"size": [12, 16], "history": 2}
@@ -155,7 +155,7 @@ def test_live_and_bag_give_equal_observations_element_by_element(
     rest = iter(m for m in messages if m.topic in wanted)
     coming = next(rest, None)
     for step, time in enumerate(episode.times_ns.tolist()):
-        # Until everything that is stamped by then has arrived.
+        # Until all messages stamped by then have arrived.
         while coming is not None and coming.received_ns <= time + 150 * MILLISECOND:
             heard.clear()
             publishers[coming.topic].publish(coming.data)

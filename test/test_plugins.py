@@ -1,4 +1,4 @@
-"""Parts from a package outside this one: named in the configuration, and needed by the policy."""
+"""Parts from an external package: named in the configuration, and required by the policy."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Grid:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Path:
-    """A folder for PYTHONPATH with the package my_lab, and demonstrations beside it."""
+    """A folder for PYTHONPATH with the package my_lab, and demonstrations next to it."""
     package = tmp_path / "packages" / "my_lab"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -130,7 +130,7 @@ def test_one_of_each_from_outside_is_trained_and_decides(lab: Path) -> None:
     decided = run(lab, "-c", DECIDE, **{VARIABLE: "my_lab"})
     assert decided.returncode == 0, decided.stderr
     kind, action = json.loads(decided.stdout.splitlines()[-1])
-    # The brightest picture: the action is the highest demonstrated one, about 0.5.
+    # For the brightest image, the action is the highest demonstrated one, about 0.5.
     assert kind == "Grid" and np.asarray(action).ravel() == pytest.approx([0.5], abs=0.15)
     gone = run(lab, "-c", DECIDE, **{VARIABLE: "my_lab", "PYTHONPATH": str(ROOT)})
     assert "of the package 'my_lab', which cannot be imported" in gone.stderr
@@ -157,7 +157,7 @@ def test_a_file_imports_nothing_that_was_not_declared(monkeypatch: pytest.Monkey
         parts.find("this.s")
     assert "this" not in sys.modules
     with names_from_a_file(), pytest.raises(PluginNeeded, match=f"{VARIABLE}=os"):
-        parts.find("os.system")  # which is imported already
+        parts.find("os.system")  # already imported
     monkeypatch.setenv(VARIABLE, "other, this")
     with names_from_a_file():
         assert isinstance(parts.find("this.s"), str)

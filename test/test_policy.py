@@ -184,7 +184,7 @@ def test_an_autoregressive_policy_decides_with_any_method(
     search = {"method": "derivative_free", "samples": 2048, "refine": 3}
     joint = Policy.load(path, device="cpu", inference=search).decide(seen)
     assert own.action.shape == joint.action.shape == (1, 2)
-    # The joint search may find a rounder minimum, but hardly a lower one.
+    # The joint search may find a wider minimum, but hardly a lower one.
     assert own.energy == pytest.approx(joint.energy, abs=0.3)
 
 
@@ -238,7 +238,7 @@ def test_fast_arithmetic_decides_as_exact_arithmetic_does(
     interface: Interface,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of each kind of energy by its own methods, for the first time and after another action."""
+    """Each kind of energy with its own methods, without and with a previous action."""
     path, seen = policy_file(kind), observation(interface)
     previous = np.array([[0.05, -0.05]], np.float32) if kept else None
     found = []

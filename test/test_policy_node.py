@@ -1,4 +1,4 @@
-"""policy_node over a real DDS: what goes out on the wire for what comes in."""
+"""policy_node over a real DDS: published commands for given messages."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_same_seed_and_samples_give_the_same_commands(
 def test_the_method_of_the_search_and_the_choice_are_parameters(
     robot: Robot, start_policy: Callable[..., Any], policy_file: Callable[..., Path]
 ) -> None:
-    """Each changes what goes out, to what a policy with these settings decides."""
+    """Each setting changes the command to the decision of a policy with this setting."""
     kind = policy_file("autoregressive")
     settings: list[dict[str, Any]] = [
         {},
@@ -168,7 +168,7 @@ def test_a_stream_that_falls_silent_stops_the_arm_until_it_is_back(
     for step in range(11, 20):
         robot.tick(step, only="joints tool")
         command = planar(robot.command_at(step))
-        # The camera's samples count for 0.25 s.
+        # The camera's samples are valid for 0.25 s.
         if step >= 13:
             assert command == [0.0, 0.0]
     for step in range(20, 24):
@@ -345,7 +345,7 @@ def test_another_policy_takes_over_between_two_ticks_and_a_bad_one_does_not(
     assert sent == pytest.approx(decided.action[0].tolist(), abs=1e-6)
 
 
-# Parameters that count from the next tick on
+# Parameters that apply from the next tick on
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_speed_is_a_factor_on_what_goes_out(
     robot.tick(10)
     before = drive(robot, range(11, 12))[0]
     assert change(robot, name, value).successful
-    after = drive(robot, range(267, 268))[0]  # the same picture
+    after = drive(robot, range(267, 268))[0]  # the same image
     assert after == pytest.approx([factor * x for x in before], abs=1e-6)
 
 
@@ -367,7 +367,7 @@ def test_speed_is_a_factor_on_what_goes_out(
     ("name", "value", "most"),
     [
         ("limits.high", [0.05, 0.25], 0.05),
-        ("limits.workspace_high", [0.5, 0.3], 0.0),  # where the tool is
+        ("limits.workspace_high", [0.5, 0.3], 0.0),  # at the tool's position
         ("limits.max_acceleration", [0.3, 0.3], 0.03),  # from rest, in a tenth of a second
     ],
 )
@@ -501,7 +501,7 @@ def test_joints_of_two_publishers_make_one_observation(
 def test_without_simulated_time_a_camera_frame_starts_the_decision(
     robot: Robot, start_policy: Callable[..., Any]
 ) -> None:
-    """The answer to a frame doesn't wait for the next tick of the timer."""
+    """The answer to a frame does not wait for the next tick of the timer."""
     node = start_policy(use_sim_time=False, lockstep=False)
 
     def publish() -> None:
@@ -510,11 +510,11 @@ def test_without_simulated_time_a_camera_frame_starts_the_decision(
     robot.repeat(0.1, publish)
     robot.until(lambda: node.statistics.counts["commands"] >= 10)
     p50, _, _ = node.statistics.times()["all but the decision"]
-    # A timer that knows nothing of the camera would answer half a period, 50 ms, later.
+    # A timer independent of the camera would answer half a period, 50 ms, later.
     assert p50 < 40
 
 
-# What the node tells
+# Messages and topics of the node
 
 
 def test_frames_of_another_aspect_are_told_once(
@@ -585,7 +585,7 @@ def test_candidates_and_debug_image_are_there_for_who_looks(
     robot.until(lambda: bool(markers and images))
     points, command = markers[-1].markers
     assert points.header.frame_id == "base_link" and len(points.points) == len(points.colors) == 64
-    # Half a second of at most 0.2 m/s from where the tool is.
+    # Half a second of at most 0.2 m/s from the tool's position.
     assert all(abs(point.x - 0.5) <= 0.1 + 1e-6 for point in points.points)
     assert len(command.points) == 2
     image = images[-1]
@@ -593,7 +593,7 @@ def test_candidates_and_debug_image_are_there_for_who_looks(
     assert len(set(bytes(image.data[1500::7]))) > 50, "the landscape has colours"
 
 
-# What is refused at the start
+# Refusals at the start
 
 
 @pytest.mark.parametrize(
@@ -669,7 +669,7 @@ def test_a_stop_is_answered_while_a_decision_runs_whose_result_is_thrown_away(
     answer: list[Any] = []
 
     def ask(*values: Any) -> None:
-        # On the thread of the decision, which goes on only when the stop was answered.
+        # On the thread of the decision, which continues only after the answer to the stop.
         answer.append(client.call_async(Trigger.Request()))
         deadline = time.monotonic() + TIMEOUT
         while node.safety.state is not SafetyState.STOPPED:
@@ -691,7 +691,7 @@ def test_a_stop_is_answered_while_a_decision_runs_whose_result_is_thrown_away(
 def test_a_camera_that_stops_stops_the_arm_on_the_systems_clock_too(
     robot: Robot, start_policy: Callable[..., Any]
 ) -> None:
-    """There the camera's frames start the decisions, and the timer stands in for them."""
+    """With the system clock, camera frames start decisions; the timer replaces missing ones."""
     node = start_policy(use_sim_time=False, lockstep=False)
     robot.repeat(0.05, robot.tick_now)
     robot.until(lambda: any(any(planar(command)) for command in robot.commands))

@@ -1,7 +1,7 @@
-"""Policy files that anybody may have written: what a file asks for is refused before it is given.
+"""Untrusted policy files: invalid content is refused before memory is allocated for it.
 
-A mutation of a good file is loaded in a process of its own with a limit of memory, and, where it
-loads, decides.
+Mutations of a good file are loaded in a separate process with a memory limit; those that load must
+decide.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ HANG, MEMORY = 2.0, 1 << 30
 
 
 def split(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header of a safetensors file, and its tensors."""
+    """Split a safetensors file into its header and its tensors."""
     (size,) = struct.unpack("<Q", data[:8])
     return json.loads(data[8 : 8 + size]), data[8 + size :]
 
@@ -58,7 +58,7 @@ def join(header: Any, tensors: bytes) -> bytes:
 
 
 def places(values: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The keys that lead to every value of nested ones."""
+    """Paths of keys to every value of nested ones."""
     keys = range(len(values)) if isinstance(values, list) else values
     found = [(*above, key) for key in keys]
     for key in keys:
@@ -79,7 +79,7 @@ def mutated(data: bytes, draw: random.Random) -> bytes:
         return bytes(changed)
     if kind == 1:
         return data[: draw.randrange(len(data))]
-    if kind == 2:  # tensors that change places
+    if kind == 2:  # swapped tensors
         one, other = draw.sample(names, 2)
         header[one], header[other] = header[other], header[one]
         return join(header, tensors)
@@ -106,7 +106,7 @@ def mutated(data: bytes, draw: random.Random) -> bytes:
 
 
 def try_each(path: Path, count: int, seed: int, answers: Any) -> None:
-    """Load so many mutations; tells those that are neither refused nor loaded as they should."""
+    """Load a number of mutations; report those that are neither refused nor loaded correctly."""
     torch.set_num_threads(1)
     data, draw = SHIPPED.read_bytes(), random.Random(seed)
     loaded = 0
@@ -157,7 +157,7 @@ def test_damaged_files_are_refused_in_one_short_line_or_decide(
     assert peak < MEMORY
 
 
-# What is refused, and what is not
+# Refused and accepted content
 
 
 def change(path: Path, part: str, value: Any) -> None:

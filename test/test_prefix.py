@@ -1,4 +1,4 @@
-"""One key for a prefixed arm, and what came is told where nothing matched."""
+"""Prefix of an arm in the interface, and error messages if no name matches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model trained by several processes."""
+"""Training of one model by several processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.learning.processes import Processes, _OwnRows
 from ebm_policy_ros.training.train import POLICY
 
-# 15 frames don't halve; images are shifted, and counter-examples are uniform and from chains.
+# 15 frames cannot be halved; images are shifted, and negatives are uniform and from chains.
 SETTINGS = {
     "steps": 20,
     "device": "cpu",
@@ -42,7 +42,7 @@ def train(
 
 
 def two_processes() -> list[str]:
-    # On a CPU `accelerate launch` starts one process, whatever it is asked for.
+    # On a CPU `accelerate launch` starts one process, whatever --num_processes says.
     return ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
@@ -70,7 +70,7 @@ def test_two_processes_learn_what_one_learns(demos: Path) -> None:
     for name, launcher in (("one", []), ("two", two_processes())):
         run = train(demos, name, *launcher)
         assert run.returncode == 0, run.stderr
-        # Only the main process tells, and writes.
+        # Only the main process prints and writes.
         assert run.stdout.count(POLICY) == 1
         assert len(list((demos / name).glob("events.*"))) == 1
     one, two = logged(demos / "one"), logged(demos / "two")
@@ -84,7 +84,7 @@ def test_a_batch_smaller_than_the_processes_is_refused(demos: Path) -> None:
     run = train(demos, "few", *two_processes(), **{"learning.batch_size": 1})
     assert run.returncode != 0
     assert "learning.batch_size: got batches of 1 frames for 2 processes" in run.stderr
-    # There really are two.
+    # There are really two processes.
     assert not (demos / "few").exists()
 
 

@@ -1,4 +1,4 @@
-"""The Push-T experiment: its environment, its mirror, its split, and that it runs to its table."""
+"""Push-T experiment: environment, mirroring, split, and a complete short run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ebm_policy_ros.training.experiments.tee import (  # noqa: E402
     see,
 )
 
-# The shortest of the 206 demonstrations (MIT, see pusht_LICENSE beside it).
+# The shortest of the 206 demonstrations (MIT, see pusht_LICENSE in the same folder).
 EPISODE = load_arrays(Path(__file__).parent / "data" / "pusht_episode.npz")
 STATES = EPISODE.observations["state"][:, 0].astype(np.float64)
 TARGETS = EPISODE.actions[:, 0].astype(np.float64)
@@ -40,7 +40,7 @@ def replayed(first: Numbers, targets: Numbers) -> Numbers:
 
 
 def turned(states: Numbers) -> Numbers:
-    """The angle as a direction, since 0 and 2 pi are the same."""
+    """Replace the angle by its cosine and sine, since 0 and 2 pi are the same."""
     return np.column_stack([states[:, :4], np.cos(states[:, 4]), np.sin(states[:, 4])])
 
 
@@ -55,7 +55,7 @@ def test_in_the_mirror_the_same_push_moves_the_t_the_same_way() -> None:
     assert mirror(goal)[0].tolist() == pytest.approx([212, 412, 256, 256, np.pi / 4])
     assert np.allclose(mirror(mirror(STATES)), STATES)
     found = replayed(mirror(STATES)[0], mirror(TARGETS))
-    # Contacts are not symmetric to the last digit.
+    # Contacts are not exactly symmetric.
     assert np.abs(turned(found) - turned(mirror(STATES))).max() < 2.0
 
 
@@ -115,7 +115,7 @@ def test_the_experiment_writes_table_plot_and_seeds(
     few = {n: dataclasses.replace(m, steps=3) for n, m in pusht.METHODS.items()}
     monkeypatch.setattr(pusht, "METHODS", few)
     flags = ["--seeds=[1]", "--starts=2", "--everything=[true]", f"--data={tmp_path / 'd.zarr'}"]
-    for _ in range(2):  # the second time only what is there is gathered
+    for _ in range(2):  # the second run only collects existing results
         pusht.main([f"--out={tmp_path}", *flags])
     assert (tmp_path / "table.md").read_text().startswith("|")
     assert (tmp_path / "pusht.png").stat().st_size > 1000

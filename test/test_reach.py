@@ -1,4 +1,4 @@
-"""Joint trajectories from recording to motion: what was demonstrated is what the arm does."""
+"""Joint trajectories from recording to execution: the policy reproduces the demonstration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Array = Any
 
 
 def reach(horizon: int = 1, **action: Any) -> Interface:
-    """Two joints, commanded by trajectories at 10 Hz."""
+    """Interface of two joints, commanded by trajectories at 10 Hz."""
     values = {
         "name": "reach",
         "rate": 10.0,
@@ -52,7 +52,7 @@ def reach(horizon: int = 1, **action: Any) -> Interface:
 
 
 def trajectory(stamp: int, *points: tuple[Array, float]) -> Any:
-    """Positions, and when to be there, s after the stamp."""
+    """A trajectory of positions, with times in s after the stamp."""
     empty = np.empty(0)
     return message(
         "trajectory_msgs/msg/JointTrajectory",
@@ -85,7 +85,7 @@ def measured(stamp: int, position: Array) -> Sent:
 
 
 def demonstrations(folder: Path, first_point: bool, count: int = 20) -> Path:
-    """Reaches from about zero to 0.60 rad, recorded with or without the point of now."""
+    """Reaching motions from about zero to 0.60 rad, with or without a point at time zero."""
     for episode in range(count):
         at, messages = np.random.default_rng(episode).uniform(-0.05, 0.05, 2), []
         for step in range(60):
@@ -100,12 +100,12 @@ def demonstrations(folder: Path, first_point: bool, count: int = 20) -> Path:
 
 
 def reached(policy: Policy, interface: Interface, late: float = 0.0) -> float:
-    """How far joint a gets in 6 s from zero if the arm is where it is told to be.
+    """Position of joint a after 6 s from zero, if the arm is always at its setpoint.
 
     Args:
-        policy: What decides.
-        interface: Tells horizon and limits.
-        late: From the observation to the command, s.
+        policy: The policy.
+        interface: Horizon and limits.
+        late: Delay from the observation to the command, s.
     """
     path = Setpoint()
     path.follow(np.zeros((1, 2)), np.array([START]))
@@ -130,7 +130,7 @@ def test_the_label_is_the_position_one_period_after_the_stamp(tmp_path: Path) ->
     ]
     for episode in read:
         here = episode.observations["joints"][:, 0]
-        # The arm follows, so each action is where it is a period later.
+        # The arm follows exactly, so each action is its position one period later.
         assert episode.actions[:-9, 0] == pytest.approx(here[1:-8], abs=1e-6)
         assert episode.actions[:-9, 7] == pytest.approx(here[8:-1], abs=1e-6)
     assert np.array_equal(read[0].actions, read[1].actions)
@@ -141,7 +141,7 @@ def test_between_its_points_a_trajectory_leads_straight_and_after_the_last_it_re
 ) -> None:
     messages = [measured(START + k * PERIOD, [0.0, 0.0]) for k in range(20)]
     messages.append(commanded(START, ([0.0, 0.0], 0.0), ([0.4, 0.8], 0.4)))
-    # From where the first one leads to by then, 0.3, to 0.9 within 0.6 s.
+    # From the value of the first trajectory at that time, 0.3, to 0.9 within 0.6 s.
     messages.append(commanded(START + 3 * PERIOD, ([0.9, 0.6], 0.6)))
     messages.sort(key=lambda entry: entry.received_ns)
     episode = read_episode(write_bag(tmp_path / "bag", messages), reach(2))
@@ -162,7 +162,7 @@ def test_plans_of_a_single_point_lead_as_far_as_they_say() -> None:
             *path.join(here[None] + 0.03, np.array([now + PERIOD]), now, BLEND, fast, gentle)
         )
     end = path.at(START + 20 * PERIOD)
-    # At 0.3 rad/s, but for the 0.2 s in which it gathers speed.
+    # At 0.3 rad/s, except for the 0.2 s of acceleration.
     assert end is not None and end[0] == pytest.approx(0.6, abs=0.02)
 
 
@@ -178,7 +178,7 @@ def test_a_policy_of_one_action_reaches_as_far_as_was_demonstrated(
 
 @pytest.mark.parametrize(
     ("kind", "inference"),
-    # Sixteen dimensions are too many for samples of the whole box.
+    # Sixteen dimensions are too many for uniform samples of the whole box.
     [("explicit", None), ("energy", {"method": "langevin", "samples": 64})],
 )
 def test_a_policy_of_a_horizon_reaches_as_far_as_was_demonstrated(

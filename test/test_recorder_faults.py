@@ -1,4 +1,4 @@
-"""What an operator meets: why a start is refused, what is told, keys, kills and full disks."""
+"""Recorder faults: refused starts, warnings, keys, killed processes and full disks."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ LATCHED = DurabilityPolicy.TRANSIENT_LOCAL
 
 
 class Lab:
-    """A robot on the system's clock that somebody records, and the operator."""
+    """A robot on the system clock, its recorder, and the operator."""
 
     def __init__(self, robot: Robot, folder: Path) -> None:
         self.robot, self.demos = robot, folder / "demos"
         self.status: dict[str, Any] = {}
         self.sent: list[int] = []
-        """Stamps of the camera's images."""
+        """Stamps of the camera's images, nanoseconds."""
         latched = QoSProfile(depth=1, durability=LATCHED)
         robot.node.create_subscription(String, "recorder_node/status", self._on_status, latched)
         self._nodes: list[RecorderNode] = []
@@ -57,7 +57,7 @@ class Lab:
         self.status = json.loads(message.data)
 
     def record(self, **values: Any) -> RecorderNode:
-        """A recorder in this process."""
+        """Start a recorder in this process."""
         chosen = {"folder": str(self.demos), "keys": False, **values}
         node = RecorderNode(context=self.robot.context, parameter_overrides=parameters(**chosen))
         self._nodes.append(node)
@@ -65,7 +65,7 @@ class Lab:
         return node
 
     def run(self) -> None:
-        """Publish samples of now, fifty times a second."""
+        """Publish current samples at 50 Hz."""
         self.robot.repeat(0.02, self._tick)
 
     def _tick(self) -> None:
@@ -81,7 +81,7 @@ class Lab:
         return self.robot.call(SetBool, "recorder_node/stop", request)
 
     def start(self, request: str = "start") -> str:
-        """What is answered when it is no longer refused, as a busy machine may for a moment."""
+        """Retry a start that a busy machine may refuse for a moment; return the answer."""
         answers: list[Any] = []
 
         def succeeds() -> bool:
@@ -96,11 +96,11 @@ class Lab:
         return self.demos / ".partial" / "episode_0000"
 
     def told(self, text: str) -> None:
-        """Until a warning in the status says something."""
+        """Wait until a warning in the status contains a text."""
         self.robot.until(lambda: any(text in line for line in self.status.get("warnings", [])))
 
     def count(self, topic: str) -> int:
-        """Messages of a topic in this episode, as the status has it."""
+        """Number of messages of a topic in this episode, from the status."""
         if self.status.get("state") != "recording":
             return 0
         return int(self.status["topics"][topic]["count"])
@@ -119,7 +119,7 @@ def lab(robot: Robot, tmp_path: Path) -> Iterator[Lab]:
 
 
 def stamps(bag: Path, topic: str) -> list[int]:
-    """The header stamps of a topic's messages."""
+    """Header stamps of a topic's messages."""
     with AnyReader([bag]) as reader:
         chosen = [c for c in reader.connections if c.topic == topic]
         return [serialised_stamp_ns(data) for _, _, data in reader.messages(connections=chosen)]
@@ -181,7 +181,7 @@ def test_a_publisher_that_offers_less_than_those_before_is_told_and_heard_from_t
 
 
 def changed(interface: Interface, folder: Path, stream: str, **values: Any) -> str:
-    """The interface file with another value in one stream."""
+    """Write the interface file with other values in one stream."""
     plain = interface.to_dict()
     plain["observation"][stream] |= values
     path = folder / "changed.yaml"
@@ -190,7 +190,7 @@ def changed(interface: Interface, folder: Path, stream: str, **values: Any) -> s
 
 
 def refused(lab: Lab, text: str) -> str:
-    """What a refusal says, once it says something."""
+    """Wait for a refusal that contains a text, and return the refusal."""
     said = []
 
     def asked() -> bool:
@@ -270,7 +270,7 @@ def test_a_start_is_refused_where_a_publisher_offers_less_than_the_policy_needs(
 def test_a_start_is_refused_where_somebody_publishes_another_type(lab: Lab) -> None:
     lab.record()
     lab.run()
-    context = rclpy.Context()  # one process can't have two types on a topic
+    context = rclpy.Context()  # one process cannot have two types on a topic
     rclpy.init(context=context)
     other = rclpy.create_node("counter", context=context)
     try:
@@ -314,7 +314,7 @@ def test_a_stream_that_stalls_is_told_within_a_second_and_so_is_its_return(lab: 
     cable, lab.robot.camera = lab.robot.camera, None
     pulled = time.time_ns()
     lab.told("/camera/image_raw has stalled")
-    # By the ages that it tells itself, which a slow machine doesn't lengthen.
+    # Measured by the reported ages, which do not depend on the speed of the machine.
     assert lab.status["topics"]["/camera/image_raw"]["age"] < 1.0
     lab.robot.camera = cable
     lab.robot.until(
@@ -334,7 +334,7 @@ def test_messages_that_came_too_fast_to_be_taken_are_counted(lab: Lab) -> None:
     lab.start()
     lab.robot.until(lambda: lab.count("/camera/image_raw") > 2)
     now = lab.robot.node.get_clock().now().to_msg()
-    for _ in range(150):  # nobody takes them meanwhile, and the recorder has room for 100
+    for _ in range(150):  # not taken meanwhile, and the recorder has room for 100
         lab.robot._publish(now, 0, 0.5, "camera")
     lab.robot.until(lambda: lab.status["topics"]["/camera/image_raw"]["drops"] >= 50)
     streams = json.loads(read_custom_data(Path(lab.stop().message))["streams"])
@@ -421,7 +421,7 @@ def test_the_parameter_file_shows_every_parameter_with_its_default() -> None:
 
 
 class Process:
-    """A recorder of its own, in the foreground of a terminal if it has one."""
+    """A recorder as a separate process, in the foreground of a terminal."""
 
     def __init__(self, demos: Path, keys: bool) -> None:
         command = [sys.executable, "-m", "ebm_policy_ros.nodes.recorder.node", "--ros-args"]
@@ -441,11 +441,11 @@ class Process:
         try:
             self.screen += os.read(self.person, 100_000).decode(errors="replace")
         except (BlockingIOError, OSError):
-            pass  # nothing new, or the process is gone
+            pass  # nothing new, or the process has ended
         return text in self.screen
 
     def end(self, number: int) -> int:
-        """Its exit code after a signal."""
+        """Send a signal and return the exit code."""
         os.kill(self.pid, number)
         _, status = os.waitpid(self.pid, 0)
         self.pid = 0

@@ -1,4 +1,4 @@
-"""The recorder over a real DDS: what is in the bags for what was sent."""
+"""Recorder over a real DDS: content of the bags for the published messages."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_a_horizon_and_a_gripper_are_read_from_the_commands_as_they_came(
     robot.until(lambda: grip.get_subscription_count() > 0)
 
     def close_gripper() -> None:
-        """It has no stamp: it counts from the tick at which the recorder has it."""
+        """The message has no stamp: it is valid from the tick at which it is received."""
         before = recorder._inputs.facts()["/gripper/commands"].count
         grip.publish(Float64MultiArray(data=[0.25]))
         robot.until(lambda: recorder._inputs.facts()["/gripper/commands"].count > before)
@@ -234,7 +234,7 @@ def test_a_horizon_and_a_gripper_are_read_from_the_commands_as_they_came(
         recorder.close()
         recorder.destroy_node()
     assert episode.actions.shape == (6, 3, 3)
-    # A velocity is zero after the last command; the gripper keeps what it was told.
+    # A velocity is zero after the last command; the gripper keeps its last command.
     assert episode.actions[0, :, 0] == pytest.approx([0.020, 0.021, 0.022])
     assert episode.actions[4, :, 0] == pytest.approx([0.024, 0.025, 0.0])
     assert (episode.actions[..., 2] == 0.25).all()

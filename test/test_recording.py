@@ -1,4 +1,4 @@
-"""Bags as the recorder writes them: what others read from them, and what faults leave of them."""
+"""Bags written by the recorder: reading by other libraries, and recovery after faults."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def begin(folder: Path, storage: str, **options: Any) -> EpisodeWriter:
 
 
 def numbers(bag: Path) -> list[int]:
-    """Which of the messages of `message` a bag has, in its order."""
+    """Numbers of the messages in a bag, in order."""
     with AnyReader([bag]) as reader:
         return [
             int(reader.deserialize(data, connection.msgtype).header.frame_id)
@@ -149,7 +149,7 @@ def test_an_mcap_file_has_what_the_format_asks_for(tmp_path: Path) -> None:
 
 
 def torn_file(path: Path, chunks: int = 8) -> list[int]:
-    """An mcap file whose writer is killed; returns where each of its chunks ends."""
+    """Write an mcap file without its end; return the end positions of its chunks."""
     file = McapFile(path, "{}")
     ends = []
     for number in range(5 * chunks):
@@ -176,10 +176,10 @@ def test_a_file_that_was_torn_anywhere_keeps_every_chunk_before_the_tear(tmp_pat
         with path.open("rb") as file:
             reader = make_reader(file, validate_crcs=True)
             found = [m.sequence - 1 for _, _, m in reader.iter_messages()]
-        # A chunk counts even if its index was torn off.
+        # A chunk counts even if its index is missing.
         least, most = 5 * sum(end <= cut for end in ends), contents.count
         assert found == list(range(most)) and least <= most <= least + 5
-        assert repair_mcap(path, describe) == contents  # twice is as once
+        assert repair_mcap(path, describe) == contents  # a second repair changes nothing
 
 
 def test_a_damage_that_is_no_tear_leaves_the_file_untouched(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_damage_that_is_no_tear_leaves_the_file_untouched(tmp_path: Path) -> N
     assert path.read_bytes() == data
     torn_file(tmp_path / "zeros.mcap")
     with (tmp_path / "zeros.mcap").open("r+b") as file:
-        file.truncate(100 << 20)  # as a loss of power may leave it
+        file.truncate(100 << 20)  # as after a loss of power
     with pytest.raises(DamagedFile, match=r"zeros\.mcap: damaged at byte"):
         repair_mcap(tmp_path / "zeros.mcap", describe)
     assert (tmp_path / "zeros.mcap").stat().st_size == 100 << 20
@@ -204,7 +204,7 @@ def record(opcode: int, content: bytes, length: int | None = None) -> bytes:
 
 
 def chunk(records: bytes, compression: bytes = b"", **lies: Any) -> bytes:
-    """A chunk of an mcap file, which may lie about the size of its content."""
+    """A chunk of an mcap file, possibly with a wrong size of its content."""
     packed = zstandard.compress(records) if compression == b"zstd" else records
     head = struct.pack(
         "<QQQII", 0, 1, lies.get("size", len(records)), zlib.crc32(records), len(compression)
@@ -237,7 +237,7 @@ def test_a_file_that_lies_about_its_sizes_is_left_as_it_is(name: str, tmp_path: 
     path = tmp_path / "lies.mcap"
     lie, message = LIES[name]
     path.write_bytes(b"\x89MCAP0\r\n" + lie)
-    os.truncate(path, 1 << 33)  # it takes no place on the disk
+    os.truncate(path, 1 << 33)  # a sparse file, which takes no space on the disk
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(DamagedFile, match=message) as refusal:
         repair_mcap(path, describe)
@@ -291,10 +291,10 @@ def test_a_process_that_is_killed_loses_at_most_the_last_second(
     while not added or added[-1][1] < added[0][1] + 2.0:
         number, time = process.stdout.readline().split()
         added.append((int(number), float(time)))
-    assert folder.recover() == []  # somebody still records
+    assert folder.recover() == []  # the episode is still being recorded
     process.send_signal(signal.SIGKILL)
     for line in process.stdout.read().splitlines():
-        with suppress(ValueError):  # the last line may be torn too
+        with suppress(ValueError):  # the last line may be incomplete
             added.append((int(line.split()[0]), float(line.split()[1])))
     process.wait(TIMEOUT)
     (line,) = folder.recover()
@@ -311,7 +311,7 @@ def test_a_process_that_is_killed_loses_at_most_the_last_second(
 
 @contextmanager
 def size_limit(folder: Path) -> Iterator[Path]:
-    """No file may grow beyond 3 MB."""
+    """Limit the size of files to 3 MB."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, hard))
     try:
@@ -322,7 +322,7 @@ def size_limit(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of 3 MB, where this process may mount one."""
+    """Mount a disk of 3 MB, if this process may."""
     command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
     try:
         subprocess.run(command, check=True, capture_output=True)
@@ -347,7 +347,7 @@ def test_a_full_disk_ends_an_episode_and_keeps_what_is_there(
             for _ in range(10):
                 episode.add(JOINTS, message(number, joints=40))
                 number += 1
-            # What is flushed at once a full disk takes or refuses as a whole.
+            # A full disk accepts or refuses one flush as a whole.
             deadline = time.monotonic() + 20.0
             while episode.size == size and not episode.problem:
                 assert time.monotonic() < deadline, "nothing was flushed"
@@ -389,7 +389,7 @@ def test_what_was_kept_when_the_recorder_died_is_moved_to_its_place(tmp_path: Pa
     episode = begin(tmp_path, "mcap")
     episode.add(JOINTS, message(0))
     bag = episode.keep([JOINTS], {"outcome": "failure"})
-    # As it was a moment earlier.
+    # The state a moment earlier.
     (tmp_path / ".partial").mkdir()
     partial = bag.rename(tmp_path / ".partial" / bag.name)
     (partial / "recording.json").write_text("{}")
@@ -473,7 +473,7 @@ def test_a_tally_tells_rate_gaps_drops_and_age() -> None:
     assert facts.longest_gap == pytest.approx(0.4)
     assert facts.rate == pytest.approx(4 / 0.7)
     assert facts.age == pytest.approx(0.2)
-    statistics.add(SECOND, 0, 1)  # its publisher was started again
+    statistics.add(SECOND, 0, 1)  # its publisher was restarted
     assert statistics.facts(SECOND).drops == 4
     statistics.lost(9)
     assert statistics.facts(SECOND).drops == 9
@@ -484,7 +484,7 @@ def test_a_tally_tells_rate_gaps_drops_and_age() -> None:
 
 def test_numbers_of_different_publishers_tell_of_no_drops() -> None:
     statistics = TopicStatistics(max_age=None)
-    # A second publisher comes, when numbers tell nothing, and the first one goes.
+    # A second publisher starts, numbers are ambiguous, and the first one ends.
     for number in (9, 10, None, 1000, 1001, 1003):
         statistics.add(SECOND, 0, number)
     assert statistics.facts(SECOND).drops == 1
@@ -513,7 +513,7 @@ def test_gaps_are_of_the_stamps_where_there_are_stamps() -> None:
         (0.25, 0.033, 0.3, True),
         (3.0, 0.033, 0.4, False),
         (3.0, 0.033, 0.6, True),  # well before a sample is too old
-        (5.0, 1.0, 2.0, False),  # slow, and not stalled
+        (5.0, 1.0, 2.0, False),  # slow, but not stalled
         (5.0, 1.0, 3.5, True),
         (None, 0.1, 60.0, False),  # commands may pause
     ],

@@ -1,4 +1,4 @@
-"""A recorded episode through the real policy node, as a gate before the arm moves."""
+"""Replay of a recorded episode through the policy node, as a check before the arm moves."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_the_shipped_policy_passes_on_the_sample_and_a_limit_that_is_not_met_fai
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "replay"
-    # Not how fast this machine is, but what it does.
+    # The test is about behaviour, not about the speed of this machine.
     code = run(str(SAMPLE), "--out", str(out), "--device", "cpu", "--max_latency", "1e9")
     content = json.loads((out / "replay.json").read_text())
     found = {check["name"]: check for check in content["checks"]}
     error = found["action error (m/s)"]
     assert error["limit"] == pytest.approx(2 * 0.019033, rel=1e-3)
-    # It plays in real time: a busy machine proposes a step late, and the error is larger.
+    # Replay runs in real time: on a busy machine a step is late, and the error is larger.
     assert 0 < error["value"] < 2 * error["limit"]
     assert error["passed"] == (error["value"] <= error["limit"])
     assert found["share of unsure decisions"]["passed"]
@@ -100,7 +100,7 @@ def test_a_pause_of_an_hour_is_cut_short(tmp_path: Path) -> None:
     patient = tmp_path / "patient.yaml"
     content = interface.to_dict()
     for stream in content["observation"].values():
-        # Half the longest pause: a busy machine that pauses for less stands still only once.
+        # Half the longest pause: a busy machine that pauses for less holds only once.
         stream["max_age"] = 1.0
     patient.write_text(yaml.safe_dump(content))
     options = ("--device", "cpu", "--max_latency", "1e9", "--interface", str(patient))
@@ -153,7 +153,7 @@ def test_messages_are_played_with_their_delays_in_the_order_of_their_receipt(
 
 
 def test_stamps_of_another_clock_are_played_as_fresh(interface: Interface, tmp_path: Path) -> None:
-    """As of a simulation that was recorded with the time of the wall."""
+    """As from a simulation that was recorded with the system clock."""
     messages = demonstration(interface, 5, stamp=lambda time: time - START + 10**9)
     played = list(read_ahead(write_bag(tmp_path / "bag", messages), wanted_topics(interface)))
     assert all(abs(p.stamp_ns - p.after_ns) < 10_000_000 for p in played)

@@ -1,4 +1,4 @@
-"""Rooms of the package: what each may import, and that no import goes in a circle."""
+"""Import rules between the packages, and absence of import cycles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from installing import ROOT
 
 PACKAGE = "ebm_policy_ros"
 
-# From the ground up: a room imports from those before it alone, and from itself.
+# From the bottom up: a package imports only from itself and those before it.
 ROOMS = (
     "util", "device", "energy", "inference", "interface", "messages", "observation", "control",
     "policy", "bags", "teleop",
@@ -21,7 +21,7 @@ ROOMS = (
     "training.experiments", "training",
     "sim.tasks", "sim.oracles", "sim", "sim.replay",
 )  # fmt: skip
-# On the robot nothing of these is needed.
+# Not needed on the robot.
 OFFLINE = ("training", "sim")
 
 
@@ -33,11 +33,11 @@ def module_name(path: Path) -> str:
 
 
 def sources() -> dict[str, Path]:
-    """The package's modules by name."""
+    """Modules of the package by name."""
     found = {}
     for top in (PACKAGE, "training", "sim"):
         for path in (ROOT / top).rglob("*.py"):
-            # The links of the package to training/ and sim/ are left to those.
+            # Skip the links to training/ and sim/ in the package.
             if path.relative_to(ROOT).parts[:2] not in ((PACKAGE, "training"), (PACKAGE, "sim")):
                 found[module_name(path)] = path
     return found
@@ -47,7 +47,7 @@ MODULES = sources()
 
 
 def imported(module: str) -> Iterator[str]:
-    """The modules that a module imports, also those for annotations alone."""
+    """Modules imported by a module, including those only for annotations."""
     for part in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(part, ast.Import):
             yield from (alias.name for alias in part.names)
@@ -58,7 +58,7 @@ def imported(module: str) -> Iterator[str]:
 
 
 def room(module: str) -> str:
-    """The innermost room that a module is in."""
+    """Innermost package that contains a module."""
     inside = module.removeprefix(f"{PACKAGE}.")
     return next(
         r for r in sorted(ROOMS, key=len, reverse=True) if f"{inside}.".startswith(f"{r}.")

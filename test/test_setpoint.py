@@ -1,4 +1,4 @@
-"""How trajectories join, and what the arm's state is."""
+"""Transitions between trajectories, and the robot state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_new_plan_takes_over_within_the_blend_and_nothing_jumps() -> None:
     points, when = path.join(
         plan, times, 220 * MS, blend=0.2, max_velocity=FAST, max_acceleration=FREE
     )
-    # At 300, 400 and 500 ms: 80, 180 and 280 ms after now.
+    # At 300, 400 and 500 ms: 80, 180 and 280 ms after the current time.
     assert points[1:4, 0] == pytest.approx([0.4, 0.9, 1.0])
     path.follow(points, when)
     told = np.array([path.at(t * MS) for t in range(220, 500)])
@@ -91,7 +91,7 @@ def test_nothing_is_followed_before_the_first_command() -> None:
     assert path.at(0) is None
 
 
-# The state
+# Robot state
 
 
 def pose_stream(fields: list[str], action: list[str]) -> Interface:

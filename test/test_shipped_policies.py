@@ -1,4 +1,4 @@
-"""The policies that come with the package know the scenes that they were shown, and no others."""
+"""Shipped policies: demonstrated scenes are familiar, and other scenes are not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def see(world: World) -> Observation:
 
 
 def drive(policy: Policy, world: World, seed: int) -> list[Observation]:
-    """What the policy sees while it acts for up to 4 s."""
+    """Observations while the policy acts for up to 4 s."""
     world.reset(seed)
     seen: list[Observation] = []
     action = None
@@ -43,13 +43,13 @@ def drive(policy: Policy, world: World, seed: int) -> list[Observation]:
 
 
 def share(policy: Policy, seen: list[Observation]) -> float:
-    """Of the decisions that are unsure."""
+    """Share of the decisions that are unsure."""
     return float(np.mean([bool(policy.decide(each).confidence.unsure) for each in seen]))
 
 
 @pytest.fixture(scope="module", params=TASKS)
 def at_home(request: pytest.FixtureRequest) -> Iterator[tuple[str, Policy, list[Observation]]]:
-    """A task, its policy and what that saw in fresh scenes."""
+    """A task, its policy and the observations in new scenes."""
     policy = Policy.load(POLICIES / f"ur5e_{request.param}.safetensors", device="cpu")
     world = World(make_task(request.param))
     seen = [each for seed in SEEDS for each in drive(policy, world, seed)]
@@ -58,7 +58,7 @@ def at_home(request: pytest.FixtureRequest) -> Iterator[tuple[str, Policy, list[
 
 
 def hand(image: Array) -> Array:
-    """Skin over the middle 60 % of the picture."""
+    """Cover the middle 60 % of the image with the colour of skin."""
     covered = image.copy()
     covered[:, 10:86, 12:116] = (205, 150, 125)
     return covered

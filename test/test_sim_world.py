@@ -1,4 +1,4 @@
-"""The simulated arm obeys, keeps to its limits, repeats itself and shows what matters."""
+"""Simulated arm: motion, limits, reproducibility and images."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def pixel(world: World, point: npt.ArrayLike) -> Array:
     """Project a point of base_link (3,) into `camera`, in pixels (2,)."""
     camera = world.data.cam("camera")
     ahead = camera.xmat.reshape(3, 3).T @ (np.asarray(point) - camera.xpos)
-    # MuJoCo's cameras look along -z with y up; pictures have y down.
+    # MuJoCo's cameras look along -z with y up; images have y down.
     image = world.camera_matrix @ (ahead * [1, -1, -1])
     return np.array(image[:2] / image[2])
 
@@ -115,7 +115,7 @@ def test_joints_keep_their_limits_and_the_tool_its_height_at_the_end_of_the_reac
             world.step(velocity, 0.1)
             assert np.all((low <= world.joint_positions) & (world.joint_positions <= high))
             assert np.abs(world.joint_velocities).max() < np.pi
-    # It came back at once: nothing had wound up while the arm was stretched.
+    # It came back at once: there was no wind-up while the arm was stretched.
     assert tool(world)[0] < 0.85
     assert tool(world)[2] == pytest.approx(TOOL_HEIGHT, abs=0.005)
 
@@ -283,5 +283,5 @@ def test_depth_is_sent_as_the_interface_says_and_is_the_same_either_way(
     assert message.format == "16UC1; compressedDepth png"
     expected = 1 + 254 * np.clip(world.depth() - 0.5, 0, 1)
     assert np.ptp(expected) > 50
-    for found in seen.values():  # to whole millimetres, and to whole greys
+    for found in seen.values():  # to whole millimetres, and to whole grey levels
         assert abs(found - expected).max() < 0.7

@@ -1,4 +1,4 @@
-"""Bags of every kind, whole and damaged: what is read of them, and what is said of the rest."""
+"""Bags of all formats, complete and damaged: recovered messages and read reports."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ STEPS = 20
 
 
 def steps_of(episode: Episode) -> list[int]:
-    """The numbers of the steps, which their commands tell."""
+    """Step numbers, from the commands."""
     return [round(1000 * float(x)) for x in episode.actions[:, 0, 0]]
 
 
@@ -60,7 +60,7 @@ def check_whole(episode: Episode) -> None:
 
 
 def count(path: Path, interface: Interface) -> tuple[int, Bag]:
-    """How many messages are read, and the bag with its account."""
+    """Number of messages read, and the bag with its read report."""
     bag = Bag(path)
     return len(list(bag.messages(wanted_topics(interface)))), bag
 
@@ -73,7 +73,7 @@ def damage(path: Path, place: int, size: int) -> None:
 
 
 def chunks(path: Path) -> list[tuple[int, int]]:
-    """Where the chunks of an mcap file begin, and how long they are."""
+    """Start and length of the chunks of an mcap file."""
     data, place, found = path.read_bytes(), 8, []
     while place < len(data) - 8:
         opcode, length = struct.unpack_from("<BQ", data, place)
@@ -83,7 +83,7 @@ def chunks(path: Path) -> list[tuple[int, int]]:
     return found
 
 
-# Whole bags
+# Complete bags
 
 
 @pytest.mark.parametrize("storage", list(StoragePlugin))
@@ -221,7 +221,7 @@ def test_a_folder_without_bags_or_with_those_of_ros_1_is_refused(tmp_path: Path)
 def test_types_are_those_of_the_bag_and_not_those_of_today(
     interface: Interface, tmp_path: Path
 ) -> None:
-    """A JointState that has a field more in front, as another distribution might define it."""
+    """A JointState with an additional first field, as another distribution might define it."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     kind = "sensor_msgs/msg/JointState"
@@ -339,7 +339,7 @@ def test_cut_anywhere_a_file_gives_every_message_before_the_cut(
 
 
 def noisy(messages: list[Sent]) -> list[Sent]:
-    """With images that are hardly smaller when compressed."""
+    """Replace the images by ones that hardly compress."""
     generator = np.random.default_rng(0)
     return [
         m._replace(data=m.data[:-2000] + generator.bytes(2000)) if "camera" in m.topic else m
@@ -458,7 +458,7 @@ def test_a_damaged_page_of_a_database_costs_the_messages_on_it(
 def test_what_is_still_in_the_log_of_a_database_is_read(
     interface: Interface, tmp_path: Path
 ) -> None:
-    """As a recorder with write-ahead log leaves it when it is killed."""
+    """As after a recorder with a write-ahead log is killed."""
     bag = write_bag(tmp_path / "bag", demonstration(interface), StoragePlugin.SQLITE3)
     path = next(bag.glob("*.db3"))
     database = sqlite3.connect(path)
@@ -521,7 +521,7 @@ HALF = START + 10 * SECOND // 10
 
 
 def later(shift: int) -> Callable[[int], int]:
-    """The time, which from the tenth step on is another one."""
+    """Time that is shifted from the tenth step on."""
     return lambda time: time if time < HALF else time + shift
 
 
@@ -544,7 +544,7 @@ def test_a_clock_that_is_set_back_cuts_the_episode_and_mixes_nothing(
     assert "a clock was set back; read in 2 pieces" in episode.notes
     rich = with_horizon(interface, 4, history=2)
     episode = read_episode(tmp_path / "x.mcap", rich)
-    # Neither a chunk nor a history goes from one piece to the other.
+    # Neither a chunk nor a history spans both pieces.
     assert steps_of(episode) == [*range(1, 7), *range(11, 20)]
     seen = episode.observations["camera"][:, :, 0, 0, 0]
     assert (np.diff(seen.astype(int), axis=1) == 1).all()
@@ -567,7 +567,7 @@ def test_stamps_that_no_longer_are_of_this_time_are_left_out_as_on_the_robot(
 def test_a_simulation_that_begins_anew_cuts_the_episode(
     interface: Interface, tmp_path: Path
 ) -> None:
-    """Stamped by its own clock, received by the wall's."""
+    """Stamped by the simulation's clock, received by the system clock."""
     messages = demonstration(
         interface,
         stamp=lambda time: time - START + 8 * SECOND if time < HALF else time - HALF + SECOND,
@@ -695,7 +695,7 @@ def test_a_gap_in_a_stream_leaves_its_steps_out_and_cuts(
         if "camera" not in m.topic or camera_of(i // 4)
     ]
     episode = read_episode(write_bag(tmp_path / "bag", messages), interface)
-    # A frame may be 0.25 s old: two steps go on with the last one.
+    # A frame may be 0.25 s old: two steps use the last one.
     assert steps_of(episode) == [*range(8), *range(12, 20)]
     assert len(episode.pieces(interface.period_ns)) == 2
     assert any(
@@ -713,9 +713,9 @@ def test_a_horizon_never_reaches_over_a_gap_in_the_commands(
         if "servo" not in m.topic or i // 4 not in range(9, 14)
     ]
     episode = read_episode(write_bag(tmp_path / "bag", messages), with_horizon(interface, 4))
-    # The last command before the gap, 8, holds for 0.25 s: nobody commanded at 11, 12 and 13, and
-    # from 8 on a chunk of four would reach there. At the end of all commands the demonstration was
-    # over, and its velocity is zero.
+    # The last command before the gap, 8, holds for 0.25 s: there is no command at 11, 12 and 13,
+    # and from 8 on a chunk of four would need them. At the end of all commands the demonstration
+    # was over, so the velocity is zero.
     assert steps_of(episode) == [*range(8), *range(14, 20)]
     assert np.round(1000 * episode.actions[7, :, 0]).tolist() == [7, 8, 8, 8]
     assert np.round(1000 * episode.actions[-2, :, 0]).tolist() == [18, 19, 0, 0]

@@ -1,4 +1,4 @@
-"""Files that anybody may have written: YAML, arrays and bags that ask for too much are refused."""
+"""Untrusted files: YAML, arrays and bags that need too much memory are refused."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ NASTY: list[Any] = [
 
 
 def places(values: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The keys that lead to every value of nested ones."""
+    """Paths of keys to every value of nested ones."""
     keys = values if isinstance(values, dict) else range(len(values))
     inner = [
         place
@@ -289,7 +289,7 @@ def test_a_compressed_file_that_is_a_bomb_is_refused(interface: Interface, tmp_p
 
 
 def chunk_bomb(compression: str, pack: Callable[[bytes], bytes], said: int) -> bytes:
-    """An mcap file with a chunk of 80 million zeros that says it has another size."""
+    """An mcap file with a chunk of 80 million zeros and a wrong size in its header."""
     name, data = compression.encode(), pack(bytes(80_000_000))
     content = struct.pack("<QQQII", 0, 1, said, 0, len(name)) + name
     content += struct.pack("<Q", len(data)) + data
@@ -311,7 +311,7 @@ def test_a_chunk_that_is_a_bomb_is_not_unpacked(
     with pytest.raises(BagError, match="among its topics: none") as refusal:
         read_episode(path, interface)
     assert len(str(refusal.value)) < 2100
-    # A chunk that is cut off, too.
+    # The same with an incomplete chunk.
     path.write_bytes(data[:-60])
     with pytest.raises(BagError, match="among its topics: none"):
         read_episode(path, interface)

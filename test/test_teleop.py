@@ -1,4 +1,4 @@
-"""The tables and the arithmetic of teleoperation, without ROS."""
+"""Mappings and computations of teleoperation, without ROS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person at a terminal, a joystick or a leader arm moves the simulated arm, and lets it go."""
+"""Teleoperation of the simulated arm by keyboard, joystick and leader arm."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
 Start = Callable[..., "Person"]
 LEADER_FAR = 0.4
-# How long a key counts here: longer than a tick takes on a busy machine.
+# Duration for which a key press is valid, s: longer than a tick on a busy machine.
 KEY_TIMEOUT = 0.4
 
 
 class Person:
-    """Somebody at a pseudo-terminal, and the simulated arm that they see."""
+    """An operator at a pseudo-terminal, with the simulated arm."""
 
     def __init__(self, interface: str = "ur5e_push", **values: Any) -> None:
         self.scene = Scene(interface)
@@ -61,11 +61,11 @@ class Person:
 
     def press(self, keys: str) -> None:
         os.write(self._far, keys.encode())
-        # It takes a moment from one end of a terminal to the other.
+        # Transmission from one end of a terminal to the other takes a moment.
         assert not keys or select.select([self._near], [], [], TIMEOUT)[0]
 
     def hold(self, keys: str, ticks: int) -> list[tuple[float, ...]]:
-        """Keys that repeat for some ticks and are over then; what was commanded at those."""
+        """Press keys at each of some ticks, then wait for their timeout; return the commands."""
         count = len(self.scene.sent)
         for _ in range(ticks):
             self.press(keys)
@@ -82,7 +82,7 @@ class Person:
 
     @property
     def screen(self) -> str:
-        """Everything that was shown so far."""
+        """All output so far."""
         try:
             self._seen += os.read(self._far, 1 << 16).decode()
         except BlockingIOError:
@@ -234,7 +234,7 @@ def test_beside_another_commander_nobody_moves_the_arm(start: Start) -> None:
     assert commands and not any(map(any, commands)) and len(commands) < 8, "then it is silent"
 
 
-# Types of command
+# Command types
 
 HELD: dict[str, tuple[str, dict[str, Any]]] = {
     **{
@@ -251,7 +251,8 @@ def test_keys_move_the_arm_by_every_type_of_command(
     shipped, changes = HELD[name]
     interface = arm(shipped, **changes)
     person = start(write(tmp_path, interface), speed=1.0)
-    # Of joints the sixth, which turns about the tool's own axis; else a turn about the vertical.
+    # For joints the sixth, which turns about the tool's own axis; otherwise a turn about the
+    # vertical.
     is_joints = interface.action.is_joints
     commands = person.hold("6w" if is_joints else "j", 10)
     moved = np.subtract(person.scene.joints[-1], person.scene.joints[-8])
@@ -329,7 +330,7 @@ def test_gripper_keys_send_it_to_its_ends_and_nothing_else_moves_it(
 
 
 class Stick:
-    """A gamepad whose state is sent when it changes."""
+    """A gamepad that publishes its state on changes."""
 
     def __init__(self, person: Person) -> None:
         self._scene = person.scene
@@ -452,7 +453,7 @@ def test_a_3d_mouse_moves_in_the_frames_own_directions(start: Start) -> None:
 
 
 class LeaderArm:
-    """A second arm that somebody moves by hand."""
+    """A leader arm that is moved by hand."""
 
     def __init__(self, person: Person) -> None:
         self._scene = person.scene
@@ -463,7 +464,7 @@ class LeaderArm:
 
     def hold(self, ticks: int) -> None:
         for _ in range(ticks):
-            backwards = slice(None, None, -1)  # the order of names is the leader's own affair
+            backwards = slice(None, None, -1)  # the order of the names is arbitrary
             message = JointState(
                 name=self._names[backwards], position=self.place[backwards].tolist()
             )
@@ -493,7 +494,7 @@ def test_the_arm_follows_a_leader_no_faster_than_its_limit(led: tuple[Person, Le
     person.press("t")
     leader.hold(2)
     leader.place[0] += 0.3
-    # Ten steps at the limit; on a busy machine a command may come a step late.
+    # Ten steps at the limit; on a busy machine a command may be one step late.
     for _ in range(40):
         leader.hold(1)
         if abs(person.scene.joints[-1][0] - leader.place[0]) < 0.01:
@@ -571,7 +572,7 @@ def test_keys_record_an_episode_and_the_answers_are_shown(start: Start, tmp_path
         shown += " for 20 days"
 
         def is_shown() -> bool:
-            tell(person, json.dumps(status))  # again, as the recorder's own status comes between
+            tell(person, json.dumps(status))  # again: the recorder's own status comes in between
             person.scene.step()
             return shown in person.screen
 
@@ -597,7 +598,7 @@ def test_a_recorder_that_hangs_is_told_and_so_is_a_key_that_it_does_not_answer(
         person.scene.wait(lambda: "! recorder silent for 2 s (recording" in person.screen)
         person.press("Y")
         person.scene.wait(lambda: "success: no answer from recorder_node" in person.screen)
-        person.scene.add(recorder)  # it goes on: the answer comes late
+        person.scene.add(recorder)  # it continues, and its answer comes late
         kept = tmp_path / "demos" / "episode_0000"
         person.scene.wait(lambda: f"success: {kept}" in person.screen)
         person.scene.wait(lambda: "silent" not in person.node._recorder.status)
@@ -607,7 +608,7 @@ def test_a_recorder_that_hangs_is_told_and_so_is_a_key_that_it_does_not_answer(
 
 
 def tell(person: Person, text: str) -> None:
-    """A recorder's status."""
+    """Publish a recorder status."""
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publisher = person.scene.node.create_publisher(String, "recorder_node/status", latched)
     person.scene.wait(lambda: publisher.get_subscription_count() > 0)
@@ -621,14 +622,14 @@ KEYS = {(1, 0): "w", (-1, 0): "s", (0, 1): "a", (0, -1): "d"} | {
 
 
 def test_a_person_pushes_the_block_onto_the_goal_with_the_keys(start: Start) -> None:
-    """Eight directions at one speed, and now and then no key, are enough."""
+    """Eight directions at one speed, with occasional pauses, are enough."""
     person = start(key_timeout=0.03)
     world = person.scene.bridge._world
     oracle = PushOracle(np.random.default_rng(0), 1)
     for _ in range(140):
         tool, _ = world.tool_pose
         wanted = oracle.act(tool[:2], world.block_position, world.goal_positions)
-        # A direction counts from half of the larger one on; slow ones are taps.
+        # Directions are rounded to the eight keys; slow motion becomes short key presses.
         x, y = np.sign(wanted) * (np.abs(wanted) > max(0.4 * np.abs(wanted).max(), 0.02))
         person.hold(KEYS.get((int(x), int(y)), ""), 1)
         if world.distance <= 0.02:
@@ -636,15 +637,15 @@ def test_a_person_pushes_the_block_onto_the_goal_with_the_keys(start: Start) -> 
     assert world.distance <= 0.02
 
 
-# The end
+# End of the node
 
 
 def start_process(person_end: int, scene: Scene) -> subprocess.Popen[bytes]:
-    """teleop_node on a terminal of its own."""
+    """Start teleop_node on its own terminal."""
     command = [sys.executable, "-m", "ebm_policy_ros.nodes.teleop.node", "--ros-args"]
     command += ["-p", "use_sim_time:=true", "-p", "key_timeout:=2.0"]
     environment = {**os.environ, "ROS_DOMAIN_ID": str(scene.domain)}
-    # Tests that run under nohup ignore SIGHUP, and what they start would inherit that.
+    # Tests under nohup ignore SIGHUP, and their child processes would inherit that.
     started = ["env", "--default-signal=HUP", "setsid", "--ctty"]
     return subprocess.Popen([*started, *command], env=environment, stdin=person_end)
 
@@ -659,7 +660,7 @@ def test_however_it_ends_the_last_command_is_to_stand_still(how: str) -> None:
 
         def moving() -> bool:
             os.write(far, b"w")
-            time.sleep(0.01)  # the simulation waits for nobody here
+            time.sleep(0.01)  # the simulation does not wait here
             return len(scene.sent) > 3 and any(scene.sent[-1].values)
 
         scene.until(moving, steps=3000)
@@ -700,14 +701,14 @@ def test_bad_parameters_are_told_in_a_line(
         TeleopNode(context=context, parameter_overrides=parameters(**copy.deepcopy(values)))
 
 
-# A process that stood still
+# A paused process
 
 
 def test_what_was_pressed_while_the_process_stood_still_moves_nothing(start: Start) -> None:
     person = start()
     assert any(person.hold("w", 3)[-1])
     pauses = person.node.commander._pauses
-    pauses.close()  # as in a stopped process nobody counts
+    pauses.close()  # no monitoring now, as in a stopped process
     person.press("wwww")
     threading.Event().wait(0.7)
     count = len(person.scene.sent)

@@ -15,7 +15,7 @@ from ebm_policy_ros.nodes.common.terminal import Terminal
 
 @pytest.fixture
 def pair() -> Iterator[tuple[int, Terminal]]:
-    """The person's end, and the node's."""
+    """Operator's end and the node's end of a pseudo-terminal."""
     person, node = pty.openpty()
     terminal = Terminal(os.ttyname(node))
     yield person, terminal
@@ -102,7 +102,7 @@ def test_closing_gives_the_terminal_back_as_it_was() -> None:
 
 def test_nothing_but_ctrl_c_stops_the_process_or_the_screen(pair: tuple[int, Terminal]) -> None:
     person, terminal = pair
-    # Ctrl-Z, Ctrl-\\, Ctrl-S.
+    # Ctrl-Z, Ctrl-\, Ctrl-S.
     assert pressed(person, terminal, b"\x1a\x1c\x13w") == ["w"]
     terminal.say("still here")
     assert b"still here" in os.read(person, 1000)

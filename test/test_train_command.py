@@ -1,4 +1,4 @@
-"""The command train_policy, from its arguments to the policy file."""
+"""Command train_policy, from its arguments to the policy file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def command(folder: Path, *more: str) -> list[str]:
 
 @pytest.fixture
 def bags(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command reads these demonstrations in place of bags."""
+    """Replace the reading of bags by these demonstrations."""
     tool = np.random.default_rng(0).uniform(-1, 1, (120, 1, 2)).astype(np.float32)
     names = tuple(f"bag_{i}" for i in range(10))
     dataset = Dataset({"tool": tool}, 0.1 * tool, np.arange(120) // 12, names, np.ones(10))

@@ -1,4 +1,4 @@
-"""Training runs: what is learned, kept, continued and refused."""
+"""Training runs: convergence, saved weights, resumption and refusals."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Demonstrations:
 
 
 def demonstrations(frames: int = 120, episode: int = 12) -> Demonstrations:
-    """The action is the direction of the tool, and the picture is noise."""
+    """Demonstrations whose action depends on the tool only; the images are noise."""
     random = np.random.default_rng(0)
     tool = random.uniform(-1, 1, (frames, 1, 2)).astype(np.float32)
     return Demonstrations(
@@ -279,7 +279,7 @@ def test_a_checkpoint_that_is_too_large_is_refused_before_it_is_read(tmp_path: P
     with pytest.raises(CheckpointError, match="its header has 10,485,760 bytes, expected at most"):
         trainer(tmp_path).resume()
     path.write_bytes(whole)
-    os.truncate(path, 1 << 40)  # it takes no place on the disk
+    os.truncate(path, 1 << 40)  # a sparse file, which takes no space on the disk
     with pytest.raises(CheckpointError, match="it has 1,099,511,627,776 bytes, expected at most"):
         trainer(tmp_path).resume()
     path.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
@@ -484,7 +484,7 @@ def test_every_weight_is_learned_with_every_kind_of_counter_example(
     assert 0.0 <= facts["gradient_penalty_active"].item() <= 1.0
     for name, parameter in run.model.named_parameters():
         if name.endswith("output.bias"):
-            continue  # shifts all energies alike, which changes no probability
+            continue  # shifts all energies equally, which changes no probability
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
         assert not torch.equal(parameter, before[name]), name
 
@@ -497,7 +497,7 @@ def test_each_kind_of_counter_example_has_a_loss_of_its_own(kind: str, tmp_path:
     for head in heads:
         torch.nn.init.zeros_(head.output.weight)
     loss, _, _ = run.update()
-    # Dimensions add up.
+    # The losses of the dimensions are summed.
     assert loss == pytest.approx(len(heads) * (math.log(9) + math.log(5)), rel=1e-5)
 
 
@@ -559,7 +559,7 @@ def test_normalised_weights_are_averaged_with_their_singular_vectors(tmp_path: P
 
 
 def test_constant_actions_do_not_make_the_others_easy(tmp_path: Path) -> None:
-    """Counter-examples that differ in a constant would give the demonstrated action away."""
+    """Negatives that differ in a constant dimension would reveal the demonstrated action."""
     data = demonstrations(1200)
     constant = np.zeros((1200, 1, 6), np.float32)
     data.actions = np.concatenate((data.actions, constant), axis=2)
@@ -576,7 +576,7 @@ def test_constant_actions_do_not_make_the_others_easy(tmp_path: Path) -> None:
         folder=tmp_path,
     )
     assert run.run()
-    # Two dimensions among sixteen counter-examples are not that easy.
+    # Two dimensions among sixteen negatives are not that easy.
     assert run.verdict.loss > 0.1
     assert run.verdict.action_error < 0.03
 

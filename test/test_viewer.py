@@ -1,4 +1,4 @@
-"""The simulation's window on a real X server without a screen."""
+"""Simulation window on an X server without a screen."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMEOUT = 60.0
 
 @pytest.fixture
 def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """What an X server shows, as a file; it is the display of what is started from now on."""
+    """Framebuffer file of an X server; the server is the display of all later processes."""
     server = shutil.which("Xvfb")
     if server is None:
         pytest.skip("needs Xvfb")
@@ -42,8 +42,8 @@ def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def red_pixels(screen: Path) -> int:
-    """Pixels of the block's colour."""
-    # As X writes a window down: a header, then four bytes a pixel, blue first.
+    """Number of pixels with the block's colour."""
+    # Format of the X window dump: a header, then four bytes per pixel, blue first.
     pixels = np.fromfile(screen, np.uint8)[-800 * 600 * 4 :].reshape(-1, 4).astype(int)
     return int(((pixels[:, 2] > 120) & (pixels[:, :2].max(axis=1) < 40)).sum())
 
@@ -64,7 +64,7 @@ def test_a_window_shows_the_scene_and_its_end_is_not_the_simulations(
         until(lambda: red_pixels(screen) > 50)
         viewer = node._viewer
         assert viewer is not None and viewer.is_open
-        # The block is taken away.
+        # Remove the block.
         world = node._world
         block = world.model.joint("block").qposadr[0]
         world.data.qpos[block] = 50.0

@@ -1,4 +1,4 @@
-"""The layouts for viewers name only what the nodes offer, with the types that are shown there."""
+"""Viewer layouts refer only to topics and services of the nodes, with matching types."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from ebm_policy_ros.sim.bridge_node import SimBridgeNode  # noqa: E402
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 TIMEOUT = 20.0
 
-# The one comes from the robot's own bring-up, the other from every node.
+# The first comes from the robot's own bring-up, the second from every node.
 ELSEWHERE = {"/robot_description": String, "/rosout": Log}
 SHOWN_IN_3D = {MarkerArray, PoseStamped, String}
 SHOWN_IN_RVIZ = {
@@ -61,7 +61,7 @@ def rviz() -> dict[str, Any]:
 
 
 def areas(tree: Any, area: float = 1.0) -> list[tuple[str, float]]:
-    """The panels of a Foxglove layout, and which part of the window each has."""
+    """Panels of a Foxglove layout, with their shares of the window's area."""
     if isinstance(tree, str):
         return [(tree, area)]
     first = tree["splitPercentage"] / 100
@@ -70,14 +70,14 @@ def areas(tree: Any, area: float = 1.0) -> list[tuple[str, float]]:
 
 
 def panels(layout: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """The settings of all panels of a kind."""
+    """Settings of all panels of a type."""
     found = [v for k, v in layout["configById"].items() if k.partition("!")[0] == kind]
     assert found, kind
     return found
 
 
 def displays(rviz: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Of each RViz display with a topic its class, and the topic's settings."""
+    """Class and topic settings of each RViz display with a topic."""
     found = []
     for display in rviz["Visualization Manager"]["Displays"]:
         topics = [value for key, value in display.items() if key in ("Topic", "Description Topic")]
@@ -87,7 +87,7 @@ def displays(rviz: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 @dataclass
 class Offer:
-    """What the nodes of the package publish and serve, and the means to hear it."""
+    """Topics and services of the package's nodes, and a node to receive them."""
 
     onlooker: Any
     executor: Any
@@ -96,7 +96,7 @@ class Offer:
     services: dict[str, Any] = field(default_factory=dict)
 
     def learn(self, node: Any) -> None:
-        """Note what a node offers now."""
+        """Add the current topics and services of a node."""
         self.topics |= {each.topic_name: each.msg_type for each in node.publishers}
         self.qualities |= {each.topic_name: each.qos_profile for each in node.publishers}
         self.services |= {each.service_name: each.srv_type for each in node.services}
@@ -110,7 +110,7 @@ class Offer:
 
 @pytest.fixture
 def offer(context: Any, policy_file: Callable[..., Path]) -> Iterator[Offer]:
-    """Of the simulation, and of a policy node that first commands and then proposes."""
+    """Topics and services of the simulation, and of a policy node with and without shadow mode."""
     executor = SingleThreadedExecutor(context=context)
     onlooker = rclpy.create_node("onlooker", context=context)
     bridge = SimBridgeNode(context=context, parameter_overrides=parameters(lockstep=True))
@@ -137,7 +137,7 @@ def offer(context: Any, policy_file: Callable[..., Path]) -> Iterator[Offer]:
 def test_every_panel_is_configured_and_placed_once(layout: dict[str, Any]) -> None:
     placed = [name for name, _ in areas(layout["layout"])]
     assert sorted(placed) == sorted(layout["configById"])
-    # What Lichtblick asks of a file.
+    # Required by Lichtblick.
     assert layout["globalVariables"] == layout["userNodes"] == {}
     assert layout["playbackConfig"] == {"speed": 1}
 
@@ -203,7 +203,7 @@ def test_the_diagnostics_that_are_singled_out_exist(layout: dict[str, Any], offe
         assert set(panel["pinnedIds"]) <= known
 
 
-# The configuration of RViz
+# RViz configuration
 
 
 def test_both_viewers_look_at_the_table_in_the_frame_of_the_actions(

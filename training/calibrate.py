@@ -1,4 +1,4 @@
-"""calibrate_policy: thresholds of confidence for a policy that is trained already."""
+"""Command calibrate_policy: confidence thresholds for a trained policy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ebm_policy_ros.util.resources import policy_path
 
 @dataclass(frozen=True)
 class CalibrateArgs:
-    """Teach a policy which observations are familiar. Its weights stay as they are.
+    """Calibrate the confidence thresholds of a trained policy; its weights do not change.
 
-    One half of the demonstrations says where observations lie, the other how far from there
-    is too far. They should be other ones than those that the policy was trained on.
+    One half of the demonstrations fits the distribution of familiar observations, the other half
+    sets the thresholds. Use demonstrations that the policy was not trained on.
     """
 
     policy: str
@@ -31,21 +31,21 @@ class CalibrateArgs:
     out: Path
     """Policy file to write."""
     false_alarms: float = FALSE_ALARMS
-    """Share of familiar observations that may be taken for unfamiliar ones."""
+    """Share of familiar observations that may be classified as unfamiliar, between 0 and 1."""
     seed: int = 0
-    """Chooses the halves."""
+    """Seed of the split into two halves."""
     device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
         check_false_alarms(self.false_alarms)
 
 
 def calibrate_policy(args: CalibrateArgs) -> None:
-    """Write the policy file with thresholds, and tell them.
+    """Write the policy file with thresholds, and print them.
 
     Raises:
-        ValueError: (or a kind of it) if a file cannot be used, or is there already.
+        ValueError: (or a subclass) if a file cannot be used, or the output file exists.
     """
     if args.out.exists():
         raise FileExistsError(f"{args.out}: exists; choose another --out")
@@ -77,7 +77,7 @@ def _refuse_other_shapes(args: CalibrateArgs, content: PolicyFile, loaded: Train
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command calibrate_policy; `argv` replaces the command line's arguments."""
+    """Run the command calibrate_policy; `argv` replaces the command line's arguments."""
     run_command("calibrate_policy", CalibrateArgs, calibrate_policy, argv)
 
 

@@ -1,4 +1,4 @@
-"""How familiar observations are, and how far from that is too far: from demonstrations."""
+"""Calibration of the confidence measures and their thresholds from demonstrations."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ebm_policy_ros.policy.out_of_distribution import FeatureTap, OutOfDistribut
 from ebm_policy_ros.training.data.batches import Batches, Demonstrations, Frames
 
 FALSE_ALARMS = 0.002
-"""Usual share of familiar observations that are taken for unfamiliar ones."""
-# Frames looked at, at most: neighbours in time tell nothing new.
+"""Default share of familiar observations that are classified as unfamiliar."""
+# Maximum number of frames used: frames close in time add no information.
 _MOST = 20000
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a policy file takes of it."""
+    """Calibration results that are stored in a policy file."""
 
     confidence: dict[str, Any]
-    """Thresholds, and facts about them."""
+    """Thresholds and their metadata."""
     references: dict[str, Tensor]
     """Means and inverse covariances."""
 
 
 def check_false_alarms(rate: float) -> None:
-    """Refuse a rate that is no share.
+    """Refuse a rate that is not a share.
 
     Raises:
         ValueError: If it is not between 0 and 1.
@@ -44,14 +44,14 @@ def check_false_alarms(rate: float) -> None:
 def calibrate(
     model: Model, data: Demonstrations, known: Frames, held_out: Frames, rate: float
 ) -> Calibration:
-    """Fit what is familiar to frames, and the thresholds to frames of other episodes.
+    """Fit the references to some frames, and the thresholds to frames of other episodes.
 
     Args:
-        model: The policy's, with its weights, on the device to compute on.
+        model: The policy's model with its weights, on the device to compute on.
         data: Demonstrations.
-        known: Frames that say where observations lie.
+        known: Frames that the references are fitted to.
         held_out: Frames of other episodes, at least one.
-        rate: Share of the frames held out that are beyond a threshold.
+        rate: Share of the held-out frames that exceed a threshold.
     """
     tap = FeatureTap(model)
     first, second = (_vectors(model, tap, data, frames) for frames in (known, held_out))
@@ -68,7 +68,7 @@ def calibrate(
 def _vectors(
     model: Model, tap: FeatureTap, data: Demonstrations, frames: Frames
 ) -> dict[str, Tensor]:
-    """What familiarity is judged by, shape (M, F) by measure."""
+    """Feature vectors of the confidence measures, shape (M, F), by measure."""
     count = min(_MOST, len(frames))
     frames = frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
     device = model.box.low.device

@@ -1,4 +1,4 @@
-"""convert_demos: demonstrations from one format to another."""
+"""Command convert_demos: conversion of demonstrations between formats."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from ebm_policy_ros.util.resources import interface_path
 
 @dataclass(frozen=True)
 class ConvertConfig:
-    """Convert demonstrations: bags, .npz, LeRobot v3 or zarr in, .npz or LeRobot v3 out."""
+    """Convert demonstrations: reads bags, .npz, LeRobot v3 or zarr; writes .npz or LeRobot v3."""
 
     source: Path
     """Folder of bags, .npz file, folder of a LeRobotDataset v3, or .zarr folder of Diffusion
-    Policy; told by what is in it."""
+    Policy. The format is detected from the content."""
     out: Path
-    """What to write: an .npz file, else the folder of a LeRobotDataset v3. Must not be there."""
+    """Output: an .npz file, otherwise the folder of a LeRobotDataset v3. It must not exist."""
     streams: dict[str, str] | None = None
-    """Which streams, by the name they get: `{state: data/state}` of a zarr,
-    `{tool: observation.state}` of a LeRobotDataset, `{hand: camera}` of bags or an .npz. Default:
-    all, by their own names."""
+    """Streams to read, by output name: `{state: data/state}` of a zarr, `{tool:
+    observation.state}` of a LeRobotDataset, `{hand: camera}` of bags or an .npz. Default: all,
+    with their own names."""
     interface: str = ""
-    """Interface file of the robot and task, or the bare name of one that the package ships: what
-    is read must fit it. Empty: the one noted in the bags, else none."""
+    """Interface file of the robot and task, or the bare name of a shipped one; the data must match
+    it. Empty: the one noted in the bags, otherwise none."""
     history: int = 1
-    """Samples of each measured stream in an observation of a zarr or LeRobotDataset, put together
-    from the steps before; an interface says it itself."""
+    """Samples of each measured stream in an observation of a zarr or LeRobotDataset, taken from
+    the previous steps. An interface sets it itself."""
     horizon: int = 1
-    """Actions of a decision, put together from the steps after; an interface says it itself."""
+    """Actions of a decision, taken from the following steps. An interface sets it itself."""
     fps: float | None = None
-    """Steps per second of what is written, Hz, where neither source nor interface says it."""
+    """Steps per second of the output, Hz, if neither source nor interface gives them."""
     task: str | None = None
-    """What the demonstrations show, in words, for a LeRobotDataset. Default: as in the source."""
+    """Task description for a LeRobotDataset. Default: as in the source."""
     robot: str | None = None
-    """Kind of robot, for a LeRobotDataset. Default: as in the source or the interface's name."""
+    """Robot type for a LeRobotDataset. Default: as in the source, or the interface's name."""
     video: bool = False
-    """Write images as videos (small, lossy) in place of PNG files in the rows (exact)."""
+    """Write images as videos (small, lossy) instead of PNG files in the rows (exact)."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "history", "horizon")
@@ -61,17 +61,18 @@ class ConvertConfig:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command convert_demos; `argv` replaces the command line's arguments."""
+    """Run the command convert_demos; `argv` replaces the command line's arguments."""
     switches = {"video": "Write images as videos (small, lossy), not as PNG (exact)."}
     run_command("convert_demos", ConvertConfig, convert, argv, switches=switches)
 
 
 def convert(config: ConvertConfig) -> None:
-    """Do what `config` describes, and tell what was written.
+    """Convert as `config` describes, and print a summary of the output.
 
     Raises:
-        ValueError: (or a kind of it) in one line, if something cannot be used; then nothing is
-            written.
+        ValueError: (or a subclass) with a message of one line, if something cannot be used.
+            Nothing
+            is written then.
     """
     if config.out.exists():
         raise DemonstrationError(f"{config.out}: is there already; choose another")
@@ -109,7 +110,7 @@ def convert(config: ConvertConfig) -> None:
 
 @contextmanager
 def _made_whole(out: Path) -> Iterator[Path]:
-    """Where to write what becomes `out` at the end: a part must not be taken for the whole."""
+    """Yield a temporary path that is renamed to `out` at the end, so `out` is never incomplete."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         part = Path(folder) / out.name

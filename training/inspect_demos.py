@@ -1,4 +1,4 @@
-"""inspect_demos: a folder of demonstrations as one page to look through."""
+"""Command inspect_demos: an HTML report of a folder of demonstrations."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class InspectArgs:
     folder: Path
     """Folder with the demonstrations, bag folders at any depth."""
     out: Path | None = None
-    """The page; inspection.html in the folder unless given. A page that this command wrote before
-    is replaced, any other file is not."""
+    """Page to write. Default: inspection.html in the folder. An older page of this command is
+    replaced, any other file is not."""
     interface: str = ""
-    """Interface file of the robot and task, or the bare name of one that the package ships.
-    Empty: the one noted in most of the bags."""
+    """Interface file of the robot and task, or the bare name of a shipped one. Empty: the one
+    noted in most of the bags."""
     exclude: Path | None = None
-    """List of episodes to leave out, as the page makes it; they are shown ticked, and don't count
-    in what is told of all."""
+    """List of episodes to exclude, as saved from the page. They are shown as ticked, and are not
+    counted in the overall metrics."""
 
 
 def inspect_demos(args: InspectArgs) -> None:
-    """Write the page and say what it says.
+    """Write the page and print its summary.
 
     Raises:
-        ValueError: (or a kind of it) if the folder, the interface or the list cannot be used.
+        ValueError: (or a subclass) if the folder, the interface or the list cannot be used.
     """
     out = args.out or args.folder / PAGE
     if out.exists() and not is_page(out):
@@ -69,7 +69,7 @@ def inspect_demos(args: InspectArgs) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command inspect_demos; `argv` replaces the command line's arguments."""
+    """Run the command inspect_demos; `argv` replaces the command line's arguments."""
     run_command("inspect_demos", InspectArgs, inspect_demos, argv, positional=True)
 
 

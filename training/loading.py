@@ -1,4 +1,4 @@
-"""What train_policy learns from: bags or arrays, and what they say of the robot."""
+"""Loading of demonstrations for train_policy: bags or arrays, and their interface."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _MOST_NOTES = 20
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Demonstrations and the robot that they are of."""
+    """Demonstrations and the robot that recorded them."""
 
     dataset: Dataset
     interface: Interface | None
-    """None for arrays that name no robot."""
+    """The robot's interface; None for arrays without one."""
     streams: tuple[str, ...]
-    """What the model looks at."""
+    """Streams that the model uses."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -45,19 +45,20 @@ def load_training_data(
     trim: bool = False,
     **choice: Any,
 ) -> TrainingData:
-    """Read demonstrations and check them against their interface; what is odd goes to stderr.
+    """Read demonstrations and check them against their interface; notes go to stderr.
 
     Args:
         path: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr.
-        interface: An interface file or the bare name of a shipped one; empty: as in the bags.
-        streams: What the model looks at; None: the default streams of a model where they are
-            there, else all that are.
-        trim: Whether standing still at the ends of episodes is left out, and how much is told;
-            only where an interface says what that is.
-        choice: Which bags, and where they are cached, as `load_dataset` takes it.
+        interface: Interface file or the bare name of a shipped one; empty: as in the bags.
+        streams: Streams that the model uses; None for a model's default streams if present,
+            otherwise all.
+        trim: True to remove idle steps at the ends of episodes and report their number; only with
+            an
+            interface, which defines idle.
+        choice: Selection and cache of bags, arguments of `load_dataset`.
 
     Raises:
-        ValueError: (or a kind of it) if a file cannot be used or doesn't fit the interface.
+        ValueError: (or a subclass) if a file cannot be used or does not match the interface.
     """
     named = load_interface(interface_path(interface)) if interface else None
     if kind_of(path) != "bags":
@@ -68,7 +69,7 @@ def load_training_data(
         if named:
             refuse_other_shapes(path, data, named, streams)
     else:
-        # The readers of bags need packages that arrays do without.
+        # The readers of bags import packages that arrays do not need.
         from ebm_policy_ros.training.data.bag_dataset import load_dataset
         from ebm_policy_ros.training.data.recorded import recorded_interface
 
@@ -92,7 +93,7 @@ def load_training_data(
 
 
 def tell_notes(notes: Sequence[tuple[str, str]]) -> None:
-    """Print what is odd about bags, once where it is the same of many."""
+    """Print the notes about bags; equal notes are printed once."""
     bags: dict[str, list[str]] = {}
     for bag, note in notes:
         bags.setdefault(note, []).append(bag)
@@ -107,7 +108,7 @@ def tell_notes(notes: Sequence[tuple[str, str]]) -> None:
 
 
 def _usual_streams(present: Collection[str]) -> tuple[str, ...]:
-    """Streams of a model for which none were chosen."""
+    """Default streams of a model."""
     usual = ModelConfig().streams
     return usual if set(usual) <= set(present) else tuple(present)
 
@@ -123,7 +124,7 @@ def _refuse_missing(streams: Sequence[str], present: Collection[str]) -> None:
 def refuse_other_shapes(
     path: Path, data: Dataset, interface: Interface, streams: Sequence[str]
 ) -> None:
-    """Refuse demonstrations whose streams or actions don't have the interface's shapes.
+    """Refuse demonstrations whose streams or actions do not have the interface's shapes.
 
     Raises:
         DemonstrationError: Naming the stream and both shapes.

@@ -1,4 +1,4 @@
-"""train_policy: demonstrations in, one policy file out."""
+"""Command train_policy: trains a policy file from demonstrations."""
 
 from __future__ import annotations
 
@@ -42,50 +42,50 @@ _PATHS = ("data", "out", "exclude", "cache")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train a policy on demonstrations. Give it a file of these settings with --config."""
+    """Train a policy on demonstrations. Give a file of these settings with --config."""
 
     data: Path
     """Folder with the demonstrations, bag folders at any depth; or an .npz file of arrays."""
     out: Path
-    """Folder of this run: checkpoint, log and at the end policy.safetensors."""
+    """Folder of this run: checkpoint, log and finally policy.safetensors."""
     interface: str = ""
-    """Interface file of the robot and task, or the bare name of one that the package ships.
-    Empty: the one noted in the bags; arrays need none, but policy_node does."""
+    """Interface file of the robot and task, or the bare name of a shipped one. Empty: the one
+    noted in the bags; arrays need none, but policy_node does."""
     exclude: Path | None = None
-    """File that names bags to leave out, one a line, as they are called in `data`: what
-    inspect_demos makes."""
+    """File of bags to exclude, one per line, relative to `data`; inspect_demos writes it."""
     unusable: Unusable = "refuse"
-    """What to do about a bag that can't be used: refuse to train, or skip it and say so."""
+    """Handling of unusable bags: refuse to train, or skip them with a note."""
     trim_idle: bool = True
-    """Leave out standing still at the beginning and the end of demonstrations, but for two steps
-    at the end. A policy that learned to stand where it begins may never start."""
+    """Remove idle steps at the beginning and the end of demonstrations, except two steps at the
+    end. A policy trained to wait at its initial position may never start."""
     cache: Path | None = None
-    """Folder for what was decoded; by default .cache in `data`."""
+    """Folder for the cache of decoded bags. Default: .cache in `data`."""
     keep: float = 1.0
-    """Fraction of the demonstrations to learn from: the best ones."""
+    """Fraction of the demonstrations to use: the best ones."""
     keep_by: KeepBy = "length"
-    """Which are best: the shortest (length), or by outcome, then the shortest."""
+    """Order of the demonstrations for `keep`: length, the shortest first; or outcome, the best
+    first, then the shortest."""
     steps: int = 4000
     """Batches to train on."""
     seed: int = 0
-    """Source of all randomness: the same seed gives the same policy on the same machine."""
+    """Seed of all randomness: the same seed gives the same policy on the same machine."""
     resume: bool = False
     """Continue the run in `out` exactly where it stopped."""
     device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
     threads: int = 0
-    """Threads of the CPU arithmetic; 0 leaves the choice to torch."""
+    """Threads of CPU operations; 0 for the default of torch."""
     false_alarms: float = FALSE_ALARMS
-    """Share of familiar observations that the policy may take for unfamiliar ones; the frames
-    held out say where that is."""
+    """Share of familiar observations that the policy may classify as unfamiliar. The held-out
+    frames set the threshold."""
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    """What the model is made of."""
+    """Architecture of the model."""
     learning: LearningConfig = dataclasses.field(default_factory=LearningConfig)
-    """How it learns."""
+    """Settings of the training."""
     inference: dict[str, int | float | str] = dataclasses.field(default_factory=dict)
-    """The search for the action of lowest energy that the policy file asks for: `method`
-    (derivative_free, autoregressive, langevin or hybrid) and its settings, see docs/methods.md.
-    Empty: derivative_free with 1024 samples, or autoregressive for such a model."""
+    """Search for the action of lowest energy in the policy file: `method` (derivative_free,
+    autoregressive, langevin or hybrid) and its settings, see docs/methods.md. Empty:
+    derivative_free with 1024 samples, or autoregressive for such a model."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "steps")
@@ -97,7 +97,7 @@ class TrainConfig:
             raise ValueError(f"keep: got {self.keep}, expected a fraction above 0, at most 1")
 
     def search(self) -> InferenceMethod:
-        """The method that `inference` asks for.
+        """Inference method of the `inference` settings.
 
         Raises:
             ValueError: If there is no such method or setting.
@@ -111,12 +111,12 @@ class TrainConfig:
         takes_one = hasattr(found, "temperature") and not isinstance(found, Langevin)
         if not takes_one or "temperature" in settings:
             return found
-        # Energies learned with a temperature are a distribution only with the same one.
+        # Energies trained with a temperature define the distribution only with this temperature.
         return build_inference({**settings, "temperature": self.learning.temperature})
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command train_policy; `argv` replaces the command line's arguments."""
+    """Run the command train_policy; `argv` replaces the command line's arguments."""
     switches = {"resume": "Continue the run in `out` exactly where it stopped."}
     run_command("train_policy", TrainConfig, _train_and_tell, argv, switches=switches)
 
@@ -136,17 +136,18 @@ def _train_and_tell(config: TrainConfig) -> None:
 
 
 def train(config: TrainConfig) -> bool:
-    """Do the run that `config` describes.
+    """Execute the run that `config` describes.
 
     Returns:
-        Whether it came to its end, and wrote the policy file; else an interrupt stopped it.
+        True if it was completed and the policy file was written; False after an interrupt.
 
     Raises:
-        ValueError: (or a kind of it) in one line, if a file or a setting cannot be used.
+        ValueError: (or a subclass) with a message of one line, if a file or a setting cannot be
+            used.
     """
     search = config.search()
     processes = Processes(find_device(config.device))
-    # It fills the cache, from which the others read.
+    # The main process fills the cache, which the others read.
     with processes.main_first():
         if processes.is_main:
             _refuse_mix_up(config)
@@ -168,7 +169,7 @@ def train(config: TrainConfig) -> bool:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     action_size = int(np.prod(data.actions.shape[1:]))
-    outline(config.model, loaded.shapes, action_size)  # refuses what no robot would load
+    outline(config.model, loaded.shapes, action_size)  # refuses a model that no robot would load
     model = build_model(config.model, loaded.shapes, action_size)
     trainer = Trainer(
         model,
@@ -198,7 +199,7 @@ def train(config: TrainConfig) -> bool:
 
 
 def _refuse_mix_up(config: TrainConfig) -> None:
-    """One folder holds one run."""
+    """Refuse a folder of another run."""
     started = (config.out / CHECKPOINT).exists()
     if config.resume and not started:
         raise CheckpointError(f"{config.out}: no {CHECKPOINT}; start the run without --resume")
@@ -222,7 +223,7 @@ def _save_policy(
         "held_out": {k: v for k, v in dataclasses.asdict(verdict).items() if np.isfinite(v)},
         "skipped_batches": trainer.skipped,
         "demonstrations": len(data.names),
-        # Where the files were says nothing about the policy.
+        # The paths of the files do not describe the policy.
         "config": {k: v for k, v in _plain(config).items() if k not in _PATHS},
     }
     horizon, size = data.actions.shape[1:]
@@ -249,7 +250,7 @@ def _save_policy(
 
 
 def _calibrated(config: TrainConfig, trainer: Trainer, data: Dataset) -> Calibration | None:
-    """What the frames held out say of familiar observations; None where there are none."""
+    """Calibrate the confidence on the held-out frames; None if there are none."""
     known, held_out = split_episodes(data.episodes, config.learning.held_out, config.seed)
     if len(held_out) == 0:
         return None
@@ -258,7 +259,7 @@ def _calibrated(config: TrainConfig, trainer: Trainer, data: Dataset) -> Calibra
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:
-    """The settings as YAML and JSON hold them, and as --config reads them."""
+    """Settings as plain values for YAML, JSON and --config."""
     plain = dataclasses.asdict(config)
     paths = {name: None if plain[name] is None else str(plain[name]) for name in _PATHS}
     return {**plain, **paths, "model": config.model.to_dict(), "resume": False}

@@ -1,4 +1,4 @@
-"""The kernel of a head: in Triton's interpreter where there is no GPU, and compiled for some."""
+"""Fused kernel of an energy head: in Triton's interpreter without a GPU, and compiled for some."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def head_of(kind: str, width: int, depth: int, size: int) -> EnergyHead:
     for parameter in head.parameters():
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter)
-    # Random layers hardly tell one action from another.
+    # With random layers, energies of different actions hardly differ.
     head.output.weight.mul_(10)
     return head.to(DEVICE)
 
@@ -70,13 +70,13 @@ def action_inference_of(
 
 @pytest.fixture
 def low_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever this processor can do, rough energies are of use."""
+    """Use low-precision energies on every processor."""
     monkeypatch.setattr(answer, "has_fast_bfloat16", lambda device: True)
 
 
 @pytest.mark.parametrize("precision", list(TOLERANCE), ids=["fp32", "bf16"])
 @pytest.mark.parametrize("kind", ["mlp", "residual", "preactivation"])
-# Candidates: one program, several, and some that fill none.
+# Candidates: one kernel program, several programs, and a program that is not full.
 @pytest.mark.parametrize(
     ("width", "depth", "count", "size"), [(16, 1, 64, 5), (32, 2, 130, 2), (128, 3, 7, 1)]
 )
@@ -96,7 +96,7 @@ def test_the_kernel_says_what_the_layers_say(
     tolerance = TOLERANCE[precision] * float(expected.max() - expected.min())
     torch.testing.assert_close(kernel(prepared, actions), expected, rtol=0, atol=tolerance)
     assert kernel.agrees()
-    # Whatever lies differently in memory.
+    # Another memory layout.
     turned = actions.transpose(0, 1).contiguous().transpose(0, 1)
     torch.testing.assert_close(kernel(prepared, turned), expected, rtol=0, atol=tolerance)
 
@@ -147,7 +147,7 @@ def test_a_kernel_with_other_energies_is_not_used(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("rough")
 def test_a_kernel_that_breaks_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "_energies", {})  # which has nothing to launch
+    monkeypatch.setattr(fused, "_energies", {})  # nothing to launch
     action_inference = action_inference_of(HeadConfig("mlp", 32, 2))
     with pytest.warns(UserWarning, match="without a fused kernel: .*Error"):
         assert action_inference.fused() is None
@@ -171,7 +171,7 @@ def test_it_compiles_for_a_gpu_that_is_not_there(
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
-    # What a program of 64 candidates may take of the memory that others share.
+    # Shared memory that a program of 64 candidates may use.
     assert int(told.stdout) < 60_000
 
 

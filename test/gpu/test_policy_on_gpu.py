@@ -1,4 +1,4 @@
-"""A whole policy on a GPU: the CPU's decisions, two beside each other, memory that stays."""
+"""A complete policy on a GPU: the CPU's decisions, two policies in parallel, constant memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SEARCHED = ("energy", "autoregressive")
 
 @pytest.fixture(autouse=True)
 def told() -> Iterator[None]:
-    """A recording or a kernel that is not used tells so by a warning, which fails here."""
+    """Turn warnings about an unused captured graph or kernel into errors."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", ".*(recording|kernel).*")
         yield
@@ -77,7 +77,7 @@ def test_an_action_is_as_low_as_the_cpus(
         lowest, found = here.energies(seen, np.concatenate([d.action for d in decisions]))
         corners = np.stack(np.meshgrid([-0.2, 0.2], [-0.2, 0.2]), -1).reshape(-1, 2)
         spread = float(np.ptp(here.energies(seen, corners.astype(np.float32))))
-        # Other candidates are drawn there.
+        # The candidates drawn on the other device differ.
         assert found <= lowest + 0.02 * spread
         assert decisions[1].energy == pytest.approx(float(found), abs=0.02 * spread)
 
@@ -128,6 +128,6 @@ def test_memory_stays_after_a_thousand_decisions(policy_file: Callable[..., Path
     for count in (100, 900):
         for _ in range(count):
             policy.decide(seen)
-        gc.collect()  # what earlier tests left
+        gc.collect()  # objects of earlier tests
         held.append(torch.cuda.memory_allocated())
     assert held[0] == held[1]

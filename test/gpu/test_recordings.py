@@ -1,4 +1,4 @@
-"""Recordings say what their functions say; without a GPU those run anew each time."""
+"""Captured graphs give the results of their functions; without a GPU these run directly."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_recorded_decision_is_the_one_step_by_step(
 
 
 class Fickle(ActionInference):
-    """Never gives the same answer twice."""
+    """Inference with a different answer each time."""
 
     def __call__(self, *all_: Any, **named: Any) -> tuple[InferenceResult, Solution | None]:
         answer, solution = super().__call__(*all_, **named)
@@ -183,7 +183,7 @@ def test_a_policy_decides_from_recordings_as_without(
             else random.normal(size=shape).astype(np.float32)
             for name, shape in plain.shapes.items()
         }
-        # One that has no time for a recording, and one that has.
+        # Without a budget, with one too short for a captured graph, and with a sufficient one.
         for budget in (None, 1e-6, 60.0):
             one, two = (
                 each.decide(seen, modes=3, previous=previous, budget=budget)
@@ -210,7 +210,7 @@ def test_recorded_chains_see_the_weights_of_the_present(bfloat16: bool) -> None:
             starts = torch.rand(8, 5, 2, device=DEVICE) * 2 - 1
             energy(starts)
             found = chains(energy, starts, low, high, seeded(seed))
-            # Draws of their own: the starts come from the seed itself.
+            # Separate draws: the starting points come from the seed itself.
             expected = CHAIN.chain(energy, starts, low, high, seeded(seed + 1))
             loss = energy(found).sum()
         assert (expected - starts).abs().max() > 0.05

@@ -1,4 +1,4 @@
-"""Demonstrations from a NumPy archive: for data that never was a bag."""
+"""Demonstrations from a NumPy archive, for data that was not recorded as bags."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _ENDING = ".npy"
 def load_arrays(path: Path) -> Dataset:
     """Read demonstrations from an .npz file; M steps, E episodes.
 
-    It holds, by name:
+    It holds these arrays:
 
     - `observation/STREAM`: (M, K) or (M, T, K) numbers, or (M, H, W, 3) or (M, T, H, W, 3) uint8
       rgb; T frames, oldest first;
     - `actions`: (M, D) or (M, H, D), H actions per decision;
-    - `episode_ends`: (E,), one past the last step of each episode, rising, the last of them M;
-    - `outcomes`, if it is there: (E,), how good each episode was, higher is better;
-    - `names`, if it is there: (E,), where each episode is from, as text.
+    - `episode_ends`: (E,), one past the last step of each episode, increasing, the last one M;
+    - `outcomes`, optional: (E,), quality of each episode, higher is better;
+    - `names`, optional: (E,), source of each episode, as text.
 
     Raises:
         DemonstrationError: Naming the file, the array and what was expected.
@@ -74,7 +74,7 @@ def load_arrays(path: Path) -> Dataset:
 
 
 def save_arrays(path: Path, data: Dataset) -> None:
-    """Write demonstrations as `load_arrays` reads them."""
+    """Write demonstrations in the format of `load_arrays`."""
     np.savez_compressed(
         path,
         allow_pickle=False,
@@ -103,7 +103,8 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
         zlib.error,
         EOFError,
         AttributeError,
-        # Of members with a password or an unknown compression, and of headers that are no Python.
+        # From members with a password or an unknown compression, and from headers that are not
+        # valid Python.
         RuntimeError,
         SyntaxError,
         MemoryError,
@@ -115,10 +116,10 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _check_sizes(path: Path) -> None:
-    """Refuse an archive that grows to more than its arrays say, its size allows or memory has.
+    """Refuse an archive that unpacks to more than its headers, its size or the memory allow.
 
     Raises:
-        DemonstrationError: Naming the file and what is too large.
+        DemonstrationError: Naming the file and the size.
     """
     total = 0
     with zipfile.ZipFile(path) as archive:
@@ -138,7 +139,7 @@ def _check_sizes(path: Path) -> None:
 
 
 def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, int]:
-    """Bytes of an array by its own header, and by the archive's."""
+    """Size of an array in bytes, by its own header and by the archive's."""
     with archive.open(member) as file:
         try:
             major, _ = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
@@ -148,7 +149,7 @@ def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, i
                 else np.lib.format.read_array_header_2_0
             )
             shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
-        except Exception as error:  # a header is Python text, and fails in as many ways
+        except Exception as error:  # a header is Python text and can fail in any way
             raise ValueError(f"{cut(member.filename)}: {cut(error)}") from None
         if dtype.hasobject:
             raise ValueError(f"{cut(member.filename)} holds Python objects")
@@ -156,7 +157,7 @@ def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, i
 
 
 def _with_time(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The array with an axis of frames (or of actions in a decision) after that of steps."""
+    """Add an axis of frames (or of actions in a decision) after the axis of steps, if missing."""
     name, picture = cut(name), values.dtype == np.uint8 and values.ndim >= 4
     single, several = (4, 5) if picture else (2, 3)
     if values.ndim not in (single, several) or (picture and values.shape[-1] != 3):
@@ -175,7 +176,7 @@ def _with_time(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[A
         values = values[:, None]
     if picture:
         return values
-    with np.errstate(over="ignore"):  # what is too large is found as not finite
+    with np.errstate(over="ignore"):  # values that are too large become infinite
         numbers = values.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(numbers).all(axis=tuple(range(1, numbers.ndim))))
     if len(bad):
@@ -198,7 +199,7 @@ def _ends(path: Path, ends: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int6
 def _of_episodes(
     path: Path, name: str, values: npt.NDArray[Any], ends: npt.NDArray[np.int64]
 ) -> npt.NDArray[Any]:
-    """One value for each episode: texts for names, else numbers."""
+    """Check the array of one value per episode: texts for names, numbers otherwise."""
     texts = name == "names"
     fits = values.dtype.kind in ("U" if texts else "fiub") and values.shape == ends.shape
     if not fits or not (texts or np.isfinite(values).all()):

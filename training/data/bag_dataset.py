@@ -1,4 +1,4 @@
-"""All demonstrations of a folder of bags as arrays."""
+"""Demonstrations of a folder of bags as arrays."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def load_dataset(
 ) -> Dataset:
     """Read every successful demonstration below a folder.
 
-    Bags whose outcome is a failure are left out; those without a noted outcome count. What was
-    read stays in a cache, from which it is mapped into memory the next time.
+    Bags whose outcome is a failure are left out; those without an outcome are used. Decoded bags
+    stay in a cache, which is mapped into memory the next time.
 
     Args:
-        folder: Holds bags, at any depth.
-        interface: Names the topics, and fixes rate, ages and sizes.
-        exclude: A file with a line for each bag to leave out, as it is called below the folder.
-        unusable: Whether a bag that can't be used is refused, or left out with a note.
+        folder: Folder with bags, at any depth.
+        interface: Topics, rate, ages and sizes.
+        exclude: File with one line for each bag to leave out, relative to the folder.
+        unusable: Refuse an unusable bag, or skip it with a note.
         cache: Folder of the cache; None for `.cache` in the folder.
-        workers: Processes that decode; None for one on each core.
+        workers: Number of decoding processes; None for one per core.
 
     Raises:
         BagError: If a bag cannot be used; the text names it.
@@ -95,9 +95,10 @@ def load_dataset(
 
 
 def read_pieces(folder: Path, interface: Interface) -> Dataset:
-    """Every bag but failures; one with gaps becomes an episode for each piece between them.
+    """Read every bag except failures; each part of a bag between gaps becomes an episode.
 
-    `load_dataset` leaves the steps of a bag together, but a format of one row a step has no gaps.
+    `load_dataset` keeps the steps of a bag together, but a format with one row per step cannot
+    represent gaps.
     """
     episodes, names, notes = [], [], []
     shapes: dict[str, Shapes] = {}
@@ -138,7 +139,7 @@ def _fill(
     interface: Interface,
     workers: int | None,
 ) -> tuple[dict[Path, BagMetrics], dict[Path, str]]:
-    """Read what is not in the cache yet: the facts of each bag, and why some can't be used."""
+    """Read the bags that are not cached; return metrics by bag, and problems of unusable bags."""
     facts = {bag: found for bag in bags if (found := known.find(bag)) is not None}
     new = [
         bag
@@ -164,9 +165,9 @@ def _fill(
 def _read(
     bag: Path, interface: Interface, have: frozenset[str]
 ) -> tuple[BagMetrics, Episode | str | None]:
-    """The facts of a bag, and its episode, or why there is none.
+    """Return the metrics of a bag, and its episode or a description of the problem.
 
-    None stands for a failure, or an episode that the cache has.
+    The episode is None if the bag is a failure or already cached.
     """
     facts = BagMetrics("", "unknown")
     try:

@@ -1,4 +1,4 @@
-"""Which frames a training step sees, and which are never trained on."""
+"""Split into training and held-out frames, and batches of frames."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ Frames = npt.NDArray[np.int64]
 
 
 class Demonstrations(Protocol):
-    """All frames in memory: what `training.data.dataset.Dataset` has."""
+    """All frames in memory; `training.data.dataset.Dataset` implements it."""
 
     @property
     def observations(self) -> dict[str, npt.NDArray[Any]]:
-        """Stream to (M, T, H, W, 3) uint8 or (M, T, K) float32."""
+        """Stream name -> (M, T, H, W, 3) uint8 or (M, T, K) float32."""
 
     @property
     def actions(self) -> npt.NDArray[np.float32]:
-        """Shape (M, H, D), in the interface's units."""
+        """Actions in the interface's units, shape (M, H, D)."""
 
     @property
     def episodes(self) -> npt.NDArray[np.int64]:
-        """The episode of each frame, shape (M,)."""
+        """Episode of each frame, shape (M,)."""
 
 
 class DemonstrationError(ValueError):
-    """Demonstrations that cannot be learned from."""
+    """Error for demonstrations that cannot be used for training."""
 
 
 def split_episodes(
     episodes: npt.NDArray[np.int64], fraction: float, seed: int
 ) -> tuple[Frames, Frames]:
-    """Frames to train on and frames held out; an episode is never in both.
+    """Split frames into training and held-out frames; an episode is never in both.
 
     Args:
-        episodes: The episode of each frame, shape (M,).
-        fraction: Of the episodes that are held out; at least one is, unless it is 0.
-        seed: Chooses which.
+        episodes: Episode of each frame, shape (M,).
+        fraction: Share of the episodes that are held out; at least one is, unless it is 0.
+        seed: Seed of the choice.
 
     Raises:
         DemonstrationError: If there are fewer than two episodes.
@@ -62,7 +62,7 @@ def split_episodes(
 
 
 class Batches:
-    """Batches of demonstrations; the order depends on the seed and the step's number alone."""
+    """Batches of demonstrations; the order depends only on the seed and the step number."""
 
     def __init__(
         self,
@@ -72,20 +72,20 @@ class Batches:
         seed: int,
         device: torch.device,
     ) -> None:
-        """Serves `size` frames a batch, of the `streams` that the model looks at."""
+        """Prepare batches of `size` frames with the `streams` that the model uses."""
         self._data, self._streams, self._seed, self._device = data, streams, seed, device
         self._size = size
         with warnings.catch_warnings():
-            # What is mapped from the cache can't be written to, and isn't.
+            # Arrays mapped from the cache are read-only, and are never written to.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             seen = {name: torch.from_numpy(data.observations[name]) for name in streams}
         place = device if _fit(seen, device) else torch.device("cpu")
-        # On the CPU these are the demonstrations themselves, not copies.
+        # On the CPU these share memory with the demonstrations.
         self._seen = {name: values.to(place) for name, values in seen.items()}
         self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))
 
     def frames_of(self, step: int, frames: Frames) -> Frames:
-        """The part of `frames` that `step` (from 0) trains on; each epoch has its own order."""
+        """Part of `frames` that `step` (from 0) trains on; each epoch has its own order."""
         size = min(self._size, len(frames))
         epoch, place = divmod(step, len(frames) // size)
         if self._order[0] != epoch:
@@ -99,17 +99,17 @@ class Batches:
         generator: torch.Generator | None = None,
         rows: slice = slice(None),
     ) -> dict[str, Tensor]:
-        """The streams of `frames`, with the batch in front, on the device.
+        """Streams of `frames`, with the batch axis first, on the device.
 
         Args:
-            frames: Which.
-            shift: Images are moved by up to so many pixels at random.
-            generator: Source of the shifts, on the CPU, so that every device sees the same.
-            rows: Those of `frames` that are wanted; shifts are drawn for all.
+            frames: Indices of the frames.
+            shift: Largest random shift of images, pixels.
+            generator: Source of the shifts, on the CPU, so that they are equal for every device.
+            rows: Part of `frames` to return; shifts are drawn for all.
         """
         streams = {}
         for name in self._streams:
-            # Pictures travel as bytes; what is done to them is done on the device.
+            # Images are moved as bytes and processed on the device.
             seen = self._seen[name]
             chosen = torch.from_numpy(frames[rows]).to(seen.device)
             streams[name] = seen.index_select(0, chosen).to(self._device)
@@ -120,17 +120,17 @@ class Batches:
         return streams
 
     def actions(self, frames: Frames) -> Tensor:
-        """The actions of `frames`, shape (B, H*D), in the interface's units, on the device."""
+        """Actions of `frames` in the interface's units on the device, shape (B, H*D)."""
         chosen = torch.from_numpy(self._data.actions[frames].astype(np.float32, copy=False))
         return chosen.flatten(1).to(self._device)
 
     def generator(self, step: int, device: torch.device | None = None) -> torch.Generator:
-        """Randomness of `step`, on the CPU or another device."""
+        """Random generator of `step`, on the CPU or another device."""
         words = np.random.SeedSequence((self._seed, step)).generate_state(1, np.uint64)
         return torch.Generator(device or "cpu").manual_seed(int(words[0]) >> 1)
 
     def facts(self) -> dict[str, int]:
-        """What tells one set of demonstrations from another."""
+        """Identity of the demonstrations: counts and a checksum."""
         checksum = 0
         seen = [self._data.observations[name] for name in self._streams]
         for values in (self._data.actions, self._data.episodes, *seen):
@@ -143,7 +143,7 @@ class Batches:
 
 
 def _fit(streams: dict[str, Tensor], device: torch.device) -> bool:
-    """Whether they take at most half of what is free on a CUDA device."""
+    """True if the streams take at most half of the free memory of a CUDA device."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
@@ -151,12 +151,12 @@ def _fit(streams: dict[str, Tensor], device: torch.device) -> bool:
 
 
 def shift_images(frames: Tensor, pixels: int, shifts: Tensor) -> Tensor:
-    """Move each row's frames by up to `pixels`, together; the border is repeated.
+    """Shift all frames of a row together by up to `pixels`; the border is repeated.
 
     Args:
         frames: Shape (B, T, H, W, 3).
-        pixels: Largest shift, to each side.
-        shifts: Down and right, within -pixels and pixels, shape (2, B, 1).
+        pixels: Largest shift to each side.
+        shifts: Shifts down and right, from -pixels to pixels, shape (2, B, 1).
     """
     batch = len(frames)
     rows, columns = shifts[..., 0] + pixels
@@ -165,7 +165,7 @@ def shift_images(frames: Tensor, pixels: int, shifts: Tensor) -> Tensor:
         border = [-1] * frames.ndim
         border[dim] = pixels
         frames = torch.cat((first.expand(border), frames, last.expand(border)), dim=dim)
-    # All shifts of all rows, as a view; one of each row is copied, line by line.
+    # A view of all shifts of all rows; one shift of each row is copied, line by line.
     height, width = (size - 2 * pixels for size in frames.shape[2:4])
     windows = frames.unfold(2, height, 1).unfold(3, width, 1)
     chosen = windows[torch.arange(batch, device=frames.device), :, rows, columns]

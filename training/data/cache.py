@@ -1,8 +1,8 @@
-"""Decoded demonstrations in files that are mapped into memory and not read.
+"""Cache of decoded demonstrations, in memory-mapped files.
 
 A folder for each interface holds one file for each stream, to which episodes are appended, and an
-index with a line for each episode. A line is written after its episode, so an interrupt costs what
-was under way. The folder can be deleted at any time.
+index with one line for each episode. A line is written after its episode, so an interrupt loses
+only the unfinished episode. The folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.bounds import check_whole
 from ebm_policy_ros.util.yaml_file import parse_json, read_json
 
-# To be raised whenever the same bag would give another episode.
+# To be incremented whenever the same bag would give a different episode.
 _VERSION = 3
 _INDEX = "index.jsonl"
 _INTERFACE = "interface.json"
@@ -40,12 +40,12 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class CachedEpisode:
-    """Where an episode is in the cache, and what was said of it."""
+    """Location of an episode in the cache, and its metadata."""
 
     digest: str
-    """Of the bag's content."""
+    """Digest of the bag's content."""
     start: int
-    """Its first step, counted over all episodes of the cache."""
+    """First step of the episode, counted over all episodes of the cache."""
     steps: int
     outcome: str
     notes: tuple[str, ...]
@@ -54,21 +54,21 @@ class CachedEpisode:
 
 @dataclass(frozen=True)
 class BagMetrics:
-    """What is known of a bag without reading its messages."""
+    """Metadata of a bag that needs no reading of messages."""
 
     digest: str
-    """Of its files' content."""
+    """Digest of the content of its files."""
     outcome: str
 
 
 class KnownBags:
-    """The facts of bags that have not changed since they were looked at, by size and time."""
+    """Metrics of bags whose files have not changed, judged by size and time."""
 
     def __init__(self, folder: Path) -> None:
-        """Reads what is known; what can't be read is not known.
+        """Read the stored metrics; a file that cannot be read counts as empty.
 
         Args:
-            folder: That of the caches.
+            folder: Folder of the caches.
         """
         self._path = folder / "bags.json"
         self._known: dict[str, Any] = {}
@@ -77,25 +77,25 @@ class KnownBags:
                 self._known = dict(read_json(self._path, bounds.LARGEST_INDEX))
 
     def find(self, bag: Path) -> BagMetrics | None:
-        """What is known of a bag; None if it has changed."""
+        """Return the stored metrics of a bag; None if it has changed."""
         known = self._known.get(str(bag.resolve()))
         if not isinstance(known, dict) or known.get("files") != _signature(bag):
             return None
         return BagMetrics(str(known.get("digest")), str(known.get("outcome")))
 
     def note(self, bag: Path, facts: BagMetrics) -> None:
-        """Remember the facts of a bag; `save` writes them."""
+        """Store the metrics of a bag; `save` writes them to disk."""
         self._known[str(bag.resolve())] = {"files": _signature(bag), **asdict(facts)}
 
     def save(self) -> None:
-        """Write what is known, all or nothing."""
+        """Write the stored metrics atomically."""
         written = self._path.with_suffix(f".{os.getpid()}")
         written.write_text(json.dumps(self._known), encoding="utf-8")
         written.replace(self._path)
 
 
 def look_at(bag: Path) -> BagMetrics:
-    """Read the facts of a bag from its files.
+    """Read the metrics of a bag from its files.
 
     Raises:
         BagError: If there is nothing to read.
@@ -115,24 +115,24 @@ def _files(bag: Path) -> list[Path]:
 
 def _signature(bag: Path) -> list[list[Any]]:
     stats = [(path.name, path.stat()) for path in _files(bag)]
-    # The time of the change tells also where somebody set that of the content back.
+    # The change time also reveals a modification time that was set back.
     return [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for name, s in stats]
 
 
 class Cache:
-    """The decoded episodes of one interface."""
+    """Decoded episodes of one interface."""
 
     def __init__(self, folder: Path, interface: Interface) -> None:
-        """Opens the cache, or makes one.
+        """Open the cache, or create it.
 
         Args:
-            folder: Holds the caches of all interfaces.
-            interface: What was read from the bags, and how.
+            folder: Folder of the caches of all interfaces.
+            interface: Interface that the bags are read with.
         """
         content = json.dumps({"version": _VERSION, **interface.to_dict()}, sort_keys=True)
         self._folder = folder / hashlib.sha256(content.encode()).hexdigest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
-        # What is behind a link in somebody's cache would be cut or written over.
+        # Refuse links: the file behind a link would be truncated or overwritten.
         for path in (self._folder, *self._folder.iterdir()):
             if path.is_symlink():
                 raise OSError(errno.ELOOP, "a link, expected a file of its own", str(path))
@@ -145,16 +145,16 @@ class Cache:
         self._entries: dict[str, CachedEpisode] = {}
 
     def __iter__(self) -> Iterator[str]:
-        """The digests of the bags whose episodes are in it."""
+        """Digests of the cached bags."""
         return iter(self._entries)
 
     def __getitem__(self, digest: str) -> CachedEpisode:
-        """The episode with this content."""
+        """Return the episode with this digest."""
         return self._entries[digest]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone until the end, and knowing what others have written."""
+        """Hold the lock of the cache, with the index read again after taking it."""
         with (self._folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -182,14 +182,14 @@ class Cache:
         self._entries[digest] = entry
 
     def array(self, name: str, entries: Sequence[CachedEpisode]) -> Array:
-        """The rows of some episodes one after the other.
+        """Return the rows of some episodes, one after the other.
 
-        They are mapped if they lie in this order without a gap, as after the first building; else
-        they are copied.
+        They are mapped if they are stored in this order without a gap, as after the first build;
+        otherwise they are copied.
 
         Args:
-            name: actions, or observation. and the name of a stream.
-            entries: At least one.
+            name: "actions", or "observation." and the name of a stream.
+            entries: Episodes, at least one.
         """
         shape, kind = self._rows[name]
         mapped = np.memmap(self._file(name), kind, "r", shape=(self._steps, *shape))
@@ -206,7 +206,7 @@ class Cache:
         return self._folder / f"{quote(name, safe='')}.bin"
 
     def _read_index(self) -> None:
-        """Take what is whole, and cut off what an interrupt left behind it."""
+        """Read all complete entries, and truncate data of an interrupted write."""
         path = self._folder / _INDEX
         text = path.read_bytes() if _is_small(path) else b""
         lines = text.decode(errors="replace").splitlines()
@@ -225,10 +225,10 @@ class Cache:
                     {t: [(int(h), int(w)) for h, w in s] for t, s in values["shapes"].items()},
                 )
             except (ValueError, TypeError, KeyError, AttributeError):
-                break  # the line was being written, or somebody else wrote it
+                break  # an incomplete line, or one of another program
             end = entry.start + entry.steps
             if any(end * self._row_bytes(n) > size for n, size in self._sizes().items()):
-                break  # its data never reached the disk
+                break  # its data was not written to disk
             self._entries[entry.digest] = entry
         for name, size in self._sizes().items():
             if size > (whole := self._steps * self._row_bytes(name)):
@@ -242,7 +242,7 @@ class Cache:
         return int(np.prod(shape)) * np.dtype(kind).itemsize
 
     def _sizes(self) -> dict[str, int]:
-        """Bytes in each file."""
+        """Size of each file in bytes."""
         paths = {name: self._file(name) for name in self._rows}
         return {n: path.stat().st_size if path.exists() else 0 for n, path in paths.items()}
 

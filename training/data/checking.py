@@ -1,4 +1,4 @@
-"""Demonstrations that cannot be learned from, told with the array, the place and the cure."""
+"""Checks of demonstrations; errors name the array, the place and the remedy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ebm_policy_ros.training.data.batches import DemonstrationError, Demonstrati
 def check_demonstrations(
     data: Demonstrations, streams: Sequence[str], allow_constant: bool
 ) -> None:
-    """Refuse demonstrations that no model can learn from.
+    """Refuse demonstrations that no model can be trained on.
 
     Args:
         data: The demonstrations.
-        streams: What the model looks at.
-        allow_constant: Whether a dimension may have the same value in every frame.
+        streams: Streams that the model uses.
+        allow_constant: True if a dimension may have the same value in every frame.
 
     Raises:
         DemonstrationError: If arrays differ in length, a value is not a finite number or a
@@ -58,7 +58,7 @@ def _refuse_constant(name: str, flat: npt.NDArray[Any]) -> None:
         raise DemonstrationError(
             f"{name}, dimension {dimension}: {low[dimension]} in every frame; {cure}"
         )
-    if name != "actions":  # whose box has any width that was demonstrated
+    if name != "actions":  # the action box accepts any width that was demonstrated
         spread = flat.std(axis=0, dtype=np.float64)
         if (spread < SMALLEST).any():
             dimension = int((spread < SMALLEST).argmax())
@@ -74,13 +74,13 @@ def check_bounds(
     low: npt.ArrayLike,
     high: npt.ArrayLike,
 ) -> None:
-    """Refuse actions, shape (M, H, D), that the robot's guard would cut.
+    """Refuse actions, shape (M, H, D), that the robot's guard would limit.
 
     Raises:
         DemonstrationError: Naming the first such frame and field.
     """
     low, high = np.asarray(low), np.asarray(high)
-    # Bounds are written in decimals, messages may hold single precision.
+    # Bounds are written as decimals, messages may hold single precision.
     slack = 1e-6 * np.maximum(np.abs(low), np.abs(high))
     outside = (actions < low - slack) | (actions > high + slack)
     if outside.any():

@@ -1,4 +1,4 @@
-"""What was commanded when."""
+"""Commands of an episode over time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Points = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class _Command:
-    """One message: points, shape (P, D), and when they count, seconds after the stamp, (P,)."""
+    """Points of one message, shape (P, D), and their times after the stamp in s, shape (P,)."""
 
     points: Points
     seconds: npt.NDArray[np.float64]
@@ -28,19 +28,18 @@ class _Command:
 
 
 class Commands:
-    """Commands by their stamps, of which each holds until the next one, up to an age.
+    """Commands by stamp; each holds until the next one, up to a maximum age.
 
-    An action counts for the period that begins at its time, and is what is in force in the middle
-    of it: so jitter of less than half a period changes nothing. Of a trajectory it is where to be
-    at the end of the period.
+    The action of a period is the command in force in the middle of the period, so jitter of less
+    than half a period changes nothing. For a trajectory it is the value at the end of the period.
     """
 
     def __init__(self, interface: Interface, of_gripper: bool = False) -> None:
-        """Knows no command yet.
+        """Start without commands.
 
         Args:
-            interface: Tells rate, horizon, how long a command holds, and which joints turn on.
-            of_gripper: Whether they are the gripper's, which is none of the arm's joints.
+            interface: Rate, horizon, hold time of a command, and continuous joints.
+            of_gripper: True for commands of the gripper, which has no continuous joints.
         """
         self._action, self._period = interface.action, interface.period_ns
         self._hold = interface.hold_ns
@@ -48,19 +47,19 @@ class Commands:
         self._commands: dict[int, _Command] = {}
         self._begins: dict[int, Values] | None = None
         self.stamps: list[int] = []
-        """Nanoseconds, rising."""
+        """Stamps, nanoseconds, increasing."""
         self.replaced = 0
-        """Commands that had the stamp of a later one, which counts."""
+        """Number of commands replaced by a later one with the same stamp."""
 
     def add(self, stamp: int, points: Points, seconds: npt.NDArray[np.float64]) -> None:
-        """Add a command; of two with one stamp the last counts.
+        """Add a command; of two with the same stamp the last one is kept.
 
         Args:
             stamp: Nanoseconds.
-            points: What is commanded, shape (P, D); P is 1 but for a trajectory.
-            seconds: When each point counts, after the stamp, shape (P,).
+            points: Commanded values, shape (P, D); P is 1 except for a trajectory.
+            seconds: Time of each point after the stamp, shape (P,).
         """
-        if self._turning:  # what is between two points is on the shorter way, without turns
+        if self._turning:  # between two points the shorter way is taken, without turns
             points = points.copy()
             angles = points[:, self._turning]
             points[:, self._turning] = follow(angles, wrap(angles[0]))
@@ -74,37 +73,37 @@ class Commands:
 
     @property
     def until(self) -> int:
-        """Begin of the last period that is commanded for sure, nanoseconds."""
+        """Start of the last period that is certainly commanded, nanoseconds."""
         return self._busy(self.stamps[-1]) if self.stamps else 0
 
     def _busy(self, stamp: int) -> int:
-        """Begin of the last period that a command has a point for, nanoseconds."""
+        """Start of the last period that a command has a point for, nanoseconds."""
         last = round(float(self._commands[stamp].seconds[-1]) * NANOSECONDS)
         return stamp + max(0, last - self._period)
 
     def _in_force(self, time: int) -> int | None:
-        """Stamp of the command that counts for the period that begins at a time."""
+        """Stamp of the command in force for the period that starts at a time."""
         place = bisect_left(self.stamps, time + self._period // 2) - 1
         if place < 0:
             return None
         stamp = self.stamps[place]
-        # Nobody knows for how long the very last one was to hold.
+        # The intended duration of the very last command is unknown.
         last = place == len(self.stamps) - 1
         age = time - self._busy(stamp)
         return stamp if age <= (self._period // 2 if last else self._hold) else None
 
     def cover(self, time: int) -> bool:
-        """Tell whether somebody commanded during the period that begins at a time, nanoseconds."""
+        """True if there is a command for the period that starts at a time, nanoseconds."""
         return self._in_force(time) is not None
 
     def action(self, time: int) -> Values | None:
-        """Action commanded for the period that begins at a time, shape (D,).
+        """Action commanded for the period that starts at a time, shape (D,).
 
         Args:
             time: Nanoseconds.
 
         Returns:
-            None where nobody commanded.
+            The action, or None if there is no command.
         """
         stamp = self._in_force(time)
         return None if stamp is None else self._value(stamp, time + self._period)
@@ -125,7 +124,7 @@ class Commands:
         return along(way, np.array([0.0, command.seconds[0]]), seconds)
 
     def _find_begins(self) -> dict[int, Values]:
-        """Where trajectories whose first point is yet to come begin: where the last one was."""
+        """Start values of trajectories with a later first point: the previous command's value."""
         self._begins = {}
         for before, stamp in zip(self.stamps, self.stamps[1:], strict=False):
             awaited = self._commands[stamp].seconds[0] > 0
@@ -134,7 +133,7 @@ class Commands:
         return self._begins
 
     def newest(self, time: int) -> Values | None:
-        """What the last command stamped by then says for that time, however old it is."""
+        """Value for a time of the last command stamped by then, regardless of its age."""
         place = bisect_right(self.stamps, time)
         if not place:
             return None
@@ -142,14 +141,14 @@ class Commands:
         return self._commands[stamp].at((time - stamp) / NANOSECONDS)
 
     def chunk(self, time: int, ended: bool) -> Values | None:
-        """The actions of a step, shape (H, D); None if one is missing.
+        """Actions of a step, shape (H, D); None if one is missing.
 
-        Where nobody commanded, nobody knows what was wanted, but after the last command of all: if
-        the demonstration ended there, a position is held, and a velocity is zero.
+        Actions without a command are unknown, except after the very last command: if the
+        demonstration ended there, a position is held and a velocity is zero.
 
         Args:
-            time: Of the step, nanoseconds.
-            ended: Whether the demonstration was over after the last command.
+            time: Time of the step, nanoseconds.
+            ended: True if the demonstration ended after the last command.
         """
         rows: list[Values] = []
         for number in range(self._action.horizon):
@@ -163,7 +162,7 @@ class Commands:
         return np.stack(rows)
 
     def slow(self) -> str:
-        """Why commands are too rare to be learned from, and the cure; empty if they are not."""
+        """Message if commands are too rare for training, with the remedy; empty otherwise."""
         if len(self.stamps) < 3:
             return ""
         gaps = np.array(self.stamps[1:]) - [self._busy(stamp) for stamp in self.stamps[:-1]]

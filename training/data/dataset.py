@@ -1,4 +1,4 @@
-"""All demonstrations as arrays in memory, wherever they are from."""
+"""Demonstrations as arrays in memory, independent of their source."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ KeepBy = Literal["length", "outcome"]
 Unusable = Literal["refuse", "skip"]
 FAILURE = "failure"
 OUTCOMES = {"success": 1.0, "unknown": 0.5, FAILURE: 0.0}
-"""How good each outcome of a bag is."""
+"""Value of each outcome of a bag; higher is better."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Every step of every demonstration; M steps of E episodes in all."""
+    """All steps of all demonstrations; M steps, E episodes."""
 
     observations: dict[str, npt.NDArray[Any]]
     """Stream name -> (M, T, H, W, 3) uint8 or (M, T, K) float32."""
     actions: npt.NDArray[np.float32]
-    """Shape (M, H, D), in the interface's units."""
+    """Actions in the interface's units, shape (M, H, D)."""
     episodes: npt.NDArray[np.int64]
-    """Shape (M,), which episode a step is from, 0 to E-1."""
+    """Episode of each step, 0 to E-1, shape (M,)."""
     names: tuple[str, ...]
-    """Where each episode is from."""
+    """Source of each episode."""
     outcomes: npt.NDArray[np.float64]
-    """Shape (E,), how good each episode was; higher is better."""
+    """Quality of each episode, higher is better, shape (E,)."""
     notes: tuple[tuple[str, str], ...] = ()
-    """What was lost or is odd: where, and what in one line."""
+    """Problems found while reading: source and a description of one line."""
 
     def best(self, fraction: float, by: KeepBy) -> Dataset:
-        """The best episodes, in their old order.
+        """Select the best episodes, in their original order.
 
-        Implicit models gain from that, since they copy everything that was shown (Florence et
+        Implicit models benefit, since they imitate everything that was demonstrated (Florence et
         al. 2021, section 5).
 
         Args:
-            fraction: Of the episodes, 0 to 1; at least one stays.
-            by: length, the shortest; outcome, the best, and of equally good ones the shortest.
+            fraction: Share of the episodes, 0 to 1; at least one is kept.
+            by: "length" keeps the shortest; "outcome" keeps the best, the shortest of equally good
+                ones.
         """
         lengths = np.bincount(self.episodes, minlength=len(self.names))
         goodness = self.outcomes if by == "outcome" else np.zeros(len(self.names))

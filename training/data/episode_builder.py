@@ -1,4 +1,4 @@
-"""From the messages of a bag to takes, in which time only goes on."""
+"""Episode builder: sorts the messages of a bag into segments with increasing time."""
 
 from __future__ import annotations
 
@@ -22,60 +22,61 @@ from ebm_policy_ros.training.data.timeline import (
     wanted_topics,
 )
 
-# Times of receipt of one topic may go back by so little: several threads write, or several
-# publishers send. Stamps of a simulation may by more, since a message counts when it comes.
+# Largest step back of the times of receipt of one topic: several threads write, or several
+# publishers send. Stamps of a simulation may go back further, since a message counts when it
+# arrives.
 _DISORDER_NS = NANOSECONDS // 10
 _SIMULATED_DISORDER_NS = NANOSECONDS
 _MOST_ERAS = 5
-# So long the streams may go on after the last command, s, without a word.
+# Time that the streams may continue after the last command without a note, s.
 _LONG_AFTER = 2.0
 
 
 class Unordered(Exception):
-    """The messages of a bag are not in the order of their receipt."""
+    """Error if the messages of a bag are not in the order of their receipt."""
 
 
 class ClockNeeded(Exception):
-    """Some messages have no stamp, and only /clock can tell when they came."""
+    """Error if some messages have no stamp, so /clock is needed to date them."""
 
 
 class EpisodeBuilder:
-    """Sorts the messages of a bag into takes and commands."""
+    """Builder that sorts the messages of a bag into segments and commands."""
 
     def __init__(
         self, interface: Interface, ordered: bool = True, has_clock: bool | None = None
     ) -> None:
-        """Begins.
+        """Start with one empty segment.
 
         Args:
-            interface: Names the topics, and fixes rate and ages.
-            ordered: Whether messages that are not in the order of their receipt are refused.
-            has_clock: Whether /clock is among the messages; None if that is not known yet.
+            interface: Topics, rate and ages.
+            ordered: True to refuse messages that are not in the order of their receipt.
+            has_clock: True if /clock is among the messages; None if not known yet.
         """
         self._interface, self._ordered, self._has_clock = interface, ordered, has_clock
         ages = {s.topic: round(s.max_age * NANOSECONDS) for s in interface.observation.values()}
-        # A command that is older than any sample may be belongs to another moment too.
+        # A command older than the maximum age of any sample belongs to another time too.
         patience = dict.fromkeys(wanted_topics(interface), max(ages.values())) | ages
         self.clocks = {
             topic: TopicClock(limit, limit + interface.period_ns)
             for topic, limit in patience.items()
         }
         self.segments: list[Segment] = [Segment(interface)]
-        """In the order of their receipt: a new one whenever a clock was set back."""
+        """Segments in the order of their receipt: a new one after each clock reset."""
         self._same = True
         self._simulated_ns = 0
-        """What /clock told last."""
+        """Last time received on /clock, nanoseconds."""
         self._eras: Eras[Message] = Eras(_DISORDER_NS)
         self._received, self._received_of = 0, dict[str, int]()
         self._refused: Counter[str] = Counter()
         self._refusals: dict[str, str] = {}
 
     def take_all(self, messages: Iterator[Message]) -> None:
-        """Take every message of a bag.
+        """Add every message of a bag.
 
         Raises:
             Unordered: If they are not in the order of their receipt.
-            ClockNeeded: If it is not known whether the bag has /clock, but has to be.
+            ClockNeeded: If /clock is needed but it is not known whether the bag has it.
         """
         self._same, begun = is_same_clock(messages)
         if not self._same:
@@ -88,13 +89,13 @@ class EpisodeBuilder:
             self._take(found)
 
     def _time(self, message: Message) -> int | None:
-        """By the clock that may have been set back, nanoseconds; None if it doesn't tell."""
+        """Time on the clock that may have been reset, nanoseconds; None if unknown."""
         if self._same:
-            return message.received_ns or None  # before the first /clock a recorder writes zero
+            return message.received_ns or None  # a recorder writes zero before the first /clock
         return (clock_ns(message) or stamp_ns(message.content)) or None
 
     def _check_order(self, message: Message) -> None:
-        """Where a clock was set back, each topic goes back; else the order is another one."""
+        """Refuse a bag if one topic goes back alone; at a clock reset every topic goes back."""
         received = message.received_ns
         back = self._received - received
         own = self._received_of.get(message.topic, 0)
@@ -135,7 +136,7 @@ class EpisodeBuilder:
             self._refusals.setdefault(topic, str(error))
 
     def steps(self, complete: bool) -> list[Step]:
-        """All steps that can be used; `complete`: whether the bag has its end."""
+        """All usable steps; `complete` is True if the end of the bag is present."""
         last = len(self.segments) - 1
         return [
             s
@@ -144,7 +145,7 @@ class EpisodeBuilder:
         ]
 
     def problem(self) -> str:
-        """Why there is not a single step, as far as that is known."""
+        """Reason why there is no usable step, as far as known."""
         action, gripper = self._interface.action, self._interface.action.gripper
         if not any(segment.commands.stamps for segment in self.segments):
             if self.clocks[action.topic].counts[NO_CLOCK]:
@@ -167,7 +168,7 @@ class EpisodeBuilder:
         return [slow for segment in self.segments if (slow := segment.commands.slow())][:1]
 
     def notes(self) -> list[str]:
-        """Notes about odd messages, one line each."""
+        """Notes about irregular messages, one line each."""
         segments = self.segments
         notes = [
             f"{topic}: {count} of {clock.total} messages {what}"
@@ -191,12 +192,12 @@ class EpisodeBuilder:
         return [*notes, *self.jumps(), *self._slow(), *self._left_out(segments)]
 
     def jumps(self) -> tuple[str, ...]:
-        """Where the arm is suddenly elsewhere, one line each; known after `steps`."""
+        """Descriptions of jumps of the arm, one line each; known after `steps`."""
         return tuple(jump.words for segment in self.segments for jump in segment.jumps)
 
     @staticmethod
     def _left_out(segments: list[Segment]) -> list[str]:
-        """Steps that can't be used, and what goes on after the last one."""
+        """Notes about unusable steps, and about streams that continue after the last command."""
         left_out = sum((segment.left_out for segment in segments), Counter())
         problem = next(
             (segment.first_problem for segment in segments if segment.first_problem), ""

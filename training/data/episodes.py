@@ -1,4 +1,4 @@
-"""Bags to episodes, through the same ObservationBuffer as on the robot."""
+"""Conversion of bags to episodes, with the same ObservationBuffer as on the robot."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from ebm_policy_ros.util.yaml_file import parse_json
 
 @dataclass(frozen=True)
 class Episode:
-    """A demonstration as arrays at the interface's rate; M steps."""
+    """Demonstration as arrays at the interface's rate; M steps."""
 
     bag: Path
     outcome: str
-    """success, failure or unknown."""
+    """Outcome: success, failure or unknown."""
     observations: dict[str, npt.NDArray[Any]]
-    """Stream name -> (M, T, ...), as `ObservationBuffer` gives them."""
+    """Stream name -> (M, T, ...), as from `ObservationBuffer`."""
     actions: npt.NDArray[np.float32]
-    """Shape (M, H, D), in the interface's units."""
+    """Actions in the interface's units, shape (M, H, D)."""
     times_ns: npt.NDArray[np.int64]
-    """Shape (M,), time of each step."""
+    """Time of each step, nanoseconds, shape (M,)."""
     notes: tuple[str, ...] = ()
-    """What was lost or is odd about the bag, one line each."""
+    """Problems found in the bag, one line each."""
     jumps: tuple[str, ...] = ()
-    """Those of the notes that tell of a jump of the arm, which cuts the episode."""
+    """Notes about jumps of the arm, which split the episode."""
     streams: Mapping[str, StreamMetrics] = field(default_factory=dict)
-    """What the bag has of each topic of the interface."""
+    """Message statistics of each topic of the interface."""
     shapes: Shapes = field(default_factory=dict)
-    """What the frames of each camera are."""
+    """Sizes of the frames of each camera."""
 
     def pieces(self, period_ns: int) -> list[slice]:
-        """The runs of steps without a gap between them, in order."""
+        """Runs of steps without a gap, in order."""
         cuts = np.flatnonzero(np.diff(self.times_ns) != period_ns) + 1
         ends = [0, *cuts.tolist(), len(self.times_ns)]
         return [slice(*pair) for pair in pairwise(ends)]
@@ -56,17 +56,17 @@ def read_episode(path: Path, interface: Interface) -> Episode:
     """Read one bag as a demonstration.
 
     Steps are one period apart, from the first command on. The action of a step is the command in
-    force in the middle of its period, which holds until the next one or for the interface's
-    `hold`; of a trajectory, where to be at the end of the period. A longer horizon has those of
-    the next periods. A step counts only if every stream was fresh. Where a clock was set back or
-    the arm jumps, the bag is read in pieces.
+    force in the middle of its period; a command holds until the next one or for the interface's
+    `hold`. For a trajectory the action is the value at the end of the period. A longer horizon
+    adds the actions of the next periods. A step is used only if every stream was fresh. At a clock
+    reset or a jump of the arm the bag is split.
 
     Args:
         path: The bag: a folder or a single file.
-        interface: Names the topics, and fixes rate, ages and sizes.
+        interface: Topics, rate, ages and sizes.
 
     Raises:
-        BagError: If nothing in the bag can be used; the text says why.
+        BagError: If nothing in the bag can be used; the text gives the reason.
     """
     shapes = ImageShapes(interface.observation.values())
     bag, reading = _read(path, interface, shapes)
@@ -98,7 +98,7 @@ def _by_the_shorter_way(
     observations: Mapping[str, npt.NDArray[Any]],
     interface: Interface,
 ) -> npt.NDArray[np.float32]:
-    """Actions (M, H, D) whose continuous joints go on from where they are measured."""
+    """Unwrap the continuous joints of actions (M, H, D), starting at their measured angles."""
     fields = interface.continuous
     if not fields:
         return actions
@@ -109,7 +109,7 @@ def _by_the_shorter_way(
     columns = [turning[name] for name in wanted]
     places = observations[interface.action.measured][:, -1, columns].astype(np.float64)
     result = actions.copy()
-    # Over the steps of a chunk; all episodes' steps beside each other.
+    # Unwrap over the steps of a chunk, for the steps of all episodes in parallel.
     chunks = actions[:, :, fields].astype(np.float64).transpose(1, 0, 2)
     result[:, :, fields] = follow(chunks, places).transpose(1, 0, 2)
     return result
@@ -122,7 +122,7 @@ def _watched(messages: Iterator[Message], shapes: ImageShapes) -> Iterator[Messa
 
 
 def _read(path: Path, interface: Interface, shapes: ImageShapes) -> tuple[Bag, EpisodeBuilder]:
-    """All messages of a bag; what they need to be put in order shows only on the way."""
+    """Read all messages of a bag; start again if they need sorting or /clock."""
     ordered, has_clock = True, None
     while True:
         bag, reading = Bag(path), EpisodeBuilder(interface, ordered, has_clock)
@@ -131,7 +131,7 @@ def _read(path: Path, interface: Interface, shapes: ImageShapes) -> tuple[Bag, E
             topics[CLOCK] = CLOCK_TYPE
         messages = _watched(bag.messages(topics), shapes)
         if not ordered:
-            # As who converts bags may write them: one topic after the other.
+            # Bag converters may write one topic after the other.
             messages = iter(sorted(messages, key=lambda message: message.received_ns))
         try:
             reading.take_all(messages)
@@ -150,15 +150,15 @@ def _has_clock(path: Path) -> bool:
 
 
 def read_outcome(path: Path) -> str:
-    """What the recorder noted about the episode: success, failure or unknown."""
+    """Outcome noted by the recorder: success, failure or unknown."""
     return Bag(path).custom.get("outcome", "unknown")
 
 
 def read_recorded_interface(path: Path) -> dict[str, Any]:
-    """The interface that the bag was recorded with, as plain values; empty if not noted.
+    """Interface that the bag was recorded with, as plain values; empty if not noted.
 
     Raises:
-        BagError: If what is noted is none.
+        BagError: If the noted interface cannot be read.
     """
     text = Bag(path).custom.get("interface", "{}")
     try:

@@ -1,4 +1,4 @@
-"""Tells a clock that was set back for good from messages that are out of order."""
+"""Distinction between a clock reset and messages that are out of order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-# Messages that wait at most until it is decided what they are.
+# Maximum number of messages held back until the case is decided.
 _MOST_WAITING = 100
 
 
 @dataclass(frozen=True)
 class _Waiting(Generic[Item]):
-    """A message of which it is not known whether its clock was set back."""
+    """A message that may or may not follow a clock reset."""
 
     topic: str
     time: int | None
@@ -23,35 +23,35 @@ class _Waiting(Generic[Item]):
 
 
 class Eras(Generic[Item]):
-    """Counts how often a clock was set back, in the order in which messages were recorded.
+    """Counter of clock resets, over messages in the order of their recording.
 
-    One message, or those of one of two publishers of a topic, may come late: then the others go
-    on as before. After a clock was set back nothing does. So a message that is too far back waits
-    until a second topic is too, or anything goes on.
+    A single message, or the messages of one of two publishers of a topic, may come late; the other
+    topics then continue. After a clock reset no topic continues. So a message that goes back too
+    far is held until a second topic goes back too, or any topic continues.
     """
 
     def __init__(self, tolerance_ns: int) -> None:
-        """Begins with the first era.
+        """Start with the first era.
 
         Args:
-            tolerance_ns: How far a topic may go back without being suspected.
+            tolerance_ns: Largest step back of a topic that is ignored, nanoseconds.
         """
         self._tolerance_ns = tolerance_ns
         self._newest: dict[str, int] = {}
         self._waiting: list[_Waiting[Item]] = []
         self.number = 0
-        """How often a clock was set back before what is given back now."""
+        """Number of clock resets before the items that are returned now."""
 
     def add(self, topic: str, time: int | None, item: Item) -> Iterator[Item]:
-        """Take the next message.
+        """Add the next message.
 
         Args:
-            topic: Its topic.
-            time: On the clock in question, nanoseconds; None if it doesn't tell.
-            item: To be given back.
+            topic: Topic of the message.
+            time: Time on the clock in question, nanoseconds; None if unknown.
+            item: Item to be returned.
 
         Yields:
-            Whatever is decided by now, in order.
+            All items that are decided by now, in order.
         """
         is_back = time is not None and self._is_back(topic, time)
         self._waiting.append(_Waiting(topic, time, is_back, item))
@@ -65,7 +65,7 @@ class Eras(Generic[Item]):
         yield from self.rest()
 
     def rest(self) -> Iterator[Item]:
-        """Messages that still wait."""
+        """Return the messages that are still held."""
         waiting, self._waiting = self._waiting, []
         for message in waiting:
             if message.time is not None:
@@ -74,10 +74,10 @@ class Eras(Generic[Item]):
             yield message.item
 
     def _is_back(self, topic: str, time: int) -> bool:
-        """Whether a topic would go back, too far, to a time in nanoseconds."""
+        """True if the time, in nanoseconds, is too far before the topic's newest."""
         return time < self._newest.get(topic, time) - self._tolerance_ns
 
     def _is_on(self, time: int | None) -> bool:
-        """Whether a time goes on from the newest of all."""
+        """True if the time continues from the newest of all topics."""
         newest = max(self._newest.values(), default=0)
         return time is not None and time >= newest - self._tolerance_ns

@@ -1,4 +1,4 @@
-"""Exclude lists: the bags that training leaves out, as a text file."""
+"""Exclude lists: text files of bags that training leaves out."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ _COMMENT = re.compile(r"(^|\s)#.*")
 
 
 def read_exclusions(path: Path, folder: Path, bags: Sequence[Path]) -> frozenset[Path]:
-    """The bags that a list names.
+    """Read the bags that a list names.
 
     Args:
-        path: The list: a bag on each line, as it is called below the folder. From a # at the
-            beginning or after a space, a line is a comment.
-        folder: Of the demonstrations.
-        bags: What is in it.
+        path: The list: one bag per line, relative to the folder. A # at the beginning of a line or
+            after a space starts a comment.
+        folder: Folder of the demonstrations.
+        bags: Bags in the folder.
 
     Raises:
-        BagError: If the list cannot be read, or names a bag that isn't there: nobody should train
-            on a bag for a slip.
+        BagError: If the list cannot be read, or names a bag that does not exist: a typing error
+            must
+            not keep a bag in the training.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -1,4 +1,4 @@
-"""Tells episodes whose camera was in another mode than in the rest of a set."""
+"""Detection of episodes whose camera used another mode than in the rest of a dataset."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 Shapes = Mapping[str, Sequence[tuple[int, int]]]
-"""Topic of a camera -> (height, width) of its frames, pixels, in the order of coming."""
+"""Topic of a camera -> (height, width) of its frames, pixels, in the order of receipt."""
 
 
 def other_sizes(episodes: Sequence[Shapes]) -> list[list[str]]:
-    """Tell where frames are not of the size that most episodes have, a line each.
+    """Report frames whose size is not that of most episodes, one line each.
 
-    They may be of one aspect ratio: a sensor shows less or other things in another mode.
+    The aspect ratio may be the same: in another mode a sensor may still show a different part of
+    the scene.
 
     Args:
         episodes: Shapes of each episode's frames.

@@ -1,4 +1,4 @@
-"""Leaves out standing still at the ends of episodes."""
+"""Removal of idle steps at the ends of episodes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.util.geometry import wrap
 
 STILL = 0.01
-"""Share of a dimension's range of velocities, low to high, up to which nothing is commanded to
-move; of a gripper, share of its range in a step."""
+"""Share of a dimension's velocity range, low to high, below which a command is idle; for a
+gripper, share of its range in one step."""
 KEPT = 2
-"""Steps of standing still that stay at the end: a policy is to learn that it is over there. At the
-beginning none stays: what is seen then is what the first motion is to be learned from."""
+"""Number of idle steps kept at the end, so that a policy learns to stop. None is kept at the
+beginning: those observations should lead to the first motion."""
 
 
 def trim_idle(data: Dataset, interface: Interface) -> tuple[Dataset, int]:
-    """The demonstrations without the steps before their first motion and after their last one.
+    """Remove the steps before the first motion and after the last one of each episode.
 
-    An episode in which nothing ever moves stays as it is.
+    An episode without any motion stays as it is.
 
     Args:
         data: Demonstrations; M steps.
-        interface: Names the bounds and the rate.
+        interface: Bounds and rate.
 
     Returns:
-        The rest, and how many steps were left out.
+        The remaining demonstrations, and the number of removed steps.
     """
     kept = np.ones(len(data.episodes), dtype=bool)
     edges = np.flatnonzero(np.diff(data.episodes)) + 1
@@ -50,15 +50,15 @@ def trim_idle(data: Dataset, interface: Interface) -> tuple[Dataset, int]:
 
 
 def moves(actions: npt.NDArray[np.floating], interface: Interface) -> npt.NDArray[np.bool_]:
-    """Whether something is commanded to move at each step of an episode, shape (M,).
+    """True where motion is commanded at a step of an episode, shape (M,).
 
     Args:
-        actions: The first of each step, shape (M, D), in the interface's units.
-        interface: Names the bounds and the rate.
+        actions: First action of each step, shape (M, D), in the interface's units.
+        interface: Bounds and rate.
     """
     action = interface.action
     values = actions.astype(np.float64)
-    # The first step has the change of the second.
+    # The first step takes the change of the second.
     before = 2 * values[:1] - values[1:2] if len(values) > 1 else values
     changes = np.diff(values, axis=0, prepend=before)
     changes[:, interface.continuous] = wrap(changes[:, interface.continuous])

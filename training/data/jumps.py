@@ -1,4 +1,4 @@
-"""Finds where the arm is suddenly elsewhere, as when a scene was reset while recording."""
+"""Detection of sudden jumps of the arm, as from a scene reset while recording."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from ebm_policy_ros.observation.buffer import Observation
 
 Array = npt.NDArray[np.float64]
 
-# A jump is so many times as far as the limits allow, and as most steps of the episode lead:
-# limits that are too low for an arm make no jumps.
+# A jump exceeds the distance that the limits allow by the first factor, and the usual distance per
+# step of the episode by the second: limits that are too low for an arm do not cause jumps.
 _ALLOWED, _USUAL = 2.0, 5.0
 _MOST = 0.75
 _AXES = ("x", "y", "z")
 
 
 class Jump(NamedTuple):
-    """A place at which the arm is elsewhere than it can have moved since the step before."""
+    """A change of the arm's position that is too large for the time since the step before."""
 
     step: int
-    """The last step before it."""
+    """Last step before the jump."""
     words: str
-    """What jumps, and how far."""
+    """Description of what jumps, and by how much."""
 
 
 class _Track(NamedTuple):
-    """A quantity over the steps, and how fast it may change from one to the next."""
+    """A quantity over the steps, and its allowed rate of change."""
 
     name: str
     distances: Array
-    """Shape (M - 1,)."""
+    """Change from each step to the next, shape (M - 1,)."""
     speed: float
-    """Unit/s."""
+    """Largest allowed speed, unit/s."""
     max_age: float
-    """Oldest sample of it, s: an old one may be followed by a new one."""
+    """Maximum age of its samples, s: an old sample may be followed by a new one."""
     unit: str
 
 
 def find_jumps(
     times_ns: Sequence[int], observations: Sequence[Observation], interface: Interface
 ) -> list[Jump]:
-    """The jumps of the tool or a joint that the interface's limits don't allow.
+    """Find jumps of the tool or a joint that the interface's limits do not allow.
 
     Args:
-        times_ns: Of the steps, shape (M,).
-        observations: Of the steps; the newest sample of each counts.
-        interface: Names the limits: of a velocity its bounds, of a position `max_velocity`.
+        times_ns: Times of the steps, nanoseconds, shape (M,).
+        observations: Observations of the steps; the newest sample of each is used.
+        interface: Limits: the bounds of a velocity, `max_velocity` of a position.
 
     Returns:
-        At most one for each two steps, in order. Where steps lack in between, the arm may have
-        gone as far as it can in that time.
+        At most one jump for each pair of steps, in order. If steps are missing in between, the
+        allowed distance grows with the time.
     """
     if len(observations) < 2:
         return []
@@ -85,7 +85,7 @@ def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterat
             for index, joint in enumerate(stream.names):
                 if joint in speeds:
                     changes = abs(_changes(observations, name, [begin + index])[:, 0])
-                    # A whole turn is none: so an angle that is told from -pi to pi goes on.
+                    # A whole turn is not a jump: angles may wrap between -pi and pi.
                     turns = 2 * np.pi * np.round(changes / (2 * np.pi))
                     yield _Track(f"joint {joint}", abs(changes - turns), speeds[joint],
                                  stream.max_age, "rad")  # fmt: skip

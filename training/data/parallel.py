@@ -1,4 +1,4 @@
-"""The same work on many bags, on every core."""
+"""Parallel reading of bags, on all cores."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Result = TypeVar("Result")
 def read_each(
     read: Callable[[Path], Result], bags: Sequence[Path], workers: int | None = None
 ) -> Iterator[tuple[Path, Result]]:
-    """Each bag and what is read of it, in order, with a progress bar.
+    """Yield each bag with its result, in order, with a progress bar.
 
     Args:
-        read: A function of a module, or a partial of one; what it returns is sent to this process.
-        bags: To read.
-        workers: Processes that read; None for one on each core.
+        read: A function of a module, or a partial of one; its result is sent to this process.
+        bags: Bags to read.
+        workers: Number of reading processes; None for one per core.
 
     Raises:
         BagError: If a process was ended.
@@ -36,7 +36,7 @@ def read_each(
     if not bags:
         return
     count = min(workers or os.cpu_count() or 1, len(bags))
-    # A forked child of a process with threads may hang.
+    # A forked child of a process with threads may deadlock.
     with ProcessPoolExecutor(count, get_context("spawn"), _prepare) as pool:
         try:
             with _interrupts_held():
@@ -48,13 +48,13 @@ def read_each(
                 f"{bags[0].parent}: a process that reads bags was ended; is there enough memory?"
             ) from None
         finally:
-            # After an interrupt nobody waits for what is queued.
+            # After an interrupt, do not wait for queued bags.
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Start processes that never see an interrupt, not even before `_prepare`."""
+    """Block interrupts, so that new processes never receive one, not even before `_prepare`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -63,6 +63,6 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _prepare() -> None:
-    """What a process does that reads bags: leave interrupts to its parent, and cores to others."""
+    """Initialise a reading process: interrupts are left to the parent, OpenCV uses one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)

@@ -1,4 +1,4 @@
-"""The interfaces that bags were recorded with."""
+"""Interfaces that bags were recorded with."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ebm_policy_ros.training.data.exclusion import read_exclusions
 
 
 def recorded_interfaces(bags: Sequence[Path]) -> dict[Path, dict[str, Any]]:
-    """The interface noted in each bag that notes one, as plain values."""
+    """Interface noted in each bag that has one, as plain values."""
     recorded = {}
     for bag in bags:
         try:
             values = read_recorded_interface(bag)
         except ValueError:
-            continue  # what is wrong with the bag shows when it is read
+            continue  # problems of the bag are reported when it is read
         if values:
             recorded[bag] = values
     return recorded
 
 
 def usual_interface(folder: Path, recorded: Mapping[Path, dict[str, Any]]) -> Interface:
-    """The interface that most bags of a folder were recorded with.
+    """Interface that most bags of a folder were recorded with.
 
     Raises:
-        BagError: If none notes any.
+        BagError: If no bag notes one.
         InterfaceError: If it is not valid.
     """
     if not recorded:
@@ -44,18 +44,18 @@ def usual_interface(folder: Path, recorded: Mapping[Path, dict[str, Any]]) -> In
 
 
 def recorded_interface(folder: Path, exclude: Path | None = None) -> Interface:
-    """The interface that most bags of a folder were recorded with, without those excluded."""
+    """Interface that most bags of a folder were recorded with, without the excluded ones."""
     bags = find_bags(folder)
     excluded = read_exclusions(exclude, folder, bags) if exclude else ()
     return usual_interface(folder, recorded_interfaces([b for b in bags if b not in excluded]))
 
 
 def interface_differences(recorded: Mapping[str, Any], interface: Interface) -> list[str]:
-    """What an interface noted in a bag has otherwise than another, one line each.
+    """Differences of the interface noted in a bag from another one, one line each.
 
     Args:
-        recorded: As `read_recorded_interface` gives it.
-        interface: The other one.
+        recorded: As from `read_recorded_interface`.
+        interface: The other interface.
     """
     if not recorded:
         return []

@@ -1,4 +1,4 @@
-"""From the messages of one clock to steps at the interface's rate."""
+"""Conversion of the messages of one segment to steps at the interface's rate."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ebm_policy_ros.observation.buffer import Observation, ObservationBuffer, St
 from ebm_policy_ros.training.data.commands import Commands
 from ebm_policy_ros.training.data.jumps import Jump, find_jumps
 
-# What comes so much later than newer messages would have been too late on the robot as well.
+# Maximum delay behind newer messages: later ones would be too late on the robot as well.
 _PATIENCE_NS = NANOSECONDS
 
 
-# So soon after the first command some stream may not have been heard yet.
+# Time after the first command within which a stream may not have been received yet.
 _BEGINNING_NS = NANOSECONDS // 5
 NOT_FRESH = "no fresh observation"
 NOBODY = "nobody commanded then"
@@ -29,7 +29,7 @@ JUMP = "around a jump of the arm"
 
 
 class Step(NamedTuple):
-    """An observation, and what was commanded then."""
+    """An observation and the actions commanded at its time."""
 
     time_ns: int
     observation: Observation
@@ -38,23 +38,23 @@ class Step(NamedTuple):
 
 
 class Segment:
-    """What was recorded while no clock was set back.
+    """Messages of a bag between two resets of the clock.
 
-    Messages may come in any order within a second of one another: each waits until nothing older
-    is expected. So only a second of them is ever held.
+    Messages may arrive in any order within one second: each is held back until no older message is
+    expected. At most one second of messages is held.
     """
 
     def __init__(self, interface: Interface) -> None:
         self.commands = Commands(interface)
         self.grips = Commands(interface, of_gripper=True)
         self.left_out: Counter[str] = Counter()
-        """Steps that can't be used, by the reason."""
+        """Number of unusable steps, by reason."""
         self.first_problem = ""
-        """Of an observation."""
+        """Error of the first observation that could not be built."""
         self.jumps: list[Jump] = []
-        """Where the arm is suddenly elsewhere; known after `steps`."""
+        """Jumps of the arm; known after `steps`."""
         self._interface = interface
-        # Whether a command still held shows when the next one comes.
+        # The next command shows whether the previous one was still held.
         self._patience_ns = max(_PATIENCE_NS, interface.hold_ns + interface.period_ns)
         self._buffer = ObservationBuffer(interface)
         self._streams: dict[str, list[str]] = {}
@@ -65,26 +65,26 @@ class Segment:
         self.last_seen = 0
         """Newest stamp of a stream, nanoseconds."""
         self.newest = 0
-        """Of the stamps so far, nanoseconds."""
+        """Newest of all stamps so far, nanoseconds."""
         self._next: int | None = None
         self._seen: list[tuple[int, Observation]] = []
 
     def add(self, topic: str, stamp: int, message: Any, received_ns: int) -> None:
-        """Take a message of a stream; its stamp and the time of its receipt in nanoseconds."""
+        """Add a message of a stream, with its stamp and time of receipt in nanoseconds."""
         self.last_seen = max(self.last_seen, stamp)
         heapq.heappush(self._waiting, (stamp, next(self._number), topic, message, received_ns))
         self.advance(stamp)
 
     def advance(self, stamp: int) -> None:
-        """Note that messages with this stamp have come."""
+        """Register that a message with this stamp has been received."""
         self.newest = max(self.newest, stamp)
         self._look_until(self.newest - self._patience_ns)
 
     def steps(self, ended: bool) -> list[Step]:
-        """All steps that can be used, once every message is in.
+        """All usable steps; to be called after the last message.
 
         Args:
-            ended: Whether the demonstration was over after the last command.
+            ended: True if the demonstration ended after the last command.
         """
         self._look_until(self.newest + self._interface.period_ns)
         self.jumps = find_jumps(
@@ -108,7 +108,7 @@ class Segment:
         return steps
 
     def _torn(self, jumps: list[Jump]) -> set[int]:
-        """The times of the steps whose actions or history reach over a jump, nanoseconds."""
+        """Times of the steps whose actions or history span a jump, nanoseconds."""
         horizon = self._interface.action.horizon
         history = max(stream.history for stream in self._interface.observation.values())
         times, period = [time for time, _ in self._seen], self._interface.period_ns
@@ -122,7 +122,7 @@ class Segment:
     def _with_gripper(
         self, time: int, chunk: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32] | None:
-        """The actions with those of the gripper, which keeps what it was told last."""
+        """Append the gripper's actions to the arm's; the gripper keeps its last command."""
         if self._interface.action.gripper is None:
             return chunk
         period = self._interface.period_ns
@@ -134,18 +134,18 @@ class Segment:
         return np.concatenate((chunk, np.stack(told)), axis=1)
 
     def _look_until(self, end: int) -> None:
-        """Look at every step up to a time, as far as there are commands."""
+        """Process all steps up to a time for which there are commands."""
         stamps, period = self.commands.stamps, self._interface.period_ns
         if stamps:
             if self._next is None:
                 self._next = stamps[0]
-            # A command may come a little before its step.
+            # A command may come slightly before its step.
             while self._next <= min(end, self.commands.until + period // 2):
                 if self.commands.cover(self._next):
                     self._look(self._next)
                     self._next += period
                     continue
-                # At once over a gap, which a clock that jumps may make years long.
+                # Skip a gap at once: after a jump of the clock it may be years long.
                 following = bisect_left(stamps, self._next)
                 ahead = stamps[following] - self._next if following < len(stamps) else 0
                 steps = max(1, min(ahead, end - self._next) // period)
@@ -166,6 +166,6 @@ class Segment:
         except (StaleObservation, MessageError) as error:
             began = self.commands.stamps[0]
             if not self._seen and time - began < _BEGINNING_NS:
-                return  # a command was the first message that was recorded
+                return  # the first recorded message was a command
             self.left_out[NOT_FRESH] += 1
             self.first_problem = self.first_problem or str(error)

@@ -1,4 +1,4 @@
-"""When the messages of a bag count, by the clocks that they were stamped by."""
+"""Timestamps of a bag's messages, by the clock that stamped them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from ebm_policy_ros.messages.streams import stamp_ns
 
 CLOCK = "/clock"
 CLOCK_TYPE = "rosgraph_msgs/msg/Clock"
-# Stamps that are further from their receipt are of another clock, as a simulation's.
+# Largest difference of stamp and receipt on one clock. If it is larger, the stamps are of another
+# clock, such as a simulation's.
 _SAME_CLOCK_NS = NANOSECONDS
-# So many stamped messages tell which clock it is; so many messages are looked at for them.
+# Number of stamped messages needed to identify the clock, and maximum number of messages read to
+# find them.
 _STAMPED, _LOOKED_AT = 20, 200
 UNSTAMPED = "have no stamp; the time of receipt counts"
 BY_CLOCK = "have no stamp; /clock tells when they were received"
@@ -29,7 +31,7 @@ BACKWARDS = "are stamped before one that came earlier"
 
 
 def wanted_topics(interface: Interface) -> dict[str, str]:
-    """Type by topic of everything that an interface names."""
+    """Message type of each topic that an interface names."""
     wanted = {stream.topic: stream.type for stream in interface.observation.values()}
     for command in (interface.action, interface.action.gripper):
         if command is not None:
@@ -39,42 +41,43 @@ def wanted_topics(interface: Interface) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class StreamMetrics:
-    """How the messages of one topic came."""
+    """Message statistics of one topic."""
 
     count: int
     rate: float
-    """Messages per second, Hz: one over the median gap; 0 of fewer than two."""
+    """Messages per second, Hz: the inverse of the median gap; 0 if there are fewer than two
+    messages."""
     longest_gap: float
-    """Between two messages, s."""
+    """Longest gap between two messages, s."""
     unstamped: int
-    """Messages without a stamp, of which the time of receipt counts."""
+    """Number of messages without a stamp, for which the time of receipt is used."""
 
 
 class TopicClock:
-    """The stamps of one topic, in the order of their receipt."""
+    """Stamps of one topic, in the order of their receipt."""
 
     def __init__(self, latest_ns: int, earliest_ns: int) -> None:
-        """Knows how much later and earlier than its stamp a message may be received."""
+        """Set how much later and earlier than its stamp a message may be received, nanoseconds."""
         self._latest_ns, self._earliest_ns = latest_ns, earliest_ns
         self.stamps: list[int] = []
         self.counts: Counter[str] = Counter()
-        """Messages that are odd, by what is."""
+        """Number of irregular messages, by problem."""
         self.total = 0
         self._newest = 0
 
     def set_back(self) -> None:
-        """Begin anew: a clock was set back."""
+        """Start again after a clock reset."""
         self._newest = 0
 
     def stamp(self, message: Any, received_ns: int, same: bool, clock_ns: int) -> int | None:
-        """When a message counts, nanoseconds; None if it doesn't.
+        """Return the timestamp of a message, nanoseconds; None if the message is left out.
 
         Args:
             message: The message.
-            received_ns: When it was received, by the recorder's clock.
-            same: Whether stamps and times of receipt are of one clock.
-            clock_ns: When it was received, by the clock of the stamps if that is another; 0 if
-                that is not known.
+            received_ns: Time of receipt by the recorder's clock.
+            same: True if stamps and times of receipt are of one clock.
+            clock_ns: Time of receipt by the clock of the stamps, if that is another one; 0 if
+                unknown.
         """
         self.total += 1
         stamp = stamp_ns(message)
@@ -107,20 +110,20 @@ class TopicClock:
 
 
 def clock_ns(message: Message) -> int:
-    """The time that a message of /clock tells, nanoseconds; 0 for any other message."""
+    """Time in a message of /clock, nanoseconds; 0 for any other message."""
     if message.topic != CLOCK:
         return 0
     return int(message.content.clock.sec) * NANOSECONDS + int(message.content.clock.nanosec)
 
 
 def is_same_clock(messages: Iterator[Message]) -> tuple[bool, list[Message]]:
-    """Whether stamps are of the clock of the receipts, by the first ones that tell.
+    """True if stamps and times of receipt are of one clock, judged by the first messages.
 
     Args:
-        messages: Of a bag, from its beginning.
+        messages: Messages of a bag, from its beginning.
 
     Returns:
-        The answer, and the messages that were taken for it.
+        The answer, and the messages that were consumed.
     """
     begun: list[Message] = []
     ahead: list[int] = []

@@ -1,4 +1,4 @@
-"""Demonstrations on their way from one format to another."""
+"""Demonstrations during conversion between formats."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from ebm_policy_ros.training.data.dataset import Dataset
 
 
 class Size(NamedTuple):
-    """A size that pictures are brought to."""
+    """Target size of images."""
 
     shape: tuple[int, int]
     """Height and width, pixels."""
     resize: str = "stretch"
-    """What becomes of another aspect ratio; see `resize_image`."""
+    """Method for another aspect ratio; see `resize_image`."""
 
     def fitted(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Bring an image (H, W, 3) to this size."""
+        """Resize an image (H, W, 3) to this size."""
         return np.asarray(resize_image(image, self.shape, resize=self.resize), np.uint8)
 
 
 Sizes = Mapping[str, Size]
-"""By stream."""
+"""Size by stream."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A dataset, and what formats say beyond its numbers."""
+    """A dataset with the metadata that formats store."""
 
     dataset: Dataset
     rate: float | None = None
-    """Steps per second, Hz; None where the format doesn't tell."""
+    """Steps per second, Hz; None if the format does not give it."""
     tasks: tuple[str, ...] = ()
-    """What each of the E episodes shows, in words; empty where nothing is said."""
+    """Task description of each of the E episodes; empty if unknown."""
     robot: str = ""
-    """Kind of robot, for people."""
+    """Robot type, a free text."""
     dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Names of the dimensions of streams, and of `action`, where they have some."""
+    """Names of the dimensions of streams and of `action`, where known."""
 
 
 def with_windows(
@@ -57,20 +57,21 @@ def with_windows(
     horizon: int,
     velocities: int = 0,
 ) -> Dataset:
-    """Observations of several samples, and chunks of actions, from those of single steps.
+    """Build observations of several samples and action chunks from single steps.
 
-    Formats of one row a step say both through the rows before and after. Before its first step an
-    episode is taken to have stood still; after its last action a position is held, and a velocity
-    is zero, as for bags.
+    Formats of one row per step express both through the rows before and after. Before its first
+    step an episode is assumed to be at rest. After its last action a position is held and a
+    velocity is zero, as for bags.
 
     Args:
-        data: With one action a step, and one sample of each stream that is to have several.
-        history: Samples of each stream, oldest first; one for those that aren't named.
-        horizon: Actions a decision.
-        velocities: How many of the action's dimensions, from the first on, are velocities.
+        data: Demonstrations with one action per step, and one sample of each stream that is to
+            have several.
+        history: Samples of each stream, oldest first; one for streams that are not named.
+        horizon: Actions of a decision.
+        velocities: Number of the action's dimensions, from the first on, that are velocities.
 
     Raises:
-        DemonstrationError: If there is more than one sample or action a step already.
+        DemonstrationError: If there is already more than one sample or action per step.
     """
     lengths = np.bincount(data.episodes)
     first = np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -101,14 +102,14 @@ def _refuse_several(name: str, count: int) -> None:
 
 
 def check_memory(path: Path, size: int) -> None:
-    """Refuse what is larger than the memory that is free.
+    """Refuse data that is larger than the free memory.
 
     Args:
         path: The file or folder.
-        size: Bytes that reading it takes.
+        size: Bytes needed to read it.
 
     Raises:
-        DemonstrationError: If there are fewer.
+        DemonstrationError: If fewer bytes are free.
     """
     if size > (most := available_memory()):
         raise DemonstrationError(
@@ -118,10 +119,10 @@ def check_memory(path: Path, size: int) -> None:
 
 
 def needed_module(name: str, what: str) -> ModuleType:
-    """A module of the extra `exchange`, which most users don't need.
+    """Import a module of the extra `exchange`, which most users do not need.
 
     Raises:
-        DemonstrationError: If it isn't installed, with the command that installs it.
+        DemonstrationError: If it is not installed, with the command that installs it.
     """
     try:
         return importlib.import_module(name)

@@ -1,8 +1,8 @@
-"""What a LeRobotDataset v3.0 is made of.
+"""Layout of a LeRobotDataset v3.0.
 
 The format is that of the package lerobot (0.4.4: `lerobot/datasets/lerobot_dataset.py` and
-`utils.py`): one row a step in parquet files, images in them or in videos, and in `meta/` the
-features, statistics, tasks, and where each episode is.
+`utils.py`): one row per step in parquet files, images in the rows or in videos, and in `meta/` the
+features, statistics, tasks and the location of each episode.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ DATA = "data"
 EPISODES = "meta/episodes"
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
 _NEEDED = ("codebase_version", "features", "fps", "total_frames")
-# Columns of the episodes' table that are this package's own.
+# Columns of the episodes' table that are specific to this package.
 NAME, OUTCOME = "ebm_policy_ros/name", "ebm_policy_ros/outcome"
 
-# Columns that count, in every dataset.
+# Counter columns, present in every dataset.
 COUNTERS = {
     "timestamp": "float32",
     "frame_index": "int64",
@@ -38,21 +38,21 @@ COUNTERS = {
 
 
 def video_path(key: str, chunk: int, file: int) -> str:
-    """Of a video in the dataset's folder."""
+    """Path of a video in the dataset's folder."""
     return f"videos/{key}/{FILE.format(chunk=chunk, file=file)}.mp4"
 
 
 def stream_of(key: str) -> str:
-    """What a stream is called if nobody says it: the feature without its prefix."""
+    """Default stream name of a feature: its key without the prefix."""
     prefix = IMAGES if key.startswith(IMAGES) else OBSERVATION
     return re.sub(r"\W", "_", key.removeprefix(prefix))
 
 
 def key_of(stream: str, picture: bool) -> str:
-    """What a stream's feature is called.
+    """Feature key of a stream.
 
     Raises:
-        DemonstrationError: If the stream has a name that no feature may have.
+        DemonstrationError: If the stream's name is not allowed for a feature.
     """
     if not re.fullmatch(r"\w+", stream):
         raise DemonstrationError(
@@ -63,10 +63,10 @@ def key_of(stream: str, picture: bool) -> str:
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """What `meta/info.json` says: `features`, `fps` and counts.
+    """Read `meta/info.json`: `features`, `fps` and counts.
 
     Raises:
-        DemonstrationError: If it can't be read, lacks something, or is of another version.
+        DemonstrationError: If it cannot be read, is incomplete, or is of another version.
     """
     path = folder / INFO
     try:
@@ -94,7 +94,7 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def _check_feature(key: str, feature: Any) -> None:
-    """Refuse a feature whose name is no file name, or whose kind is not told."""
+    """Refuse a feature whose name is not a file name, or that has no dtype."""
     if not re.fullmatch(r"[\w.\-]+", key) or len(key) > LONGEST_NAME:
         raise ValueError(f"feature {quote(key)} has a name that is no file name")
     if not isinstance(feature, dict) or not isinstance(feature.get("dtype"), str):

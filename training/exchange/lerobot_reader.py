@@ -1,4 +1,4 @@
-"""LeRobotDataset v3.0 to demonstrations."""
+"""Reader of LeRobotDataset v3.0."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
 
 Numbers = npt.NDArray[Any]
-# Largest difference of a timestamp from its step's place, s; lerobot's own.
+# Largest difference of a timestamp from its nominal time, s; the value of lerobot.
 _TOLERANCE = 1e-4
 
 
@@ -38,10 +38,10 @@ def read_lerobot(
     """Read the folder of a LeRobotDataset v3.0.
 
     Args:
-        folder: Holds `meta`, `data` and perhaps `videos`.
+        folder: Folder with `meta`, `data` and optionally `videos`.
         streams: Stream to feature, as in {"tool": "observation.state"}; by default every feature
             `observation.NAME` or `observation.images.NAME` is the stream NAME.
-        sizes: Of the images, where they are to have another size.
+        sizes: Target sizes of images, where they are to be resized.
 
     Raises:
         DemonstrationError: Naming the file or feature and what was expected.
@@ -84,7 +84,7 @@ def read_lerobot(
 def _chosen(
     folder: Path, features: Mapping[str, Any], streams: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Stream to feature."""
+    """Map from stream to feature."""
     chosen = (
         {lerobot.stream_of(k): k for k in features if k.startswith(lerobot.OBSERVATION)}
         if streams is None
@@ -102,9 +102,9 @@ def _chosen(
 
 
 def _tables(folder: Path, below: str, columns: Sequence[str] | None) -> Iterator[Any]:
-    """The parquet files of a folder, in order, with those columns that they have.
+    """Yield the parquet files of a folder in order, with those columns that they have.
 
-    None stands for all columns but statistics.
+    None selects all columns except statistics.
     """
     parquet = needed_module("pyarrow.parquet", f"{folder}: the LeRobot format")
     paths = sorted((folder / below).glob("*/*.parquet"))
@@ -128,12 +128,12 @@ def _tables(folder: Path, below: str, columns: Sequence[str] | None) -> Iterator
 
 
 def _check_size(path: Path, facts: Any, columns: Sequence[str]) -> None:
-    """Refuse a table that says it grows to more than its file's size allows or memory has.
+    """Refuse a table whose declared size exceeds what its file's size or the memory allows.
 
     Args:
         path: The file.
-        facts: Metadata of the file, as pyarrow reads them.
-        columns: Those that are read.
+        facts: Metadata of the file, as read by pyarrow.
+        columns: Columns to be read.
     """
     parts = [facts.row_group(i) for i in range(facts.num_row_groups)]
     told = [part.column(i) for part in parts for i in range(part.num_columns)]
@@ -145,12 +145,12 @@ def _check_size(path: Path, facts: Any, columns: Sequence[str]) -> None:
             f"{path}: it says it has {size:,} bytes, expected at most {most:,} of a file of this "
             "size"
         )
-    # Equal values are packed to nothing at all, but take eight bytes each.
+    # Equal values compress to almost nothing, but take eight bytes each in memory.
     check_memory(path, size + 8 * sum(column.num_values for column in told))
 
 
 def _columns(folder: Path, names: list[str]) -> dict[str, Numbers]:
-    """Columns of numbers, each (M,) or (M, K)."""
+    """Columns of numbers, shape (M,) or (M, K) each."""
     parts: dict[str, list[Numbers]] = {name: [] for name in names}
     for table in _tables(folder, lerobot.DATA, names):
         missing = [name for name in names if name not in table.column_names]
@@ -165,10 +165,10 @@ def _columns(folder: Path, names: list[str]) -> dict[str, Numbers]:
 
 
 def _array(folder: Path, name: str, column: Any) -> Numbers:
-    """A column of numbers, or of lists (of lists) of them that are all of one length."""
+    """Convert a column of numbers, or of (nested) lists of equal length, to an array."""
     values = column.combine_chunks()
     while True:
-        values = getattr(values, "storage", values)  # of a type of the package datasets
+        values = getattr(values, "storage", values)  # extension types of the package datasets
         if values.null_count:
             raise DemonstrationError(f"{folder}: {name} has steps without a value")
         if not hasattr(values, "value_lengths"):
@@ -183,7 +183,7 @@ def _array(folder: Path, name: str, column: Any) -> Numbers:
 
 
 def _pictures(folder: Path, key: str, steps: int, size: Size | None) -> npt.NDArray[np.uint8]:
-    """Images that are in the rows themselves, shape (M, 1, H, W, 3)."""
+    """Images stored in the rows, shape (M, 1, H, W, 3)."""
     images: npt.NDArray[np.uint8] | None = None
     row = 0
     for table in _tables(folder, lerobot.DATA, [key]):
@@ -214,8 +214,8 @@ def _picture(
 
 
 def _measured(folder: Path, name: str, values: Numbers) -> npt.NDArray[np.float32]:
-    """Shape (M, 1, K)."""
-    with np.errstate(over="ignore"):  # what is too large is found as not finite
+    """Values as finite float32, shape (M, 1, K)."""
+    with np.errstate(over="ignore"):  # values that are too large become infinite
         flat = values.reshape(len(values), 1, -1).astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(flat).all(axis=(1, 2)))
     if len(bad):
@@ -226,7 +226,7 @@ def _measured(folder: Path, name: str, values: Numbers) -> npt.NDArray[np.float3
 
 
 def _episodes(folder: Path) -> dict[str, list[Any]]:
-    """Columns of the episodes' table, in order of the episodes; without statistics."""
+    """Columns of the episodes' table in order of the episodes, without statistics."""
     columns: dict[str, list[Any]] = {}
     for table in _tables(folder, lerobot.EPISODES, None):
         for name in table.column_names:
@@ -245,7 +245,7 @@ def _episodes(folder: Path) -> dict[str, list[Any]]:
 def _check_steps(
     folder: Path, columns: Mapping[str, Numbers], episodes: Mapping[str, Any], rate: float
 ) -> None:
-    """Refuse rows that are missing, in disorder, or not one period apart."""
+    """Refuse rows that are missing, out of order, or not one period apart."""
     for name in lerobot.COUNTERS:
         if columns[name].ndim != 1:
             raise DemonstrationError(f"{folder}: {name} has several values a row, expected one")
@@ -268,7 +268,7 @@ def _check_steps(
             raise DemonstrationError(
                 f"{folder}: row {row} has {name} {columns[name][row]}, expected {right[row]}"
             )
-    # The spacing of float32 grows with the time itself.
+    # The resolution of float32 decreases with the time.
     allowed = _TOLERANCE + np.spacing((place / rate).astype(np.float32))
     late = np.flatnonzero(~(np.abs(columns["timestamp"] - place / rate) <= allowed))
     if len(late):
@@ -280,7 +280,7 @@ def _check_steps(
 
 
 def _tasks(folder: Path) -> dict[int, str]:
-    """Task by its number."""
+    """Task description by index."""
     parquet = needed_module("pyarrow.parquet", f"{folder}: the LeRobot format")
     path = folder / lerobot.TASKS
     try:
@@ -299,7 +299,7 @@ def _tasks(folder: Path) -> dict[int, str]:
 def _dimensions(
     keys: Mapping[str, str], features: Mapping[str, Any]
 ) -> dict[str, tuple[str, ...]]:
-    """Names of the dimensions of what is measured or commanded, where the features have them."""
+    """Names of the dimensions of measurements and actions, where the features have them."""
     found = {}
     for name, key in keys.items():
         names = features[key].get("names")

@@ -1,4 +1,4 @@
-"""The videos of a LeRobotDataset: many episodes one after the other in a file."""
+"""Videos of a LeRobotDataset: several episodes in sequence in one file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.exchange import lerobot
 from ebm_policy_ros.training.exchange.demonstrations import Size, check_memory
 
-# As lerobot does: a key frame every second frame, so that any frame is found fast.
+# As in lerobot: every second frame is a key frame, for fast random access.
 _OPTIONS = ("-crf", "18", "-g", "2", "-threads", "1")
 
 
 class VideoFile:
-    """Writes H.264."""
+    """Writer of an H.264 video file."""
 
     def __init__(self, path: Path, height: int, width: int, rate: float) -> None:
-        """For frames of one size at `rate` frames per second.
+        """Open a file for frames of one size at `rate` frames per second.
 
         Raises:
-            DemonstrationError: If the size is odd, which this format cannot hold.
+            DemonstrationError: If a side is odd, which this format does not allow.
         """
         if height % 2 or width % 2:
             raise DemonstrationError(
@@ -48,12 +48,12 @@ class VideoFile:
 
     @property
     def seconds(self) -> float:
-        """Where the next frame begins."""
+        """Start time of the next frame, s."""
         return self._frames / self._rate
 
     @property
     def bytes(self) -> int:
-        """Written so far; what the encoder still holds comes later."""
+        """Number of bytes written; the encoder may still hold frames."""
         return self._path.stat().st_size if self._path.exists() else 0
 
     def add(self, images: npt.NDArray[np.uint8]) -> None:
@@ -74,10 +74,10 @@ def read_videos(
     rate: float,
     size: Size | None,
 ) -> npt.NDArray[np.uint8]:
-    """All frames of a feature, shape (M, 1, H, W, 3).
+    """Read all frames of a feature, shape (M, 1, H, W, 3).
 
     Args:
-        folder: Of the dataset.
+        folder: Folder of the dataset.
         key: The feature.
         episodes: Columns of the episodes' table.
         rate: Frames per second.
@@ -116,7 +116,7 @@ def read_videos(
 def _rows(
     key: str, episodes: Mapping[str, Any], those: Sequence[int], rate: float
 ) -> dict[int, int]:
-    """The row of each frame of a file, from where `those` episodes begin in it."""
+    """Row of each frame of a file that contains the episodes `those`."""
     lengths = np.array(episodes["length"])
     starts = np.cumsum(lengths) - lengths
     found = {}
@@ -127,7 +127,7 @@ def _rows(
 
 
 def _files(folder: Path, key: str, episodes: Mapping[str, Any]) -> dict[Path, list[int]]:
-    """The episodes in each file."""
+    """Episodes in each file."""
     files: dict[Path, list[int]] = {}
     try:
         places = zip(
@@ -144,7 +144,7 @@ def _files(folder: Path, key: str, episodes: Mapping[str, Any]) -> dict[Path, li
 
 
 def _frames(path: Path) -> Any:
-    """Frames of a video, (H, W, 3) rgb, each once, whatever its time."""
+    """Yield each frame of a video once, (H, W, 3) rgb, regardless of its timestamp."""
     if not path.is_file():
         raise DemonstrationError(f"{path}: no such video; copy the folder again")
     try:

@@ -1,4 +1,4 @@
-"""Demonstrations to LeRobotDataset v3.0."""
+"""Writer of LeRobotDataset v3.0."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ebm_policy_ros.training.exchange.statistics import statistics_of
 
 Columns = dict[str, npt.NDArray[Any]]
 
-# A new file begins after so many bytes, as lerobot does; a folder holds so many files.
+# Size limit of a file, and number of files in a folder, as in lerobot.
 _DATA_MEGABYTES, _VIDEO_MEGABYTES, _FILES = 100, 200, 1000
 _MEGABYTE = 2**20
 
@@ -27,14 +27,14 @@ _MEGABYTE = 2**20
 def write_lerobot(folder: Path, recorded: Recorded, rate: float, video: bool) -> None:
     """Write the folder of a LeRobotDataset v3.0.
 
-    A row holds one sample of each stream and one action: of several, the newest sample and the
-    first action. The others are in the rows before and after.
+    A row holds one sample of each stream and one action: the newest sample and the first action.
+    The others are in the rows before and after.
 
     Args:
-        folder: Empty, or not there yet.
-        recorded: What to write.
+        folder: Empty or missing folder.
+        recorded: Demonstrations to write.
         rate: Steps per second, Hz.
-        video: Whether images become videos (H.264, lossy) or PNG files in the rows (exact).
+        video: True for videos (H.264, lossy), False for PNG files in the rows (exact).
 
     Raises:
         DemonstrationError: If pyarrow is missing, or images have odd sides for a video.
@@ -54,7 +54,7 @@ class _Writer:
             self._columns[lerobot.key_of(name, values.ndim == 5)] = values[:, -1]
         self._pictures = {key for key, v in self._columns.items() if v.ndim == 4}
         self._videos = self._pictures if video else set()
-        # In the order in which they are first seen.
+        # In order of first use.
         self._tasks = list(dict.fromkeys(recorded.tasks or [""]))
         self._file = 0
         self._table: Any = None
@@ -76,7 +76,7 @@ class _Writer:
         self._write_json(lerobot.INFO, self._info(len(ends), int(ends[-1])))
 
     def _counters(self, rows: slice) -> Columns:
-        """What numbers the steps, of rows that begin and end with an episode."""
+        """Counter columns of `rows`, which start and end at episode boundaries."""
         data = self._recorded.dataset
         lengths = np.bincount(data.episodes)
         starts = np.cumsum(lengths) - lengths
@@ -128,7 +128,7 @@ class _Writer:
         return facts
 
     def _begin_files(self, columns: Columns) -> None:
-        """Open files if there are none, or those there are full."""
+        """Open new files if there are none, or the current ones are full."""
         if self._table is not None:
             full = self._path("data", "parquet").stat().st_size > _DATA_MEGABYTES * _MEGABYTE
             full |= any(v.bytes > _VIDEO_MEGABYTES * _MEGABYTE for v in self._open.values())
@@ -157,7 +157,7 @@ class _Writer:
         self._open, self._table = {}, None
 
     def _arrow(self, columns: Columns) -> Any:
-        """A table of everything but videos."""
+        """Table of all columns except videos."""
         pa = self._pa
         arrays = {}
         for key, values in columns.items():
@@ -167,7 +167,7 @@ class _Writer:
                 kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
                 cells = [{"bytes": _png(image), "path": None} for image in values]
                 arrays[key] = pa.array(cells, kind)
-            elif values.ndim == 1 or values.shape[1] == 1:  # a number is no list of one
+            elif values.ndim == 1 or values.shape[1] == 1:  # a single number is stored as a scalar
                 arrays[key] = pa.array(values.reshape(-1))
             else:
                 flat = pa.array(values.reshape(-1))
@@ -183,7 +183,7 @@ class _Writer:
     def _write_tasks(self) -> None:
         text = "__index_level_0__"
         table = self._pa.table({"task_index": range(len(self._tasks)), text: self._tasks})
-        # lerobot looks a task up in the index of a pandas table, which is marked so.
+        # lerobot looks up a task in the index of a pandas table; this metadata marks the index.
         number = {"name": "task_index", "pandas_type": "int64", "numpy_type": "int64"}
         task = {"name": None, "pandas_type": "unicode", "numpy_type": "object"}
         marks = {
@@ -251,7 +251,7 @@ class _Writer:
 
 
 def _png(image: npt.NDArray[np.uint8]) -> bytes:
-    """The bytes of a PNG file of an rgb image, exact."""
+    """Encode an rgb image as PNG, lossless."""
     done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert done
     return bytes(data.tobytes())

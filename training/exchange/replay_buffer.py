@@ -1,4 +1,4 @@
-"""Demonstrations in the zarr layout of Diffusion Policy (Chi et al. 2023), read only."""
+"""Reader of demonstrations in the zarr layout of Diffusion Policy (Chi et al. 2023)."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def read_replay_buffer(
 ) -> Recorded:
     """Read a folder in zarr format 2: arrays `data/NAME` of M steps, and `meta/episode_ends`.
 
-    An array (M, H, W, 3) is of pictures, also if its values from 0 to 255 are floats; any other is
-    of K numbers a step, whatever their shape. Nothing says the rate.
+    An array (M, H, W, 3) holds images, also if its values from 0 to 255 are floats; any other
+    array holds K numbers per step, whatever its shape. The format does not contain the rate.
 
     Args:
         folder: The .zarr folder.
-        streams: Stream to array, as in {"state": "data/state"}; by default every array but the
-            action is the stream of its own name.
-        sizes: Of the images, where they are to have another size.
+        streams: Stream to array, as in {"state": "data/state"}; by default every array except the
+            action is a stream with its own name.
+        sizes: Target sizes of images, where they are to be resized.
 
     Raises:
         DemonstrationError: Naming the array and what was expected.
@@ -58,7 +58,7 @@ def read_replay_buffer(
     check_memory(folder, sum(_memory(a, wanted.get(n)) for n, a in declared.items()))
     try:
         if (folder / ".zgroup").exists():
-            read_json(folder / ".zgroup")  # zarr would read one of any size
+            read_json(folder / ".zgroup")  # limits the size, which zarr does not
         root = zarr.open_group(str(folder), mode="r")
         ends = np.asarray(root[_ENDS][:])
         actions = _numbers(folder, ACTION, root[ACTION])
@@ -69,7 +69,7 @@ def read_replay_buffer(
         }
     except DemonstrationError:
         raise
-    except Exception as error:  # whatever the library meets in damaged bytes
+    except Exception as error:  # damaged data can raise any error in the library
         raise DemonstrationError(f"{folder}: cannot be read ({cut(error, 160)})") from None
     lengths = np.diff(ends, prepend=0)
     return Recorded(
@@ -96,7 +96,7 @@ def _is_pictures(shape: tuple[int, ...]) -> bool:
 
 
 def _memory(array: Declared, size: Size | None) -> int:
-    """Bytes that reading an array takes: pictures become bytes, all else float32 as well."""
+    """Bytes needed to read an array: images become uint8, other values float32."""
     if not _is_pictures(array.shape):
         return array.numbers * (array.itemsize + 4)
     steps, *pixels = array.shape
@@ -108,7 +108,7 @@ def _memory(array: Declared, size: Size | None) -> int:
 def _stream(
     folder: Path, name: str, array: Any, steps: int, size: Size | None
 ) -> npt.NDArray[Any]:
-    """Shape (M, 1, H, W, 3) or (M, 1, K)."""
+    """Read a stream, shape (M, 1, H, W, 3) or (M, 1, K)."""
     if array.shape[:1] != (steps,):
         raise DemonstrationError(
             f"{folder}: {name} has {array.shape[0]} steps, {ACTION} has {steps}"
@@ -128,13 +128,13 @@ def _check_ends(folder: Path, ends: npt.NDArray[Any], steps: int) -> None:
 
 
 def _numbers(folder: Path, name: str, array: Any) -> npt.NDArray[np.float32]:
-    """Shape (M, 1, K)."""
+    """Read an array of numbers, shape (M, 1, K)."""
     if len(array.shape) < 2 or 0 in array.shape:
         raise DemonstrationError(
             f"{folder}: {name} has shape {tuple(array.shape)}, expected (steps, numbers)"
         )
     values: npt.NDArray[Any] = array[:]
-    with np.errstate(over="ignore"):  # what is too large is found as not finite
+    with np.errstate(over="ignore"):  # values that are too large become infinite
         flat = values.reshape(len(values), 1, -1).astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(flat).all(axis=(1, 2)))
     if len(bad):
@@ -145,12 +145,12 @@ def _numbers(folder: Path, name: str, array: Any) -> npt.NDArray[np.float32]:
 
 
 def _images(folder: Path, name: str, array: Any, size: Size | None) -> npt.NDArray[np.uint8]:
-    """Shape (M, 1, H, W, 3)."""
+    """Read an array of images, shape (M, 1, H, W, 3)."""
     steps, height, width, _ = array.shape
     images = np.empty((steps, 1, *(size.shape if size else (height, width)), 3), np.uint8)
     brightest = 0.0
     for start, values in _parts(array):
-        if not ((values >= 0) & (values <= 255)).all():  # not true of what is no number either
+        if not ((values >= 0) & (values <= 255)).all():  # also refuses NaN
             raise DemonstrationError(
                 f"{folder}: {name} has values outside 0 to 255 from step {start} on, expected rgb"
             )
@@ -163,6 +163,6 @@ def _images(folder: Path, name: str, array: Any, size: Size | None) -> npt.NDArr
 
 
 def _parts(array: Any) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """The array chunk by chunk: of images as floats, all at once would be too much."""
+    """Yield the array chunk by chunk, since images as floats may not fit into memory."""
     for start in range(0, array.shape[0], array.chunks[0]):
         yield start, array[start : start + array.chunks[0]]

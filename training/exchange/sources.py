@@ -1,4 +1,4 @@
-"""Demonstrations from whatever format a path is of."""
+"""Reading of demonstrations from any supported format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["arrays", "lerobot", "zarr", "bags"]
 
 
 def kind_of(path: Path) -> Kind:
-    """What a path holds, by what is in it: bags if nothing says otherwise."""
+    """Detect the format of a path by its content; bags by default."""
     if path.suffix == ".npz":
         return "arrays"
     if (path / lerobot.INFO).exists():
@@ -40,17 +40,17 @@ def read_source(
 
     Args:
         path: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr.
-        interface: Gives images their size, streams their history and actions their horizon; bags
+        interface: Sets the size of images, the history of streams and the horizon of actions; bags
             need one.
-        streams: Which streams, and from which array, feature or stream; None for all.
+        streams: Array, feature or stream to read for each stream name; None for all.
         history: Samples of each measured stream, without an interface.
-        horizon: Actions a decision, without an interface.
+        horizon: Actions of a decision, without an interface.
 
     Raises:
-        ValueError: (or a kind of it) if something cannot be used; the text names it.
+        ValueError: (or a subclass) if something cannot be used; the text names it.
     """
     kind = kind_of(path)
-    # The readers of bags and LeRobotDatasets need packages that the other formats do without.
+    # The readers of bags and LeRobotDatasets import packages that the other formats do not need.
     if kind == "bags":
         if interface is None:
             raise DemonstrationError(f"{path}: bags need an interface; name one with --interface")
@@ -107,7 +107,7 @@ def _renamed(path: Path, data: Dataset, streams: Mapping[str, str]) -> Dataset:
 
 
 def _of(path: Path, recorded: Recorded, interface: Interface) -> Recorded:
-    """The same, as the interface describes it."""
+    """Add the interface's rate, robot and dimension names."""
     if recorded.rate is not None and abs(recorded.rate - interface.rate) > 1e-6 * interface.rate:
         raise DemonstrationError(
             f"{path}: {recorded.rate:g} steps per second, {interface.name} has a rate of "

@@ -1,4 +1,4 @@
-"""The statistics that a LeRobotDataset carries of each feature."""
+"""Feature statistics of a LeRobotDataset."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-# Images that are looked at, evenly spread, and every how many-th pixel of theirs: about 100 x 100.
+# Number of images used, evenly spread, and number of pixels per side: about 100 x 100.
 _IMAGES, _SIDE = 100, 100
 
 
 def statistics_of(values: npt.NDArray[Any]) -> dict[str, Any]:
-    """Lowest, highest, mean, standard deviation, count and quantiles of each dimension.
+    """Minimum, maximum, mean, standard deviation, count and quantiles of each dimension.
 
     Args:
-        values: Of M steps: numbers (M,) or (M, K), or images (M, H, W, 3) uint8, of which a part
-            is looked at.
+        values: Values of M steps: numbers (M,) or (M, K), or images (M, H, W, 3) uint8, which are
+            subsampled.
 
     Returns:
         Lists of K values; for images of shape (3, 1, 1), from 0 to 1.

@@ -1,4 +1,4 @@
-"""What arrays of zarr format 2 say of themselves, and whether their chunks keep to it."""
+"""Metadata of zarr format 2 arrays, and checks of their chunks."""
 
 from __future__ import annotations
 
@@ -19,49 +19,50 @@ from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import cut, quote
 from ebm_policy_ros.util.yaml_file import read_json
 
-# Codecs that only turn bytes into bytes. Others, pickle above all, could run what a file says.
+# Codecs that only transform bytes. Others, such as pickle, could execute code from a file.
 _PACKERS = ("blosc", "bz2", "gzip", "lz4", "zlib", "zstd")
 _FILTERS = ("delta", "shuffle")
 _MOST_AXES = 8
-# Bytes that packing may add to a chunk of noise, besides an eighth.
+# Bytes that compression may add to a chunk of noise, besides an eighth of its size.
 _OVERHEAD = 4096
 
 
 @dataclass(frozen=True)
 class Declared:
-    """An array as its .zarray describes it."""
+    """An array as described by its .zarray."""
 
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     """Shape of a chunk."""
     itemsize: int
-    """Bytes of a number."""
+    """Size of a number in bytes."""
     packer: str
-    """The codec of the chunks; empty for none."""
+    """Codec of the chunks; empty for none."""
 
     @property
     def numbers(self) -> int:
-        """How many there are in the array."""
+        """Number of values in the array."""
         return math.prod(self.shape)
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of an unpacked chunk."""
+        """Size of an uncompressed chunk in bytes."""
         return math.prod(self.chunks) * self.itemsize
 
     @property
     def count(self) -> int:
-        """How many chunks there are."""
+        """Number of chunks."""
         return math.prod(-(-n // size) for n, size in zip(self.shape, self.chunks, strict=True))
 
 
 def check_array(folder: Path, name: str) -> Declared:
-    """Read what an array says of itself, and refuse what reading it should not be tried of.
+    """Read the metadata of an array, and refuse an array that is unsafe to read.
 
     Raises:
         FileNotFoundError: If there is no such array.
-        DemonstrationError: If it is incomplete, too large, larger than its chunks can hold, or of
-            something else than plain numbers.
+        DemonstrationError: If it is incomplete, too large, larger than its chunks can hold, or not
+            of
+            plain numbers.
     """
     array = _read_declaration(folder, name)
     if array.chunk_bytes > bounds.LARGEST_CHUNK:
@@ -70,7 +71,7 @@ def check_array(folder: Path, name: str) -> Declared:
             f"{bounds.LARGEST_CHUNK:,}; write it in smaller chunks"
         )
     files = [f for f in (folder / name).rglob("*") if f.is_file() and f.name[0] != "."]
-    # What is missing would be read as zeros.
+    # Missing chunks would be read as zeros.
     if len(files) < array.count:
         raise DemonstrationError(
             f"{folder}: {name} has {len(files)} of its {array.count} chunks; copy the folder again"
@@ -130,13 +131,13 @@ def _sizes(facts: Any, key: str) -> tuple[int, ...]:
 
 
 def _check_chunk(folder: Path, file: Path, array: Declared) -> None:
-    """Refuse a chunk that unpacks to more than it is told to have, before zarr unpacks it."""
+    """Refuse a chunk that decompresses to more than the declared size, before zarr reads it."""
     most = array.chunk_bytes
     try:
-        # Not even what is packed needs much more.
+        # Compressed data is never much larger either.
         if file.stat().st_size > most + most // 8 + _OVERHEAD or _unpacks_to(file, array) > most:
             raise ValueError(f"it has more than the {most:,} bytes of a chunk")
-    except Exception as error:  # whatever the libraries meet in damaged bytes
+    except Exception as error:  # damaged data can raise any error in the libraries
         raise DemonstrationError(
             f"{folder}: cannot be read ({cut(file.relative_to(folder))}: {cut(error)}); copy the "
             "folder again"
@@ -144,7 +145,7 @@ def _check_chunk(folder: Path, file: Path, array: Declared) -> None:
 
 
 def _unpacks_to(file: Path, array: Declared) -> int:
-    """Bytes that a chunk unpacks to, or one more than it may have."""
+    """Decompressed size of a chunk in bytes, or one more than the limit."""
     packer, most = array.packer, array.chunk_bytes
     if packer == "gzip":
         with gzip.open(file) as stream:
@@ -155,7 +156,7 @@ def _unpacks_to(file: Path, array: Declared) -> int:
     data = file.read_bytes()
     if packer == "zlib":
         return len(zlib.decompressobj().decompress(data, most + 1))
-    # The others say it in front.
+    # The other codecs store the size in the header.
     if packer == "blosc":
         return int.from_bytes(data[4:8], "little")
     if packer == "lz4":

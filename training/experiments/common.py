@@ -1,4 +1,4 @@
-"""What the experiments share: models learned from arrays, and results as table and JSON."""
+"""Shared parts of the experiments: training from arrays, and results as table and JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 
 Choose = Callable[[Mapping[str, Tensor]], Tensor]
-"""Observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""
+"""Map observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""
 
 
 def dataset(
@@ -33,12 +33,12 @@ def dataset(
     actions: npt.NDArray[np.float32],
     episodes: npt.NDArray[np.int64] | None = None,
 ) -> Dataset:
-    """Demonstrations from observations (M, ...) and actions (M, D), as `Trainer` takes them.
+    """Build demonstrations for `Trainer` from observations (M, ...) and actions (M, D).
 
     Args:
-        observations: Of one frame each.
-        actions: One a decision.
-        episodes: The episode of each frame; by default each is one of its own.
+        observations: Observations of one frame each.
+        actions: One action per decision.
+        episodes: Episode of each frame; by default each frame is its own episode.
     """
     episodes = np.arange(len(actions)) if episodes is None else episodes
     count = int(episodes[-1]) + 1
@@ -63,10 +63,10 @@ def learn(
     device: str = "auto",
     box: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> tuple[Model, float]:
-    """Train a model; a run that was cut short goes on, one that is complete is read.
+    """Train a model; an interrupted run continues, a complete one is loaded.
 
     Returns:
-        The model, ready to decide, and the minutes that its training took from here on.
+        The model, ready for inference, and the minutes of training in this call.
     """
     started = time.monotonic()
     torch.manual_seed(seed)
@@ -114,11 +114,11 @@ def decide(
 
 
 def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
-    """Decides by a draw from exp(-E) among the candidates that a search ends with.
+    """Policy that samples from exp(-E) among the final candidates of a search.
 
-    The candidates gather where the energy is low, so this is between a draw from the whole
-    distribution and the lowest; an autoregressive search ends with its refined minima alone.
-    Who hovers where two answers are equally good, soon takes one.
+    The candidates concentrate where the energy is low, so the result is between a sample of the
+    whole distribution and the minimum; an autoregressive search ends with only its refined minima.
+    Sampling avoids that a particle stays between two equally good modes.
     """
     generator = torch.Generator(model.box.low.device).manual_seed(seed)
 

@@ -1,7 +1,7 @@
-"""Where is the dot? Image to coordinates from ten examples (Florence et al. 2021, section 3).
+"""Image to dot position from ten examples (Florence et al. 2021, section 3).
 
-The action is the position of the dot in the image, in pixels. Test positions are all over the
-image, most of them outside the convex hull of the few positions that were shown.
+The action is the position of the dot in the image, in pixels. Test positions are spread over the
+whole image, most of them outside the convex hull of the few training positions.
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ class CoordinatesArgs:
     """Learn the coordinates of a dot from few images; writes a table and a plot."""
 
     out: Path
-    """Folder for the results; a run that was cut short goes on."""
+    """Folder for the results; an interrupted run continues."""
     seeds: tuple[int, ...] = (10, 11, 12, 13, 14)
-    """Each draws its own training and test images, and starts its own training."""
+    """Seeds; each sets the training images, the test images and the training."""
     images: tuple[int, ...] = (10, 30)
     """Numbers of training images."""
     steps: int = 600
     """Batches of each training."""
     device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
 
 
 def draw(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], Positions]:
     """Images of a green dot on grey, (count, 96, 96, 3), and its positions (x, y) in pixels.
 
-    The dot is whole in every image, anywhere else, and its edge is smooth.
+    The dot lies entirely in every image, at any position, and its edge is smooth.
     """
     random = np.random.default_rng(seed)
     positions = RADIUS + (SIZE - 2 * RADIUS) * random.random((count, 2))
@@ -85,7 +85,7 @@ def draw(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], Positions]:
 
 
 def errors(model: Model, images: npt.NDArray[np.uint8], positions: Positions) -> Positions:
-    """Distance of each answer from the dot, pixels, shape as the number of images."""
+    """Distance of each answer from the dot, pixels, one per image."""
     answers = [
         decide(model, {"image": torch.from_numpy(part)[:, None]}, SEARCH).numpy()
         for part in np.array_split(images, 20)
@@ -94,24 +94,24 @@ def errors(model: Model, images: npt.NDArray[np.uint8], positions: Positions) ->
 
 
 def hull(positions: Positions) -> Polygon:
-    """The convex hull of positions, shape (M, 2)."""
+    """Convex hull of positions, shape (M, 2)."""
     return Polygon(cv2.convexHull(positions.astype(np.float32))[:, 0], closed=False)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training, and how far off its answers are."""
+    """One training and its errors."""
 
     shown: Positions
     """Positions in the training images, shape (images, 2), pixels."""
     tests: Positions
     """Positions in the test images, shape (TESTS, 2), pixels."""
     error: Positions
-    """Distance of the answers from them, shape (TESTS,), pixels."""
+    """Distance of the answers from the test positions, shape (TESTS,), pixels."""
     minutes: float
 
     def facts(self) -> dict[str, float]:
-        """The figures for result.json."""
+        """Evaluation metrics for result.json."""
         inside = hull(self.shown).contains_points(self.tests)
         return {
             "within_1px": float((self.error <= 1).mean()),
@@ -136,14 +136,14 @@ def evaluator(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
         seed=seed,
         folder=args.out / "runs" / f"{name.replace(' ', '_')}_{count}_{seed}",
         device=args.device,
-        # Known from the problem: ten positions don't span the image.
+        # Known from the task: ten positions do not span the image.
         box=((0.0, 0.0), (float(SIZE), float(SIZE))),
     )
     return Trial(shown, positions, errors(model, tests, positions), minutes)
 
 
 def run(args: CoordinatesArgs) -> None:
-    """Train every model on every set of images and write what comes out."""
+    """Train every model on every set of images and write the results."""
     torch.set_num_threads(1)
     rows, results = [], []
     figure = Figure(figsize=(4 * len(MODELS), 4.2 * len(args.images)), layout="constrained")
@@ -185,7 +185,7 @@ def _draw(axis: Axes, title: str, trial: Trial) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command; `argv` replaces the command line's arguments."""
     run_command("coordinates", CoordinatesArgs, run, argv)
 
 

@@ -1,7 +1,7 @@
-"""Functions of one number: what an energy, a regression and a mixture make of jumps and branches.
+"""Functions of one variable with jumps and branches: energy, regression and mixture compared.
 
-After figure 3 of Florence et al. 2021: where the demonstrated function jumps, or has several
-values, the lowest energy jumps too, and regression draws a line between the values.
+After figure 3 of Florence et al. 2021: where the demonstrated function jumps or has several
+values, the action of lowest energy jumps too, and regression interpolates between the values.
 """
 
 from __future__ import annotations
@@ -39,31 +39,32 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class FunctionsArgs:
-    """Learn functions of one number, with jumps and several values; writes a table and a plot."""
+    """Learn functions of one variable with jumps and several values; writes a table and a plot."""
 
     out: Path
-    """Folder for the results; a run that was cut short goes on."""
+    """Folder for the results; an interrupted run continues."""
     seeds: tuple[int, ...] = (10, 11, 12)
     """Training seeds."""
     steps: int = 5000
     """Batches of each training."""
     device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function that may have several values at a place."""
+    """A function that may have several values at a position."""
 
     branches: tuple[Callable[[Values], Values], ...]
-    """Each gives its values, or not a number where it has none."""
+    """Branches: each returns its values, or NaN where it is undefined."""
     jumps: tuple[float, ...] = ()
-    """Where it jumps."""
+    """Positions of the jumps."""
     points: int = 32
-    """Demonstrated places, evenly spread from 0 to 1; each shows one of its values at random."""
+    """Number of demonstrated positions, evenly spread from 0 to 1; each shows one value at
+    random."""
 
     def demonstrate(self, seed: int) -> tuple[Values, Values]:
-        """Places and values, shape (points,) each."""
+        """Demonstrated positions and values, shape (points,) each."""
         x = np.linspace(0.0, 1.0, self.points)
         values = np.stack([branch(x) for branch in self.branches])
         random = np.random.default_rng(seed)
@@ -71,12 +72,12 @@ class Function:
         return x, values[choice, np.arange(len(x))]
 
     def gaps(self) -> list[tuple[float, float]]:
-        """The two demonstrated places around each jump."""
+        """The two demonstrated positions around each jump."""
         width = 1.0 / (self.points - 1)
         return [(k * width, (k + 1) * width) for k in (jump // width for jump in self.jumps)]
 
     def in_gap(self, x: Values) -> npt.NDArray[np.bool_]:
-        """Which places lie between two demonstrated ones around a jump, shape as `x`."""
+        """True for positions between the two demonstrated ones around a jump, shape as `x`."""
         inside = np.zeros(x.shape, dtype=bool)
         for left, right in self.gaps():
             inside |= (x > left) & (x < right)
@@ -85,7 +86,8 @@ class Function:
     def error(self, x: Values, y: Values) -> Values:
         """Distance from the nearest true value, shape as `x`.
 
-        In a gap around a jump nobody has shown where it is: the values on both sides are right.
+        In a gap around a jump the demonstrations do not show its position, so the values of both
+        sides are correct.
         """
         places = [x]
         for left, right in self.gaps():
@@ -133,15 +135,15 @@ LEARNING = LearningConfig(
 
 
 def model_config(kind: Kind) -> ModelConfig:
-    """The same trunk and layers for each kind of model."""
-    # An energy is slow in x: between two demonstrated places its minimum must not wander.
+    """Configuration with the same trunk and layers for each kind of model."""
+    # An energy that changes slowly with x keeps its minimum stable between demonstrated positions.
     gain = 0.12 if kind == "energy" else 1.0
     head = HeadConfig("mlp", 64, 1, feature_gain=gain)
     return ModelConfig(kind, ("x",), trunk_width=64, trunk_depth=1, head=head)
 
 
 def answers(model: Model, x: Values) -> Values:
-    """What a model says at places, both of shape (M,)."""
+    """Answers of a model at positions, both of shape (M,)."""
     parts = [
         decide(model, {"x": torch.from_numpy(part)[:, None, None]}, SEARCH)
         for part in np.array_split(x.astype(np.float32), max(1, len(x) // 50))
@@ -151,19 +153,19 @@ def answers(model: Model, x: Values) -> Values:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training, and what it answers on the grid."""
+    """One training and its answers on the grid."""
 
     model: Model
     shown: tuple[Values, Values]
-    """Demonstrated places and values, shape (points,) each."""
+    """Demonstrated positions and values, shape (points,) each."""
     y: Values
     """Answers, shape (GRID,)."""
     facts: dict[str, float]
-    """The figures for result.json."""
+    """Evaluation metrics for result.json."""
 
 
 def evaluator(args: FunctionsArgs, name: str, kind: Kind, seed: int) -> Trial:
-    """Train one model on one function and ask it everywhere."""
+    """Train one model on one function and evaluate it on the grid."""
     function, x = FUNCTIONS[name], np.linspace(0.0, 1.0, GRID)
     shown_x, shown_y = function.demonstrate(seed)
     model, minutes = learn(
@@ -189,7 +191,7 @@ def evaluator(args: FunctionsArgs, name: str, kind: Kind, seed: int) -> Trial:
 
 
 def run(args: FunctionsArgs) -> None:
-    """Train every model on every function and write what comes out."""
+    """Train every model on every function and write the results."""
     torch.set_num_threads(1)
     rows, results = [], []
     figure = Figure(figsize=(4 * len(FUNCTIONS), 3 * len(KINDS)), layout="constrained")
@@ -218,7 +220,7 @@ def run(args: FunctionsArgs) -> None:
 
 
 def _draw(axis: Axes, title: str, trial: Trial) -> None:
-    """The answers, over the energy where there is one."""
+    """Plot the answers, over the energy if there is one."""
     model, device = trial.model, trial.model.box.low.device
     low, high = float(model.box.low), float(model.box.high)
     if isinstance(model, ImplicitModel):
@@ -237,7 +239,7 @@ def _draw(axis: Axes, title: str, trial: Trial) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command; `argv` replaces the command line's arguments."""
     run_command("functions", FunctionsArgs, run, argv)
 
 

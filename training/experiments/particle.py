@@ -1,8 +1,8 @@
 """A particle in N dimensions that must visit two goals in turn (Florence et al. 2021).
 
-The action is the position that a spring and damper pull the particle to. What there is to decide
-is which goal comes next, a jump of the action; and the more dimensions, the smaller the part of
-the action box that is right.
+The action is the position that a spring and damper pull the particle to. The decision is which
+goal comes next, a discontinuity of the action. With more dimensions, the correct part of the
+action box becomes smaller.
 """
 
 from __future__ import annotations
@@ -48,18 +48,19 @@ _REACH = 0.05
 _TURN, _HELD = 0.02, 8
 _STIFFNESS, _DAMPING = 10.0, 5.0
 _SUBSTEP, _SUBSTEPS = 0.005, 10
-# Episodes that are decided for at a time.
+# Number of episodes decided in one batch.
 _TOGETHER = 25
 
 
 class Particles:
-    """Many particles at once, each on its own course.
+    """Simulation of many particles in parallel.
 
-    Success is to come within 0.05 of the first goal, and after that of the second.
+    An episode succeeds if the particle comes within 0.05 of the first goal, and after that of the
+    second.
     """
 
     def __init__(self, size: int, seeds: range) -> None:
-        """Places particle and goals evenly in the unit cube of `size` dimensions, by the seeds."""
+        """Place particle and goals uniformly in the unit cube of `size` dimensions."""
         draws = np.stack([np.random.default_rng(seed).random((3, size)) for seed in seeds])
         self.position = draws[:, 0].copy()
         self.first, self.second = draws[:, 1], draws[:, 2]
@@ -82,7 +83,7 @@ class Particles:
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def distance(self, goal: Vectors) -> Vectors:
-        """Of each particle from a goal, shape (M,)."""
+        """Distance of each particle from a goal, shape (M,)."""
         return np.asarray(np.linalg.norm(self.position - goal, axis=1))
 
     def _look(self) -> None:
@@ -91,11 +92,12 @@ class Particles:
 
 
 def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[Dataset, float]:
-    """Demonstrations by a script: to the first goal until close to it, then to the second.
+    """Scripted demonstrations: to the first goal until close to it, then to the second.
 
-    The script turns at 0.02, well within the 0.05 that count, so that a policy may turn a little
-    early. In half the demonstrations the particle is held at the first goal for up to eight steps
-    more, while the action shown is already the second: a policy that comes there must go on.
+    The script switches at a distance of 0.02, well within the 0.05 of the task, so that a policy
+    may switch slightly early. In half the demonstrations the particle is held at the first goal
+    for up to eight more steps, while the demonstrated action is already the second goal: a policy
+    that arrives there must continue.
 
     Returns:
         The demonstrations, and the share that succeeded.
@@ -103,7 +105,7 @@ def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[D
     particles = Particles(size, seeds)
     turned = np.zeros(len(seeds), dtype=bool)
     held = random.integers(1, _HELD + 1, len(seeds)) * random.integers(0, 2, len(seeds))
-    left = np.full(len(seeds), 5)  # steps that are shown after the success
+    left = np.full(len(seeds), 5)  # steps that are recorded after the success
     frames: list[tuple[npt.NDArray[np.float32], Vectors, npt.NDArray[np.bool_]]] = []
     for _ in range(STEPS + 10):
         turned |= particles.distance(particles.first) < _TURN
@@ -119,7 +121,7 @@ def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[D
 
 
 def rollout(size: int, seeds: range, choose: Choose) -> Particles:
-    """The particles after a policy has moved them."""
+    """Particles after a policy has controlled them for one episode."""
     particles = Particles(size, seeds)
     for _ in range(STEPS):
         seen = torch.split(torch.from_numpy(particles.observe())[:, None], _TOGETHER)
@@ -142,13 +144,13 @@ _LEARNING = LearningConfig(
 
 @dataclass(frozen=True)
 class Method:
-    """How a model is made, learned and searched."""
+    """Model, training and search of one method."""
 
     model: ModelConfig
     learning: LearningConfig
     search: InferenceMethod
     steps: Mapping[int, int]
-    """Batches of training, by the number of dimensions; others take the most."""
+    """Batches of training by number of dimensions; other numbers use the maximum."""
 
     def steps_in(self, size: int) -> int:
         """Batches of training in `size` dimensions."""
@@ -177,8 +179,8 @@ _AUTOREGRESSIVE = Method(
 )
 _JOINT = _model("energy", trunk_depth=3, width=128, depth=1, feature_gain=3.5)
 _JOINTLY = dataclasses.replace(_LEARNING, learning_rate=3e-3)
-# From those of the source, beyond the mask, the energy learns which goal; from those around, where
-# exactly it is.
+# The negatives of the source, outside the mask, teach which goal is next; those around the
+# demonstrated action teach its exact position.
 _HARD = NegativesConfig("hard", 8, pool=64, rounds=3, mask_radius=0.05, around=8, nearest=0.03)
 _CHAINS = NegativesConfig(
     "mixed",
@@ -212,9 +214,9 @@ METHODS = {
         _model("nearest_neighbour"), _LEARNING, DerivativeFree(64), {2: 1}
     ),
 }
-# To see from 32 numbers and more when to turn takes a wider trunk, and to be asked about the other
-# goal itself: the hardest of an even pool are mostly neighbours of the demonstrated value. They
-# are few: with 8 of 32 the loss stood still for thousands of steps.
+# To see from 32 and more numbers when to switch, a wider trunk is needed, and negatives near the
+# other goal: the hardest of a uniform pool are mostly neighbours of the demonstrated value. Their
+# number is small: with 8 of 32 the loss did not decrease for thousands of steps.
 _FROM_8 = {
     "autoregressive": Method(
         dataclasses.replace(_AUTOREGRESSIVE.model, trunk_width=512),
@@ -232,28 +234,28 @@ _FROM_8 = {
 
 
 def method_in(size: int, name: str) -> Method:
-    """The method of this name for so many dimensions."""
+    """Method of this name for a number of dimensions."""
     return _FROM_8.get(name, METHODS[name]) if size >= 8 else METHODS[name]
 
 
 @dataclass(frozen=True)
 class ParticleArgs:
-    """A particle that must visit two goals in turn, in ever more dimensions."""
+    """A particle that must visit two goals in turn, in an increasing number of dimensions."""
 
     out: Path
-    """Folder for the results; what is there already is not done again."""
+    """Folder for the results; existing results are not computed again."""
     sizes: tuple[int, ...] = (2, 4, 8, 16, 32)
     """Numbers of dimensions."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Which of the methods."""
+    """Methods to run."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Training seeds; each learns from 2,000 demonstrations of its own."""
+    """Training seeds; each has its own 2,000 demonstrations."""
     episodes: int = 100
-    """Episodes that judge a policy, the same for all: seeds from 100000."""
+    """Evaluation episodes of each policy, the same for all: seeds from 100000."""
     device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
     table: bool = False
-    """Only gather the results that are there."""
+    """Only collect existing results."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.methods if name not in METHODS]
@@ -269,7 +271,7 @@ class ParticleArgs:
 
 
 def evaluator(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
-    """Train one policy and let it try every episode."""
+    """Train one policy and evaluate it on every episode."""
     method = method_in(size, name)
     first = seed * 10_000
     data, shown = demonstrate(
@@ -305,7 +307,7 @@ def evaluator(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, 
 
 
 def _settings(name: str, size: int) -> dict[str, Any]:
-    """What a result depends on, as JSON keeps it."""
+    """All settings that a result depends on, as JSON values."""
     method = method_in(size, name)
     content = {
         "model": method.model.to_dict(),
@@ -323,7 +325,7 @@ def _key(name: str, size: int, seed: int) -> str:
 
 
 def run(args: ParticleArgs) -> None:
-    """Do what is not done yet, and gather everything."""
+    """Compute the missing results, and collect all of them."""
     torch.set_num_threads(1)
     results = []
     for size in args.sizes:
@@ -383,7 +385,7 @@ def _write(args: ParticleArgs, results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command; `argv` replaces the command line's arguments."""
     run_command("particle", ParticleArgs, run, argv)
 
 

@@ -1,8 +1,8 @@
 """Push-T from human demonstrations (Chi et al. 2023, Diffusion Policy).
 
-The action is a chunk of the next positions, relative to the disc, as coefficients of its
-principal components: four hold 99 % of the variance of eight positions, so that this is what is
-searched. Every demonstration is learned from twice, also as seen in a mirror.
+The action is a chunk of the next positions, relative to the disc, as coefficients of its principal
+components: four hold 99 % of the variance of eight positions, so the search runs over these. Each
+demonstration is used twice, the second time mirrored.
 """
 
 from __future__ import annotations
@@ -44,41 +44,41 @@ Numbers = npt.NDArray[Any]
 Sees = Literal["state", "picture"]
 
 HORIZON, EXECUTED, COMPONENTS = 8, 8, 4
-# As in the paper's code: its validation takes so many episodes, and its training so many others.
+# Split of the paper's code: number of validation episodes, of training episodes, and the seed.
 _VALIDATION, _PAPERS, _SPLIT_SEED = 4, 90, 42
-# A chunk that leads less far, pixels, shows somebody waiting.
+# Chunks with a shorter path, pixels, show waiting and are left out.
 _IDLE = 10.0
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Chunks of positions, (M, H, 2), as a few numbers each, of unit variance."""
+    """Linear basis of position chunks, (M, H, 2), with coefficients of unit variance."""
 
     components: Numbers
-    """Shape (K, 2 H)."""
+    """Principal components, shape (K, 2 H)."""
     scale: Numbers
-    """Shape (K,), pixels."""
+    """Standard deviation of each coefficient, shape (K,), pixels."""
 
     @classmethod
     def fit(cls, chunks: Numbers, count: int) -> Basis:
-        """The `count` principal components of chunks, about zero: to stay is no action."""
+        """Fit the `count` principal components of chunks about zero, which is no motion."""
         flat = chunks.reshape(len(chunks), -1)
         _, spreads, components = np.linalg.svd(flat, full_matrices=False)
         return cls(components[:count], spreads[:count] / np.sqrt(len(flat)))
 
     def encode(self, chunks: Numbers) -> npt.NDArray[np.float32]:
-        """Shape (M, K)."""
+        """Coefficients of chunks, shape (M, K)."""
         flat = chunks.reshape(len(chunks), -1)
         return (flat @ self.components.T / self.scale).astype(np.float32)
 
     def decode(self, numbers: Numbers) -> Numbers:
-        """Shape (M, H, 2)."""
+        """Chunks of coefficients, shape (M, H, 2)."""
         chunks: Numbers = (numbers * self.scale) @ self.components
         return chunks.reshape(len(numbers), -1, 2)
 
 
 def papers_episodes(count: int) -> Numbers:
-    """Which of `count` episodes the paper trains on: 90, drawn as its code draws them."""
+    """Training episodes of the paper, of `count` in total: 90, drawn as in its code."""
     held = np.random.default_rng(_SPLIT_SEED).choice(count, _VALIDATION, replace=False)
     rest = np.setdiff1d(np.arange(count), held)
     chosen = np.random.default_rng(_SPLIT_SEED).choice(len(rest), _PAPERS, replace=False)
@@ -86,13 +86,13 @@ def papers_episodes(count: int) -> Numbers:
 
 
 def demonstrations(path: Path, everything: bool, sees: Sees = "state") -> tuple[Dataset, Basis]:
-    """Demonstrations to learn from, and the basis of their actions.
+    """Demonstrations for training, and the basis of their actions.
 
     Args:
         path: The zarr folder of the demonstrations, or an .npz file with the streams `state` and,
-            for pictures, `img`.
-        everything: Whether to take every episode, or the paper's 90.
-        sees: What the policy looks at: states, or a picture and the disc's place.
+            for images, `img`.
+        everything: True for every episode, False for the paper's 90.
+        sees: Observation of the policy: the state, or an image and the disc's position.
     """
     names = ("state",) if sees == "state" else ("state", "img")
     inside = "data/" if kind_of(path) == "zarr" else ""
@@ -103,7 +103,7 @@ def demonstrations(path: Path, everything: bool, sees: Sees = "state") -> tuple[
     steps = np.isin(data.episodes, chosen)
     states = data.observations["state"][steps, 0].astype(np.float64)
     targets = data.actions[steps].astype(np.float64)
-    # Both ways round: a mirrored person pushes a mirrored T the same way.
+    # Data augmentation: the task is symmetric, so mirrored demonstrations are valid.
     mirrored = mirror(targets.reshape(-1, 2)).reshape(targets.shape)
     chunks = np.concatenate([targets, mirrored])
     states = np.concatenate([states, mirror(states)])
@@ -121,7 +121,7 @@ def demonstrations(path: Path, everything: bool, sees: Sees = "state") -> tuple[
 
 
 def observe(states: Numbers, pictures: Numbers | None = None) -> dict[str, Numbers]:
-    """A policy's streams: the state (M, 10), or pictures (M, 96, 96, 3) and the disc (M, 2)."""
+    """Observation streams: the state (M, 10), or images (M, 96, 96, 3) and the disc (M, 2)."""
     if pictures is None:
         return {"state": see(states)}
     return {"picture": pictures, "disc": states[:, :2].astype(np.float32)}
@@ -130,7 +130,7 @@ def observe(states: Numbers, pictures: Numbers | None = None) -> dict[str, Numbe
 def rollout(
     choose: Choose, basis: Basis, seeds: Sequence[int], published: bool, sees: Sees = "state"
 ) -> Numbers:
-    """The score of each initial state: the largest min(coverage / 0.95, 1) within 300 steps."""
+    """Score of each initial state: the largest min(coverage / 0.95, 1) within 300 steps."""
     tees = Tees(len(seeds))
     tees.reset(seeds, published)
     for step in range(STEPS):
@@ -155,14 +155,14 @@ _SEARCH = DerivativeFree(512, 3, noise_shrink=0.6, places=2, polish=8)
 
 @dataclass(frozen=True)
 class Method:
-    """How a model is made, learned and searched."""
+    """Model, training and search of one method."""
 
     model: ModelConfig
     steps: int
     """Batches of training."""
     search: InferenceMethod = _SEARCH
     drawn: bool = False
-    """Whether the action is a draw, or that of lowest energy."""
+    """True if the action is sampled, False for that of lowest energy."""
     learning: LearningConfig = _LEARNING
 
     @property
@@ -180,7 +180,7 @@ def _model(kind: Kind, width: int, *streams: str) -> ModelConfig:
 _ENERGY, _PICTURE = _model("energy", 128), _model("energy", 128, "picture", "disc")
 _DRAW = DerivativeFree(512, 3, noise_shrink=0.6)
 _SHIFTED = replace(_LEARNING, image_shift=4)
-# Of those that are asked for a draw and for the lowest action, both are one training.
+# The sampled and the lowest action of an energy come from the same training.
 METHODS = {
     "energy, drawn": Method(_ENERGY, 15000, _DRAW, drawn=True),
     "energy, lowest": Method(_ENERGY, 15000),
@@ -196,30 +196,30 @@ _STATES = tuple(name for name, method in METHODS.items() if method.sees == "stat
 
 @dataclass(frozen=True)
 class PushTArgs:
-    """Push a T onto its place, learned from human demonstrations."""
+    """Push a T onto its goal; trained on human demonstrations."""
 
     data: Path
-    """The zarr folder of the demonstrations, or an .npz file of them."""
+    """Zarr folder of the demonstrations, or an .npz file of them."""
     out: Path
-    """Folder for the results; what is there already is not done again."""
+    """Folder for the results; existing results are not computed again."""
     methods: tuple[str, ...] = _STATES
-    """Which of the methods; those from pictures want a GPU."""
+    """Methods to run; those with pictures need a GPU."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     everything: tuple[bool, ...] = (False,)
-    """Which demonstrations: false, the paper's 90 episodes, true, all of them."""
+    """Demonstrations to use: false for the paper's 90 episodes, true for all."""
     steps: int | None = None
-    """Batches of training; by default as many as are right for the method."""
+    """Batches of training. Default: the method's own number."""
     starts: int = 50
-    """Initial states that judge a policy, the same for all."""
+    """Number of initial states of the evaluation, the same for all policies."""
     first: int = 100_000
-    """Seed of the first of them."""
+    """Seed of the first initial state."""
     device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
     train_only: bool = False
-    """Train, and leave the judging to the same command without this: it needs gym-pusht."""
+    """Only train. Run the command again without this option to evaluate, which needs gym-pusht."""
     table: bool = False
-    """Only gather the results that are there."""
+    """Only collect existing results."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.methods if name not in METHODS]
@@ -232,7 +232,7 @@ class PushTArgs:
 
 
 def train(args: PushTArgs, name: str, everything: bool, seed: int) -> tuple[Model, Basis, float]:
-    """The model of a method, the basis of its actions, and the minutes of its training."""
+    """Train a method; return the model, the basis of its actions, and the minutes of training."""
     method = METHODS[name]
     data, basis = demonstrations(args.data, everything, method.sees)
     kind = method.model.kind if method.sees == "state" else f"{method.model.kind}_pictures"
@@ -250,7 +250,7 @@ def train(args: PushTArgs, name: str, everything: bool, seed: int) -> tuple[Mode
 
 
 def evaluator(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
-    """Train one policy and let it try every initial state."""
+    """Train one policy and evaluate it on every initial state."""
     method = METHODS[name]
     model, basis, minutes = train(args, name, everything, seed)
     if method.drawn:
@@ -279,7 +279,7 @@ def _key(name: str, everything: bool, seed: int) -> str:
 
 
 def run(args: PushTArgs) -> None:
-    """Do what is not done yet, and gather everything."""
+    """Compute the missing results, and collect all of them."""
     torch.set_num_threads(1)
     results = []
     for everything in args.everything:
@@ -341,7 +341,7 @@ def _write(args: PushTArgs, results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command; `argv` replaces the command line's arguments."""
     run_command("pusht", PushTArgs, run, argv)
 
 

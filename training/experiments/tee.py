@@ -1,6 +1,6 @@
-"""The world of the Push-T experiment: what is seen, how it is mirrored, and the environment.
+"""Environment of the Push-T experiment: observation, mirroring and simulation.
 
-A disc must push a T onto its place (Chi et al. 2023). States are (disc x, y, T x, y, T's angle),
+A disc must push a T onto its goal (Chi et al. 2023). States are (disc x, y, T x, y, T's angle),
 pixels and radians, shape (M, 5).
 """
 
@@ -19,16 +19,16 @@ Numbers = npt.NDArray[np.float64]
 
 SIZE = 512.0
 STEPS = 300
-# The goal covered so far counts as all of it, since people end near 0.90.
+# Coverage that counts as complete, since human demonstrations end near 0.90.
 FULL = 0.95
-# Both ends of the T's bar and the foot of its stem, in its frame, pixels.
+# Both ends of the T's bar and the foot of its stem, in the T's frame, pixels.
 _POINTS = np.array([[-60.0, 0.0], [60.0, 0.0], [0.0, 120.0]])
 
 
 def see(states: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """What a policy looks at, shape (M, 10): the disc, points of the T, the disc seen from the T.
+    """Observation, shape (M, 10): the disc, points of the T, and the disc in the T's frame.
 
-    The last tells on which side of the T the disc is, whatever the angle.
+    The last part gives the side of the T on which the disc is, independent of the angle.
     """
     cosine, sine = np.cos(states[:, 4]), np.sin(states[:, 4])
     turn = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], 1)
@@ -40,7 +40,7 @@ def see(states: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def mirror(states: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same seen in a mirror along the goal's stem, which the goal and the walls look alike in.
+    """Mirror states (M, 5) along the stem of the goal; goal and walls are symmetric to it.
 
     Positions (M, 2) alone are mirrored too.
     """
@@ -49,28 +49,28 @@ def mirror(states: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def mirror_pictures(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Pictures (M, 96, 96, 3) of `mirror`'s states: turned by half a turn and transposed."""
+    """Mirror images (M, 96, 96, 3) as `mirror` does states: rotated by 180 deg and transposed."""
     return pictures[:, ::-1, ::-1].transpose(0, 2, 1, 3)
 
 
 class Tees:
-    """Environments side by side, of which each goes on until its goal is covered."""
+    """Parallel environments; each runs until its goal is covered."""
 
     def __init__(self, count: int) -> None:
-        """Makes them; nothing is placed before `reset`."""
+        """Create the environments; `reset` places the objects."""
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         environment = needed_module("gym_pusht.envs", "the Push-T experiment").PushTEnv
         self._environments = [environment() for _ in range(count)]
         self.states = np.zeros((count, 5))
         self.scores = np.zeros(count)
-        """The largest min(coverage / 0.95, 1) so far."""
+        """Largest min(coverage / 0.95, 1) so far."""
 
     def reset(self, seeds: Sequence[int], published: bool = False) -> None:
         """Place disc and T at random, by the seeds.
 
         Args:
-            seeds: One for each environment.
-            published: Whether as the environment of the paper draws them, or as gym-pusht does.
+            seeds: One seed for each environment.
+            published: True to draw as the environment of the paper, False as gym-pusht.
         """
         for i, (environment, seed) in enumerate(zip(self._environments, seeds, strict=True)):
             options = {"reset_to_state": published_state(seed)} if published else None
@@ -78,12 +78,12 @@ class Tees:
         self.scores[:] = 0.0
 
     def place(self, states: npt.NDArray[Any]) -> None:
-        """Put disc and T exactly where `states` say, at rest."""
+        """Set disc and T exactly to `states`, at rest."""
         for i, (environment, state) in enumerate(zip(self._environments, states, strict=True)):
             environment.reset(seed=0)
             agent, block = environment.agent, environment.block
             agent.position, agent.velocity = tuple(map(float, state[:2])), (0.0, 0.0)
-            # The angle first: it turns the T about its centre of mass, which moves its origin.
+            # The angle first: it rotates the T about its centre of mass, which moves its origin.
             block.angle = float(state[4])
             block.position, block.velocity = tuple(map(float, state[2:4])), (0.0, 0.0)
             block.angular_velocity = 0.0
@@ -93,7 +93,7 @@ class Tees:
         self.scores[:] = 0.0
 
     def pictures(self) -> npt.NDArray[np.uint8]:
-        """Each environment as the demonstrations' camera sees it, (M, 96, 96, 3) rgb."""
+        """Image of each environment from the demonstrations' camera, (M, 96, 96, 3) rgb."""
         frames = []
         for environment in self._environments:
             environment.obs_type = "pixels"
@@ -111,7 +111,7 @@ class Tees:
 
 
 def published_state(seed: int) -> Numbers:
-    """The initial state of a seed in the paper's environment (its `PushTEnv.reset`)."""
+    """Initial state of a seed in the paper's environment (its `PushTEnv.reset`)."""
     random = np.random.RandomState(seed)
     places = [random.randint(50, 450) for _ in range(2)]
     places += [random.randint(100, 400) for _ in range(2)]

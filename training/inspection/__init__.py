@@ -1,1 +1,1 @@
-"""What a set of demonstrations holds, and which of them somebody should look at."""
+"""Inspection of a set of demonstrations: its content and the episodes with issues."""

@@ -1,4 +1,4 @@
-"""Which episodes somebody should look at first, and why."""
+"""Checks that find the issues of each episode."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from ebm_policy_ros.training.inspection.reading import Recording, Unusable
 
 @dataclass(frozen=True)
 class Issue:
-    """A reason to look at an episode, in words."""
+    """An issue of an episode, described in words."""
 
     kind: str
     words: str
     other: str = ""
-    """The episode that it is about as well."""
+    """The other episode concerned, if any."""
 
 
 def find_concerns(
@@ -51,13 +51,13 @@ def find_concerns(
     interface: Interface,
     differences: Mapping[str, Sequence[str]],
 ) -> dict[str, list[Issue]]:
-    """Every episode's concerns, the heaviest first.
+    """Issues of every episode, the most severe first.
 
     Args:
         found: Every bag.
-        usual: The episodes that the others are compared with: those that training uses.
-        interface: As they were read.
-        differences: Episode -> how the interface that it was recorded with differs.
+        usual: Reference episodes for comparisons: those that training uses.
+        interface: Interface that the bags were read with.
+        differences: Episode -> differences of the interface that it was recorded with.
     """
     issues: dict[str, list[Issue]] = {one.name: [] for one in found}
     recordings = [one for one in found if isinstance(one, Recording)]
@@ -78,12 +78,12 @@ def find_concerns(
 
 
 def score(issues: Sequence[Issue]) -> int:
-    """How urgent it is to look: the weights of the kinds of concern, each kind once."""
+    """Severity of an episode: the sum of the weights of its issue types, each type once."""
     return sum(KINDS[kind].weight for kind in {issue.kind for issue in issues})
 
 
 def _alone(recording: Recording, interface: Interface) -> Iterator[Issue]:
-    """What an episode shows by itself."""
+    """Issues of an episode by itself."""
     facts, names = recording.facts, interface.action.names
     yield from (Issue("jump", words) for words in recording.jumps)
     for name, share in zip(names, facts.outside, strict=True):
@@ -142,7 +142,7 @@ def _outliers(usual: Sequence[Recording], interface: Interface) -> Iterator[tupl
 def _against(
     recordings: Sequence[Recording], usual: Sequence[Recording], interface: Interface
 ) -> Iterator[tuple[str, Issue]]:
-    """Episodes, and what they show beside the others."""
+    """Issues of episodes in comparison with the reference episodes."""
     logarithms = np.log([other.facts.duration for other in usual])
     middle = float(np.median(logarithms))
     spread = 1.48 * float(np.median(abs(logarithms - middle)))

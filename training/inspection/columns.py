@@ -1,4 +1,4 @@
-"""What the numbers of an interface's streams and action are called."""
+"""Names and units of the numbers in an interface's streams and action."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Column:
     """One number of the action or of a stream."""
 
     source: str
-    """action, or the stream's name."""
+    """"action", or the stream's name."""
     index: int
     name: str
     unit: str
 
     @property
     def label(self) -> str:
-        """Its name among all."""
+        """Unique name."""
         return f"{self.source} {self.name}"
 
     def values(self, recording: Recording) -> npt.NDArray[np.float32]:
-        """Its value at each step, shape (M,)."""
+        """Values at each step, shape (M,)."""
         all_ = recording.actions if self.source == ACTION else recording.states[self.source]
         return all_[:, self.index]
 
 
 def action_columns(interface: Interface) -> list[Column]:
-    """The dimensions of the action, in their order."""
+    """Dimensions of the action, in order."""
     action = interface.action
     units = [action.unit] * len(action.fields) + [""]
     return [
@@ -47,7 +47,7 @@ def action_columns(interface: Interface) -> list[Column]:
 
 
 def state_columns(interface: Interface) -> list[Column]:
-    """The numbers of every stream that has no pictures."""
+    """Numbers of every stream without images."""
     return [
         Column(source, i, name, unit)
         for source, stream in interface.observation.items()

@@ -1,4 +1,4 @@
-"""What only shows when episodes are put side by side."""
+"""Comparison of episodes with each other."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ from ebm_policy_ros.training.inspection.reading import Recording
 Array = npt.NDArray[np.float64]
 
 FEWEST = 10
-"""Episodes below which nothing is compared with the others."""
+"""Number of episodes below which no comparison is made."""
 DUPLICATE = 0.01
-"""Two episodes are nearly equal up to this root mean square difference, as a share of each
-number's range over all episodes."""
+"""Largest root mean square difference of nearly equal episodes, as a share of each number's range
+over all episodes."""
 DUPLICATE_LENGTH = 0.05
-"""Share by which the lengths of nearly equal episodes may differ."""
+"""Largest relative difference in length of nearly equal episodes."""
 OUTLYING_STEPS = 0.02
 """Share of an episode's steps that may lie outside the range of the other episodes."""
 OUTLYING_EPISODES = 0.1
-"""Share of the episodes, and at least three, that go so far for a range to count."""
+"""Share of the episodes, and at least three, that must reach an end of the range."""
 OUTLYING_MARGIN = 0.5
-"""Share of the range by which the range is widened on each side."""
+"""Margin on each side of the range, as a share of the range."""
 COMMON_NOTE = 0.2
-"""Share of the episodes, and at least ten, from which on a note is no peculiarity of one."""
+"""Share of the episodes, and at least ten, from which a note counts as common."""
 _MOMENTS = 50
-# Files are called as their episode is.
+# Files are named like their episode.
 _FILE = re.compile(r"\S+\.(mcap|db3)\b")
-# A digit within a word is none: camera_1 and camera_2 are two, and so are two sizes of frames.
+# A digit within a word is not a number: camera_1 and camera_2 differ, and so do frame sizes.
 _NUMBER = re.compile(r"\b\d[\d.,]*(e[+-]?\d+)?\b")
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Two episodes that are nearly equal; the one with more notes, or the later, is the copy."""
+    """Two nearly equal episodes; the copy is the one with more notes, or the later one."""
 
     original: str
     copy: str
     difference: float
-    """Root mean square, as a share of each number's range."""
+    """Root mean square difference, as a share of each number's range."""
 
 
 @dataclass(frozen=True)
 class Outlier:
-    """An episode whose action goes further than the others' in one dimension."""
+    """An episode whose action exceeds the others' range in one dimension."""
 
     dimension: str
     value: float
-    """What at least 2 % of its steps reach, in the action's unit."""
+    """Value reached by at least 2 % of its steps, in the action's unit."""
     usual: tuple[float, float]
-    """The range of the others."""
+    """Range of the other episodes."""
 
 
 def find_duplicates(recordings: Sequence[Recording]) -> list[Duplicate]:
-    """Pairs that are nearly equal in action and state at 50 moments spread over their length.
+    """Find pairs that are nearly equal in action and state at 50 times spread over their length.
 
-    A copy is told once, with the first episode that it is equal to.
+    A copy is reported once, with the first episode that it equals.
     """
     if len(recordings) < 2:
         return []
@@ -87,7 +87,7 @@ def find_duplicates(recordings: Sequence[Recording]) -> list[Duplicate]:
 
 
 def _track(recording: Recording) -> Array:
-    """Actions and states at moments spread evenly, (moments, D + all K)."""
+    """Actions and states at evenly spread times, (times, D + all K)."""
     steps = np.linspace(0, len(recording.times) - 1, _MOMENTS).round().astype(np.int64)
     columns = [recording.actions, *recording.states.values()]
     return np.concatenate([values[steps] for values in columns], axis=1, dtype=np.float64)
@@ -96,10 +96,10 @@ def _track(recording: Recording) -> Array:
 def find_outliers(
     recordings: Sequence[Recording], interface: Interface
 ) -> dict[str, list[Outlier]]:
-    """Episode -> the dimensions in which its action goes further than the others' do.
+    """Episode -> dimensions in which its action exceeds the range of the other episodes.
 
-    An episode's range leaves out the 2 % of its steps at each end; the usual one is what at least
-    a tenth of the episodes, and three, reach on each side.
+    An episode's range leaves out 2 % of its steps at each end. The common range is what at least a
+    tenth of the episodes, and three, reach on each side.
     """
     if len(recordings) < FEWEST:
         return {}
@@ -110,7 +110,7 @@ def find_outliers(
     low, high = ordered[others, 0], ordered[-1 - others, 1]
     low, high = np.minimum(low, high), np.maximum(low, high)
     bounds = interface.action.bounds
-    # What hardly ever moves is not yet far out when it does.
+    # A dimension that hardly moves needs a minimum margin.
     margin = np.maximum(OUTLYING_MARGIN * (high - low), 0.05 * np.subtract(bounds[1], bounds[0]))
     found: dict[str, list[Outlier]] = {}
     for recording, (least, most) in zip(recordings, ends, strict=True):
@@ -124,9 +124,9 @@ def find_outliers(
 
 
 def common_notes(recordings: Sequence[Recording]) -> dict[str, tuple[str, int]]:
-    """Kind of note -> one such note, and how many episodes have it, where that is many of them."""
+    """Type of note -> an example and its number of episodes, for common notes."""
     examples = {note_kind(note): note for one in reversed(recordings) for note in one.notes}
-    # Each once an episode, and in an order that is the same every time.
+    # Count each type once per episode, in a reproducible order.
     kinds = (dict.fromkeys(map(note_kind, one.notes)) for one in recordings)
     counts = Counter(chain.from_iterable(kinds))
     least = max(FEWEST, COMMON_NOTE * len(recordings))
@@ -134,16 +134,16 @@ def common_notes(recordings: Sequence[Recording]) -> dict[str, tuple[str, int]]:
 
 
 def note_kind(note: str) -> str:
-    """A note without its numbers and the names of files, which differ from episode to episode."""
+    """A note without numbers and file names, which differ between episodes."""
     return _NUMBER.sub("#", _FILE.sub("#", note))
 
 
 def constant_columns(
     recordings: Sequence[Recording], interface: Interface
 ) -> list[tuple[Column, float]]:
-    """Numbers that are the same at every step of every episode, and what they are.
+    """Numbers that are the same at every step of every episode, with their values.
 
-    A dimension of the action that the interface pins is constant as it should be.
+    A dimension of the action that the interface fixes is not reported.
     """
     low, high = interface.action.bounds
     free = [c for c in action_columns(interface) if low[c.index] < high[c.index]]

@@ -1,4 +1,4 @@
-"""Curves over an episode's time as shapes of a picture 1000 wide and 100 high."""
+"""Curves of an episode over time, as shapes in a picture 1000 wide and 100 high."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ebm_policy_ros.training.inspection.columns import Column
 from ebm_policy_ros.training.inspection.reading import Recording
 
 WIDTH, HEIGHT = 1000, 100
-# Less than this share of a number's size is not blown up to the height of the picture.
+# Minimum span of the vertical axis, as a share of the value: smaller changes are not magnified.
 _LEAST_SPAN = 0.01
 _TAIL = 0.1
-# A longer stretch is drawn through the lowest and highest value of each of half as many bins.
+# A longer piece is reduced to the minimum and maximum of each of half as many bins.
 _MOST_POINTS = 400
 
 Range = tuple[float, float]
@@ -27,23 +27,23 @@ class Curve:
 
     column: Column
     path: str
-    """What an SVG path draws; gaps part it."""
+    """SVG path, interrupted at gaps."""
     reached: Range
     """Lowest and highest value in this episode."""
     zero: float | None
-    """Where zero is, from above; None where it isn't in the picture."""
+    """Distance of zero from the top; None if zero is outside the picture."""
 
 
 def draw_curves(
     recording: Recording, columns: Sequence[Column], scales: Mapping[Column, Range]
 ) -> list[Curve]:
-    """The curve of each column.
+    """Build the curve of each column.
 
     Args:
-        recording: What to draw.
-        columns: Of the action or of streams.
-        scales: What is at the bottom and at the top of each column's picture, unless this episode
-            goes further.
+        recording: Episode to draw.
+        columns: Columns of the action or of streams.
+        scales: Bottom and top value of each column's picture; extended if the episode exceeds
+            them.
     """
     x = WIDTH * recording.times / recording.facts.duration
     curves = []
@@ -60,7 +60,7 @@ def draw_curves(
 
 
 def gap_bands(recording: Recording) -> list[Range]:
-    """Where the episode has gaps: left and width."""
+    """Gaps of the episode in the picture: left and width."""
     scale = WIDTH / recording.facts.duration
     return [(start * scale, length * scale) for start, length in recording.facts.gaps]
 
@@ -68,7 +68,7 @@ def gap_bands(recording: Recording) -> list[Range]:
 def usual_scales(
     recordings: Sequence[Recording], columns: Sequence[Column]
 ) -> dict[Column, Range]:
-    """The range of each column in all but the tenth of the episodes that go furthest."""
+    """Range of each column over the episodes, without the most extreme tenth on each side."""
     scales = {}
     for column in columns:
         values = [column.values(recording) for recording in recordings]
@@ -85,5 +85,5 @@ def _path(x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]) -> str:
         kept = np.unique([i for b in bins for i in (b[y[b].argmin()], b[y[b].argmax()])])
         x, y = x[kept], y[kept]
     points = [f"{a:.0f} {b:.1f}".removesuffix(".0") for a, b in zip(x, y, strict=True)]
-    # A single step is a dot: with round ends a line to itself shows.
+    # A single step is drawn as a dot: a line of length zero with round ends.
     return f"M{points[0]}L{' '.join(points[1:] or points)}"

@@ -1,4 +1,4 @@
-"""Histograms, and where the tool was, as shapes of pictures."""
+"""Histograms and tool coverage, as shapes of pictures."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _CELLS = 40
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often each value occurs; bins are as wide as one another."""
+    """Histogram with bins of equal width."""
 
     low: float
     high: float
     heights: tuple[float, ...]
-    """Of each bin, as a share of the highest."""
+    """Height of each bin, relative to the highest."""
     bounds: tuple[float, ...]
-    """Where the bounds are, as shares of the width."""
+    """Positions of the bounds, as shares of the width."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Where an episode starts or ends, as shares of the picture from its lower left."""
+    """Start or end of an episode, as shares of the picture from its lower left."""
 
     name: str
     x: float
@@ -39,10 +39,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often the tool was where, seen along one axis."""
+    """Density of tool positions, projected along one axis."""
 
     axes: tuple[str, str]
-    """What goes right, and what goes up."""
+    """Names of the horizontal and the vertical axis."""
     low: tuple[float, float]
     """Lower left corner, m."""
     high: tuple[float, float]
@@ -50,7 +50,8 @@ class Coverage:
     cells: tuple[int, int]
     """Number of cells to the right, and up."""
     filled: tuple[tuple[int, int, float], ...]
-    """Column, row and density of each cell that was visited, as a share of the densest's root."""
+    """Column, row and density of each visited cell: the square root of its share of the
+    densest."""
     box: tuple[float, float, float, float] | None
     """The interface's workspace: left, bottom, width and height, as shares."""
     starts: tuple[Mark, ...]
@@ -60,7 +61,7 @@ class Coverage:
 def draw_histogram(
     values: npt.NDArray[np.floating], bounds: tuple[float, float] | None = None
 ) -> Histogram:
-    """Count values, from the lower to the upper bound and beyond as far as values go."""
+    """Histogram over the range of the values and the bounds."""
     ends = [float(values.min()), float(values.max()), *(bounds or ())]
     low, high = min(ends), max(ends)
     if low == high:
@@ -75,9 +76,9 @@ def draw_histogram(
 
 
 def draw_coverage(recordings: Sequence[Recording], interface: Interface) -> list[Coverage]:
-    """Where the tool was, along each pair of axes with x; none where no pose is measured.
+    """Tool coverage along each pair of axes with x; empty if no pose is measured.
 
-    The pose is the one of the interface's workspace, or else the first one.
+    The pose is the one of the interface's workspace, otherwise the first one.
     """
     poses = {
         name: stream

@@ -1,4 +1,4 @@
-"""The reasons to look at an episode, with their thresholds."""
+"""Types of issues of an episode, with their thresholds."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from ebm_policy_ros.training.inspection.comparison import (
 from ebm_policy_ros.training.inspection.metrics import AT_BOUND, IDLE_SPEED
 
 FEW_STEPS = 10
-"""Fewest usable steps of an episode."""
+"""Smallest number of usable steps of an episode."""
 LOST_STEPS = 0.8
-"""Least share of the steps from the first to the last that are usable."""
+"""Smallest share of usable steps between the first and the last one."""
 FROZEN = 1.0
-"""Time for which a stream may repeat itself during motion, s."""
+"""Longest time for which a stream may repeat itself during motion, s."""
 SLOW = 0.8
-"""Least rate of a topic, as a share of its median over the episodes."""
+"""Lowest rate of a topic, as a share of its median over the episodes."""
 DURATION = 2.0
-"""Factor by which an episode's duration may be off the median in any case."""
+"""Ratio of an episode's duration to the median that is always allowed."""
 SPREADS = 2.5
-"""Number of spreads by which the logarithm of a duration may be off the median's."""
+"""Allowed deviation of a duration's logarithm from the median, in spreads."""
 JERK = 3.0
-"""Most jerk, as a multiple of the median over the episodes."""
+"""Largest jerk, as a multiple of the median over the episodes."""
 LEAST_JERK = 0.01
-"""Jerk below which no command is jerky."""
+"""Jerk that is always allowed."""
 IDLE = 0.3
-"""Most of the steps without motion."""
+"""Largest share of steps without motion."""
 LONGEST_IDLE = 2.0
-"""Longest stretch without motion, s."""
+"""Longest time without motion, s."""
 SATURATED = 0.5
-"""Most of the steps at a bound."""
+"""Largest share of steps at a bound."""
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """A share of 0 to 1 as people write it."""
+    """Format a share of 0 to 1 as a percentage."""
     return f"{100 * share:.{digits}f}\u00a0%"
 
 
 @dataclass(frozen=True)
 class IssueType:
-    """A reason to look at an episode."""
+    """A type of issue of an episode."""
 
     title: str
     meaning: str
-    """When an episode has it."""
+    """Condition under which an episode has the issue."""
     weight: int
-    """What it adds to the episode's place in the ranking."""
+    """Contribution to the severity of an episode."""
 
 
 KINDS: dict[str, IssueType] = {

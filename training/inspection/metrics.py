@@ -1,4 +1,4 @@
-"""What one episode's numbers say of it."""
+"""Metrics of one episode."""
 
 from __future__ import annotations
 
@@ -17,45 +17,44 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 IDLE_SPEED = 0.02
-"""Share of a dimension's range of velocities, low to high, up to which the arm stands still; of a
-gripper, share of its range per step."""
+"""Share of a dimension's velocity range, low to high, up to which the arm is idle; for a gripper,
+share of its range per step."""
 AT_BOUND = 0.001
-"""Share of a dimension's range within which an action is at a bound."""
+"""Distance from a bound, as a share of the range, within which an action is at the bound."""
 
 
 @dataclass(frozen=True)
 class EpisodeMetrics:
-    """Plain numbers of one episode; shares are 0 to 1."""
+    """Metrics of one episode; shares are 0 to 1."""
 
     steps: int
     duration: float
-    """From the first usable step to the end of the last, s."""
+    """Time from the first usable step to the end of the last, s."""
     gaps: tuple[tuple[float, float], ...]
-    """Where steps lack in between: start and length, s from the first step."""
+    """Start and length of each gap between steps, s from the first step."""
     usable: float
-    """Share of the steps from the first to the last that can be learned from."""
+    """Usable share of the steps from the first to the last."""
     idle: float
-    """Share of the steps at which nothing is commanded to move."""
+    """Share of the steps without commanded motion."""
     longest_idle: tuple[float, float]
-    """Start and length of the longest idle stretch, s."""
+    """Start and length of the longest idle time, s."""
     saturated: tuple[float, ...]
-    """Share of the steps at a bound, for each of the D dimensions; a pinned one has none."""
+    """Share of the steps at a bound, for each of the D dimensions; 0 for a fixed one."""
     outside: tuple[float, ...]
     """Share of the steps with an action outside the bounds, for each dimension."""
     jerk: float
     """Root mean square of the second difference of the commanded velocities from step to step, as
     a share of their range."""
     frozen: Mapping[str, float]
-    """Stream -> longest time for which it repeats the same numbers although motion is commanded,
-    s."""
+    """Stream -> longest time for which it repeats the same numbers during commanded motion, s."""
 
 
 def episode_facts(episode: Episode, interface: Interface) -> EpisodeMetrics:
-    """The numbers of an episode.
+    """Compute the metrics of an episode.
 
     Args:
-        episode: Read with the interface.
-        interface: Names the bounds and the rate.
+        episode: Episode read with the interface.
+        interface: Bounds and rate.
     """
     period = 1 / interface.rate
     pieces = episode.pieces(interface.period_ns)
@@ -77,7 +76,7 @@ def episode_facts(episode: Episode, interface: Interface) -> EpisodeMetrics:
         idle=float(idle.mean()),
         longest_idle=(float(times[start]), length * period),
         saturated=tuple(np.where(high > low, at_bound.mean(axis=0), 0.0).tolist()),
-        # Numbers in messages are of single precision, and so may the bounds be on their way.
+        # Numbers in messages, and possibly the bounds, are of single precision.
         outside=tuple(
             ((chunks < low - 1e-6) | (chunks > high + 1e-6)).any(axis=1).mean(axis=0).tolist()
         ),
@@ -90,7 +89,7 @@ def episode_facts(episode: Episode, interface: Interface) -> EpisodeMetrics:
 
 
 def seconds(times_ns: npt.NDArray[np.int64], interface: Interface) -> Array:
-    """Times since the first one, s; where a clock was set back, the next step counts as near."""
+    """Times since the first step, s; after a clock reset the next step follows directly."""
     since = np.diff(times_ns)
     since[since <= 0] = interface.period_ns
     times: Array = np.concatenate(([0], np.cumsum(since))) / NANOSECONDS
@@ -98,12 +97,12 @@ def seconds(times_ns: npt.NDArray[np.int64], interface: Interface) -> Array:
 
 
 def _gaps(times: Array, pieces: list[slice], period: float) -> tuple[tuple[float, float], ...]:
-    """Start and length of the time that lacks between pieces."""
+    """Start and length of the gaps between pieces."""
     gaps = []
     for earlier, later in pairwise(pieces):
         start = float(times[earlier.stop - 1]) + period
         length = float(times[later.start]) - start
-        if length > period / 2:  # else a clock was set back, or steps just follow another beat
+        if length > period / 2:  # otherwise a clock was reset, or the phase of the steps changed
             gaps.append((start, length))
     return tuple(gaps)
 
@@ -122,7 +121,7 @@ def _velocities(actions: Array, interface: Interface, pieces: list[slice]) -> Ar
 
 
 def _changes(values: Array, pieces: list[slice]) -> Array:
-    """Change of each step from the one before; a piece's first step has that of its second."""
+    """Change from the previous step; the first step of a piece takes the change of its second."""
     changes = np.zeros_like(values)
     for piece in pieces:
         changes[piece][1:] = np.diff(values[piece], axis=0)
@@ -131,7 +130,7 @@ def _changes(values: Array, pieces: list[slice]) -> Array:
 
 
 def _idle(velocities: Array, actions: Array, interface: Interface, pieces: list[slice]) -> Flags:
-    """Whether nothing moves at a step, shape (M,)."""
+    """True where nothing moves at a step, shape (M,)."""
     slow: Flags = abs(velocities) <= IDLE_SPEED
     still: Flags = np.all(slow, axis=1)
     gripper = interface.action.gripper
@@ -147,7 +146,7 @@ def _jerk(velocities: Array, pieces: list[slice]) -> float:
 
 
 def _repeats(values: npt.NDArray[Any]) -> Flags:
-    """Whether a step's newest sample is that of the step before, number by number; (M,)."""
+    """True where a step's newest sample equals that of the previous step, shape (M,)."""
     newest = values[:, -1].reshape(len(values), -1)
     return np.concatenate(([False], (newest[1:] == newest[:-1]).all(axis=1)))
 

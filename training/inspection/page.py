@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it."""
+"""Self-contained HTML page of the inspection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEMPLATES = PackageLoader("ebm_policy_ros.training.inspection", "template")
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a page that `render_page` made."""
+    """True if a file is a page written by `render_page`."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -28,13 +28,13 @@ def is_page(path: Path) -> bool:
 
 
 def render_page(report: Report, folder: Path) -> str:
-    """The page as HTML; it needs no other file and no network.
+    """Render the page as HTML; it needs no other file and no network.
 
-    Whatever comes from the bags is escaped, and only the page's own script may run.
+    All text from the bags is escaped, and only the page's own script may run.
 
     Args:
-        report: What to tell.
-        folder: Of the demonstrations, to name them.
+        report: Content of the page.
+        folder: Folder of the demonstrations, for the title.
     """
     environment = Environment(
         loader=_TEMPLATES,
@@ -67,7 +67,7 @@ def render_page(report: Report, folder: Path) -> str:
 
 
 def _present(report: Report) -> Mapping[str, int]:
-    """Number of episodes with each kind of concern, in the order of weight."""
+    """Number of episodes with each issue type, in the order of weight."""
     counts = Counter(
         kind for entry in report.entries for kind in {issue.kind for issue in entry.issues}
     )
@@ -75,7 +75,7 @@ def _present(report: Report) -> Mapping[str, int]:
 
 
 def _length_of_time(seconds: float) -> str:
-    """Such as 12.3 s, 4 min 10 s or 2 h 5 min."""
+    """Format a duration, such as 12.3 s, 4 min 10 s or 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -85,7 +85,7 @@ def _length_of_time(seconds: float) -> str:
 
 
 def _listed(entry: Entry) -> str:
-    """The episode's line in an exclude list; empty for a name that no line can hold."""
+    """Line of the episode in an exclude list; empty if its name cannot be written as a line."""
     name = f"./{entry.name}" if entry.name.startswith("#") else entry.name
     held = name.isprintable() and name == name.strip() and " #" not in name
     return name if held else ""

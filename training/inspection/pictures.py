@@ -1,4 +1,4 @@
-"""Film strips: a few frames of a camera side by side."""
+"""Film strips: some frames of a camera side by side."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _QUALITY = 75
 
 @dataclass(frozen=True)
 class FilmStrip:
-    """Frames of one camera, as the policy sees them."""
+    """Frames of one camera, as the policy receives them."""
 
     jpeg: bytes
     times: tuple[float, ...]
-    """Of each frame, s from the first step."""
+    """Time of each frame, s from the first step."""
     size: tuple[int, int]
-    """Height and width of all, pixels."""
+    """Height and width of the strip, pixels."""
 
     @property
     def uri(self) -> str:
-        """The picture itself, as a link."""
+        """The picture as a data URI."""
         return f"data:image/jpeg;base64,{b64encode(self.jpeg).decode('ascii')}"
 
 
 def film_strip(frames: npt.NDArray[np.uint8], times: npt.NDArray[np.float64]) -> FilmStrip:
-    """A few frames from the first to the last, at most 96 pixels high.
+    """Select frames from the first to the last, at most 96 pixels high.
 
     Args:
         frames: Shape (M, H, W, 3), rgb.

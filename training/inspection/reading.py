@@ -1,4 +1,4 @@
-"""Bags to what a person looks at, one at a time: no more than a few are in memory."""
+"""Reading of bags for the inspection, one at a time, so that few are in memory."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ class Recording:
     """An episode without its images; M steps."""
 
     name: str
-    """The bag's path below the folder."""
+    """Path of the bag, relative to the folder."""
     outcome: str
     facts: EpisodeMetrics
     times: npt.NDArray[np.float64]
-    """Shape (M,), s from the first step."""
+    """Times of the steps, s from the first step, shape (M,)."""
     pieces: tuple[slice, ...]
-    """The runs of steps without a gap between them."""
+    """Runs of steps without a gap."""
     actions: npt.NDArray[np.float32]
-    """Shape (M, D), the first of each step, in the interface's units."""
+    """First action of each step in the interface's units, shape (M, D)."""
     states: Mapping[str, npt.NDArray[np.float32]]
-    """Stream of numbers -> (M, K), the newest sample of each step."""
+    """Stream of numbers -> newest sample of each step, (M, K)."""
     strips: Mapping[str, FilmStrip]
     """Camera -> its film strip."""
     notes: tuple[str, ...]
     jumps: tuple[str, ...]
-    """Those of the notes that tell of a jump of the arm."""
+    """Notes about jumps of the arm."""
     streams: Mapping[str, StreamMetrics]
     shapes: Shapes
-    """What the frames of each camera were before they were resized."""
+    """Sizes of each camera's frames before resizing."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class Unusable:
     """A bag that cannot be read."""
 
     name: str
-    """The bag's path below the folder."""
+    """Path of the bag, relative to the folder."""
     reason: str
 
 
 def read_recordings(
     folder: Path, bags: list[Path], interface: Interface
 ) -> list[Recording | Unusable]:
-    """Read every bag, several at once; those that cannot be used say why.
+    """Read every bag, several in parallel; unusable ones are returned with the reason.
 
     Args:
-        folder: That the names are relative to.
-        bags: Below the folder.
-        interface: Names the topics, and fixes rate, ages and sizes.
+        folder: Folder that the names are relative to.
+        bags: Bags below the folder.
+        interface: Topics, rate, ages and sizes.
     """
     read = partial(_read, folder=folder, interface=interface)
     found = [one for _, one in read_each(read, bags)]
@@ -75,12 +75,12 @@ def read_recordings(
 
 
 def make_recording(name: str, episode: Episode, interface: Interface) -> Recording:
-    """What stays of an episode.
+    """Extract the parts of an episode that the inspection keeps.
 
     Args:
-        name: The bag's path below the folder.
-        episode: Read with the interface.
-        interface: Says which streams are cameras, and the bounds.
+        name: Path of the bag, relative to the folder.
+        episode: Episode read with the interface.
+        interface: Names the cameras, and the bounds.
     """
     times = seconds(episode.times_ns, interface)
     cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
@@ -92,7 +92,7 @@ def make_recording(name: str, episode: Episode, interface: Interface) -> Recordi
         times=times,
         pieces=tuple(episode.pieces(interface.period_ns)),
         actions=episode.actions[:, 0],
-        # Copies: a view would take the whole array along.
+        # Copies: a view would keep the whole array in memory.
         states={n: v.copy() for n, v in newest.items() if n not in cameras},
         strips={camera: film_strip(newest[camera], times) for camera in cameras},
         notes=episode.notes,

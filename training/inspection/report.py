@@ -1,4 +1,4 @@
-"""Everything that the page tells, as plain values."""
+"""Content of the inspection page, as plain values."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from ebm_policy_ros.training.inspection.summaries import (
 
 @dataclass(frozen=True)
 class Entry:
-    """What the page shows of one bag."""
+    """Content of the page about one bag."""
 
     key: str
-    """Its address in the page."""
+    """Anchor of the entry in the page."""
     name: str
     recording: Recording | None
-    """None if it cannot be used."""
+    """The episode; None if it cannot be used."""
     excluded: bool
     issues: Sequence[Issue]
     score: int
     curves: Mapping[str, Sequence[Curve]]
-    """By what they are of: the action, and each stream."""
+    """Curves of the action and of each stream, by name."""
     gaps: Sequence[Range]
 
     @property
     def is_used(self) -> bool:
-        """Whether training learns from it."""
+        """True if training uses the episode."""
         return self.recording is not None and not (
             self.excluded or self.recording.outcome == FAILURE
         )
@@ -60,41 +60,41 @@ class Entry:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What it comes to."""
+    """Summary of the inspection."""
 
     level: str
-    """good, look or bad."""
+    """Level: good, look or bad."""
     words: str
 
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to tell of a set of demonstrations."""
+    """Content of the page about a set of demonstrations."""
 
     interface: Interface
     entries: Sequence[Entry]
     """Every bag, in order of name."""
     first: Sequence[Entry]
-    """Those to look at, the most urgent first."""
+    """Entries with issues, the most severe first."""
     verdict: Verdict
     total: float
-    """Length of all episodes that training uses, s."""
+    """Total length of the episodes that training uses, s."""
     steps: int
     idle: float
-    """Share of those steps."""
+    """Share of those steps that are idle."""
     duration: float
-    """Median, s."""
+    """Median duration, s."""
     durations: Histogram | None
     dimensions: Sequence[Dimension]
     constant: Sequence[tuple[Column, float]]
     coverage: Sequence[Coverage]
     streams: Sequence[StreamSummary]
     notes: Sequence[tuple[str, int]]
-    """A note of each kind that many episodes have, and how many do."""
+    """An example of each common note, and its number of episodes."""
 
     @property
     def used(self) -> Sequence[Entry]:
-        """Those that training learns from."""
+        """Entries that training uses."""
         return [entry for entry in self.entries if entry.is_used]
 
 
@@ -104,13 +104,13 @@ def make_report(
     excluded: frozenset[str],
     differences: Mapping[str, Sequence[str]],
 ) -> Report:
-    """Put together what the page tells.
+    """Collect the content of the page.
 
     Args:
         found: Every bag.
-        interface: As they were read.
-        excluded: Names of those to leave out.
-        differences: Name -> how the interface that it was recorded with differs.
+        interface: Interface that the bags were read with.
+        excluded: Names of the episodes to leave out.
+        differences: Name -> differences of the interface that it was recorded with.
     """
     recordings = [one for one in found if isinstance(one, Recording)]
     used = [r for r in recordings if r.name not in excluded and r.outcome != FAILURE]

@@ -1,4 +1,4 @@
-"""The action's dimensions and the topics over all episodes."""
+"""Summaries of the action's dimensions and the topics over all episodes."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class StreamSummary:
 
     topic: str
     rate: float
-    """Median, Hz."""
+    """Median rate, Hz."""
     slowest: tuple[float, str]
-    """Lowest rate, Hz, and the episode that has it."""
+    """Lowest rate, Hz, and its episode."""
     longest_gap: tuple[float, str]
-    """s, and the episode that has it."""
+    """Longest gap between messages, s, and its episode."""
     max_age: float | None
-    """The interface's, s; None for a command."""
+    """Maximum age by the interface, s; None for a command."""
     unstamped: float
     """Share of the messages without a stamp."""
 
 
 def summarise_dimensions(used: Sequence[Recording], interface: Interface) -> list[Dimension]:
-    """The dimensions of the action, in their order; none without episodes."""
+    """Summaries of the action's dimensions, in order; empty without episodes."""
     if not used:
         return []
     steps = np.array([r.facts.steps for r in used])
@@ -65,7 +65,7 @@ def summarise_dimensions(used: Sequence[Recording], interface: Interface) -> lis
 
 
 def summarise_streams(used: Sequence[Recording], interface: Interface) -> list[StreamSummary]:
-    """The topics of which the bags tell how their messages came."""
+    """Summaries of the topics with message statistics."""
     ages = {stream.topic: stream.max_age for stream in interface.observation.values()}
     summaries = []
     for topic in dict.fromkeys(topic for recording in used for topic in recording.streams):

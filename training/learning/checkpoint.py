@@ -22,23 +22,23 @@ _VERSION = 1
 
 
 class CheckpointError(ValueError):
-    """A run folder or checkpoint that can't be continued; the text names it and the reason."""
+    """Error for a run folder or checkpoint that cannot be continued; the text gives the reason."""
 
 
 def save_checkpoint(
     path: Path, parts: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint, whole or not at all: a crash leaves the previous one.
+    """Write a checkpoint atomically: a crash leaves the previous one.
 
     Args:
         path: The file.
         parts: Tensors by part and name.
-        facts: What JSON can hold.
+        facts: Metadata that JSON can represent.
 
     Raises:
-        OSError: If the disk is full, or else takes nothing.
+        OSError: If the disk is full or not writable.
     """
-    # Copies: tensors that share memory are refused by safetensors.
+    # Copies: safetensors refuses tensors that share memory.
     tensors = {
         f"{part}/{name}": value.detach().cpu().clone().contiguous()
         for part, values in parts.items()
@@ -48,7 +48,7 @@ def save_checkpoint(
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Written here, since safetensors' own errors don't tell a full disk from anything else.
+        # Written here, since the errors of safetensors do not distinguish a full disk.
         with partial.open("wb") as file:
             file.write(save(tensors, metadata))
             file.flush()
@@ -60,7 +60,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Read the parts and facts of a checkpoint.
+    """Read the parts and metadata of a checkpoint.
 
     Raises:
         CheckpointError: If it is missing, damaged, too large, or of another version.
@@ -92,13 +92,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
-    """Make the error for a checkpoint in which something is not as it was written."""
+    """Build the error for a damaged checkpoint."""
     reason = f"no {error}" if isinstance(error, KeyError) else error
     return CheckpointError(f"{path}: damaged ({cut(reason, 160)}); start a new run")
 
 
 def _check_size(path: Path) -> None:
-    """Refuse what no run of ours wrote, before anything of it is read."""
+    """Refuse a file larger than any real checkpoint, before it is read."""
     size = path.stat().st_size
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
@@ -118,7 +118,7 @@ def refuse_other_run(path: Path, mine: Mapping[str, Any], theirs: Mapping[str, A
     Raises:
         CheckpointError: Naming the first difference.
     """
-    # Through JSON, as the checkpoint's have been: it has no tuples.
+    # Converted through JSON like the checkpoint's settings, since JSON has no tuples.
     difference = _first_difference(json.loads(json.dumps(mine)), theirs, "")
     if difference:
         raise CheckpointError(f"{path}: another run: {difference}; choose another --out")
@@ -140,7 +140,7 @@ def _first_difference(mine: object, theirs: object, key: str) -> str | None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The inference's moments and step counts, named "index/quantity"."""
+    """Moments and step counts of the optimizer, named "index/quantity"."""
     state = optimizer.state_dict()["state"]
     return {f"{i}/{name}": value for i, parts in state.items() for name, value in parts.items()}
 
@@ -148,16 +148,16 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def load_optimizer_tensors(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put back what `optimizer_tensors` took.
+    """Restore the tensors of `optimizer_tensors`.
 
     Raises:
-        ValueError: If it doesn't fit the weights.
+        ValueError: If they do not match the weights.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, quantity = name.split("/")
-        # torch looks at the shapes at the next step only.
+        # torch checks the shapes only at the next step.
         shape = () if quantity == "step" else weights[int(index)].shape
         if value.shape != shape:
             raise ValueError(f"{cut(name)} has shape {cut(tuple(value.shape))}")

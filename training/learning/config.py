@@ -1,4 +1,4 @@
-"""Settings of the learning."""
+"""Settings of the training."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ Choice = Literal["action_error", "rank"]
 
 @dataclass(frozen=True)
 class LearningConfig:
-    """How a model learns from demonstrations."""
+    """Settings of the training from demonstrations."""
 
     batch_size: int = 64
     """Frames in a batch."""
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
-    """Counter-examples (energies only)."""
+    """Negatives (energies only)."""
     loss: str = "info_nce"
-    """Loss that tells demonstrated actions from negatives (energies only): info_nce, or the full
-    name of your own, package.module.name."""
+    """Contrastive loss of demonstrated actions and negatives (energies only): info_nce, or the
+    full name of your own function, package.module.name."""
     temperature: float = 1.0
-    """Of InfoNCE: divides the energies."""
+    """Temperature of InfoNCE; divides the energies."""
     gradient_penalty: float = 0.0
-    """Weight of the penalty on slopes of the energy; 0 for none."""
+    """Weight of the penalty on the gradient of the energy; 0 for none."""
     gradient_margin: float = 1.0
-    """Steepest slope without penalty, per half-width of the box."""
+    """Largest gradient without penalty, per half-width of the action box."""
     learning_rate: float = 1e-3
-    """Highest step size of AdamW."""
+    """Peak learning rate of AdamW."""
     schedule: Schedule = "cosine"
-    """How it falls after the warm-up: cosine, to 0 at the last step; step, by `decay` again and
-    again."""
+    """Learning rate after the warm-up: cosine decreases it to 0 at the last step; step multiplies
+    it by `decay` every `decay_every` steps."""
     decay: float = 0.99
-    """Factor on the step size (step)."""
+    """Factor on the learning rate (step)."""
     decay_every: int = 100
-    """Steps between two such falls (step)."""
+    """Steps between two reductions of the learning rate (step)."""
     warm_up: int = 200
-    """Steps over which it rises to the highest."""
+    """Steps of the linear warm-up of the learning rate."""
     weight_decay: float = 1e-4
-    """Pull of AdamW towards small weights."""
+    """Weight decay of AdamW."""
     gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; larger ones are scaled down."""
     average_decay: float = 0.999
-    """Decay of the moving average of the weights; the average is what is judged and kept."""
+    """Decay of the moving average of the weights. The average is evaluated and saved."""
     image_shift: int = 0
     """Largest random shift of the images in training, pixels; 0 for none."""
     precision: Precision = "bf16"
-    """Arithmetic of the layers: bf16 (mixed, faster; fp32 on a CPU that only emulates it) or
+    """Precision of the layers: bf16 (mixed, faster; fp32 on a CPU that only emulates it) or
     fp32."""
     held_out: float = 0.1
-    """Fraction of the episodes that are never trained on, to choose the best weights by; 0: none,
-    and the last weights are kept."""
+    """Fraction of the episodes held out from training, to select the best weights. 0: none, and
+    the last weights are saved."""
     choose_by: Choice = "action_error"
-    """What the best weights have the lowest of, on held-out frames: action_error, the distance of
-    the chosen action from the demonstrated one, or rank, the share of other actions with less
-    energy, which doesn't mind that several answers are right."""
+    """Metric on the held-out frames that selects the weights: action_error, the distance of the
+    chosen action from the demonstrated one; or rank, the share of other actions with less energy,
+    which allows several correct modes."""
     validate_every: int = 500
-    """Steps between two judgements on the held-out episodes."""
+    """Steps between two evaluations on the held-out episodes."""
     validate_frames: int = 512
-    """Frames of the held-out episodes, evenly spread, that are judged."""
+    """Number of held-out frames that are evaluated, evenly spread."""
     checkpoint_every: int = 500
     """Steps between two checkpoints."""
     allow_constant: bool = False

@@ -1,4 +1,4 @@
-"""The curves of a run, for TensorBoard."""
+"""Training curves for TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tqdm import tqdm
 
 
 class Curves:
-    """Values by step in a file that TensorBoard reads.
+    """Values by step in a file for TensorBoard.
 
-    A run is worth more than its curves: where the file can't be written, as on a full disk, it is
-    told once, and nothing more is written to it.
+    A run must not fail because of its curves: if the file cannot be written, as on a full disk,
+    one message is printed and writing stops.
     """
 
     def __init__(self, folder: Path, first: int) -> None:
-        """Begins a file.
+        """Open a file.
 
         Args:
-            folder: Where it goes.
-            first: The step from which on older files no longer count.
+            folder: Folder of the file.
+            first: Step from which older files are ignored.
         """
         self._folder = folder
         self._writer: SummaryWriter | None = None
         self._previous = threading.excepthook
-        # The file is written by a thread, whose failures come here too.
+        # A thread writes the file; its errors are handled here too.
         threading.excepthook = self._pass_over
         self._open = True
         self._try(lambda: self._begin(first))
@@ -40,7 +40,7 @@ class Curves:
             self._try(lambda: writer.add_scalar(name, value, step))
 
     def __enter__(self) -> Curves:
-        """Nothing more than has been done."""
+        """Return the object itself."""
         return self
 
     def __exit__(
@@ -49,7 +49,7 @@ class Curves:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what is left."""
+        """Write the remaining values."""
         if self._writer is not None:
             self._try(self._writer.close)
         threading.excepthook = self._previous

@@ -1,4 +1,4 @@
-"""How good a model is on episodes that it was not trained on."""
+"""Evaluation of a model on held-out episodes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ebm_policy_ros.training.data.batches import Batches, Frames
 from ebm_policy_ros.training.learning.config import Choice, LearningConfig
 from ebm_policy_ros.training.learning.objective import loss_of, rank_of
 
-# Candidates of the search that judges, at most, besides those that its places need: judging
-# hundreds of frames with all that act would take longer than training on them.
+# Maximum number of candidates of the evaluation's search, besides those that its modes need: with
+# the full number, evaluating hundreds of frames would take longer than training on them.
 _SAMPLES = 256
 
 
@@ -30,7 +30,7 @@ class EvaluationMetrics:
     """Means over held-out frames."""
 
     loss: float
-    """What training minimises; not a number for nearest neighbours."""
+    """Training loss; NaN for nearest neighbours."""
     action_error: float
     """Distance between the chosen and the demonstrated action, in the interface's units."""
     rank: float
@@ -38,17 +38,17 @@ class EvaluationMetrics:
 
     @classmethod
     def worst(cls) -> EvaluationMetrics:
-        """What every other verdict is better than."""
+        """Metrics that are worse than any others."""
         return cls(math.inf, math.inf, math.inf)
 
     def score(self, choice: Choice) -> tuple[float, float]:
-        """What is to be low, and what decides where that is equal."""
+        """Metric to minimise, and the one that decides between equal values."""
         both = (self.action_error, self.rank)
         return both if choice == "action_error" else both[::-1]
 
 
 class Evaluator:
-    """Judges a model, whose weights may change, always on the same held-out frames."""
+    """Evaluator of a model, with changing weights, on fixed held-out frames."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Evaluator:
         batches: Batches,
         held_out: Frames,
     ) -> None:
-        """Takes evenly spread frames of those `held_out`.
+        """Select evenly spread frames of those `held_out`.
 
         Raises:
             ValueError: If the inference needs another kind of model.
@@ -71,7 +71,7 @@ class Evaluator:
         self._frames = held_out[np.linspace(0, len(held_out) - 1, count).round().astype(int)]
 
     def verdict(self, generator: torch.Generator) -> EvaluationMetrics:
-        """The means over all frames; `generator` draws the counter-examples."""
+        """Compute the means over all frames; `generator` draws the negatives."""
         if len(self._frames) == 0:
             return EvaluationMetrics.worst()
         parts = math.ceil(len(self._frames) / self._config.batch_size)
@@ -98,16 +98,16 @@ class Evaluator:
         return loss, (chosen - demonstrated).norm(dim=1).mean().item(), rank
 
     def _choose(self, features: Tensor) -> Tensor:
-        """Actions in the box mapped to [-1, 1], shape (B, H*D)."""
+        """Chosen actions in the box mapped to [-1, 1], shape (B, H*D)."""
         if not isinstance(self._model, ImplicitModel):
             return self._model.action(features).float()
-        # The same candidates each time: only the weights differ.
+        # The same candidates each time, so that only the weights differ.
         generator = torch.Generator(features.device).manual_seed(0)
         return minimize(self._model, features, self._inference, generator).best
 
 
 def autocast(config: LearningConfig, device: torch.device) -> torch.autocast:
-    """The arithmetic that the settings ask for, where the device is not slower with it.
+    """Context with the precision of the settings, unless the device is slower with it.
 
     A CPU that emulates bfloat16 takes ten times as long for a step.
     """

@@ -1,4 +1,4 @@
-"""The Langevin chains of a training step as one CUDA graph: thousands of small launches as one."""
+"""Langevin chains of a training step as one CUDA graph, instead of thousands of small launches."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from ebm_policy_ros.energy.models import ConditionalEnergy, EnergyModel
 from ebm_policy_ros.inference.candidates import Energy
 from ebm_policy_ros.inference.langevin import Langevin
 
-# Between where recorded and other chains end, which run the same kernels; half-widths of the box.
+# Largest difference of the ends of captured and other chains, which run the same kernels;
+# half-widths of the box.
 _TOLERANCE = 1e-3
 
 
 class GraphChains:
-    """Chains through the energy of a model that learns; a recording for each shape.
+    """Chains through the energy of a model in training; one captured graph for each shape.
 
-    Weights are changed in place, so that a recording sees the present ones. Normalised weights
-    are made anew in other memory for each step: those chains go step by step.
+    Weights are changed in place, so a captured graph uses the current ones. Normalised weights are
+    computed into new memory at each step, so their chains run without a graph.
     """
 
     def __init__(self, model: EnergyModel, chain: Langevin) -> None:
-        """With nothing recorded.
+        """Start without captured graphs.
 
         Args:
-            model: On its device.
+            model: Model on its device.
             chain: Settings of the chains.
         """
         self._model, self._chain = model, chain
@@ -44,14 +45,14 @@ class GraphChains:
         high: Tensor,
         generator: torch.Generator,
     ) -> Tensor:
-        """Where chains from `actions` end, as `Langevin.chain` says; the next call overwrites it.
+        """End points of chains from `actions`, as in `Langevin.chain`; valid until the next call.
 
-        Draws follow from the seed of the generator, not from what was drawn from it.
+        Draws depend on the seed of the generator, not on what was drawn from it before.
         """
         assert isinstance(energy, ConditionalEnergy)
         assert energy.model is self._model
         inputs = energy.features, actions, low, high
-        # Another one than the starts were drawn with.
+        # A seed other than that of the starting points.
         seed = generator.initial_seed() + 1
         if actions.shape not in self._recordings:
             self._recordings[actions.shape] = self._record(inputs)
@@ -59,12 +60,12 @@ class GraphChains:
         return recording(inputs, seed) if recording else self._run(self._draws(seed), *inputs)
 
     def _record(self, inputs: Sequence[Tensor]) -> CapturedGraph[Tensor] | None:
-        """A recording; None for normalised weights, and if it fails, with a warning."""
+        """Capture a graph; None for normalised weights, and with a warning if it fails."""
         if any(map(parametrize.is_parametrized, self._model.head.modules())):
             return None
         features, *others = inputs
         drawn = torch.randn(features.shape, generator=self._draws(0), device=self._device)
-        # Not what was recorded: a replay that ignores its input would pass.
+        # Other inputs than at the capture: a replay that ignores its input would pass otherwise.
         probe = drawn.to(features.dtype), *others
         try:
             recording = CapturedGraph(self._run, inputs, self._device)
@@ -80,7 +81,7 @@ class GraphChains:
         self, draws: torch.Generator, features: Tensor, actions: Tensor, low: Tensor, high: Tensor
     ) -> Tensor:
         energy = ConditionalEnergy(self._model, features)
-        # Weights are rounded anew in each replay, once, and these are nobody else's.
+        # Each replay must round the weights once, into memory of its own.
         torch.clear_autocast_cache()
         try:
             return self._chain.chain(energy, actions, low, high, draws)

@@ -1,4 +1,4 @@
-"""An interrupt that lets a step end."""
+"""Delayed handling of interrupts, so that a step can finish."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """A list that fills with the interrupts received; a second one interrupts at once."""
+    """Yield a list of the interrupts received; a second interrupt acts at once."""
     received: list[int] = []
 
     def receive(number: int, frame: FrameType | None) -> None:
@@ -19,7 +19,7 @@ def interrupts() -> Iterator[list[int]]:
         signal.signal(number, signal.default_int_handler)
 
     if threading.current_thread() is not threading.main_thread():
-        yield received  # Python delivers signals to the main thread alone
+        yield received  # Python delivers signals only to the main thread
         return
     previous = signal.signal(signal.SIGINT, receive)
     try:

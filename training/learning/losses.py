@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Losses of the training."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ebm_policy_ros.inference.candidates import Energy
 from ebm_policy_ros.util.plugins import Registry
 
 LOSSES: Registry[Callable[[Tensor, Tensor, float, Tensor | None], Tensor]] = Registry("loss")
-"""From the energies of demonstrated actions (B,), of negatives (B, N), the temperature and the
-negatives that don't count, (B, N) or None, to a scalar."""
+"""Losses by name: from the energies of demonstrated actions (B,) and of negatives (B, N), the
+temperature and a mask of ignored negatives, (B, N) or None, to a scalar."""
 
 
 @LOSSES.register("info_nce")
 def info_nce(
     positive: Tensor, negatives: Tensor, temperature: float = 1.0, masked: Tensor | None = None
 ) -> Tensor:
-    """How badly the demonstrated action is told from counter-examples (Oord et al. 2018).
+    """InfoNCE loss of the demonstrated action against negatives (Oord et al. 2018).
 
-    The cross-entropy of picking the positive by softmax(-E / temperature), averaged over the
-    batch: log(N + 1) for energies that know nothing, 0 for ones that know everything.
+    The cross-entropy of selecting the positive by softmax(-E / temperature), averaged over the
+    batch: log(N + 1) for uninformative energies, 0 for perfect ones.
 
     Args:
         positive: Energies of the demonstrated actions, shape (B,).
-        negatives: Energies of the counter-examples, shape (B, N).
+        negatives: Energies of the negatives, shape (B, N).
         temperature: Divides the energies.
-        masked: Counter-examples that don't count, shape (B, N).
+        masked: Negatives that are ignored, shape (B, N).
 
     Returns:
         A scalar.
@@ -43,14 +43,14 @@ def info_nce(
 def gradient_penalty(
     energy: Energy, actions: Tensor, margin: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Keeps an energy from having cliffs (Florence et al. 2021, appendix B.3.1).
+    """Penalty on steep gradients of an energy (Florence et al. 2021, appendix B.3.1).
 
-    The mean of max(0, ||dE/da||_inf - margin)^2. A chain that follows a steeper slope jumps.
+    The mean of max(0, ||dE/da||_inf - margin)^2. A chain that follows a steeper gradient jumps.
 
     Args:
         energy: Differentiable; actions (B, N, A) to energies (B, N).
-        actions: Where to look, shape (B, N, A).
-        margin: Steepest slope that costs nothing.
+        actions: Actions at which the gradient is computed, shape (B, N, A).
+        margin: Largest gradient without penalty.
 
     Returns:
         The penalty, a scalar, and the fraction of actions at which it is not 0.

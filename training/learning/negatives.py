@@ -1,4 +1,4 @@
-"""Counter-examples: the actions whose energy training raises."""
+"""Negatives: the actions whose energy training raises."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from ebm_policy_ros.inference.settings import at_least, not_negative, positive
 from ebm_policy_ros.util.plugins import Registry
 
 Walk = Callable[[Energy, Tensor, Tensor, Tensor, torch.Generator], Tensor]
-"""What runs chains, as `Langevin.chain` does."""
-# Candidates of all rows that are evaluated at a time: a layer of them stays near the processor,
-# where all at once would take gigabytes.
+"""Function that runs chains, as `Langevin.chain`."""
+# Number of candidates, over all rows, evaluated at a time: the activations of a layer then fit
+# into the cache, where all candidates at once would take gigabytes.
 _TOGETHER = 2**15
-# Spread of each pool around the hardest, as a share of the one before.
+# Spread of each pool around the hardest candidates, as a share of the previous one.
 _CLOSER = 0.25
 
 
 NEGATIVES: Registry[Callable[..., Tensor]] = Registry("source of negatives")
-"""Sources of negatives by name; each is called as `draw` calls them."""
+"""Sources of negatives by name; each has the arguments of `draw`."""
 
 
 @dataclass(frozen=True)
 class NegativesConfig:
-    """Counter-examples of each frame."""
+    """Negatives of each frame."""
 
     source: str = "uniform"
-    """uniform: drawn evenly from the action box; chain: where Langevin chains through the energy
-    learned so far end; mixed: half of each; hard: those of lowest energy in larger pools;
-    package.module.name: your own."""
+    """Source of the negatives: uniform, drawn from the action box; chain, end points of Langevin
+    chains through the current energy; mixed, half of each; hard, those of lowest energy in larger
+    pools; or the full name of your own function, package.module.name."""
     count: int = 64
-    """How many from there; 0 only beside `around`."""
+    """Number of negatives of the source; 0 only together with `around`."""
     around: int = 0
-    """How many more that are spread, together with the demonstrated action, around a point near or
-    far; the action is told from these for itself."""
+    """Number of further negatives drawn near the demonstrated action, at random distances; they
+    have an InfoNCE loss of their own."""
     pool: int = 1024
-    """Candidates of a round that the hard ones are taken from."""
+    """Candidates in each round of the hard negatives."""
     rounds: int = 1
-    """How many pools are drawn for the hard ones: the first evenly, each other closer around the
-    hardest so far. An even pool misses the narrow wells of an energy that has learned much."""
+    """Rounds of the hard negatives: the first pool is uniform, each later one closer around the
+    hardest so far. A uniform pool misses the narrow minima of a well-trained energy."""
     nearest: float = 0.01
-    """Smallest spread of those around, in half-widths of the box."""
+    """Smallest spread of the negatives of `around`, in half-widths of the box."""
     farthest: float = 1.0
-    """Largest such spread; each frame has its own, in between, even on a logarithmic scale."""
+    """Largest such spread; each frame draws its own in between, uniform on a logarithmic scale."""
     mask_radius: float = 0.0
-    """Leave out counter-examples of the source that differ from the demonstrated action by less in
-    every dimension, in half-widths of the box: near-duplicates, which are no mistakes."""
+    """Ignore negatives of the source that differ from the demonstrated action by less than this in
+    every dimension, in half-widths of the box: such near-duplicates are not wrong."""
     chain: Langevin = field(default_factory=lambda: Langevin(iterations=50, polish=0))
-    """The chains (samples and polish have no meaning here); inference takes about twice the
+    """Settings of the chains (samples and polish are ignored). Inference takes about twice the
     iterations."""
 
     def __post_init__(self) -> None:
@@ -96,16 +96,16 @@ def draw(
     generator: torch.Generator,
     walk: Walk | None = None,
 ) -> Tensor:
-    """Counter-examples of the source in the normalised box; no gradient leads back from them.
+    """Draw negatives of the source in the normalised box, without gradient.
 
     Args:
-        config: How many of which source.
-        energy: The energy learned so far, (B, N, A) to (B, N).
+        config: Source and number.
+        energy: Current energy, (B, N, A) to (B, N).
         positive: Demonstrated actions, shape (B, A).
         low: Lower corner of the box, shape (A,).
         high: Upper corner.
-        generator: On the device of the corners.
-        walk: What runs the chains; by default those of the settings.
+        generator: Generator on the device of the corners.
+        walk: Function that runs the chains; by default that of the settings.
 
     Returns:
         Shape (B, count, A).
@@ -124,7 +124,7 @@ def _uniform(
     generator: torch.Generator,
     walk: Walk | None,
 ) -> Tensor:
-    """Draw evenly from the box."""
+    """Draw uniformly from the box."""
     return uniform(len(positive), config.count, low, high, generator)
 
 
@@ -139,7 +139,7 @@ def _chain(
     generator: torch.Generator,
     walk: Walk | None,
 ) -> Tensor:
-    """Let Langevin chains run from all of them, or from half of them."""
+    """Run Langevin chains from all of the uniform samples, or from half of them."""
     actions = uniform(len(positive), config.count, low, high, generator)
     still = config.count // 2 if config.source == "mixed" else 0
     moved = (walk or config.chain.chain)(energy, actions[:, still:], low, high, generator)
@@ -156,10 +156,10 @@ def _hardest(
     generator: torch.Generator,
     walk: Walk | None,
 ) -> Tensor:
-    """The candidates of lowest energy in all rounds, shape (B, count, A)."""
+    """Candidates of lowest energy over all rounds, shape (B, count, A)."""
     pool = uniform(len(positive), config.pool, low, high, generator)
     hardest, lowest = pool[:, :0], positive.new_empty(len(positive), 0)
-    # An even pool's neighbours are twice this apart.
+    # Half the distance of neighbours in a uniform pool.
     spread = (high - low) / 2 * config.pool ** (-1 / len(low))
     with torch.no_grad():
         for number in range(config.rounds):
@@ -185,20 +185,20 @@ def around(
     high: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Counter-examples that differ from the demonstrated action by a Gaussian of random width.
+    """Draw negatives around the demonstrated action, with a Gaussian of random width.
 
-    First a point is drawn around the demonstrated action, then they around the point. The kernel
-    is symmetric: given the point, the demonstrated action's density over theirs is p itself, up to
-    a factor of the point alone, so that InfoNCE learns log p (after Ceylan and Gutmann 2018,
-    Conditional noise-contrastive estimation). Whatever leaves the box is reflected at its faces,
-    which keeps this true.
+    First a point is drawn around the demonstrated action, then the negatives around this point.
+    The kernel is symmetric: given the point, the ratio of the demonstrated action's density to the
+    negatives' density is p itself, up to a factor that depends only on the point, so InfoNCE
+    learns log p (after Ceylan and Gutmann 2018, Conditional noise-contrastive estimation). Samples
+    outside the box are reflected at its faces, which preserves this property.
 
     Args:
-        config: How many, and how far.
+        config: Number and spread.
         positive: Demonstrated actions, shape (B, A).
         low: Lower corner of the box, shape (A,).
         high: Upper corner.
-        generator: On the device of the corners.
+        generator: Generator on the device of the corners.
 
     Returns:
         Shape (B, config.around, A).
@@ -214,18 +214,18 @@ def around(
 
 
 def in_parts(energy: Energy, actions: Tensor) -> Tensor:
-    """Energies, (B, N), of many candidates (B, N, A), where no gradient is asked for."""
+    """Energies, (B, N), of many candidates (B, N, A), evaluated in parts, without gradient."""
     count = max(1, _TOGETHER // max(1, len(actions)))
     return torch.cat([energy(part) for part in torch.split(actions, count, dim=1)], dim=1)
 
 
 def _reflect(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Actions (B, N, A), mirrored at the faces of the box until they are in it."""
+    """Reflect actions (B, N, A) at the faces of the box until they are inside."""
     width = (high - low).clamp_min(torch.finfo(low.dtype).tiny)
     there_and_back = torch.remainder(actions - low, 2 * width)
     return torch.where(high > low, low + width - (there_and_back - width).abs(), low)
 
 
 def near_duplicates(negatives: Tensor, positive: Tensor, radius: float) -> Tensor:
-    """Which counter-examples, (B, N, A), are within `radius` of the positive, (B, A): (B, N)."""
+    """True for negatives, (B, N, A), within `radius` of the positive, (B, A); shape (B, N)."""
     return (negatives - positive[:, None]).abs().amax(dim=2) < radius

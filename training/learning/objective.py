@@ -1,4 +1,4 @@
-"""The loss of each kind of model on a batch of demonstrations."""
+"""Training loss of each kind of model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ebm_policy_ros.training.learning.negatives import (
     near_duplicates,
 )
 
-# Actions that the demonstrated one is ranked among.
+# Number of actions that the demonstrated one is ranked against.
 _RANKED = 512
 
 Facts = dict[str, Tensor]
@@ -32,10 +32,10 @@ Facts = dict[str, Tensor]
 
 
 def check_objective(model: Model, config: LearningConfig) -> None:
-    """Refuse settings that make no sense for a model.
+    """Refuse settings that do not match a model.
 
     Raises:
-        ValueError: If an autoregressive model is to learn from chains.
+        ValueError: If an autoregressive model is to be trained with chains.
     """
     if isinstance(model, AutoregressiveModel) and config.negatives.source in ("chain", "mixed"):
         raise ValueError(
@@ -52,23 +52,23 @@ def loss_of(
     generator: torch.Generator,
     walk: Walk | None = None,
 ) -> tuple[Tensor, Facts]:
-    """How badly a model explains demonstrated actions.
+    """Training loss of a model for demonstrated actions.
 
     Args:
-        model: Any but nearest neighbour, which has nothing to learn.
-        features: As its `encode` gives them for B observations.
+        model: Any model except nearest neighbour, which is not trained.
+        features: Features from its `encode` for B observations.
         positive: Demonstrated actions in the box mapped to [-1, 1], shape (B, A).
-        config: Counter-examples, temperature and penalty.
-        generator: Source of the counter-examples, on the model's device.
-        walk: What runs chains of counter-examples; by default those of the settings.
+        config: Negatives, temperature and penalty.
+        generator: Source of the negatives, on the model's device.
+        walk: Function that runs the chains of negatives; by default that of the settings.
 
     Returns:
-        A scalar to minimise, and facts about it.
+        A scalar to minimise, and scalars to log.
     """
     if isinstance(model, ImplicitModel):
         energy, told, high = _choice(model, features, positive)
         loss, facts = _contrast(energy, told, high, config, generator, walk)
-        # Losses of dimensions add up.
+        # The losses of the dimensions are summed.
         return loss * (len(told) / len(positive)), facts
     assert isinstance(model, (RegressionModel, MixtureModel))
     return model.loss(features, positive), {}
@@ -77,12 +77,13 @@ def loss_of(
 def _choice(
     model: ImplicitModel, features: Tensor, positive: Tensor
 ) -> tuple[Energy, Tensor, Tensor]:
-    """What a model is to tell from other actions.
+    """Energy and demonstrated actions of the contrastive loss.
 
     Returns:
-        An energy of (R, N, A) actions, those demonstrated, (R, A), and the upper corner of their
-        box, (A,). Of an autoregressive model an action is one value after those before it, and
-        each of the D dimensions has a row in place of each action.
+        An energy of (R, N, A) actions, the demonstrated actions, (R, A), and the upper corner of
+        their box, (A,). For an autoregressive model an action is one value given the previous
+            ones,
+        and each of the D dimensions has its own row.
     """
     _, high = model.box.corners()
     if isinstance(model, EnergyModel):
@@ -108,7 +109,7 @@ def _contrast(
     chosen, radius = config.negatives, config.negatives.mask_radius
     tell_apart = LOSSES.find(config.loss)
     if chosen.source != "uniform":
-        # First, with a gradient: normalised weights are cached as they are first asked for.
+        # First with a gradient: normalised weights are cached at their first use.
         energy(positive[:, None])
     mined = draw(chosen, energy, positive, -high, high, generator, walk)
     actions = torch.cat((positive[:, None], mined), dim=1)
@@ -122,7 +123,7 @@ def _contrast(
         masked = near_duplicates(mined, positive, radius) if radius else None
         loss = loss + tell_apart(lowest[:, 0], others, config.temperature, masked)
     if chosen.around:
-        # For themselves: the densities of the two sets differ.
+        # Separate losses, since the densities of the two sets differ.
         loss = loss + tell_apart(lowest[:, 0], close, config.temperature, None)
     facts: Facts = {}
     if config.gradient_penalty:
@@ -135,10 +136,10 @@ def _contrast(
 def rank_of(
     model: ImplicitModel, features: Tensor, positive: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """The share of evenly drawn actions that have less energy than the demonstrated one: (B,).
+    """Share of uniformly drawn actions with less energy than the demonstrated one, shape (B,).
 
-    0 is best, 0.5 knows nothing. Of an autoregressive model it is the mean over its dimensions,
-    given what was demonstrated before each.
+    0 is best, 0.5 is uninformative. For an autoregressive model it is the mean over its
+    dimensions, given the demonstrated values before each.
     """
     ranks = _rank(*_choice(model, features, positive), generator)
     return ranks.view(len(positive), -1).mean(dim=1)
@@ -148,5 +149,5 @@ def _rank(energy: Energy, positive: Tensor, high: Tensor, generator: torch.Gener
     others = uniform(len(positive), _RANKED, -high, high, generator)
     energies = in_parts(energy, torch.cat((positive[:, None], others), dim=1))
     mine, theirs = energies[:, :1], energies[:, 1:]
-    # Half of the equal ones: an energy that knows nothing is no better than a coin.
+    # Equal energies count half: an uninformative energy has rank 0.5.
     return ((theirs < mine).float() + (theirs == mine).float() / 2).mean(dim=1)

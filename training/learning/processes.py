@@ -1,4 +1,4 @@
-"""Several processes that train one model: each batch is divided among them."""
+"""Training with several processes: each batch is divided among them."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from torch.overrides import TorchFunctionMode
 
 
 class Processes:
-    """The processes of this training; one, unless `accelerate launch` started more."""
+    """Processes of this training; one, unless `accelerate launch` started more."""
 
     def __init__(self, device: torch.device) -> None:
-        """Finds the others; on CUDA devices each process has one of its own."""
+        """Connect to the other processes; on CUDA each process uses its own device."""
         self._state = PartialState(cpu=device.type == "cpu")
         self.count: int = self._state.num_processes
         self.is_main: bool = self._state.is_main_process
-        """Whether this process is the one that writes and judges."""
+        """True in the process that writes and evaluates."""
         self.device: torch.device = self._state.device if self.count > 1 else device
 
     def main_first(self) -> AbstractContextManager[None]:
-        """A context that the others enter when the main process has left it."""
+        """Context that the other processes enter after the main process has left it."""
         return self._state.main_process_first()  # type: ignore[no-any-return]
 
     def rows(self, batch: int) -> slice:
-        """Those of a batch that are this process's, about as many as every other's."""
+        """Rows of a batch for this process; about equally many for each process."""
         index = self._state.process_index
         return slice(batch * index // self.count, batch * (index + 1) // self.count)
 
     def draws(self, batch: int) -> AbstractContextManager[Any]:
-        """A context in which random rows are drawn for a whole batch, and these rows taken.
+        """Context that draws random rows for the whole batch, and uses those of this process.
 
-        So what a row is compared with doesn't depend on the number of processes.
+        So the negatives of a row do not depend on the number of processes.
         """
         return nullcontext() if self.count == 1 else _OwnRows(batch, self.rows(batch))
 
@@ -50,7 +50,7 @@ class Processes:
             tensor.detach().copy_(part.view_as(tensor))
 
     def any(self, flag: bool) -> bool:
-        """Whether it is set in any process."""
+        """True if the flag is set in any process."""
         if self.count == 1:
             return flag
         count = torch.tensor([float(flag)], device=self.device)
@@ -59,7 +59,7 @@ class Processes:
 
 
 class _OwnRows(TorchFunctionMode):
-    """torch.rand and torch.randn with a generator give rows of a larger draw."""
+    """Mode in which torch.rand and torch.randn with a generator return rows of a larger draw."""
 
     def __init__(self, batch: int, rows: slice) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class _OwnRows(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in (torch.rand, torch.randn) and kwargs.get("generator") is not None:
             first, last = self._rows.start, self._rows.stop
-            each = args[0][0] // (last - first)  # an autoregressive model has several of a row
+            each = args[0][0] // (last - first)  # an autoregressive model has several per frame
             shape = (self._batch * each, *args[0][1:])
             return func(shape, **kwargs)[first * each : last * each]
         return func(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Training a policy's model: one loop, for the energy and for the explicit baseline."""
+"""Training loop of a policy's model, for the energy and for the explicit baselines."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _LOG_EVERY = 20
 
 
 class TrainingError(ValueError):
-    """Training cannot start or go on; the text says what to change."""
+    """Error if training cannot start or continue; the text gives the remedy."""
 
 
 class Trainer:
-    """A model on its way from random weights to the best ones found.
+    """Trainer of a model.
 
-    Which frames, counter-examples and step size a step uses depends on the seed and the step's
-    number alone, so a run continued from a checkpoint is the run that was never stopped. For the
-    whole process, freed memory is kept and denormal numbers count as 0 from here on.
+    The frames, negatives and learning rate of a step depend only on the seed and the step number,
+    so a run continued from a checkpoint equals an uninterrupted run. For the whole process, freed
+    memory is kept and denormal numbers are flushed to 0 from here on.
     """
 
     def __init__(
@@ -67,23 +67,23 @@ class Trainer:
         box: tuple[Sequence[float], Sequence[float]] | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
-        """Prepares a run in which nothing happens before `run` or `update`.
+        """Prepare a run; `run` or `update` starts it.
 
         Args:
-            model: With its first weights; its normalisation is fitted here.
+            model: Model with its initial weights; its normalisation is fitted here.
             data: The demonstrations.
-            config: How to learn.
-            inference: What finds the action of lowest energy on held-out frames.
+            config: Settings of the training.
+            inference: Search for the action of lowest energy on held-out frames.
             steps: Batches in the whole run.
             seed: Source of all randomness from here on.
-            folder: Where checkpoint and log go; made when they are written.
-            device: Where to train, as torch names it.
-            box: Lower and upper corner that actions are chosen between, (H*D,) each, in units;
-                by default what was demonstrated and a margin.
+            folder: Folder for checkpoint and log; created when they are written.
+            device: Device of the training, as torch names it.
+            box: Lower and upper corner of the action box, (H*D,) each, in units; by default the
+                demonstrated range and a margin.
             identity: Further settings that a continued run must share with this one.
 
         Raises:
-            ValueError: (or a kind of it) if settings or demonstrations cannot be used.
+            ValueError: (or a subclass) if settings or demonstrations cannot be used.
         """
         if steps < 1:
             raise ValueError(f"steps: got {steps}, expected an integer >= 1")
@@ -100,8 +100,8 @@ class Trainer:
         check_objective(model, config)
         check_demonstrations(data, streams, config.allow_constant)
         keep_freed_memory()
-        # What is told apart for certain has slopes near 0, which take some processors ten times
-        # as long where they are too small for a normal number.
+        # A confident model has gradients near 0; on some processors denormal numbers are ten times
+        # slower.
         torch.set_flush_denormal(True)
         self._batches = Batches(data, streams, config.batch_size, seed, self._device)
         self.model = model.to(self._device)
@@ -111,14 +111,14 @@ class Trainer:
         self._fit(data, box)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self._evaluator = Evaluator(self.average, inference, config, self._batches, self._held)
-        # What has nothing to learn needs an inference that has nothing to do.
+        # A model without weights still needs an optimizer.
         weights = list(self.model.parameters()) or [torch.nn.Parameter(torch.zeros(0))]
         self._optimizer = torch.optim.AdamW(
             weights, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.step = self.skipped = self._skipped_in_a_row = 0
         self.best: dict[str, Tensor] = {}
-        """Weights that did best on held-out frames."""
+        """Weights with the best evaluation metrics on held-out frames."""
         self.best_step, self.verdict = 0, EvaluationMetrics.worst()
         self._identity = {
             **(identity or {}),
@@ -130,16 +130,16 @@ class Trainer:
         }
 
     def run(self) -> bool:
-        """Train to the last step, or to an interrupt (SIGINT), which saves first.
+        """Train to the last step, or until an interrupt (SIGINT), which saves first.
 
-        Of several processes only the main one judges, logs and saves.
+        With several processes only the main one evaluates, logs and saves.
 
         Returns:
-            Whether the last step was reached.
+            True if the last step was reached.
         """
         started, first = time.monotonic(), self.step
         if isinstance(self.model, NearestNeighbourModel):
-            self.step = self.steps  # it has already seen everything
+            self.step = self.steps  # it needs no steps
         if not self._processes.is_main:
             return self._follow()
         if isinstance(self.model, NearestNeighbourModel):
@@ -175,17 +175,17 @@ class Trainer:
         return self.step == self.steps
 
     def _follow(self) -> bool:
-        """The steps of a process that isn't the main one."""
+        """Training steps of a process other than the main one."""
         with interrupts() as received:
             while self.step < self.steps and not self._processes.any(bool(received)):
                 self.update()
         return self.step == self.steps
 
     def update(self) -> tuple[float, float, Facts]:
-        """Learn from one batch; one that isn't finite is skipped and counted.
+        """Train on one batch; a batch that is not finite is skipped and counted.
 
         Returns:
-            The loss, the norm of its gradient before clipping, and facts about the batch.
+            The loss, the norm of its gradient before clipping, and scalars to log.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate()
@@ -194,7 +194,7 @@ class Trainer:
         draws = self._batches.generator(self.step, self._device)
         self._optimizer.zero_grad()
         rows = self._processes.rows(len(frames))
-        # A normalised weight is computed once a step, however often a chain needs it.
+        # A normalised weight is computed once per step, however often a chain needs it.
         with (
             parametrize.cached(),
             autocast(self.config, self._device),
@@ -204,7 +204,7 @@ class Trainer:
             positive = self.model.box.normalise(self._batches.actions(frames[rows]))
             features = self.model.encode(seen)
             loss, facts = loss_of(self.model, features, positive, self.config, draws, self._walk)
-            # Means over these rows, so that they add up to those over the batch.
+            # Means over these rows, weighted so that their sum is the mean over the batch.
             share = len(positive) / len(frames)
             loss, facts = loss * share, {name: value * share for name, value in facts.items()}
         loss.backward()  # type: ignore[no-untyped-call]
@@ -213,7 +213,7 @@ class Trainer:
         self._processes.add_up([loss, *facts.values(), *slopes])
         norm = torch.nn.utils.clip_grad_norm_(weights, self.config.gradient_clip)
         self.step += 1
-        # Asked of the device together: it is waited for once.
+        # One transfer for both, so that the device is synchronised once.
         lost, steepness = torch.stack((loss.detach(), norm)).tolist()
         # One such gradient in AdamW's moments would spoil every later step.
         if math.isfinite(lost) and math.isfinite(steepness):
@@ -225,11 +225,11 @@ class Trainer:
         return lost, steepness, facts
 
     def validate(self) -> EvaluationMetrics:
-        """Judge the averaged weights on held-out frames; the best yet are kept.
+        """Evaluate the averaged weights on held-out frames; the best ones are kept.
 
-        Without such frames there is nothing to judge by, and the last weights are kept.
+        Without such frames the last weights are kept.
         """
-        # The same counter-examples each time: only the weights differ.
+        # The same negatives each time, so that only the weights differ.
         verdict = self._evaluator.verdict(self._batches.generator(self.steps, self._device))
         if len(self._held) == 0 or verdict.score(self.config.choose_by) < self.verdict.score(
             self.config.choose_by
@@ -239,7 +239,7 @@ class Trainer:
         return verdict
 
     def learning_rate(self) -> float:
-        """The step size of this step: a linear warm-up, then as the schedule says.
+        """Learning rate of this step: a linear warm-up, then the schedule.
 
         The cosine is that of Loshchilov and Hutter (2017), without restarts.
         """
@@ -275,7 +275,7 @@ class Trainer:
         """Continue from the folder's checkpoint.
 
         Raises:
-            CheckpointError: If there is none, or it is damaged or another run's.
+            CheckpointError: If there is none, or it is damaged or of another run.
         """
         path = self.folder / CHECKPOINT
         parts, facts = checkpoint.load_checkpoint(path)
@@ -290,7 +290,7 @@ class Trainer:
                 raise ValueError(f"verdict: got {quote(facts['verdict'])}, expected numbers")
             for state in (best, parts["model"], parts["average"]):
                 if state:
-                    self.average.load_state_dict(state)  # refuses what doesn't fit
+                    self.average.load_state_dict(state)  # raises if it does not match
             self.model.load_state_dict(parts["model"])
             checkpoint.load_optimizer_tensors(self._optimizer, parts.get("optimizer", {}))
         except checkpoint.CheckpointError:
@@ -305,7 +305,7 @@ class Trainer:
     def _fit(
         self, data: Demonstrations, box: tuple[Sequence[float], Sequence[float]] | None
     ) -> None:
-        """Normalisation, and the memory of nearest neighbours, from the frames trained on."""
+        """Fit the normalisation, and the memory of nearest neighbours, to the training frames."""
         encoder, frames = self.model.encoder, self._train
         encoder.fit(
             {n: torch.from_numpy(data.observations[n][frames]) for n in encoder.measurements}
@@ -321,14 +321,14 @@ class Trainer:
                 self.model.remember(features, positive)
 
     def _update_average(self) -> None:
-        # Early averages follow closely, or the random first weights would stay in them for long.
+        # Early averages follow closely, so that the random initial weights are forgotten soon.
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             means: list[Tensor] = list(self.average.parameters())
             values: list[Tensor] = list(self.model.parameters())
             if means:
                 torch._foreach_lerp_(means, values, 1 - decay)
-            # Normalised layers keep their singular vectors here.
+            # Buffers hold the singular vectors of normalised layers.
             for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
                 kept.copy_(buffer)
 

@@ -6,7 +6,7 @@
   const box = (card) => card.querySelector(".tick input");
   const visible = () => [...list.children].filter((card) => !card.hidden);
 
-  // Ticks outlive a reload of this page, where the browser lets files remember anything.
+  // Keep the ticks across reloads, if the browser allows storage for local files.
   const place = `${document.body.dataset.folder} ${document.body.dataset.written}`;
   const remember = (value) => {
     try {
@@ -87,7 +87,7 @@
       $("#copy").textContent = "Copied";
       setTimeout(() => { $("#copy").textContent = "Copy"; }, 1500);
     } catch {
-      // Not every browser lets a file write the clipboard: select the text for the user to copy.
+      // Not every browser lets a local file write the clipboard: select the text instead.
       $("#bar details").open = true;
       $("#text").select();
     }
