@@ -51,7 +51,7 @@ def along(actions: Tensor) -> Tensor:
     return 50 * (actions[:, last] - CENTRE[last]).square()
 
 
-@pytest.mark.parametrize("kind", HEAD_LAYERS)
+@pytest.mark.parametrize("kind", list(HEAD_LAYERS))
 def test_plain_energies_are_those_of_the_model(kind: str, tmp_path: Path) -> None:
     head = HeadConfig(kind, 16, 2)
     policy = plain_policy(write(tmp_path / "policy.safetensors", head=head))

@@ -48,6 +48,7 @@ def test_the_wilson_interval_is_the_published_one() -> None:
     assert wilson_interval(29, 29) == pytest.approx((0.8831, 1.0), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
 def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
@@ -74,6 +75,7 @@ def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
     assert "holds episodes of another policy_sha256; choose another folder" in refusal(refused)
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
 def test_a_scene_in_which_the_policy_stops_has_failed_and_the_next_one_is_run(
@@ -115,6 +117,7 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
     assert abs(data.actions[data.episodes == 0]).max() > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
 def test_the_same_seed_gives_the_same_commands_each_time(tmp_path: Path) -> None:
@@ -145,6 +148,7 @@ def children_of(parent: int) -> list[Path]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
 def test_a_killed_recording_leaves_no_processes_and_the_next_start_goes_on(

@@ -96,6 +96,7 @@ def test_the_script_solves_its_task_and_shows_only_the_two_goals(size: int) -> N
     assert (turns >= 0).all() and turns.sum() == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "flags", "picture"),
     [

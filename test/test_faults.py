@@ -27,10 +27,12 @@ def test_the_arm_is_safe_in_time(case: Case, scene: Scene, tmp_path: Path) -> No
     case(scene, tmp_path)
 
 
+@pytest.mark.slow
 def test_activations_leave_nothing_behind(scene: Scene, tmp_path: Path) -> None:
     many_activations(scene, tmp_path, cycles=1000)
 
 
+@pytest.mark.slow
 def test_ticks_leave_nothing_behind(scene: Scene, tmp_path: Path) -> None:
     # `make faults` runs for an hour.
     many_ticks(scene, tmp_path, seconds=60)

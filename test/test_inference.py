@@ -503,7 +503,7 @@ def test_candidates_whose_energy_is_not_a_number_are_never_chosen(name: str) -> 
     assert nothing.modes(generator=seeded()).count.tolist() == [0]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", list(METHODS))
 def test_settings_travel_as_plain_values(name: str) -> None:
     inference = build_inference({"method": name, "samples": 99})
     assert build_inference(settings_of(inference)) == inference

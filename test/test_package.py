@@ -91,6 +91,7 @@ def test_every_executable_has_something_to_run(setup: dict[str, Any]) -> None:
         assert function in [part.name for part in body if isinstance(part, ast.FunctionDef)]
 
 
+@pytest.mark.slow
 def test_an_installation_has_its_executables_and_finds_its_shared_files(
     setup: dict[str, Any], tmp_path: Path
 ) -> None:

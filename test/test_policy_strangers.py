@@ -245,7 +245,7 @@ def test_a_policy_that_takes_too_long_is_refused_when_it_warms_up(
         policy.warm_up()
 
 
-@pytest.mark.parametrize("head", HEAD_LAYERS)
+@pytest.mark.parametrize("head", list(HEAD_LAYERS))
 @pytest.mark.parametrize(
     ("kind", "spectral_norm"),
     [*((kind, False) for kind in get_args(Kind)), ("energy", True), ("autoregressive", True)],

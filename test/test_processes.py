@@ -66,6 +66,7 @@ def logged(folder: Path) -> dict[str, list[float]]:
     return {name: [event.value for event in events.Scalars(name)] for name in names}
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(demos: Path) -> None:
     for name, launcher in (("one", []), ("two", two_processes())):
         run = train(demos, name, *launcher)

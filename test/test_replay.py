@@ -85,6 +85,7 @@ def test_a_policy_that_would_stop_on_the_arm_is_not_ready(
     assert not found["times it would have stood still"]["passed"]
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 def test_a_pause_of_an_hour_is_cut_short(tmp_path: Path) -> None:
     interface = load_interface(interface_path("ur5e_push"))
