@@ -63,7 +63,7 @@ def search(
     )
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", METHODS)
 def test_a_start_at_a_minimiser_that_the_candidates_miss_is_the_result(name: str) -> None:
     assert (search(name).best - NEEDLE).norm() > 0.1
     starts = torch.stack((torch.zeros(2), NEEDLE)).expand(1, 2, 2)
@@ -117,7 +117,7 @@ def test_after_the_deadline_dimensions_have_been_searched_once() -> None:
     assert (found.best - centre).norm() < 0.1
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", METHODS)
 def test_a_deadline_that_is_not_reached_changes_nothing(name: str) -> None:
     free, bound = search(name), search(name, deadline=FAR)
     assert free.complete and bound.complete
@@ -142,7 +142,7 @@ def test_a_search_cut_short_halfway_returns_the_lowest_that_it_evaluated(name: s
     assert len(lowest) == 4 and not found.complete
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", METHODS)
 def test_with_starts_too_rows_of_a_batch_get_what_they_would_get_alone(name: str) -> None:
     starts = NEEDLE * torch.linspace(-1, 1, 8)[:, None, None]
     together = search(name, starts, rows=8).best
@@ -152,7 +152,7 @@ def test_with_starts_too_rows_of_a_batch_get_what_they_would_get_alone(name: str
     assert (together[:7] - NEEDLE).norm(dim=1).min() > 0.1
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", METHODS)
 def test_starts_outside_the_box_are_moved_into_it_and_wrong_ones_refused(name: str) -> None:
     found = search(name, torch.full((1, 1, 2), 7.0))
     assert (found.actions.abs() <= 1).all()

@@ -94,7 +94,7 @@ def test_a_folded_energy_is_the_same(kind: str, autoregressive: bool) -> None:
     torch.testing.assert_close(folded(candidates), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("kind", ["mlp", "preactivation"])
 def test_every_method_finds_with_rough_energies_what_it_finds_without(
     kind: str, name: str
@@ -114,7 +114,7 @@ def test_every_method_finds_with_rough_energies_what_it_finds_without(
 
 
 @pytest.mark.parametrize("warm", [False, True])
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", METHODS)
 def test_a_decision_on_a_gpu_never_waits_for_it(
     name: str, warm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
