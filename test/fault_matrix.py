@@ -434,7 +434,7 @@ def two_policies(scene: Scene, folder: Path) -> Row:
 
 
 def killed(scene: Scene, folder: Path) -> Row:
-    """Kill with -9 while moving: silence, and the servo stops by itself."""
+    """Kill the process (-9) while moving: silence, and the servo stops by itself."""
     process = scene.start_process()
     try:
         scene.until_moving()
@@ -471,7 +471,7 @@ def told_to_end(number: signal.Signals) -> Case:
     return case
 
 
-# People
+# Operators
 
 
 def parameters_in_motion(scene: Scene, folder: Path) -> Row:

@@ -1,4 +1,4 @@
-"""The examples run as they are, and print what they promise."""
+"""The examples run unchanged and print the expected results."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ class ConvertConfig:
     out: Path
     """Output: an .npz file, otherwise the folder of a LeRobotDataset v3. It must not exist."""
     streams: dict[str, str] | None = None
-    """Streams to read, by output name: `{state: data/state}` of a zarr, `{tool:
-    observation.state}` of a LeRobotDataset, `{hand: camera}` of bags or an .npz. Default: all,
-    with their own names."""
+    """Streams to read, by output name: `{state: data/state}` of a zarr, `{hand: camera}` of bags
+    or an .npz, `{tool: observation.state}` of a LeRobotDataset. Default: all, with their own
+    names."""
     interface: str = ""
     """Interface file of the robot and task, or the bare name of a shipped one; the data must match
     it. Empty: the one noted in the bags, otherwise none."""
@@ -71,8 +71,7 @@ def convert(config: ConvertConfig) -> None:
 
     Raises:
         ValueError: (or a subclass) with a message of one line, if something cannot be used.
-            Nothing
-            is written then.
+            Nothing is written then.
     """
     if config.out.exists():
         raise DemonstrationError(f"{config.out}: is there already; choose another")

@@ -53,8 +53,7 @@ def load_training_data(
         streams: Streams that the model uses; None for a model's default streams if present,
             otherwise all.
         trim: True to remove idle steps at the ends of episodes and report their number; only with
-            an
-            interface, which defines idle.
+            an interface, which defines idle.
         choice: Selection and cache of bags, arguments of `load_dataset`.
 
     Raises:

@@ -62,7 +62,7 @@ class BagMetrics:
 
 
 class KnownBags:
-    """Metrics of bags whose files have not changed, judged by size and time."""
+    """Metrics of bags whose files have not changed, according to size and time."""
 
     def __init__(self, folder: Path) -> None:
         """Read the stored metrics; a file that cannot be read counts as empty.

@@ -22,8 +22,7 @@ def read_exclusions(path: Path, folder: Path, bags: Sequence[Path]) -> frozenset
 
     Raises:
         BagError: If the list cannot be read, or names a bag that does not exist: a typing error
-            must
-            not keep a bag in the training.
+            must not keep a bag in the training.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

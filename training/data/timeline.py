@@ -117,7 +117,7 @@ def clock_ns(message: Message) -> int:
 
 
 def is_same_clock(messages: Iterator[Message]) -> tuple[bool, list[Message]]:
-    """True if stamps and times of receipt are of one clock, judged by the first messages.
+    """True if stamps and times of receipt are of one clock, according to the first messages.
 
     Args:
         messages: Messages of a bag, from its beginning.

@@ -61,8 +61,7 @@ def check_array(folder: Path, name: str) -> Declared:
     Raises:
         FileNotFoundError: If there is no such array.
         DemonstrationError: If it is incomplete, too large, larger than its chunks can hold, or not
-            of
-            plain numbers.
+            of plain numbers.
     """
     array = _read_declaration(folder, name)
     if array.chunk_bytes > bounds.LARGEST_CHUNK:

@@ -203,7 +203,7 @@ class PushTArgs:
     out: Path
     """Folder for the results; existing results are not computed again."""
     methods: tuple[str, ...] = _STATES
-    """Methods to run; those with pictures need a GPU."""
+    """Methods to run; those with images need a GPU."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     everything: tuple[bool, ...] = (False,)

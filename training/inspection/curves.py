@@ -1,4 +1,4 @@
-"""Curves of an episode over time, as shapes in a picture 1000 wide and 100 high."""
+"""Curves of an episode over time, as SVG shapes of 1000 x 100 units."""
 
 from __future__ import annotations
 

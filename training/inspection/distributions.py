@@ -1,4 +1,4 @@
-"""Histograms and tool coverage, as shapes of pictures."""
+"""Histograms and tool coverage, as shapes of plots."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Mark:
-    """Start or end of an episode, as shares of the picture from its lower left."""
+    """Start or end of an episode, as shares of the plot from its lower left."""
 
     name: str
     x: float

@@ -63,7 +63,7 @@ class Verdict:
     """Summary of the inspection."""
 
     level: str
-    """Level: good, look or bad."""
+    """Summary level: good, look or bad."""
     words: str
 
 
