@@ -130,14 +130,14 @@ def test_slopes_are_those_of_the_layers() -> None:
         (HeadConfig("mlp", 32, 0), "depth: got 0"),
     ],
 )
-@pytest.mark.usefixtures("rough")
+@pytest.mark.usefixtures("low_precision")
 def test_a_head_of_other_layers_has_no_kernel(config: HeadConfig, problem: str) -> None:
     with pytest.raises(fused.NoKernel, match=problem):
         fused.FusedHead(EnergyHead(10, 2, config).eval())
     assert action_inference_of(config).fused() is None
 
 
-@pytest.mark.usefixtures("rough")
+@pytest.mark.usefixtures("low_precision")
 def test_a_kernel_with_other_energies_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "_TOLERANCE", -1.0)
     action_inference = action_inference_of(HeadConfig("mlp", 32, 2))
@@ -145,7 +145,7 @@ def test_a_kernel_with_other_energies_is_not_used(monkeypatch: pytest.MonkeyPatc
         assert action_inference.fused() is None
 
 
-@pytest.mark.usefixtures("rough")
+@pytest.mark.usefixtures("low_precision")
 def test_a_kernel_that_breaks_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "_energies", {})  # nothing to launch
     action_inference = action_inference_of(HeadConfig("mlp", 32, 2))
@@ -153,7 +153,7 @@ def test_a_kernel_that_breaks_is_not_used(monkeypatch: pytest.MonkeyPatch) -> No
         assert action_inference.fused() is None
 
 
-@pytest.mark.usefixtures("rough")
+@pytest.mark.usefixtures("low_precision")
 def test_chains_that_follow_exact_slopes_need_no_kernel() -> None:
     assert action_inference_of(HeadConfig("mlp", 32, 2), Langevin(4)).fused() is None
 
