@@ -37,15 +37,14 @@ from ebm_policy_ros.util.resources import expanded, interface_path
 
 # Wall time of a tick in lock-step while nothing may be commanded yet.
 _IDLE_PERIOD = 0.05
-# So long the first command of an episode may take until time goes on: an answer to an older tick
-# would be a command more in the recording, and how many there are would be up to the machine.
+# Real time in which the first command of an episode may come before time goes on, s: an answer to
+# an older tick would be one command more in the recording, depending on the machine.
 _FIRST_COMMAND = 0.25
-# In real time the arm's state comes so often, as a driver publishes it; images at the interface's
-# rate.
+# Period of the arm's state in real time, as of a driver; images come at the interface's rate.
 _PART_NS = NANOSECONDS // 50
-# In lock-step, samples that nobody answers are sent again after so many seconds of real time.
+# Real time after which samples that nobody answers are sent again in lock-step, s.
 _RESEND_AFTER = 2.0
-# A command for a tick longer ago, in seconds, is of another clock.
+# Greatest age of a tick that a command may answer, s; an older stamp is of another clock.
 _MOST_LATE = 5.0
 
 

@@ -40,7 +40,7 @@ class EpisodeResult:
     stopped: str = ""
     """Reason of the policy's stop, which ended the episode as a failure; empty if none."""
     measures: dict[str, float | bool] = field(default_factory=dict)
-    """Whatever else the task tells, by name."""
+    """Result of the task, by name."""
 
     @classmethod
     def from_status(cls, status: dict[str, Any]) -> EpisodeResult:

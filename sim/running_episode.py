@@ -23,7 +23,7 @@ class RunningEpisode:
         self.latencies: list[float] = []
         """Times from samples to their command, ms."""
         self.engaged = False
-        """True since the first command; what passed at rest before it doesn't count."""
+        """True since the first command; the time at rest before it doesn't count."""
         self._moments: list[Measures] = []
         self._begin(time_ns)
 
@@ -49,7 +49,7 @@ class RunningEpisode:
         self.success = False
 
     def result(self, time_ns: int, rate: float) -> dict[str, Any]:
-        """Return what a result file tells; `rate` is that of the ticks, Hz."""
+        """Return the result; `rate` is that of the ticks, Hz."""
         return {
             "success": self.success,
             **{name: _plain(v) for name, v in self._world.task.result(self._moments).items()},

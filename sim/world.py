@@ -19,7 +19,7 @@ from ebm_policy_ros.sim.tasks import Measures, Task
 Array = npt.NDArray[np.float64]
 
 Motion = Callable[[ToolController, float, float], Array]
-"""(controller, seconds since the motion began, length of the step in s) -> joint velocities, rad/s
+"""Function of (controller, seconds since the start, length of the step in s): velocities, rad/s.
 """
 
 MAX_SPEED = 0.25

@@ -16,11 +16,11 @@ from ebm_policy_ros.sim.tasks.pusher import add_pusher
 Array = npt.NDArray[np.float64]
 
 Measures = Mapping[str, float]
-"""Numbers by name that say how far the task is at one moment."""
+"""Numbers by name that tell the progress of a task at one moment."""
 
 
 class View(NamedTuple):
-    """A fixed, level camera."""
+    """Fixed, level camera."""
 
     eye: tuple[float, float, float]
     """Position of the camera (m)."""
@@ -56,7 +56,7 @@ class Demonstrator(Protocol):
 
 
 class Task(ABC):
-    """A task of the simulated arm.
+    """Task of the simulated arm.
 
     Poses and points are in base_link; the table's top is at z = 0. The same task object serves
     all episodes; everything random comes from the generators that it is given.
@@ -65,7 +65,7 @@ class Task(ABC):
     time_limit: float = 15.0
     """Seconds until an episode ends."""
     labels: Mapping[str, str] = {"success": "solved"}
-    """Rows of the table of evaluate_policy: its text by `success` or a yes-or-no of `result`."""
+    """Rows in the table of evaluate_policy: for `success`, and for a True or False of `result`."""
     gripper: Sequence[str] = ()
     """Position actuators that take the value of the gripper's topic; the first one is measured."""
     camera = View(eye=(1.1, 0.0, 0.56), target=(0.335, 0.0, 0.213), fovy=60)
@@ -101,7 +101,7 @@ class Task(ABC):
 
     @abstractmethod
     def measures(self, model: mujoco.MjModel, data: mujoco.MjData) -> Measures:
-        """Return what decides about success at this moment, by name."""
+        """Return the numbers that decide about success at this moment, by name."""
 
     @abstractmethod
     def success(self, measures: Measures) -> bool:
@@ -112,10 +112,10 @@ class Task(ABC):
         return self.success(measures)
 
     def result(self, moments: Sequence[Measures]) -> Mapping[str, float | bool]:
-        """Return what a result file tells of an episode, besides success, time and latency.
+        """Return an episode's result by name, besides success, steps and times.
 
         Args:
-            moments: Measures after each tick, at least one. By default the last are the result.
+            moments: Measures after each tick, at least one; by default the last are the result.
         """
         return moments[-1]
 
