@@ -19,55 +19,32 @@ from ebm_policy_ros.messages.commands import read_gripper
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
+from ebm_policy_ros.nodes.common.parameters import declare_all
 from ebm_policy_ros.nodes.common.spin import run_node
 from ebm_policy_ros.nodes.recorder.client import RecorderWatch
+from ebm_policy_ros.sim.bridge_parameters import SETTINGS
 from ebm_policy_ros.sim.controllers import Controller
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
 from ebm_policy_ros.sim.publishers import Publishers
+from ebm_policy_ros.sim.running_episode import RunningEpisode
 from ebm_policy_ros.sim.sensors import Sensors
 from ebm_policy_ros.sim.tasks import make_task
-from ebm_policy_ros.sim.video import VideoWriter
+from ebm_policy_ros.sim.video import EpisodeVideos
 from ebm_policy_ros.sim.viewer import Viewer
 from ebm_policy_ros.sim.world import World
 from ebm_policy_ros.util.resources import expanded, interface_path
 
-SETTINGS = (
-    Setting("task", "push", "Task to simulate."),
-    Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
-    Setting("lockstep", False, "Wait for each tick's command."),
-    Setting("real_time_factor", 1.0, "Simulated seconds in a second; 0: paused, see tick()."),
-    Setting("seed", 0, "Seed of the first scene; then +1."),
-    Setting(
-        "command_noise",
-        0.0,
-        "Largest noise on the executed motion, metres per 0.1 s; for demonstrations.",
-    ),
-    Setting("knocks", 0.0, "Knocks of the arm per second; for demonstrations."),
-    Setting("wait_for_start", False, "After a reset ignore commands until ~/start."),
-    Setting(
-        "auto_reset",
-        False,
-        "Set up the next scene a second after an episode's end, never while the recorder records.",
-    ),
-    Setting("recorder", "recorder_node", "Name of the recorder's node."),
-    Setting("video_dir", "", "Folder for a video per episode; empty: none."),
-    Setting("videos", 10**9, "Episodes to film, counted from the start."),
-    Setting("viewer", False, "Show the scene in a window."),
-)
-
 # Wall time of a tick in lock-step while nothing may be commanded yet.
 _IDLE_PERIOD = 0.05
-# So long the first command of an episode may take until time goes on: an answer to an older tick
-# would be a command more in the recording, and how many there are would be up to the machine.
+# Real time in which the first command of an episode may come before time goes on, s: an answer to
+# an older tick would be one command more in the recording, depending on the machine.
 _FIRST_COMMAND = 0.25
-# In real time the arm's state comes so often, as a driver publishes it; images at the interface's
-# rate.
+# Period of the arm's state in real time, as of a driver; images come at the interface's rate.
 _PART_NS = NANOSECONDS // 50
-# In lock-step, samples that nobody answers are sent again after so many seconds of real time.
+# Real time after which samples that nobody answers are sent again in lock-step, s.
 _RESEND_AFTER = 2.0
-# A command for a tick longer ago, in seconds, is of another clock.
+# Greatest age of a tick that a command may answer, s; an older stamp is of another clock.
 _MOST_LATE = 5.0
 
 
@@ -77,10 +54,10 @@ class SimBridgeNode(Node):
     In real time a tick takes the interface's period, and the arm's state comes at 50 Hz. In
     lock-step a tick ends when the command stamped with it has come, however long that takes;
     before the first command of an episode time goes on slowly, with the arm at rest. An episode
-    ends when the block is within 1 cm of a goal or at the task's time limit; it is a success if
-    the task was solved at any time. `~/reset` sets up the scene of the next seed, but not while
-    the recorder records, `~/start` lets commands through, `~/end` ends the episode as a failure;
-    `~/status` tells the state and the result as JSON.
+    ends when the task is finished or at its time limit; it is a success if the task was solved at
+    any time. `~/reset` sets up the scene of the next seed, but not while the recorder records,
+    `~/start` lets commands through, `~/end` ends the episode as a failure; `~/status` tells the
+    state and the result as JSON.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -98,9 +75,9 @@ class SimBridgeNode(Node):
         self._next_seed: int = values["seed"]
         self._wait_for_start: bool = values["wait_for_start"]
         self._auto_reset: bool = values["auto_reset"]
-        self._video_dir = expanded(values["video_dir"]) if values["video_dir"] else None
-        self._video_seeds: int = values["videos"]
         self._interface = load_interface(interface_path(values["interface"]))
+        folder = expanded(values["video_dir"]) if values["video_dir"] else None
+        self._videos = EpisodeVideos(folder, values["videos"], self._interface.rate)
         disturbance = Disturbance(values["command_noise"], values["knocks"])
         self._world = World(make_task(values["task"]), disturbance=disturbance)
         self._controller = Controller(self._interface.action)
@@ -130,18 +107,19 @@ class SimBridgeNode(Node):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._statuses = self.create_publisher(String, "~/status", latched)
         action, gripper = self._interface.action, self._interface.action.gripper
-        self.create_subscription(message_class(action.type), action.topic, self._on_command, 10)
-        self._gripper = 0.0 if gripper is None else gripper.low
         if gripper is not None:
+            # First: of two commands that wait, the gripper's is taken before the tick ends.
             kind = message_class(gripper.type)
             self.create_subscription(kind, gripper.topic, self._on_gripper, 10)
+            self._world.grip(gripper.low)
+        self.create_subscription(message_class(action.type), action.topic, self._on_command, 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(Trigger, "~/end", self._on_end)
 
     @property
     def time_ns(self) -> int:
-        """The simulation's time, nanoseconds."""
+        """Time of the simulation, nanoseconds."""
         return self._time_ns
 
     # Episodes
@@ -149,23 +127,13 @@ class SimBridgeNode(Node):
     def _reset(self) -> None:
         # A command for the last scene's last tick must not answer this one's first.
         self._time_ns += self._interface.period_ns
-        self._seed = self._next_seed
+        seed = self._next_seed
         self._next_seed += 1
-        self._world.reset(self._seed)
+        self._world.reset(seed)
         self._see()
-        self._started_ns = self._time_ns
-        self._started = time.perf_counter()
+        self._episode = RunningEpisode(self._world, seed, self._time_ns)
         self._controller.reset()
-        self._engaged = False
-        self._succeeded = False
-        self._closest = math.inf
-        self._latencies: list[float] = []
-        self._video: VideoWriter | None = None
-        if self._video_dir is not None and self._video_seeds > 0:
-            self._video_seeds -= 1
-            self._video = VideoWriter(
-                self._video_dir / f"episode_{self._seed}.mp4", self._interface.rate
-            )
+        self._videos.begin(seed)
         self._set_state("waiting" if self._wait_for_start else "running")
         self._publish_sensors()
 
@@ -173,9 +141,8 @@ class SimBridgeNode(Node):
         """Set up the next scene, unless it would be in somebody's recording."""
         response.success = not self._recorder.is_recording
         if response.success:
-            self._close_video()
             self._reset()
-            response.message = f"seed {self._seed}"
+            response.message = f"seed {self._episode.seed}"
         else:
             response.message = "an episode is being recorded; keep or discard it first"
         return response
@@ -184,9 +151,9 @@ class SimBridgeNode(Node):
         response.success = self._state == "waiting"
         if response.success:
             self._set_state("running")
-            response.message = f"seed {self._seed}"
+            response.message = f"seed {self._episode.seed}"
             if self._lockstep:
-                self._idle()  # what whoever heard of the start answers
+                self._idle()  # samples for whoever heard of the start
         else:
             response.message = f"the episode is {self._state}; call ~/reset first"
         return response
@@ -195,54 +162,33 @@ class SimBridgeNode(Node):
         """End an episode that nobody commands any more."""
         response.success = self._state == "running"
         if response.success:
-            self._succeeded = False
+            self._episode.fail()
             self._finish()
         response.message = f"the episode is {self._state}"
         return response
 
     def _set_state(self, state: str, **result: Any) -> None:
         self._state = state
-        status = {"state": state, "seed": self._seed, **result}
+        status = {"state": state, "seed": self._episode.seed, **result}
         self._statuses.publish(String(data=json.dumps(status)))
 
-    def _evaluator(self) -> None:
-        distance = self._world.distance
-        self._closest = min(self._closest, distance)
-        self._succeeded |= self._world.success
-        if self._world.task.finished(distance) or self._elapsed >= self._world.task.time_limit:
+    def _judge(self) -> None:
+        if self._episode.judge(self._time_ns):
             self._finish()
-
-    @property
-    def _elapsed(self) -> float:
-        """Simulated time since the episode began, s."""
-        return (self._time_ns - self._started_ns) / NANOSECONDS
 
     def _finish(self) -> None:
         """End the episode with its result."""
-        distance = self._world.distance
-        self._closest = min(self._closest, distance)
-        self._close_video()
+        self._videos.close()
         self._done_ns = self._time_ns
+        episode = self._episode
         if not self._lockstep:
-            how = "goal reached" if self._succeeded else "time is up"
-            self._solved, self._over = self._solved + self._succeeded, self._over + 1
-            told = f"{how}, scene over (seed {self._seed}; {self._solved} of {self._over} solved)"
+            how = "goal reached" if episode.success else "time is up"
+            self._solved, self._over = self._solved + episode.success, self._over + 1
+            told = (
+                f"{how}, scene over (seed {episode.seed}; {self._solved} of {self._over} solved)"
+            )
             self.get_logger().info(told)
-        self._set_state(
-            "done",
-            success=self._succeeded,
-            within_1cm=self._world.task.finished(self._closest),
-            closest=round(self._closest, 5),
-            distance=round(distance, 5),
-            steps=round(self._elapsed * self._interface.rate),
-            wall_seconds=round(time.perf_counter() - self._started, 3),
-            latency_ms=[round(latency, 2) for latency in self._latencies],
-        )
-
-    def _close_video(self) -> None:
-        if self._video is not None:
-            self._video.close()
-            self._video = None
+        self._set_state("done", **episode.result(self._time_ns, self._interface.rate))
 
     # Ticks
 
@@ -265,22 +211,18 @@ class SimBridgeNode(Node):
                 throttle_duration_sec=1.0,
             )
             return
-        if not self._engaged:
-            # The episode begins now; what passed at rest doesn't count. A commander that needs
-            # longer than an idle tick answers an earlier one first.
-            self._engaged = True
-            self._started_ns = self._time_ns
-            self._started = time.perf_counter()
+        # A commander that needs longer than an idle tick answers an earlier one first.
+        self._episode.engage(self._time_ns)
         if late_ns == 0:
-            self._latencies.append((time.perf_counter() - self._out.published) * 1e3)
+            self._episode.latencies.append((time.perf_counter() - self._out.published) * 1e3)
             self._advance()
 
     def tick(self) -> None:
-        """What is to do once in a period; without lock-step time goes on by one."""
+        """Do what is due once in a period; without lock-step time goes on by one."""
         self._reset_if_over()
         if self._lockstep:
-            if self._engaged and self._state == "running":
-                # Samples are sent best effort to whom it suits; one may have been lost.
+            if self._episode.engaged and self._state == "running":
+                # Samples are sent best effort where asked for; one may have been lost.
                 if time.perf_counter() - self._out.published > _RESEND_AFTER:
                     self._publish_samples()
             elif (
@@ -294,7 +236,7 @@ class SimBridgeNode(Node):
     def _idle(self) -> None:
         """Let time pass for whoever waits for it, but nothing move.
 
-        How long a commander takes to come must not change the episode.
+        The time that a commander takes to come must not change the episode.
         """
         self._time_ns += self._interface.period_ns
         self._see()
@@ -308,7 +250,7 @@ class SimBridgeNode(Node):
             self._advance(self._parts)
             return
         self._move(self._parts)
-        state = self._sensors.messages(self._world, self._time_ns, self._gripper, images=False)
+        state = self._sensors.messages(self._world, self._time_ns, images=False)
         self._out.samples(state)
         self._out.time(self._time_ns)
 
@@ -322,7 +264,7 @@ class SimBridgeNode(Node):
         gripper = self._interface.action.gripper
         assert gripper is not None
         try:
-            self._gripper = read_gripper(message, gripper)
+            self._world.grip(read_gripper(message, gripper))
         except MessageError as error:
             self.get_logger().warning(f"command ignored: {error}", throttle_duration_sec=1.0)
 
@@ -335,39 +277,39 @@ class SimBridgeNode(Node):
     def _advance(self, parts: int = 1) -> None:
         """Move, by a whole period or the last of so many parts of it, and end the tick."""
         self._move(parts)
-        if self._video is not None and self._state == "running":
-            self._video.add(self._world.render("cinematic", size=(480, 640), shadows=True))
+        if self._videos.is_open and self._state == "running":
+            self._videos.add(self._world.render("cinematic", size=(480, 640), shadows=True))
         self._see()
         if self._lockstep:
             # Nobody is to answer samples of an episode that is over.
-            self._evaluator()
+            self._judge()
             if self._state == "running":
                 self._publish_sensors()
             return
         self._publish_sensors()
         if self._state == "running":
-            self._evaluator()
+            self._judge()
 
     def _publish_sensors(self) -> None:
-        """The samples of this tick and then, for whoever acts on it, their time."""
+        """Publish the samples of this tick and then, for whoever acts on it, their time."""
         self._publish_samples()
         self._out.time(self._time_ns)
 
     def _see(self) -> None:
-        """What the sensors say now, and what a person sees."""
+        """Take the sensors' samples, and show a person the scene."""
         if self._viewer is not None:
             self._viewer.show(self._world)
             if not self._viewer.is_open:
                 self.get_logger().info("the window was closed; the simulation goes on")
                 self._viewer = None
-        self._samples = self._sensors.messages(self._world, self._time_ns, self._gripper)
+        self._samples = self._sensors.messages(self._world, self._time_ns)
 
     def _publish_samples(self) -> None:
         self._out.moment(self._samples, self._world, self._time_ns)
 
     def close(self) -> None:
         """Finish the video and close the window."""
-        self._close_video()
+        self._videos.close()
         if self._viewer is not None:
             self._viewer.close()
         self._world.close()

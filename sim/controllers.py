@@ -1,4 +1,4 @@
-"""What stands behind the command topic: from messages of each type to motions of the arm."""
+"""Controllers behind the command topic: from messages of each type to motions of the arm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ebm_policy_ros.sim.world import World
 Array = npt.NDArray[np.float64]
 
 COMMAND_TIMEOUT = 0.25
-"""A velocity older than this, in s, no longer moves the arm, as with a good servo."""
+"""Age from which a velocity no longer moves the arm, s, as with a good servo."""
 
 _PLANE = {"linear.x", "linear.y"}
 
@@ -28,10 +28,10 @@ FRAMES = {"base_link": 1.0, "base": -1.0}
 
 
 class Controller:
-    """The last command of an action's type, and the motion that it means."""
+    """Controller of the arm: the last command, and the motion that it means."""
 
     def __init__(self, action: Action) -> None:
-        """For commands of one action.
+        """Takes commands of one action.
 
         Raises:
             ValueError: If this arm has no such joint or frame.
@@ -62,11 +62,11 @@ class Controller:
         """Take a command.
 
         Args:
-            message: Of the action's type.
-            time_ns: Now, on the simulation's clock.
+            message: Message of the action's type.
+            time_ns: Present time on the simulation's clock.
 
         Raises:
-            MessageError: If it cannot be used; the last one stays in force.
+            MessageError: If the command cannot be used; the last one stays in force.
         """
         if self._action.type == TRAJECTORY:
             points, seconds = read_points(message, self._action)
@@ -78,12 +78,12 @@ class Controller:
         self._received_ns = time_ns
 
     def move(self, world: World, time_ns: int, duration: float) -> None:
-        """Let the arm do what it was told.
+        """Move the arm as it was told.
 
         Args:
-            world: Of the arm.
-            time_ns: When the motion begins.
-            duration: In s.
+            world: World of the arm.
+            time_ns: Start of the motion.
+            duration: Length of the motion, s.
         """
         old = time_ns - self._received_ns >= COMMAND_TIMEOUT * NANOSECONDS
         values = None if old and self._action.is_velocity else self._values
@@ -134,7 +134,7 @@ class Controller:
         return arm.move_joints(velocity, step)
 
     def _target(self, positions: Array, time_ns: int, step: float) -> Array:
-        """Where a trajectory leads to by then, on straight lines from where the arm is."""
+        """Return a trajectory's point at a time, on straight lines from the arm's position."""
         if time_ns >= self._times[0]:
             columns = [np.interp(time_ns, self._times, column) for column in self._points.T]
             return np.array(columns)

@@ -1,4 +1,4 @@
-"""What keeps a demonstrator busy: the arm doesn't quite do what it is told."""
+"""Disturbance of the arm, which gives a demonstrator something to correct."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Disturbance:
 
     Demonstrations that correct them teach a policy to come back (Laskey et al. 2017, DART).
     Noise is a slow Ornstein-Uhlenbeck process; a knock moves the arm somewhere else altogether,
-    such as to the wrong side of what it was pushing.
+    such as to the wrong side of the object that it was pushing.
 
     Args:
         noise: Largest standard deviation of the noise, in metres per 0.1 s. Each episode draws
@@ -46,7 +46,7 @@ class Disturbance:
         self._knock_left = 0.0
 
     def executed(self, command: Array, duration: float) -> Array:
-        """Return what the arm does for `duration` (s) when told `command` (m/s). Shape (2,)."""
+        """Return the motion for `duration` (s) under `command` (m/s). Shape (2,)."""
         kept = np.exp(-duration / _NOISE_TIME)
         kick = self._scale * np.sqrt(1 - kept**2)
         self._deviation = kept * self._deviation + kick * self._rng.standard_normal(2)

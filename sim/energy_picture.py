@@ -1,4 +1,4 @@
-"""A picture of the energy over a 2-D action at moments of an episode."""
+"""Picture of the energy over a 2-D action at moments of an episode."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 def draw_energies(
     policy: Policy, interface: Interface, episode: Episode, video: Path, path: Path
 ) -> None:
-    """Draw what happened, what the policy saw and the energy that it minimised, at moments.
+    """Draw the video, the policy's picture and the energy that it minimised, at moments.
 
     Args:
         policy: A policy with an energy over two action dimensions.
-        interface: Of the policy.
+        interface: Interface of the policy.
         episode: Read with the policy's interface.
-        video: Of the episode; without that file its row is left out.
-        path: The PNG to write.
+        video: File of the episode's video; without it its row is left out.
+        path: PNG to write.
 
     Raises:
         ValueError: If the action doesn't have two dimensions.
@@ -75,7 +75,7 @@ def draw_energies(
 
 
 def _read_frames(video: Path) -> list[npt.NDArray[np.uint8]]:
-    """Every frame as rgb; none if there is no such video."""
+    """Read every frame as rgb; none if there is no such video."""
     capture = cv2.VideoCapture(str(video))
     frames: list[npt.NDArray[np.uint8]] = []
     while True:

@@ -1,4 +1,4 @@
-"""Runs episodes over real ROS: the simulation and who commands it, each a process of its own."""
+"""Series of episodes over real ROS: simulation and commander, each a process of its own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,35 +21,51 @@ from ebm_policy_ros.sim.tasks import make_task
 
 RESULTS = "episodes.jsonl"
 SERIES = "series.json"
+# Parameters of a commander that a series notes by itself.
+_NOTED_APART = ("policy", "task")
 
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How one episode ended."""
+    """Result of one episode."""
 
     seed: int
     success: bool
-    """The block's centre came within 2 cm of a goal's."""
-    within_1cm: bool
-    closest: float
-    """Smallest distance between the two, metres."""
-    distance: float
-    """The same at the end of the episode, metres."""
     steps: int
     wall_seconds: float
     """Real time that the episode took, from its first command on."""
     latency_ms: list[float]
-    """From the publication of each tick's images to the arrival of its command."""
+    """Times from the publication of each tick's samples to the arrival of its command."""
     bag: str = ""
     stopped: str = ""
-    """Why the policy stopped, which ended the episode as a failure; empty if it didn't."""
+    """Reason of the policy's stop, which ended the episode as a failure; empty if none."""
+    measures: dict[str, float | bool] = field(default_factory=dict)
+    """Result of the task, by name."""
+
+    @classmethod
+    def from_status(cls, status: dict[str, Any]) -> EpisodeResult:
+        """Read the bridge's last status of an episode, in which the measures stand by name.
+
+        Raises:
+            TypeError: Something is missing.
+        """
+        own = {key.name for key in fields(cls)}
+        known = {key: value for key, value in status.items() if key in own}
+        measures = {k: v for k, v in status.items() if k not in own and k != "state"}
+        return cls(**known, measures=measures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result with the measures by name, as in result.json."""
+        own = {key.name: getattr(self, key.name) for key in fields(self) if key.name != "measures"}
+        return {"seed": own.pop("seed"), "success": own.pop("success"), **self.measures, **own}
 
 
 @dataclass(frozen=True)
 class EpisodesConfig:
-    """A series of episodes in lock-step."""
+    """Series of episodes in lock-step."""
 
     task: str
+    """Bare name, or a class as my_package.my_module.MyTask."""
     interface: Path
     out: Path
     """Folder for results, logs, videos and bags; a series that was cut short goes on."""
@@ -60,7 +77,7 @@ class EpisodesConfig:
     knocks: float = 0.0
     """Knocks of the arm per second."""
     policy_sha256: str = ""
-    """Of the policy that commands, if one does."""
+    """Hash of the policy that commands, if one does."""
     videos: int = 0
     """Episodes to film, counted from the first."""
     bags: Path | None = None
@@ -77,7 +94,7 @@ class EpisodesConfig:
 
 
 def read_results(out: Path) -> list[EpisodeResult]:
-    """The results of the episodes that are complete, in the order of their seeds."""
+    """Read the results of the complete episodes, in the order of their seeds."""
     path = out / RESULTS
     if not path.exists():
         return []
@@ -85,7 +102,7 @@ def read_results(out: Path) -> list[EpisodeResult]:
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     try:
         lines = [json.loads(line) for line in whole.splitlines()]
-        results = [EpisodeResult(**{k: v for k, v in x.items() if k != "state"}) for x in lines]
+        results = [EpisodeResult.from_status(line) for line in lines]
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not the results of this version ({error})") from None
     return sorted(results, key=lambda result: result.seed)
@@ -95,8 +112,8 @@ def run_episodes(config: EpisodesConfig, commander: Program) -> list[EpisodeResu
     """Run the episodes that are not done yet, with a progress bar, and return all results.
 
     Args:
-        config: What to run.
-        commander: Who commands the arm: policy_node or oracle_node.
+        config: Tells the episodes.
+        commander: Commands the arm: policy_node or oracle_node.
 
     Raises:
         ValueError: If the task is unknown or the folder holds other episodes.
@@ -118,10 +135,10 @@ def run_episodes(config: EpisodesConfig, commander: Program) -> list[EpisodeResu
 
 
 def _claim_folder(config: EpisodesConfig, commander: Program) -> None:
-    """Note what the folder is for, so that two series never mix.
+    """Note the series in its folder, so that two never mix.
 
     Raises:
-        ValueError: If it belongs to another one.
+        ValueError: If the folder belongs to another one.
     """
     identity = {
         "task": config.task,
@@ -130,7 +147,9 @@ def _claim_folder(config: EpisodesConfig, commander: Program) -> None:
         "command_noise": config.command_noise,
         "knocks": config.knocks,
         "commander": commander.name,
-        "parameters": {k: v for k, v in commander.parameters.items() if k != "policy"},
+        "parameters": {
+            key: value for key, value in commander.parameters.items() if key not in _NOTED_APART
+        },
         "policy_sha256": config.policy_sha256,
     }
     path = config.out / SERIES
@@ -149,7 +168,7 @@ def _claim_folder(config: EpisodesConfig, commander: Program) -> None:
 
 
 def _drop_cut_line(results: Path) -> None:
-    """Make way for the next result where a crash left half of one."""
+    """Drop the half of a result that a crash left."""
     if results.exists():
         whole = results.read_bytes().rpartition(b"\n")
         os.truncate(results, len(whole[0]) + len(whole[1]))
@@ -175,11 +194,12 @@ def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Pro
         "results": str(out / RESULTS),
         "record": record,
         "policy": commander.name if config.policy_sha256 else "",
+        "time_limit": float(make_task(config.task).time_limit),
     }
     recorder = {
         "interface": interface,
         "folder": str(config.bags.resolve()) if config.bags else "",
-        "prefix": config.task,
+        "prefix": config.task.rpartition(".")[2],
         "keys": False,
         "use_sim_time": True,
     }
@@ -194,7 +214,7 @@ def _programs(config: EpisodesConfig, commander: Program, done: int) -> list[Pro
 def _wait(
     processes: dict[str, subprocess.Popen[bytes]], config: EpisodesConfig, done: int
 ) -> None:
-    """Until the episodes are done; any other end is a failure."""
+    """Wait until the episodes are done; any other end is a failure."""
     bar = tqdm(
         desc=config.task,
         total=config.episodes,
@@ -229,8 +249,8 @@ def _progress(
 
     Args:
         config: The series.
-        results: Of the episodes that are complete.
-        seconds: Since the last of them.
+        results: Results of the complete episodes.
+        seconds: Time since the last of them.
         pace: Seconds that an episode takes; None before one was complete.
     """
     solved = sum(result.success for result in results)

@@ -1,4 +1,4 @@
-"""episodes_node: the person beside the robot, who resets the scene and notes what happened."""
+"""episodes_node: the person beside the robot, who resets the scene and notes the results."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ebm_policy_ros.nodes.common.spin import run_to_end
 
 _ANSWER_TIMEOUT = 60.0
 _STALL_TIMEOUT = 60.0
-# More than any task's limit; time goes on slowly while nobody commands.
-_LONGEST_EPISODE = 100
+# Simulated time before an episode's first command, s: it goes on slowly while nobody commands.
+_LONGEST_WAIT = 85
 
 
 class EpisodesNode(Node):
-    """Runs episodes one after the other in a bridge, and records them if asked."""
+    """Runner of episodes one after the other in a bridge, which records them if asked."""
 
     def __init__(self) -> None:
         """Waits for nothing yet."""
@@ -39,6 +39,8 @@ class EpisodesNode(Node):
         policy: str = declare(
             self, "policy", "", "Name of the policy's node; empty: none commands."
         )
+        limit: float = declare(self, "time_limit", 15.0, "Time limit of the task, seconds.")
+        self._longest = round(limit + _LONGEST_WAIT)
         self._reset = self.create_client(Trigger, f"{bridge}/reset")
         self._end = self.create_client(Trigger, f"{bridge}/end")
         self._reset_policy = self.create_client(Trigger, f"{policy or 'policy_node'}/reset")
@@ -53,7 +55,7 @@ class EpisodesNode(Node):
         self.create_subscription(Clock, "/clock", self._on_clock, 1)
         self._policy = f"/{policy}: policy"
         self._stopped = ""
-        """Why the policy has stopped, by its newest word; empty if it goes on."""
+        """Reason of the policy's stop, by its newest word; empty if it goes on."""
         if policy:
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
@@ -97,7 +99,7 @@ class EpisodesNode(Node):
                 file.write(json.dumps(self._status) + "\n")
 
     def _call_until_done(self, client: Any, problem: str) -> None:
-        """Ask for what is refused for a moment, until the other node has heard of something."""
+        """Repeat a request that is refused until the other node has heard of something."""
         deadline = time.monotonic() + _ANSWER_TIMEOUT
         while not (answer := self._ask(client, Trigger.Request())).success:
             if time.monotonic() > deadline:
@@ -127,7 +129,7 @@ class EpisodesNode(Node):
         return answer
 
     def _wait_until_done(self, seed: str) -> None:
-        """Until the episode that was started, named by its seed, has its result.
+        """Wait until the started episode, named by its seed, has its result.
 
         A policy that stops says so once a second; in lock-step the simulation waits meanwhile.
         """
@@ -141,8 +143,8 @@ class EpisodesNode(Node):
                 raise TimeoutError(
                     f"the simulation has waited {_STALL_TIMEOUT:.0f} s for a command"
                 )
-            if self._simulated - begun > _LONGEST_EPISODE:
-                raise TimeoutError(f"no command in {_LONGEST_EPISODE} s of simulated time")
+            if self._simulated - begun > self._longest:
+                raise TimeoutError(f"no command in {self._longest} s of simulated time")
         if stopped and not self._status["success"]:
             self._status["stopped"] = stopped
 

@@ -1,4 +1,4 @@
-"""evaluate_policy: a policy's success in simulation, over real ROS, with videos and energies."""
+"""evaluate_policy: success of a policy in simulation, over real ROS, with videos and energies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
 from ebm_policy_ros.sim.energy_picture import draw_energies
 from ebm_policy_ros.sim.episodes import EpisodeResult, EpisodesConfig, run_episodes
 from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed
+from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.training.data.episodes import read_episode
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import interface_path, policy_path
@@ -32,7 +33,7 @@ class EvaluateArgs:
     out: Path
     """Folder for result.json, videos and pictures; a run that was cut short goes on."""
     task: str = "push"
-    """Task of the simulation: push or push_either."""
+    """Task of the simulation: push, push_either, or a class as my_package.my_module.MyTask."""
     episodes: int = 10
     """Number of scenes."""
     seed: int = 100000
@@ -42,13 +43,13 @@ class EvaluateArgs:
     videos: int | None = None
     """Episodes to film, from the first on; by default all."""
     device: str = "cpu"
-    """Where the policy decides: cpu, cuda or auto."""
+    """Device on which the policy decides: cpu, cuda or auto."""
     inference: dict[str, int | float | str] = field(default_factory=dict)
     """Settings of the search that replace the policy's, such as --inference.samples 2048."""
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """The Wilson score interval of a proportion, 95 % by default (Wilson 1927, JASA 22)."""
+    """Return the Wilson score interval of a proportion, by default 95 % (Wilson 1927, JASA 22)."""
     if trials == 0:
         return 0.0, 1.0
     share = successes / trials
@@ -59,7 +60,10 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
 
 
 def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """The figures of a series of episodes, as in result.json."""
+    """Return the figures of a series of episodes, as in result.json.
+
+    Of a measure that is yes or no, the number of yes is counted.
+    """
     successes = sum(result.success for result in results)
     latencies = np.concatenate([result.latency_ms for result in results] or [[]])
     quantiles = np.percentile(latencies, (50, 95, 99)) if len(latencies) else [math.nan] * 3
@@ -67,7 +71,7 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "episodes": len(results),
         "successes": successes,
         "success_interval_95": [round(x, 4) for x in wilson_interval(successes, len(results))],
-        "within_1cm": sum(result.within_1cm for result in results),
+        **_counts(results),
         "mean_steps": round(float(np.mean([result.steps for result in results])), 1),
         "decision_ms": {
             name: round(float(value), 2)
@@ -79,19 +83,31 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     }
 
 
-def format_table(task: str, summary: dict[str, Any]) -> str:
-    """The figures for people."""
+def _counts(results: Sequence[EpisodeResult]) -> dict[str, int]:
+    """Count the episodes in which each measure that is yes or no is yes."""
+    measures = [result.measures for result in results]
+    yes_or_no = [name for name, value in measures[0].items() if isinstance(value, bool)]
+    return {name: sum(bool(each[name]) for each in measures) for name in yes_or_no}
+
+
+def format_table(task: str, labels: Mapping[str, str], summary: dict[str, Any]) -> str:
+    """Return the figures for people; `labels` are those of the task."""
     low, high = summary["success_interval_95"]
     count = summary["episodes"]
     decision = summary["decision_ms"]
+    counted = {"success": "solved", **labels}
     rows = [
         ("task", task),
         ("scenes", f"{count}, seeds {summary['seeds'][0]} to {summary['seeds'][-1]}"),
         (
-            "within 2 cm",
+            counted.pop("success"),
             f"{summary['successes']}/{count}  (95 % interval {low:.1%} to {high:.1%})",
         ),
-        ("within 1 cm", f"{summary['within_1cm']}/{count}"),
+        *[
+            (label, f"{summary[name]}/{count}")
+            for name, label in counted.items()
+            if name in summary
+        ],
         ("policy stopped", _stops(summary["stops"], count)),
         ("steps", f"{summary['mean_steps']} on average"),
         ("image to command", f"p50 {decision['p50']} ms, p99 {decision['p99']} ms"),
@@ -101,7 +117,7 @@ def format_table(task: str, summary: dict[str, Any]) -> str:
 
 
 def _stops(stops: Mapping[str, str], count: int) -> str:
-    """How many scenes ended with a stop of the policy, and why the first of them did."""
+    """Return the number of scenes that a stop of the policy ended, and the first one's reason."""
     if not stops:
         return f"0/{count}"
     seed, reason = next(iter(stops.items()))
@@ -149,7 +165,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
         "training": load_policy_file(path).training,
         "machine": f"{platform.machine()}, {platform.platform()}",
         **summary,
-        "results": [asdict(result) for result in results],
+        "results": [result.to_dict() for result in results],
     }
     (args.out / "result.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
     if policy.has_energy:
@@ -160,12 +176,13 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
 
 
 def _evaluate_and_tell(args: EvaluateArgs) -> None:
-    print(format_table(args.task, evaluate(args)))
+    labels = make_task(args.task).labels
+    print(format_table(args.task, labels, evaluate(args)))
     print(f"\nresult.json, videos and pictures are in {args.out}")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command; `argv` replaces the command line's arguments."""
     run_command("evaluate_policy", EvaluateArgs, _evaluate_and_tell, argv, (ProgramFailed,))
 
 

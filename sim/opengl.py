@@ -1,4 +1,4 @@
-"""Which OpenGL MuJoCo renders with. It decides when first imported, so this comes before."""
+"""Choice of the OpenGL for MuJoCo, which reads it when it is first imported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 class RenderingUnavailable(RuntimeError):
-    """There is no OpenGL to render with."""
+    """Error: there is no OpenGL to render with."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
@@ -18,7 +18,7 @@ class RenderingUnavailable(RuntimeError):
 
 
 def choose_opengl() -> None:
-    """Choose EGL where there is no display, unless the environment says what to use."""
+    """Choose EGL where there is no display, unless the environment chooses."""
     has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if sys.platform == "linux" and not has_display:
         os.environ.setdefault("MUJOCO_GL", "egl")

@@ -1,4 +1,4 @@
-"""oracle_node: a scripted teleoperator, on the command topic that a person's commands use."""
+"""oracle_node: the task's scripted teleoperator, on the topics that a person's commands use."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PoseArray, PoseStamped, TwistStamped
+import numpy.typing as npt
+from geometry_msgs.msg import PoseArray, PoseStamped
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.messages.commands import fill_command
+from ebm_policy_ros.interface import NANOSECONDS, load_interface
+from ebm_policy_ros.interface.action import TRAJECTORY
+from ebm_policy_ros.messages.commands import fill_command, fill_gripper
 from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_node
 from ebm_policy_ros.nodes.common.ticks import ClockWatch
-from ebm_policy_ros.sim.oracles.push import PushOracle
+from ebm_policy_ros.sim.tasks import Demonstrator, make_task
 from ebm_policy_ros.util.resources import interface_path
 
 SETTINGS = (
+    Setting("task", "push", "Task of the simulation: a name, or my_package.my_module.MyTask."),
     Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
     Setting("bridge", "sim_bridge_node", "Name of the simulation's node."),
 )
@@ -31,7 +35,7 @@ class OracleNode(Node):
     """Answers each new scene of the simulation with the demonstrator's command."""
 
     def __init__(self, **options: Any) -> None:
-        """Subscribes to the simulation's true scene and the tool pose.
+        """Subscribes to the simulation's true scene and the tool's pose.
 
         Args:
             **options: As rclpy's nodes take them.
@@ -42,12 +46,17 @@ class OracleNode(Node):
         self._interface = load_interface(interface_path(values["interface"]))
         bridge: str = values["bridge"]
         poses = [s for s in self._interface.observation.values() if s.type.endswith("PoseStamped")]
-        self._oracle: PushOracle | None = None
+        self._task = make_task(values["task"])
+        self._task.demonstrator(np.random.default_rng(0), self._interface)  # or refuse now
+        self._demonstrator: Demonstrator | None = None
         self._seed: int | None = None
         self._scene: Any = None
         self._tool: Any = None
-        action = self._interface.action
-        self._publisher = self.create_publisher(TwistStamped, action.topic, 10)
+        action, gripper = self._interface.action, self._interface.action.gripper
+        self._publisher = self.create_publisher(message_class(action.type), action.topic, 10)
+        if gripper is not None:
+            kind = message_class(gripper.type)
+            self._gripper = self.create_publisher(kind, gripper.topic, 10)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, f"{bridge}/status", self._on_status, latched)
         self.create_subscription(PoseArray, f"{bridge}/scene", self._on_scene, 1)
@@ -57,7 +66,7 @@ class OracleNode(Node):
         status = json.loads(message.data)
         if status["state"] == "running":
             self._seed = status["seed"]
-            self._oracle = None
+            self._demonstrator = None
             # It acts on what comes from now on: the simulation sends samples after a start.
             self._scene = self._tool = None
         else:
@@ -78,16 +87,36 @@ class OracleNode(Node):
         time_ns = stamp_ns(self._scene)
         if stamp_ns(self._tool) != time_ns:
             return
-        block, *goals = [np.array([p.position.x, p.position.y]) for p in self._scene.poses]
-        if self._oracle is None:
-            self._oracle = PushOracle(np.random.default_rng(self._seed), len(goals))
-        position = self._tool.pose.position
-        velocity = self._oracle.act(np.array([position.x, position.y]), block, np.array(goals))
-        message = fill_command(TwistStamped(), self._interface.action, velocity, time_ns)
+        if self._demonstrator is None:
+            rng = np.random.default_rng(self._seed)
+            self._demonstrator = self._task.demonstrator(rng, self._interface)
+        poses = np.array([_values(pose) for pose in self._scene.poses]).reshape(-1, 7)
+        self._publish(self._demonstrator.act(_values(self._tool.pose), poses), time_ns)
+
+    def _publish(self, values: npt.NDArray[np.float64], time_ns: int) -> None:
+        """Publish an action, the gripper's part first: the arm's ends the simulation's tick."""
+        action, gripper = self._interface.action, self._interface.action.gripper
+        seconds = self._interface.period_ns / NANOSECONDS
+        point = message_class("trajectory_msgs/msg/JointTrajectoryPoint")
+        if gripper is not None:
+            values, grip = values[:-1], float(values[-1])
+            message = message_class(gripper.type)()
+            self._gripper.publish(fill_gripper(message, gripper, grip, time_ns, seconds, point))
+        message = message_class(action.type)()
+        if action.type == TRAJECTORY:
+            fill_command(message, action, values[None], time_ns, np.array([seconds]), point)
+        else:
+            fill_command(message, action, values, time_ns)
         self._publisher.publish(message)
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: a simulation without commands needs no last one."""
+
+
+def _values(pose: Any) -> npt.NDArray[np.float64]:
+    """Return x, y, z, qx, qy, qz, qw of a pose's message."""
+    at, turn = pose.position, pose.orientation
+    return np.array([at.x, at.y, at.z, turn.x, turn.y, turn.z, turn.w])
 
 
 def main(args: Sequence[str] | None = None) -> None:

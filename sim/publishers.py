@@ -1,4 +1,4 @@
-"""The topics on which the simulated arm, its cameras and its clock are heard."""
+"""Topics on which the simulated arm, its cameras and its clock are heard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEPTH = 10
 
 
 class Publishers:
-    """A publisher for each stream, and for what else a simulation tells of a moment."""
+    """Publishers of the streams, the camera's intrinsics, the true scene and the time."""
 
     def __init__(self, node: Any, interface: Interface) -> None:
         """Opens the topics.
@@ -40,14 +40,14 @@ class Publishers:
         self._clocks = publisher("rosgraph_msgs/msg/Clock", "/clock")
         self._scenes = publisher("geometry_msgs/msg/PoseArray", "~/scene")
         self.published = 0.0
-        """When the last whole moment was published, s of the performance counter."""
+        """Time of the last whole moment, s of the performance counter."""
 
     def moment(self, samples: dict[str, Any], world: World, time_ns: int) -> None:
-        """Every stream's sample, the camera's intrinsics and the true scene."""
+        """Publish every stream's sample, the camera's intrinsics and the true scene."""
         scene = message_class("geometry_msgs/msg/PoseArray")()
         scene.header.stamp = stamp(time_ns)
         scene.header.frame_id = "base_link"
-        scene.poses = [_pose(xy) for xy in (world.block_position, *world.goal_positions)]
+        scene.poses = [_pose(values) for values in world.poses]
         self.published = time.perf_counter()
         self.samples(samples)
         if self._infos is not None:
@@ -55,17 +55,19 @@ class Publishers:
         self._scenes.publish(scene)
 
     def samples(self, samples: dict[str, Any]) -> None:
-        """Samples by the names of their streams."""
+        """Publish samples, by the names of their streams."""
         for name, message in samples.items():
             self._streams[name].publish(message)
 
     def time(self, time_ns: int) -> None:
-        """The time, for whoever acts on it: after what was sampled then."""
+        """Publish the time, for whoever acts on it: after what was sampled then."""
         self._clocks.publish(message_class("rosgraph_msgs/msg/Clock")(clock=stamp(time_ns)))
 
 
-def _pose(place: npt.NDArray[np.floating]) -> Any:
+def _pose(values: npt.NDArray[np.float64]) -> Any:
+    """Return x, y, z, qx, qy, qz, qw as a message."""
     pose = message_class("geometry_msgs/msg/Pose")()
-    pose.position.x, pose.position.y = map(float, place)
-    pose.orientation.w = 1.0
+    pose.position.x, pose.position.y, pose.position.z = map(float, values[:3])
+    for axis, value in zip("xyzw", values[3:], strict=True):
+        setattr(pose.orientation, axis, float(value))
     return pose

@@ -1,4 +1,4 @@
-"""record_demos: demonstrations by the scripted teleoperator, as bags."""
+"""record_demos: demonstrations by the task's scripted teleoperator, as bags."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RecordArgs:
     out: Path
     """Folder for the bags; a run that was cut short goes on where it stopped."""
     task: str = "push"
-    """Task of the simulation: push or push_either."""
+    """Task of the simulation: push, push_either, or a class as my_package.my_module.MyTask."""
     episodes: int = 500
     """Number of demonstrations."""
     seed: int = 0
@@ -45,14 +45,15 @@ def record_demos(args: RecordArgs) -> None:
         bags=args.out,
         record=args.episodes,
     )
-    oracle = Program("sim.oracle_node", {"interface": str(interface.resolve())})
+    chosen = {"task": args.task, "interface": str(interface.resolve())}
+    oracle = Program("sim.oracle_node", chosen)
     results = run_episodes(config, oracle)
     successes = sum(result.success for result in results)
     print(f"{successes} of {len(results)} demonstrations succeeded; bags are in {args.out}")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command; `argv` replaces the command line's arguments."""
     run_command("record_demos", RecordArgs, record_demos, argv, (ProgramFailed,))
 
 

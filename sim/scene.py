@@ -1,10 +1,12 @@
-"""The laboratory around the robot: floor, walls, table, lights and cameras."""
+"""Laboratory around the robot: floor, walls, table and lights; and cameras."""
 
 from __future__ import annotations
 
 import mujoco
 import numpy as np
 import numpy.typing as npt
+
+from ebm_policy_ros.sim.tasks import View
 
 _FLOOR = -0.76
 _TABLE_LOW = np.array([-0.32, -0.62])
@@ -21,25 +23,17 @@ def add_room(spec: mujoco.MjSpec) -> None:
     _add_table(spec)
     _add_floor_and_walls(spec)
     _add_lights(spec)
-    look(spec, "camera", eye=(1.1, 0.0, 0.56), target=(0.335, 0.0, 0.213), fovy=60)
-    look(spec, "cinematic", eye=(1.45, 0.95, 0.75), target=(0.3, 0.0, 0.15), fovy=38)
 
 
-def look(
-    spec: mujoco.MjSpec,
-    name: str,
-    eye: tuple[float, float, float],
-    target: tuple[float, float, float],
-    fovy: float,
-) -> None:
-    """Add a fixed, level camera at `eye` (m) that looks at `target` (m); `fovy` in degrees."""
-    backward = np.subtract(eye, target)
+def add_camera(spec: mujoco.MjSpec, name: str, view: View) -> None:
+    """Add a fixed, level camera."""
+    backward = np.subtract(view.eye, view.target)
     right = np.cross([0, 0, 1], backward)
     up = np.cross(backward, right)
     axes = [axis / np.linalg.norm(axis) for axis in (right, up, backward)]
     quaternion = np.empty(4)
     mujoco.mju_mat2Quat(quaternion, np.stack(axes, axis=1).ravel())
-    spec.worldbody.add_camera(name=name, pos=eye, quat=quaternion, fovy=fovy)
+    spec.worldbody.add_camera(name=name, pos=view.eye, quat=quaternion, fovy=view.fovy)
 
 
 def _add_materials(spec: mujoco.MjSpec) -> None:

@@ -1,4 +1,4 @@
-"""What the simulated arm's sensors say, as messages of the streams of an interface."""
+"""Samples of the simulated arm's sensors, as messages of the streams of an interface."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointS
 from ebm_policy_ros.messages.depth import HEADER_BYTES
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.sim.controllers import FRAMES
-from ebm_policy_ros.sim.world import World
-
-CAMERAS = ("camera", "cinematic")
-"""Of the world, in the order in which the interface's cameras get them."""
+from ebm_policy_ros.sim.world import CAMERAS, World
 
 _OPTICAL_FRAME = "camera_optical_frame"
 
 
 class Sensors:
-    """Makes the messages of a moment."""
+    """Maker of the messages of a moment."""
 
     def __init__(self, interface: Interface) -> None:
-        """For the streams of an interface.
+        """Takes the streams of an interface; its cameras are those of the world in order.
 
         Raises:
             ValueError: If the simulated arm has no such sensor.
@@ -46,24 +43,21 @@ class Sensors:
                     f"and the pose of its tool in {' and '.join(FRAMES)}, not this"
                 )
 
-    def messages(
-        self, world: World, time_ns: int, gripper: float, images: bool = True
-    ) -> dict[str, Any]:
-        """A message for each stream, by its name.
+    def messages(self, world: World, time_ns: int, images: bool = True) -> dict[str, Any]:
+        """Make a message for each stream, by its name.
 
         Args:
             world: Seen now.
             time_ns: The stamp.
-            gripper: Where the gripper is; it follows every command at once.
-            images: Whether the cameras see this moment too, which takes a while.
+            images: True to draw what the cameras see too, which takes a while.
         """
         return {
-            name: self._message(name, stream, world, stamp(time_ns), gripper)
+            name: self._message(name, stream, world, stamp(time_ns))
             for name, stream in self._streams.items()
             if images or not isinstance(stream, ImageStream)
         }
 
-    def _message(self, name: str, stream: Any, world: World, when: Any, gripper: float) -> Any:
+    def _message(self, name: str, stream: Any, world: World, when: Any) -> Any:
         if isinstance(stream, ImageStream):
             message = self._image(name, stream, world)
         else:
@@ -73,7 +67,8 @@ class Sensors:
                 if self._gripper is not None:
                     message.name.append(self._gripper.name)
                     for column in (message.position, message.velocity, message.effort):
-                        column.append(gripper if column is message.position else 0.0)
+                        moves = column is message.position
+                        column.append(world.gripper_position if moves else 0.0)
             else:
                 message.header.frame_id = stream.frame_id
                 _fill_pose(message, world, stream.frame_id)
@@ -96,9 +91,9 @@ class Sensors:
 
 
 def _compressed_depth(distances: npt.NDArray[np.float32]) -> Any:
-    """Distances in metres, as image_transport's compressedDepth sends millimetres."""
+    """Compress distances in m, as image_transport's compressedDepth sends millimetres."""
     millimetres = np.rint(1000 * distances)
-    # 0 is where nothing was measured, and so is what 16 bits can't hold.
+    # 0 means that nothing was measured, as for what 16 bits can't hold.
     values = np.where(millimetres <= np.iinfo(np.uint16).max, millimetres, 0).astype(np.uint16)
     message = message_class("sensor_msgs/msg/CompressedImage")()
     message.format = "16UC1; compressedDepth png"
@@ -107,7 +102,7 @@ def _compressed_depth(distances: npt.NDArray[np.float32]) -> Any:
 
 
 def camera_info(world: World, time_ns: int) -> Any:
-    """The intrinsics of the first camera."""
+    """Return the intrinsics of the first camera."""
     message = message_class("sensor_msgs/msg/CameraInfo")()
     message.header.stamp, message.header.frame_id = stamp(time_ns), _OPTICAL_FRAME
     message.height, message.width = world.camera_size
@@ -119,7 +114,7 @@ def camera_info(world: World, time_ns: int) -> Any:
 
 
 def stamp(time_ns: int) -> Any:
-    """A time in nanoseconds as headers have it."""
+    """Return a time in nanoseconds as headers have it."""
     sec, nanosec = divmod(time_ns, NANOSECONDS)
     return message_class("builtin_interfaces/msg/Time")(sec=sec, nanosec=nanosec)
 

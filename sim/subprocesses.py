@@ -24,24 +24,24 @@ _LIBC = ctypes.CDLL(None)
 
 
 class ProgramFailed(RuntimeError):
-    """A process of the run ended early; the text says which and with what last words."""
+    """Error: a process of the run ended early; the text has its name and last line."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """An executable module of this package and its ROS parameters."""
+    """Executable module of this package and its ROS parameters."""
 
     module: str
     parameters: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        """The node's name: the module's last one, or that of its room before `node`."""
+        """Name of the node: the module's last one, or that of its room before `node`."""
         *_, room, module = self.module.split(".")
         return f"{room}_node" if module == "node" else module
 
     def command(self) -> list[str]:
-        """The command line."""
+        """Return the command line."""
         arguments = [sys.executable, "-m", f"ebm_policy_ros.{self.module}", "--ros-args"]
         for name, value in self.parameters.items():
             arguments += ["-p", f"{name}:={json.dumps(value)}"]
@@ -49,7 +49,7 @@ class Program:
 
 
 def ros_environment() -> dict[str, str]:
-    """The environment for a run that no other ROS on this machine or network may disturb."""
+    """Return an environment for a run that no other ROS here or on the network disturbs."""
     environment = dict(os.environ)
     # A trainer, a simulation and a policy share the cores; each one's threads would fight.
     environment.setdefault("OMP_NUM_THREADS", "1")
@@ -60,7 +60,7 @@ def ros_environment() -> dict[str, str]:
 
 @contextmanager
 def running(programs: list[Program], logs: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """The programs' processes by name; each writes a log, and none outlives the block."""
+    """Start the programs and yield their processes by name; none outlives the block."""
     logs.mkdir(parents=True, exist_ok=True)
     environment = ros_environment()
     processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -92,7 +92,7 @@ def _end_with_parent() -> None:
 
 
 def failure_of(name: str, code: int, log: Path) -> ProgramFailed:
-    """Why a process ended early: the last line that it wrote."""
+    """Return the error of a process that ended early, with the last line of its log."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "no output")
     return ProgramFailed(f"{name}: {last.strip()} (exit {code}, {log})")

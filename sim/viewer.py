@@ -1,4 +1,4 @@
-"""A window in which a person sees the simulation, in a process of its own."""
+"""Window in which a person sees the simulation, in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import glfw
 import numpy as np
 
-from ebm_policy_ros.sim.tasks import make_task
+from ebm_policy_ros.sim.tasks import Task
 from ebm_policy_ros.sim.world import World
 
 _RATE = 30.0
@@ -21,22 +21,20 @@ _RATE = 30.0
 _NICENESS = 10
 # The window goes back to its own view while it still loads the scene.
 _FRAMES_TO_LOAD = 30
-# From behind the arm's left shoulder: forward is away, left is left. Degrees and metres.
-_AZIMUTH, _ELEVATION, _DISTANCE, _LOOK_AT = 25.0, -42.0, 1.1, (0.42, 0.0, 0.05)
 
 
 class ViewerUnavailable(ValueError):
-    """There is no display."""
+    """Error: there is no display."""
 
 
 class Viewer:
-    """Shows a world; whatever happens to the window, the world goes on."""
+    """Window on a world; whatever happens to the window, the world goes on."""
 
     def __init__(self, world: World) -> None:
         """Opens the window.
 
         Args:
-            world: What is shown; see `show`.
+            world: Shown in the window; see `show`.
 
         Raises:
             ViewerUnavailable: If there is no display.
@@ -49,14 +47,14 @@ class Viewer:
         # A window's library may end the whole process, and its drawing would hold up the ticks.
         context = multiprocessing.get_context("spawn")
         self._state = RawArray("d", world.data.qpos.size + world.data.mocap_pos.size)
-        arguments = (world.task.name, self._state)
+        arguments = (type(world.task), self._state)
         self._process = context.Process(target=_run, args=arguments, daemon=True)
         self.show(world)
         self._process.start()
 
     @property
     def is_open(self) -> bool:
-        """Whether the window is there, or about to be."""
+        """True while the window is there, or about to be."""
         return self._process.is_alive()
 
     def show(self, world: World) -> None:
@@ -70,8 +68,8 @@ class Viewer:
         self._process.join()
 
 
-def _run(task: str, state: Any) -> None:
-    """The window's process."""
+def _run(task: type[Task], state: Any) -> None:
+    """Run the window's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which closes this
     os.nice(_NICENESS)
     if not glfw.init():
@@ -79,7 +77,7 @@ def _run(task: str, state: Any) -> None:
     # Only here: it starts a library for windows.
     import mujoco.viewer
 
-    world = World(make_task(task))
+    world = World(task())
     window = mujoco.viewer.launch_passive(
         world.model, world.data, show_left_ui=False, show_right_ui=False
     )
@@ -94,8 +92,9 @@ def _run(task: str, state: Any) -> None:
             world.data.mocap_pos[:] = mocap.reshape(-1, 3)
             mujoco.mj_forward(world.model, world.data)
             if frame == _FRAMES_TO_LOAD:
-                window.cam.azimuth, window.cam.elevation = _AZIMUTH, _ELEVATION
-                window.cam.distance, window.cam.lookat[:] = _DISTANCE, _LOOK_AT
+                view = world.task.window
+                window.cam.azimuth, window.cam.elevation = view.azimuth, view.elevation
+                window.cam.distance, window.cam.lookat[:] = view.distance, view.target
         window.sync()
         time.sleep(1 / _RATE)
     window.close()

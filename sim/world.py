@@ -1,4 +1,4 @@
-"""A UR5e at a table in MuJoCo: commanded like the arm, seen by a camera, without ROS."""
+"""UR5e at a table in MuJoCo: commanded like the arm, seen by cameras, without ROS."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ import numpy.typing as npt
 
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
-from ebm_policy_ros.sim.robots import JOINT_NAMES, TOOL_FRAME, ToolController, ur5e_with_pusher
-from ebm_policy_ros.sim.scene import add_room
-from ebm_policy_ros.sim.tasks import Task
+from ebm_policy_ros.sim.robots import JOINT_NAMES, TOOL, TOOL_FRAME, ToolController, ur5e
+from ebm_policy_ros.sim.scene import add_camera, add_room
+from ebm_policy_ros.sim.tasks import Measures, Task
 
 Array = npt.NDArray[np.float64]
 
 Motion = Callable[[ToolController, float, float], Array]
-"""(controller, seconds since the motion began, length of the step in s) -> joint velocities, rad/s
+"""Function of (controller, seconds since the start, length of the step in s): velocities, rad/s.
 """
 
 MAX_SPEED = 0.25
 """Largest speed of the tool along x and along y (m/s)."""
 
-_CAMERA = "camera"
+CAMERAS = ("camera", "cinematic")
+"""Cameras of the world: the policy's, and the videos', which is an interface's second one."""
+
+_ARM = slice(len(JOINT_NAMES))
 _PHYSICS_STEP = 0.002
 _CONTROL_STEP = 0.02
 
 
 class World:
-    """One episode after another of a task.
+    """Arm, room and task, for one episode after another.
 
     Args:
-        task: What lies on the table.
-        camera_size: Height and width of what `camera` gives, in pixels.
-        disturbance: Of the executed motion; None for an arm that does what it is told.
+        task: Adds tool, objects and views.
+        camera_size: Height and width of the picture of `camera`, in pixels.
+        disturbance: Changes the executed motion; None for an arm that does what it is told.
     """
 
     def __init__(
@@ -49,16 +52,24 @@ class World:
         self.joint_names = JOINT_NAMES
         self.camera_size = camera_size
         self._disturbance = disturbance or Disturbance()
-        spec = ur5e_with_pusher()
+        spec = ur5e()
         spec.option.timestep = _PHYSICS_STEP
+        tool = spec.body(TOOL)
+        task.add_tool(spec, tool)
+        for body in tool.find_all("body"):
+            body.gravcomp = 1  # the real controller knows the tool's weight too
         add_room(spec)
+        for name, view in zip(CAMERAS, (task.camera, task.video), strict=True):
+            add_camera(spec, name, view)
         task.scene(spec)
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
         self._controller = ToolController()
         # A servo that damps velocity lags behind a moving target by damping over stiffness (s).
-        actuators = self.model.actuator_biasprm[: len(JOINT_NAMES)]
+        actuators = self.model.actuator_biasprm[_ARM]
         self._servo_lag = actuators[:, 2] / actuators[:, 1]
+        self._fingers = [self.model.actuator(name).id for name in task.gripper]
+        self._grip = 0.0
         self._renderers: dict[tuple[int, int, bool], mujoco.Renderer] = {}
         self.reset(0)
 
@@ -68,10 +79,12 @@ class World:
         scene, noise = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
         mujoco.mj_resetData(self.model, self.data)
         self._controller.reset(self.task.reset(self.model, self.data, scene))
-        self.data.qpos[: len(JOINT_NAMES)] = self._controller.positions
-        self.data.ctrl[:] = self._controller.positions
+        self.data.qpos[_ARM] = self._controller.positions
+        self.data.ctrl[_ARM] = self._controller.positions
         self._disturbance.reset(noise)
         mujoco.mj_forward(self.model, self.data)
+        # The fingers stay where the task put them until they are commanded.
+        self.data.ctrl[self._fingers] = self.data.actuator_length[self._fingers]
 
     def step(self, velocity: npt.ArrayLike, duration: float) -> None:
         """Move the tool over the table at a constant height.
@@ -96,28 +109,44 @@ class World:
             joint_velocity = motion(self._controller, number * _CONTROL_STEP, _CONTROL_STEP)
             for index in range(round(_CONTROL_STEP / _PHYSICS_STEP)):
                 ahead = (index + 1) * _PHYSICS_STEP + self._servo_lag
-                self.data.ctrl[:] = start + joint_velocity * ahead
+                self.data.ctrl[_ARM] = start + joint_velocity * ahead
                 mujoco.mj_step(self.model, self.data)
         # `mj_step` leaves poses one physics step behind the joints.
         mujoco.mj_forward(self.model, self.data)
 
+    def grip(self, position: float) -> None:
+        """Command the gripper; its fingers move in the steps that follow.
+
+        Args:
+            position: In the unit of the task's actuators.
+        """
+        self._grip = position
+        self.data.ctrl[self._fingers] = position
+
+    @property
+    def gripper_position(self) -> float:
+        """Position of the gripper; of a task without one, the last command."""
+        if not self._fingers:
+            return self._grip
+        return float(self.data.actuator_length[self._fingers[0]])
+
     def depth(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
-        """Return the distances that `camera` sees, along its axis in m. Shape (H, W)."""
+        """Return the distances from `camera` along its axis in m. Shape (H, W)."""
         height, width = size or self.camera_size
         renderer = self._renderer(height, width, False)
         renderer.enable_depth_rendering()
-        renderer.update_scene(self.data, _CAMERA)
+        renderer.update_scene(self.data, CAMERAS[0])
         depth: npt.NDArray[np.float32] = renderer.render()
         renderer.disable_depth_rendering()
         return depth
 
     def render(
-        self, camera: str = _CAMERA, size: tuple[int, int] | None = None, shadows: bool = False
+        self, camera: str = CAMERAS[0], size: tuple[int, int] | None = None, shadows: bool = False
     ) -> npt.NDArray[np.uint8]:
-        """Return what a camera sees.
+        """Return the picture of a camera.
 
         Args:
-            camera: `camera`, which the policy sees, or `cinematic`, for people.
+            camera: One of `CAMERAS`.
             size: Height and width in pixels; the camera's own when None.
             shadows: Also smooths edges. Several times slower in software.
 
@@ -146,18 +175,18 @@ class World:
 
     @property
     def joint_positions(self) -> Array:
-        """In rad, in the order of `joint_names`. Shape (6,)."""
-        return np.array(self.data.qpos[: len(JOINT_NAMES)])
+        """Joint positions in rad, in the order of `joint_names`. Shape (6,)."""
+        return np.array(self.data.qpos[_ARM])
 
     @property
     def joint_velocities(self) -> Array:
-        """In rad/s, in the order of `joint_names`. Shape (6,)."""
-        return np.array(self.data.qvel[: len(JOINT_NAMES)])
+        """Joint velocities in rad/s, in the order of `joint_names`. Shape (6,)."""
+        return np.array(self.data.qvel[_ARM])
 
     @property
     def joint_efforts(self) -> Array:
         """Torques of the actuators in Nm, in the order of `joint_names`. Shape (6,)."""
-        return np.array(self.data.qfrc_actuator[: len(JOINT_NAMES)])
+        return np.array(self.data.qfrc_actuator[_ARM])
 
     @property
     def tool_pose(self) -> tuple[Array, Array]:
@@ -171,28 +200,28 @@ class World:
     def camera_matrix(self) -> Array:
         """Intrinsics of `camera` in pixels, without distortion. Shape (3, 3)."""
         height, width = self.camera_size
-        focal = height / 2 / np.tan(np.deg2rad(self.model.camera(_CAMERA).fovy[0]) / 2)
+        focal = height / 2 / np.tan(np.deg2rad(self.model.camera(CAMERAS[0]).fovy[0]) / 2)
         return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
 
     @property
-    def block_position(self) -> Array:
-        """The block's centre in base_link (m). Shape (2,)."""
-        return self.task.block_position(self.data)
+    def poses(self) -> Array:
+        """True poses of the task's objects: x, y, z (m), qx, qy, qz, qw. Shape (N, 7)."""
+        return self.task.poses(self.model, self.data)
 
     @property
-    def goal_positions(self) -> Array:
-        """The goals' centres in base_link (m). Shape (G, 2)."""
-        return self.task.goal_positions(self.model, self.data)
-
-    @property
-    def distance(self) -> float:
-        """From the block to the nearest goal (m)."""
-        return self.task.distance(self.block_position, self.goal_positions)
+    def measures(self) -> Measures:
+        """Measures of the task at this moment, by name."""
+        return self.task.measures(self.model, self.data)
 
     @property
     def success(self) -> bool:
-        """Whether the task is solved at this moment."""
-        return self.task.success(self.distance)
+        """True if the task is solved at this moment."""
+        return self.task.success(self.measures)
+
+    @property
+    def finished(self) -> bool:
+        """True if nothing is left to do at this moment."""
+        return self.task.finished(self.measures)
 
     def close(self) -> None:
         """Free the renderers."""

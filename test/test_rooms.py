@@ -19,7 +19,7 @@ ROOMS = (
     "nodes.common", "nodes.recorder", "nodes.teleop", "nodes.policy",
     "training.data", "training.inspection", "training.exchange", "training.learning",
     "training.experiments", "training",
-    "sim.tasks", "sim.oracles", "sim", "sim.replay",
+    "sim.tasks", "sim", "sim.replay",
 )  # fmt: skip
 # Not needed on the robot.
 OFFLINE = ("training", "sim")

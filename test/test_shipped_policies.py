@@ -35,7 +35,7 @@ def drive(policy: Policy, world: World, seed: int) -> list[Observation]:
     world.reset(seed)
     seen: list[Observation] = []
     action = None
-    while world.time < 4 and not world.task.finished(world.distance):
+    while world.time < 4 and not world.finished:
         seen.append(see(world))
         action = policy.decide(seen[-1], previous=action).action
         world.step(action[0], 0.1)

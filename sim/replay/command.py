@@ -25,7 +25,7 @@ from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import interface_path, policy_path
 
 _RESULTS = "replay.jsonl"
-# Of the error on held-out demonstrations: an observation on the robot's clock is never the same.
+# Multiple of the error on held-out demonstrations: observations on the robot's clock differ.
 _TOLERANCE = 2.0
 _SHOWN = 6
 
@@ -39,7 +39,7 @@ class ReplayArgs:
     """
 
     data: Path
-    """A bag, or a folder of bags."""
+    """Bag, or folder of bags."""
     out: Path | None = None
     """Folder for replay.json, replay.png and logs; by default a new one, called by the time."""
     policy: str = "ur5e_push"
@@ -49,7 +49,7 @@ class ReplayArgs:
     episodes: int = 3
     """Most bags to play, evenly spread over the folder."""
     device: str = "auto"
-    """Where the policy decides: auto, cpu, cuda or cuda:N."""
+    """Device on which the policy decides: auto, cpu, cuda or cuda:N."""
     max_error: float | None = None
     """Largest mean distance from the demonstrated action, in its unit; by default twice that on
     the demonstrations held out from training, where the policy knows it."""
@@ -64,21 +64,21 @@ class ReplayArgs:
 
 
 class Check(NamedTuple):
-    """Something that has to be so before the policy may move an arm."""
+    """Condition to be met before the policy may move an arm."""
 
     name: str
     value: float
     limit: float | None
-    """The value may be as large as this; None: there is no limit."""
+    """Largest value that passes; None: there is no limit."""
 
     @property
     def passed(self) -> bool:
-        """Whether it is so."""
+        """True if the value is within its limit."""
         return self.limit is None or self.value <= self.limit
 
 
 def replay_demo(args: ReplayArgs) -> None:
-    """Play the bags, tell what was found, and end with code 1 if a check failed."""
+    """Play the bags, print the findings, and end with code 1 if a check failed."""
     policy = load_policy_file(policy_path(args.policy))
     interface = load_interface(interface_path(args.interface)) if args.interface else None
     interface = interface or policy.interface
@@ -113,7 +113,7 @@ def replay_demo(args: ReplayArgs) -> None:
 def _play(
     args: ReplayArgs, out: Path, bags: list[Path], interface: Interface
 ) -> list[dict[str, Any]]:
-    """What replay_node noted of each bag."""
+    """Play the bags in replay_node and return its notes on each."""
     shown = out / "interface.yaml"
     shown.write_text(yaml.safe_dump(interface.to_dict(), sort_keys=False), encoding="utf-8")
     path = out / _RESULTS
@@ -152,7 +152,7 @@ def _play(
 def check(
     args: ReplayArgs, policy: PolicyFile, interface: Interface, results: list[dict[str, Any]]
 ) -> list[Check]:
-    """What decides whether the policy may move an arm."""
+    """Return the checks that decide whether the policy may move an arm."""
     differences = np.concatenate([_differences(result) for result in results])
     counts, horizon = _counts(results), interface.action.horizon
     known = policy.training.get("held_out", {}).get("action_error")
@@ -184,7 +184,7 @@ def check(
 
 
 def _differences(result: dict[str, Any]) -> npt.NDArray[np.float64]:
-    """Proposed minus demonstrated, shape (M, D), without the gripper."""
+    """Subtract demonstrated from proposed actions, without the gripper. Shape (M, D)."""
     demonstrated = np.array([pair[1] for pair in result["pairs"]])
     proposed = np.array([pair[2] for pair in result["pairs"]])
     return np.asarray(proposed - demonstrated)
@@ -195,7 +195,7 @@ def _counts(results: list[dict[str, Any]]) -> Counter[str]:
 
 
 def draw(results: list[dict[str, Any]], interface: Interface) -> Figure:
-    """What was demonstrated and what was proposed, over time."""
+    """Draw demonstrated and proposed actions over time."""
     shown, fields = results[:_SHOWN], interface.action.fields
     figure = Figure((4.5 * len(shown), 2.2 * len(fields)), layout="constrained")
     axes = figure.subplots(len(fields), len(shown), squeeze=False, sharex="col", sharey="row")
@@ -224,7 +224,7 @@ def _tell(content: dict[str, Any], out: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command replay_demo; `argv` replaces the command line's arguments."""
+    """Run the command; `argv` replaces the command line's arguments."""
     expected = (ProgramFailed,)
     run_command("replay_demo", ReplayArgs, replay_demo, argv, expected, positional=True)
 

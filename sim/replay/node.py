@@ -1,4 +1,4 @@
-"""replay_node: plays recorded episodes to a policy in shadow mode, and notes what it proposes."""
+"""replay_node: plays recorded episodes to a policy in shadow mode, and notes its proposals."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from ebm_policy_ros.training.data.timeline import wanted_topics
 from ebm_policy_ros.util.resources import interface_path
 
 _START_TIMEOUT = 60.0
-# Nobody waits for longer than that, after which any policy stands still.
+# Longest gap that is played: after it any policy stands still.
 _LONGEST_GAP_NS = 2 * NANOSECONDS
-# Of the samples that are repeated before and after an episode, above the least rate.
+# Factor above the least rate, of the samples repeated before and after an episode.
 _MARGIN = 1.5
 
 
 class ReplayNode(Node):
-    """Stands in for the arm and its cameras with what they once sent, stamped anew."""
+    """Stand-in for the arm and its cameras, which sends their recorded messages stamped anew."""
 
     def __init__(self) -> None:
         """Opens the topics of the interface."""
@@ -62,7 +62,7 @@ class ReplayNode(Node):
         }
         self._images = {s.topic for s in streams if isinstance(s, ImageStream)}
         self._sent_ns = 0
-        """When the last image was sent."""
+        """Time at which the last image was sent."""
         kind = message_class(action.type)
         proposed = f"{policy}/proposed_command"
         self.create_subscription(kind, proposed, self._on_proposed, 100)
@@ -79,7 +79,7 @@ class ReplayNode(Node):
         self._proposed.append((stamp_ns(message) or now, self._value(message)))
 
     def _value(self, message: Any) -> list[float]:
-        """The first action in a command."""
+        """Return the first action in a command."""
         period = 1.0 / self._interface.rate
         return [float(v) for v in read_command(message, self._interface.action, period)]
 
@@ -105,7 +105,7 @@ class ReplayNode(Node):
         messages = read_ahead(bag, wanted_topics(self._interface))
         begun, first = self._beginning(bag, messages)
         told = self._told
-        # What was said before is of the episode before.
+        # Diagnostics of before are of the last episode.
         self._hold_still(first, lambda: self._told > told + 1 and self._begins())
         before = self._counts()
         self._proposed.clear()
@@ -133,7 +133,7 @@ class ReplayNode(Node):
         }
 
     def _begins(self) -> bool:
-        """Whether the policy does what it does at this scene; one that stopped before is reset."""
+        """Return whether the policy has begun with this scene; reset one that stopped before."""
         if self._state.startswith("stopped"):
             if self._resetting is None or self._resetting.done():
                 self._resetting = self._reset.call_async(Trigger.Request())
@@ -144,7 +144,7 @@ class ReplayNode(Node):
     def _beginning(
         self, bag: Path, messages: Iterator[Played]
     ) -> tuple[list[Played], dict[str, Played]]:
-        """The messages up to the first of each stream, and those first ones."""
+        """Return the messages up to the first of each stream, and those first ones."""
         begun: list[Played] = []
         first: dict[str, Played] = {}
         for message in messages:
@@ -156,7 +156,7 @@ class ReplayNode(Node):
         raise BagError(f"{bag}: not a message of {', '.join(self._outputs.keys() - first.keys())}")
 
     def _play(self, messages: Iterator[Played], start: int) -> tuple[Commands, dict[str, Played]]:
-        """Send every message of a stream when it is due; what was commanded, and the last ones."""
+        """Send every message of a stream when it is due; return commands and last messages."""
         commands, last = Commands(self._interface), dict[str, Played]()
         action = self._interface.action
         due = start
@@ -184,13 +184,13 @@ class ReplayNode(Node):
         self._outputs[message.topic].publish(data)
 
     def _repeat(self, messages: dict[str, Played]) -> None:
-        """Send samples again, but images, each of which would start a decision."""
+        """Send samples again except images, each of which would start a decision."""
         for topic, message in messages.items():
             if topic not in self._images:
                 self._send(message, self.get_clock().now().nanoseconds)
 
     def _hold_still(self, messages: dict[str, Played], done: Callable[[], bool]) -> None:
-        """Repeat samples with the present time until something is so."""
+        """Repeat samples with the present time until `done` returns True."""
         deadline = time.monotonic() + _START_TIMEOUT
         begin = self._sent_ns or self.get_clock().now().nanoseconds
         due = {topic: begin + self._gaps_ns[topic] for topic in messages}

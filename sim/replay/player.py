@@ -1,4 +1,4 @@
-"""A recorded episode as a robot would send it now."""
+"""Recorded episode, as a robot would send it now."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from ebm_policy_ros.bags.bag import Bag
 from ebm_policy_ros.interface import NANOSECONDS
 from ebm_policy_ros.messages.streams import stamp_ns
 
-# Messages that are read ahead; of camera images a gigabyte at most.
+# Messages that are read ahead; camera images are a gigabyte at most.
 _AHEAD = 300
-# Stamps that are further from the time of receipt are of another clock.
+# Stamps further from the time of receipt are of another clock.
 _SAME_CLOCK_NS = NANOSECONDS
 
 
 class Played(NamedTuple):
-    """A message to be sent."""
+    """Message to be sent."""
 
     topic: str
-    """As the interface calls it."""
+    """Name as in the interface."""
     after_ns: int
-    """When, after the first of all."""
+    """Time after the first message of all."""
     stamp_ns: int
-    """Its stamp, on the same scale; before zero where it was stamped earlier."""
+    """Stamp on the same scale; negative if it is earlier."""
     stamped: bool
     content: Any
     data: bytes
-    """The content as it was recorded."""
+    """Content as it was recorded."""
 
 
 def read_ahead(bag: Path, topics: Mapping[str, str]) -> Iterator[Played]:
-    """The messages of a bag in the order of their receipt, read on a thread of its own.
+    """Yield the messages of a bag in the order of their receipt, read on a thread of its own.
 
     Args:
-        bag: What was recorded.
-        topics: Type by name.
+        bag: Recorded episode.
+        topics: Types by name.
 
     Raises:
         BagError: If a topic is missing or nothing can be read.

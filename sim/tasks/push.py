@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.sim.tasks.registry import register_task
+from ebm_policy_ros.sim.tasks.task import Measures, Task
+
 Array = npt.NDArray[np.float64]
 
 SUCCESS_DISTANCE = 0.02
-"""The block's centre is this near to a goal's centre when the task is solved (m)."""
+"""Largest distance of the block's centre from a goal's centre in a solved task (m)."""
 FINISHED_DISTANCE = 0.01
-"""It is this near when nothing is left to do (m)."""
+"""Largest such distance when nothing is left to do (m)."""
 
 BLOCK_SIZE = 0.05
 """Edge of the cube (m)."""
@@ -20,7 +26,7 @@ GOAL_RADIUS = 0.055
 
 AREA_LOW = np.array([0.38, -0.16])
 AREA_HIGH = np.array([0.62, 0.16])
-"""Where blocks and goals start, in base_link (m)."""
+"""Area in which block, goals and tool start, in base_link (m)."""
 
 # Green and blue. Two of one colour would be one thing in two places to a spatial soft-argmax,
 # which sees such things at their midpoint.
@@ -30,18 +36,27 @@ _BLOCK_MASS = 0.1
 _BLOCK_FRICTION = 0.6
 _BLOCK = "block"
 
+# Demonstrator: speeds in m/s, distances in m, gains in 1/s, angles in rad.
+_PUSH_SPEED = 0.10
+_ORBIT_SPEED = 0.14
+_SLOW_WITHIN = 0.03
+_CONTACT_RADIUS = 0.036
+_CLEARANCE = 0.031
+_LATERAL_GAIN = 4.0
+_RADIAL_GAIN = 4.0
+_BEHIND = (0.25, 1.0)
 
-class PushTask:
-    """What the push tasks share. Everything random comes from the generator of `reset`.
+
+class PushTask(Task):
+    """Base of the push tasks: a block, and one or more goals.
 
     Nothing fences the block in: one that is pushed out of the tool's reach stays there, and the
     episode ends at its time limit, as it would on a real table.
     """
 
-    name: str
     goals: int
-    time_limit = 15.0
-    """Seconds until an unsolved episode counts as failed."""
+    """Number of goals."""
+    labels: Mapping[str, str] = {"success": "within 2 cm", "within_1cm": "within 1 cm"}
 
     def scene(self, spec: mujoco.MjSpec) -> None:
         """Add the block, which moves freely, and the goals, which nothing can touch."""
@@ -104,39 +119,61 @@ class PushTask:
                 continue
             return block, goals, tool
 
-    def block_position(self, data: mujoco.MjData) -> Array:
-        """Return the block's centre in base_link (m). Shape (2,)."""
+    def poses(self, model: mujoco.MjModel, data: mujoco.MjData) -> Array:
+        """Return the block's and the goals' places on the table. Shape (1 + G, 7)."""
+        poses = np.zeros((1 + self.goals, 7))
+        poses[:, :2] = self._block(data), *self._goals(model, data)
+        poses[:, 6] = 1.0
+        return poses
+
+    def _block(self, data: mujoco.MjData) -> Array:
+        """Return the block's centre (m). Shape (2,)."""
         return np.array(data.body(_BLOCK).xpos[:2])
 
-    def goal_positions(self, model: mujoco.MjModel, data: mujoco.MjData) -> Array:
-        """Return the goals' centres in base_link (m). Shape (goals, 2)."""
+    def _goals(self, model: mujoco.MjModel, data: mujoco.MjData) -> Array:
+        """Return the goals' centres (m). Shape (G, 2)."""
         indices = [model.body(f"goal_{index}").mocapid[0] for index in range(self.goals)]
         return np.array(data.mocap_pos[indices, :2])
 
-    def distance(self, block: Array, goals: Array) -> float:
-        """Return the distance from the block's centre (2,) to the nearest goal (G, 2), in m."""
-        return float(np.linalg.norm(goals - block, axis=1).min())
+    def measures(self, model: mujoco.MjModel, data: mujoco.MjData) -> Measures:
+        """Return the distance from the block's centre to the nearest goal's (m)."""
+        apart = np.linalg.norm(self._goals(model, data) - self._block(data), axis=1)
+        return {"distance": float(apart.min())}
 
-    def success(self, distance: float) -> bool:
-        """Say whether a block this far from its goal (m) solves the task."""
-        return distance <= SUCCESS_DISTANCE
+    def success(self, measures: Measures) -> bool:
+        """Return whether the block is on a goal."""
+        return measures["distance"] <= SUCCESS_DISTANCE
 
-    def finished(self, distance: float) -> bool:
-        """Say whether a block this far from its goal (m) leaves nothing to do."""
-        return distance <= FINISHED_DISTANCE
+    def finished(self, measures: Measures) -> bool:
+        """Return whether the block is so near that nothing is left to do."""
+        return measures["distance"] <= FINISHED_DISTANCE
+
+    def result(self, moments: Sequence[Measures]) -> Mapping[str, float | bool]:
+        """Return the distance in the end, the smallest one, and whether that was within 1 cm."""
+        distances = [measures["distance"] for measures in moments]
+        closest = min(distances)
+        return {
+            "within_1cm": closest <= FINISHED_DISTANCE,
+            "closest": round(closest, 5),
+            "distance": round(distances[-1], 5),
+        }
+
+    def demonstrator(self, rng: np.random.Generator, interface: Interface) -> PushDemonstrator:
+        """Make the demonstrator of one episode."""
+        return PushDemonstrator(rng, self.goals)
 
 
+@register_task("push")
 class Push(PushTask):
     """Push the block onto the goal."""
 
-    name = "push"
     goals = 1
 
 
+@register_task("push_either")
 class PushEither(PushTask):
     """Push the block onto either of two goals: two right answers, whose mean is wrong."""
 
-    name = "push_either"
     goals = 2
 
 
@@ -145,3 +182,66 @@ def _are_alternatives(block: Array, goals: Array) -> bool:
     rays = goals - block
     cosine = rays[0] @ rays[1] / np.prod(np.linalg.norm(rays, axis=1))
     return bool(np.linalg.norm(goals[0] - goals[1]) >= 0.12 and cosine <= 0.5)
+
+
+class PushDemonstrator:
+    """Teleoperator that pushes the block from behind, and goes round it to get there.
+
+    The action is a smooth function of where tool, block and goal are: with the angle between the
+    tool and the point exactly behind the block, orbiting blends into pushing. An action of
+    constant length, or one that switches, would teach an energy its ring or its edge instead of
+    the task. Only what an observation cannot tell is drawn, once per episode:
+    which of several goals, and which way round when the tool stands right in front.
+    """
+
+    def __init__(self, rng: np.random.Generator, goals: int) -> None:
+        self.goal = int(rng.integers(goals))
+        self._side = float(rng.choice([-1.0, 1.0]))
+
+    def act(self, tool: Array, poses: Array) -> Array:
+        """Return the tool's velocity along x and y in m/s. Shape (2,)."""
+        block, *goals = poses[:, :2]
+        return self.velocity(tool[:2], block, goals[self.goal])
+
+    def velocity(self, tool: Array, block: Array, goal: Array) -> Array:
+        """Return the tool's velocity for points on the table.
+
+        Args:
+            tool: The pusher's tip in base_link, in m. Shape (2,).
+            block: The block's centre, in m. Shape (2,).
+            goal: Its goal's centre, in m. Shape (2,).
+
+        Returns:
+            Along x and y, in m/s. Shape (2,).
+        """
+        to_goal = goal - block
+        remaining = float(np.linalg.norm(to_goal))
+        forward = to_goal / max(remaining, 1e-6)
+        left = np.array([-forward[1], forward[0]])
+        offset = tool - block
+        lateral = float(offset @ left)
+        # From exactly behind the block, positive to the left.
+        angle = float(np.arctan2(lateral, -(offset @ forward)))
+        blend = _smoothstep(abs(angle), *_BEHIND)
+        slow = 0.3 + 0.7 * min(1.0, remaining / _SLOW_WITHIN)
+        correction = _ORBIT_SPEED * np.tanh(_LATERAL_GAIN * lateral / _ORBIT_SPEED)
+        push = _PUSH_SPEED * slow * forward - correction * left
+        action: Array = (1 - blend) * push + blend * self._orbit(offset, angle, blend)
+        return action
+
+    def _orbit(self, offset: Array, angle: float, blend: float) -> Array:
+        """Circle towards the point behind the block, clear of its corners."""
+        radius = float(np.linalg.norm(offset))
+        outward = offset / max(radius, 1e-6)
+        side = self._side if abs(angle) > 2.9 else np.sign(angle)
+        # `angle` grows clockwise as seen from above, so this turn shrinks it.
+        tangent = side * np.array([-outward[1], outward[0]])
+        error = _CONTACT_RADIUS + _CLEARANCE * blend - radius
+        radial = np.clip(_RADIAL_GAIN * error, -_ORBIT_SPEED, _ORBIT_SPEED)
+        orbit: Array = _ORBIT_SPEED * tangent + radial * outward
+        return orbit
+
+
+def _smoothstep(value: float, low: float, high: float) -> float:
+    x = min(1.0, max(0.0, (value - low) / (high - low)))
+    return x * x * (3 - 2 * x)
