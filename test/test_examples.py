@@ -55,3 +55,10 @@ def test_a_shipped_policy_tells_what_it_is_and_decides(tmp_path: Path) -> None:
 def test_an_encoder_and_a_loss_of_ones_own_are_learned_with(tmp_path: Path) -> None:
     text = run("own_encoder_and_loss", tmp_path)
     assert float(text.split(": ")[-1]) == pytest.approx(0.8, abs=0.1)
+
+
+@pytest.mark.sim
+def test_a_task_of_ones_own_is_solved_by_its_demonstrator(tmp_path: Path) -> None:
+    text = run("own_task", tmp_path)
+    assert len(re.findall(r"scene \d: solved after", text)) == 2
+    assert (tmp_path / "own_task.png").stat().st_size > 10_000

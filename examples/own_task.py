@@ -1,0 +1,104 @@
+"""Simulate a task of your own: this file is all of it.
+
+    python examples/own_task.py --out out/examples
+
+The same task over ROS, with this folder on PYTHONPATH:
+
+    record_demos --task own_task.Touch --episodes 20 --out demos/touch
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.sim.tasks import Measures, Task
+from ebm_policy_ros.sim.world import World
+
+Array = npt.NDArray[np.float64]
+CYLINDER = mujoco.mjtGeom.mjGEOM_CYLINDER
+
+
+class Touch(Task):
+    """Bring the tool over a blue disc."""
+
+    time_limit = 8.0
+    labels: Mapping[str, str] = {"success": "on the disc"}
+
+    def scene(self, spec: mujoco.MjSpec) -> None:
+        """Add the disc, which nothing can touch."""
+        disc = spec.worldbody.add_body(name="disc", mocap=True)
+        disc.add_geom(
+            type=CYLINDER,
+            size=[0.04, 0.001, 0],
+            rgba=[0.1, 0.2, 0.8, 1],
+            contype=0,
+            conaffinity=0,
+        )
+
+    def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> Array:
+        """Place the disc and the tool at random."""
+        data.mocap_pos[0] = [*rng.uniform([0.4, -0.15], [0.6, 0.15]), 0.001]
+        return rng.uniform([0.4, -0.15], [0.6, 0.15])
+
+    def measures(self, model: mujoco.MjModel, data: mujoco.MjData) -> Measures:
+        """Measure the distance from the tool to the disc's centre, m."""
+        apart = data.site("tool0").xpos[:2] - data.mocap_pos[0, :2]
+        return {"distance": float(np.linalg.norm(apart))}
+
+    def success(self, measures: Measures) -> bool:
+        """Return whether the tool is within 1 cm of the centre."""
+        return measures["distance"] < 0.01
+
+    def poses(self, model: mujoco.MjModel, data: mujoco.MjData) -> Array:
+        """Return the pose of the disc."""
+        return np.array([[*data.mocap_pos[0], 0.0, 0.0, 0.0, 1.0]])
+
+    def demonstrator(self, rng: np.random.Generator, interface: Interface) -> Straight:
+        """Make one that goes straight to the disc."""
+        return Straight()
+
+
+class Straight:
+    """Demonstrator that goes straight to the disc, at 0.15 m/s and slower near it."""
+
+    def act(self, tool: Array, poses: Array) -> Array:
+        """Return the velocity along x and y, m/s."""
+        apart: Array = poses[0, :2] - tool[:2]
+        return apart * min(3.0, 0.15 / max(float(np.linalg.norm(apart)), 1e-6))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("out/examples"))
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    task = Touch()
+    world = World(task, (240, 320))
+    figure = Figure((9, 3.5), layout="constrained")
+    for seed, axes in enumerate(figure.subplots(1, 2)):
+        world.reset(seed)
+        demonstrator, steps = Straight(), 0
+        start = world.render()
+        while not world.finished and steps < 10 * task.time_limit:
+            position, quaternion = world.tool_pose
+            world.step(demonstrator.act(np.append(position, quaternion), world.poses), 0.1)
+            steps += 1
+        print(f"scene {seed}: {'solved' if world.success else 'failed'} after {steps / 10:.1f} s")
+        axes.imshow(np.hstack((start, world.render())))
+        axes.set_title(f"scene {seed}: start and end")
+        axes.axis("off")
+    world.close()
+    figure.savefig(out / "own_task.png", dpi=100)
+    print(f"{out / 'own_task.png'}: the first and the last picture of two scenes")
+
+
+if __name__ == "__main__":
+    main()
