@@ -86,8 +86,7 @@ class CommandGuard:
         return GuardedCommand(clipped, tuple(found))
 
     def misplaced(self, measured: RobotState) -> tuple[str, ...]:
-        """Reasons why no command is allowed in the current robot state; empty if one is
-        allowed."""
+        """List the reasons that forbid any command in the current state; empty if none."""
         outside = self._outside(measured)
         if self._action.is_joints and outside:
             # The guard can't tell which joint motion leads back inside.
@@ -189,8 +188,7 @@ class CommandGuard:
             arm[:, self._turn] /= np.linalg.norm(arm[:, self._turn], axis=1, keepdims=True)
 
     def _face(self, arm: Actions, place: Actions) -> None:
-        """Choose, among equivalent values (quaternion sign, full turns), the one nearest to the
-        arm."""
+        """Replace values by equivalent ones (quaternion sign, full turns) nearest to the arm."""
         if self._turn:
             turn = arm[:, self._turn]
             turn /= np.linalg.norm(turn, axis=1, keepdims=True)

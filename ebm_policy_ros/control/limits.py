@@ -45,7 +45,8 @@ class Limits:
     max_velocity: Vector
     """Largest velocity of a position, unit/s; infinite if there is no limit."""
     max_acceleration: Vector
-    """Largest change of the velocity, unit/s^2; infinite if there is no limit."""
+    """Largest acceleration: unit/s^2 of a position, unit/s of a velocity; infinite if there is no
+    limit."""
     workspace_low: Vector
     """Lower corner of the workspace box, metres; empty if there is no box."""
     workspace_high: Vector

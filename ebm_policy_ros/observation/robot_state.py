@@ -41,8 +41,7 @@ class RobotStateEstimator:
         """Take the streams from the interface."""
         self._interface = interface
         self._stream = interface.observation.get(interface.action.measured)
-        # Streams have no history of their own here, so the last position is kept for the
-        # difference.
+        # Stamp and position of the last sample, for the velocity; None before the first sample.
         self._last: tuple[int, dict[str, float]] | None = None
         self._velocity = dict.fromkeys(interface.action.fields, 0.0)
         self._turning = [interface.action.fields[index] for index in interface.continuous]
