@@ -1,4 +1,4 @@
-"""A bag: one or several files of messages, with or without a metadata.yaml."""
+"""Bag: one or more files of messages, with or without a metadata.yaml."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ebm_policy_ros.util.yaml_file import read_yaml
 
 _FORMATS: dict[str, type[McapFile] | type[SqliteFile]] = {".mcap": McapFile, ".db3": SqliteFile}
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-# Bytes of a compressed file that are unpacked at once, to at most 128 MB.
+# Bytes of a compressed file that are unpacked in one step, to at most 128 MB.
 _PACKED_STEP = 4096
 _INFORMATION = "rosbag2_bagfile_information"
 
@@ -33,18 +33,18 @@ class Message(NamedTuple):
     """A decoded message."""
 
     topic: str
-    """As it was asked for."""
+    """Topic name as it was requested."""
     content: Any
     received_ns: int
     data: bytes
-    """The content as it was recorded."""
+    """Serialised content as it was recorded."""
 
 
 class Bag:
-    """The messages of a bag, and an account of them."""
+    """The messages of a bag, and a report about reading them."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the metadata, if there is any.
+        """Read the metadata, if there is any.
 
         Args:
             path: A folder or a single file.
@@ -66,21 +66,21 @@ class Bag:
 
     @property
     def custom(self) -> dict[str, str]:
-        """What who recorded it noted: outcome, interface and so on."""
+        """Custom data of the recorder: outcome, interface and others."""
         custom = self._metadata.get("custom_data")
         return {str(k): str(v) for k, v in custom.items()} if isinstance(custom, dict) else {}
 
     def messages(self, wanted: Mapping[str, str]) -> Iterator[Message]:
-        """The messages of some topics, in the order in which they were written.
+        """Messages of some topics, in the order in which they were written.
 
-        Once all are read, `account` is complete.
+        After the last message, `account` is complete.
 
         Args:
-            wanted: A type for each topic; a topic without a leading slash may be in any namespace.
+            wanted: Message type for each topic; a topic without a leading slash may be in any
+                namespace.
 
         Raises:
-            BagError: If a topic is missing or there are two that it may be, or nothing can be
-                read.
+            BagError: If a topic is missing or ambiguous, or nothing can be read.
         """
         finder = _Finder(self.path, wanted)
         undecoded: Counter[str] = Counter()
@@ -111,7 +111,7 @@ class Bag:
             try:
                 data = _plain(record.data)
                 content = decode(record.channel, data)
-            except Exception:  # bytes that are no such message raise all kinds of errors
+            except Exception:  # bytes that are not such a message raise errors of many kinds
                 undecoded[record.channel.topic] += 1
                 continue
             yield Message(finder.topic_of(record.channel), content, record.received_ns, data)
@@ -124,10 +124,11 @@ class Bag:
         return _FORMATS[ending_of(path)](plain, self.account)
 
     def _decompress(self, path: Path, plain: Path) -> None:
-        """As much of a compressed file as can be had; it may be of several frames.
+        """Decompress as much of a file as possible; it may have several frames.
 
         Raises:
-            BagError: If it grows to more than its size allows, or the disk has room for.
+            BagError: If the result is larger than the file's size allows, or than the free disk
+                space.
         """
         frame = zstandard.ZstdDecompressor().decompressobj()
         problem = ""
@@ -164,7 +165,7 @@ class Bag:
             return {}
 
     def _find_files(self) -> list[Path]:
-        """The files that the metadata names, in its order, then those that it doesn't."""
+        """Files named in the metadata, in its order, then the other files."""
         files = [path for path in self.path.iterdir() if ending_of(path) and path.is_file()]
         present = sorted(files, key=_natural)
         for path in [p for p in present if p.name.endswith(COMPRESSED)]:
@@ -189,7 +190,7 @@ class Bag:
         return values if isinstance(values, list) else []
 
     def _compare(self) -> None:
-        """Note where fewer or more messages were read than were promised."""
+        """Note differences between the messages read and the counts in the bag."""
         account = self.account
         account.notes += account.differences()
         if unknown := account.lost[""] + account.read[""]:
@@ -207,7 +208,7 @@ class Bag:
 
 
 class _Finder:
-    """Which of the topics that are wanted a channel is."""
+    """Maps channels to the requested topics."""
 
     def __init__(self, path: Path, wanted: Mapping[str, str]) -> None:
         self._path, self._wanted = path, wanted
@@ -215,10 +216,10 @@ class _Finder:
         self._found: dict[Channel, str] = {}
         self._places: dict[str, str] = {}
         self.others: list[Channel] = []
-        """Channels of a topic that is wanted, with another type."""
+        """Channels of a requested topic with another type."""
 
     def topic_of(self, channel: Channel) -> str:
-        """The topic as it was asked for; empty if it was not."""
+        """Topic name as it was requested; empty if the channel was not requested."""
         if channel not in self._found:
             self._found[channel] = self._search(channel)
         return self._found[channel]
@@ -246,7 +247,7 @@ class _Finder:
         return ""
 
     def refuse_missing(self, notes: list[str]) -> None:
-        """Raise a BagError, with what is known of the bag, if a topic was not found."""
+        """Raise a BagError, with the topics and notes of the bag, if a topic was not found."""
         missing = sorted(set(self._wanted) - set(self._places))
         if missing:
             present = (
@@ -260,14 +261,14 @@ class _Finder:
 
 
 def _is_topic(recorded: str, topic: str) -> bool:
-    """Whether a recorded topic is the interface's; a relative name may be in any namespace."""
+    """True if a recorded topic is the interface's; a relative name matches any namespace."""
     if topic.startswith("/"):
         return recorded == topic
     return f"/{recorded}".endswith(f"/{topic}")
 
 
 def _plain(data: bytes) -> bytes:
-    """A message that may be compressed by itself; one that isn't begins with a zero (CDR)."""
+    """Decompress a message if it is compressed; a plain CDR message begins with a zero byte."""
     if data[:4] != _ZSTD_MAGIC:
         return data
     most = min(bounds.LARGEST_MESSAGE, bounds.most_unpacked(len(data)))
@@ -275,6 +276,6 @@ def _plain(data: bytes) -> bytes:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts name_10 after name_9."""
+    """Sort key that puts name_10 after name_9."""
     parts = re.findall(r"\d+|\D+", path.name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -1,4 +1,4 @@
-"""From the bytes of a message to its fields, by the definition that its bag holds."""
+"""CDR: decoding of messages with the definition in their bag."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _LONGEST_SEQUENCE = 1 << 28
 
 
 class DefinitionError(ValueError):
-    """A type of message that cannot be read."""
+    """A message type that cannot be read."""
 
 
 def message_type(name: str) -> str:
-    """The name of a type as ROS 2 writes it; some tools leave out the middle."""
+    """Full name of a type as in ROS 2; some tools leave out the middle part."""
     package, _, rest = name.partition("/")
     return name if "/" in rest or not rest else f"{package}/msg/{rest}"
 
 
 @lru_cache(maxsize=256)
 def _store(channel: Channel) -> Any:
-    """Types by the bag's own definition; by ROS 2 Jazzy's where it has none or the same."""
+    """Type store from the bag's definition, or Jazzy's if there is none or it is the same."""
     kind, topic = message_type(channel.type), cut(channel.topic)
     if channel.encoding != "cdr":
         raise DefinitionError(
@@ -49,7 +49,7 @@ def _store(channel: Channel) -> Any:
             if all(_KNOWN.fielddefs.get(name) == fields for name, fields in types.items()):
                 return _KNOWN
             return _store_of(types)
-        except Exception as error:  # whatever the parser meets in a damaged definition
+        except Exception as error:  # the parser may raise anything on a damaged definition
             raise DefinitionError(
                 f"{topic}: the definition of {cut(kind)} in the bag cannot be read ({cut(error)})"
             ) from None
@@ -59,13 +59,13 @@ def _store(channel: Channel) -> Any:
 
 
 def _store_of(types: dict[str, Any]) -> Any:
-    """Types as a bag defines them.
+    """Type store with the types of a bag.
 
-    The library makes code of them. So nothing but names, of which there are few and which are
-    names, gets so far: no constants, which aren't needed, and no array that is absurdly long.
+    The library generates code from the types. Therefore only field types and valid names are
+    passed on: no constants, which aren't needed, and no arrays of excessive length.
 
     Raises:
-        ValueError: If something else is among them.
+        ValueError: If a name is invalid or an array is too long.
     """
     for name, (_, fields) in types.items():
         words = [*name.split("/"), *(field for field, _ in fields)]
@@ -81,18 +81,18 @@ def _store_of(types: dict[str, Any]) -> Any:
 
 
 def check(channel: Channel) -> None:
-    """See that messages of a channel can be decoded.
+    """Check that messages of a channel can be decoded.
 
     Raises:
-        DefinitionError: If not.
+        DefinitionError: If they can't.
     """
     _store(channel)
 
 
 def decode(channel: Channel, data: bytes) -> Any:
-    """The message in some bytes.
+    """Decode a message.
 
     Raises:
-        Exception: Of many kinds, where the bytes are not what the definition says.
+        Exception: Of many kinds, if the bytes don't match the definition.
     """
     return _store(channel).deserialize_cdr(data, message_type(channel.type))

@@ -1,4 +1,4 @@
-"""Which files are bags."""
+"""Discovery of bags in a folder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ENDINGS = (".mcap", ".db3")
 
 
 def find_bags(folder: Path) -> list[Path]:
-    """Every bag below a folder, in order of name: a folder of files, or a file alone.
+    """Find every bag below a folder, sorted by name: a folder of files, or a single file.
 
-    Names that begin with a dot are passed over: unfinished episodes and caches are there.
+    Names that begin with a dot are skipped: they are unfinished episodes and caches.
 
     Raises:
         BagError: If there is none.
@@ -48,11 +48,11 @@ def find_bags(folder: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The files below a folder, also behind links, without hidden ones."""
+    """Files below a folder, also through links, without hidden ones."""
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        # A link may lead back to where it is.
+        # A link may lead back to one of its parent folders.
         folders[:] = [] if real in seen else sorted(n for n in folders if not n.startswith("."))
         if real not in seen:
             yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
@@ -60,19 +60,19 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is that of a single bag."""
+    """True if a path is that of a single bag."""
     if path.is_dir():
         return (path / METADATA).exists() or find_bags(path) == [path]
     return path.is_file() and ending_of(path) != ""
 
 
 def ending_of(path: Path) -> str:
-    """The ending of a file of messages, without that of compression; empty for other files."""
+    """Suffix of a storage file, without that of compression; empty for other files."""
     name = path.name.removesuffix(COMPRESSED)
     return next((ending for ending in ENDINGS if name.endswith(ending)), "")
 
 
 def _is_part(path: Path, folder: str) -> bool:
-    """Whether rosbag2 would call the first or a further file of a bag so."""
+    """True if the file name is one that rosbag2 gives to a part of a bag."""
     stem = path.name.removesuffix(COMPRESSED).removesuffix(ending_of(path))
     return re.fullmatch(re.escape(folder) + r"_\d+", stem) is not None

@@ -1,4 +1,4 @@
-"""The folder of episodes: names, what is not a demonstration, and what a crash left behind."""
+"""Episode folder: names of episodes, episodes not for training, and recovery after a crash."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.yaml_file import parse_json
 
 PARTIAL = ".partial"
-"""What is in it is no demonstration: unfinished, recovered or set aside."""
+"""Name of the folder of episodes that are not demonstrations: unfinished, recovered or set
+aside."""
 
 
 class EpisodeFolder:
-    """A folder with one bag per episode; nothing in it is ever overwritten."""
+    """A folder with one bag per episode; existing episodes are never overwritten."""
 
     def __init__(self, path: Path, prefix: str) -> None:
-        """Makes the folder.
+        """Create the folder.
 
         Args:
-            path: Its place.
-            prefix: Beginning of the names of new episodes.
+            path: Path of the folder.
+            prefix: Prefix of the names of new episodes.
 
         Raises:
-            OSError: If it can't be made.
-            ValueError: If the prefix can't begin the name of a bag in it.
+            OSError: If the folder can't be created.
+            ValueError: If the prefix is not valid in a bag's name.
         """
         if not prefix or prefix.startswith(".") or set(prefix) & set("/\\\0"):
             raise ValueError(
@@ -46,26 +47,26 @@ class EpisodeFolder:
 
     @property
     def partial(self) -> Path:
-        """Where unfinished episodes are, and those that were set aside."""
+        """Folder of unfinished episodes and of those that were set aside."""
         return self.path / PARTIAL
 
     def count(self) -> int:
-        """Finished episodes, whoever recorded them."""
+        """Number of finished episodes, from any recorder."""
         return sum(1 for _ in self.path.glob(f"*/{metadata.FILE}"))
 
     def count_partial(self) -> int:
-        """Episodes that somebody should decide about; not those that are being recorded."""
+        """Number of episodes that need a decision, without those being recorded now."""
         folders = [path for path in self.partial.glob("*") if path.is_dir()]
         return sum(1 for folder in folders if not _is_recorded(folder / NOTE))
 
     def open(self, note: Mapping[str, str]) -> Place:
-        """A place for a new episode.
+        """Create the place of a new episode.
 
         Args:
-            note: What the next start is to know of it if this process dies.
+            note: Information for the recovery at the next start if this process dies.
 
         Raises:
-            OSError: If the disk refuses it.
+            OSError: If the disk doesn't accept it.
         """
         self.partial.mkdir(parents=True, exist_ok=True)
         name = self._next_name()
@@ -86,10 +87,10 @@ class EpisodeFolder:
         return f"{self._prefix}_{number:04d}"
 
     def set_aside(self, episode: Path) -> Path:
-        """Move a kept episode to where training doesn't look, and return its new place.
+        """Move a kept episode to the folder that training ignores, and return its new path.
 
         Raises:
-            OSError: If there is one of its name already.
+            OSError: If an episode of this name exists there.
         """
         self.partial.mkdir(exist_ok=True)
         aside = self.partial / episode.name
@@ -100,13 +101,13 @@ class EpisodeFolder:
         return aside
 
     def recover(self) -> list[str]:
-        """Finish what recorders that died have left; a line for each such episode."""
+        """Finish the episodes of recorders that died; return a line for each of them."""
         notes = sorted(self.partial.glob(f"*/{NOTE}"))
         return [line for note in notes if (line := _recover(note))]
 
 
 def _is_recorded(note: Path) -> bool:
-    """Whether a recorder, this or another, is at an episode."""
+    """True if this or another recorder is recording the episode."""
     if not note.exists():
         return False
     with note.open("r+", encoding="utf-8") as file:
@@ -114,7 +115,7 @@ def _is_recorded(note: Path) -> bool:
 
 
 def _lock(file: TextIO) -> bool:
-    """Take an episode's note; false if the recorder that made it still has it."""
+    """Lock an episode's note; False if the recorder that created it still holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -123,7 +124,7 @@ def _lock(file: TextIO) -> bool:
 
 
 def _recover(note: Path) -> str:
-    """Finish one episode; empty if somebody still records it."""
+    """Finish one episode and return a line about it; empty if it is still being recorded."""
     folder = note.parent
     with note.open("r+", encoding="utf-8") as file:
         if not _lock(file):
@@ -146,7 +147,7 @@ def _recover(note: Path) -> str:
 
 
 def _move(folder: Path) -> str:
-    """Move an episode that was kept and finished, when the recorder died just before."""
+    """Move a kept and finished episode whose recorder died just before the move."""
     final = folder.parent.parent / folder.name
     if final.exists():
         raise OSError(f"{final} exists")
@@ -164,7 +165,7 @@ def _repair(folder: Path, note: str) -> Contents:
     try:
         custom = {str(key): str(value) for key, value in parse_json(note or "{}").items()}
     except (ValueError, AttributeError):
-        custom = {}  # the process was killed before it had written its note
+        custom = {}  # the process was killed before it wrote its note
     custom |= {"outcome": UNFINISHED, "problem": "the recorder ended without finishing it"}
 
     def describe(contents: Contents) -> Mapping[str, object]:

@@ -1,4 +1,4 @@
-"""An episode while it is recorded: written by a thread of its own, so that no callback waits."""
+"""Episode writer: records one episode in its own thread; no callback waits for the disk."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ NOTE = "recording.json"
 
 @dataclass(frozen=True)
 class Place:
-    """Where an episode is while it is recorded, and where it belongs."""
+    """Folders of an episode: during the recording and after it."""
 
     partial: Path
     final: Path
     lock: IO[str]
-    """The open note, which tells the next start what was being recorded if there is no end to it;
-    its lock says that somebody still records."""
+    """Open note file. It tells the recovery at the next start what was recorded if the recording
+    did not end; its lock shows that the recording is running."""
 
     def release(self, folder: Path) -> None:
-        """The episode has an end in a folder, and needs no note."""
+        """Delete the note of an episode that is finished in a folder, and release the lock."""
         (folder / NOTE).unlink(missing_ok=True)
         self.lock.close()
 
     def remove(self) -> None:
-        """There is no episode."""
+        """Delete the episode and release the lock."""
         shutil.rmtree(self.partial)
         self.lock.close()
-        with suppress(OSError):  # other episodes are in it
+        with suppress(OSError):  # the folder has other episodes
             self.partial.parent.rmdir()
 
 
 class EpisodeWriter:
-    """Writes the messages of one episode into its place, which is a folder of its own."""
+    """Writes the messages of one episode into its folder."""
 
     def __init__(
         self,
@@ -60,23 +60,24 @@ class EpisodeWriter:
         queue_bytes: int = 256 << 20,
         flush_period: float = 0.25,
     ) -> None:
-        """Opens the storage file and starts the thread.
+        """Open the storage file and start the thread.
 
         Args:
-            place: From `EpisodeFolder.open`.
+            place: Place from `EpisodeFolder.open`.
             storage: mcap or sqlite3.
-            custom: What is known of the episode before it begins, for `custom_data`.
+            custom: Information known before the episode begins, for `custom_data`.
             min_free: Bytes that must stay free on the disk.
-            queue_bytes: Of messages that may wait for the disk; more are dropped and counted.
-            flush_period: What is older, in s, has been handed to the operating system, and is not
-                lost with the process.
+            queue_bytes: Largest size of the messages waiting for the disk, bytes; further messages
+                are dropped and counted.
+            flush_period: Messages older than this, in s, have been passed to the operating system
+                and survive the death of the process.
 
         Raises:
-            OSError: If the disk refuses it.
+            OSError: If the disk doesn't accept it.
         """
         self.place = place
         self.problem = ""
-        """Why nothing more is written; empty if all is well."""
+        """Reason why writing stopped; empty if there is no problem."""
         self._custom = dict(custom)
         self._min_free, self._queue_bytes = min_free, queue_bytes
         self._flush_period = flush_period
@@ -86,7 +87,7 @@ class EpisodeWriter:
         self._path = path
         self._file = STORAGES[storage](path, metadata.dump(before))
         self._queue: queue.SimpleQueue[tuple[Topic, Message] | None] = queue.SimpleQueue()
-        # Each is changed by one thread only, so that neither needs a lock.
+        # Each counter is changed by one thread only, so that no lock is needed.
         self._added = self._taken = 0
         self._refused: Counter[str] = Counter()
         self._unwritten: Counter[str] = Counter()
@@ -96,17 +97,17 @@ class EpisodeWriter:
 
     @property
     def size(self) -> int:
-        """Bytes that are in the file."""
+        """Bytes in the file."""
         return self._file.size
 
     @property
     def waiting(self) -> int:
-        """Bytes that wait for the disk."""
+        """Bytes waiting for the disk."""
         return self._added - self._taken
 
     @property
     def dropped(self) -> Counter[str]:
-        """Messages by topic that were not written, since the disk was too slow or full."""
+        """Messages by topic that were not written because the disk was too slow or full."""
         return self._refused + Counter(dict(self._unwritten))
 
     def add(self, topic: Topic, message: Message) -> None:
@@ -127,11 +128,11 @@ class EpisodeWriter:
                     flushed = time.monotonic()
                     check_free(self._path.parent, self._min_free)
                     self._file.flush()
-            except Exception as problem:  # told by the node, on its own thread
+            except Exception as problem:  # reported by the node, in its own thread
                 self.problem = f"{self._path}: {problem}"
 
     def _next(self) -> tuple[tuple[Topic, Message], ...] | None:
-        """What is to be written next, if anything; None at the end."""
+        """Items to write next, possibly none; None at the end."""
         try:
             item = self._queue.get(timeout=self._flush_period)
         except queue.Empty:
@@ -153,7 +154,8 @@ class EpisodeWriter:
         """End the storage file and write metadata.yaml.
 
         Raises:
-            OSError: If the disk refuses it. The note stays, so that the next start repairs it.
+            OSError: If the disk doesn't accept it. The note stays, so that the next start repairs
+                the file.
         """
         self._finish()
         self._custom |= custom
@@ -171,17 +173,17 @@ class EpisodeWriter:
         return metadata.describe(self._path, contents, self._custom)
 
     def keep(self, topics: Sequence[Topic], custom: Mapping[str, str]) -> Path:
-        """Finish the episode and move it to its place.
+        """Finish the episode and move it to its final folder.
 
         Args:
-            topics: That the bag is to have, with or without messages.
-            custom: For `custom_data`, with the outcome.
+            topics: Topics of the bag, also those without messages.
+            custom: Values for `custom_data`, with the outcome.
 
         Returns:
-            The folder.
+            The final folder.
 
         Raises:
-            OSError: If something could not be written; the text says where the rest is.
+            OSError: If something could not be written; the text names the folder of the rest.
         """
         partial, final = self.place.partial, self.place.final
         self._end(topics, custom)
@@ -191,13 +193,13 @@ class EpisodeWriter:
         partial.rename(final)
         sync_folder(final.parent)
         self.place.release(final)
-        with suppress(OSError):  # other episodes are in it
+        with suppress(OSError):  # the folder has other episodes
             partial.parent.rmdir()
         return final
 
     def leave(self, topics: Sequence[Topic], custom: Mapping[str, str]) -> Path:
-        """Finish the episode where it is, for somebody to decide about, and return its folder."""
-        with suppress(OSError):  # told by `problem`; the note stays, and the next start repairs it
+        """Finish the episode without moving it, for a later decision, and return its folder."""
+        with suppress(OSError):  # reported by `problem`; the next start repairs it
             self._end(topics, custom)
             self.place.release(self.place.partial)
         return self.place.partial
@@ -207,19 +209,19 @@ class EpisodeWriter:
         self._abandoned = True
         self._finish()
         self._file.close()
-        self._path.unlink(missing_ok=True)  # first, so that the note is there as long as it is
+        self._path.unlink(missing_ok=True)  # before the note, which must exist as long as the file
         self.place.remove()
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that are free where a folder is, or will be."""
+    """Bytes that are free on the disk of a folder, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def check_free(folder: Path, min_free: int) -> None:
-    """See that so many bytes are free.
+    """Check that enough bytes are free.
 
     Raises:
         OSError: If they are not.
@@ -233,7 +235,7 @@ def check_free(folder: Path, min_free: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder survive a loss of power."""
+    """Make the names in a folder survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What the end of an mcap file tells about the rest of it."""
+"""Index of an mcap file, from which the end of the file is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FOOTER_BYTES = 29
 
 
 def encode(records: Iterable[McapRecord]) -> bytes:
-    """Records as they are in a file."""
+    """Serialise records as they are in a file."""
     builder = RecordBuilder()
     for record in records:
         record.write(builder)
@@ -40,7 +40,7 @@ def encode(records: Iterable[McapRecord]) -> bytes:
 
 @dataclass(frozen=True)
 class WrittenChunk:
-    """A chunk that is whole in the file."""
+    """A chunk that is complete in the file."""
 
     offset: int
     length: int
@@ -48,20 +48,20 @@ class WrittenChunk:
     compressed_size: int
     uncompressed_size: int
     messages: dict[int, list[tuple[int, int]]]
-    """Of each channel, time and place in the chunk of its messages."""
+    """For each channel, (time, offset in the chunk) of its messages; times in nanoseconds."""
 
     def message_indexes(self) -> list[MessageIndex]:
-        """The records that follow the chunk."""
+        """Index records that follow the chunk."""
         return [MessageIndex(channel, records) for channel, records in self.messages.items()]
 
     @property
     def end(self) -> int:
-        """Where the records begin that follow it."""
+        """Offset after the chunk, where its index records begin."""
         return self.offset + self.length
 
     @property
     def times(self) -> list[int]:
-        """Of its messages."""
+        """Times of its messages, nanoseconds."""
         return [time for records in self.messages.values() for time, _ in records]
 
 
@@ -69,7 +69,7 @@ class McapIndex:
     """Schemas, channels and chunks of a file."""
 
     def __init__(self) -> None:
-        """Nothing is in the file yet."""
+        """Begin with an empty file."""
         self.schemas: dict[int, Schema] = {}
         self.channels: dict[int, Channel] = {}
         self._chunks: list[ChunkIndex] = []
@@ -77,7 +77,7 @@ class McapIndex:
         self._metadata: list[MetadataIndex] = []
 
     def add_chunk(self, chunk: WrittenChunk) -> bytes:
-        """Take note of a chunk; returns the records that must follow it."""
+        """Add a chunk to the index; return the records that must follow it in the file."""
         indexes = chunk.message_indexes()
         places, offset, parts = {}, chunk.end, []
         for index in indexes:
@@ -102,14 +102,14 @@ class McapIndex:
         return b"".join(parts)
 
     def drop_chunk(self) -> int | None:
-        """Forget the last chunk; returns where it began, None if there is none."""
+        """Remove the last chunk from the index; return its offset, or None if there is none."""
         if not self._chunks:
             return None
         self._counts.pop()
         return int(self._chunks.pop().chunk_start_offset)
 
     def contents(self) -> Contents:
-        """What the file holds, in the order in which topics came."""
+        """Contents of the file; topics in order of their appearance."""
         topics, counts = [], self._count()
         for channel in self.channels.values():
             profiles = parse_qos(channel.metadata.get("offered_qos_profiles", ""))
@@ -119,11 +119,11 @@ class McapIndex:
         return Contents(topics, by_topic, *self._span())
 
     def ending(self, offset: int, metadata: str) -> bytes:
-        """Everything after the last chunk.
+        """Serialise everything after the last chunk.
 
         Args:
-            offset: Where it begins in the file.
-            metadata: That of the bag, as text.
+            offset: Offset in the file at which it begins.
+            metadata: Metadata of the bag, as text.
         """
         record = Metadata(METADATA, {"serialized_metadata": metadata})
         data = encode([record])
@@ -132,13 +132,13 @@ class McapIndex:
         summary = encode([*self._summary(), *self._metadata, index])
         start = offset + len(data)
         footer = Footer(summary_start=start, summary_offset_start=0, summary_crc=0)
-        # The checksum is of everything up to itself.
+        # The checksum covers everything before itself.
         before = encode([footer])[: _FOOTER_BYTES - 4]
         footer.summary_crc = zlib.crc32(before, zlib.crc32(summary))
         return data + summary + encode([footer]) + MAGIC
 
     def add_metadata(self, offset: int, length: int) -> None:
-        """Take note of a record of metadata."""
+        """Add a metadata record to the index."""
         self._metadata.append(MetadataIndex(offset=offset, length=length, name=METADATA))
 
     def _count(self) -> Counter[int]:

@@ -1,7 +1,7 @@
-"""Reads every message of an mcap file that can be read, also of one that is damaged.
+"""mcap reader: reads every readable message of an mcap file, even if the file is damaged.
 
-The format is that of https://mcap.dev/spec: records of an opcode, a length and a content; chunks
-are records that hold others, compressed. The readers of the libraries stop at the first fault.
+The format is that of https://mcap.dev/spec: a record is an opcode, a length and a content; a chunk
+is a record that contains others, compressed. The readers of the libraries stop at the first error.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from ebm_policy_ros.util import bounds
 
 _MAGIC = b"\x89MCAP0\r\n"
 _RECORD = struct.Struct("<BQ")
-# Of a message: channel, sequence number, log time, publish time.
+# Begin of a message: channel, sequence number, log time, publish time.
 _MESSAGE = struct.Struct("<HIQQ")
-# Of a chunk: start time, end time, size and checksum of its content.
+# Begin of a chunk: start time, end time, size and checksum of its content.
 _CHUNK = struct.Struct("<QQQI")
 _COMPRESSIONS = ("", "lz4", "zstd")
-# Records that are understood where they stand between chunks.
+# Records that are parsed between chunks.
 _PARSED: dict[int, Any] = {
     Opcode.SCHEMA: mcap_records.Schema,
     Opcode.CHANNEL: mcap_records.Channel,
@@ -46,25 +46,25 @@ _UNKNOWN = Channel("", "", "", "", "")
 
 
 class _Span(NamedTuple):
-    """Where the content of a chunk or of a message between chunks is."""
+    """Position of the content of a chunk, or of a message between chunks."""
 
     opcode: int
     start: int
     end: int
     torn: bool
-    """Whether the file ends within it."""
+    """True if the file ends within the record."""
 
 
 class _ChunkHead(NamedTuple):
     compression: str
     uncompressed: int
-    """Bytes of the content."""
+    """Bytes of the decompressed content."""
     checksum: int
-    """CRC-32 of the content; 0 for none."""
+    """CRC-32 of the decompressed content; 0 if there is none."""
     size: int
-    """Bytes of the head itself."""
+    """Bytes of the head."""
     length: int
-    """Bytes of the data that follow."""
+    """Bytes of the data after the head."""
 
 
 _LONGEST_HEAD = _CHUNK.size + 4 + max(map(len, _COMPRESSIONS)) + 8
@@ -74,14 +74,14 @@ class McapFile:
     """An mcap file, damaged or not."""
 
     def __init__(self, path: Path, account: ReadReport) -> None:
-        """Looks through the file; nothing is decompressed yet.
+        """Scan the file; nothing is decompressed yet.
 
         Args:
             path: The file.
-            account: Where what is found and lost is noted.
+            account: Report to which found and lost messages are added.
 
         Raises:
-            BagError: If it holds nothing.
+            BagError: If the file is empty.
         """
         self._path, self._account = path, account
         with path.open("rb") as file:
@@ -92,14 +92,14 @@ class McapFile:
         self._channels: dict[int, Any] = {}
         self._told: dict[int, Channel] = {}
         self._spans: list[_Span] = []
-        # Of each chunk, by its start: messages by channel.
+        # Number of messages by channel for each chunk, by its start.
         self._indexed: dict[int, Counter[int]] = {}
         self._statistics: Any = None
         self._left = bounds.most_unpacked(len(self._bytes))
         self._survey()
 
     def records(self, wanted: Callable[[Channel], bool]) -> Iterator[Record]:
-        """The messages of the channels that are wanted, in the order of their writing."""
+        """Messages of the selected channels, in the order in which they were written."""
         for span in self._spans:
             if span.opcode == Opcode.MESSAGE:
                 content = self._bytes[span.start - _RECORD.size : span.end]
@@ -118,10 +118,10 @@ class McapFile:
         for number, count in counts.items():
             self._account.promised[self._topic(number)] += count
 
-    # The records of the file
+    # Records of the file
 
     def _survey(self) -> None:
-        """Find every chunk, and what the records between them tell."""
+        """Find every chunk, and read the records between them."""
         position, end = len(_MAGIC), len(self._bytes)
         finished = False
         if self._bytes[: len(_MAGIC)] != _MAGIC:
@@ -141,21 +141,21 @@ class McapFile:
             self._account.note(self._path, "was not finished by who wrote it")
 
     def _is_record(self, position: int) -> bool:
-        """Whether a whole record begins there, as far as its first bytes tell."""
+        """True if a complete record seems to begin there, judging by its first bytes."""
         opcode, length = _RECORD.unpack_from(self._bytes, position)
         whole = position + _RECORD.size + length <= len(self._bytes)
         known = Opcode.HEADER <= opcode <= _LAST_OPCODE or opcode >= 0x80
         return bool(known and whole and self._fits(opcode, position, length))
 
     def _is_torn(self, position: int) -> bool:
-        """Whether a chunk or message begins there and goes on past the end of the file."""
+        """True if a chunk or message begins there and ends after the end of the file."""
         opcode, length = _RECORD.unpack_from(self._bytes, position)
         beyond = position + _RECORD.size + length > len(self._bytes)
         kinds = (Opcode.CHUNK, Opcode.MESSAGE)
         return beyond and opcode in kinds and self._fits(opcode, position, length)
 
     def _fits(self, opcode: int, position: int, length: int) -> bool:
-        """Whether what a chunk or a message says of itself agrees with its length."""
+        """True if the content of a chunk or message is consistent with its length."""
         start = position + _RECORD.size
         if opcode == Opcode.CHUNK:
             head = _read_head(self._bytes[start : start + _LONGEST_HEAD])
@@ -181,7 +181,7 @@ class McapFile:
         kind = _PARSED.get(opcode)
         try:
             return kind.read(ReadDataStream(BytesIO(content))) if kind else None
-        except Exception as error:  # whatever the library meets in damaged bytes
+        except Exception as error:  # the library may raise anything on damaged bytes
             self._account.note(self._path, f"a record at byte {place} is damaged ({error})")
             return None
 
@@ -192,7 +192,7 @@ class McapFile:
             self._channels[record.id] = record
 
     def _after_damage(self, position: int) -> int:
-        """Where records go on after bytes that are none."""
+        """Find the next record after damaged bytes."""
         for match in _CANDIDATE.finditer(self._bytes, position + 1):
             found = match.start()
             if found + _RECORD.size > len(self._bytes):
@@ -206,7 +206,7 @@ class McapFile:
         return len(self._bytes)
 
     def _goes_on(self, position: int) -> bool:
-        """Whether it is of a known channel, and another record or the file's end follows."""
+        """True if it is of a known channel, and another record or the end of the file follows."""
         opcode, length = _RECORD.unpack_from(self._bytes, position)
         after = position + _RECORD.size + length
         if opcode == Opcode.MESSAGE:
@@ -217,12 +217,12 @@ class McapFile:
             return True
         return self._is_record(after) or self._is_torn(after)
 
-    # What is in a chunk
+    # Content of a chunk
 
     def _chunk(self, span: _Span) -> bytes:
-        """The records in a chunk; those that are whole if the file ends within it."""
+        """Records in a chunk; only the complete ones if the file ends within the chunk."""
         head = _read_head(self._bytes[span.start : span.start + _LONGEST_HEAD])
-        assert head is not None  # the survey took no other
+        assert head is not None  # guaranteed by the scan
         data = self._bytes[span.start + head.size : span.end]
         try:
             self._left -= head.uncompressed
@@ -234,7 +234,7 @@ class McapFile:
             if head.checksum not in (0, zlib.crc32(content)):
                 raise ValueError("its checksum is wrong")
             return content
-        except Exception as error:  # whatever the libraries meet in damaged bytes
+        except Exception as error:  # the libraries may raise anything on damaged bytes
             counts = self._indexed.get(span.start, Counter())
             for number, count in counts.items():
                 self._account.lost[self._topic(number)] += count
@@ -250,7 +250,7 @@ class McapFile:
             start = position + _RECORD.size
             opcode, length = _RECORD.unpack_from(content, position) if start <= end else (1, 1)
             position = start + length
-            if opcode == 0:  # of no record: zeros, of which there may be any number
+            if opcode == 0:  # not a record: zeros, possibly very many
                 self._account.note(self._path, "a chunk ends in bytes that are no records")
                 self._account.lost[""] += 1
                 return
@@ -270,7 +270,7 @@ class McapFile:
                 self._learn(self._parse(opcode, content[start:position], start))
 
     def _channel(self, number: int) -> Channel:
-        """A channel; one that nothing describes has no topic."""
+        """Channel of a number; without a description, a channel with an empty topic."""
         if number not in self._told:
             channel = self._channels.get(number)
             if channel is None:
@@ -290,7 +290,7 @@ class McapFile:
 
 
 def _read_head(content: bytes) -> _ChunkHead | None:
-    """What stands before the data of a chunk; None if that cannot be."""
+    """Read the fields before the data of a chunk; None if they are invalid."""
     if len(content) < _CHUNK.size + 12:
         return None
     began, ended, uncompressed, checksum = _CHUNK.unpack_from(content)
@@ -314,7 +314,7 @@ def _decompressed(head: _ChunkHead, data: bytes) -> bytes:
 
 
 def _beginning(head: _ChunkHead, data: bytes) -> bytes:
-    """What can be decompressed of a chunk whose end is missing."""
+    """Decompress the beginning of a chunk whose end is missing."""
     if head.compression == "zstd":
         return bytes(zstandard.ZstdDecompressor().stream_reader(data).read(head.uncompressed))
     if head.compression == "lz4":

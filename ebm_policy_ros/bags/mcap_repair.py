@@ -1,4 +1,4 @@
-"""An mcap file whose writer was killed: everything up to the tear, and an end for it."""
+"""Repair of an mcap file whose writer was killed: keep the complete records and write an end."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import cut, quote
 
 _HEAD = struct.Struct("<BQ")
-# Of a message: channel, sequence number, log time; the publish time is not needed.
+# Begin of a message: channel, sequence number, log time; the publish time is not needed.
 _MESSAGE = struct.Struct("<HIQ")
 _MESSAGE_BYTES = 22
-# A writer that is killed tears one chunk; a longer rest is a damage of another kind.
+# A killed writer leaves at most one incomplete chunk; a longer rest is another kind of damage.
 _LONGEST_TEAR = 64 << 20
 
 
 class DamagedFile(ValueError):
-    """A file with a damage before its end; the text says where."""
+    """A file that is damaged before its end; the text gives the place."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a walk over the records of a file found."""
+    """Result of a scan of the records of a file."""
 
     index: McapIndex
     end: int
-    """Where what is whole ends."""
+    """Offset after the last complete part."""
     following: bytes
-    """What belongs after it, before the end of the file is written."""
+    """Bytes to write there before the end of the file."""
     is_finished: bool
-    """Whether the file has its end already."""
+    """True if the file already has its end."""
 
 
 def walk(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
-    """(offset, opcode, length, content) of each whole record, up to the first that is torn.
+    """(offset, opcode, length, content) of each complete record, up to the first incomplete one.
 
-    The content is that of chunks; nobody needs that of other records.
+    The content is read for chunks only; it is empty for other records.
 
     Raises:
-        DamagedFile: If the file doesn't begin as one, or has a chunk that is too large.
+        DamagedFile: If the file doesn't begin as an mcap file, or has a chunk that is too large.
         OSError: If it can't be read.
     """
     size = path.stat().st_size
@@ -81,10 +81,11 @@ def walk(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def scan_mcap(path: Path) -> Scan:
-    """Index a file by its records, whether it has an end or not.
+    """Index a file by its records, with or without an end.
 
     Raises:
-        DamagedFile: If a whole record can't be read, which no killed writer leaves.
+        DamagedFile: If a complete record can't be read, which is not the effect of a killed
+            writer.
         OSError: If the file can't be read.
     """
     index, end, following, finished = McapIndex(), len(MAGIC), b"", False
@@ -107,7 +108,7 @@ def scan_mcap(path: Path) -> Scan:
 
 
 def _read_chunk(offset: int, content: bytes, index: McapIndex) -> WrittenChunk:
-    """Check a chunk, and note its schemas and channels."""
+    """Check a chunk, and add its schemas and channels to the index."""
     chunk = Chunk.read(ReadDataStream(io.BytesIO(content)))
     records = _unpacked(chunk)
     messages: dict[int, list[tuple[int, int]]] = {}
@@ -138,7 +139,7 @@ def _read_chunk(offset: int, content: bytes, index: McapIndex) -> WrittenChunk:
 
 
 def _unpacked(chunk: Chunk) -> bytes:
-    """The records of a chunk, as the recorder writes them: no more of them than it says."""
+    """Records of a chunk, as the recorder writes them; their size must be the one in the chunk."""
     size = chunk.uncompressed_size
     if size > bounds.LARGEST_CHUNK:
         raise ValueError(f"unpacks to {size:,} bytes, expected at most {bounds.LARGEST_CHUNK:,}")
@@ -163,14 +164,14 @@ def _learn(opcode: int, content: bytes, index: McapIndex) -> None:
 
 
 def repair_mcap(path: Path, describe: Callable[[Contents], str]) -> Contents:
-    """Give a file that was torn off its end; what is whole in it stays where it is.
+    """Write the missing end of a file; its complete records stay unchanged.
 
     Args:
-        path: The file; one with an end is left as it is.
-        describe: The metadata, for what turned out to be in the file.
+        path: The file; a file with an end is not changed.
+        describe: Function that makes the metadata text for the contents that were found.
 
     Raises:
-        DamagedFile: If it is damaged before its end; it is left as it is then.
+        DamagedFile: If the file is damaged before its end; it is not changed then.
         OSError: If it can't be read or written.
     """
     scan = scan_mcap(path)

@@ -1,7 +1,8 @@
-"""An mcap file as rosbag2 writes it, whose chunks reach the operating system as they are made.
+"""mcap writer: writes files as rosbag2 does, one chunk at a time.
 
-The `mcap` package gives the records (https://mcap.dev/spec); its own writer can't be told when to
-end a chunk, nor how hard to compress it.
+Each chunk is passed to the operating system as soon as it is complete. The `mcap` package
+serialises the records (https://mcap.dev/spec). Its own writer has no control of the end of a chunk
+and of the compression level.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ from ebm_policy_ros.bags.mcap_index import MAGIC, METADATA, McapIndex, WrittenCh
 from ebm_policy_ros.bags.metadata import Contents, dump_qos
 from ebm_policy_ros.bags.topics import Message, Topic, definition_of
 
-# As the mcap libraries' own writers have it.
+# Same value as in the writers of the mcap libraries.
 _CHUNK_BYTES = 1 << 20
-# On frames with a sensor's noise higher levels save little, and some take five times as long.
+# For frames with sensor noise, higher levels save little, and some take five times as long.
 _LEVEL = 1
 
 
 class McapFile:
-    """Writes one file; what `flush` has written survives the end of the process."""
+    """Writes one file; data written by `flush` survives the end of the process."""
 
     def __init__(self, path: Path, metadata: str) -> None:
-        """Opens a new file.
+        """Open a new file.
 
         Args:
-            path: Its place.
-            metadata: What is known of the bag before it is written, as text.
+            path: Path of the file.
+            metadata: Metadata of the bag before it is written, as text.
 
         Raises:
-            OSError: If it exists, or the disk refuses it.
+            OSError: If the file exists, or the disk doesn't accept it.
         """
-        # Unbuffered, so that nothing is left that a later flush would try again.
+        # Unbuffered, so that a failed write leaves no data that a later flush would write again.
         self._file = path.open("xb", buffering=0)
         self._index = McapIndex()
         self._channels: dict[str, int] = {}
@@ -62,7 +63,7 @@ class McapFile:
         self._messages: dict[int, list[tuple[int, int]]] = {}
 
     def _append(self, data: bytes) -> None:
-        """Write at the end, all of it or nothing."""
+        """Append data to the file, completely or not at all."""
         rest = memoryview(data)
         try:
             while rest:
@@ -74,7 +75,7 @@ class McapFile:
         self._size += len(data)
 
     def _register(self, topic: Topic) -> int:
-        """The number of a topic's channel; its records come before its first message."""
+        """Number of a topic's channel; its records are written before its first message."""
         if topic.name in self._channels:
             return self._channels[topic.name]
         definition, type_hash = definition_of(topic.type)
@@ -97,7 +98,7 @@ class McapFile:
         """Append a message.
 
         Raises:
-            OSError: If the disk refuses a chunk.
+            OSError: If the disk doesn't accept a chunk.
         """
         channel = self._register(topic)
         places = self._messages.setdefault(channel, [])
@@ -113,10 +114,10 @@ class McapFile:
             self.flush()
 
     def flush(self) -> None:
-        """End the chunk and hand it to the operating system.
+        """End the chunk and pass it to the operating system.
 
         Raises:
-            OSError: If the disk refuses it; the file is as it was before it.
+            OSError: If the disk doesn't accept it; the file is then unchanged.
         """
         data: bytes = self._chunk.end()  # type: ignore[no-untyped-call]
         messages = self._messages
@@ -144,21 +145,21 @@ class McapFile:
             raise
 
     def finish(self, topics: Sequence[Topic], describe: Callable[[Contents], str]) -> Contents:
-        """End the file, with topics that had no message too, and close it.
+        """End the file, also with topics that have no messages, and close it.
 
-        On a full disk the last chunks are given up for the summary.
+        On a full disk the last chunks are dropped to make room for the summary.
 
         Args:
-            topics: That the bag is to have.
-            describe: The metadata, for what turned out to be in the file.
+            topics: Topics of the bag.
+            describe: Function that makes the metadata text for the contents of the file.
 
         Raises:
-            OSError: If the disk refuses even that; the file can still be repaired.
+            OSError: If the disk doesn't accept even that; the file can still be repaired.
         """
         try:
             for topic in topics:
                 self._register(topic)
-            with suppress(OSError):  # a full disk; the summary tells the channels
+            with suppress(OSError):  # a full disk; the summary lists the channels
                 self.flush()
             while True:
                 contents = self._index.contents()

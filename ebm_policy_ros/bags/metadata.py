@@ -1,4 +1,4 @@
-"""metadata.yaml of a bag, as rosbag2 of Jazzy writes it (version 9).
+"""metadata.yaml of a bag, as written by rosbag2 of Jazzy (version 9).
 
 Source: rosbag2_storage/yaml.hpp and qos.cpp of github.com/ros2/rosbag2, branch jazzy.
 """
@@ -18,42 +18,42 @@ from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_yaml, read_yaml
 
 VERSION = 9
 SUFFIXES = {".mcap": "mcap", ".db3": "sqlite3"}
-"""Of storage files, with what rosbag2 calls their format."""
+"""Storage format in rosbag2 by suffix of the file."""
 FILE = "metadata.yaml"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a storage file holds."""
+    """Contents of a storage file."""
 
     topics: Sequence[Topic]
     counts: Mapping[str, int]
-    """Messages by topic."""
+    """Number of messages by topic."""
     first_ns: int = 0
-    """Times of receipt of the first and the last message; 0 without any."""
+    """Receive times of the first and the last message, nanoseconds; 0 if there are no messages."""
     last_ns: int = 0
 
     @property
     def count(self) -> int:
-        """Messages in all."""
+        """Number of all messages."""
         return sum(self.counts.values())
 
 
 class _Dumper(yaml.SafeDumper):
-    """Spells out what comes twice: not every reader of bags takes aliases."""
+    """Dumper without aliases: not every reader of bags supports them."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def dump_qos(topic: Topic) -> str:
-    """The offered profiles of a topic as text, which both storage formats keep."""
+    """Offered QoS profiles of a topic as text, as in both storage formats."""
     profiles = [dict(profile) for profile in topic.qos]
     return str(yaml.dump(profiles, Dumper=_Dumper, sort_keys=False))
 
 
 def parse_qos(text: str) -> tuple[Any, ...]:
-    """The offered profiles in such a text; none if it is damaged."""
+    """Offered QoS profiles from such a text; empty if it is damaged."""
     try:
         profiles = parse_yaml(text)
     except UnreadableFile:
@@ -62,12 +62,12 @@ def parse_qos(text: str) -> tuple[Any, ...]:
 
 
 def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[str, Any]:
-    """The metadata of a bag of one file.
+    """Metadata of a bag of one file.
 
     Args:
-        file: The storage file; its suffix tells the format.
-        contents: What it holds.
-        custom: For `custom_data`.
+        file: The storage file; its suffix defines the format.
+        contents: Contents of the file.
+        custom: Values for `custom_data`.
     """
     times: dict[str, Any] = {
         "duration": {"nanoseconds": contents.last_ns - contents.first_ns},
@@ -101,15 +101,15 @@ def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[
 
 
 def dump(metadata: Mapping[str, Any]) -> str:
-    """The metadata as text, which both storage formats keep."""
+    """Metadata as text, as in both storage formats."""
     return str(yaml.dump(dict(metadata), Dumper=_Dumper, sort_keys=False, width=1 << 30))
 
 
 def write(folder: Path, metadata: Mapping[str, Any]) -> None:
-    """Write metadata.yaml, whole or not at all.
+    """Write metadata.yaml atomically.
 
     Raises:
-        OSError: If the disk refuses it.
+        OSError: If the disk doesn't accept it.
     """
     made = folder / f".{FILE}"
     with made.open("w", encoding="utf-8") as file:
@@ -120,7 +120,7 @@ def write(folder: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def read_custom_data(folder: Path) -> dict[str, str]:
-    """`custom_data` of a bag's metadata.yaml; empty if it can't be read."""
+    """Read `custom_data` of a bag's metadata.yaml; empty if it can't be read."""
     try:
         values = read_yaml(folder / FILE)
         return dict(values["rosbag2_bagfile_information"]["custom_data"] or {})

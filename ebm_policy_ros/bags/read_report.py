@@ -1,4 +1,4 @@
-"""What a container of messages says it has, what was read of it, and what was lost."""
+"""Read report: messages that a bag should contain, and those that were read or lost."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from ebm_policy_ros.util.quoting import LONGEST_LINE, cut
 
 
 class BagError(ValueError):
-    """A bag that cannot be used; the text names it and says what it lacks."""
+    """A bag that cannot be used; the text names it and the problem."""
 
 
 class Channel(NamedTuple):
-    """A topic as a container describes it."""
+    """A topic as described in a bag."""
 
     topic: str
     type: str
-    """As in sensor_msgs/msg/Image."""
+    """Message type, for example sensor_msgs/msg/Image."""
     definition: str
-    """Of the message and those that it needs, as rosbag2 concatenates them; may be empty."""
+    """Definition of the message type and its nested types, concatenated as in rosbag2; may be
+    empty."""
     format: str
-    """Of the definition: ros2msg or ros2idl."""
+    """Format of the definition: ros2msg or ros2idl."""
     encoding: str
-    """Of the messages: cdr, for ROS 2."""
+    """Encoding of the messages: cdr for ROS 2."""
 
 
 class Record(NamedTuple):
-    """A message as it was written."""
+    """A serialised message as it was written."""
 
     channel: Channel
     received_ns: int
@@ -38,25 +39,25 @@ class Record(NamedTuple):
 
 @dataclass
 class ReadReport:
-    """Counts by topic, and one line for everything that is not as it should be."""
+    """Message counts by topic, and one line for each problem."""
 
     promised: Counter[str] = field(default_factory=Counter)
-    """Messages that the container says it has."""
+    """Number of messages that the bag should contain."""
     complete: bool = False
-    """Whether it says so for the whole of it."""
+    """True if these counts cover the whole bag."""
     read: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
-    """Messages known to be lost; of some the topic isn't known, they count as `""`."""
+    """Number of messages known to be lost; those of unknown topic count as topic `""`."""
     notes: list[str] = field(default_factory=list)
     cut_off: bool = False
-    """Whether the end of the recording is missing, as far as can be told."""
+    """True if the end of the recording seems to be missing."""
 
     def note(self, path: Path, text: str) -> None:
         """Add a line about a file."""
         self.notes.append(f"{cut(path.name)}: {cut(text, LONGEST_LINE)}")
 
     def differences(self) -> list[str]:
-        """Where what was read is not what was promised, one line for each topic."""
+        """List the topics with a difference between expected and read messages, one line each."""
         return [
             f"{cut(topic)}: {self.read[topic]} messages read of {count} that the bag says it has"
             for topic, count in sorted(self.promised.items())

@@ -1,4 +1,4 @@
-"""Reads every message of a rosbag2 sqlite3 file that can be read, also of one that is damaged."""
+"""sqlite3 reader: reads every readable message of a rosbag2 db3 file, even if it is damaged."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import cut
 
 _MAGIC = b"SQLite format 3\0"
-# A damaged length may ask for any amount of memory.
+# A damaged length may request any amount of memory.
 _FAULTS = (sqlite3.DatabaseError, MemoryError)
-# So many rows in a row may be unreadable before a larger step is tried; then it doubles.
+# Unreadable rows are skipped in steps that double up to this size.
 _LARGEST_STEP = 1 << 20
 
 
@@ -26,14 +26,14 @@ class SqliteFile:
     """A db3 file, damaged or not."""
 
     def __init__(self, path: Path, account: ReadReport) -> None:
-        """Reads the list of topics.
+        """Read the list of topics.
 
         Args:
             path: The file.
-            account: Where what is found and lost is noted.
+            account: Report to which found and lost messages are added.
 
         Raises:
-            BagError: If it is no such file, or its list of topics is damaged.
+            BagError: If it is not such a file, or its list of topics is damaged.
         """
         self._path, self._account = path, account
         with path.open("rb") as file:
@@ -43,7 +43,7 @@ class SqliteFile:
         self._channels = self._read_channels()
 
     def records(self, wanted: Callable[[Channel], bool]) -> Iterator[Record]:
-        """The messages of the channels that are wanted, in the order of their writing."""
+        """Messages of the selected channels, in the order in which they were written."""
         with closing(self._open()) as database:
             last: int | None = None
             for number, topic_id, time, data in self._rows(database):
@@ -61,7 +61,8 @@ class SqliteFile:
     def _open(self) -> sqlite3.Connection:
         path = self._path
         if path.with_name(path.name + "-wal").exists():
-            # What is still in the log counts too; reading it writes beside the file.
+            # The messages in the log are needed too. Reading the log writes files beside the
+            # database, so a copy is used.
             if self._copy is None:
                 self._copy = TemporaryDirectory()
                 for name in (path.name, path.name + "-wal"):
@@ -72,7 +73,7 @@ class SqliteFile:
             mode = "mode=ro&immutable=1"
         database = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
         self._limit(database)
-        # Without it SQLite refuses a file that is cut off as a whole.
+        # Without this setting SQLite rejects the whole file if its end is missing.
         database.execute("PRAGMA writable_schema=ON")
         database.text_factory = lambda text: text.decode(errors="replace")
         return database
@@ -101,7 +102,7 @@ class SqliteFile:
             ) from None
 
     def _limit(self, database: sqlite3.Connection) -> None:
-        """Refuse values that are longer than the file: a column may be computed."""
+        """Reject values that are longer than the file; a column may be computed."""
         if sys.version_info >= (3, 11):
             most = min(bounds.LARGEST_MESSAGE, max(self._size(), 1 << 20))
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
@@ -112,14 +113,14 @@ class SqliteFile:
         return sum(path.stat().st_size for path in logs if path.exists())
 
     def _refuse_views(self, database: sqlite3.Connection) -> None:
-        """What takes the place of a table may compute for ever."""
+        """Reject a view in place of a table: its computation may never end."""
         if database.execute("SELECT 1 FROM sqlite_master WHERE type = 'view'").fetchone():
             raise BagError(f"{self._path}: it has a view, which no bag has")
 
     def _rows(self, database: sqlite3.Connection) -> Iterator[tuple[int, int, int, bytes]]:
-        """Rows in order of their number; what cannot be read is stepped over."""
+        """Rows in order of their number; unreadable rows are skipped."""
         after, step, problem = 0, 1, ""
-        most = self._size()  # a row takes more than a byte
+        most = self._size()  # a row takes more than one byte
         while True:
             try:
                 for row in database.execute(
@@ -144,7 +145,7 @@ class SqliteFile:
             self._count(database)
 
     def _count(self, database: sqlite3.Connection) -> None:
-        """Ask how many rows there should have been."""
+        """Read the expected number of rows."""
         with suppress(*_FAULTS):
             counts: list[Any] = list(
                 database.execute("SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id")

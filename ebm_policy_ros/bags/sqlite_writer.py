@@ -1,4 +1,4 @@
-"""An sqlite3 file as rosbag2 writes it (schema version 4).
+"""sqlite3 writer: writes files as rosbag2 does (schema version 4).
 
 Source: rosbag2_storage_sqlite3/sqlite_storage.cpp of github.com/ros2/rosbag2, branch jazzy.
 """
@@ -33,24 +33,24 @@ CREATE INDEX timestamp_idx ON messages (timestamp ASC);
 
 
 class SqliteFile:
-    """Writes one file; what `flush` has written survives the end of the process."""
+    """Writes one file; data written by `flush` survives the end of the process."""
 
     def __init__(self, path: Path, metadata: str) -> None:
-        """Opens a new file.
+        """Open a new file.
 
         Args:
-            path: Its place.
-            metadata: What is known of the bag before it is written, as text.
+            path: Path of the file.
+            metadata: Metadata of the bag before it is written, as text.
 
         Raises:
-            OSError: If it exists, or the disk refuses it.
+            OSError: If the file exists, or the disk doesn't accept it.
         """
         path.open("xb").close()
         self._path = path
         self._size = 0
         self._topics: dict[str, int] = {}
         try:
-            # Opened by one thread and written by another, never by both at once.
+            # Opened in one thread and written in another, never at the same time.
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             _make_safe(self._db)
             self._db.executescript(_TABLES)
@@ -63,7 +63,7 @@ class SqliteFile:
 
     @property
     def size(self) -> int:
-        """Bytes written, not counting what the database itself needs."""
+        """Bytes written, without the overhead of the database."""
         return self._size
 
     def _register(self, topic: Topic) -> int:
@@ -90,7 +90,7 @@ class SqliteFile:
         """Append a message.
 
         Raises:
-            OSError: If the disk refuses it.
+            OSError: If the disk doesn't accept it.
         """
         try:
             self._db.execute(
@@ -102,10 +102,10 @@ class SqliteFile:
         self._size += len(message.data)
 
     def flush(self) -> None:
-        """Hand everything to the disk.
+        """Pass all messages to the disk.
 
         Raises:
-            OSError: If the disk refuses it.
+            OSError: If the disk doesn't accept it.
         """
         try:
             self._db.execute("COMMIT")
@@ -114,17 +114,17 @@ class SqliteFile:
             raise OSError(str(error)) from None
 
     def finish(self, topics: Sequence[Topic], describe: Callable[[Contents], str]) -> Contents:
-        """End the file, with topics that had no message too, and close it.
+        """End the file, also with topics that have no messages, and close it.
 
         Args:
-            topics: That the bag is to have.
-            describe: The metadata, for what turned out to be in the file.
+            topics: Topics of the bag.
+            describe: Function that makes the metadata text for the contents of the file.
 
         Raises:
-            OSError: If it can't be read any more.
+            OSError: If the file can't be read any more.
         """
         with closing(self._db):
-            # A full disk takes no more, but what was flushed is whole.
+            # A full disk accepts no more data, but flushed data is complete.
             with suppress(sqlite3.Error):
                 for topic in topics:
                     self._register(topic)
@@ -139,10 +139,10 @@ class SqliteFile:
 
 
 def _make_safe(db: sqlite3.Connection) -> None:
-    """One file at rest, and nothing written that a crash could tear.
+    """Use a rollback journal, so that the closed database is one file and a crash can't damage it.
 
-    Not a write-ahead log as in rosbag2's `resilient` preset: moving its content to the database at
-    the end needs room that a full disk doesn't have.
+    A write-ahead log as in rosbag2's `resilient` preset is not used: moving its content to the
+    database at the end needs space that a full disk doesn't have.
     """
     db.execute("PRAGMA journal_mode=DELETE")
     db.execute("PRAGMA synchronous=NORMAL")
@@ -154,7 +154,7 @@ def _insert_metadata(db: sqlite3.Connection, metadata: str) -> None:
 
 
 def _end(db: sqlite3.Connection, describe: Callable[[Contents], str]) -> Contents:
-    """Note what the file holds, where the disk has room for it."""
+    """Write the metadata of the file's contents, if the disk has space for it."""
     try:
         rows = db.execute(
             "SELECT name, type, offered_qos_profiles, count(messages.id), min(timestamp),"
@@ -175,10 +175,10 @@ def _end(db: sqlite3.Connection, describe: Callable[[Contents], str]) -> Content
 
 
 def repair_sqlite(path: Path, describe: Callable[[Contents], str]) -> Contents:
-    """Give a file whose writer was killed its end; what was being written is rolled back.
+    """Repair a file whose writer was killed; the incomplete transaction is rolled back.
 
     Raises:
-        OSError: If it can't be read.
+        OSError: If the file can't be read.
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         try:

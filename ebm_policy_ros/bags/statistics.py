@@ -1,4 +1,4 @@
-"""How the messages of one topic come: rate, gaps, drops and age."""
+"""Statistics of the messages of one topic: rate, gaps, drops and age."""
 
 from __future__ import annotations
 
@@ -9,49 +9,50 @@ from itertools import pairwise
 
 from ebm_policy_ros.interface import NANOSECONDS
 
-# A rate is measured over the last so many seconds, or over so many messages of a slow stream.
+# Window of the rate measurement: this many seconds, or this many messages of a slow stream.
 _WINDOW_NS = 2 * NANOSECONDS
 _FEWEST = 5
-# A stream whose samples may be old counts as stalled when it is silent for so long, or for so many
-# of its usual gaps.
+# A stream whose samples may be old counts as stalled after this time without a message, or after
+# this many of its usual gaps.
 _SILENCE_NS = NANOSECONDS // 2
 _GAPS = 3
 
 
 @dataclass(frozen=True)
 class TopicMetrics:
-    """How the messages of a topic came, by now or in all."""
+    """Metrics of the messages of a topic, at a time or over an episode."""
 
     count: int
     rate: float
-    """Messages per second, Hz: of late, or over all of an episode."""
+    """Rate of the messages, Hz: recent, or over a whole episode."""
     longest_gap: float
-    """Between the stamps of two messages, or between receipts where they have none; s."""
+    """Longest time between the stamps of two messages (receive times if there are no stamps),
+    s."""
     gaps: int
-    """Gaps that were longer than a sample may be old."""
+    """Number of gaps longer than the allowed age of a sample."""
     drops: int
-    """Messages that were published but never came."""
+    """Number of messages that were published but not received."""
     age: float | None
-    """Since the last message, s; None before the first."""
+    """Time since the last message, s; None before the first."""
 
 
 class TopicStatistics:
-    """Counts the messages of one topic; times are of one clock, nanoseconds."""
+    """Counts the messages of one topic; all times are of one clock, nanoseconds."""
 
     def __init__(self, max_age: float | None) -> None:
-        """Counts from nothing.
+        """Begin with zero counts.
 
         Args:
-            max_age: How old a sample may be, s; None for a topic that may pause.
+            max_age: Largest allowed age of a sample, s; None for a topic that may pause.
         """
         self._max_age_ns = None if max_age is None else round(max_age * NANOSECONDS)
         self._received: deque[int] = deque()
         self.clear()
 
     def clear(self) -> None:
-        """Count from nothing again; the time of the last message stays known."""
+        """Reset the counts; the time of the last message is kept."""
         self.count = 0
-        """Messages so far."""
+        """Number of messages so far."""
         self._gaps = self._missed = self._lost = self._longest = 0
         self._first = 0
         self._stamp: int | None = None
@@ -61,15 +62,15 @@ class TopicStatistics:
         """Count a message.
 
         Args:
-            now: When it was received.
-            stamp: Of its header; 0 if there is none.
-            sequence: Its publisher's number for it; None if that tells nothing.
+            now: Receive time, nanoseconds.
+            stamp: Stamp of its header, nanoseconds; 0 if there is none.
+            sequence: Sequence number of its publisher; None if it is not usable.
         """
         last = self._received[-1] if self._received else now
         if now < last - NANOSECONDS:  # the clock was set back
             self._received.clear()
             self._stamp = None
-        else:  # several publishers' may overtake each other
+        else:  # messages of several publishers may overtake each other
             now = max(now, last)
         time = stamp or now
         if self._stamp is not None and time > self._stamp:
@@ -86,11 +87,12 @@ class TopicStatistics:
         if sequence is not None:
             if 0 < self._sequence < sequence:
                 self._missed += sequence - self._sequence - 1
-        # Smaller than before: another publisher. None: who knows whose the next one is.
+        # A smaller number than before is from another publisher. After None, the publisher of the
+        # next message is unknown.
         self._sequence = sequence or 0
 
     def lost(self, count: int) -> None:
-        """The middleware tells that messages were lost."""
+        """Add lost messages reported by the middleware."""
         self._lost += count
 
     def silence(self, now: int) -> int | None:
@@ -98,7 +100,7 @@ class TopicStatistics:
         return max(0, now - self._received[-1]) if self._received else None
 
     def stalled(self, now: int) -> bool:
-        """Whether messages that should come don't."""
+        """True if messages that should arrive don't."""
         if self._max_age_ns is None:
             return False
         silence = self.silence(now)
@@ -109,11 +111,11 @@ class TopicStatistics:
         return silence > min(self._max_age_ns, max(_SILENCE_NS, usual))
 
     def facts(self, now: int, whole: bool = False) -> TopicMetrics:
-        """How the messages come, or came.
+        """Metrics of the messages.
 
         Args:
-            now: The time.
-            whole: Give the rate over everything that was counted, not of late.
+            now: Current time, nanoseconds.
+            whole: Compute the rate over all counted messages, not over the recent ones.
         """
         silence = self.silence(now)
         return TopicMetrics(
@@ -121,7 +123,7 @@ class TopicStatistics:
             self._mean_rate() if whole else self._rate(now),
             self._longest / NANOSECONDS,
             self._gaps,
-            # The same loss may show in both.
+            # The same loss may appear in both counts.
             max(self._missed, self._lost),
             None if silence is None else silence / NANOSECONDS,
         )

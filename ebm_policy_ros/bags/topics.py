@@ -1,4 +1,4 @@
-"""What a recorder knows of a topic and of its serialised messages, without deserialising them."""
+"""Topics of a recorder, and fields of serialised messages that are read without deserialising."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class Topic:
     name: str
     type: str
     qos: tuple[Mapping[str, Any], ...] = ()
-    """What each of its publishers offered, as rosbag2 writes it."""
+    """Offered QoS profile of each publisher, in the format of rosbag2."""
 
 
 class Message(NamedTuple):
-    """A message as it arrived."""
+    """A message as it was received."""
 
     log_ns: int
-    """When it was received."""
+    """Receive time, nanoseconds."""
     publish_ns: int
-    """When it was published."""
+    """Publish time, nanoseconds."""
     sequence: int
-    """Its publisher's number for it; 0 if not known."""
+    """Sequence number of its publisher; 0 if unknown."""
     data: bytes
-    """CDR."""
+    """Serialised message, CDR."""
 
 
 @cache
 def definition_of(ros_type: str) -> tuple[str, str]:
-    """The definition of a type with those nested in it, and its hash (REP-2011).
+    """Definition of a type with its nested types, and its hash (REP-2011).
 
     Raises:
-        ValueError: If the type is none of the standard ones.
+        ValueError: If the type is not one of the standard types.
     """
     store = get_typestore(Stores.ROS2_JAZZY)
     if ros_type not in store.fielddefs:
@@ -54,19 +54,19 @@ def definition_of(ros_type: str) -> tuple[str, str]:
 
 @cache
 def has_header(ros_type: str) -> bool:
-    """Whether messages of a type begin with a header."""
+    """True if messages of the type begin with a header."""
     _, fields = get_typestore(Stores.ROS2_JAZZY).fielddefs[ros_type]
     return bool(fields) and fields[0][1][1] == "std_msgs/msg/Header"
 
 
 def serialised_stamp_ns(data: bytes) -> int:
-    """The stamp of a serialised message that begins with a header; 0 if it was left empty."""
+    """Stamp of a serialised message that begins with a header, nanoseconds; 0 if it is not set."""
     sec, nanosec = _STAMPS[data[1] & 1].unpack_from(data)
     return int(sec) * NANOSECONDS + int(nanosec)
 
 
 def restamped(data: bytes, time_ns: int) -> bytes:
-    """A serialised message that begins with a header, with another stamp."""
+    """Replace the stamp of a serialised message that begins with a header."""
     packed = bytearray(_STAMPS[data[1] & 1].size)
     _STAMPS[data[1] & 1].pack_into(packed, 0, *divmod(time_ns, NANOSECONDS))
     return data[:4] + packed[4:] + data[12:]

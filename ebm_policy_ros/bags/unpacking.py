@@ -1,4 +1,4 @@
-"""Unpacks no more than it is asked for."""
+"""Decompression with a limit on the size of the result."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import zstandard
 
 
 def unpacked_zstd(data: bytes, most: int) -> bytes:
-    """Unpack a frame of zstd that has at most so many bytes.
+    """Decompress a zstd frame of at most `most` bytes.
 
     Raises:
-        ValueError: If it says that it has more.
-        ZstdError: If it is damaged, or has more.
+        ValueError: If the frame declares a larger size.
+        ZstdError: If it is damaged, or larger.
     """
     if zstandard.frame_content_size(data) > most:
         raise ValueError(f"unpacks to more than {most:,} bytes")

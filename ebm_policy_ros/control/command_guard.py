@@ -1,4 +1,4 @@
-"""CommandGuard: what no policy can get past, in plain numpy."""
+"""CommandGuard: safety limits for every command of a policy or operator, in plain numpy."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from ebm_policy_ros.util.geometry import follow
 
 Actions = npt.NDArray[np.float64]
 
-# The arm must be this near to what a pose fixes, in metres and in a quaternion's components.
+# The arm must be this close to the fixed part of a pose, in metres and in quaternion components.
 _NEAR_PLACE, _NEAR_TURN = 0.02, 0.1
-# A quaternion that is shorter says nothing about an orientation.
+# A quaternion with a smaller norm defines no orientation.
 _LEAST_NORM = 0.5
 
 
 @dataclass(frozen=True)
 class GuardedCommand:
-    """A command that may go out."""
+    """A command that passed the guard."""
 
     actions: Actions | None
-    """Shape (H, D), in the interface's units; None where the arm must hold."""
+    """Actions, shape (H, D), in the interface's units; None if the arm must hold."""
     interventions: tuple[str, ...]
-    """What the guard changed, as "kind: dimension"; empty if nothing."""
+    """Changes made by the guard, as "kind: dimension"; empty if there are none."""
 
 
 class CommandGuard:
-    """Keeps commands finite and within bounds, rates, accelerations and the workspace.
+    """Keeps commands finite and within bounds, velocities, accelerations and the workspace.
 
-    Rates and accelerations count from the measured state: a command never runs further ahead of
-    the arm than they allow, however slowly it follows. Slowing down is never limited. Where limits
-    contradict each other, the workspace counts before the bounds, and those before the
-    acceleration; a position that was measured outside its bounds comes back no faster than its
-    velocity allows.
+    Velocity and acceleration limits are relative to the measured state. A command therefore never
+    runs further ahead of the arm than these limits allow, even if the arm follows slowly.
+    Deceleration is never limited. If limits contradict each other, the workspace has priority over
+    the bounds, and the bounds over the acceleration limit. A position that was measured outside
+    its bounds returns no faster than its velocity limit.
     """
 
     def __init__(self, interface: Interface, limits: Limits | None = None) -> None:
-        """Guards commands of an interface.
+        """Guard the commands of an interface.
 
         Args:
-            interface: Tells what an action means.
-            limits: By default those of the interface.
+            interface: Defines the meaning of an action.
+            limits: Limits to apply; by default those of the interface.
         """
         self.limits = limits or Limits.of(interface)
         self._action = interface.action
@@ -54,7 +54,7 @@ class CommandGuard:
         self._period = 1.0 / interface.rate
         fields = interface.action.fields
         self._size = len(fields)
-        # Where the quaternion is among them, if there is one.
+        # Indices of the quaternion's fields, if the action has a quaternion.
         whole = set(QUATERNION) <= set(fields)
         self._endless = interface.continuous
         self._turn = [fields.index(field) for field in QUATERNION] if whole else []
@@ -62,12 +62,12 @@ class CommandGuard:
     def guard(
         self, actions: npt.NDArray[np.floating], measured: RobotState, speed: float = 1.0
     ) -> GuardedCommand:
-        """The nearest command that may go out.
+        """Nearest command that is allowed.
 
         Args:
-            actions: Shape (H, D), in the interface's units.
-            measured: The arm's state.
-            speed: Factor on a velocity, or on the way from where the arm is, 0 to 1.
+            actions: Actions, shape (H, D), in the interface's units.
+            measured: Measured robot state.
+            speed: Factor on a velocity, or on the distance from the measured position, 0 to 1.
         """
         problem = self._problem(actions, measured)
         if problem:
@@ -86,10 +86,10 @@ class CommandGuard:
         return GuardedCommand(clipped, tuple(found))
 
     def misplaced(self, measured: RobotState) -> tuple[str, ...]:
-        """Why nothing may go out while the arm is where it is; empty if something may."""
+        """List the reasons that forbid any command in the current state; empty if none."""
         outside = self._outside(measured)
         if self._action.is_joints and outside:
-            # Nothing tells here which joint leads back inside.
+            # The guard can't tell which joint motion leads back inside.
             return tuple(f"workspace: {field}" for field in outside)
         elsewhere = self._elsewhere(measured.position)
         if elsewhere:
@@ -100,7 +100,7 @@ class CommandGuard:
         return ()
 
     def _problem(self, actions: npt.NDArray[np.floating], measured: RobotState) -> tuple[str, ...]:
-        """Why nothing may go out; empty if something may."""
+        """Reasons why no command is allowed; empty if one is allowed."""
         if not np.isfinite(actions).all():
             return ("not finite: the action",)
         if problem := self.misplaced(measured):
@@ -110,7 +110,7 @@ class CommandGuard:
         return ()
 
     def _note(self, found: dict[str, None], kind: str, before: Actions, after: Actions) -> None:
-        """Remember in which dimensions two actions differ."""
+        """Record the dimensions in which two actions differ."""
         changed = (np.atleast_2d(before) != np.atleast_2d(after)).any(axis=0).tolist()
         names = (name for name, c in zip(self._action.names, changed, strict=False) if c)
         found.update({f"{kind}: {name}": None for name in names})
@@ -123,9 +123,9 @@ class CommandGuard:
         low: npt.ArrayLike,
         high: npt.ArrayLike,
     ) -> None:
-        """Cut values in place, and remember where."""
+        """Clip values in place and record the changed dimensions."""
         clipped = np.clip(values, low, high)
-        # What rounding moved is no intervention.
+        # A change by rounding is not an intervention.
         apart = np.where(np.isclose(values, clipped, rtol=1e-6, atol=1e-9), clipped, values)
         self._note(found, kind, apart, clipped)
         values[...] = clipped
@@ -135,18 +135,19 @@ class CommandGuard:
     ) -> None:
         arm *= speed
         size = self._size
-        # Standing still is within the bounds of every velocity.
+        # Zero velocity is always allowed.
         low, high = np.minimum(self.limits.low[:size], 0), np.maximum(self.limits.high[:size], 0)
         now = np.array([measured.velocity[field] for field in self._action.fields])
         for row in arm:
             self._accelerate(row, now, self._period, found)
-            # An arm that is too fast may not go on so.
+            # An arm that moves too fast must slow down.
             np.clip(row, low, high, out=row)
             now = row
         for index, floor, ceiling in self._walls("linear."):
             place = measured.tool[self._action.fields[index][-1]]
-            # The velocities that keep the tool inside until the next decision, from where it was
-            # when it was measured; from outside, those that don't lead further out.
+            # Velocities that keep the tool inside until the next decision, counted from the time
+            # of the tool measurement. If the tool is outside: velocities that don't lead further
+            # outside.
             seconds = self._period + measured.tool_age
             slowest = min(0.0, (floor - place) / seconds)
             fastest = max(0.0, (ceiling - place) / seconds)
@@ -155,7 +156,7 @@ class CommandGuard:
     def _accelerate(
         self, wanted: Actions, now: Actions, seconds: float, found: dict[str, None]
     ) -> None:
-        """Limit how much faster than now the arm is to move; it may always slow down."""
+        """Limit the increase of speed; deceleration is always allowed."""
         low, high = reachable(now, self.limits.max_acceleration * seconds)
         self._clip(found, "acceleration", wanted, low, high)
 
@@ -170,24 +171,24 @@ class CommandGuard:
         for index, floor, ceiling in self._walls(""):
             self._clip_wall(found, index, arm[:, index : index + 1], floor, ceiling)
             low[index], high[index] = max(low[index], floor), min(high[index], ceiling)
-        # From outside the way back is no faster than any other way.
+        # If the arm is outside, it returns no faster than it moves elsewhere.
         low, high = np.minimum(low, place), np.maximum(high, place)
         velocity = np.array([measured.velocity[field] for field in fields])
-        # The arm runs behind its command, so the first may be further ahead of it.
+        # The arm lags behind its command, so the first point may be further ahead of it.
         seconds = self._period + self._action.lag
         for row in arm:
             wanted = (row - place) / seconds
             self._accelerate(wanted, velocity, seconds, found)
             fastest = self.limits.max_velocity
             self._clip(found, "velocity", wanted, -fastest, fastest)
-            # What it takes to slow down may not lead through a wall.
+            # Deceleration must not lead through a workspace limit.
             row[:] = np.clip(place + wanted * seconds, low, high)
             velocity, place, seconds = (row - place) / seconds, row, self._period
         if self._turn:
             arm[:, self._turn] /= np.linalg.norm(arm[:, self._turn], axis=1, keepdims=True)
 
     def _face(self, arm: Actions, place: Actions) -> None:
-        """Choose, of values that mean the same place, the one near the measured one."""
+        """Replace values by equivalent ones (quaternion sign, full turns) nearest to the arm."""
         if self._turn:
             turn = arm[:, self._turn]
             turn /= np.linalg.norm(turn, axis=1, keepdims=True)
@@ -197,7 +198,7 @@ class CommandGuard:
             arm[:, self._endless] = follow(arm[:, self._endless], place[self._endless])
 
     def _walls(self, prefix: str) -> list[tuple[int, float, float]]:
-        """(dimension of the action, low, high) of each axis of the workspace."""
+        """List (dimension of the action, low, high) for each axis of the workspace."""
         if self._box is None or self._action.is_joints:
             return []
         corners = zip(
@@ -219,7 +220,7 @@ class CommandGuard:
         column[...] = clipped
 
     def _elsewhere(self, position: dict[str, float]) -> list[str]:
-        """The fields that a pose fixes, but where the arm is not."""
+        """Fields with a fixed value from which the arm is too far away."""
         fixed = self._action.fixed
         apart = {field: position[field] - fixed[field] for field in fixed if field in position}
         if set(QUATERNION) <= set(apart) and sum(position[f] * fixed[f] for f in QUATERNION) < 0:
@@ -228,7 +229,7 @@ class CommandGuard:
         return [field for field, distance in apart.items() if abs(distance) > near[field]]
 
     def _outside(self, measured: RobotState) -> list[str]:
-        """The axes along which the tool is outside the workspace."""
+        """Axes along which the tool is outside the workspace."""
         if self._box is None:
             return []
         corners = zip(

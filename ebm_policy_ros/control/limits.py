@@ -1,4 +1,4 @@
-"""The limits of commands: the interface's, made tighter where a parameter says so."""
+"""Limits of commands: those of the interface, tightened by parameters."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ Vector = npt.NDArray[np.float64]
 
 
 def reachable(now: Vector, change: Vector) -> tuple[Vector, Vector]:
-    """Lowest and highest velocity that may follow on one of now.
+    """Lowest and highest velocity that can follow the current one.
 
     Args:
-        now: Shape (D,).
+        now: Current velocity, shape (D,).
         change: Largest change by acceleration, at least 0, shape (D,).
 
     Returns:
-        Two of shape (D,). Between now and zero lies slowing down, which is no acceleration.
+        Two arrays of shape (D,). Velocities between the current one and zero are deceleration,
+            which is always allowed.
     """
     low = np.where(now > change, 0.0, now - change)
     high = np.where(now < -change, 0.0, now + change)
@@ -30,32 +31,33 @@ def reachable(now: Vector, change: Vector) -> tuple[Vector, Vector]:
 
 
 class LimitError(ValueError):
-    """A limit that cannot be; the text says why."""
+    """An invalid limit; the text gives the reason."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a command, one number for each field of the action or of the workspace."""
+    """Limits of a command, one number for each field of the action or of the workspace."""
 
     low: Vector
-    """Lowest value of each dimension, the gripper's last, interface's units."""
+    """Lowest value of each dimension, the gripper last, in the interface's units."""
     high: Vector
-    """Highest value."""
+    """Highest value of each dimension, in the interface's units."""
     max_velocity: Vector
-    """Of a position, unit/s; infinite where there is none."""
+    """Largest velocity of a position, unit/s; infinite if there is no limit."""
     max_acceleration: Vector
-    """Of the velocity; infinite where there is none."""
+    """Largest acceleration: unit/s^2 of a position, unit/s of a velocity; infinite if there is no
+    limit."""
     workspace_low: Vector
-    """Lower corner of the box, metres; empty without one."""
+    """Lower corner of the workspace box, metres; empty if there is no box."""
     workspace_high: Vector
-    """Upper corner."""
+    """Upper corner of the workspace box, metres; empty if there is no box."""
 
     @classmethod
     def of(cls, interface: Interface) -> Limits:
-        """The limits that an interface asks for."""
+        """Limits that the interface defines."""
         action, box = interface.action, interface.workspace
         low, high = (np.array(values, dtype=np.float64) for values in action.bounds)
-        # What turns without end comes back to where it was.
+        # A continuous joint has no position bounds.
         low[interface.continuous], high[interface.continuous] = -np.inf, np.inf
         none = [np.inf] * len(action.fields)
         return cls(
@@ -73,15 +75,15 @@ class Limits:
         )
 
     def tightened(self, interface: Interface, wanted: Mapping[str, Sequence[float]]) -> Limits:
-        """These limits with those `wanted` in place of them.
+        """Replace limits by the tighter ones in `wanted`.
 
         Args:
-            interface: Whose limits they are; it names the dimensions.
-            wanted: Values by the limit's name.
+            interface: The interface that these limits belong to; it names the dimensions.
+            wanted: New values by name of the limit.
 
         Raises:
             LimitError: If a limit has another number of values, is not a number, is looser than
-                this one or leaves nothing in between.
+                this one or leaves no value in between.
         """
         names = {limit: self._fields(interface, limit) for limit in LIMITS}
         replaced = dataclasses.replace(
@@ -137,4 +139,4 @@ class Limits:
 
 
 LIMITS = tuple(field.name for field in dataclasses.fields(Limits))
-"""The names of the limits."""
+"""Names of the limits."""

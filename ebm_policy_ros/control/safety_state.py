@@ -1,4 +1,4 @@
-"""From fresh input to standing still to stopped for good: the fault ladder."""
+"""Safety state machine: FRESH (commands), HOLD (stand still) and STOPPED (latched)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from ebm_policy_ros.interface import NANOSECONDS
 
 
 class SafetyState(Enum):
-    """What a node may do."""
+    """Safety state of a node."""
 
     FRESH = "fresh"
-    """Decide and command."""
+    """Decide and send commands."""
     HOLD = "hold"
-    """Command to stand still, until all is well again."""
+    """Command the arm to stand still until there is no problem any more."""
     STOPPED = "stopped"
-    """Nothing, until somebody resets."""
+    """Send nothing until an operator resets."""
 
 
 @dataclass
 class SafetyStateMachine:
-    """Goes down at once and up slowly; the last rung is left by `reset` alone."""
+    """State machine that degrades at once and recovers slowly; only `reset` leaves STOPPED."""
 
     stop_after: float
     """Time in HOLD until STOPPED, s."""
@@ -29,7 +29,7 @@ class SafetyStateMachine:
     """Time without a problem until HOLD ends, s."""
     state: SafetyState = SafetyState.HOLD
     reason: str = "nothing decided yet"
-    """Why the rung is not FRESH."""
+    """Reason why the state is not FRESH."""
     stops: int = 0
     """Number of stops so far."""
     _begun: bool = False
@@ -37,18 +37,19 @@ class SafetyStateMachine:
     _good_since: int | None = None
 
     def begin(self) -> None:
-        """Wait for fresh input, however long it takes; a latched stop stays."""
+        """Wait for fresh input without a time limit; a latched stop stays."""
         self._begun = False
         self._bad_since = self._good_since = None
         if self.state is not SafetyState.STOPPED:
             self.state, self.reason = SafetyState.HOLD, "nothing decided yet"
 
     def step(self, time_ns: int, problem: str) -> SafetyState:
-        """The rung at a time.
+        """Safety state at a time.
 
         Args:
-            time_ns: Now. A time before the last one starts the waiting times anew.
-            problem: What is wrong now; empty if nothing.
+            time_ns: Current time, nanoseconds. A time before the last one restarts the waiting
+                times.
+            problem: Current problem; empty if there is none.
         """
         if self.state is SafetyState.STOPPED:
             return self.state
@@ -67,22 +68,22 @@ class SafetyStateMachine:
     def _descend(self, time_ns: int, problem: str) -> None:
         self.state, self.reason, self._good_since = SafetyState.HOLD, problem, None
         if not self._begun:
-            return  # nothing has moved, and there is nothing to give up
+            return  # no motion has started, so there is nothing to stop
         if self._bad_since is None or time_ns < self._bad_since:
             self._bad_since = time_ns
         if time_ns - self._bad_since >= round(self.stop_after * NANOSECONDS):
             self.stop(f"held for {self.stop_after} s: {problem}")
 
     def commanded(self) -> None:
-        """A decision went out: what was wrong before is over."""
+        """Note that a decision was sent: the earlier problem is over."""
         self._bad_since = None
 
     def stop(self, reason: str) -> None:
-        """Go down to STOPPED."""
+        """Change to STOPPED."""
         self.stops += 1
         self.state, self.reason = SafetyState.STOPPED, reason
 
     def reset(self) -> None:
-        """Leave STOPPED; for when all is well."""
+        """Leave STOPPED; call it only after the problem was solved."""
         self.state = SafetyState.HOLD
         self.begin()

@@ -1,4 +1,4 @@
-"""Where a position-controlled arm was told to be, and how a new plan joins the old one."""
+"""Setpoint: commanded trajectory of a position-controlled arm, and smooth changes of plan."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ebm_policy_ros.interface import NANOSECONDS
 
 Actions = npt.NDArray[np.float64]
 
-# Over so long the velocity at a moment is measured.
+# Time step for the numerical velocity.
 _MOMENT_NS = 1_000_000
 
 
 class Setpoint:
-    """The commanded position over time: points, straight lines between, and rest at both ends."""
+    """Commanded position over time: linear between its points, constant before and after them."""
 
     def __init__(self) -> None:
-        """Nothing is commanded yet."""
+        """Begin without a command."""
         self.clear()
 
     def clear(self) -> None:
-        """Forget what was commanded."""
+        """Delete the commanded points."""
         self._times: Actions = np.empty(0)
         self._points: Actions = np.empty((0, 0))
 
     def at(self, time_ns: int) -> Actions | None:
-        """The commanded position at a time, shape (D,); None before the first command."""
+        """Commanded position at a time, shape (D,); None before the first command."""
         return self._sample(np.array([time_ns]))[0] if len(self._times) else None
 
     def _sample(self, times: npt.NDArray[np.floating]) -> Actions:
@@ -35,12 +35,12 @@ class Setpoint:
         return np.stack(columns, axis=-1)
 
     def shift(self, offset: Actions) -> None:
-        """Call every point by another name: the same places after other numbers of turns."""
+        """Add an offset of whole turns to every point; the positions stay the same."""
         self._points = self._points + offset
 
     def follow(self, points: Actions, times_ns: npt.NDArray[np.int64]) -> None:
-        """Remember a command: points, shape (H, D), and when to be there, (H,)."""
-        # As floats they are exact to a quarter of a microsecond, which will do.
+        """Store a command: points, shape (H, D), and their times, nanoseconds, shape (H,)."""
+        # As floats the times are exact to a quarter of a microsecond, which is sufficient.
         self._times, self._points = times_ns.astype(np.float64), points
 
     def join(
@@ -52,23 +52,24 @@ class Setpoint:
         max_velocity: npt.NDArray[np.floating],
         max_acceleration: npt.NDArray[np.floating],
     ) -> tuple[Actions, npt.NDArray[np.int64]]:
-        """A plan that goes on from what is being followed, without a jump.
+        """Plan that continues the current trajectory without a jump.
 
-        The old and the new positions are crossfaded over `blend` seconds, or until the old plan
-        ends if that is sooner: that it rests there was planned by nobody, and would hold back a
-        plan of few points. Then the way from point to point is limited. Points whose time is past
-        are left out.
+        The old and new positions are crossfaded over `blend` seconds, or until the old plan ends
+        if that is sooner. The constant end of the old plan was not planned by the policy and would
+        hold back a plan of few points. Then velocity and acceleration from point to point are
+        limited. Points in the past are left out.
 
         Args:
             plan: Positions, shape (H, D).
-            times_ns: When to be there, shape (H,), rising.
-            now_ns: When the plan goes out.
-            blend: Seconds until only the new plan counts, at most; 0 to turn to it at once.
-            max_velocity: Of each dimension, unit/s, shape (D,).
-            max_acceleration: Of each dimension, unit/s^2; slowing down is not limited.
+            times_ns: Times of the positions, nanoseconds, shape (H,), rising.
+            now_ns: Time at which the plan is sent, nanoseconds.
+            blend: Longest crossfade, s; 0 to change to the new plan at once.
+            max_velocity: Limit for each dimension, unit/s, shape (D,).
+            max_acceleration: Limit for each dimension, unit/s^2, shape (D,); deceleration is not
+                limited.
 
         Returns:
-            Points, the first of them where the arm is told to be now, and their times.
+            Points, the first of which is the current setpoint, and their times, nanoseconds.
         """
         if not len(self._times):
             raise ValueError("nothing is followed yet; call follow with the measured position")
@@ -78,7 +79,7 @@ class Setpoint:
         fade = min(blend, (self._times[-1] - now_ns) / NANOSECONDS)
         share = np.clip(1 - seconds / fade, 0, 1) if fade > 0 else np.zeros_like(seconds)
         blended = share * self._sample(times.astype(np.float64)) + (1 - share) * plan
-        # The velocity that led here: where the old plan ends, the arm is only about to rest.
+        # Velocity just before now: if the old plan ends here, the arm has not come to rest yet.
         before, here = self._sample(np.array([now_ns - _MOMENT_NS, now_ns], dtype=np.float64))
         velocity = (here - before) * NANOSECONDS / _MOMENT_NS
         points = [here]

@@ -1,4 +1,7 @@
-"""From stamped messages to the observation at a time: the same code on the robot and on bags."""
+"""Observation buffer: stamped messages in, the observation at a given time out.
+
+The robot and the readers of bags use the same code.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,20 @@ from ebm_policy_ros.util.geometry import follow, wrap
 from ebm_policy_ros.util.quoting import cut
 
 Observation = dict[str, npt.NDArray[Any]]
-"""Stream name -> (T, H, W, 3) uint8 or (T, K) float32, oldest sample first, SI units."""
+"""Arrays by stream name: (T, H, W, 3) uint8 or (T, K) float32, oldest sample first, SI units."""
 
-# A stamp this much older than the newest is a clock that was set back, not a late message.
+# A message whose stamp is this much older than the newest means that the clock was set back; it is
+# not a late message.
 _CLOCK_JUMP_NS = NANOSECONDS
 
 
 class StaleObservation(Exception):
-    """A stream has no sample that is fresh enough; the text names each such stream and its age."""
+    """No sample of a stream is fresh enough; the text names each such stream and its age."""
 
 
 @dataclass(frozen=True)
 class _Message:
-    """A message with its stamp, and those of the stream's parts that it has."""
+    """A message, its stamp, and the parts of the stream (for example joints) that it contains."""
 
     stamp: int
     content: Any
@@ -37,7 +41,7 @@ class _Message:
 
 
 class _Sample:
-    """One or several messages that together have every part, decoded when first needed."""
+    """One or more messages that together contain every part; decoded at first use."""
 
     def __init__(self, messages: list[tuple[_Message, frozenset[str]]]) -> None:
         self.stamp = min(message.stamp for message, _ in messages)
@@ -46,7 +50,7 @@ class _Sample:
 
     @property
     def message(self) -> Any:
-        """The newest of them."""
+        """The newest of these messages."""
         return self._messages[0][0].content
 
     @property
@@ -60,13 +64,13 @@ class _Sample:
 
 
 class _StreamBuffer:
-    """The messages of one stream that an observation may still need, oldest first."""
+    """Messages of one stream that an observation may still need, oldest first."""
 
     def __init__(self, stream: Stream, period_ns: int) -> None:
         self.stream = stream
         self._max_age_ns = round(stream.max_age * NANOSECONDS)
         self._offsets = [i * period_ns for i in reversed(range(stream.history))]
-        # One period more, so that a sample is still there when a tick comes late.
+        # One more period, so that a sample is still available when a tick is late.
         self._span_ns = self._offsets[0] + self._max_age_ns + period_ns
         self._messages: deque[_Message] = deque()
         self._samples: dict[tuple[int, ...], _Sample] = {}
@@ -76,18 +80,19 @@ class _StreamBuffer:
         parts = parts_of(self.stream, message)
         if self.stream.parts and not parts:
             self._foreign = tuple(message.name)
-            return  # of another device
+            return  # from another device
         new = _Message(stamp_ns(message) or receive_ns, message, parts)
         newest = self.newest_ns()
         if newest is not None and newest - new.stamp >= _CLOCK_JUMP_NS:
             self.clear()
-        # Several publishers, or the network, may send out of order.
+        # Messages may arrive out of order, from several publishers or over the network.
         overtaken = 0
         while overtaken < len(self._messages) and (
             self._messages[-1 - overtaken].stamp > new.stamp
         ):
             overtaken += 1
-        # A stream that is frozen repeats itself: the last of equal messages is enough.
+        # A frozen stream repeats its last message; of messages with equal stamps only the last is
+        # kept.
         for place in range(len(self._messages) - 1 - overtaken, -1, -1):
             old = self._messages[place]
             if old.stamp < new.stamp:
@@ -108,7 +113,7 @@ class _StreamBuffer:
         return self._messages[-1].stamp if self._messages else None
 
     def at(self, time_ns: int) -> list[_Sample] | str:
-        """The samples in force at `time_ns` and at the steps before; else why there are none."""
+        """Samples valid at `time_ns` and at the earlier steps; otherwise the reason for none."""
         chosen = []
         for offset in self._offsets:
             wanted = time_ns - offset
@@ -120,12 +125,12 @@ class _StreamBuffer:
                 limit = self.stream.max_age
                 return f"{age / NANOSECONDS:.3f} s old, at most {limit} s allowed"
             chosen.append(found)
-        # What was decoded stays so for as long as it is used.
+        # Decoded arrays are kept as long as their samples are in use.
         self._samples = {sample.identity: sample for sample in chosen}
         return chosen
 
     def _newest(self, time_ns: int) -> _Sample | str:
-        """The newest message by then; of several parts the newest of each."""
+        """Newest message at a time; for a stream of several parts, the newest one of each part."""
         missing = frozenset(self.stream.parts)
         messages: list[tuple[_Message, frozenset[str]]] = []
         for message in reversed(self._messages):
@@ -152,19 +157,20 @@ class _StreamBuffer:
 
 
 def _unwrapped(stream: Stream, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Samples (T, ...) with continuous joints within half a turn, and without jumps in between."""
+    """Samples (T, ...) with continuous joints within half a turn and without jumps."""
     if not isinstance(stream, JointStream) or not stream.continuous:
         return samples
     angles = samples[:, stream.turning]
-    # From the newest back: it alone says where the joint is.
+    # Unwrap from the newest sample backwards: it alone defines the angle.
     samples[:, stream.turning] = follow(angles[::-1], wrap(angles[-1]))[::-1]
     return samples.astype(np.float32)
 
 
 class Snapshot:
-    """The samples in force at one time; they are decoded when they are asked for.
+    """Samples of one point in time; they are decoded on request.
 
-    Taking one is quick, whatever the messages hold: a large image is decoded by whoever has time.
+    Creating a snapshot is fast for any message size: the decoding, for example of a large image,
+    can be done later and in another thread.
     """
 
     def __init__(
@@ -173,25 +179,25 @@ class Snapshot:
         streams: Mapping[str, Stream],
         shapes: ImageShapes,
     ) -> None:
-        """Keeps the samples of each stream, oldest first; `shapes` notes those of frames."""
+        """Keep the samples of each stream, oldest first; `shapes` records the shapes of frames."""
         self._samples, self._streams, self._shapes = samples, streams, shapes
         self.stamps = {name: found[-1].stamp for name, found in samples.items()}
         """Stamp of the newest sample by stream, nanoseconds."""
 
     def arrays(self, names: Iterable[str] | None = None) -> Observation:
-        """The observation, of all streams or of those named.
+        """Observation of all streams, or of the named ones.
 
         Raises:
-            MessageError: If a message doesn't hold what its stream promises.
+            MessageError: If a message doesn't match the description of its stream.
         """
         chosen = self._samples if names is None else names
         return {name: _unwrapped(self._streams[name], self._raw(name)) for name in chosen}
 
     def measured(self, names: Iterable[str]) -> Observation:
-        """Streams of numbers as they were sent: continuous joints after however many turns.
+        """Numeric streams as they were sent; continuous joints keep their number of turns.
 
         Raises:
-            MessageError: If a message doesn't hold what its stream promises.
+            MessageError: If a message doesn't match the description of its stream.
         """
         return {name: self._raw(name) for name in names}
 
@@ -202,11 +208,12 @@ class Snapshot:
         return arrays
 
     def outdated(self, time_ns: int, slack_ns: int) -> str:
-        """The streams that are too old by a later time; empty if none is.
+        """List the streams that are too old at a later time; empty if there are none.
 
         Args:
-            time_ns: The later time.
-            slack_ns: How much older than its `max_age` a sample may be then.
+            time_ns: The later time, nanoseconds.
+            slack_ns: Age beyond the stream's `max_age` that is still accepted at that time,
+                nanoseconds.
         """
         old = []
         for name, stamp in self.stamps.items():
@@ -218,65 +225,68 @@ class Snapshot:
 
 
 class ObservationBuffer:
-    """Holds the newest messages of each stream and makes the observation at a time.
+    """Keeps the newest messages of each stream and builds the observation at a given time.
 
-    A sample counts from the time of its header stamp (receive time where the stamp is zero).
-    The observation at t has, of each stream, the newest sample stamped t or before, if that is
-    not older than the stream's `max_age`; with a history of T also those one period apart
-    before it. Joints may come from several publishers: of each joint the newest value counts,
-    and the oldest of them tells the age.
+    The time of a sample is its header stamp, or the receive time if the stamp is zero. For each
+    stream, the observation at time t contains the newest sample with a stamp of t or earlier, if
+    its age is at most the stream's `max_age`. With a history of T it also contains the earlier
+    samples, one period apart. Joints may come from several publishers: for each joint the newest
+    value is used, and the oldest of these values defines the age.
     """
 
     def __init__(self, interface: Interface, streams: Iterable[str] | None = None) -> None:
-        """Buffers `streams` of the interface, or all of them."""
+        """Buffer the named streams of the interface, or all of them."""
         self._max_skew = interface.max_skew
         names = tuple(interface.observation if streams is None else streams)
         self.image_shapes = ImageShapes(interface.observation[name] for name in names)
-        """Shapes of the frames so far; its notes tell what is odd about them."""
+        """Shapes of the frames so far; its notes describe anything unusual."""
         self._buffers = {
             name: _StreamBuffer(interface.observation[name], interface.period_ns) for name in names
         }
 
     def __iter__(self) -> Iterator[str]:
-        """The names of the streams."""
+        """Iterate over the names of the streams."""
         return iter(self._buffers)
 
     def add(self, stream: str, message: Any, receive_ns: int) -> None:
-        """Store a message; it is not decoded before it is needed.
+        """Store a message; it is decoded only when it is needed.
 
         Args:
-            stream: The stream's name.
-            message: Anything with the fields of the stream's type.
-            receive_ns: When it was received, nanoseconds; counts where the stamp is zero.
+            stream: Name of the stream.
+            message: Any object with the fields of the stream's message type.
+            receive_ns: Receive time, nanoseconds; used if the stamp is zero.
         """
         self._buffers[stream].add(message, receive_ns)
 
     def clear(self) -> None:
-        """Forget every message, as after a clock was set back."""
+        """Delete all messages, for example after the clock was set back."""
         for buffer in self._buffers.values():
             buffer.clear()
 
     def stamps(self, time_ns: int) -> dict[str, int]:
-        """Of each stream that has an observation at `time_ns`, the stamp of its newest sample."""
+        """Stamp of each stream's newest sample for `time_ns`, nanoseconds.
+
+        Streams without an observation at that time are left out.
+        """
         found = {name: buffer.at(time_ns) for name, buffer in self._buffers.items()}
         return {name: s[-1].stamp for name, s in found.items() if not isinstance(s, str)}
 
     def complete(self, time_ns: int) -> bool:
-        """Whether each stream has a sample stamped `time_ns` or later."""
+        """True if each stream has a sample stamped `time_ns` or later."""
         newest = [buffer.newest_ns() for buffer in self._buffers.values()]
         return all(stamp is not None and stamp >= time_ns for stamp in newest)
 
     def observe(self, time_ns: int) -> Observation:
-        """The observation at `time_ns`.
+        """Observation at `time_ns`.
 
         Raises:
             StaleObservation: If a stream has no sample that is fresh enough.
-            MessageError: If a message doesn't hold what its stream promises.
+            MessageError: If a message doesn't match the description of its stream.
         """
         return self.snapshot(time_ns).arrays()
 
     def snapshot(self, time_ns: int) -> Snapshot:
-        """The samples that make the observation at `time_ns`, not decoded yet.
+        """Samples of the observation at `time_ns`, not decoded yet.
 
         Raises:
             StaleObservation: If a stream has no sample that is fresh enough.
@@ -297,7 +307,7 @@ class ObservationBuffer:
         return Snapshot(samples, streams, self.image_shapes)
 
     def _skewed(self, stamps: dict[str, int]) -> list[str]:
-        """The streams whose samples are too far apart, if any are."""
+        """List the streams whose samples are too far apart in time, if any."""
         if not stamps:
             return []
         oldest, newest = min(stamps, key=stamps.__getitem__), max(stamps, key=stamps.__getitem__)

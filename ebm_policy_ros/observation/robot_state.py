@@ -1,4 +1,4 @@
-"""Where the arm is and how fast it moves, in the terms of an action."""
+"""Robot state: position and velocity of the arm, in the fields of the action."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RobotState:
-    """The arm as its streams measure it."""
+    """State of the arm as measured by its streams."""
 
     position: dict[str, float]
-    """By joint, or by x to qw; SI units. Empty if the interface names no stream for it."""
+    """Position by joint name, or by field x to qw; SI units. Empty if the interface names no
+    stream for it."""
     velocity: dict[str, float]
-    """By field of the action; zero before it is known."""
+    """Velocity by field of the action; zero until it is known."""
     tool: dict[str, float]
     """Position of the tool by axis of the workspace, metres."""
     tool_age: float = 0.0
-    """How long ago the tool was there, seconds."""
+    """Age of the tool position, seconds."""
 
 
 class RobotStateEstimator:
-    """Follows the `measured` stream of an interface from decision to decision.
+    """Estimates the robot state from the `measured` stream of an interface at each decision.
 
-    A velocity that no stream measures is the difference of two positions, half a period apart or
-    more.
+    A velocity that no stream measures is the difference quotient of two positions that are at
+    least half a period apart.
     """
 
     def __init__(self, interface: Interface) -> None:
-        """Takes the streams from the interface."""
+        """Take the streams from the interface."""
         self._interface = interface
         self._stream = interface.observation.get(interface.action.measured)
-        # Without histories there is nothing to differ from.
+        # Stamp and position of the last sample, for the velocity; None before the first sample.
         self._last: tuple[int, dict[str, float]] | None = None
         self._velocity = dict.fromkeys(interface.action.fields, 0.0)
         self._turning = [interface.action.fields[index] for index in interface.continuous]
@@ -48,17 +49,17 @@ class RobotStateEstimator:
             self._turning = [n for n in interface.action.fields if n in self._stream.continuous]
 
     def clear(self) -> None:
-        """Forget the past, as after a clock was set back."""
+        """Delete the history, for example after the clock was set back."""
         self._last = None
         self._velocity = dict.fromkeys(self._velocity, 0.0)
 
     def update(self, observation: Observation, stamps: dict[str, int], time_ns: int) -> RobotState:
-        """The state that goes with an observation.
+        """Robot state for an observation.
 
         Args:
-            observation: Of the streams that measure the arm, as `Snapshot.measured` gives it.
-            stamps: Of the newest sample of each, nanoseconds.
-            time_ns: Now.
+            observation: Arrays of the streams that measure the arm, from `Snapshot.measured`.
+            stamps: Stamp of the newest sample of each stream, nanoseconds.
+            time_ns: Current time, nanoseconds.
         """
         tool, age = self._tool(observation), 0.0
         if self._interface.workspace is not None:
@@ -82,7 +83,7 @@ class RobotStateEstimator:
         return {field: values[field] for field in box.fields}
 
     def _read(self, values: Vector) -> tuple[dict[str, float], dict[str, float]]:
-        """Positions, and velocities where the stream has them."""
+        """Positions, and velocities if the stream has them."""
         stream = self._stream
         if not isinstance(stream, JointStream):
             fields = stream.fields  # type: ignore[union-attr]
@@ -101,12 +102,12 @@ class RobotStateEstimator:
             self._last = stamp, position
             return
         if stamp - self._last[0] < self._interface.period_ns // 2:
-            return  # no new sample, or one so near that noise would be a velocity
+            return  # no new sample, or one so close in time that noise would dominate
         seconds = (stamp - self._last[0]) / NANOSECONDS
         before = self._last[1]
         turns = set(QUATERNION) <= set(position)
         if turns and sum(before[f] * position[f] for f in QUATERNION) < 0:
-            # The same orientation has two quaternions; the guard knows the newest.
+            # Two quaternions describe the same orientation; the guard uses the sign of the newest.
             before = before | {field: -before[field] for field in QUATERNION}
         apart = {name: value - before[name] for name, value in position.items()}
         for name in self._turning:
@@ -120,7 +121,7 @@ class RobotStateEstimator:
 
 
 def _rotation(before: dict[str, float], after: dict[str, float]) -> Vector:
-    """The rotation vector that leads from one orientation to another, shape (3,), rad."""
+    """Rotation vector from one orientation to another, shape (3,), rad."""
     x, y, z, w = (before[field] for field in QUATERNION)
     a, b, c, d = (after[field] for field in QUATERNION)
     # after * conjugate(before)

@@ -1,4 +1,4 @@
-"""Whether a stream is alive: how fast its samples come, and how they are stamped."""
+"""Stream monitor: rate of the samples of one stream, and a check of their stamps."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from collections import deque
 
 from ebm_policy_ros.interface import NANOSECONDS, Stream
 
-# A rate is measured over so long, or over so many samples at the least rate.
+# Window of the rate measurement: at least this many seconds, and at least this many samples at the
+# minimum rate.
 _WINDOW = 1.0
 _FEWEST = 5
-# Of the least rate, what a jittering clock may take away.
+# Share of the minimum rate that is still accepted, because of clock jitter.
 _TOLERANCE = 0.9
 
 
 class StreamMonitor:
-    """Counts the samples of one stream, and refuses those of the future."""
+    """Counts the samples of one stream and rejects those with stamps in the future."""
 
     def __init__(self, stream: Stream, period_ns: int) -> None:
-        """Takes the limits from the stream.
+        """Take the limits from the stream.
 
         Args:
-            stream: Of the interface.
-            period_ns: Of the decisions; a simulation's samples come so long before their time.
+            stream: A stream of the interface.
+            period_ns: Period of the decisions, nanoseconds; samples of a simulation may be stamped
+                this much ahead of the clock.
         """
         window = _WINDOW if stream.min_rate is None else max(_WINDOW, _FEWEST / stream.min_rate)
         self._window_ns = round(window * NANOSECONDS)
@@ -30,19 +32,19 @@ class StreamMonitor:
         self._stamps: deque[int] = deque()
         self._since: int | None = None
         self.received = 0
-        """Samples so far."""
+        """Number of samples so far."""
         self.refused = 0
-        """Samples from the future so far."""
+        """Number of rejected samples (stamps in the future) so far."""
         self.unstamped = False
-        """Whether the stamp is zero, so that the time of receipt counts."""
+        """True if the last stamp was zero; the receive time is used instead."""
         self._refusal = ""
 
     def accept(self, stamp_ns: int, receive_ns: int) -> bool:
-        """Count a sample; false if it is from the future and must not be used.
+        """Count a sample; return False if its stamp is in the future and it must not be used.
 
         Args:
-            stamp_ns: Of its header; 0 if there is none.
-            receive_ns: When it was received, on the same clock.
+            stamp_ns: Stamp of its header, nanoseconds; 0 if there is none.
+            receive_ns: Receive time on the same clock, nanoseconds.
         """
         self.received += 1
         self.unstamped = stamp_ns == 0
@@ -62,12 +64,12 @@ class StreamMonitor:
         return True
 
     def clear(self) -> None:
-        """Forget the samples, as after a clock was set back; the counts stay."""
+        """Delete the samples, for example after the clock was set back; the counters stay."""
         self._stamps.clear()
         self._since = None
 
     def rate(self, time_ns: int) -> float:
-        """New samples per second by now, Hz."""
+        """Rate of new samples at a time, Hz."""
         if self._since is None:
             return 0.0
         begin = time_ns - self._window_ns
@@ -75,7 +77,7 @@ class StreamMonitor:
         return sum(stamp > begin for stamp in self._stamps) * NANOSECONDS / span
 
     def problem(self, time_ns: int) -> str:
-        """What is wrong with the stream, besides the age of its samples; empty if nothing."""
+        """Problem of the stream other than the age of its samples; empty if there is none."""
         if self._refusal:
             return self._refusal
         if self._min_rate is None or self._since is None:

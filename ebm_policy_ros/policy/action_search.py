@@ -1,4 +1,4 @@
-"""Where models and methods meet: the action of lowest energy for features."""
+"""Action search: minimisation of a model's energy over actions, for given features."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.util import bounds
 
-# Candidates that a warm start puts in place of uniform ones: at most so many, and this share.
+# Warm starts replace uniform candidates: at most _WARM_STARTS of them, and at most one in
+# _WARM_SHARE.
 _WARM_STARTS, _WARM_SHARE = 16, 8
-# Standard deviation of the copies of an action, in half-widths of the box.
+# Standard deviation of the perturbed copies of an action, in half-widths of the box.
 _WARM_NOISE = 0.1
-# Local minima that are looked for among the last candidates, and places compared for each.
+# Number of local minima to search for among the last candidates, and candidates compared for each.
 _MINIMA, _COMPARED = 8, 4
 
 
 def check_method(model: Model, inference: InferenceMethod) -> None:
-    """Refuse a method that needs another kind of model, or too much of this one.
+    """Reject a method that doesn't suit the model's kind or size.
 
     Raises:
-        ValueError: If it goes dimension by dimension and the model doesn't, or its candidates
-            need more memory or time than is bearable.
+        ValueError: If the method goes dimension by dimension and the model doesn't, or if its
+            candidates need too much memory or time.
     """
     if isinstance(inference, AutoregressiveDerivativeFree) and not isinstance(
         model, AutoregressiveModel
@@ -51,10 +52,10 @@ def check_method(model: Model, inference: InferenceMethod) -> None:
 
 
 def _check_size(model: ImplicitModel, inference: InferenceMethod) -> None:
-    """Refuse a search that would hold more, or take longer for one evaluation, than is bearable.
+    """Reject a search that needs too much memory, or too much time for one evaluation.
 
     Raises:
-        ValueError: Naming the samples.
+        ValueError: With the number of samples in the text.
     """
     plain, sloped = inference.evaluated
     size = model.box.low.shape[0]
@@ -66,10 +67,11 @@ def _check_size(model: ImplicitModel, inference: InferenceMethod) -> None:
     if not isinstance(model, EnergyModel) and not isinstance(
         inference, AutoregressiveDerivativeFree
     ):
-        # Each candidate takes a whole grid, of a part of them at a time.
+        # Each candidate takes a whole grid of energies; they are evaluated in chunks of
+        # candidates.
         plain, sloped = GRID * min(plain, CHUNK), GRID * sloped
         work *= GRID
-    # For slopes the values of all layers are kept; without, those of about three.
+    # Gradients need the values of all layers; energies alone need those of about three layers.
     held = max(compared, 3 * plain * width, len(layers) * sloped * width)
     for name, got, most in (
         ("numbers to hold", held, bounds.MOST_HELD),
@@ -83,12 +85,12 @@ def _check_size(model: ImplicitModel, inference: InferenceMethod) -> None:
 
 
 def energy_of(model: ImplicitModel, features: Tensor, temperature: float = 1.0) -> Energy:
-    """The energy of whole actions in the box mapped to [-1, 1]: (B, N, H*D) to (B, N).
+    """Energy of whole actions in the box mapped to [-1, 1]: (B, N, H*D) to (B, N).
 
     Args:
-        model: Of one energy, or of one for each dimension.
-        features: Of B observations, as its `encode` gives them.
-        temperature: That the model was trained with.
+        model: A model with one energy, or with one for each dimension.
+        features: Features of B observations, from the model's `encode`.
+        temperature: Temperature of the model's training.
     """
     if isinstance(model, AutoregressiveModel):
         return JointEnergy(model.energies(features), *model.box.corners(), temperature)
@@ -104,17 +106,17 @@ def minimize(
     deadline: float | None = None,
     low_precision: ImplicitModel | None = None,
 ) -> Solution:
-    """What the method finds for each of B observations, in the box mapped to [-1, 1].
+    """Search the action of lowest energy for each of B observations, in the box mapped to [-1, 1].
 
     Args:
-        model: Of one energy, or of one for each dimension.
-        features: Of B observations, as its `encode` gives them.
-        inference: One that `check_method` accepts.
-        generator: Source of randomness, on the model's device.
-        starts: Candidates to begin from, shape (B, M, H*D).
-        deadline: When to return the best so far, in seconds of `time.perf_counter`.
-        low_precision: The same model `folded` to less precision, for the rounds that only choose
-            where the next ones look. Langevin chains, which follow the exact gradient, have none.
+        model: A model with one energy, or with one for each dimension.
+        features: Features of B observations, from the model's `encode`.
+        inference: A method that `check_method` accepts.
+        generator: Random generator on the model's device.
+        starts: Initial candidates, shape (B, M, H*D).
+        deadline: Time to return the best action so far, in seconds of `time.perf_counter`.
+        low_precision: The same model, `folded` to lower precision, for the rounds that only choose
+            the region of the next ones. Langevin chains need the exact gradient and don't use it.
     """
     low, high = model.box.corners()
     common = (low, high, len(features), generator, starts, deadline)
@@ -134,15 +136,15 @@ def minimize(
 
 
 def warm_starts(action: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
-    """An action and perturbed copies of it, for a search to begin from.
+    """Copies of an action, all but the first perturbed, as initial candidates of a search.
 
     Args:
-        action: In the box mapped to [-1, 1], shape (H*D,).
-        samples: Candidates of the search.
-        generator: Source of the perturbations.
+        action: Action in the box mapped to [-1, 1], shape (H*D,).
+        samples: Number of candidates of the search.
+        generator: Random generator of the perturbations.
 
     Returns:
-        Shape (1, M, H*D).
+        Candidates, shape (1, M, H*D).
     """
     count = min(_WARM_STARTS, max(1, samples // _WARM_SHARE))
     starts = action.expand(1, count, -1).clone()
@@ -154,13 +156,13 @@ def minima_of(solution: Solution) -> tuple[Tensor, Tensor]:
     """Local minima among a solution's last candidates, lowest first.
 
     Returns:
-        Actions (B, M, D) and exact energies (B, M); where a row has fewer than M, some repeat the
-        first.
+        Actions (B, M, D) and exact energies (B, M); a row with fewer than M minima repeats the
+            first.
     """
     half_width = (solution.high - solution.low) / 2
     index = local_minima(solution.actions, solution.energies, _MINIMA, SEPARATION, half_width)
     actions, energies = take(solution.actions, index), solution.energies.gather(1, index)
-    # Of the lowest the energy is exact; those of others may be rough.
+    # The energy of the lowest candidate is exact; others may be low-precision energies.
     exact = evaluate(solution.energy, actions[:, 1:])
     others = torch.where(index[:, 1:] == index[:, :1], energies[:, :1], exact)
     others, order = others.sort(dim=1)
@@ -169,24 +171,24 @@ def minima_of(solution: Solution) -> tuple[Tensor, Tensor]:
 
 
 def kept_minimum(actions: Tensor, energies: Tensor, action: Tensor, margin: float) -> Tensor:
-    """Which minimum keeps to an action: the nearest of those that are about the lowest.
+    """Choose a minimum close to a given action, among those of almost the lowest energy.
 
-    Where two answers are equally good, a small change of the observation makes now one the
-    lowest, now the other, and a robot that follows each in turn stands still.
+    If two minima are equally good, a small change of the observation can exchange their order. A
+    robot that follows each in turn would not make progress.
 
     Args:
         actions: Minima, lowest first, in the box mapped to [-1, 1], shape (M, D).
-        energies: Their energies, shape (M,).
-        action: What to keep to, shape (D,).
-        margin: Those at most so much above the lowest count.
+        energies: Energies of the minima, shape (M,).
+        action: Action to stay close to, shape (D,).
+        margin: Largest energy above the lowest one.
 
     Returns:
-        Index, a number.
+        Index of the chosen minimum, shape ().
     """
     distance = (actions - action).abs().amax(dim=1)
     return distance.masked_fill(energies > energies[0] + margin, float("inf")).argmin()
 
 
 def temperature_of(inference: InferenceMethod | None) -> float:
-    """Of the distribution exp(-E / temperature) that the method samples; 1 where it has none."""
+    """Temperature of exp(-E / temperature), which the method samples; 1 if it has none."""
     return float(getattr(inference, "temperature", 1.0))

@@ -1,4 +1,4 @@
-"""From a policy file to what decides: the model, its search and what is familiar to it."""
+"""Components of a policy, built from a policy file: model, inference method and detector."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
 
 @dataclass(frozen=True)
 class PolicyComponents:
-    """What a policy is made of."""
+    """The components of a policy."""
 
     model: Model
     inference: InferenceMethod | None
-    """What searches; None for a policy without an energy."""
+    """Inference method; None for a policy without an energy."""
     detector: OutOfDistributionDetector | None
-    """None for a policy that was not calibrated."""
+    """Detector of unfamiliar observations; None for a policy that was not calibrated."""
 
 
 def assemble(
     path: str | Path, content: PolicyFile, inference: Mapping[str, Any] | None = None
 ) -> PolicyComponents:
-    """The parts of a policy file.
+    """Build the components of a policy file.
 
     Args:
-        path: The file, for messages.
-        content: Of the file.
-        inference: Settings that replace the file's. Another "method" has its own defaults.
+        path: Path of the file, for messages.
+        content: Content of the file.
+        inference: Settings that replace those of the file. Another "method" starts from its own
+            defaults.
 
     Raises:
-        PolicyFileError: If the parts don't fit each other.
+        PolicyFileError: If the components don't fit each other.
         ValueError: If a setting is out of range or doesn't fit the model.
     """
     horizon, size = content.action_shape
@@ -71,7 +72,7 @@ def assemble(
 
 
 def _detector(content: PolicyFile, model: Model) -> OutOfDistributionDetector | None:
-    """What a policy file says of familiar observations; None if it wasn't calibrated."""
+    """Detector of unfamiliar observations; None if the policy was not calibrated."""
     if not content.confidence:
         return None
     thresholds = content.confidence.get("thresholds")
@@ -85,6 +86,6 @@ def _detector(content: PolicyFile, model: Model) -> OutOfDistributionDetector | 
 
 
 def _merge(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the file, replaced by those wanted; those of another method don't count."""
+    """Settings of the file, updated by the given ones; those of another method are ignored."""
     kept = stored if wanted.get("method", stored["method"]) == stored["method"] else {}
     return {**kept, **wanted}

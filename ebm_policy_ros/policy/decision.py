@@ -1,4 +1,4 @@
-"""What a policy answers to an observation."""
+"""Decision: the result of a policy for one observation."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from ebm_policy_ros.policy.out_of_distribution import Confidence
 
 @dataclass(frozen=True)
 class Mode:
-    """One of several answers."""
+    """One of several local minima of the energy."""
 
     action: npt.NDArray[np.float32]
-    """A minimiser of the energy, shape (H, D), in the interface's units."""
+    """Minimiser of the energy, shape (H, D), in the interface's units."""
     energy: float
     probability: float
-    """Share of exp(-E / temperature) around it."""
+    """Share of the distribution exp(-E / temperature) around the action."""
     spread: npt.NDArray[np.float32]
-    """Standard deviation of exp(-E / temperature) around it, shape (H, D)."""
+    """Standard deviation of exp(-E / temperature) around the action, shape (H, D)."""
 
 
 @dataclass(frozen=True, repr=False)
 class Decision:
-    """The action chosen for an observation, and how sure the search was."""
+    """The action chosen for an observation, with candidates and confidence."""
 
     action: npt.NDArray[np.float32]
-    """Shape (H, D), in the interface's units."""
+    """Chosen action, shape (H, D), in the interface's units."""
     energy: float
-    """Of the action; 0 for a policy without an energy."""
+    """Energy of the action; 0 for a policy without an energy."""
     candidates: npt.NDArray[np.float32]
-    """The last candidates of the search, shape (N, H*D), in the interface's units."""
+    """Last candidates of the search, shape (N, H*D), in the interface's units."""
     energies: npt.NDArray[np.float32]
-    """Their energies, shape (N,)."""
+    """Energies of the candidates, shape (N,)."""
     modes: tuple[Mode, ...]
-    """The separate minimisers, lowest first, where they were asked for."""
+    """Separate minimisers, lowest energy first, if they were requested."""
     confidence: Confidence
-    """Whether the policy is at home in the observation, and how clear the answer is."""
+    """Familiarity of the observation and clarity of the minimum."""
     complete: bool
-    """Whether the search came to its end; False if the budget of time cut it short."""
+    """True if the search was completed; False if the time budget stopped it early."""
     timing: dict[str, float]
-    """Milliseconds by step: search, which includes the encoder, and modes."""
+    """Durations of the steps, milliseconds: search (with the encoder) and modes."""
 
     def __repr__(self) -> str:
-        """Action, energy, number of modes, and what makes the policy unsure."""
+        """Action, energy, number of modes, and the measures beyond their thresholds."""
         action = np.array2string(self.action, precision=4, separator=", ").replace("\n", "")
         parts = [f"action {action}", f"energy {self.energy:.4g}", f"{len(self.modes)} modes"]
         parts += [f"unsure: {', '.join(self.confidence.unsure)}"] * bool(self.confidence.unsure)

@@ -1,4 +1,4 @@
-"""The policy file: weights, model, interface and settings in one safetensors file."""
+"""Policy file: weights, model, interface and settings in one safetensors file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_json
 
 FORMAT = "ebm_policy_ros"
 VERSION = 2
-# Tensors of this name are no weights.
+# Tensors with this prefix are not weights of the model.
 _CONFIDENCE = "confidence."
-# Files from before confidence was measured have none, and those of 0.1 call the search otherwise.
+# Earlier files without confidence have no such entry; files of version 0.1 call the search
+# "optimiser".
 _FORMER_CONTENT = {"confidence": "{}"}
 _FORMER_NAMES = {"inference": "optimiser"}
 _PARTS = ("model", "shapes", "action_shape", "interface", "inference", "training", "confidence")
@@ -35,36 +36,36 @@ _TYPES = ("F16", "BF16", "F32", "F64")
 
 
 class PolicyFileError(ValueError):
-    """A policy file that cannot be used; the text names it and says what to do."""
+    """A policy file that cannot be used; the text names it and gives a solution."""
 
 
 @dataclass(frozen=True)
 class PolicyFile:
-    """The content of a policy file."""
+    """Content of a policy file."""
 
     state: dict[str, torch.Tensor]
     """Weights and normalisation: the model's state_dict."""
     model: dict[str, Any]
-    """The model's configuration, as `ModelConfig` takes it."""
+    """Model configuration, the input of `ModelConfig`."""
     shapes: dict[str, tuple[int, ...]]
     """Shape of each stream that the model uses."""
     action_shape: tuple[int, int]
-    """Actions per decision and dimensions of one, (H, D)."""
+    """Number of actions per decision and dimensions of each, (H, D)."""
     interface: Interface | None
-    """The robot and task; None for a policy from arrays that name no robot."""
+    """Robot and task; None for a policy from arrays that name no robot."""
     inference: dict[str, Any]
-    """The method, and its settings, that find the action of lowest energy; empty without one."""
+    """Name and settings of the inference method; empty for a policy without an energy."""
     training: dict[str, Any]
-    """Free facts about where the policy comes from."""
+    """Information about the training, free form."""
     confidence: dict[str, Any] = field(default_factory=dict)
-    """How familiar observations must be: "thresholds" by measure, and facts about their
-    calibration; empty for a policy that was not calibrated."""
+    """Familiarity thresholds ("thresholds", by measure) and facts about their calibration; empty
+    for a policy that was not calibrated."""
     references: dict[str, torch.Tensor] = field(default_factory=dict)
-    """What `OutOfDistributionDetector` compares observations with."""
+    """Reference tensors to which `OutOfDistributionDetector` compares observations."""
 
 
 def save_policy(path: str | Path, content: PolicyFile) -> None:
-    """Write a policy file, whole or not at all."""
+    """Write a policy file atomically."""
     parts = {
         "model": content.model,
         "shapes": {name: list(shape) for name, shape in content.shapes.items()},
@@ -89,10 +90,10 @@ def save_policy(path: str | Path, content: PolicyFile) -> None:
 
 
 def load_policy_file(path: str | Path) -> PolicyFile:
-    """Read a policy file; nothing large is, before all of it is known to fit together.
+    """Read a policy file; large parts are read only after all sizes and shapes were checked.
 
     Raises:
-        PolicyFileError: If it is missing, damaged, of another format or version, or asks for more
+        PolicyFileError: If the file is missing, damaged, of another format or version, or larger
             than `bounds` allows.
     """
     path = Path(path)
@@ -141,7 +142,7 @@ def _check_size(path: Path) -> None:
 
 
 def _read_settings(metadata: Mapping[str, str]) -> PolicyFile:
-    """Everything but the tensors.
+    """Read everything but the tensors.
 
     Raises:
         ValueError: If a part is missing, damaged or out of bounds.
@@ -176,7 +177,7 @@ def _read_settings(metadata: Mapping[str, str]) -> PolicyFile:
 
 
 def _sizes(name: str, values: object, lengths: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape of so many dimensions, of numbers above 0."""
+    """Shape with one of the given numbers of dimensions, each greater than 0."""
     valid = isinstance(values, list) and len(values) in lengths
     if not valid or not all(type(n) is int and n > 0 for n in values):  # type: ignore[attr-defined]
         raise ValueError(
@@ -204,7 +205,7 @@ def _action_shape(values: object) -> tuple[int, int]:
 
 
 def _check_interface(content: PolicyFile, interface: Interface) -> None:
-    """Refuse a file whose model is of other streams and actions than its interface."""
+    """Reject a file whose streams and action don't match its interface."""
     action = interface.action
     pairs = [(f"shapes.{cut(n)}", s, interface.shapes.get(n)) for n, s in content.shapes.items()]
     expected = (action.horizon, len(action.names))
@@ -214,10 +215,10 @@ def _check_interface(content: PolicyFile, interface: Interface) -> None:
 
 
 def _check_weights(content: PolicyFile, found: Mapping[str, Any]) -> None:
-    """Compare the tensors of a file, as its header tells of them, with those that are needed.
+    """Compare the tensors in the file's header with those that the model needs.
 
     Raises:
-        ValueError: Naming the first that is missing, is not needed, or has another shape or type.
+        ValueError: With the first tensor that is missing, not needed, or of another shape or type.
     """
     config = ModelConfig.from_dict(content.model)
     needed = outline(config, content.shapes, math.prod(content.action_shape))

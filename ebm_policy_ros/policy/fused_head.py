@@ -1,7 +1,7 @@
-"""All layers of a head in one kernel, so that hidden values never go to a GPU's memory.
+"""Fused head: all layers of an energy head in one GPU kernel.
 
-Needs Triton, which torch's CUDA builds bring along. The steps are those of `energy/folded.py`,
-with sums in float32.
+Hidden values stay on the chip and are never written to the GPU's memory. Needs Triton, which is
+part of torch's CUDA builds. The steps are those of `energy/folded.py`, with sums in float32.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 from ebm_policy_ros.energy.bias_folding import Activation, FoldedHead, Part, Product, Sum
 from ebm_policy_ros.energy.heads import EnergyHead
 
-# Widths of layers; the weights of a wider one don't fit beside the candidates.
+# Widths of layers; weights of a wider layer don't fit beside the candidates.
 _WIDTHS = (16, 32, 64, 128)
-# Candidates of a program.
+# Candidates per program.
 _TILE = 64
-# Between kernel and layers, by how far the energies differ from each other: bfloat16 rounds.
+# Tolerance between kernel and layers, relative to the range of the energies; bfloat16 rounds.
 _TOLERANCE = 0.03
 
 
@@ -30,10 +30,11 @@ def _energies(  # type: ignore[no-untyped-def]
     SIZE: tl.constexpr, BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """Energies of a tile of the `count` candidates of one row, of `SIZE` numbers each.
+    """Compute the energies of a tile of the `count` candidates of one row.
 
-    Each of the `BLOCKS` is an activation and a product; where something is added to what comes in,
-    another activation and product follow. An activation ends them all.
+    Each candidate has `SIZE` numbers. Each of the `BLOCKS` is an activation and a product. If the
+    block has a skip connection, another activation and product follow. The last step is an
+    activation.
     """
     row, units = tl.program_id(1), tl.arange(0, WIDTH)
     places = tl.program_id(0) * TILE + tl.arange(0, TILE)
@@ -63,27 +64,27 @@ def _energies(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _at_least(values, floor):  # type: ignore[no-untyped-def]
-    # What is not a number stays so: an energy that isn't finite must be seen.
+    # NaN is propagated: an energy that isn't finite must be detected.
     return tl.maximum(values, tl.load(floor)[None, :], propagate_nan=tl.PropagateNan.ALL)
 
 
 class NoKernel(ValueError):
-    """A head with layers that the kernel doesn't know."""
+    """A head with layers that the kernel doesn't support."""
 
 
 class FusedHead(FoldedHead):
-    """A folded head whose energies one kernel computes."""
+    """A folded head whose energies are computed by one kernel."""
 
     def __init__(self, head: EnergyHead, precision: torch.dtype | None = None) -> None:
-        """Takes the weights of a head.
+        """Take the weights of a head.
 
         Args:
-            head: In float32, in evaluation mode.
-            precision: Of the products. The default, that of the head, needs more shared memory
-                than GPUs have for layers of 128.
+            head: The head, in float32 and evaluation mode.
+            precision: Precision of the products. By default the head's own precision, which for
+                layers of width 128 needs more shared memory than GPUs have.
 
         Raises:
-            NoKernel: If its layers are of other widths, or there are none.
+            NoKernel: If its layers have other widths, or there are none.
         """
         super().__init__(head)
         steps = list(_steps(self._parts))
@@ -96,7 +97,7 @@ class FusedHead(FoldedHead):
         if not any(isinstance(part, Sum) for part in self._parts):
             self._kind, self._blocks = "mlp", len(weights)
         else:
-            # Inside its blocks only: nothing is activated before the first.
+            # Sums only inside the blocks: there is no activation before the first block.
             inside = isinstance(self._parts[0], Sum)
             self._kind = "preactivation" if inside else "residual"
             self._blocks = len(weights) // 2
@@ -106,11 +107,11 @@ class FusedHead(FoldedHead):
         self._parts = ()
 
     def agrees(self) -> bool:
-        """Whether the kernel says of random candidates about what the layers say."""
+        """True if kernel and layers give nearly the same energies for random candidates."""
         size, width = self._first.shape
         draws = torch.Generator().manual_seed(0)
         prepared = torch.randn(2, width, generator=draws).to(self._first)
-        # No multiple of a program's.
+        # Use a number of candidates that is not a multiple of the tile size.
         actions = 2 * torch.rand(2, 3 * _TILE + 1, size, generator=draws).to(self._first) - 1
         with torch.no_grad():
             expected: Tensor = self.head(prepared, actions)
@@ -132,7 +133,7 @@ class FusedHead(FoldedHead):
 
 
 def _steps(parts: Iterable[Part]) -> Iterator[Activation | Product]:
-    """Activations and products in their order."""
+    """Activations and products in order of execution."""
     for part in parts:
         if isinstance(part, Sum):
             yield from _steps(part.parts)

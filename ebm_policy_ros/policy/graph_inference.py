@@ -1,4 +1,4 @@
-"""A whole decision as one CUDA graph."""
+"""CUDA graph of a whole decision."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ebm_policy_ros.device.cuda_graph import CapturedGraph, CaptureError
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.policy.inference import ActionInference, InferenceResult
 
-# Between the recording and the plain path; actions in half-widths of the box.
+# Tolerance between the captured graph and direct execution; actions in half-widths of the box.
 _TOLERANCE = 1e-4
-# Sums over many candidates are not always the same to the last bit on a GPU, which may now and
-# then lead to other candidates: of so many observations one must agree.
+# On a GPU, sums over many candidates are not always identical to the last bit, which may lead to
+# other candidates. One of this many observations must agree.
 _PROBES = 3
-# Replays whose median time counts.
+# Number of timed replays; the median is used.
 _TIMED = 9
 
 
 class GraphActionInference:
-    """Answers by replaying what was recorded for observations of the same shapes.
+    """Decides by replaying a CUDA graph, captured for observations of the same shapes.
 
-    What it returns lies in memory that the next replay overwrites.
+    The results are in memory that the next replay overwrites.
     """
 
     def __init__(
@@ -35,15 +35,16 @@ class GraphActionInference:
         batch: Mapping[str, Tensor],
         previous: Tensor | None,
     ) -> None:
-        """Records the answer to an observation, and compares replays with the plain path.
+        """Capture the decision for an observation, and compare replays with direct execution.
 
         Args:
-            action_inference: What is recorded.
-            batch: One observation's streams, on the device.
-            previous: The last action, or None for a recording without one.
+            action_inference: The inference to capture.
+            batch: Streams of one observation, on the device.
+            previous: Last action; None to capture a decision without one.
 
         Raises:
-            RecordingError: If it can't be recorded, or no replay gives the plain answer.
+            CaptureError: If it can't be captured, or no replay gives the result of direct
+                execution.
         """
         self._action_inference, self._names = action_inference, list(batch)
         device = action_inference.model.box.low.device
@@ -60,17 +61,17 @@ class GraphActionInference:
         if not any(self._agrees(*probe) for probe in probes):
             raise CaptureError("it gives another answer")
         self.seconds = statistics.median(self._seconds(*probes[0]) for _ in range(_TIMED))
-        """How long a replay takes."""
+        """Duration of a replay, s."""
 
     def __call__(
         self, batch: Mapping[str, Tensor], previous: Tensor | None, seed: int
     ) -> tuple[InferenceResult, Solution | None]:
-        """The answer to an observation of the same shapes, before the device has computed it.
+        """Result for an observation of the same shapes; the device may still be computing it.
 
         Args:
-            batch: The observation's streams.
-            previous: The last action, if one was recorded.
-            seed: Of the candidates.
+            batch: Streams of the observation.
+            previous: Last action, if the graph was captured with one.
+            seed: Seed of the candidates.
         """
         return self._recording(self._inputs(batch, previous), seed)
 
@@ -81,7 +82,7 @@ class GraphActionInference:
     def _probe(
         self, batch: Mapping[str, Tensor], previous: Tensor | None, draws: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Not what was recorded: a replay that ignores its input would pass."""
+        """Random input other than the captured one, to detect a replay that ignores its input."""
         streams = {}
         for name, values in batch.items():
             shape, device = values.shape, values.device
@@ -96,7 +97,7 @@ class GraphActionInference:
         return streams, self._action_inference.model.box.denormalise(place)
 
     def _agrees(self, batch: Mapping[str, Tensor], previous: Tensor | None) -> bool:
-        """Whether a replay gives the plain answer; candidates are not compared."""
+        """True if a replay gives the result of direct execution; candidates are not compared."""
         box = self._action_inference.model.box
         draws = torch.Generator(box.low.device).manual_seed(0)
         answers = (
@@ -121,9 +122,9 @@ class GraphActionInference:
 def fastest(
     ways: Sequence[ActionInference], batch: Mapping[str, Tensor], previous: Tensor | None
 ) -> GraphActionInference | None:
-    """Of the recordings of several answerings the one that replays fastest.
+    """Capture a graph of each inference and return the one with the fastest replay.
 
-    One that fails is left out, with a warning; None if all are.
+    An inference that can't be captured is left out, with a warning; None if all fail.
     """
     found = []
     for action_inference in ways:

@@ -1,4 +1,4 @@
-"""What a policy computes for an observation, on its device and without waiting for it."""
+"""Inference of one observation on the policy's device, without waiting for the device."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from ebm_policy_ros.policy.out_of_distribution import FeatureTap
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """What was found for one observation; actions in the interface's units."""
+    """Result of the inference for one observation; actions in the interface's units."""
 
     action: Tensor
-    """Shape (H*D,)."""
+    """Chosen action, shape (H*D,)."""
     energy: Tensor
-    """Of the action, a number."""
+    """Energy of the action, shape ()."""
     candidates: Tensor
-    """Shape (N, H*D)."""
+    """Last candidates, shape (N, H*D)."""
     energies: Tensor
-    """Shape (N,)."""
+    """Energies of the candidates, shape (N,)."""
     minima: Tensor
-    """Energies of local minima, lowest first, shape (M,); empty without an energy."""
+    """Energies of local minima, lowest first, shape (M,); empty for a policy without an energy."""
     distances: Tensor
-    """From what is familiar, shape (K,) for K measures; empty if the policy wasn't calibrated."""
+    """Distances from familiar observations, shape (K,) for K measures; empty if the policy was not
+    calibrated."""
 
     def to_host(self) -> InferenceResult:
-        """The same in the memory of the CPU, by one copy: each one waits for the device."""
+        """Copy to the CPU, as one transfer, because each transfer waits for the device."""
         parts = list(vars(self).values())
         joined = torch.cat([part.reshape(-1).float() for part in parts]).cpu()
         pieces = joined.split([part.numel() for part in parts])  # type: ignore[no-untyped-call]
@@ -48,15 +49,15 @@ class InferenceResult:
 
 
 class ActionInference:
-    """From the streams of one observation to the answer."""
+    """Computes the action for the streams of one observation."""
 
     def __init__(self, parts: PolicyComponents, device: torch.device, margin: float) -> None:
-        """For the parts of a policy, which are moved to the device.
+        """Move the components of a policy to the device.
 
         Args:
-            parts: Of the policy.
-            device: Where to compute.
-            margin: How much lower the energy of another answer must be to leave the previous one.
+            parts: Components of the policy.
+            device: Device of the computation.
+            margin: Required energy difference before the search leaves the previous minimum.
         """
         self.model = parts.model.to(device).eval()
         self._inference, self._margin = parts.inference, margin
@@ -66,14 +67,15 @@ class ActionInference:
         self._low_precision: ImplicitModel | None = None
         if isinstance(self.model, ImplicitModel):
             self._exact = self.model.folded()
-            # Chains follow the exact slopes.
+            # Langevin chains need exact gradients.
             if has_fast_bfloat16(device) and not isinstance(parts.inference, Langevin):
                 self._low_precision = self.model.folded(torch.bfloat16)
 
     def fused(self) -> ActionInference | None:
-        """The same with a kernel for rough energies; None, with a warning, if that is wrong.
+        """Copy of this inference with a fused kernel for low-precision energies.
 
-        None as well where there are no rough energies, no Triton, or no kernel for this head.
+        None, with a warning, if the kernel gives wrong energies. None also if there are no
+        low-precision energies, no Triton, or no kernel for this head.
         """
         if self._low_precision is None or importlib.util.find_spec("triton") is None:
             return None
@@ -89,7 +91,7 @@ class ActionInference:
             return None
         try:
             problem = "" if all(head.agrees() for head in heads) else "it gives other energies"
-        except Exception as error:  # whatever a compiler throws
+        except Exception as error:  # a compiler may raise anything
             problem = repr(error)
         if problem:
             warnings.warn(f"decisions are made without a fused kernel: {problem}", stacklevel=2)
@@ -105,13 +107,13 @@ class ActionInference:
         generator: torch.Generator | None,
         deadline: float | None = None,
     ) -> tuple[InferenceResult, Solution | None]:
-        """The answer, and what further modes can be looked for in.
+        """Result for an observation, and the solution in which further modes can be searched.
 
         Args:
-            batch: One observation's streams, with a batch of 1 in front, on the device.
-            previous: The last action, shape (H*D,), in the interface's units.
-            generator: Source of the candidates, on the device.
-            deadline: When to return the best so far, in seconds of `time.perf_counter`.
+            batch: Streams of one observation, with a batch dimension of 1, on the device.
+            previous: Last action, shape (H*D,), in the interface's units.
+            generator: Random generator of the candidates, on the device.
+            deadline: Time to return the best action so far, in seconds of `time.perf_counter`.
         """
         model, box = self.model, self.model.box
         features = model.encode(batch)
@@ -158,7 +160,7 @@ class ActionInference:
         )
 
     def _chosen(self, solution: Solution, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The action, its energy and those of all minima."""
+        """Chosen action, its energy, and the energies of all minima."""
         actions, minima = (values[0] for values in minima_of(solution))
         if kept is None:
             return solution.best[0], solution.best_energy[0], minima
@@ -166,7 +168,7 @@ class ActionInference:
         return actions.index_select(0, chosen)[0], minima.index_select(0, chosen)[0], minima
 
     def _distances(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Of the batch that was just encoded."""
+        """Distances of the batch that was just encoded."""
         if self._detector is None:
             return self.model.box.low.new_zeros(0)
         apart = self._detector.distances(self._senses.last(batch))

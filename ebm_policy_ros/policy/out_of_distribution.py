@@ -1,4 +1,4 @@
-"""Whether a policy is at home: how familiar an observation is, and how clear the answer."""
+"""Out-of-distribution detection: familiarity of observations and confidence of decisions."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import quote
 
 MEASURES = ("features", "colours")
-"""What tells an unfamiliar observation; each has a threshold of its own."""
+"""Measures of familiarity; each has its own threshold."""
 _WORDS = {
     "features": "unfamiliar observation",
     "colours": "unfamiliar colours in the picture",
 }
-# Of each colour channel: coarse enough that noise stays within a level.
+# Quantisation of each colour channel: coarse, so that noise rarely changes the level.
 _SHIFT, _LEVELS = 6, 4
-# Standard deviations below these count as these: a colour that covers less than a ten-thousandth
-# of the picture, and a feature that varies by less than 1 % of the others.
+# Lower bounds of standard deviations: a colour that covers less than a ten-thousandth of the
+# picture, and a feature that varies by less than 1 % of the others.
 _COLOUR_FLOOR, _FEATURE_FLOOR = 0.01, 0.01
-# Added to correlations: few episodes know little about the directions of small variance.
+# Added to correlations: few episodes give little information about directions of small variance.
 _RIDGE = 0.01
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure a decision can be of itself."""
+    """Confidence measures of a decision."""
 
     energy: float
-    """Of the chosen action; not a number for a policy without an energy."""
+    """Energy of the chosen action; NaN for a policy without an energy."""
     gap: float
-    """Energy from the lowest local minimum to the next, among the last candidates; infinite where
-    there is no other."""
+    """Energy difference between the two lowest local minima among the last candidates; infinite if
+    there is only one."""
     effective_samples: float
-    """Of the last candidates, how many share the weight exp(-E / temperature): 1 / sum w^2 (Kong
-    1992); not a number for a policy without an energy."""
+    """Effective number of samples of the last candidates with weights exp(-E / temperature): 1 /
+    sum w^2 (Kong 1992); NaN for a policy without an energy."""
     features: float
-    """Distance of the observation's features from those demonstrated; about 1 is usual, and it is
-    not a number for a policy that was not calibrated."""
+    """Distance of the observation's features from the demonstrated ones, about 1 for a familiar
+    observation; NaN for a policy that was not calibrated."""
     colours: float
-    """The same of the colours in the picture; not a number without a camera."""
+    """Distance of the colours in the picture, on the same scale; NaN without a camera."""
     unsure: tuple[str, ...]
-    """Each measure beyond its threshold, in words for a person; empty where there is none."""
+    """Measures beyond their thresholds, as text for users; empty if there are none."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Where vectors usually are: a Gaussian."""
+    """Gaussian distribution of vectors."""
 
     mean: Tensor
-    """Shape (F,)."""
+    """Mean, shape (F,)."""
     precision: Tensor
-    """Inverse of the covariance, divided by F; shape (F, F)."""
+    """Inverse of the covariance, divided by F, shape (F, F)."""
 
     @classmethod
     def fit(cls, values: Tensor, floor: float) -> Reference:
-        """The Gaussian of vectors, shape (M, F); no standard deviation counts below `floor`."""
+        """Fit the Gaussian to vectors, shape (M, F); standard deviations are at least `floor`."""
         values = values.double()
         mean, scale = values.mean(dim=0), values.std(dim=0, correction=0).clamp_min(floor)
         scaled = (values - mean) / scale
@@ -72,21 +72,22 @@ class Reference:
         return cls(mean.float(), precision.float())
 
     def distance(self, values: Tensor) -> Tensor:
-        """Mahalanobis distance per root of F, of vectors (B, F): shape (B,)."""
+        """Mahalanobis distance divided by the square root of F, of vectors (B, F): shape (B,)."""
         apart = values.to(self.mean) - self.mean
         return ((apart @ self.precision) * apart).sum(dim=1).clamp_min(0).sqrt()
 
 
 class FeatureTap:
-    """What familiarity is judged by, in what a model sees.
+    """Collects the vectors from which familiarity is computed.
 
-    The features are those before and after the encoder's trunk: where things are, and what the
-    policy makes of it (Lee et al. 2018, arXiv 1807.03888, take a classifier's layers).
+    The features are the input and the output of the encoder's trunk: the positions of things, and
+    the policy's representation of them (Lee et al. 2018, arXiv 1807.03888, use a classifier's
+    layers).
     """
 
     def __init__(self, model: Model) -> None:
-        """Listens to the model's encoder from now on."""
-        # Of each thread: somebody may ask for energies while somebody else decides.
+        """Register a hook on the model's encoder."""
+        # One value per thread: energies may be computed in one thread while another decides.
         self._kept = threading.local()
         self._cameras = tuple(n for n, s in model.encoder.shapes.items() if len(s) == 4)
         model.encoder.trunk.register_forward_hook(self._keep)
@@ -97,14 +98,14 @@ class FeatureTap:
         self._kept.features = torch.cat(parts, dim=1).detach().float()
 
     def last(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The vectors, shape (B, F) by measure, of a batch that the model has just encoded."""
+        """Vectors, shape (B, F) by measure, of a batch that the model has just encoded."""
         pictures = [colours(batch[name]) for name in self._cameras]
         found = {"features": self._kept.features}
         return {**found, "colours": torch.cat(pictures, dim=1)} if pictures else found
 
 
 def sizes_of_measures(model: Model) -> dict[str, int]:
-    """Size of the vectors that `FeatureTap` makes, by measure."""
+    """Size of the vectors from `FeatureTap`, by measure."""
     encoder = model.encoder
     linears = [layer for layer in encoder.trunk if isinstance(layer, nn.Linear)]
     joined = linears[0].in_features if linears else encoder.size
@@ -114,14 +115,15 @@ def sizes_of_measures(model: Model) -> dict[str, int]:
 
 
 def colours(frames: Tensor) -> Tensor:
-    """How much of the picture has each colour, shape (B, 64), from (B, T, H, W, 3) uint8.
+    """Colour histogram of the picture, shape (B, 64), from (B, T, H, W, 3) uint8.
 
-    Roots of shares: for small shares too their variance is about the same (Hellinger).
+    The values are square roots of the shares, so that the variance is about the same also for
+    small shares (Hellinger).
     """
     level = frames.flatten(1, 3) >> _SHIFT
     colour = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
     count = _LEVELS**3
-    # Unlike bincount this doesn't make a GPU wait for the host; below 2^24 it counts exactly.
+    # Unlike bincount, this doesn't make the GPU wait for the host; counts are exact below 2^24.
     counts = torch.zeros(len(frames), count, device=frames.device)
     counts.scatter_add_(1, colour.long(), torch.ones_like(colour, dtype=counts.dtype))
     return (counts / colour.shape[1]).sqrt()
@@ -129,22 +131,22 @@ def colours(frames: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class OutOfDistributionDetector:
-    """Where demonstrated observations lie, and how far from there is too far."""
+    """Detects unfamiliar observations by their distance from the demonstrated ones."""
 
     references: dict[str, Reference]
-    """By measure."""
+    """Gaussian of familiar vectors, by measure."""
     thresholds: dict[str, float]
-    """Of the same measures."""
+    """Largest familiar distance, by measure."""
 
     @classmethod
     def fit(
         cls, known: Mapping[str, Tensor], held_out: Mapping[str, Tensor], rate: float
     ) -> OutOfDistributionDetector:
-        """Calibrate on demonstrations.
+        """Calibrate the detector on demonstrations.
 
         Args:
-            known: Vectors (M, F) by measure, that say where observations lie.
-            held_out: The same of other episodes, that say how far.
+            known: Vectors (M, F) by measure, to which the Gaussians are fitted.
+            held_out: Vectors of other episodes by measure, from which the thresholds are computed.
             rate: Share of familiar observations beyond a threshold, over all measures.
         """
         references, thresholds = {}, {}
@@ -163,7 +165,7 @@ class OutOfDistributionDetector:
         return {name: part.distance(vectors[name]) for name, part in self.references.items()}
 
     def unsure(self, distances: Mapping[str, float]) -> tuple[str, ...]:
-        """The measures beyond their thresholds, in words."""
+        """Measures beyond their thresholds, as text for users."""
         return tuple(
             f"{_WORDS[name]} ({distances[name]:.3g}, at most {most:.3g})"
             for name, most in self.thresholds.items()
@@ -171,7 +173,7 @@ class OutOfDistributionDetector:
         )
 
     def to(self, device: torch.device) -> OutOfDistributionDetector:
-        """The same on another device."""
+        """Copy on another device."""
         parts = {
             name: Reference(part.mean.to(device), part.precision.to(device))
             for name, part in self.references.items()
@@ -179,7 +181,7 @@ class OutOfDistributionDetector:
         return OutOfDistributionDetector(parts, self.thresholds)
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """What a policy file keeps beside the thresholds."""
+        """Tensors for the policy file, in addition to the thresholds."""
         return {
             f"{name}.{part}": getattr(reference, part)
             for name, reference in self.references.items()
@@ -193,12 +195,12 @@ class OutOfDistributionDetector:
         tensors: Mapping[str, Tensor],
         sizes: Mapping[str, int],
     ) -> OutOfDistributionDetector:
-        """What `to_tensors` was made of, with its thresholds.
+        """Restore a detector from the tensors of `to_tensors` and its thresholds.
 
         Args:
-            thresholds: By measure.
-            tensors: As `to_tensors` gives them.
-            sizes: Of the vectors by measure, as `sizes_of_measures` gives them.
+            thresholds: Thresholds by measure.
+            tensors: Tensors from `to_tensors`.
+            sizes: Sizes of the vectors by measure, from `sizes_of_measures`.
 
         Raises:
             ValueError: If parts are missing or don't fit each other.
@@ -223,6 +225,9 @@ class OutOfDistributionDetector:
 
 
 def effective_samples(energies: Tensor, temperature: float) -> float:
-    """1 / sum w^2 for weights exp(-E / temperature) of energies (N,) (Kong 1992)."""
+    """Effective number of samples, 1 / sum w^2, of energies (N,).
+
+    The weights w are exp(-E / temperature), normalised to a sum of 1 (Kong 1992).
+    """
     weights = torch.softmax(-energies.double() / temperature, dim=0)
     return float(1 / weights.square().sum())

@@ -1,4 +1,4 @@
-"""Policy: a trained policy file, ready to decide."""
+"""Policy: a trained policy that decides on actions."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ class Policy:
         hysteresis: float,
         sha256: str,
     ) -> None:
-        """For use through `load`."""
+        """Create a policy from its components; use `load` instead."""
         keep_freed_memory()
         self.interface: Interface | None = content.interface
-        """The robot and task; None for a policy from arrays that name no robot."""
+        """Robot and task; None for a policy from arrays that name no robot."""
         self.sha256 = sha256
-        """Digest of the file, hexadecimal."""
+        """SHA-256 digest of the file, hexadecimal."""
         self.shapes = content.shapes
-        """Shape of each stream that the policy looks at."""
+        """Shape of each stream that the policy uses."""
         self.inference = parts.inference
-        """What searches; None for a policy without an energy."""
+        """Inference method; None for a policy without an energy."""
         self._action_shape = content.action_shape
         self._action_inference = ActionInference(parts, device, hysteresis * temperature)
         self._records = has_recordings(device)
@@ -87,20 +87,21 @@ class Policy:
         """Load a policy file.
 
         Args:
-            path: The file.
-            device: auto (CUDA where there is one), cpu, cuda or cuda:N.
-            seed: Of the candidates.
-            inference: Settings that replace the file's. Another "method" has its own defaults.
-            choice: lowest, the action of lowest energy, or sample, a draw from
-                exp(-E / temperature).
-            temperature: Of that draw, and of the modes' probabilities; by default that of the
-                training.
-            hysteresis: How much lower the energy of another answer must be for a decision that
-                knows the previous action to leave it, in temperatures.
+            path: Path of the file.
+            device: auto (CUDA if available), cpu, cuda or cuda:N.
+            seed: Seed of the candidates.
+            inference: Settings that replace those of the file. Another "method" starts from its
+                own defaults.
+            choice: lowest, the action of lowest energy, or sample, a sample of exp(-E /
+                temperature).
+            temperature: Temperature of that sample and of the modes' probabilities; by default the
+                temperature of the training.
+            hysteresis: Energy difference, in temperatures, by which another minimum must be lower
+                before a decision with a previous action changes to it.
 
         Raises:
             PolicyFileError: If the file is missing, damaged or of another version.
-            PolicyMismatch: If the device isn't there.
+            PolicyMismatch: If the device is not available.
             ValueError: If a setting of the search is out of range or doesn't fit the model.
         """
         content = load_policy_file(path)
@@ -126,7 +127,7 @@ class Policy:
         )
 
     def __repr__(self) -> str:
-        """Task, streams, action, search and digest."""
+        """Task, streams, action, inference method and digest."""
         task = self.interface.name if self.interface else "no robot"
         streams = ", ".join(f"{name} {list(shape)}" for name, shape in self.shapes.items())
         method = settings_of(self.inference)["method"] if self.inference else "no search"
@@ -135,17 +136,17 @@ class Policy:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The largest familiar distance by measure; empty for a policy that wasn't calibrated."""
+        """Largest familiar distance by measure; empty for a policy that was not calibrated."""
         return dict(self._detector.thresholds) if self._detector else {}
 
     @property
     def has_thresholds(self) -> bool:
-        """Whether decisions tell when an observation is unfamiliar."""
+        """True if the policy was calibrated, so that decisions report unfamiliar observations."""
         return self._detector is not None
 
     @property
     def has_energy(self) -> bool:
-        """Whether the action is searched for rather than given at once."""
+        """True if the action is found by a search; False if the model computes it directly."""
         return isinstance(self._model, ImplicitModel)
 
     def decide(
@@ -156,20 +157,21 @@ class Policy:
         previous: npt.NDArray[np.floating] | None = None,
         budget: float | None = None,
     ) -> Decision:
-        """The action for an observation of the policy's interface.
+        """Decide on the action for an observation of the policy's interface.
 
         Equal observations (and previous actions) give equal decisions: each search draws the same
-        candidates. An action without a finite energy is not a number, which no guard lets through.
+        candidates. If the energy of an action isn't finite, the action is NaN, which the guard
+        rejects.
 
         Args:
-            observation: Of the streams that the policy looks at; others are ignored.
-            modes: How many separate minimisers to return at most.
-            previous: The last action, shape (H, D), in the interface's units; one that is not a
-                number is ignored. The search starts from it too, and of answers that are about
-                equally good (`hysteresis`) the nearest to it is chosen.
-            budget: Seconds for the decision. Once they are over the best action so far counts; a
-                round of the search that has begun is ended. Modes are looked for only after a
-                complete search, and take their time. Without an energy there is nothing to cut.
+            observation: Arrays of the streams that the policy uses; others are ignored.
+            modes: Largest number of separate minimisers to return.
+            previous: Last action, shape (H, D), in the interface's units; ignored if it is NaN or
+                infinite. It is also an initial candidate of the search, and the minimum nearest to
+                it is chosen among those of about equal energy (`hysteresis`).
+            budget: Time for the decision, s. At its end the best action so far is returned, after
+                the current round of the search. Modes are searched only after a complete search,
+                and take additional time. Ignored for a policy without an energy.
 
         Raises:
             PolicyMismatch: If `previous` has another shape.
@@ -235,15 +237,15 @@ class Policy:
         return result
 
     def action_box(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Corners of the box that actions are searched in, (H*D,) each, interface's units."""
+        """Corners of the search box of actions, (H*D,) each, in the interface's units."""
         box = self._model.box
         return box.low.cpu().numpy(), box.high.cpu().numpy()
 
     def warm_up(self) -> None:
-        """Decide a few times on empty observations, so that the first real one is not slow.
+        """Decide a few times on blank observations, so that the first real decision is not slow.
 
         Raises:
-            PolicyMismatch: If a decision takes longer than any robot waits.
+            PolicyMismatch: If a decision takes longer than the longest allowed time.
         """
         dtypes = {4: np.uint8, 2: np.float32}
         blank = {name: np.zeros(shape, dtypes[len(shape)]) for name, shape in self.shapes.items()}
@@ -270,9 +272,9 @@ class Policy:
     def _answer(
         self, batch: dict[str, Tensor], previous: Tensor | None, deadline: float | None
     ) -> tuple[InferenceResult, Solution | None]:
-        """From a recording, where there are such and time for all of it; else step by step.
+        """Decide with a captured graph if there is one and enough time; otherwise step by step.
 
-        A recording is made by a decision without a budget, as those of `warm_up` are.
+        A graph is captured by a decision without a budget, for example in `warm_up`.
         """
         known = previous is not None
         if self._records:
@@ -286,12 +288,12 @@ class Policy:
         return self._action_inference(batch, previous, self._generator, deadline)
 
     def _confidence(self, found: InferenceResult, energy: float) -> Confidence:
-        """Of what was found, in the memory of the CPU, and the energy of the action."""
+        """Confidence of a result in CPU memory, given the energy of the action."""
         names = self._detector.references if self._detector else ()
         distances = dict(zip(names, found.distances.tolist(), strict=True))
         gap = samples = math.nan
         if len(found.minima):
-            # Where there is no other minimum, the first one fills up.
+            # If there are fewer minima, the first one is repeated.
             higher = found.minima[found.minima > found.minima[0]]
             gap = float(higher[0] - found.minima[0]) if len(higher) else math.inf
             samples = effective_samples(found.energies, self._temperature)
@@ -305,7 +307,7 @@ class Policy:
         )
 
     def _tensor(self, previous: npt.NDArray[np.floating] | None) -> Tensor | None:
-        """The previous action on the device, if it is one, shape (H*D,)."""
+        """Previous action on the device, shape (H*D,); None if it is not finite."""
         if previous is None:
             return None
         if previous.shape != self._action_shape:
@@ -317,7 +319,7 @@ class Policy:
         return torch.as_tensor(previous, dtype=torch.float32, device=self._device).flatten()
 
     def _list(self, found: Modes) -> tuple[Mode, ...]:
-        """The modes of the one observation."""
+        """Modes of the one observation."""
         half = (self._model.box.high - self._model.box.low) / 2
         actions, spread = (
             values.cpu().numpy().reshape(-1, *self._action_shape)

@@ -1,4 +1,4 @@
-"""Gamepads and 3-D mice: axes and buttons of sensor_msgs/Joy."""
+"""Joysticks: mapping of the axes and buttons of sensor_msgs/Joy, for gamepads and 3-D mice."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from ebm_policy_ros.teleop.mapping import JOINT, TeleopCommand
 
 AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
-"""What the entries of `Layout.axes` move, in their order; of joints the first moves the chosen
-one."""
+"""Directions of the entries of `Layout.axes`, in order; for joints the first one moves the chosen
+joint."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which axis and button of a device does what; -1 for none."""
+    """Functions of the axes and buttons of an input device; -1 if not assigned."""
 
     axes: tuple[int, ...]
-    """An axis for each of `AXES`."""
+    """Index of the axis for each of `AXES`."""
     signs: tuple[float, ...]
-    """Its factor, -1 where it counts the other way."""
+    """Factor of each axis, -1 to reverse it."""
     buttons: Mapping[str, int]
-    """The button of each event, and of `deadman`."""
+    """Index of the button for each event, and for `deadman`."""
 
     def __post_init__(self) -> None:
         for name in ("axes", "signs"):
@@ -39,12 +39,12 @@ BUTTONS = (
     "deadman", "grip_low", "grip_high", "next_joint", "faster", "slower",
     "start", "success", "failure", "discard", "rerecord",
 )  # fmt: skip
-"""What a button can do."""
+"""Functions of a button."""
 
 _TEXTS = {"deadman": "hold to move", "grip_low": "gripper to its low", "grip_high": "to its high"}
 _NONE = dict.fromkeys(BUTTONS, -1)
 LAYOUTS = {
-    # joy_node with an Xbox controller: sticks up and to the left are positive.
+    # joy_node with an Xbox controller: up and left are positive for the sticks.
     "gamepad": Layout(
         axes=(1, 0, 4, 6, 7, 3),
         signs=(1.0,) * 6,
@@ -52,31 +52,31 @@ LAYOUTS = {
         | {"deadman": 4, "next_joint": 5, "grip_low": 0, "grip_high": 1}
         | {"failure": 2, "success": 3, "discard": 6, "start": 7},
     ),
-    # spacenav_node: its axes are already forward, left, up and the turns about them.
+    # spacenav_node: its axes are already forward, left, up and the rotations about them.
     "spacemouse": Layout(
         axes=(0, 1, 2, 3, 4, 5), signs=(1.0,) * 6, buttons=_NONE | {"deadman": 0, "next_joint": 1}
     ),
 }
-"""By the name of the source."""
+"""Layouts by name of the input device."""
 
 
 class Joystick:
-    """A device that moves the arm while its dead-man button is held and its messages come.
+    """An input device that moves the arm while its dead-man button is held.
 
-    Whatever is held at first, after messages were missing or at fault, or when somebody stopped
-    the arm, has to be let go once before it counts.
+    Its messages must arrive in time. Axes must be released once before they have an effect: at the
+    beginning, after missing or invalid messages, and after the arm was stopped.
     """
 
     def __init__(
         self, layout: Layout, directions: Sequence[str], dead_zone: float, timeout: float
     ) -> None:
-        """Nothing is held yet.
+        """Begin in the locked state.
 
         Args:
-            layout: Of the device.
-            directions: In which the arm can be moved.
-            dead_zone: Share of an axis around its middle that counts as the middle.
-            timeout: How long a message counts, s.
+            layout: Layout of the device.
+            directions: Directions in which the arm can be moved.
+            dead_zone: Share of an axis around its centre that counts as the centre.
+            timeout: Time for which a message is valid, s.
         """
         self._layout, self._dead_zone, self._timeout = layout, dead_zone, timeout
         if list(directions) == [JOINT]:
@@ -90,7 +90,7 @@ class Joystick:
         self._locked = True
 
     def describe(self) -> list[str]:
-        """The layout as lines for a screen."""
+        """Layout as lines for the screen."""
         axes = [f"axis {axis} {name}" for name, (axis, _) in self._axes.items() if axis >= 0]
         buttons = [
             f"button {number} {_TEXTS.get(name, name.replace('_', ' '))}"
@@ -100,16 +100,16 @@ class Joystick:
         return [", ".join(axes), ", ".join(buttons)]
 
     def let_go(self) -> None:
-        """Move no longer, until everything was let go."""
+        """Stop the motion until all axes are released."""
         self._locked = True
 
     def take(self, axes: Sequence[float], buttons: Sequence[int], now: float) -> list[str]:
-        """Take a message that came at a time, in s; the events of buttons newly pressed."""
+        """Process a message received at a time, in s; return events of newly pressed buttons."""
         before = self._pressed
-        # Until the first message nobody knows what has been held all along.
+        # At the first message it is unknown since when a button has been held.
         first = self._at == -math.inf
         self._values, self._pressed, self._at = axes, buttons, now
-        self.desired(now)  # also what was let go for a moment was let go
+        self.desired(now)  # also detects a short release
         return [
             event
             for event, number in self._layout.buttons.items()
@@ -120,7 +120,7 @@ class Joystick:
         ]
 
     def desired(self, now: float) -> TeleopCommand:
-        """The motion that is wanted at a time, in s."""
+        """Teleoperation command at a time, in s."""
         if fault := self._fault(now):
             self._locked = True
             return TeleopCommand(hint=fault)
@@ -135,7 +135,7 @@ class Joystick:
         return TeleopCommand(motion)
 
     def _fault(self, now: float) -> str:
-        """Why nobody knows what is held; empty if the message tells."""
+        """Reason why the state of the device is unknown; empty if the message is valid."""
         if now - self._at > self._timeout:
             return "no message of the joystick" if self._values else "no joystick yet"
         number = self._layout.buttons["deadman"]
@@ -157,7 +157,7 @@ class Joystick:
         return {name: share for name, share in shares.items() if share}
 
     def _outside(self, value: float) -> float:
-        """What is left of an axis beyond its dead zone, -1 to 1, beginning at 0."""
+        """Value of an axis beyond its dead zone, -1 to 1, starting at 0."""
         beyond = min(abs(value), 1.0) - self._dead_zone
         return math.copysign(max(0.0, beyond) / (1.0 - self._dead_zone), value)
 

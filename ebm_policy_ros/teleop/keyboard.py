@@ -1,4 +1,4 @@
-"""Which key does what: one table for what acts and for what the screen shows."""
+"""Keyboard: one table of keys for both the actions and the help on the screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ebm_policy_ros.interface import Action
 from ebm_policy_ros.teleop.mapping import JOINT, TeleopCommand, directions
 
-# Key of the positive way, key of the negative one.
+# Key for the positive direction, key for the negative one.
 _PAIRS = {
     "linear.x": ("w", "s"),
     "linear.y": ("a", "d"),
@@ -23,10 +23,10 @@ _DIAGONALS = {"q": (1, 1), "e": (1, -1), "z": (-1, 1), "c": (-1, -1)}
 
 @dataclass(frozen=True)
 class Key:
-    """A key and what it does: a motion or an event."""
+    """A key and its function: a motion or an event."""
 
     name: str
-    """As the terminal gives it."""
+    """Name from the terminal."""
     text: str
     motion: Mapping[str, float] = field(default_factory=dict)
     event: str = ""
@@ -39,8 +39,8 @@ RECORDING = (
     Key("X", "discard it", event="discard"),
     Key("B", "discard it, begin anew", event="rerecord"),
 )
-"""Keys for episodes, in every terminal the same. Capital letters, so that nothing is kept or lost
-by a slip of the finger: what moves the arm in one terminal never deletes in another."""
+"""Keys for episodes, the same in every terminal. Capital letters prevent that a slip keeps or
+loses an episode: a key that moves the arm in one terminal never deletes in another."""
 _DELETING = {key.event: key.text for key in RECORDING if key.event in ("discard", "rerecord")}
 _CONFIRM_WITHIN = 3.0
 _CONTROL = (
@@ -56,11 +56,11 @@ _SPEED = (
 
 
 def key_table(action: Action, source: str) -> tuple[Key, ...]:
-    """The keys that do something.
+    """List the keys with a function.
 
     Args:
-        action: Of the interface; only what it has can be moved.
-        source: What moves the arm: `keyboard`, or something else beside it.
+        action: Action of the interface; only its fields can be moved.
+        source: Input device that moves the arm: `keyboard`, or another device beside it.
     """
     keys = _motion_keys(action) if source == "keyboard" else ()
     if source != "leader":
@@ -94,7 +94,7 @@ def _motion_keys(action: Action) -> tuple[Key, ...]:
 
 
 def key_map(keys: Sequence[Key]) -> list[str]:
-    """The table as lines for a screen."""
+    """Table as lines for the screen."""
     names: dict[str, list[str]] = {}
     for key in keys:
         names.setdefault(key.text, []).append(key.name)
@@ -108,21 +108,21 @@ def key_map(keys: Sequence[Key]) -> list[str]:
 
 
 class Confirmation:
-    """Lets what deletes an episode through only when it is asked for twice in a row."""
+    """Accepts an event that deletes an episode only if it is requested twice in a row."""
 
     def __init__(self) -> None:
         self._event, self._asked = "", 0.0
 
     def withdraw(self) -> None:
-        """Forget what was asked about, as when another key was pressed."""
+        """Cancel the pending request, for example because another key was pressed."""
         self._event = ""
 
     def question(self, event: str, now: float) -> str:
-        """What to ask before an event is acted on; empty to act on it now.
+        """Question to ask before an event is executed; empty to execute it now.
 
         Args:
-            event: Meaning of a key or a button; any other than the one asked about withdraws that.
-            now: Time in s.
+            event: Event of a key or button; any event other than the pending one cancels it.
+            now: Current time, s.
         """
         again = event == self._event and now - self._asked <= _CONFIRM_WITHIN
         if again or event not in _DELETING:
@@ -134,35 +134,35 @@ class Confirmation:
 
 
 class Keyboard:
-    """Keys as a device: each moves the arm until shortly after its last repeat.
+    """Keys as an input device: each key moves the arm until shortly after its last repeat.
 
-    A terminal tells that a key is pressed or repeated, but never that it was released.
+    A terminal reports that a key is pressed or repeated, but never that it is released.
     """
 
     def __init__(self, keys: Sequence[Key], timeout: float) -> None:
-        """For the keys of a table.
+        """Use the keys of a table.
 
         Args:
-            keys: See `key_table`.
-            timeout: How long a key moves the arm after it came last, s.
+            keys: Keys from `key_table`.
+            timeout: Time for which a key moves the arm after its last repeat, s.
         """
         self._keys = {key.name: key for key in keys}
         self._timeout = timeout
         self._pressed: dict[str, float] = {}
 
     def press(self, name: str, now: float) -> str:
-        """Take a key that came at a time, in s; the event that it means, or an empty string."""
+        """Process a key received at a time, in s; return its event, or an empty string."""
         key = self._keys.get(name)
         if key is not None and key.motion:
             self._pressed[name] = now
         return key.event if key is not None else ""
 
     def stop(self) -> None:
-        """Forget what is pressed."""
+        """Forget the pressed keys."""
         self._pressed.clear()
 
     def desired(self, now: float) -> TeleopCommand:
-        """The motion that the keys of the last moments mean, at a time in s."""
+        """Teleoperation command of the recently pressed keys, at a time in s."""
         self._pressed = {n: at for n, at in self._pressed.items() if now - at <= self._timeout}
         motion: dict[str, float] = {}
         for name in self._pressed:

@@ -1,4 +1,4 @@
-"""A leader arm: the arm goes where a person leads a second one."""
+"""Leader arm: the robot follows a second arm that is moved by the operator."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Vector = npt.NDArray[np.float64]
 
 
 class Leader:
-    """Follows a leader arm from when it is near, and lets go when it is far away or silent.
+    """Follows a leader arm that is near, and releases it when it is far away or silent.
 
-    It begins only where leader and arm are within `near` of each other in every joint, so that
-    taking over never is a motion. Following, the arm moves as fast as the guard allows; where the
-    leader is further away than `far` the arm holds, until the leader was brought back near to it.
+    It begins only if leader and arm are within `near` of each other in every joint, so that the
+    takeover never causes a motion. While following, the arm moves as fast as the guard allows. If
+    the leader is further away than `far`, the arm holds until the leader is near again.
     """
 
     def __init__(
@@ -35,22 +35,21 @@ class Leader:
         timeout: float,
         continuous: Sequence[int] = (),
     ) -> None:
-        """Nothing is followed yet.
+        """Begin without following.
 
         Args:
-            action: Of the interface: positions of joints.
-            names: The leader's joint for each of the action's names, the gripper's last. Empty:
-                the same names; and the leader's own order where it has none of them.
-            scales: A factor for each on the leader's position, -1 where it turns the other way.
-                Empty: 1.
-            offsets: Added to it then. Empty: 0.
-            near: Where it begins, rad.
-            far: Where it lets go, rad.
-            timeout: How long a message counts, s.
-            continuous: Which of the action's fields are joints that turn without end.
+            action: Action of the interface: joint positions.
+            names: Joint of the leader for each of the action's names, the gripper last. Empty: the
+                same names, or the leader's own order if it has none of them.
+            scales: Factor on each position of the leader, -1 to reverse it. Empty: 1.
+            offsets: Offset added after the factor. Empty: 0.
+            near: Largest distance at which following begins, rad.
+            far: Distance at which following ends, rad.
+            timeout: Time for which a message is valid, s.
+            continuous: Indices of the action's fields that are continuous joints.
 
         Raises:
-            ValueError: If the action takes no positions of joints, or a list has another length.
+            ValueError: If the action is not a joint position, or a list has another length.
         """
         if not action.is_joints or action.is_velocity:
             raise ValueError(
@@ -76,10 +75,10 @@ class Leader:
         self._at = -math.inf
         self._problem = "no message of the leader arm yet"
         self.following = False
-        """Whether the arm goes where the leader is."""
+        """True if the arm follows the leader."""
 
     def take(self, names: Sequence[str], positions: Sequence[float], now: float) -> None:
-        """Take a message that came at a time, in s."""
+        """Process a message received at a time, in s."""
         self._at = now
         found = dict(zip(names, positions, strict=False))
         wanted = self._names or self._own
@@ -98,11 +97,11 @@ class Leader:
             self._target = self._scales * values + self._offsets
 
     def let_go(self) -> None:
-        """Follow no longer, until the leader is near again."""
+        """Stop following until the leader is near again."""
         self.following = False
 
     def desired(self, now: float, measured: RobotState | None) -> TeleopCommand:
-        """Where the arm is wanted at a time, in s."""
+        """Teleoperation command at a time, in s."""
         problem = self._problem
         if not problem and now - self._at > self._timeout:
             problem = f"no message of the leader arm for {now - self._at:.1f} s"

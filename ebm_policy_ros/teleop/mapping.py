@@ -1,4 +1,4 @@
-"""From what a person wants to actions of an interface, whatever its type of command."""
+"""Mapping: teleoperation commands to actions of an interface, for every command type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ebm_policy_ros.interface.action import POSE, QUATERNION, TRAJECTORY
 Vector = npt.NDArray[np.float64]
 
 JOINT = "joint"
-"""The direction in which the chosen joint turns; the only one where the fields are joints."""
+"""Direction of the chosen joint; the only direction if the fields are joints."""
 _AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 _FASTER = 1.25
 _SLOWEST = 0.02
@@ -23,20 +23,20 @@ _SLOWEST = 0.02
 
 @dataclass(frozen=True)
 class TeleopCommand:
-    """What a person wants at a moment."""
+    """Command of the operator at a time."""
 
     motion: Mapping[str, float] = field(default_factory=dict)
-    """By direction the share of the full speed, -1 to 1; what is not in it stands still."""
+    """Share of the full speed by direction, -1 to 1; other directions don't move."""
     target: Vector | None = None
-    """Instead of a motion where to be, in the order of the action's names."""
+    """Target position in place of a motion, in the order of the action's names."""
     problem: str = ""
-    """Why the arm must hold, whatever is wanted; empty if nothing is wrong."""
+    """Reason why the arm must hold; empty if there is no problem."""
     hint: str = ""
-    """Why nothing is wanted, for people."""
+    """Reason why there is no motion, as text for users."""
 
 
 def directions(action: Action) -> tuple[str, ...]:
-    """Along or about which axes a person can move the arm."""
+    """Axes along or about which the operator can move the arm."""
     if action.is_joints:
         return (JOINT,)
     if action.type != POSE:
@@ -50,15 +50,15 @@ def directions(action: Action) -> tuple[str, ...]:
 
 
 class TeleopMapping:
-    """Speed, chosen joint and gripper, and the actions that follow from them and from a wish."""
+    """Maps teleoperation commands to actions; keeps speed, chosen joint and gripper state."""
 
     def __init__(self, interface: Interface, speed: float, inverted: Sequence[str] = ()) -> None:
-        """Begins with the first joint, and a gripper that is left alone.
+        """Begin with the first joint chosen and no gripper command.
 
         Args:
-            interface: Tells what an action means.
+            interface: Defines the meaning of an action.
             speed: Share of the full speed, which is the action's bound or its max_velocity.
-            inverted: Fields that move the other way.
+            inverted: Fields with reversed direction.
 
         Raises:
             ValueError: If there is no such field.
@@ -74,10 +74,10 @@ class TeleopMapping:
         self.speed = speed
         self.joint = 0
         self.grip: float | None = None
-        """0 for the gripper's low, 1 for its high; None before anybody said."""
+        """Gripper state, 0 for its low, 1 for its high; None before the first gripper command."""
 
     def act(self, event: str) -> bool:
-        """Do what a key or button says; false if it says nothing about steering."""
+        """Execute the event of a key or button; return False if it doesn't concern the mapping."""
         if event in ("faster", "slower"):
             factor = _FASTER if event == "faster" else 1 / _FASTER
             self.speed = min(1.0, max(_SLOWEST, self.speed * factor))
@@ -92,20 +92,20 @@ class TeleopMapping:
         return True
 
     def name(self, direction: str) -> str:
-        """What moves in a direction: the chosen joint, or the axis itself."""
+        """Name of the moved part: the chosen joint, or the axis itself."""
         return self._names[self.joint] if direction == JOINT else direction
 
     def actions(self, desired: TeleopCommand, told: Vector | None, limits: Limits) -> Vector:
-        """The actions for a wish, before the guard.
+        """Actions for a teleoperation command, before the guard.
 
         Args:
-            desired: Of now.
-            told: Of a position where the arm is told to be now, shape (F,) without the gripper.
-            limits: In force; they tell the full speed.
+            desired: Current teleoperation command.
+            told: Current setpoint of a position, shape (F,), without the gripper.
+            limits: Current limits; they define the full speed.
 
         Returns:
-            Shape (1, D); of a trajectory (2, D), since one period alone would end as the next
-            command comes.
+            Actions, shape (1, D); (2, D) for a trajectory, because a plan of one period would end
+                when the next command arrives.
         """
         count = 2 if self._action.type == TRAJECTORY and self._action.horizon > 1 else 1
         if desired.target is not None:
@@ -134,7 +134,7 @@ class TeleopMapping:
     def _moved(
         self, told: Vector, shares: Mapping[str, float], limits: Limits, seconds: float
     ) -> Vector:
-        """A position some seconds of motion further on."""
+        """Position after some seconds of motion."""
         moved = told.copy()
         fields = self._action.fields
         for index, name in enumerate(fields):
@@ -143,14 +143,14 @@ class TeleopMapping:
         turn = np.array([shares.get(f"angular.{axis}", 0.0) for axis in "xyz"])
         if turn.any():
             where = [fields.index(name) for name in QUATERNION]
-            # A quaternion's component changes by no more than half of the angle.
+            # A component of a quaternion changes by at most half of the angle.
             full = 2.0 * limits.max_velocity[where].min()
             moved[where] = _turned(told[where], turn * self.speed * full * seconds)
         return moved
 
 
 def _turned(quaternion: Vector, vector: Vector) -> Vector:
-    """An orientation xyzw, (4,), after a turn about the frame's axes by a vector, (3,) in rad."""
+    """Rotate an orientation xyzw, (4,), about the frame's axes by a vector, (3,) in rad."""
     angle = float(np.linalg.norm(vector))
     x, y, z = np.sin(angle / 2) * vector / angle
     w = np.cos(angle / 2)

@@ -1,4 +1,4 @@
-"""Work beside the executor, and services that answer when it is done."""
+"""Background work beside the executor, and coroutines of services that wait for it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-# Seconds between two looks of a service that waits.
+# Time between two checks of a waiting service, s.
 _REST = 0.001
 
 
 def run_in_background(call: Callable[[], Result], name: str) -> Future[Result]:
-    """Call something on a thread of its own, which doesn't keep the process alive.
+    """Run a function in its own daemon thread, which doesn't keep the process alive.
 
     Args:
-        call: What takes long.
-        name: The thread's.
+        call: The long-running function.
+        name: Name of the thread.
     """
     future: Future[Result] = Future()
 
     def work() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # for whoever waits
+        except BaseException as error:  # passed to the waiting caller
             future.set_exception(error)
 
     threading.Thread(target=work, name=name, daemon=True).start()
@@ -35,9 +35,9 @@ def run_in_background(call: Callable[[], Result], name: str) -> Future[Result]:
 
 
 class _Rest:
-    """A moment in which the executor does something else.
+    """An awaitable that lets the executor do other work for a moment.
 
-    rclpy asks a coroutine that waits again and again; without a rest that takes a whole core.
+    rclpy polls a waiting coroutine continuously; without a pause this uses a whole core.
     """
 
     def __await__(self) -> Generator[None, Any, None]:
@@ -46,16 +46,16 @@ class _Rest:
 
 
 async def result_of(future: Future[Result], seconds: float = math.inf) -> Result:
-    """Wait in a service's coroutine while the executor goes on.
+    """Wait in a service's coroutine while the executor continues.
 
-    The service needs a reentrant callback group: an exclusive one would wait with it.
+    The service needs a reentrant callback group: an exclusive one would block as well.
 
     Args:
-        future: What is waited for.
-        seconds: Longest time.
+        future: Future to wait for.
+        seconds: Longest waiting time, s.
 
     Raises:
-        TimeoutError: If it is not there by then.
+        TimeoutError: If there is no result by then.
     """
     end = time.monotonic() + seconds
     while not future.done():

@@ -1,4 +1,4 @@
-"""The right to command an arm: taken while it is free, used at every tick, left with a stop."""
+"""Command session: exclusive use of the command topic, with a safe command at its end."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.nodes.common.outputs import Outputs
 from ebm_policy_ros.observation.robot_state import RobotState
 
-# After a stop, or beside another commander, the safe command is repeated for so long.
+# Time for which the safe command is repeated after a stop, or beside another commander.
 _LAST_WORDS_NS = NANOSECONDS // 2
 
 
 class CommandSession:
-    """Opens and closes the command topic, and sends the safe command as long as it is owed.
+    """Opens and closes the command topic, and sends the safe command as long as necessary.
 
-    A node that moved the arm owes it a safe command: while something is wrong, and once more when
-    it leaves. After a stop, or while somebody else commands too, it is repeated for half a second
-    only; then the arm is somebody else's to move.
+    A node that moved the arm must send a safe command: while there is a problem, and once more
+    when it closes the topic. After a stop, or while another node commands too, the safe command is
+    repeated for half a second only. Then another node may move the arm.
     """
 
     def __init__(self, node: Node, interface: Interface) -> None:
-        """Waits for `open`.
+        """Create a closed session; see `open`.
 
         Args:
-            node: Whose publishers and graph are used.
-            interface: Names the command topic.
+            node: Node whose publishers and graph are used.
+            interface: Defines the command topic.
         """
         self.outputs: Outputs | None = None
-        """The topics, while they are open."""
+        """Command topics while they are open; otherwise None."""
         self._node, self._interface = node, interface
         self._contested = False
         self._silent_after: int | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether commands go out."""
+        """True if commands are published."""
         return self.outputs is not None
 
     def open(self, publish: bool = True) -> Outputs:
-        """Open the topics; without `publish` those on which commands are only proposed."""
+        """Open the topics; without `publish` those of proposed commands only."""
         self.outputs = Outputs(self._node, self._interface, publish)
         self._silent_after = None
         return self.outputs
 
     def close(self, time_ns: int) -> None:
-        """Send the safe command if one is owed, and close the topics.
+        """Send the safe command if it is necessary, and close the topics.
 
         Args:
-            time_ns: Now.
+            time_ns: Current time, nanoseconds.
         """
         if self.outputs is None:
             return
@@ -60,11 +60,11 @@ class CommandSession:
             outputs.close()
 
     def sent(self) -> None:
-        """Note that a command moves the arm: from now on a safe one is owed."""
+        """Note that a command moves the arm: a safe command is necessary from now on."""
         self._silent_after = None
 
     def rivals(self) -> str:
-        """Names of others who may command on the topic too; empty if nobody may."""
+        """Names of other nodes that may publish on the command topic; empty if there are none."""
         topic = self._topic()
         own = int(self.outputs is not None and self.outputs.publishes)
         self._contested = self._node.count_publishers(topic) > own
@@ -73,15 +73,15 @@ class CommandSession:
         names = [found.node_name for found in self._node.get_publishers_info_by_topic(topic)]
         for _ in range(own):
             if self._node.get_name() in names:
-                names.remove(self._node.get_name())  # once: another may be called the same
+                names.remove(self._node.get_name())  # once: another node may have the same name
         return f"{', '.join(names)} may command on {topic} too; stop it first"
 
     def ignore_rivals(self) -> None:
-        """Command beside whoever else commands, as a parameter asks for."""
+        """Command beside other publishers, as requested by a parameter."""
         self._contested = False
 
     def listeners(self) -> str:
-        """The problem that nobody listens on the topic; empty if somebody does."""
+        """Problem that the topic has no subscriber; empty if it has one."""
         topic = self._topic()
         if self._node.count_subscribers(topic) > 0:
             return ""
@@ -91,12 +91,12 @@ class CommandSession:
         return str(self._node.resolve_topic_name(self._interface.action.topic))
 
     def hold(self, time_ns: int, state: RobotState | None, stopped: bool = False) -> None:
-        """Send the safe command, as long as it is owed.
+        """Send the safe command as long as necessary.
 
         Args:
-            time_ns: Time of the tick.
-            state: The arm's, if it is known.
-            stopped: Whether the node is stopped for good: it leaves the topic in the end.
+            time_ns: Time of the tick, nanoseconds.
+            state: Robot state, if it is known.
+            stopped: True if the node is in STOPPED: it closes the topic in the end.
         """
         if self.outputs is None:
             return
@@ -109,16 +109,16 @@ class CommandSession:
                 self.outputs.close()
                 self.outputs = None
             else:
-                self.outputs.forget()  # the other one may move the arm meanwhile
+                self.outputs.forget()  # the other node may move the arm meanwhile
             return
         self.outputs.hold(time_ns, state)
 
     def set_back(self, time_ns: int, last_ns: int) -> None:
-        """Hold what is commanded, whatever a clock says that was set back.
+        """Keep the current setpoint although the clock was set back.
 
         Args:
-            time_ns: Now.
-            last_ns: Time of the last tick by the clock of before.
+            time_ns: Current time, nanoseconds.
+            last_ns: Time of the last tick on the clock before the change, nanoseconds.
         """
         if self._silent_after is not None:
             self._silent_after = min(self._silent_after, time_ns - 1)

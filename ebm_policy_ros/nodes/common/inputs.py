@@ -1,4 +1,4 @@
-"""The input topics of a node, the samples that they bring, and whether those are alive."""
+"""Input topics of a node: subscriptions, samples and health of the streams."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
 @dataclass(frozen=True)
 class StreamHealth:
-    """A stream as diagnostics tell it."""
+    """State of a stream for the diagnostics."""
 
     name: str
     topic: str
     age: float | None
-    """Of its newest sample, s; None if there is none that may be used."""
+    """Age of its newest sample, s; None if there is no usable sample."""
     rate: float
-    """New samples per second, Hz."""
+    """Rate of new samples, Hz."""
     received: int
     refused: int
     unstamped: bool
@@ -48,13 +48,13 @@ class Inputs:
         on_sample: Callable[[str], None],
         streams: Iterable[str] | None = None,
     ) -> None:
-        """Opens the topics.
+        """Open the topics.
 
         Args:
-            node: Whose subscriptions and clock they are.
-            interface: Names the streams.
-            on_sample: Called with a stream's name after each sample that was stored.
-            streams: Those that are needed; None for all.
+            node: Node that owns the subscriptions and the clock.
+            interface: Defines the streams.
+            on_sample: Called with a stream's name after each stored sample.
+            streams: Names of the needed streams; None for all.
         """
         self._node, self._interface, self._on_sample = node, interface, on_sample
         self.buffer = ObservationBuffer(interface, streams)
@@ -85,7 +85,7 @@ class Inputs:
         self._subscriptions.clear()
 
     def clear(self) -> None:
-        """Forget every sample, as after a clock was set back."""
+        """Delete all samples, for example after the clock was set back."""
         self.buffer.clear()
         for monitor in self._monitors.values():
             monitor.clear()
@@ -112,19 +112,19 @@ class Inputs:
         return self._interface.observation[name].topic
 
     def observe(self, time_ns: int) -> Observation:
-        """The observation at a time.
+        """Observation at a time.
 
         Raises:
-            StaleObservation: If a stream is stale, too slow or from the future.
-            MessageError: If a message doesn't hold what its stream promises.
+            StaleObservation: If a stream is stale, too slow or stamped in the future.
+            MessageError: If a message doesn't match the description of its stream.
         """
         return self.snapshot(time_ns).arrays()
 
     def snapshot(self, time_ns: int) -> Snapshot:
-        """The samples that make the observation at a time, not decoded yet.
+        """Samples of the observation at a time, not decoded yet.
 
         Raises:
-            StaleObservation: If a stream is stale, too slow or from the future.
+            StaleObservation: If a stream is stale, too slow or stamped in the future.
         """
         problems = {name: monitor.problem(time_ns) for name, monitor in self._monitors.items()}
         unheard = [name for name in self._monitors if not self._heard(name)]
@@ -139,12 +139,12 @@ class Inputs:
         return self._monitors[name].received > 0
 
     def gap_ns(self, name: str, time_ns: int) -> int:
-        """Time between two samples of a stream, as measured by now; 0 if not known."""
+        """Time between two samples of a stream by its current rate, nanoseconds; 0 if unknown."""
         rate = self._monitors[name].rate(time_ns)
         return round(NANOSECONDS / rate) if rate > 0 else 0
 
     def health(self, time_ns: int) -> list[StreamHealth]:
-        """How each stream is at a time."""
+        """State of each stream at a time."""
         stamps = self.buffer.stamps(time_ns)
         return [
             StreamHealth(

@@ -1,4 +1,4 @@
-"""The limits among the parameters of whatever commands the arm."""
+"""Limit parameters of the nodes that command the arm."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ LIMIT_SETTINGS = tuple(
 
 
 def limits_of(interface: Interface, values: Mapping[str, Any]) -> Limits:
-    """The interface's limits, tightened by the parameters `limits.*`.
+    """Limits of the interface, tightened by the parameters `limits.*`.
 
     Raises:
-        LimitError: If one cannot be.
+        LimitError: If a limit is invalid.
     """
     return Limits.of(interface).tightened(interface, part_of(values, "limits."))

@@ -1,4 +1,4 @@
-"""The command topic of a node: what was decided, or the safe command."""
+"""Command topic of a node: commands from decisions, and the safe command."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from ebm_policy_ros.util.geometry import near, wrap
 
 Actions = npt.NDArray[np.float64]
 
-# So long a node waits for its last command to arrive.
+# Time that a node waits for the delivery of its last command.
 _LAST_COMMAND = Duration(seconds=0.5)
 _PROPOSED = "~/proposed_command"
-# Positions that differ by less are the same but for the sensor's noise, rad or m.
+# Positions that differ by less are equal within the sensor's noise, rad or m.
 _NOISE = 0.01
 
 
 @dataclass(frozen=True)
 class Command:
-    """What is to be sent, complete: nothing is left to do but to publish it."""
+    """A complete command, ready to be published."""
 
     sent: Actions
-    """Shape (H', D), without the gripper."""
+    """Positions or velocities, shape (H', D), without the gripper."""
     times: npt.NDArray[np.int64] | None
-    """When to be at each, nanoseconds, shape (H',); None for a velocity."""
+    """Time of each, nanoseconds, shape (H',); None for a velocity."""
     message: Any
     gripper: Any
-    """None if it is left alone."""
+    """Gripper message; None if the gripper is not commanded."""
 
 
 class Outputs:
-    """Publishes commands, or proposes them, while open.
+    """Publishes commands, or proposes them in shadow mode, while open.
 
-    The safe command is zero for a velocity. For a position it is where the arm was told to be at
-    that moment, or where it is measured if somebody moved it. The gripper gets no safe command: it
-    keeps what it holds.
+    The safe command is zero for a velocity. For a position it is the setpoint at that moment, or
+    the measured position if the arm was moved by another node or by hand. There is no safe command
+    for the gripper: it keeps its position.
     """
 
     def __init__(self, node: Node, interface: Interface, publish: bool) -> None:
-        """Opens the topics.
+        """Open the topics.
 
         Args:
-            node: Whose publishers they are.
-            interface: Tells what an action means.
-            publish: False for shadow mode: commands go to `~/proposed_command` alone.
+            node: Node that owns the publishers.
+            interface: Defines the meaning of an action.
+            publish: False for shadow mode: commands are published on `~/proposed_command` only.
         """
         self._node, self._interface = node, interface
         self._action = interface.action
@@ -77,24 +77,24 @@ class Outputs:
 
     @property
     def takes_horizon(self) -> bool:
-        """Whether a command has all actions of a decision, and not only the first."""
+        """True if a command contains all actions of a decision; False if only the first."""
         return self._action.type == TRAJECTORY
 
     def close(self) -> None:
-        """Close the topics once the last commands have arrived."""
+        """Close the topics after the last commands have been delivered."""
         publishers = [p for p in (self._publisher, self._gripper) if p is not None]
         for publisher in publishers:
             publisher.wait_for_all_acked(_LAST_COMMAND)
             self._node.destroy_publisher(publisher)
 
     def forget(self) -> None:
-        """Begin anew from where the arm is, which somebody may have moved meanwhile."""
+        """Start again from the measured position; the arm may have been moved meanwhile."""
         self._setpoint.clear()
         self._held = None
         self._commanded = False
 
     def freeze(self, time_ns: int) -> None:
-        """Hold from now on what was commanded for a time, whatever the clock says later."""
+        """Hold the setpoint of a given time from now on, independent of the clock."""
         self._held = self._setpoint.at(time_ns)
         self._setpoint.clear()
 
@@ -107,15 +107,15 @@ class Outputs:
         blend: float,
         grip: bool,
     ) -> Command:
-        """Command for the first of the actions, or for all of them as a trajectory; not sent yet.
+        """Create a command from the first action, or from all as a trajectory; it is not sent yet.
 
         Args:
-            actions: Guarded, shape (H, D), in the interface's units.
-            measured: The arm's state.
-            time_ns: The stamp; a trajectory's times count from it.
-            limits: Of a trajectory that joins the last one.
-            blend: Seconds of its crossfade.
-            grip: Whether the gripper is commanded too.
+            actions: Guarded actions, shape (H, D), in the interface's units.
+            measured: Measured robot state.
+            time_ns: Stamp of the command, nanoseconds; the times of a trajectory start from it.
+            limits: Limits for the transition from the last trajectory.
+            blend: Duration of the crossfade from the last trajectory, s.
+            grip: True to command the gripper too.
         """
         arm = actions[:, : len(self._action.fields)]
         times: npt.NDArray[np.int64] | None = None
@@ -135,7 +135,7 @@ class Outputs:
         return Command(sent, times, message, filled)
 
     def send(self, command: Command) -> None:
-        """Publish a command. Nothing that takes time comes before: it was true a moment ago."""
+        """Publish a command; no slow step comes before, because its checks soon expire."""
         self._commanded = True
         self._publisher.publish(command.message)
         if command.gripper is not None:
@@ -147,7 +147,7 @@ class Outputs:
     def _plan(
         self, arm: Actions, measured: RobotState, time_ns: int, limits: Limits, blend: float
     ) -> tuple[Actions, npt.NDArray[np.int64]]:
-        """The points that go on from the last trajectory, and their times."""
+        """Points that continue the last trajectory, and their times."""
         period = self._interface.period_ns
         times: npt.NDArray[np.int64] = time_ns + period * np.arange(1, len(arm) + 1)
         now = max(time_ns, self._now())
@@ -155,20 +155,20 @@ class Outputs:
         points, times = self._setpoint.join(
             arm, times, now, blend, limits.max_velocity, limits.max_acceleration
         )
-        # What is left of the old plan counts no more than the limits of now.
+        # The rest of the old plan must respect the current limits too.
         size = points.shape[1]
         low = np.minimum(limits.low[:size], points[0])
         high = np.maximum(limits.high[:size], points[0])
         points = np.clip(points, low, high)
-        if len(points) == 1:  # everything planned is past
+        if len(points) == 1:  # all planned points are in the past
             times = np.array([now + period])
         return points, times
 
     def told(self, time_ns: int, measured: RobotState) -> Actions:
-        """Where the arm is told to be at a time, shape (D,); only for a position.
+        """Setpoint at a time, shape (D,); only for a position.
 
-        That is where it is measured before the first command, or if somebody moved it since; from
-        then on it counts as told to be there.
+        Before the first command, or if the arm was moved by another node or by hand, this is the
+        measured position, which then becomes the setpoint.
         """
         told = self._setpoint.at(time_ns)
         if told is not None:
@@ -181,15 +181,15 @@ class Outputs:
         return told
 
     def _aligned(self, told: Actions, measured: RobotState) -> Actions:
-        """Commanded position, its turns counted as those measured, which may wrap."""
+        """Setpoint with its turns counted like the measured ones, which may wrap."""
         endless, aligned = self._interface.continuous, told.copy()
         aligned[endless] = near(told[endless], self._place(measured)[endless])
         return aligned
 
     def _is_elsewhere(self, told: Actions, measured: RobotState) -> bool:
-        """Whether the arm is twice as far away as it may lag behind: somebody moved it."""
+        """True if the arm is further away than twice its possible lag: something else moved it."""
         seconds = self._interface.period_ns / NANOSECONDS + self._action.lag
-        # The interface's limit: one that was tightened doesn't undo a lag that is there.
+        # Use the interface's limit: a tightened limit doesn't reduce a lag that is already there.
         reach = 2 * np.asarray(self._action.max_velocity) * seconds
         apart = told - self._place(measured)
         apart[self._interface.continuous] = wrap(apart[self._interface.continuous])
@@ -202,15 +202,15 @@ class Outputs:
         return int(self._node.get_clock().now().nanoseconds)
 
     def hold(self, time_ns: int, measured: RobotState | None) -> None:
-        """Command to stand still; an arm that was not commanded here is left alone.
+        """Command the arm to stand still, unless it was never commanded by this node.
 
         Args:
-            time_ns: Of the tick.
-            measured: The arm's state, if it is known at this tick.
+            time_ns: Time of the tick, nanoseconds.
+            measured: Robot state, if it is known at this tick.
         """
         if not self._commanded:
             return
-        # A decision that came too late has taken its time.
+        # A late decision has taken some time since the tick.
         now = max(time_ns, self._now())
         if self._action.is_velocity:
             self._publisher.publish(self._filled(np.zeros(len(self._action.fields)), now))
@@ -220,13 +220,13 @@ class Outputs:
         if self._held is None and measured is not None:
             self._held = self._place(measured)
         if self._held is None:
-            return  # any position might be a motion
+            return  # any position could cause a motion
         if measured is not None:
             self._held = self._aligned(self._held, measured)
         if measured is not None and self._is_elsewhere(self._held, measured):
             self._held = self._place(measured)
         if self.takes_horizon:
-            # A controller refuses a trajectory that ends in the past.
+            # A controller rejects a trajectory that ends in the past.
             times = np.array([now + self._interface.period_ns])
             message = self._filled_points(self._held[None], times, now)
         else:

@@ -1,4 +1,4 @@
-"""Parameters with a description and a range, read-only where they count only at start."""
+"""Parameters with a description and a range; read-only if they are used only at start."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ class Setting:
 
     name: str
     default: Any
-    """Its value, or a Parameter.Type if it has none unless somebody sets it; None for a type that
-    is not known before."""
+    """Default value; a Parameter.Type if it is unset by default; None if its type isn't known
+    before."""
     text: str
     fixed: bool = True
-    """Whether it counts only at start."""
+    """True if the parameter is used only at start."""
     low: float | None = None
-    """Lowest and highest value, ends included."""
+    """Lowest and highest value, inclusive."""
     high: float | None = None
     choices: tuple[str, ...] = ()
 
     def check(self, value: Any) -> str:
-        """Why a value cannot be; empty if it can. ROS itself looks at type and range."""
+        """Reason why a value is invalid; empty if valid. ROS itself checks type and range."""
         if self.choices and value not in self.choices:
             return f"{self.name}: got {value!r}, expected {' or '.join(self.choices)}"
         return ""
 
     def descriptor(self) -> ParameterDescriptor:
-        """What tools show."""
+        """Descriptor for ROS tools."""
         result = ParameterDescriptor(
             description=self.text,
             read_only=self.fixed,
@@ -56,7 +56,7 @@ class Setting:
 
 
 def help_text(name: str, about: str, settings: Sequence[Setting]) -> str:
-    """The help of an executable: what the node does, and its parameters with their defaults."""
+    """Help of an executable: description of the node, and its parameters with defaults."""
     lines = [f"usage: {name} --ros-args -p NAME:=VALUE ... [--params-file FILE]"]
     lines += ["", inspect.cleandoc(about), "", "parameters (those with a * at any time):"]
     for setting in settings:
@@ -72,18 +72,18 @@ def help_text(name: str, about: str, settings: Sequence[Setting]) -> str:
 
 
 def _shown(default: Any) -> str:
-    """A default as a command line or a file of parameters has it."""
+    """Default as written on a command line or in a parameter file."""
     if default is None or isinstance(default, Parameter.Type):
         return "unset"
     return json.dumps(default)
 
 
 def declare_all(node: Node, settings: tuple[Setting, ...]) -> dict[str, Any]:
-    """Declare parameters and return their values; None for one that nobody set.
+    """Declare parameters and return their values; None for a parameter that is not set.
 
     Raises:
-        ValueError: If a value is not among the choices, or a whole number where ROS wants a
-            decimal one.
+        ValueError: If a value is not among the choices, or an integer where ROS expects a decimal
+            number.
     """
     values = {}
     for setting in settings:
@@ -104,7 +104,7 @@ def declare_all(node: Node, settings: tuple[Setting, ...]) -> dict[str, Any]:
 
 
 def part_of(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The parameters below a prefix that somebody set, by the rest of their name."""
+    """Values of the set parameters with a prefix, by the rest of their name."""
     return {
         name.removeprefix(prefix): value
         for name, value in values.items()
@@ -117,19 +117,19 @@ def _is_array(parameter: Parameter) -> bool:
 
 
 def declare(node: Node, name: str, default: Any, description: str) -> Any:
-    """Declare a parameter that is fixed once the node runs, and return its value."""
+    """Declare a parameter that can't be changed while the node runs, and return its value."""
     return declare_all(node, (Setting(name, default, description),))[name]
 
 
 def refuse_unknown(node: Any) -> None:
-    """See that every parameter that was given is one of the node's.
+    """Check that every given parameter is one of the node's.
 
-    A misspelt one would otherwise be ignored, and its default used.
+    Otherwise a misspelt name would be ignored, and its default used.
 
     Raises:
-        ValueError: If one is not.
+        ValueError: If a parameter is unknown.
     """
-    # rclpy has no public way to ask for the values that were given at start.
+    # rclpy has no public function for the values given at start.
     unknown = [name for name in node._parameter_overrides if not node.has_parameter(name)]
     if unknown:
         known = ", ".join(sorted(node._parameters))

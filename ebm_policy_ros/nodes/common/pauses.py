@@ -1,30 +1,31 @@
-"""Pauses of a process: stopped by a signal, suspended with its machine, or starved."""
+"""Detection of pauses of the process: by a signal, by suspension or by CPU starvation."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-# Seconds between two beats, and between two that count as a pause: a busy machine takes tenths.
+# Time between two checks, and time between checks that counts as a pause, s. On a busy computer a
+# check may be late by tenths of a second.
 _BEAT, _PAUSE = 0.05, 0.5
 
 
 def boot_time() -> float:
-    """Seconds of a clock that nobody sets and that goes on while the machine is suspended."""
+    """Time of a clock that is never set and that runs while the computer is suspended, s."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
 class PauseWatch:
-    """Notices that this process did not run for a while.
+    """Detects that this process did not run for a while.
 
-    After a pause what waits in its queues is old, a simulation's clock with it: what looks fresh
-    by that clock need not be.
+    After a pause the messages in its queues are old, also /clock of a simulation: data that is
+    fresh by that clock may be old.
     """
 
     def __init__(self) -> None:
-        """Begins to watch, on a thread that `close` ends."""
+        """Start the watch, in a thread that `close` ends."""
         self._last, self._resumed, self._length = boot_time(), -1e9, 0.0
         self._lock, self._closed = threading.Lock(), threading.Event()
         threading.Thread(target=self._beat, name="pauses", daemon=True).start()
@@ -42,7 +43,7 @@ class PauseWatch:
             return now
 
     def problem(self, seconds: float) -> str:
-        """The last pause, if it ended less than `seconds` ago; empty if not."""
+        """Description of the last pause, if it ended less than `seconds` ago; otherwise empty."""
         if self._look() - self._resumed >= seconds:
             return ""
         return f"this process stood still for {self._length:.1f} s"

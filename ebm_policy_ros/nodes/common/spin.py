@@ -1,4 +1,4 @@
-"""How every node here starts, runs and ends."""
+"""Start, execution and end of every node of this package."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ RCLError = rclpy_implementation.RCLError
 
 
 class TaskNode(Protocol):
-    """A node of rclpy that has something to do, and ends with it."""
+    """A node of rclpy that performs one task and then ends."""
 
     def run(self) -> None:
-        """Do it."""
+        """Perform the task."""
 
     def destroy_node(self) -> None:
-        """As rclpy's nodes have it."""
+        """Destroy the node; provided by rclpy."""
 
 
 class ClosableNode(Protocol):
-    """A node of rclpy that has something to do before it ends."""
+    """A node of rclpy with work to do before its end."""
 
     def close(self) -> None:
-        """Leave everything safe; messages can still be published."""
+        """Leave everything in a safe state; messages can still be published."""
 
     def destroy_node(self) -> None:
-        """As rclpy's nodes have it."""
+        """Destroy the node; provided by rclpy."""
 
 
 def answer_options(name: str, about: str, settings: Sequence[Setting], words: list[str]) -> None:
-    """Print the help if it is asked for, and end; refuse whatever else is no ROS argument.
+    """Print the help and exit if requested; reject any other argument that is not for ROS.
 
     Args:
-        name: The executable's.
-        about: What the node does.
-        settings: Its parameters.
-        words: Words of the command line without those for ROS.
+        name: Name of the executable.
+        about: Description of the node.
+        settings: Parameters of the node.
+        words: Arguments of the command line without those for ROS.
     """
     if {"--help", "-h"} & set(words):
         with ends_with_its_reader():
@@ -71,15 +71,15 @@ def run_node(
 ) -> None:
     """Create a node and run it until SIGINT, SIGTERM or SIGHUP, then close it.
 
-    A bad option, file or parameter, or another `expected` error on creation, goes to stderr in one
-    line, and the exit code is 2.
+    For a bad option, file or parameter, or another `expected` error on creation, print one line to
+    stderr and exit with code 2.
 
     Args:
-        create: The node's class.
-        name: The executable's, for its help.
-        settings: The node's parameters, for its help.
-        args: Command line without the program's name; None for the process's own.
-        expected: Errors on creation that are about the input.
+        create: Class of the node.
+        name: Name of the executable, for its help.
+        settings: Parameters of the node, for its help.
+        args: Command line without the program's name; None for that of the process.
+        expected: Errors on creation that are caused by the input.
     """
     given = sys.argv[1:] if args is None else list(args)
     answer_options(name, create.__doc__ or "", settings, remove_ros_args(given))
@@ -88,16 +88,16 @@ def run_node(
 
     def request_stop(signum: int, frame: Any) -> None:
         nonlocal stopping
-        # A launch passes on the Ctrl-C that its nodes have heard already: twice is as once.
+        # A launch forwards a Ctrl-C that its nodes already received: the second one has no effect.
         stopping = True
 
     node = None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup lets a node live on after its terminal was closed.
+        # With nohup, a node continues after its terminal was closed.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, request_stop)
     try:
-        # rclpy's own handlers would close the context before a node could send its last command.
+        # rclpy's own handlers would close the context before the node could send its last command.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
         refuse_unknown(node)
@@ -111,7 +111,7 @@ def run_node(
     executor.add_node(node)
     try:
         while not stopping:
-            # Signals are seen between two calls.
+            # Signals are processed between two calls.
             executor.spin_once(timeout_sec=0.1)
     finally:
         node.close()
@@ -125,10 +125,10 @@ def run_to_end(
     args: Sequence[str] | None = None,
     expected: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Create a node and let it do what it is for.
+    """Create a node and run its task.
 
-    An `expected` error goes to stderr in one line, and the exit code is 1; after an interrupt it
-    is 130.
+    For an `expected` error, print one line to stderr and exit with code 1; after an interrupt the
+    exit code is 130.
     """
     rclpy.init(args=args)
     node = create()

@@ -1,4 +1,4 @@
-"""The terminal that a node was started from: single keys, and a line of status."""
+"""Terminal of a node: single keys as input, and a status line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import tty
 from contextlib import suppress
 
-# What terminals send for keys without a character of their own (ECMA-48, xterm).
+# Escape sequences of keys without a character of their own (ECMA-48, xterm).
 _SEQUENCES = {
     b"\x1b[A": "up",
     b"\x1b[B": "down",
@@ -30,29 +30,30 @@ _SEQUENCES = {
     b"\x7f": "backspace",
     b"\x1b": "escape",
 }
-# A key is a character or a whole sequence, also one that has no name here: of Ctrl+Down, ESC[1;5B,
-# nothing may be left over that is a key of its own. ESC ESC is Alt with a key; ESC[[ is Linux's.
+# A key is a character or a whole sequence, also a sequence without a name here: for Ctrl+Down,
+# ESC[1;5B, no part may remain that is a key itself. ESC ESC is Alt with a key; ESC[[ is the Linux
+# console.
 _KEY = re.compile(rb"\x1b+(?:\[\[.|\[[0-?]*[ -/]*[@-~]?|O.|.)?|.", re.DOTALL)
 _INCOMPLETE = re.compile(rb"\x1b+(?:\[\[|\[[0-?]*[ -/]*|O)?\Z")
-# The rest of a sequence comes within so many seconds; else escape was pressed alone.
+# Longest time until the rest of a sequence, s; otherwise the escape key was pressed alone.
 _PATIENCE = 0.05
 _TERMINAL = "/dev/tty"
 
 
 class Terminal:
-    """Keys as they are pressed, without enter and without echo, until it is closed.
+    """Reads keys as they are pressed, without enter and without echo, until it is closed.
 
-    It speaks to the controlling terminal and not to stdin, which `ros2 launch` keeps from its
-    nodes.
+    It uses the controlling terminal and not stdin, because `ros2 launch` doesn't connect stdin to
+    its nodes.
     """
 
     def __init__(self, path: str = _TERMINAL) -> None:
-        """Opens the terminal.
+        """Open the terminal.
 
         Raises:
             OSError: If there is none, or this process is in its background.
         """
-        # A window that takes nothing, or a line that hangs, must not stop whoever writes.
+        # A window that accepts no data, or a connection that hangs, must not block the writer.
         self._file = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         try:
             if path == _TERMINAL and os.tcgetpgrp(self._file) != os.getpgrp():
@@ -67,7 +68,7 @@ class Terminal:
         self._begun, self._read_at = b"", 0.0
 
     def _disarm(self) -> None:
-        """No key but Ctrl-C stops the process, or what it prints, without its saying so."""
+        """Disable the keys, other than Ctrl-C, that stop the process or its output."""
         settings = termios.tcgetattr(self._file)
         settings[0] &= ~termios.IXON
         for key in (termios.VSUSP, termios.VQUIT):
@@ -75,7 +76,7 @@ class Terminal:
         termios.tcsetattr(self._file, termios.TCSANOW, settings)
 
     def keys(self) -> list[str]:
-        """The keys pressed since the last call: a character, or up, space, enter and so on."""
+        """Keys pressed since the last call: a character, or a name such as up, space or enter."""
         data = b""
         while select.select([self._file], [], [], 0.0)[0]:
             with suppress(OSError):
@@ -83,7 +84,7 @@ class Terminal:
                 data += read
                 if read:
                     continue
-            break  # the terminal is gone
+            break  # the terminal is closed
         now = time.monotonic()
         if data:
             self._read_at = now
@@ -94,20 +95,20 @@ class Terminal:
         return _names(data.removesuffix(self._begun))
 
     def say(self, text: str) -> None:
-        """Print a line above the status."""
+        """Print a line above the status line."""
         self._write(f"\r\x1b[K{text}\n{self._status}")
 
     def show(self, status: str) -> None:
-        """Replace the line of status, cut to the terminal's width."""
+        """Replace the status line, cut to the terminal's width."""
         with suppress(OSError):
-            # Some terminals don't tell their size and say 0.
+            # Some terminals report a size of 0.
             status = status[: max(0, os.get_terminal_size(self._file).columns - 1) or None]
         if status != self._status:
             self._status = status
             self._write(f"\r\x1b[K{status}")
 
     def close(self) -> None:
-        """Give the terminal back as it was; twice is as once."""
+        """Restore the terminal; a second call has no effect."""
         if self._file < 0:
             return
         if self._status:
@@ -118,12 +119,12 @@ class Terminal:
         self._file = -1
 
     def _write(self, text: str) -> None:
-        with suppress(OSError):  # a window that was closed must not end the node
+        with suppress(OSError):  # a closed window must not end the node
             os.write(self._file, text.encode())
 
 
 def open_terminal() -> Terminal | None:
-    """The terminal, if there is one and this process is in its foreground."""
+    """Terminal, if there is one and this process is in its foreground; otherwise None."""
     try:
         return Terminal()
     except OSError:

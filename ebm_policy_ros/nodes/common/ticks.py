@@ -1,4 +1,4 @@
-"""The beat of a node that commands, and whether the clock goes on at all."""
+"""Ticks of a node that commands, and detection of a clock that has stopped."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
 
-# A clock counts as standing still after so many seconds of real time, and is looked at so often.
+# Real time after which a clock counts as stopped, and time between two checks, s.
 _STANDSTILL, _LOOK = 1.0, 0.25
 STANDSTILL = "the clock stands still: /clock says nothing new; is the simulation running?"
 
 
 class ClockWatch:
-    """Tells whether a node's clock stands still, as a simulation's that hangs or is paused."""
+    """Detects that a node's clock has stopped, as when a simulation hangs or is paused."""
 
     def __init__(self, node: Node, log: bool = False) -> None:
-        """Begins with a clock that goes on.
+        """Begin with a running clock.
 
         Args:
-            node: Whose clock it is.
-            log: Whether the node's log tells when it stops and goes on.
+            node: Node that owns the clock.
+            log: True to log when the clock stops and continues.
         """
         self._clock, self._log = node.get_clock(), node.get_logger()
         self._time, self._moved = -1, 0.0
@@ -40,7 +40,7 @@ class ClockWatch:
         self._told = stands
 
     def stands(self) -> bool:
-        """Whether it has not moved for a second of real time; to be asked often."""
+        """True if the clock has not advanced for a second of real time; must be called often."""
         now, real = self._clock.now().nanoseconds, time.monotonic()
         if now != self._time:
             self._time, self._moved = now, real
@@ -48,18 +48,19 @@ class ClockWatch:
 
 
 class Ticks:
-    """Calls something at a rate, on the steady clock or on a simulation's."""
+    """Calls a function at a rate, on the steady clock or on the clock of a simulation."""
 
     def __init__(self, node: Node, rate: float, call: Callable[[], None]) -> None:
-        """Begins.
+        """Start the timer.
 
         Args:
-            node: Whose timer it is.
-            rate: Calls per second, Hz.
-            call: Also called at once after a simulation's clock was set back.
+            node: Node that owns the timer.
+            rate: Rate of the calls, Hz.
+            call: Function to call; also called at once after a simulation's clock was set back.
         """
         self._node, self._call = node, call
-        # The system's clock may be set; a simulation's time is what its ticks are made of.
+        # The system's clock may be set, so the steady clock is used. In a simulation the ticks
+        # follow its time.
         simulated = node.get_parameter("use_sim_time").value
         clock = None if simulated else Clock(clock_type=ClockType.STEADY_TIME)
         self.timer = node.create_timer(1.0 / rate, call, clock=clock)
@@ -67,11 +68,11 @@ class Ticks:
         self._jumps = node.get_clock().create_jump_callback(back, post_callback=self._on_jump)
 
     def _on_jump(self, jump: Any) -> None:
-        """The clock was set back; the timer would wait until it is what it was."""
+        """Restart the timer after the clock was set back; it would wait for the old time."""
         self.timer.reset()
         self._call()
 
     def close(self) -> None:
-        """End."""
+        """Stop the timer."""
         self._jumps.unregister()
         self._node.destroy_timer(self.timer)

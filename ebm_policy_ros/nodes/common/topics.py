@@ -1,4 +1,4 @@
-"""How topics are subscribed to."""
+"""Subscription settings of topics, and checks of their publishers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ebm_policy_ros.util.quoting import cut
 
 
 def quality_of(stream: Stream) -> QoSProfile:
-    """How a stream is subscribed to: the newest messages only."""
+    """QoS profile of a stream's subscription: only the newest messages are kept."""
     return QoSProfile(
-        # Of several publishers of joints none may push out the others' messages.
+        # Joints may have several publishers; messages of one must not displace those of another.
         depth=10 if stream.parts else 1,
         reliability=ReliabilityPolicy[stream.qos.reliability.upper()],
         durability=DurabilityPolicy[stream.qos.durability.upper()],
@@ -20,7 +20,7 @@ def quality_of(stream: Stream) -> QoSProfile:
 
 
 def mismatch(node: Node, stream: Stream) -> str:
-    """Which publisher of a stream offers less than its `qos` asks for; empty if none does."""
+    """Publisher of a stream that offers less than its `qos` requires; empty if there is none."""
     wanted = quality_of(stream)
     for publisher in node.get_publishers_info_by_topic(node.resolve_topic_name(stream.topic)):
         offered = publisher.qos_profile
@@ -37,7 +37,7 @@ def mismatch(node: Node, stream: Stream) -> str:
 
 
 def elsewhere(node: Node, stream: Stream) -> str:
-    """Topics on which a stream's type comes instead, if nobody publishes on its topic."""
+    """Other topics with the stream's type, if its own topic has no publisher; otherwise empty."""
     topic = node.resolve_topic_name(stream.topic)
     if node.count_publishers(topic) > 0:
         return ""

@@ -1,4 +1,4 @@
-"""Everything that an active policy node does at a tick: look, decide, guard, command, or hold."""
+"""Control loop of an active policy node: observe, decide, guard, and command or hold."""
 
 from __future__ import annotations
 
@@ -29,37 +29,38 @@ from ebm_policy_ros.observation.buffer import Observation, Snapshot, StaleObserv
 from ebm_policy_ros.observation.robot_state import RobotState, RobotStateEstimator
 from ebm_policy_ros.policy.decision import Decision
 
-# Seconds that a policy may take to show that it works.
+# Longest duration of the policy's self-check, s.
 _CHECK = 5.0
 
 
 @dataclass
 class _Sight:
-    """An observation that is not decoded yet, and the arm's state in it."""
+    """An observation that is not decoded yet, and the robot state in it."""
 
     now: int
     snapshot: Snapshot
     measured: RobotState
     stamp: int
-    """Stamp of the newest camera image, or of the newest sample without a camera."""
+    """Stamp of the newest camera image, or of the newest sample if there is no camera;
+    nanoseconds."""
 
 
 @dataclass
 class _Pending:
-    """A decision that is being made."""
+    """A decision in progress."""
 
     sight: _Sight
     future: Future[tuple[Observation, Decision]]
     loaded: LoadedPolicy
     started: float
-    """Boot time, s."""
+    """Boot time at its start, s."""
 
 
 class ControlLoop:
-    """Everything between the inputs and the command topic of a node that is configured.
+    """Connects the inputs and the command topic of a configured node.
 
-    A tick begins a decision and returns; the executor is woken when the decision is there, or when
-    it is late. A tick that comes meanwhile is made up for at once afterwards.
+    A tick starts a decision and returns. The executor is woken when the decision is ready, or when
+    it is late. A tick that arrives meanwhile is executed directly afterwards.
     """
 
     def __init__(
@@ -71,18 +72,18 @@ class ControlLoop:
         statistics: RuntimeStatistics,
         values: dict[str, Any],
     ) -> None:
-        """Waits for `open`.
+        """Create the loop; it commands after `open`.
 
         Args:
-            node: Whose clock, log and publishers are used.
-            loaded: The policy and the interface.
-            inputs: Where observations come from.
-            safety: State that says what the loop may do; it outlives it.
-            statistics: Counts of what happened; they outlive it.
-            values: The node's parameters.
+            node: Node whose clock, log and publishers are used.
+            loaded: Policy and interface.
+            inputs: Source of the observations.
+            safety: State machine that defines what the loop may do; it is kept when the loop ends.
+            statistics: Counters of events; they are kept when the loop ends.
+            values: Parameters of the node.
 
         Raises:
-            LimitError: If a limit among the parameters cannot be.
+            LimitError: If a limit in the parameters is invalid.
         """
         self.loaded, self.values = loaded, values
         self.guard = CommandGuard(loaded.interface, loaded.limits(values))
@@ -100,8 +101,8 @@ class ControlLoop:
         self._wake = node.create_guard_condition(self._on_decision)
         self._patience: float | None = None
         self._alarm: Any = None
-        if not values["lockstep"]:  # who waits for each tick doesn't mind how long it takes
-            # A simulation's time is not that in which decisions are made.
+        if not values["lockstep"]:  # in lockstep the simulation waits for each tick
+            # Simulated time is not the time in which decisions are computed.
             periods = 10 if node.get_parameter("use_sim_time").value else 1
             self._patience = periods / loaded.interface.rate
             steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -112,19 +113,19 @@ class ControlLoop:
 
     @property
     def outputs(self) -> Outputs | None:
-        """The command topics, while they are open."""
+        """Command topics while they are open; otherwise None."""
         return self._session.outputs
 
     @property
     def is_deciding(self) -> bool:
-        """Whether a decision is being made."""
+        """True while a decision is in progress."""
         return self._pending is not None
 
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 
     def forget(self) -> None:
-        """Begin anew: what was commanded or measured before says nothing about now."""
+        """Forget the earlier commands and measurements, which are not valid any more."""
         self.last_tick = self._now()
         self._previous: Any = None
         self._unsure_since: int | None = None
@@ -133,14 +134,14 @@ class ControlLoop:
             self.outputs.forget()
 
     def open(self, publish: bool) -> None:
-        """Begin to command, or in shadow mode to propose; a stop that is latched stays so."""
+        """Begin to command, or to propose in shadow mode; a latched stop stays."""
         self._safety.begin()
         if self._safety.state is not SafetyState.STOPPED:
             self._session.open(publish)
         self.forget()
 
     def shut(self) -> None:
-        """Command a stop, then fall silent."""
+        """Command a stop and close the command topics."""
         self._abandon()
         try:
             self._session.close(self._now())
@@ -148,7 +149,7 @@ class ControlLoop:
             self._node.get_logger().error(traceback.format_exc())
 
     def close(self) -> None:
-        """Shut, and forget the policy."""
+        """Command a stop and release the policy."""
         self.shut()
         self._visualization.close()
         self._pauses.close()
@@ -158,20 +159,20 @@ class ControlLoop:
         self._node.destroy_guard_condition(self._wake)
 
     def stop(self, reason: str) -> None:
-        """Command a stop at once, and latch it."""
+        """Command a stop at once and latch it."""
         was_stopped = self._safety.state is SafetyState.STOPPED
         self._safety.stop(reason)
         self._abandon()
         if was_stopped:
-            return  # who commands meanwhile is not disturbed
+            return  # another node that commands meanwhile is not disturbed
         self._tell()
         self._hold(self._now(), None)
 
     async def check(self) -> None:
-        """See that nothing is wrong.
+        """Check that there is no problem.
 
         Raises:
-            ValueError: If something is, naming it.
+            ValueError: If there is a problem; the text names it.
         """
         now, stops = self._now(), self._safety.stops
         try:
@@ -186,7 +187,7 @@ class ControlLoop:
             raise ValueError(f"still wrong: {problem}")
 
     def _topic_problem(self) -> str:
-        """The problem of the command topic; empty if there is none, or nobody is to look."""
+        """Problem of the command topic; empty if there is none, or if the check is disabled."""
         if not self.values["publish_commands"] or not self.values["check_command_topic"]:
             self._session.ignore_rivals()
             return ""
@@ -198,7 +199,7 @@ class ControlLoop:
         self.loaded, self._inference_thread, self._previous = loaded, inference_thread, None
 
     def tick(self, now: int) -> None:
-        """Begin to decide, or hold.
+        """Start a decision, or hold.
 
         Args:
             now: Time of the tick, nanoseconds.
@@ -207,7 +208,7 @@ class ControlLoop:
             if now >= self.last_tick:
                 self._is_due = True
                 return
-            self._abandon()  # it answers what was seen before the clock was set back
+            self._abandon()  # its observation is from before the clock was set back
         if now < self.last_tick:
             self._set_back(now)
         self._statistics.ticked(now - self.last_tick, self.loaded.interface.period_ns)
@@ -221,7 +222,7 @@ class ControlLoop:
         except DecisionLate as problem:
             self._statistics.late()
             self._give_up(now, str(problem))
-        except Exception as error:  # whatever it is, the arm must not go on
+        except Exception as error:  # after any error the arm must not continue
             self._fail(error)
         if self._pending is None:
             self._finish(now, seen)
@@ -235,7 +236,7 @@ class ControlLoop:
         self._session.set_back(now, self.last_tick)
 
     def _look(self, now: int) -> tuple[_Sight | None, str]:
-        """Look at the inputs: what is seen, and what is wrong."""
+        """Read the inputs; return the observation and the problem."""
         problem = self._pause_problem() or self._topic_problem()
         try:
             snapshot = self._inputs.snapshot(now)
@@ -247,20 +248,20 @@ class ControlLoop:
         return _Sight(now, snapshot, measured, max(images or stamps.values())), problem
 
     def _measure(self, snapshot: Snapshot, now: int) -> RobotState:
-        """Estimate the arm's state; images, which take long to decode, are left alone."""
+        """Estimate the robot state; images are not decoded, because that is slow."""
         return self._estimator.update(snapshot.measured(self._measurements), snapshot.stamps, now)
 
     def _pause_problem(self) -> str:
-        """The pause of this process that has just ended; empty if none, or if nothing passed."""
+        """Pause of this process that has just ended; empty if there was none, or in lockstep."""
         if self.values["lockstep"]:
             return ""
         period = 1.0 / self.loaded.interface.rate
         return self._pauses.problem(max(self.values["recover_after"], 2 * period))
 
-    # A decision
+    # Decisions
 
     def _begin(self, sight: _Sight) -> None:
-        """Begin to decide."""
+        """Start a decision."""
         started, budget = boot_time(), None
         if self._patience is not None:
             budget = self.values["budget"] / self.loaded.interface.rate
@@ -272,28 +273,28 @@ class ControlLoop:
         future.add_done_callback(self._on_done)
 
     def _on_done(self, future: Future[Any]) -> None:
-        """Wake the executor; called by the thread that decided."""
+        """Wake the executor; called by the inference thread."""
         with suppress(InvalidHandle):  # the node has ended
             self._wake.trigger()
 
     def _on_decision(self) -> None:
-        """Command what was decided, unless the decision was given up."""
+        """Command the result of the decision, unless the decision was abandoned."""
         if self._pending is not None and self._pending.future.done():
             self._conclude(self._pending)
 
     def _on_late(self) -> None:
-        """Give a decision up whose time is over."""
+        """Abandon a decision that is late."""
         if self._pending is not None:
             self._conclude(self._pending)
 
     def _abandon(self) -> None:
-        """Forget the decision that is being made, and the tick that waits for it."""
+        """Abandon the decision in progress and the tick that waits for it."""
         self._pending, self._is_due = None, False
         if self._alarm is not None:
             self._alarm.cancel()
 
     def _conclude(self, pending: _Pending) -> None:
-        """Command what was decided, or hold; then make up for a tick that came meanwhile."""
+        """Command the result of the decision, or hold; then execute a waiting tick."""
         is_due = self._is_due
         self._abandon()
         now = pending.sight.now
@@ -304,7 +305,7 @@ class ControlLoop:
         except DecisionLate as error:
             self._statistics.late()
             self._give_up(now, str(error))
-        except Exception as error:  # whatever it is, the arm must not go on
+        except Exception as error:  # after any error the arm must not continue
             self._fail(error)
         else:
             if problem:
@@ -316,27 +317,27 @@ class ControlLoop:
             self.tick(self._now())
 
     def _give_up(self, now: int, problem: str) -> None:
-        """Hold for a reason; the search begins anew afterwards."""
+        """Hold for a reason; the next search starts without a previous action."""
         self._previous = None
         self._safety.step(now, problem)
 
     def _fail(self, error: Exception) -> None:
-        """Stop for good because of an error that nobody expected."""
+        """Change to STOPPED because of an unexpected error."""
         self._node.get_logger().error(traceback.format_exc())
         self._safety.stop(f"a decision failed: {type(error).__name__}: {error}")
 
     def _finish(self, now: int, seen: RobotState | None) -> None:
-        """Tell how the tick ended, and hold unless a command went out."""
+        """Report the result of the tick, and hold unless a command was sent."""
         self._tell()
         if self._safety.state is not SafetyState.FRESH:
             self._hold(now, seen)
 
     def _command(self, pending: _Pending) -> str:
-        """Command what was decided; else say why not.
+        """Command the result of the decision; return the reason if there is no command.
 
         Raises:
-            DecisionLate: If it comes too late.
-            MessageError: If a message doesn't hold what its stream promises.
+            DecisionLate: If it is too late.
+            MessageError: If a message doesn't match the description of its stream.
         """
         assert self.outputs is not None
         sight = pending.sight
@@ -348,7 +349,7 @@ class ControlLoop:
         if unsure:
             return unsure
         actions = decision.action if self.outputs.takes_horizon else decision.action[:1]
-        # While it was decided the tool went on as it did.
+        # The tool continued to move during the decision.
         late = max(0, self._now() - sight.now) / NANOSECONDS
         measured = replace(sight.measured, tool_age=sight.measured.tool_age + late)
         guarded = self.guard.guard(actions, measured, speed)
@@ -366,7 +367,7 @@ class ControlLoop:
             self.values["blend"],
             grip=speed > 0,
         )
-        # Nothing may take time between this look and the sending.
+        # No slow step is allowed between this check and the sending.
         self._refuse_late(pending)
         if outdated := self._outdated(sight):
             raise DecisionLate(outdated)
@@ -380,17 +381,18 @@ class ControlLoop:
         return ""
 
     def _refuse_late(self, pending: _Pending) -> None:
-        """Refuse a decision that is not there in time, also because this process was stopped."""
+        """Reject a late decision, also if it is late because this process was paused."""
         if self._patience is None:
             return
         if not pending.future.done() or boot_time() - pending.started > self._patience:
             raise DecisionLate(f"no decision after {self._patience:.3f} s")
 
     def _outdated(self, sight: _Sight) -> str:
-        """Streams that are too old for a command to go out any more; empty if it may.
+        """List the streams that are too old for a command; empty if the command may be sent.
 
-        Whatever took long, the observation that it answers is no older then than its `max_age` and
-        a period: by the node's clock, and by one that goes on where that one stands or is set.
+        In every case the observation of a command is at most as old as its `max_age` plus a
+        period. This is checked on the node's clock, and on a clock that continues if that one
+        stops or is set.
         """
         if self._patience is None:
             return ""
@@ -398,7 +400,7 @@ class ControlLoop:
         return self._pause_problem() or sight.snapshot.outdated(self._now(), period_ns)
 
     def _speed(self, decision: Decision, now: int) -> tuple[float, str]:
-        """Factor on the motion, and the reason to hold instead."""
+        """Factor on the motion, and the reason to hold, if any."""
         speed: float = self.values["speed"]
         unsure, wanted = decision.confidence.unsure, self.values["when_unsure"]
         if not unsure or wanted == "go":
@@ -414,7 +416,7 @@ class ControlLoop:
         return speed * self.values["unsure_speed"], ""
 
     def _hold(self, now: int, state: RobotState | None) -> None:
-        """Send the safe command, as long as it is owed."""
+        """Send the safe command as long as necessary."""
         try:
             self._session.hold(now, state, self._safety.state is SafetyState.STOPPED)
         except Exception:
@@ -422,7 +424,7 @@ class ControlLoop:
             self._safety.stop("the safe command could not be sent")
 
     def _tell(self) -> None:
-        """Log each change of the state, once."""
+        """Log each change of the state once."""
         state, log = self._safety.state, self._node.get_logger()
         if state is self._told:
             return

@@ -1,4 +1,4 @@
-"""/diagnostics of policy_node, once a second."""
+"""Diagnostics: publishes /diagnostics of policy_node once per second."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Diagnostics:
     """One status for the policy, and one for each stream."""
 
     def __init__(self, node: LifecycleNode, state: PolicyNodeState) -> None:
-        """Begins to publish; also while a simulation's clock stands still.
+        """Start publishing; it continues while a simulation's clock has stopped.
 
         Args:
-            node: Whose publisher, clock and log are used.
-            state: The same node, as its parts see it.
+            node: Node whose publisher, clock and log are used.
+            state: State of the same node.
         """
         self._node, self._state = node, state
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
@@ -52,7 +52,7 @@ class Diagnostics:
         self._publisher.publish(message)
 
     def _tell_shapes(self, notes: list[str]) -> None:
-        """Log once what is odd about the shapes of the cameras' frames."""
+        """Log each unusual property of the shapes of the cameras' frames once."""
         for note in notes:
             if note not in self._told:
                 self._node.get_logger().warning(note)

@@ -1,4 +1,4 @@
-"""Decoding and deciding on a thread of their own: nothing else ever waits for them."""
+"""Inference thread: decodes observations and decides without blocking other work."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from ebm_policy_ros.observation.buffer import Observation, Snapshot
 from ebm_policy_ros.policy.decision import Decision
 from ebm_policy_ros.policy.policy import Policy
 
-# Seconds that the end of the last decision is waited for when the node ends.
+# Longest time to wait for the last decision when the node ends, s.
 _LAST_DECISION = 1.0
 
 
 class DecisionLate(Exception):
-    """A decision is not there in time."""
+    """A decision is not ready in time."""
 
 
 class InferenceThread:
-    """Runs one decision at a time."""
+    """Runs one decision at a time in its own thread."""
 
     def __init__(self, policy: Policy, threads: int) -> None:
-        """Takes a policy that is warm.
+        """Start the thread and warm up the policy in it.
 
         Args:
-            policy: What decides.
-            threads: Of torch on the CPU; they are set for each thread anew.
+            policy: Policy that decides.
+            threads: CPU threads of torch; this is a setting of each thread.
         """
         self.policy = policy
         self._threads = threads
         self._requests: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._running: Future[Any] | None = None
-        # A daemon, so that a decision which never ends can't keep the process alive.
+        # A daemon thread: a decision that never ends can't keep the process alive.
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
-        # The first decision of a thread takes longer.
+        # The first decision in a thread takes longer.
         self._submit(policy.warm_up).result()
 
     def _work(self) -> None:
@@ -48,7 +48,7 @@ class InferenceThread:
             future, call = request
             try:
                 future.set_result(call())
-            except BaseException as error:  # for whoever waits
+            except BaseException as error:  # passed to the waiting caller
                 future.set_exception(error)
 
     def _submit(self, call: Callable[[], Any]) -> Future[Any]:
@@ -61,19 +61,20 @@ class InferenceThread:
     def decide(
         self, snapshot: Snapshot, previous: Any, budget: float | None
     ) -> Future[tuple[Observation, Decision]]:
-        """Begin to decode an observation and to decide on it.
+        """Start to decode an observation and to decide on it.
 
         Args:
-            snapshot: Of all streams of the policy's interface.
-            previous: Action to begin the search from too, or None.
-            budget: Seconds after which the search ends with its best so far; None for any.
+            snapshot: Samples of all streams of the policy's interface.
+            previous: Previous action, also an initial candidate of the search, or None.
+            budget: Time after which the search returns its best action so far, s; None for no
+                limit.
 
         Returns:
-            The observation and the decision, or MessageError if a message doesn't hold what its
-            stream promises.
+            Future of the observation and the decision; it raises MessageError if a message doesn't
+                match the description of its stream.
 
         Raises:
-            DecisionLate: If the one before still runs.
+            DecisionLate: If the previous decision still runs.
         """
 
         def work() -> tuple[Observation, Decision]:
@@ -83,13 +84,13 @@ class InferenceThread:
         return self._submit(work)
 
     def check(self, snapshot: Snapshot) -> Future[None]:
-        """Begin to decode an observation and to decide on nothing, to see that both work.
+        """Start a test: decode an observation, and decide on blank observations.
 
         Args:
-            snapshot: Of all streams of the policy's interface.
+            snapshot: Samples of all streams of the policy's interface.
 
         Raises:
-            DecisionLate: If the last decision still runs.
+            DecisionLate: If the previous decision still runs.
         """
 
         def work() -> None:
@@ -99,10 +100,10 @@ class InferenceThread:
         return self._submit(work)
 
     def end(self) -> None:
-        """End after the decision that runs, without waiting for it."""
+        """End the thread after the current decision, without waiting for it."""
         self._requests.put(None)
 
     def close(self) -> None:
-        """End; a decision that runs for long is not waited for."""
+        """End the thread; wait only briefly for the current decision."""
         self.end()
         self._thread.join(_LAST_DECISION)

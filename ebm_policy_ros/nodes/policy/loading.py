@@ -1,4 +1,4 @@
-"""From parameters to a policy that is warm and fits the robot."""
+"""Loading of a policy from the node's parameters, with warm-up and a check of the interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ebm_policy_ros.util.resources import interface_path, policy_path
 
 @dataclass(frozen=True)
 class LoadedPolicy:
-    """A policy with the interface of the robot that it runs on."""
+    """A policy and the interface of the robot on which it runs."""
 
     policy: Policy
     interface: Interface
@@ -24,10 +24,10 @@ class LoadedPolicy:
     sha256: str
 
     def announcement(self, values: Mapping[str, Any]) -> str:
-        """A line for the moment in which the node becomes active: who commands what from now on.
+        """Log line for the activation of the node: the policy and the commanded topic.
 
         Args:
-            values: The parameters of policy_node.
+            values: Parameters of policy_node.
         """
         action, rate = self.interface.action, self.interface.rate
         policy = f"policy {self.name} ({self.sha256[:12]}) for {self.interface.name}"
@@ -42,7 +42,7 @@ class LoadedPolicy:
         )
 
     def unsuitable(self, values: Mapping[str, Any]) -> str:
-        """Why parameters ask more of the policy than it can do; empty if they don't."""
+        """Reason why the policy doesn't support the parameters; empty if it does."""
         if values["when_unsure"] == "hold" and not self.policy.has_thresholds:
             return (
                 f"when_unsure: hold needs a calibrated policy, which {self.name} is not; see "
@@ -51,25 +51,25 @@ class LoadedPolicy:
         return ""
 
     def limits(self, values: Mapping[str, Any]) -> Limits:
-        """The interface's limits, tightened by the parameters `limits.*`.
+        """Limits of the interface, tightened by the parameters `limits.*`.
 
         Raises:
-            LimitError: If one cannot be.
+            LimitError: If a limit is invalid.
         """
         return limits_of(self.interface, values)
 
 
 def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
-    """Load a policy as the parameters of policy_node say.
+    """Load a policy according to the parameters of policy_node.
 
     Args:
-        values: The parameters.
-        name: Policy file, or the name of one that is shipped.
+        values: Parameters of policy_node.
+        name: Policy file, or name of a shipped policy.
 
     Raises:
-        ValueError: (or a kind of it) in one line, if the policy cannot run here.
+        ValueError: (or a subclass) if the policy cannot run here; the text is one line.
     """
-    if not name:  # none that somebody else trained moves an arm unasked
+    if not name:  # a policy must be named explicitly before it may move an arm
         raise PolicyMismatch(
             "policy: none is named; set it to a policy file or the name of a shipped one"
         )

@@ -1,4 +1,4 @@
-"""policy_node: camera and joints in, the action of lowest energy out."""
+"""policy_node: reads cameras and joints, and commands the action of lowest energy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ebm_policy_ros.nodes.policy.parameters import SETTINGS
 from ebm_policy_ros.nodes.policy.services import PolicyServices
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
 
-# After a sample started a decision, the timer waits for so many periods for the next one.
+# Periods for which the timer waits for the next sample after a sample started a decision.
 _PATIENCE = 1.3
 
 
@@ -36,14 +36,14 @@ class PolicyNode(LifecycleNode):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Declares the parameters; with `autostart` also configures and activates.
+        """Declare the parameters; with `autostart` also configure and activate.
 
         Args:
-            **options: As rclpy's nodes take them.
+            **options: Options of rclpy's nodes.
         """
         super().__init__("policy_node", **options)
         self.values = declare_all(self, SETTINGS)
-        """The parameters by name; None for one that nobody set."""
+        """Parameters by name; None for a parameter that is not set."""
         self.add_on_set_parameters_callback(self._on_parameters)
         self.safety = SafetyStateMachine(self.values["stop_after"], self.values["recover_after"])
         self.statistics = RuntimeStatistics()
@@ -53,7 +53,7 @@ class PolicyNode(LifecycleNode):
         self._waiting_since: int | None = None
         self._triggered_ns = 0
         self.failure = ""
-        """Why the last transition failed."""
+        """Reason why the last transition failed."""
         self.clock_watch = ClockWatch(self, log=True)
         self._operator_services = PolicyServices(self, self)
         self._diagnostics = Diagnostics(self, self)
@@ -69,17 +69,17 @@ class PolicyNode(LifecycleNode):
 
     @property
     def is_active(self) -> bool:
-        """Whether it decides."""
+        """True if the node is active, so that it decides."""
         return self._timer is not None
 
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the policy, check it against the interface, warm it up, open the inputs."""
+        """Load the policy, check it against the interface, warm it up, and open the inputs."""
         return self._try(self._configure)
 
     def _try(self, step: Callable[[], None]) -> TransitionCallbackReturn:
-        """Do a step of a transition; what goes wrong in it is told and fails the transition."""
+        """Execute a step of a transition; an error is logged and fails the transition."""
         try:
             step()
         except Exception as error:
@@ -87,7 +87,7 @@ class PolicyNode(LifecycleNode):
             self.failure = str(error) if expected else f"{type(error).__name__}: {error}"
             if not expected:
                 self.get_logger().error(traceback.format_exc())
-            elif not self.values["autostart"]:  # which ends the process with this text
+            elif not self.values["autostart"]:  # otherwise the process ends with this text
                 self.get_logger().error(self.failure)
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
@@ -116,7 +116,7 @@ class PolicyNode(LifecycleNode):
         self.inputs, self.control_loop = inputs, control_loop
 
     def _find_trigger(self, interface: Interface) -> str:
-        """The stream whose samples start decisions; empty for the timer."""
+        """Stream whose samples start decisions; empty for the timer."""
         streams, wanted = interface.observation, self.values["trigger"]
         if wanted == "auto":
             if self.get_parameter("use_sim_time").value:
@@ -128,7 +128,7 @@ class PolicyNode(LifecycleNode):
         return "" if wanted == "timer" else str(wanted)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Begin to decide and command; a stop that is latched stays so."""
+        """Begin to decide and command; a latched stop stays."""
         if self._try(self._activate) != TransitionCallbackReturn.SUCCESS:
             self._fall_silent()
             return TransitionCallbackReturn.FAILURE
@@ -146,22 +146,22 @@ class PolicyNode(LifecycleNode):
             self.get_logger().warning(f"still stopped: {self.safety.reason}; call ~/reset")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Command a stop, then fall silent."""
+        """Command a stop and close the command topics."""
         self._fall_silent()
         return super().on_deactivate(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Command a stop if active, and end for good."""
+        """Command a stop if active, and release everything."""
         self.close()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Command a stop if active; the node has to be configured anew."""
+        """Command a stop if active; the node must be configured again."""
         self.close()
         return super().on_error(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the inputs and forget the policy."""
+        """Close the inputs and release the policy."""
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
@@ -173,7 +173,7 @@ class PolicyNode(LifecycleNode):
             self.control_loop.shut()
 
     def close(self) -> None:
-        """Command a stop if active, and give up the policy and the inputs."""
+        """Command a stop if active, and release the policy and the inputs."""
         self._fall_silent()
         if self.control_loop is not None:
             self.control_loop.close()
@@ -184,7 +184,7 @@ class PolicyNode(LifecycleNode):
     # Ticks
 
     def _on_sample(self, stream: str) -> None:
-        """A sample was stored: whoever waits for it goes on."""
+        """React to a stored sample: run the tick that waits for it, or start a decision."""
         if self._timer is None:
             return
         assert self.inputs is not None and self.control_loop is not None
@@ -194,9 +194,9 @@ class PolicyNode(LifecycleNode):
         elif stream == self._trigger and not self.values["lockstep"]:
             now = self.get_clock().now().nanoseconds
             period = self.control_loop.loaded.interface.period_ns
-            # Of a camera that is faster, the sample nearest to the next tick counts.
+            # If the camera is faster than the rate, use the sample nearest to the next tick.
             early = min(self.inputs.gap_ns(stream, now) or period, period) // 2
-            # Whatever the timer did meanwhile: it knows nothing of the camera's beat.
+            # Independent of ticks by the timer, which isn't synchronised with the camera.
             if not 0 <= now - self._triggered_ns < period - early:
                 self._triggered_ns = now
                 self._fire_after(_PATIENCE)
@@ -226,7 +226,7 @@ class PolicyNode(LifecycleNode):
     # Parameters
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        """Refuse what cannot be, with the reason; else it counts from the next tick on."""
+        """Reject invalid values with the reason; valid ones take effect from the next tick on."""
         wanted = {p.name: p.value for p in parameters if p.name in self.values}
         values = {**self.values, **wanted}
         problem = next(
@@ -254,7 +254,7 @@ class PolicyNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def destination(self, publish: bool) -> str:
-        """Destination of the commands, in words."""
+        """Destination of the commands, as text for users."""
         if not publish:
             return "shadow mode: commands go to ~/proposed_command alone, the arm does not move"
         topic = (
@@ -265,7 +265,7 @@ class PolicyNode(LifecycleNode):
         return f"shadow mode is off: commands go to {topic}, the arm moves"
 
     def _change_outputs(self, publish: bool) -> None:
-        """Command a stop where commands went until now, then go on elsewhere."""
+        """Command a stop on the old output topics, then continue on the new ones."""
         assert self.control_loop is not None
         if (
             self.control_loop.outputs is not None

@@ -1,4 +1,4 @@
-"""What the parts of policy_node see of it."""
+"""State of policy_node, as used by its parts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
 
 
 class PolicyNodeState(Protocol):
-    """State of a policy node, beside what rclpy gives to every node."""
+    """State of a policy node, in addition to that of every rclpy node."""
 
     values: dict[str, Any]
-    """The parameters by name; None for one that nobody set."""
+    """Parameters by name; None for a parameter that is not set."""
     safety: SafetyStateMachine
     statistics: RuntimeStatistics
     clock_watch: ClockWatch
     inputs: Inputs | None
-    """None until it is configured."""
+    """Inputs; None until the node is configured."""
     control_loop: ControlLoop | None
-    """None until it is configured."""
+    """Control loop; None until the node is configured."""
     failure: str
     """Reason why the last transition failed."""
 
     @property
     def is_active(self) -> bool:
-        """Whether it decides."""
+        """True if the node is active, so that it decides."""
 
     def destination(self, publish: bool) -> str:
-        """Destination of the commands, in words."""
+        """Destination of the commands, as text for users."""

@@ -1,4 +1,4 @@
-"""The parameters of policy_node. docs/parameters.md and config/policy.yaml show the same."""
+"""Parameters of policy_node; docs/parameters.md and config/policy.yaml list the same."""
 
 from __future__ import annotations
 

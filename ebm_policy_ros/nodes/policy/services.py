@@ -1,4 +1,4 @@
-"""The services of policy_node, for operators and for viewers that can't call actions."""
+"""Services of policy_node, for operators and for viewers that can't call actions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ebm_policy_ros.policy.policy import PolicyMismatch
 
 
 class PolicyServices:
-    """`~/start`, `~/stop`, `~/reset`, `~/shadow` and `~/load_policy`."""
+    """Services `~/start`, `~/stop`, `~/reset`, `~/shadow` and `~/load_policy`."""
 
     def __init__(self, node: LifecycleNode, state: PolicyNodeState) -> None:
-        """Opens the services.
+        """Open the services.
 
         Args:
-            node: Whose services and log they are.
-            state: The same node, as its parts see it.
+            node: Node whose services and log are used.
+            state: State of the same node.
         """
         self._node, self._state = node, state
         self._loading = False
-        # What takes a while, in which everything else goes on.
+        # Long-running services, which must not block other callbacks.
         group = ReentrantCallbackGroup()
         node.create_service(Trigger, "~/start", self._start)
         node.create_service(Trigger, "~/stop", self._stop)
@@ -40,7 +40,7 @@ class PolicyServices:
         node.create_service(Trigger, "~/load_policy", self._load, callback_group=group)
 
     def _start(self, request: Any, response: Any) -> Any:
-        """Configure and activate, as far as that is still to do."""
+        """Configure and activate the node, if not already done."""
         state = self._state
         steps = [] if state.control_loop is not None else [self._node.trigger_configure]
         steps += [] if state.is_active else [self._node.trigger_activate]
@@ -54,7 +54,7 @@ class PolicyServices:
         return response
 
     def _stop(self, request: Any, response: Any) -> Any:
-        """Stop and stay so; before a start this forbids it."""
+        """Stop and latch the stop; before a start, this prevents it."""
         state = self._state
         if state.control_loop is None:
             state.safety.stop("~/stop was called")
@@ -64,7 +64,7 @@ class PolicyServices:
         return response
 
     async def _reset(self, request: Any, response: Any) -> Any:
-        """Leave STOPPED, if nothing is wrong any more."""
+        """Leave STOPPED, if there is no problem any more."""
         safety = self._state.safety
         if safety.state is not SafetyState.STOPPED:
             response.message = (
@@ -86,10 +86,10 @@ class PolicyServices:
         return response
 
     async def _checked(self) -> ControlLoop:
-        """Return the control loop if nothing is wrong with what it needs.
+        """Return the control loop if there is no problem with its inputs and outputs.
 
         Raises:
-            ValueError: If something is, naming it.
+            ValueError: If there is a problem; the text names it.
         """
         control_loop = self._state.control_loop
         if control_loop is None:
@@ -102,7 +102,7 @@ class PolicyServices:
         return control_loop
 
     def _shadow(self, request: Any, response: Any) -> Any:
-        """True: propose commands instead of publishing them."""
+        """Propose commands in place of publishing them, if true."""
         parameter = Parameter("publish_commands", value=not request.data)
         (result,) = self._node.set_parameters([parameter])
         response.success = result.successful
@@ -110,7 +110,7 @@ class PolicyServices:
         return response
 
     async def _load(self, request: Any, response: Any) -> Any:
-        """Load the policy that the parameter next_policy names, and decide with it."""
+        """Load the policy named by the parameter next_policy, and decide with it."""
         control_loop, name = self._state.control_loop, self._state.values["next_policy"]
         if control_loop is None:
             response.message = "not configured; set the parameter policy and call ~/start"
@@ -123,7 +123,7 @@ class PolicyServices:
             try:
                 response.message = await self._swap(control_loop, name)
                 response.success = True
-            except Exception as problem:  # whatever it is, the policy that runs goes on
+            except Exception as problem:  # after any error the current policy continues
                 kept = control_loop.loaded.name
                 response.message = f"{' '.join(str(problem).split())}; {kept} goes on"
                 self._node.get_logger().error(f"load_policy: {response.message}")
@@ -132,14 +132,14 @@ class PolicyServices:
         return response
 
     async def _swap(self, control_loop: ControlLoop, name: str) -> str:
-        """Load beside the running policy, then put it in its place between two ticks."""
+        """Load a policy while the current one runs, then replace that between two ticks."""
         loaded, inference_thread = await result_of(
             run_in_background(lambda: self._load_beside(control_loop, name), "load_policy")
         )
         if self._state.control_loop is not control_loop:
             inference_thread.close()
             raise PolicyMismatch("the node was cleaned up meanwhile")
-        if problem := loaded.unsuitable(self._state.values):  # what was set meanwhile counts
+        if problem := loaded.unsuitable(self._state.values):  # they may have changed
             inference_thread.close()
             raise PolicyMismatch(problem)
         control_loop.swap(loaded, inference_thread)
@@ -149,7 +149,7 @@ class PolicyServices:
     def _load_beside(
         self, control_loop: ControlLoop, name: str
     ) -> tuple[LoadedPolicy, InferenceThread]:
-        """A policy of the same interface, warm."""
+        """Load and warm up a policy of the same interface."""
         loaded = load_policy(self._state.values, name)
         differences = loaded.interface.differences(control_loop.loaded.interface)
         if differences:

@@ -1,4 +1,4 @@
-"""What happened since a node began to decide: counts, and times of late."""
+"""Runtime statistics of policy_node: event counters, and recent durations."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _TIMES_KEPT = 1000
 
 
 class RuntimeStatistics:
-    """Counters for diagnostics; nothing in it grows."""
+    """Counters for diagnostics, of bounded size."""
 
     def __init__(self) -> None:
-        """Everything is zero."""
+        """Begin with zero counts."""
         self.counts: Counter[str] = Counter()
-        """ticks, decisions, commands, missed ticks, and so on."""
+        """Counters: ticks, decisions, commands, missed ticks, and so on."""
         self.interventions: Counter[str] = Counter()
-        """Of the guard, by kind and dimension."""
+        """Interventions of the guard, by kind and dimension."""
         self.decision: Decision | None = None
-        """The last one."""
+        """Last decision."""
         self._times: dict[str, deque[float]] = {
             name: deque(maxlen=_TIMES_KEPT)
             for name in ("decision", "stamp to command", "all but the decision")
         }
 
     def ticked(self, since_last_ns: int, period_ns: int) -> None:
-        """A tick came; those that should have come before it are missed."""
+        """Count a tick, and the ticks missed before it."""
         self.counts["ticks"] += 1
         self.counts["missed ticks"] += max(0, round(since_last_ns / period_ns) - 1)
 
     def decided(self, milliseconds: float, decision: Decision) -> None:
-        """A decision was made."""
+        """Count a decision and its duration."""
         self.decision = decision
         self.counts["decisions"] += 1
         self.counts["decisions cut short"] += not decision.complete
@@ -43,25 +43,25 @@ class RuntimeStatistics:
         self._times["decision"].append(milliseconds)
 
     def late(self) -> None:
-        """A decision did not come in time."""
+        """Count a decision that was not ready in time."""
         self.counts["late decisions"] += 1
 
     def commanded(self, milliseconds: float) -> None:
-        """A command went out so long after the stamp of the image that it answers."""
+        """Count a command, with its delay after the stamp of the image, milliseconds."""
         self.counts["commands"] += 1
         self._times["stamp to command"].append(milliseconds)
         self._times["all but the decision"].append(milliseconds - self._times["decision"][-1])
 
     def intervened(self, interventions: Iterable[str]) -> None:
-        """The guard changed a command."""
+        """Count interventions of the guard."""
         self.interventions.update(interventions)
 
     def entered(self, state: SafetyState) -> None:
-        """The ladder was gone up or down."""
+        """Count a change of the safety state."""
         self.counts[f"times {state.value}"] += 1
 
     def times(self) -> dict[str, tuple[float, float, float]]:
-        """p50, p95 and p99 in milliseconds, of what was measured."""
+        """Percentiles p50, p95 and p99 of the measured durations, milliseconds."""
         return {
             name: tuple(np.percentile(values, (50, 95, 99)).tolist())
             for name, values in self._times.items()

@@ -1,4 +1,4 @@
-"""What people look at: candidates in space, and the camera with the energy beside it."""
+"""Visualization: candidates as markers, and a debug image of cameras and energy."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ Picture = npt.NDArray[np.uint8]
 
 _HEIGHT = 360
 _GRID = 64
-# Candidates drawn at most; the lowest ones.
+# Largest number of drawn candidates; those of lowest energy.
 _POINTS = 256
-# A velocity is drawn as the way that the tool goes in so many seconds.
+# A velocity is drawn as the motion of the tool in this time, s.
 _SECONDS = 0.5
-# Seconds between two debug images.
+# Time between two debug images, s.
 _PAUSE = 0.5
-# Seconds that the end of a drawing is waited for.
+# Longest time to wait for the end of a drawing, s.
 _LAST_IMAGE = 1.0
-# Energies above the lowest, from deep blue to yellow.
+# Range of energies above the lowest, from dark blue to yellow.
 _RANGE = 20.0
 
 
 class Visualization:
-    """`~/candidates` and `~/debug_image`; nothing is computed while nobody looks."""
+    """Publishes `~/candidates` and `~/debug_image`; computes nothing without subscribers."""
 
     def __init__(self, node: Node, interface: Interface) -> None:
-        """Opens the topics."""
+        """Open the topics."""
         self._node, self._action = node, interface.action
         self._cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
         self._markers = node.create_publisher(MarkerArray, "~/candidates", 1)
@@ -65,14 +65,14 @@ class Visualization:
         decision: Decision,
         sent: npt.NDArray[np.floating],
     ) -> None:
-        """Publish what somebody looks at.
+        """Publish the topics that have subscribers.
 
         Args:
-            policy: What decided.
-            observation: On what.
-            measured: Where the arm was.
-            decision: What it decided.
-            sent: What went out, shape (H, D).
+            policy: Policy that decided.
+            observation: Observation of the decision.
+            measured: Robot state of the observation.
+            decision: The decision.
+            sent: Actions in the command, shape (H, D).
         """
         try:
             if self._markers.get_subscription_count() and self._action.type in (TWIST, POSE):
@@ -80,21 +80,21 @@ class Visualization:
             if self._images.get_subscription_count() and self._is_due():
                 stamp = self._node.get_clock().now().to_msg()
                 arguments = (policy, observation, decision, sent, stamp)
-                # The landscape takes longer than a tick may.
+                # The energy image takes longer than a tick may.
                 self._drawing = threading.Thread(target=self._draw, args=arguments, daemon=True)
                 self._drawing.start()
-        except Exception as problem:  # what people look at has no say in what the arm does
+        except Exception as problem:  # drawing must not affect the control of the arm
             self._node.get_logger().error(f"views: {problem}", throttle_duration_sec=5.0)
 
     def _is_due(self) -> bool:
-        """Whether it is time for another debug image."""
+        """True if it is time for another debug image."""
         busy = self._drawing is not None and self._drawing.is_alive()
         due = bool(self._cameras) and time.monotonic() - self._drawn > _PAUSE and not busy
         if due:
             self._drawn = time.monotonic()
         return due
 
-    # Candidates in space
+    # Candidates as markers
 
     def _candidates(self, measured: RobotState, decision: Decision, sent: Any) -> Any:
         order = np.argsort(decision.energies)[:_POINTS]
@@ -117,7 +117,7 @@ class Visualization:
         return MarkerArray(markers=[low, chosen])
 
     def _place(self, action: Any, measured: RobotState) -> Any:
-        """Where an action leads."""
+        """Position to which an action leads."""
         here = measured.position or measured.tool
         named = dict(zip(self._action.fields, action, strict=False))
         place = {}
@@ -129,7 +129,7 @@ class Visualization:
                 place[axis] = float(named.get(axis, self._action.fixed.get(axis, 0.0)))
         return Point(**place)
 
-    # The debug image
+    # Debug image
 
     def _draw(
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any, stamp: Any
@@ -151,13 +151,13 @@ class Visualization:
     def _landscape(
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any
     ) -> Picture:
-        """The energy over the first two dimensions, the others as decided."""
+        """Energy over the first two dimensions; the others have the values of the decision."""
         low, high = policy.action_box()
         axes = [np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in (0, 1)]
         grid = np.tile(decision.action.reshape(1, -1), (_GRID * _GRID, 1))
         grid[:, :2] = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
         energies = policy.energies(observation, grid).reshape(_GRID, _GRID)
-        # The second dimension grows upwards.
+        # The second dimension increases upwards.
         picture = _colours(energies - energies.min())[::-1].astype(np.uint8)
         picture = _fit(np.ascontiguousarray(picture))
         for values, colour in ((decision.action[0], (255, 255, 255)), (sent[-1], (255, 40, 40))):
@@ -166,7 +166,7 @@ class Visualization:
             cv2.circle(picture, centre, 6, colour, 2, cv2.LINE_AA)
         names = self._action.names
         text = f"{names[0]} right, {names[1]} up, energy {decision.energy:.2f}"
-        # White with a black edge is read on every colour.
+        # White text with a black edge is readable on every colour.
         for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
             font = cv2.FONT_HERSHEY_SIMPLEX
             cv2.putText(picture, text, (8, 18), font, 0.42, colour, width, cv2.LINE_AA)
@@ -174,7 +174,7 @@ class Visualization:
 
 
 def _fit(image: Picture) -> Picture:
-    """An image at the common height."""
+    """Resize an image to the common height."""
     width = round(image.shape[1] * _HEIGHT / image.shape[0])
     fitted = cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_NEAREST)
     return np.asarray(fitted, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The recorder's services and status, for whoever has the keys."""
+"""Recorder client: calls the recorder's services and shows its status."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _SERVICES = {
     "discard": ("discard", Trigger, Trigger.Request()),
     "rerecord": ("rerecord", Trigger, Trigger.Request()),
 }
-# A recorder tells its status once a second at least; to keep an episode takes about a second. DDS
-# takes much longer to find out that a process hangs.
+# A recorder publishes its status at least once per second; keeping an episode takes about a
+# second. DDS takes much longer to detect a process that hangs.
 _SILENCE, _PATIENCE = 2.0, 2.0
 
 
 class RecorderWatch:
-    """The status that a recorder tells of itself."""
+    """Status published by a recorder."""
 
     def __init__(self, node: Node, recorder: str) -> None:
-        """Subscribes.
+        """Subscribe to the status.
 
         Args:
-            node: Whose subscription it is.
+            node: Node that owns the subscription.
             recorder: Name of the recorder's node.
         """
         self._told, self._state, self._heard = "", "", 0.0
@@ -43,7 +43,7 @@ class RecorderWatch:
 
     @property
     def text(self) -> str:
-        """The status in a few words; empty if none was ever told."""
+        """Short status text; empty if no status was received."""
         silence = time.monotonic() - self._heard
         if self._told and silence > _SILENCE:
             return f"! recorder silent for {silence:.0f} s ({self._told})"
@@ -51,7 +51,7 @@ class RecorderWatch:
 
     @property
     def is_recording(self) -> bool:
-        """Whether an episode is being recorded, as far as the recorder still tells."""
+        """True if an episode is being recorded, according to a recent status."""
         return self._state == "recording" and time.monotonic() - self._heard <= _SILENCE
 
     def _on_status(self, message: Any) -> None:
@@ -65,15 +65,15 @@ class RecorderWatch:
 
 
 class RecorderClient:
-    """Calls `start`, `stop`, `discard` and `rerecord` of a recorder, and never waits for it."""
+    """Calls `start`, `stop`, `discard` and `rerecord` of a recorder without waiting."""
 
     def __init__(self, node: Node, recorder: str, say: Callable[[str], None]) -> None:
-        """Opens the clients.
+        """Open the clients.
 
         Args:
-            node: Whose clients they are.
+            node: Node that owns the clients.
             recorder: Name of the recorder's node.
-            say: Called with each answer, for people.
+            say: Called with each response, as text for users.
         """
         self._recorder, self._say = recorder, say
         kinds = {name: kind for name, kind, _ in _SERVICES.values()}
@@ -87,11 +87,11 @@ class RecorderClient:
 
     @property
     def status(self) -> str:
-        """The recorder's own status in a few words; empty if it never told any."""
+        """Short status text of the recorder; empty if no status was received."""
         return self._recorder_status.text
 
     def call(self, event: str) -> None:
-        """Ask for `start`, `success`, `failure`, `discard` or `rerecord`."""
+        """Request `start`, `success`, `failure`, `discard` or `rerecord`."""
         name, _, request = _SERVICES[event]
         client = self._clients[name]
         if not client.service_is_ready():
@@ -102,7 +102,7 @@ class RecorderClient:
         self._asked.append((event, future, time.monotonic()))
 
     def _watch(self) -> None:
-        """Tell of a request that stays without an answer; one that comes late is told too."""
+        """Report a request without a response; a late response is reported too."""
         waiting = []
         for event, future, asked in self._asked:
             if time.monotonic() - asked <= _PATIENCE:
@@ -117,7 +117,7 @@ def _answer(response: Any) -> str:
 
 
 def _summary(told: Mapping[str, Any]) -> str:
-    """A status in a few words, what matters most first; every key may be missing."""
+    """Short status text, the most important part first; every key may be missing."""
     parts = [" ".join(str(told[key]) for key in ("state", "episode") if told.get(key))]
     if told.get("state") == "recording":
         parts += _number("{:.0f} s", told.get("elapsed_s"))

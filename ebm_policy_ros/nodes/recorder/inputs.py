@@ -1,4 +1,4 @@
-"""The topics that a recorder listens to, as bytes, and whether an episode may begin."""
+"""Recorder inputs: serialised messages of all topics, and checks before an episode."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ from ebm_policy_ros.nodes.common.topics import mismatch
 from ebm_policy_ros.observation.buffer import ObservationBuffer, StaleObservation
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
-# What may wait while this process is busy: more than three seconds of a camera at 30 Hz (90 MB of
+# Queue depth while this process is busy: more than three seconds of a camera at 30 Hz (90 MB of
 # 640x480) and of joints at 500 Hz.
 _IMAGE_DEPTH, _DEPTH = 100, 2000
-# A stream counts as silent after so many seconds of real time, whatever the ROS clock does.
+# Real time without a message after which a stream counts as silent, s; independent of the ROS
+# clock.
 _SILENCE = 1.0
 _CLOCK = "/clock"
-# Stamps that are older are of no clock that was merely set wrong.
+# Stamps older than this can't be explained by a clock that is set wrong.
 _YEAR_NS = 365 * 86400 * NANOSECONDS
 OnMessage = Callable[[Topic, Message], None]
 
 
 class RecorderInputs:
-    """Subscribes to an interface's streams and commands, as well as their publishers allow."""
+    """Subscribes to the streams and commands of an interface, with QoS to fit their publishers."""
 
     def __init__(self, node: Node, interface: Interface) -> None:
-        """Topics are subscribed to by `search`, when their publishers appear.
+        """Prepare the topics; `search` subscribes to them when their publishers appear.
 
         Args:
-            node: Whose subscriptions and clock they are.
-            interface: Names the streams and the command topics.
+            node: Node that owns the subscriptions and the clock.
+            interface: Defines the streams and the command topics.
         """
         self._node, self._interface = node, interface
         self._clock = ClockWatch(node)
@@ -62,35 +63,35 @@ class RecorderInputs:
         ]
 
     def listen(self, on_message: OnMessage) -> None:
-        """Have something called with each message."""
+        """Set the function that is called with each message."""
         self._on_message = on_message
 
     def _deliver(self, topic: Topic, message: Message) -> None:
         self._on_message(topic, message)
 
     def search(self, recording: bool) -> None:
-        """Subscribe to what has appeared, and anew where a publisher offers less than asked."""
+        """Subscribe to new topics, and again if a publisher offers lower QoS than requested."""
         for found in self._inputs:
             found.search(recording)
 
     def begin(self) -> None:
-        """Count anew; an episode begins."""
+        """Reset the counts for a new episode."""
         for found in self._inputs:
             found.begin()
 
     def topics(self) -> list[Topic]:
-        """Every topic of the interface, as its publishers offered it in this episode."""
+        """Every topic of the interface, with the QoS offered by its publishers in this episode."""
         return [found.topic() for found in self._inputs]
 
     def facts(self, whole: bool = False) -> dict[str, TopicMetrics]:
-        """How the messages of each topic come, or came in all of an episode."""
+        """Metrics of the messages of each topic, recent or over the whole episode."""
         now = self._node.get_clock().now().nanoseconds
         return {found.name: found.statistics.facts(now, whole) for found in self._inputs}
 
     def stalled(self) -> set[str]:
-        """Topics of streams that have fallen silent; of a simulation that hangs its clock.
+        """Topics of streams that have become silent; the clock topic if a simulation hangs.
 
-        The ages of messages don't grow then; to be asked often.
+        With a stopped clock the ages of messages don't grow. Must be called often.
         """
         if self._clock.stands():
             return {_CLOCK}
@@ -98,20 +99,20 @@ class RecorderInputs:
         return {found.name for found in self._inputs if found.statistics.stalled(now)}
 
     def refusals(self) -> list[str]:
-        """Why no episode may begin, by topic name; empty if one may.
+        """Reasons why no episode can begin, by topic name; empty if one can.
 
-        In the end an observation is made as the policy would make one.
+        If the cheap checks pass, an observation is built in the same way as for the policy.
         """
         found = self.problems()
         return found or [text for text in (self._unusable(),) if text]
 
     def problems(self) -> list[str]:
-        """What is wrong with the topics and their publishers, as far as that is cheap to see."""
+        """Problems of the topics and their publishers that are cheap to detect."""
         now = self._node.get_clock().now().nanoseconds
         return [f"{i.name}: {text}" for i in self._inputs for text in i.problems(now)]
 
     def remarks(self) -> list[str]:
-        """What is odd about the publishers, but no reason to refuse."""
+        """Unusual properties of the publishers that don't prevent an episode."""
         return [f"{i.name}: {text}" for i in self._inputs for text in i.remarks()]
 
     def _unusable(self) -> str:
@@ -126,7 +127,7 @@ class RecorderInputs:
 
 
 class _Input:
-    """One topic, with the streams that are taken from it; none for commands."""
+    """One topic, with its streams; no streams for commands."""
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class _Input:
         self._monitors = [StreamMonitor(stream, period_ns) for stream in streams.values()]
         spans = [s.history * period_ns + round(s.max_age * NANOSECONDS) for s in streams.values()]
         self._span_ns = max(spans, default=0) + period_ns
-        # What an observation of now may need.
+        # Recent messages that an observation may need.
         self._recent: deque[tuple[int, bytes]] = deque()
         self._has_header = has_header(ros_type)
         self._is_simulated = bool(node.get_parameter("use_sim_time").value)
@@ -157,11 +158,12 @@ class _Input:
 
     def search(self, recording: bool) -> None:
         self._publishers = self._node.get_publishers_info_by_topic(self.name)
-        # Commands begin when somebody takes over; the first ones must not be missed.
+        # Command topics are subscribed to before a publisher appears, so that the first commands
+        # are not missed.
         if not self._suitable() and (self._streams or self._subscription is not None):
             return
         if self._subscription is not None:
-            # Between two subscriptions messages would be lost.
+            # Messages are lost between two subscriptions.
             if self._asked() == self._offered() or (recording and self.statistics.count > 0):
                 return
             self._node.destroy_subscription(self._subscription)
@@ -181,7 +183,7 @@ class _Input:
         return [p for p in self._publishers if p.topic_type == self._type]
 
     def _offered(self) -> tuple[bool, bool]:
-        """Whether every publisher is reliable, and whether every one repeats its last message."""
+        """Two flags: every publisher is reliable; every publisher is transient local."""
         offers = [publisher.qos_profile for publisher in self._suitable()]
         return (
             all(o.reliability == ReliabilityPolicy.RELIABLE for o in offers),
@@ -189,7 +191,7 @@ class _Input:
         )
 
     def _asked(self) -> tuple[bool, bool]:
-        """The same of the subscription; a publisher that offers less is not heard."""
+        """The same flags for the subscription; a publisher that offers less is not received."""
         profile = self._subscription.qos_profile
         return (
             profile.reliability == ReliabilityPolicy.RELIABLE,
@@ -197,7 +199,7 @@ class _Input:
         )
 
     def _quality(self) -> QoSProfile:
-        """As reliable and durable as every publisher allows."""
+        """QoS profile as reliable and durable as all publishers allow."""
         reliable, latched = self._offered()
         return QoSProfile(
             depth=_IMAGE_DEPTH if self._type in ImageStream.ROS_TYPES else _DEPTH,
@@ -212,7 +214,7 @@ class _Input:
         self._topic = None
 
     def topic(self) -> Topic:
-        """The topic with what its publishers offer when its first message comes."""
+        """Topic with the QoS that its publishers offer at its first message."""
         if self._topic is None:
             self._publishers = self._node.get_publishers_info_by_topic(self.name)
             profiles = tuple(_dump(p.qos_profile) for p in self._suitable())
@@ -228,11 +230,11 @@ class _Input:
                 monitor.clear()
         self._now = now
         self._stamp = stamp = serialised_stamp_ns(data) if self._has_header else 0
-        # Several publishers number their messages each on its own.
+        # Sequence numbers are separate for each publisher.
         alone = len(self._publishers) == 1
         number = info.get("publication_sequence_number") if alone else None
         received, sent = now, now
-        if not self._is_simulated:  # the middleware's times are of the system's clock
+        if not self._is_simulated:  # the middleware's times are from the system's clock
             received = info["received_timestamp"] or now
             sent = info["source_timestamp"] or received
         self.statistics.add(received, stamp, number)
@@ -275,7 +277,7 @@ class _Input:
         return found
 
     def replay(self, buffer: ObservationBuffer) -> None:
-        """Add what came lately to a buffer, under the name of every stream."""
+        """Add recent messages to a buffer, for each stream of the topic."""
         for received, data in self._recent:
             message = deserialize_message(data, message_class(self._type))
             for name in self._streams:
@@ -283,7 +285,7 @@ class _Input:
 
 
 def _dump(quality: QoSProfile) -> dict[str, Any]:
-    """A profile as rosbag2 writes it."""
+    """QoS profile in the format of rosbag2."""
 
     def plain(duration: Duration) -> dict[str, int]:
         sec, nsec = divmod(duration.nanoseconds, NANOSECONDS)

@@ -1,4 +1,4 @@
-"""recorder_node: one bag per episode; started, kept, discarded and repeated by service or key."""
+"""recorder_node: records one bag per episode, controlled by services or keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SETTINGS = (
 )
 _PERIOD = 0.1
 _STATUS_PERIOD, _IDLE_STATUS_PERIOD = 0.2, 1.0
-# The rate at which the disk fills is that of the last so many seconds.
+# Window for the measurement of the rate at which the disk fills, s.
 _DISK_WINDOW = 10.0
 
 
@@ -49,10 +49,10 @@ class RecorderNode(Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Opens the folder, and repairs what a recorder that died has left in it.
+        """Open the folder and recover the episodes of a recorder that died.
 
         Args:
-            **options: As rclpy's nodes take them.
+            **options: Options of rclpy's nodes.
         """
         super().__init__("recorder_node", **options)
         values = declare_all(self, SETTINGS)
@@ -80,7 +80,7 @@ class RecorderNode(Node):
         self._status = self.create_publisher(String, "~/status", latched)
         self._told = 0.0
         self._written: deque[tuple[float, int]] = deque([(0.0, 0)])
-        # Not on the ROS clock: a simulation's may stand still until somebody listens.
+        # Not on the ROS clock: a simulation's clock may not run before it has a subscriber.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(_PERIOD, self._tick, clock=steady)
         if self._terminal is not None:
@@ -149,12 +149,12 @@ class RecorderNode(Node):
                     self._log.warning(str(error))
 
     def make_room(self) -> None:
-        """Take the line of status away, for a line that is logged."""
+        """Remove the status line before a line is logged."""
         if self._terminal is not None:
             self._terminal.show("")
 
     def _tell(self) -> None:
-        """Publish the status, and show it."""
+        """Publish the status and show it."""
         self._told = time.monotonic()
         status = self._now()
         self._status.publish(String(data=status.json()))
@@ -185,7 +185,7 @@ class RecorderNode(Node):
         )
 
     def close(self) -> None:
-        """Leave what is being recorded unfinished, and give the terminal back."""
+        """Leave the current episode unfinished, and restore the terminal."""
         if self._session.episode is not None:
             path = self._session.leave("the recorder was ended")
             self._log.warning(f"left unfinished: {path}")
@@ -195,7 +195,7 @@ class RecorderNode(Node):
 
 
 class _Log:
-    """The node's log, beside which there may be a line of status on the screen."""
+    """Log of the node that removes the status line from the screen before each line."""
 
     def __init__(self, node: RecorderNode) -> None:
         self._node = node

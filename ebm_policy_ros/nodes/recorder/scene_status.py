@@ -1,4 +1,4 @@
-"""What a simulation says of its scene, for the screens of people who record in it."""
+"""Scene status: state of a simulation's scene, for the screen during recording."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from std_msgs.msg import String
 
 
 class SceneStatus:
-    """The status of the simulation, where one runs."""
+    """Status of the simulation, if one runs."""
 
     def __init__(self, node: Node, simulation: str = "sim_bridge_node") -> None:
-        """Subscribes.
+        """Subscribe to the status.
 
         Args:
-            node: Whose subscription it is.
+            node: Node that owns the subscription.
             simulation: Name of the simulation's node.
         """
         self._state: dict[str, Any] = {}
@@ -28,7 +28,7 @@ class SceneStatus:
         self._state = json.loads(message.data)
 
     def remarks(self) -> list[str]:
-        """A line once the scene is over; none while it goes on, and on a robot."""
+        """One line after the end of the scene; empty before it, and on a real robot."""
         if self._state.get("state") != "done":
             return []
         how = "goal reached" if self._state.get("success") else "time is up"

@@ -1,4 +1,4 @@
-"""What a recorder shows of itself: a line for people, JSON for programs."""
+"""Status of a recorder: one line for users, JSON for programs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from ebm_policy_ros.bags.statistics import TopicMetrics
 
 @dataclass(frozen=True)
 class RecorderStatus:
-    """A recorder at a time."""
+    """Status of a recorder at a time."""
 
     state: str
-    """idle or recording."""
+    """State: idle or recording."""
     episode: str
-    """The one that is recorded, or was last."""
+    """Name of the current episode; empty while idle."""
     kept: Mapping[str, int]
-    """Episodes by outcome since the start, and in the folder."""
+    """Number of kept episodes by outcome since the start, and number of episodes in the folder."""
     elapsed_s: float
     disk_free_bytes: int
     disk_left_s: float | None
-    """Until the disk is full at the present rate; None while nothing is recorded."""
+    """Time until the disk is full at the current rate, s; None while nothing is recorded."""
     written_bytes: int
     waiting_bytes: int
     topics: Mapping[str, TopicMetrics] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
     def json(self) -> str:
-        """For `~/status`."""
+        """Status as JSON, for `~/status`."""
         return json.dumps(dataclasses.asdict(self))
 
     def line(self) -> str:
-        """For a terminal, what matters most first."""
+        """Status as a line for a terminal, the most important part first."""
         success, failure = self.kept["success"], self.kept["failure"]
         disk = f"{self.disk_free_bytes / 2**30:.1f} GiB left"
         if self.disk_left_s is not None:
@@ -50,7 +50,7 @@ class RecorderStatus:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that people would say it in."""
+    """Duration as text in a suitable unit."""
     for name, size in (("days", 86400.0), ("h", 3600.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"
@@ -58,7 +58,7 @@ def duration(seconds: float) -> str:
 
 
 def episode_lines(topics: Mapping[str, TopicMetrics]) -> list[str]:
-    """A line for each topic of an episode that is over."""
+    """One line for each topic of a finished episode."""
     return [
         f"{name}: {facts.count} messages, {facts.rate:.1f} Hz, longest gap "
         f"{facts.longest_gap:.3f} s, {facts.drops} dropped"
@@ -67,7 +67,7 @@ def episode_lines(topics: Mapping[str, TopicMetrics]) -> list[str]:
 
 
 def _short(topics: Sequence[str]) -> list[str]:
-    """The part of each topic's name that tells it from the others: behind what all begin with."""
+    """Shortened name of each topic: the first part that follows the common beginning."""
     split = [topic.strip("/").split("/") for topic in topics]
     shared = 0
     while split and all(len(parts) > shared + 1 for parts in split):

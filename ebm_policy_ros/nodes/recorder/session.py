@@ -1,4 +1,4 @@
-"""The episodes of one recorder, from the first to the last: what a request does to them."""
+"""Recorder session: executes the requests for episodes of one recorder."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ebm_policy_ros.nodes.recorder.screen import episode_lines
 
 
 class Refused(Exception):
-    """A request that can't be met now; the text says why."""
+    """A request that is not possible now; the text gives the reason."""
 
 
 class Log(Protocol):
-    """Where a session tells what it does."""
+    """Log of a session."""
 
     def info(self, text: str) -> None:
-        """What went as it was asked for."""
+        """Log the success of a request."""
 
     def warning(self, text: str) -> None:
-        """What somebody should look at."""
+        """Log a message that needs attention."""
 
 
 class RecorderSession:
-    """At most one episode at a time; each request is met or refused with the reason.
+    """Records at most one episode at a time; a request is executed, or rejected with a reason.
 
-    Requests raise `Refused`, or OSError where the disk is the reason, and change nothing then.
+    A rejected request raises `Refused`, or OSError if the disk is the reason, and changes nothing.
     """
 
     def __init__(
@@ -51,23 +51,24 @@ class RecorderSession:
         note: Callable[[], str],
         log: Log,
     ) -> None:
-        """Nothing is recorded yet.
+        """Begin without an episode.
 
         Args:
-            interface: What is recorded; it goes into every episode.
-            inputs: Where messages come from.
-            folder: Where episodes go.
+            interface: Interface to record; it is stored in every episode.
+            inputs: Source of the messages.
+            folder: Folder of the episodes.
             storage: Format of the bags.
-            min_free: Bytes that stay free on the disk.
-            note: What the operator has to say just now.
-            log: What happens is told there.
+            min_free: Bytes that must stay free on the disk.
+            note: Function that returns the operator's current note.
+            log: Log of events.
         """
         self.episode: EpisodeWriter | None = None
-        """The one that is being recorded."""
+        """Current episode; None while idle."""
         self.begun = time.monotonic()
-        """When it began."""
+        """Time of its start, s of `time.monotonic`."""
         self.kept: Counter[str] = Counter(in_folder=folder.count())
-        """Episodes by outcome since the start, and all that are in the folder."""
+        """Number of kept episodes by outcome since the start, and number of episodes in the
+        folder."""
         self._interface, self._inputs, self._folder = interface, inputs, folder
         self._storage, self._min_free, self._note, self._log = storage, min_free, note, log
         self._last_kept: tuple[Path, str] | None = None
@@ -88,7 +89,7 @@ class RecorderSession:
         return self._begin()
 
     def keep(self, success: bool) -> str:
-        """Keep the running episode and return its folder."""
+        """Keep the current episode and return its folder."""
         episode = self._take_episode()
         outcome = "success" if success else "failure"
         path = self._finish(
@@ -100,15 +101,15 @@ class RecorderSession:
         return str(path)
 
     def discard(self) -> str:
-        """Delete the running episode."""
+        """Delete the current episode."""
         self._take_episode().discard()
         self._log.info("discarded")
         return "discarded"
 
     def rerecord(self) -> str:
-        """Begin anew at once: in place of the running episode, else of the one kept last.
+        """Replace the current episode, or the last kept one, by a new episode.
 
-        The running one is deleted; one that was kept is moved to `.partial`.
+        The current episode is deleted; a kept one is moved to `.partial`.
         """
         if self.episode is None and self._last_kept is None:
             raise Refused("no episode is being recorded, and none was kept since the start")
@@ -124,13 +125,14 @@ class RecorderSession:
         return f"{self._begin()}; {text}"
 
     def watch(self) -> None:
-        """End an episode that can't be written any more, and tell of streams that stall."""
+        """End an episode that can't be written any more, and report stalled streams."""
         if self.episode is not None and (problem := self.episode.problem):
             path = self.leave("ended early")
             self._ended = f"; the last one ended early and is in {path}: {problem}"
             self._log.warning(f"{path} ended early: {problem}")
         silent = self._inputs.stalled() if self.episode is not None else set()
-        # Twice in a row: after a moment without the processor messages are still to be taken.
+        # Required twice in a row: after a moment without CPU time, messages are still in the
+        # queue.
         stalled, self._silent = silent & self._silent, silent
         for name in sorted(stalled - self._stalled):
             self._log.warning(f"{name} has stalled")
@@ -139,7 +141,7 @@ class RecorderSession:
         self._stalled = stalled
 
     def warnings(self) -> list[str]:
-        """What somebody should look at now."""
+        """Current warnings for the operator."""
         if self.episode is None:
             return self._inputs.problems()
         found = [f"{name} has stalled" for name in sorted(self._stalled)]
@@ -150,7 +152,7 @@ class RecorderSession:
         return found + self._inputs.remarks()
 
     def leave(self, why: str) -> Path:
-        """Finish the running episode in `.partial`: not lost, and no demonstration."""
+        """Finish the current episode in `.partial`: it is not lost, and not used for training."""
         episode = self._take_episode()
         topics = self._inputs.topics()
 
@@ -183,7 +185,7 @@ class RecorderSession:
         return place.final.name
 
     def _custom(self) -> dict[str, str]:
-        """What is known of an episode at its beginning."""
+        """Custom data known at the beginning of an episode."""
         try:
             own = version("ebm_policy_ros")
         except PackageNotFoundError:  # a checkout that isn't installed
@@ -197,7 +199,7 @@ class RecorderSession:
         }
 
     def _take_episode(self) -> EpisodeWriter:
-        """The running episode, which runs no longer."""
+        """Return the current episode, which is not current any more."""
         if self.episode is None:
             raise Refused(f"no episode is being recorded{self._ended}")
         episode, self.episode = self.episode, None
@@ -206,7 +208,7 @@ class RecorderSession:
     def _finish(
         self, episode: EpisodeWriter, finish: Callable[[dict[str, str]], Path], outcome: str
     ) -> Path:
-        """End an episode, and tell how its streams came."""
+        """End an episode and log the metrics of its streams."""
         facts = self._inputs.facts(whole=True)
         streams = {
             name: {**dataclasses.asdict(f), "not_written": episode.dropped[name]}

@@ -1,4 +1,4 @@
-"""A person's wishes to the command topic, limited as a policy's decisions are."""
+"""Commander: sends teleoperation commands, with the same limits as for a policy's decisions."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from ebm_policy_ros.observation.buffer import Snapshot, StaleObservation
 from ebm_policy_ros.observation.robot_state import RobotState, RobotStateEstimator
 from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
 
-# So long after a pause of the process nothing moves, s: until what waited for it is gone.
+# Time after a pause of the process in which nothing moves, until queued input is processed, s.
 _AFTER_A_PAUSE = 0.5
 
 
 class Commander:
-    """Takes the command topic when it is wanted and free, and leaves it when it is not.
+    """Takes the command topic when it is wanted and free, and releases it afterwards.
 
-    While it has it a command goes out at every tick: what is wanted, or the safe command while
-    something is wrong.
+    While it holds the topic, it sends a command at every tick: the teleoperation command, or the
+    safe command while there is a problem.
     """
 
     def __init__(
         self, node: Node, interface: Interface, limits: Limits, check_topic: bool
     ) -> None:
-        """Opens those inputs that the guard needs.
+        """Open the inputs that the guard needs.
 
         Args:
-            node: Whose topics, clock and log are used.
-            interface: Tells what an action means.
-            limits: Of the commands.
-            check_topic: Whether to hold beside another publisher, or while nobody listens.
+            node: Node whose topics, clock and log are used.
+            interface: Defines the meaning of an action.
+            limits: Limits of the commands.
+            check_topic: True to hold beside another publisher, or without a subscriber.
         """
         self._node, self._interface, self._check_topic = node, interface, check_topic
         self.guard = CommandGuard(interface, limits)
@@ -53,18 +53,18 @@ class Commander:
         self._unseen = ""
         self._wanted = False
         self.problem = ""
-        """Why the arm holds or the topic is not taken; empty if nothing is wrong."""
+        """Reason why the arm holds or the topic is not taken; empty if there is no problem."""
         self.changed: tuple[str, ...] = ()
-        """What the guard changed of the last command."""
+        """Changes of the last command by the guard."""
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the arm is to be commanded."""
+        """True if the arm should be commanded."""
         return self._wanted
 
     @property
     def state(self) -> str:
-        """In a word, for people."""
+        """State in one word, for users."""
         if not self._wanted:
             return "free"
         if not self._session.is_open:
@@ -72,16 +72,16 @@ class Commander:
         return "holding" if self.problem else "commanding"
 
     def take(self) -> None:
-        """Command from the next tick on."""
+        """Command the arm from the next tick on."""
         self._wanted = True
 
     def let_go(self) -> None:
-        """Send the safe command and leave the topic."""
+        """Send the safe command and release the topic."""
         self._wanted, self.problem, self.changed = False, "", ()
         self._session.close(self._now())
 
     def close(self) -> None:
-        """Let go, and close the inputs."""
+        """Release the topic and close the inputs."""
         self._pauses.close()
         self.let_go()
         self._inputs.close()
@@ -90,11 +90,11 @@ class Commander:
         return int(self._node.get_clock().now().nanoseconds)
 
     def pause(self) -> str:
-        """That this process stood still a moment ago: whatever waits for it is old; else empty."""
+        """Description of a recent pause of this process (queued input is old); empty if none."""
         return self._pauses.problem(_AFTER_A_PAUSE)
 
     def look(self, now: int) -> RobotState | None:
-        """The arm's state at a tick; None if it is not known.
+        """Robot state at a tick; None if it is not known.
 
         Args:
             now: Time of the tick, nanoseconds.
@@ -113,18 +113,18 @@ class Commander:
         return self._measured
 
     def _set_back(self, now: int) -> None:
-        """The clock was set back."""
+        """Delete the samples after the clock was set back."""
         self._inputs.clear()
         self._estimator.clear()
         self._session.set_back(now, self.last_tick)
 
     def tick(self, now: int, desired: TeleopCommand, mapping: TeleopMapping) -> None:
-        """Command what is wanted, or stand still.
+        """Send a command, or hold.
 
         Args:
-            now: Of the last `look`.
-            desired: Of now.
-            mapping: What makes an action of it.
+            now: Time of the last `look`, nanoseconds.
+            desired: Current teleoperation command.
+            mapping: Mapping of the command to actions.
         """
         if not self._wanted:
             return
@@ -145,14 +145,14 @@ class Commander:
             self._session.hold(now, self._measured)
 
     def _outdated(self) -> str:
-        """Streams of the arm that are too old by now, just before a command goes out."""
+        """List the streams of the arm that are too old just before a command is sent."""
         assert self._snapshot is not None
         return self._snapshot.outdated(self._now(), self._interface.period_ns)
 
     def _send(
         self, outputs: Outputs, now: int, desired: TeleopCommand, mapping: TeleopMapping
     ) -> str:
-        """Command; else why not."""
+        """Send a command; return the reason if it is not possible."""
         assert self._measured is not None
         is_velocity = self._interface.action.is_velocity
         told = None if is_velocity else outputs.told(now, self._measured)
@@ -162,10 +162,10 @@ class Commander:
         if guarded.actions is None:
             return f"guard: {', '.join(guarded.interventions)}"
         grip = desired.target is not None or mapping.grip is not None
-        # A person's plan is no longer than a period or two: nothing is to be faded over.
+        # A plan has one or two periods only, so it is not crossfaded.
         limits = self.guard.limits
         command = outputs.command(guarded.actions, self._measured, now, limits, 0.0, grip)
-        # Nothing may take time between this look and the sending.
+        # No slow step is allowed between this check and the sending.
         if outdated := self.pause() or self._outdated():
             return outdated
         outputs.send(command)

@@ -1,4 +1,4 @@
-"""What moves the arm in teleoperation: keys, a joystick's messages or a leader arm's."""
+"""Input devices of teleoperation: keyboard, joystick messages or leader arm messages."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from ebm_policy_ros.teleop.leader import Leader
 from ebm_policy_ros.teleop.mapping import TeleopCommand, directions
 
 _TOPICS = {"gamepad": "joy", "spacemouse": "spacenav/joy", "leader": "leader/joint_states"}
-# Suits publishers of either reliability; only the newest message counts.
+# Compatible with publishers of either reliability; only the newest message is kept.
 _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _EVERY = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class InputDevice(Protocol):
-    """Where wishes come from."""
+    """Source of teleoperation commands."""
 
     def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
-        """What is wanted now.
+        """Current teleoperation command.
 
         Args:
-            measured: The arm's state, if it is known.
-            taken: Whether the arm is to be commanded.
-            faulty: Whether it is, but something was wrong at the last tick.
+            measured: Robot state, if it is known.
+            taken: True if the arm should be commanded.
+            faulty: True if it should, but there was a problem at the last tick.
         """
 
     def let_go(self) -> None:
-        """The arm is left alone; what is held now counts no longer."""
+        """Stop the motion; input that is held now has no effect any more."""
 
     def describe(self) -> list[str]:
-        """What moves the arm, as lines for a screen, besides the keys."""
+        """Input of the device, without the keys, as lines for the screen."""
 
 
 class KeyboardDevice:
-    """The motion keys of the terminal, which the node reads."""
+    """Motion keys of the terminal, which the node reads."""
 
     def __init__(self, keyboard: Keyboard) -> None:
-        """Takes its keys from a keyboard."""
+        """Use the keys of a keyboard."""
         self._keyboard = keyboard
 
     def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
@@ -74,13 +74,13 @@ class JoyDevice:
         on_event: Callable[[str], None],
         on_rest: Callable[[], None],
     ) -> None:
-        """Opens the topic.
+        """Open the topic.
 
         Args:
-            node: Whose subscription it is.
-            values: The parameters of teleop_node.
-            action: Of the interface.
-            on_event: Called with what a button says when it is pressed.
+            node: Node that owns the subscription.
+            values: Parameters of teleop_node.
+            action: Action of the interface.
+            on_event: Called with the event of a button when it is pressed.
             on_rest: Called when a motion ends.
         """
         layout = _layout(values)
@@ -102,7 +102,7 @@ class JoyDevice:
 
     def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
         """See `InputDevice`."""
-        if faulty:  # else the arm would start by itself when the fault is over
+        if faulty:  # otherwise the arm would start by itself after the problem
             self._joystick.let_go()
         desired = self._joystick.desired(boot_time())
         self._moves = bool(desired.motion)
@@ -118,10 +118,10 @@ class JoyDevice:
 
 
 def _layout(values: Mapping[str, Any]) -> Layout:
-    """The layout of a source, with what the parameters say instead.
+    """Layout of an input device, with values replaced by the parameters.
 
     Raises:
-        ValueError: If the axes or their signs cannot be.
+        ValueError: If the axes or their signs are invalid.
     """
     usual, given = LAYOUTS[values["source"]], part_of(values, "joy.")
     return Layout(
@@ -135,7 +135,7 @@ class LeaderDevice:
     """A leader arm."""
 
     def __init__(self, node: Node, values: Mapping[str, Any], interface: Interface) -> None:
-        """Opens the topic; see `JoyDevice`.
+        """Open the topic; see `JoyDevice`.
 
         Raises:
             ValueError: If the interface or a parameter doesn't suit a leader arm.

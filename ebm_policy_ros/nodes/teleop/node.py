@@ -1,4 +1,4 @@
-"""teleop_node: a person's keyboard, gamepad, 3-D mouse or leader arm in, commands out."""
+"""teleop_node: commands the arm from a keyboard, gamepad, 3-D mouse or leader arm."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ebm_policy_ros.teleop.keyboard import Confirmation, Keyboard, key_map, key_
 from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
 from ebm_policy_ros.util.resources import interface_path
 
-# Keys are read, and the line of status is shown, so often; also while a simulation stands still.
+# Rate of reading keys and showing the status line, Hz; independent of a simulation's clock.
 _SCREEN_RATE = 20.0
 
 
@@ -43,11 +43,12 @@ class TeleopNode(Node):
     """
 
     def __init__(self, terminal: Terminal | None = None, **options: Any) -> None:
-        """Opens the source that the parameters name.
+        """Open the input device named by the parameters.
 
         Args:
-            terminal: For keys and status; by default the one that the process was started from.
-            **options: As rclpy's nodes take them.
+            terminal: Terminal for keys and status; by default that from which the process was
+                started.
+            **options: Options of rclpy's nodes.
         """
         super().__init__("teleop_node", **options)
         self.values = values = declare_all(self, SETTINGS)
@@ -88,11 +89,11 @@ class TeleopNode(Node):
     # Commands
 
     def _tick(self) -> None:
-        """Once in a period, and at once when a motion of a joystick ends."""
+        """Send a command; called once per period, and at once when a joystick motion ends."""
         now = self.get_clock().now().nanoseconds
         self._read_keys()
         if self.commander.pause():
-            self._source.let_go()  # what was pressed before, or meanwhile, counts no longer
+            self._source.let_go()  # input from before or during the pause is ignored
         measured = self.commander.look(now)
         taken = self.commander.is_wanted
         self._desired = self._source.desired(
@@ -129,7 +130,7 @@ class TeleopNode(Node):
                 self._confirmation.withdraw()
 
     def _act(self, event: str) -> None:
-        """Do what a key or a button says."""
+        """Execute the event of a key or button."""
         if question := self._confirmation.question(event, boot_time()):
             self._say(question)
         elif event == "help":
@@ -146,7 +147,7 @@ class TeleopNode(Node):
             self.set_parameters([Parameter("speed", value=self._mapping.speed)])
 
     def _on_engage(self, request: Any, response: Any) -> Any:
-        """True: take the command topic as soon as nothing is wrong; false: leave it."""
+        """Take the command topic as soon as there is no problem, if true; release it, if false."""
         if request.data:
             self.commander.take()
             self._tick()
@@ -157,7 +158,7 @@ class TeleopNode(Node):
         return response
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        """Limits and speed count from the next tick on; what cannot be is refused."""
+        """Accept limits and speed, effective from the next tick on; reject invalid values."""
         wanted = {p.name: p.value for p in parameters if p.name in self.values}
         try:
             limits = limits_of(self._interface, {**self.values, **wanted})
@@ -168,7 +169,7 @@ class TeleopNode(Node):
         self._mapping.speed = wanted.get("speed", self._mapping.speed)
         return SetParametersResult(successful=True)
 
-    # What people see
+    # Screen
 
     def _say(self, text: str) -> None:
         if self._terminal is not None:
@@ -181,7 +182,7 @@ class TeleopNode(Node):
         return f"{self.commander.state}: {problem}" if problem else self.commander.state
 
     def _show(self) -> None:
-        """The line of status, what matters most first; without a terminal states go to the log."""
+        """Show the status line, most important part first; without a terminal, log the state."""
         stands = self._clock_watch.stands()
         state = f"the clock stands still ({self.commander.state})" if stands else self._state()
         if self._terminal is None:
@@ -200,7 +201,7 @@ class TeleopNode(Node):
         self._terminal.show(" | ".join(part for part in parts if part))
 
     def close(self) -> None:
-        """Send the safe command if the arm is commanded, and give the terminal back."""
+        """Send the safe command if the arm is commanded, and restore the terminal."""
         try:
             self.commander.close()
         finally:

@@ -1,4 +1,4 @@
-"""The parameters of teleop_node. config/teleop.yaml shows the same."""
+"""Parameters of teleop_node; config/teleop.yaml lists the same."""
 
 from __future__ import annotations
 
