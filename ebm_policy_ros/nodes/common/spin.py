@@ -92,10 +92,11 @@ def run_node(
         stopping = True
 
     node = None
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # With nohup, a node continues after its terminal was closed.
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, request_stop)
+    # With nohup, a node continues after its terminal was closed.
+    handled = [signal.SIGINT, signal.SIGTERM]
+    handled += [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) != signal.SIG_IGN)
+    for number in handled:
+        signal.signal(number, request_stop)
     try:
         # rclpy's own handlers would close the context before the node could send its last command.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -118,6 +119,10 @@ def run_node(
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
+        for number in handled:
+            # The interpreter's end takes tenths of a second. A Ctrl-C that a launch forwards
+            # meanwhile would kill the process, as if it had crashed.
+            signal.signal(number, signal.SIG_IGN)
 
 
 def run_to_end(
