@@ -26,7 +26,7 @@ from ebm_policy_ros.util.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 
 # Candidates closer to each other than this, in half-widths of the box, lead to the same minimum.
 SEPARATION = 0.1
-# One in so many of the candidates chosen with the low-precision energy is evaluated exactly.
+# One in this many of the candidates chosen with the low-precision energy is evaluated exactly.
 _RESCORED_SHARE = 4
 
 
