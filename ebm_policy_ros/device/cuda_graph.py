@@ -1,4 +1,4 @@
-"""Hundreds of launches on a CUDA device as one: what a function did is recorded and replayed."""
+"""CUDA graphs: a function is captured once, and its hundreds of launches are replayed as one."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from ebm_policy_ros.device.selection import has_recordings
 
-# Runs before the recording: libraries choose their kernels, and allocate, in the first ones.
+# Runs before the capture: libraries choose kernels and allocate memory in the first runs.
 _WARM_UPS = 3
 
 Result = TypeVar("Result")
 
 
 class CaptureError(RuntimeError):
-    """A function that could not be recorded."""
+    """Failure to capture a function in a CUDA graph."""
 
 
 class CapturedGraph(Generic[Result]):
-    """A function of tensors, replayed for others like them.
+    """Function of tensors, captured once and replayed for inputs of the same shapes.
 
-    What it returns lies in memory that the next replay overwrites. A replay reads weights where
-    they were at the recording: change them in place. Autocast and modes stay as they were then. On
-    a device that records nothing the function runs anew each time.
+    The result is in memory that the next replay overwrites. A replay reads weights from their
+    addresses at the capture: change them only in place. Autocast and modes stay as they were at
+    the capture. On a device without CUDA graphs the function runs anew in each call.
     """
 
     def __init__(
@@ -35,38 +35,38 @@ class CapturedGraph(Generic[Result]):
         inputs: Sequence[Tensor],
         device: torch.device,
     ) -> None:
-        """Runs and records the function.
+        """Run and capture the function.
 
         Args:
-            function: Of a generator, the only one that it draws from, and as many tensors as there
-                are inputs. It launches the same kernels for all of these shapes and precisions,
-                and never waits for the device.
-            inputs: On the device.
-            device: Where the function computes.
+            function: Function of a generator and of as many tensors as there are inputs. It draws
+                from this generator only, launches the same kernels for all inputs of these shapes
+                and precisions, and never waits for the device.
+            inputs: Example inputs on the device.
+            device: Device on which the function computes.
 
         Raises:
-            RecordingError: If anything goes wrong. The memory that it had may be lost until the
-                process ends.
+            CaptureError: If the capture fails for any reason. Its memory may stay allocated until
+                the process ends.
         """
-        # Kept: the recording reads what it holds.
+        # Kept alive: the captured graph reads the memory that the function refers to.
         self._function = function
         self._inputs = [values.detach().clone() for values in inputs]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._device = device
-        # Nobody else's: where a recording breaks off, it may be of no use.
+        # Not shared: it may be unusable after a failed capture.
         self._generator = torch.Generator(device)
         if has_recordings(device):
             self._record()
 
     def __call__(self, inputs: Sequence[Tensor], seed: int) -> Result:
-        """The result for inputs of the same shapes, before the device has computed it.
+        """Launch the function and return its result without waiting for the device.
 
         Args:
-            inputs: As many as were recorded.
-            seed: Of what the function draws.
+            inputs: As many tensors as were captured, with the same shapes and precisions.
+            seed: Seed of the function's generator.
 
         Raises:
-            ValueError: If a shape or precision is another.
+            ValueError: If a shape or a precision differs from the captured one.
         """
         for kept, values in zip(self._inputs, inputs, strict=True):
             if (kept.shape, kept.dtype) != (values.shape, values.dtype):
@@ -74,7 +74,7 @@ class CapturedGraph(Generic[Result]):
                     f"got {tuple(values.shape)} of {values.dtype}, recorded was "
                     f"{tuple(kept.shape)} of {kept.dtype}"
                 )
-            # Without a trace of where they come from, which would grow with each replay.
+            # Detached: else the autograd history would grow with each replay.
             kept.copy_(values.detach(), non_blocking=True)
         self._generator.manual_seed(seed)
         if self._graph is None:
@@ -86,8 +86,8 @@ class CapturedGraph(Generic[Result]):
     def _record(self) -> None:
         broke: list[Exception] = []
         try:
-            # What is recorded is what runs on the current device: it need not be the first one.
-            # The stream is set back even where a recording breaks off.
+            # A capture sees only the current device, which need not be the first one. The stream
+            # is restored even if the capture fails.
             with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream()):
                 graph = torch.cuda.CUDAGraph()
                 graph.register_generator_state(self._generator)
@@ -97,7 +97,7 @@ class CapturedGraph(Generic[Result]):
                     for _ in range(_WARM_UPS):
                         self._function(self._generator, *self._inputs)
                 torch.cuda.current_stream().wait_stream(side)
-                # Other threads may copy or allocate meanwhile.
+                # thread_local: other threads may copy or allocate during the capture.
                 with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
                     try:
                         self._result = self._function(self._generator, *self._inputs)
@@ -105,16 +105,16 @@ class CapturedGraph(Generic[Result]):
                         broke.append(error)
                         raise
                 self._graph = graph
-        except Exception as error:  # whatever a compiler or a library throws
+        except Exception as error:  # any exception of a compiler or a library
             self._mend()
-            # What ends a broken recording throws too, and hides why it broke.
+            # Ending a failed capture raises a second error, which hides the first one.
             raise CaptureError(repr((broke or [error])[0])) from error
 
     def _mend(self) -> None:
-        """Record something that can't fail.
+        """Capture a trivial graph that cannot fail.
 
-        Up to torch 2.11 the default generator of the device refuses to draw after a recording that
-        broke off, until another one has ended.
+        Up to torch 2.11, after a failed capture the default generator of the device refuses to
+        draw until another capture has ended.
         """
         with suppress(Exception), torch.cuda.device(self._device):
             with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):

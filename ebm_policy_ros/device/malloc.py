@@ -1,4 +1,4 @@
-"""Memory that is used again and again stays with the process."""
+"""Memory of the process: reuse of freed memory, and available memory."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import sys
 from functools import cache
 from pathlib import Path
 
-# Of glibc's malloc.h.
+# Parameter numbers of mallopt, from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# Larger blocks than the second are mapped anew each time; glibc allows no more.
+# Bytes: freed memory that is kept, and the largest block that can be reused. Larger blocks are
+# mapped anew each time; glibc allows no higher threshold.
 _KEPT, _LARGEST = 2**30, 2**25
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Keep up to 1 GiB of freed memory for what comes next, for the whole process.
+    """Keep up to 1 GiB of freed memory for later allocations, for the whole process.
 
-    By default glibc gives the memory of each intermediate result back to the kernel, which clears
-    it page by page when it is asked for again: half of the time of a small network.
+    By default glibc returns the memory of each intermediate result to the kernel, which clears it
+    page by page when it is allocated again. This takes half of the time of a small network.
 
     Returns:
-        Whether it is so from now on; False with another C library, where nothing is changed.
+        True if the setting is active; False with another C library, where nothing is changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
@@ -30,7 +31,7 @@ def keep_freed_memory() -> bool:
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping; without bound where the system doesn't tell."""
+    """Bytes that can be allocated without swapping; sys.maxsize if the system reports none."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         facts = dict(line.split(":", maxsplit=1) for line in lines)

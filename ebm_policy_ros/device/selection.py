@@ -1,4 +1,4 @@
-"""Where a policy computes."""
+"""Selection of the device on which a policy computes, and the capabilities of a device."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 
 
 class PolicyMismatch(ValueError):
-    """A policy that doesn't fit the interface, the device or the request."""
+    """Policy that does not fit the interface, the device or the request."""
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name, or the GPU if there is one (auto).
+    """Return the device with a name; `auto` is the GPU if there is one, else the CPU.
 
     Raises:
-        PolicyMismatch: If it isn't there.
+        PolicyMismatch: If the device is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -28,14 +28,14 @@ def find_device(name: str) -> torch.device:
 
 
 def has_recordings(device: torch.device) -> bool:
-    """Whether work there can be recorded and replayed."""
+    """Return True if the device can capture and replay CUDA graphs."""
     return device.type == "cuda"
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are faster than in float32 there.
+    """Return True if matrix products in bfloat16 are faster than in float32 on the device.
 
-    A CPU without such instructions emulates them, several times slower.
+    A CPU without bfloat16 instructions emulates them, several times slower.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)

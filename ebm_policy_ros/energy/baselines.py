@@ -1,4 +1,4 @@
-"""What energies are compared with: policies that give an action at once."""
+"""Baselines for energy models: models that compute an action directly, without a search."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ebm_policy_ros.energy.encoders import ObservationEncoder
 from ebm_policy_ros.energy.heads import HeadConfig, VectorHead
 from ebm_policy_ros.energy.normalisation import ActionBox
 
-# Narrower Gaussians than this, in half-widths of the box, would chase single demonstrations.
+# Minimum of the log standard deviation, in half-widths of the box. A narrower Gaussian would
+# overfit single demonstrations.
 _NARROWEST_LOG_STD = math.log(1e-3)
-# Rows compared at a time: all at once would need the memory of queries times demonstrations.
+# Rows compared at a time. All together would need memory for queries x demonstrations.
 _CHUNK = 256
 
 
 class RegressionModel(nn.Module):
-    """a(observation): the mean of what demonstrators did."""
+    """Regression a(observation): the mean of the demonstrated actions."""
 
     def __init__(
         self,
@@ -29,14 +30,14 @@ class RegressionModel(nn.Module):
         action_size: int,
         start: Tensor | None = None,
     ) -> None:
-        """For actions of `action_size` (H*D) values.
+        """Create a regression model for actions of `action_size` (H*D) values.
 
         Args:
-            head: The layers after the encoder.
-            encoder: Of observations.
-            action_size: Values in an action.
-            start: Linear map of features, shape (H*D, F), that the model begins with; it is
-                learned on, and the head's output, at first 0, added to it.
+            head: Settings of the layers after the encoder.
+            encoder: Encoder of observations.
+            action_size: Number of values in an action.
+            start: Initial linear map of the features, shape (H*D, F). It is trained too. The
+                output of the head, initially 0, is added to it.
         """
         super().__init__()
         self.encoder = encoder
@@ -50,12 +51,12 @@ class RegressionModel(nn.Module):
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Features, shape (B, F)."""
+        """Encode observations to features, shape (B, F)."""
         features: Tensor = self.encoder(observation)
         return features
 
     def action(self, features: Tensor) -> Tensor:
-        """Actions, shape (B, H*D), in the box mapped to [-1, 1]."""
+        """Compute actions, shape (B, H*D), in the box mapped to [-1, 1]."""
         action: Tensor = self.head(features)
         return action if self.start is None else action + self.start(features)
 
@@ -65,12 +66,12 @@ class RegressionModel(nn.Module):
 
 
 class MixtureModel(nn.Module):
-    """p(a | observation): a mixture of Gaussians (Bishop 1994, Mixture Density Networks)."""
+    """Density p(a | observation): mixture of Gaussians (Bishop 1994, Mixture Density Networks)."""
 
     def __init__(
         self, head: HeadConfig, encoder: ObservationEncoder, action_size: int, components: int
     ) -> None:
-        """For actions of `action_size` (H*D) values and so many `components`."""
+        """Create a mixture of `components` Gaussians for actions of `action_size` (H*D) values."""
         super().__init__()
         self.encoder = encoder
         self._shape = (components, action_size)
@@ -78,12 +79,12 @@ class MixtureModel(nn.Module):
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Features, shape (B, F)."""
+        """Encode observations to features, shape (B, F)."""
         features: Tensor = self.encoder(observation)
         return features
 
     def action(self, features: Tensor) -> Tensor:
-        """The mean of highest density, shape (B, H*D), in the box mapped to [-1, 1]."""
+        """Compute the mean of highest density, shape (B, H*D), in the box mapped to [-1, 1]."""
         _, means, _ = parts = self._parts(features)
         peak = torch.stack(
             [self._log_density(parts, means[:, i]) for i in range(means.shape[1])], dim=1
@@ -111,17 +112,20 @@ class MixtureModel(nn.Module):
 
 
 class NearestNeighbourModel(nn.Module):
-    """The action of the most similar demonstrated observation, which the weights hold.
+    """Nearest neighbour: the action of the most similar demonstrated observation.
 
-    Similar means a small Euclidean distance between normalised measurements, and the grey values
-    of small pictures.
+    The weights hold the demonstrations. Similarity is a small Euclidean distance between feature
+    vectors: normalised measurements, and the grey values of small images.
     """
 
     keys: Tensor
     actions: Tensor
 
     def __init__(self, encoder: ObservationEncoder, action_size: int) -> None:
-        """For actions of `action_size` (H*D) values; an encoder without anything to learn."""
+        """Create a model for actions of `action_size` (H*D) values.
+
+        The encoder must have no trainable weights.
+        """
         super().__init__()
         self.encoder = encoder
         self.box = ActionBox(action_size)
@@ -134,19 +138,19 @@ class NearestNeighbourModel(nn.Module):
         self.actions = torch.cat((self.actions, actions.to(self.actions)))
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Features, shape (B, F)."""
+        """Encode observations to features, shape (B, F)."""
         features: Tensor = self.encoder(observation)
         return features
 
     def action(self, features: Tensor) -> Tensor:
-        """Actions, shape (B, H*D), in the box mapped to [-1, 1]."""
+        """Compute actions, shape (B, H*D), in the box mapped to [-1, 1]."""
         nearest = [
             torch.cdist(rows, self.keys).argmin(dim=1) for rows in torch.split(features, _CHUNK)
         ]
         return self.actions[torch.cat(nearest)]
 
     def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
-        # How many demonstrations there are is known by the weights alone.
+        # Only the stored weights give the number of demonstrations.
         for name in ("keys", "actions"):
             stored = state.get(prefix + name)
             if stored is not None:

@@ -1,6 +1,7 @@
-"""The heads of an autoregressive model, computed together.
+"""Batched heads: the heads of an autoregressive model, computed together.
 
-One after the other, small layers cost more in calls than in arithmetic.
+If the heads are computed one after the other, the calls of their small layers take more time than
+the arithmetic.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ from ebm_policy_ros.energy.heads import EnergyHead, PreActivationBlock, Residual
 def energies_along(
     heads: Sequence[EnergyHead], prepared: Tensor, actions: Tensor
 ) -> Callable[[Tensor], Tensor]:
-    """E_j of values of dimension j, after the values that actions have before it; for every j.
+    """Build a function for the conditional energies E_j of all dimensions j together.
+
+    E_j is evaluated for values of dimension j; the values of the dimensions before j are those of
+    `actions`.
 
     Args:
-        heads: Exact ones, of one kind; head j takes j + 1 values.
-        prepared: The features' half of each one's first layer, shape (B, D, width).
-        actions: In the normalised box, shape (B, D).
+        heads: Exact heads (not folded) with the same settings; head j takes j + 1 values.
+        prepared: Part of the first layer that depends on the features, for each head, shape
+            (B, D, width).
+        actions: Actions in the normalised box, shape (B, D).
 
     Returns:
-        From values (B, D, N) to energies (B, D, N).
+        Function from values (B, D, N) to energies (B, D, N).
     """
     size = len(heads)
     first = torch.stack(
@@ -42,14 +47,14 @@ def energies_along(
 
     def along(values: Tensor) -> Tensor:
         batch, _, count = values.shape
-        # Each head's values are beside each other in memory.
+        # The head is the first dimension, so that the values of a head are contiguous in memory.
         hidden = torch.addcmul(
             known.transpose(0, 1)[:, :, None],
             values.transpose(0, 1)[..., None],
             own[:, None, None],
         )
         hidden = _through(bodies, hidden.flatten(1, 2))
-        # As in the head, differences between energies decide.
+        # In full precision, as in the head: only differences between energies matter.
         with torch.autocast(hidden.device.type, enabled=False):
             energies = torch.baddbmm(bias[:, None], hidden.to(last.dtype), last.transpose(1, 2))
         return energies.view(size, batch, count).transpose(0, 1)
@@ -58,7 +63,7 @@ def energies_along(
 
 
 def _through(layers: Sequence[nn.Module], values: Tensor) -> Tensor:
-    """What one layer of each head makes of that head's values, shape (D, M, width)."""
+    """Apply one layer of each head to the values of that head, shape (D, M, width)."""
     one = layers[0]
     if isinstance(one, nn.Linear):
         linears = [layer for layer in layers if isinstance(layer, nn.Linear)]

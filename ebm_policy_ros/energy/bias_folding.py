@@ -1,8 +1,8 @@
-"""The energies of a head with fewer passes over the candidates.
+"""Bias folding: the energies of a head with fewer passes over the candidates.
 
-relu(h + c) = max(h, -c) + c, and a layer makes a constant of the constant c. So the biases of all
-layers move on to the last one: an activation is a comparison, a layer is a product, and the last
-layer of a block adds its product to the sum in place.
+relu(h + c) = max(h, -c) + c, and a linear layer maps the constant c to another constant. So the
+biases of all layers are moved to the last layer. An activation becomes a maximum, a layer becomes
+a matrix product, and the last layer of a block adds its product to the sum in place.
 """
 
 from __future__ import annotations
@@ -19,42 +19,49 @@ from ebm_policy_ros.energy.heads import EnergyHead, PreActivationBlock, Residual
 
 @dataclass(frozen=True)
 class Activation:
+    """Maximum of the values and a lower bound."""
+
     floor: Tensor
-    """What values become at least, shape (width,)."""
+    """Lower bound of the values, shape (width,)."""
     in_place: bool
+    """True if the result overwrites the values."""
 
 
 @dataclass(frozen=True)
 class Product:
+    """Matrix product with the weight of a layer."""
+
     weight: Tensor
-    """Shape (width before, width after)."""
+    """Transposed weight, shape (width before, width after)."""
 
 
 @dataclass(frozen=True)
 class Sum:
-    """What comes in, and the last product of what the other parts make of it."""
+    """Residual block: the input plus the output of its parts and its last product."""
 
     parts: tuple[Part, ...]
+    """Parts before the last product."""
     last: Tensor
+    """Weight of the last product, shape (width before, width after)."""
 
 
 Part = Activation | Product | Sum
 
 
 class FoldedHead(nn.Module):
-    """A head as it is now: what its weights become later is not seen.
+    """Copy of a head with folded biases; later changes of the head's weights have no effect.
 
-    It stays on the device and in the precision that it was made in, and is not for autocast.
+    It stays on the device and in the precision in which it was created. Do not use it in autocast.
     """
 
     def __init__(self, head: EnergyHead, precision: torch.dtype | None = None) -> None:
-        """Folds the biases of a head.
+        """Fold the biases of a head.
 
         Args:
-            head: On its device, in evaluation mode.
-            precision: Of the body; by default that of the head. The first layer, where the 8 bits
-                of bfloat16 would move the candidates, and the last, where they would round away
-                what tells them apart, stay as they are.
+            head: Head on its device, in evaluation mode.
+            precision: Precision of the body; by default that of the head. The first and the last
+                layer keep the precision of the head: the 8 bits of bfloat16 would move the
+                candidates in the first layer, and round away their differences in the last.
         """
         super().__init__()
         self.head = head
@@ -67,19 +74,19 @@ class FoldedHead(nn.Module):
             self._offset = constant @ self._last + head.output.bias
 
     def prepare(self, features: Tensor) -> Tensor:
-        """The features' half of the first layer, shape (B, width)."""
+        """Compute the part of the first layer that depends on the features, shape (B, width)."""
         return self.head.prepare(features)
 
     def forward(self, prepared: Tensor, actions: Tensor) -> Tensor:
-        """Energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
+        """Compute energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
         if torch.is_grad_enabled() and actions.requires_grad:
-            # What is overwritten below has no slopes.
+            # The in-place operations of the folded head do not support gradients.
             slow: Tensor = self.head(prepared, actions)
             return slow
         return self._energies(prepared, actions)
 
     def _energies(self, prepared: Tensor, actions: Tensor) -> Tensor:
-        """The same, without slopes."""
+        """Compute the same energies without support for gradients."""
         first = self._first.expand(len(actions), -1, -1)
         hidden = torch.baddbmm(prepared[:, None], actions, first).flatten(0, 1)
         hidden = _through(self._parts, hidden.to(self._precision))
@@ -90,10 +97,13 @@ class FoldedHead(nn.Module):
 def _folded(
     layers: Iterable[nn.Module], constant: Tensor, precision: torch.dtype
 ) -> tuple[tuple[Part, ...], Tensor]:
-    """What makes of values that which the layers make of values + constant, less a constant.
+    """Fold layers whose input is values + `constant`.
+
+    The layers applied to values + `constant` equal the parts applied to the values, plus the
+    returned constant.
 
     Returns:
-        The parts, and the constant that is missing from what they give.
+        The parts, and the constant to add to their output.
     """
     parts: list[Part] = []
     for layer in layers:
@@ -115,7 +125,7 @@ def _folded(
 
 
 def _through(parts: Iterable[Part], values: Tensor) -> Tensor:
-    """What the parts make of values, shape (M, width), which they overwrite."""
+    """Apply the parts to values, shape (M, width); the values are overwritten."""
     for part in parts:
         if isinstance(part, Activation):
             out = values if part.in_place else None

@@ -1,4 +1,4 @@
-"""Convolutional networks: images to maps of what is where."""
+"""Image encoders: convolutional networks from camera frames to feature vectors."""
 
 from __future__ import annotations
 
@@ -26,27 +26,29 @@ Pooling = Literal["soft_argmax", "mean", "max"]
 IMAGE_ENCODERS: Registry[Callable[[ImageEncoderConfig, tuple[int, ...]], Any]] = Registry(
     "image encoder"
 )
-"""From settings and the shape of frames, (T, H, W, 3), to a module with a `size` that takes frames
-(B, T, H, W, 3) uint8 to features (B, size)."""
+"""Functions that build an image encoder from its settings and the shape of frames, (T, H, W, 3).
+The encoder is a module with an attribute `size`; it maps frames (B, T, H, W, 3) uint8 to features
+(B, size)."""
 
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """Settings of the image encoder; each camera has one of its own."""
+    """Settings of the image encoders; each camera has its own encoder."""
 
     network: str = "strided"
-    """strided: convolutions with strides; max_pool: 3x3 convolutions, then max pooling;
-    residual: a residual block after each convolution; package.module.Name: an encoder of your
-    own."""
+    """Network: strided, convolutions with strides; max_pool, 3x3 convolutions, each followed by
+    max pooling; residual, strided with a residual block after each convolution;
+    package.module.Name, an encoder of your own."""
     channels: tuple[int, ...] = (16, 32, 32, 32)
-    """Output channels of each convolution."""
+    """Number of output channels of each convolution."""
     strides: tuple[int, ...] = (2, 2, 1, 1)
-    """Stride (or size of the max pooling) of each; their product divides the image into cells."""
+    """Stride of each convolution, or size of its max pooling. Their product is the size of a cell
+    of the last map in pixels."""
     pooling: Pooling = "soft_argmax"
-    """From maps to features: soft_argmax, the position of each channel's activation; mean or max,
-    its strength."""
+    """Reduction of maps to features: soft_argmax, the position of each channel's activation; mean
+    or max, its strength."""
     coordinates: bool = False
-    """Give each pixel its position as two more channels (CoordConv; Liu et al. 2018)."""
+    """Add the position of each pixel as two more channels (CoordConv; Liu et al. 2018)."""
 
     def __post_init__(self) -> None:
         try:
@@ -73,10 +75,10 @@ class ImageEncoderConfig:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions added to their input, activations before them (He et al. 2016)."""
+    """Block of two pre-activated 3x3 convolutions, added to their input (He et al. 2016)."""
 
     def __init__(self, channels: int) -> None:
-        """For maps of `channels`."""
+        """Create a block for maps with `channels` channels."""
         super().__init__()
         self.layers = nn.Sequential(
             nn.ReLU(),
@@ -86,13 +88,13 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps of the same shape, (B, C, height, width)."""
+        """Compute maps of the same shape, (B, C, height, width)."""
         result: Tensor = maps + self.layers(maps)
         return result
 
 
 def build_convolutions(config: ImageEncoderConfig, inputs: int) -> nn.Sequential:
-    """From images (B, inputs, H, W) to maps, without a nonlinearity after the last one."""
+    """Build convolutions from images (B, inputs, H, W) to maps; the last one has no activation."""
     layers: list[nn.Module] = []
     for i, (outputs, stride) in enumerate(zip(config.channels, config.strides, strict=True)):
         if i:
@@ -100,7 +102,7 @@ def build_convolutions(config: ImageEncoderConfig, inputs: int) -> nn.Sequential
         if config.network == "max_pool":
             layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
             if stride > 1:
-                # Like a strided convolution, it keeps the part of a cell at the border.
+                # ceil_mode: incomplete cells at the border are kept, as in strided convolutions.
                 layers.append(nn.MaxPool2d(stride, ceil_mode=True))
         else:
             kernel = 5 if i == 0 else 3
@@ -112,10 +114,10 @@ def build_convolutions(config: ImageEncoderConfig, inputs: int) -> nn.Sequential
 
 
 def check_work(config: ImageEncoderConfig, height: int, width: int, inputs: int) -> None:
-    """Refuse convolutions of frames with `inputs` channels that take too long or much memory.
+    """Refuse convolutions that take too much time or memory for frames with `inputs` channels.
 
     Raises:
-        ValueError: Saying how much.
+        ValueError: If a bound is exceeded. The message gives the amount and the bound.
     """
     work = largest = 0
     for i, (outputs, stride) in enumerate(zip(config.channels, config.strides, strict=True)):
@@ -138,30 +140,30 @@ def check_work(config: ImageEncoderConfig, height: int, width: int, inputs: int)
 
 
 class SpatialSoftArgmax(nn.Module):
-    """The expected position of each channel's activation (Levine et al. 2016, section 5.2).
+    """Expected position of each channel's activation (Levine et al. 2016, section 5.2).
 
-    Each map is first brought to zero mean and unit variance, so that the learned temperature
-    alone decides how sharp the softmax is.
+    Each map is first normalised to zero mean and unit variance, so that only the learned
+    temperature determines the sharpness of the softmax.
     """
 
     cells: Tensor
 
     def __init__(self, channels: int, height: int, width: int) -> None:
-        """For maps of `channels` x `height` x `width`."""
+        """Create a module for maps of `channels` x `height` x `width`."""
         super().__init__()
         cells = cell_positions(height, width).flatten(0, 1).T.contiguous()
         self.register_buffer("cells", cells, persistent=False)
         self.log_sharpness = nn.Parameter(torch.zeros(channels))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Positions from (B, C, height, width).
+        """Compute positions from maps (B, C, height, width).
 
         Returns:
-            Shape (B, C, 2): x along the columns, y along the rows, both in [-1, 1].
+            Positions, shape (B, C, 2): x along the columns, y along the rows, both in [-1, 1].
         """
-        # In bfloat16 a weight has 8 bits: too coarse for a position between two cells.
+        # The 8 bits of bfloat16 weights are too coarse for a position between two cells.
         with torch.autocast(maps.device.type, enabled=False):
-            # Each map in one piece: what follows is several times faster along lines of memory.
+            # Make each map contiguous: the next operations are then several times faster.
             flat = maps.to(self.cells.dtype, memory_format=torch.contiguous_format).flatten(2)
             flat = nn.functional.layer_norm(flat, flat.shape[-1:])
             weights = torch.softmax(flat * self.log_sharpness.exp()[:, None], dim=-1)
@@ -169,7 +171,7 @@ class SpatialSoftArgmax(nn.Module):
 
 
 def cell_positions(height: int, width: int) -> Tensor:
-    """Centre of each cell, shape (height, width, 2): x and y, from -1 to 1 over the image."""
+    """Centres of the cells, shape (height, width, 2): x and y, from -1 to 1 over the image."""
     y = (torch.arange(height) + 0.5) * 2 / height - 1
     x = (torch.arange(width) + 0.5) * 2 / width - 1
     rows, columns = torch.meshgrid(y, x, indexing="ij")
@@ -180,12 +182,12 @@ def cell_positions(height: int, width: int) -> Tensor:
 @IMAGE_ENCODERS.register("max_pool")
 @IMAGE_ENCODERS.register("strided")
 class ImageEncoder(nn.Module):
-    """Frames to features: where, or how strongly, each learned pattern appears."""
+    """Encoder from frames to features: the position or the strength of each learned pattern."""
 
     positions: Tensor
 
     def __init__(self, config: ImageEncoderConfig, shape: tuple[int, ...]) -> None:
-        """For frames of `shape` (T, H, W, 3)."""
+        """Create an encoder for frames of `shape` (T, H, W, 3)."""
         super().__init__()
         frames, height, width, colours = shape
         inputs = frames * colours + 2 * config.coordinates
@@ -203,16 +205,16 @@ class ImageEncoder(nn.Module):
             self.size = 2 * channels
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Features from (B, T, H, W, 3) uint8 rgb, shape (B, size)."""
+        """Compute features, shape (B, size), from frames (B, T, H, W, 3) uint8 rgb."""
         batch, steps, height, width, colours = frames.shape
-        # (B, H, W, T*3): the memory layout that the convolutions are fastest with.
+        # (B, H, W, T*3): the memory layout with the fastest convolutions.
         pixels = frames.permute(0, 2, 3, 1, 4).reshape(batch, height, width, steps * colours)
         pixels = pixels.to(self.positions.dtype).div_(127.5).sub_(1)
         if self._coordinates:
             pixels = torch.cat((pixels, self.positions.expand(batch, -1, -1, -1)), dim=3)
         maps: Tensor = self.convolutions(pixels.permute(0, 3, 1, 2))
         if self._pooling == "soft_argmax":
-            # Its softmax needs both signs; a strength has one.
+            # No ReLU here: the softmax uses both signs. A strength is not negative.
             features: Tensor = self.position(maps).flatten(1)
             return features
         maps = torch.relu(maps)

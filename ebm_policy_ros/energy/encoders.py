@@ -1,4 +1,4 @@
-"""Observations to feature vectors: images through convolutions, the rest normalised."""
+"""Observation encoders: convolutions for images, normalisation for measurements."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ebm_policy_ros.energy.normalisation import Normalisation, Normalise
 
 
 class Thumbnail(nn.Module):
-    """Frames to the grey values of a few cells, for comparing pictures as wholes."""
+    """Encoder from frames to the grey values of a few cells, to compare whole images."""
 
     CELLS = (12, 16)
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        """For frames of `shape` (T, H, W, 3)."""
+        """Create an encoder for frames of `shape` (T, H, W, 3)."""
         super().__init__()
         self.size = shape[0] * self.CELLS[0] * self.CELLS[1]
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Grey values in [-1, 1] from (B, T, H, W, 3) uint8 rgb, shape (B, size)."""
+        """Compute grey values in [-1, 1], (B, size), from frames (B, T, H, W, 3) uint8 rgb."""
         grey = frames.float().mean(dim=4).div_(127.5).sub_(1)
         cells: Tensor = nn.functional.adaptive_avg_pool2d(grey, self.CELLS)
         return cells.flatten(1)
 
 
 class ObservationEncoder(nn.Module):
-    """All streams of an observation to one feature vector, shape (B, size)."""
+    """Encoder from all streams of an observation to one feature vector, shape (B, size)."""
 
     def __init__(
         self,
@@ -40,15 +40,15 @@ class ObservationEncoder(nn.Module):
         depth: int = 0,
         skip: bool = False,
     ) -> None:
-        """For streams of `shapes`: (T, H, W, 3) for a camera, (T, K) for measurements.
+        """Create an encoder for streams of `shapes`.
 
         Args:
-            shapes: By stream.
-            image: Makes the encoder of a camera, for frames of the shape given.
-            normalisation: Of the measurements.
-            width: Units of the trunk's layers, which join the streams.
-            depth: Layers of the trunk; 0 for none.
-            skip: Whether what goes into the trunk is part of what comes out.
+            shapes: Shape of each stream: (T, H, W, 3) for a camera, (T, K) for measurements.
+            image: Function that creates the encoder of a camera from the shape of its frames.
+            normalisation: Normalisation of the measurements.
+            width: Units of each layer of the trunk, which joins the streams.
+            depth: Number of layers of the trunk; 0 for none.
+            skip: True if the input of the trunk is appended to its output.
         """
         super().__init__()
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
@@ -74,7 +74,7 @@ class ObservationEncoder(nn.Module):
             self.size += inputs
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Features from batched streams; streams that the model doesn't use are ignored.
+        """Compute features from batched streams; streams that the model does not use are ignored.
 
         Raises:
             ValueError: If a stream is missing or has another shape.
@@ -93,7 +93,7 @@ class ObservationEncoder(nn.Module):
         return torch.cat((features, joined), dim=1) if self._skip else features
 
     def fit(self, observations: Mapping[str, Tensor]) -> None:
-        """Fit the normalisation of the measurements to demonstrations, shape (M, T, K) each."""
+        """Fit the normalisation of each measurement stream to demonstrations, shape (M, T, K)."""
         for name, normalise in self.measurements.items():
             assert isinstance(normalise, Normalise)
             normalise.fit(observations[name].flatten(1))

@@ -1,7 +1,7 @@
-"""The slope of an energy over the actions, without automatic differentiation.
+"""Head gradient: the gradient of an energy over the actions, without automatic differentiation.
 
-Searches ask for it hundreds of times a decision, of small batches, where building and walking the
-tape takes most of the time.
+A search needs it hundreds of times per decision, for small batches. With automatic
+differentiation, building and traversing the autograd graph would take most of the time.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from torch.nn import functional
 from ebm_policy_ros.energy.heads import EnergyHead, PreActivationBlock, ResidualBlock
 
 Backward = Callable[[Tensor], Tensor]
-"""From the gradient over an output to that over the input."""
+"""Function from the gradient over the output of a layer to the gradient over its input."""
 
 
 def value_and_slope(head: EnergyHead, prepared: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Energies and their gradients over the actions, both detached.
+    """Compute energies and their gradients over the actions, both detached.
 
     Args:
-        head: Of the energy; an exact one.
-        prepared: The features' half of its first layer, shape (B, width).
-        actions: Candidates, shape (B, N, A), in the normalised box.
+        head: Exact head of the energy (not folded).
+        prepared: Part of its first layer that depends on the features, shape (B, width).
+        actions: Candidates in the normalised box, shape (B, N, A).
 
     Returns:
-        Shapes (B, N) and (B, N, A).
+        Energies, shape (B, N), and gradients, shape (B, N, A).
     """
     with torch.no_grad():
-        # Read once: a normalised weight changes a little each time that training asks for it.
+        # Read once: in training, each access to a spectrally normalised weight changes it.
         first, weight = head.action_half.weight, head.output.weight
         hidden, back = _through(head.body, prepared[:, None] + functional.linear(actions, first))
-        # As in the head, differences between energies decide.
+        # In full precision, as in the head: only differences between energies matter.
         with torch.autocast(hidden.device.type, enabled=False):
             energies = functional.linear(hidden.to(weight.dtype), weight, head.output.bias)
         slope = back(weight[0].to(hidden.dtype).expand_as(hidden)) @ first
@@ -41,7 +41,7 @@ def value_and_slope(head: EnergyHead, prepared: Tensor, actions: Tensor) -> tupl
 
 
 def _through(layer: nn.Module, values: Tensor) -> tuple[Tensor, Backward]:
-    """What a layer makes of values, and the way back."""
+    """Apply a layer to values; return its output and its backward function."""
     if isinstance(layer, nn.Linear):
         weight = layer.weight
         return functional.linear(values, weight, layer.bias), lambda slope: slope @ weight

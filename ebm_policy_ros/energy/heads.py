@@ -1,4 +1,4 @@
-"""From features to what a policy needs: the energy of candidates, or numbers of an action."""
+"""Heads: networks from features to the energies of candidates, or to the values of an action."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from ebm_policy_ros.util.bounds import MOST_LAYERS, WIDEST, check_flags, check_n
 from ebm_policy_ros.util.plugins import Registry
 
 HEAD_LAYERS: Registry[Callable[[HeadConfig], nn.Module]] = Registry("head")
-"""From settings to the layers between the first and the last: values (..., width) to the same."""
+"""Functions that build the body of a head, the layers between the first and the last, from its
+settings. The body maps values (..., width) to the same shape."""
 
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """The layers that see the action."""
+    """Settings of the head: the layers whose input includes the action."""
 
     kind: str = "residual"
-    """mlp: layers one after the other; residual: blocks of two layers, the sum activated;
-    preactivation: the same with activations inside the blocks only; dense_residual: blocks of
-    three layers through a quarter of the width; package.module.Name: layers of your own."""
+    """Kind of layers: mlp, a sequence of layers; residual, blocks of two layers with an activation
+    after the sum; preactivation, the same with activations only inside the blocks;
+    dense_residual, blocks of three layers with a quarter of the width inside;
+    package.module.Name, layers of your own."""
     width: int = 256
-    """Units of a layer."""
+    """Number of units of a layer."""
     depth: int = 1
-    """Layers (mlp) or blocks."""
+    """Number of layers (mlp) or blocks."""
     feature_gain: float = 1.0
-    """Factor on the first weights of the features: a small one makes an energy that changes
-    slowly with the observation."""
+    """Factor on the initial weights of the features in the first layer. With a small factor the
+    energy changes slowly with the observation."""
     spectral_norm: bool = False
     """Keep the largest singular value of every layer of the head at 1, so that the energy has no
-    cliffs."""
+    steep steps."""
 
     def __post_init__(self) -> None:
         try:
@@ -53,42 +55,42 @@ class HeadConfig:
 
 
 class ResidualBlock(nn.Module):
-    """Two layers added to their input, then activated."""
+    """Block of two layers, added to their input, then activated."""
 
     def __init__(self, width: int) -> None:
-        """For `width` values."""
+        """Create a block for `width` values."""
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, width)
         )  # fmt: skip
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Of the same shape, (..., width)."""
+        """Compute values of the same shape, (..., width)."""
         added: Tensor = self.layers(hidden)
         return added.add_(hidden).relu_()
 
 
 class PreActivationBlock(nn.Module):
-    """Layers of activations through `widths`, added to their input (He et al. 2016)."""
+    """Block of layers with activations before them, added to their input (He et al. 2016)."""
 
     def __init__(self, *widths: int) -> None:
-        """For the widths before, between and after its layers."""
+        """Create a block with the given widths before, between and after its layers."""
         super().__init__()
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(widths)):
-            # What comes in is added at the end.
+            # The first activation is not in place: the input is added at the end.
             layers += [nn.ReLU(inplace=i > 0), nn.Linear(inputs, outputs)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Of the same shape, (..., width)."""
+        """Compute values of the same shape, (..., width)."""
         added: Tensor = self.layers(hidden)
         return added.add_(hidden)
 
 
 @HEAD_LAYERS.register("mlp")
 def _mlp(config: HeadConfig) -> nn.Sequential:
-    """Layers one after the other."""
+    """Build a sequence of layers."""
     layers: list[nn.Module] = [nn.ReLU(inplace=True)]
     for _ in range(config.depth):
         layers += [nn.Linear(config.width, config.width), nn.ReLU(inplace=True)]
@@ -97,20 +99,20 @@ def _mlp(config: HeadConfig) -> nn.Sequential:
 
 @HEAD_LAYERS.register("residual")
 def _residual(config: HeadConfig) -> nn.Sequential:
-    """Blocks of two layers, activated after the sum."""
+    """Build blocks of two layers, activated after the sum."""
     blocks = [ResidualBlock(config.width) for _ in range(config.depth)]
     return nn.Sequential(nn.ReLU(inplace=True), *blocks)
 
 
 @HEAD_LAYERS.register("preactivation")
 def _preactivation(config: HeadConfig) -> nn.Sequential:
-    """Blocks of two layers, activated before each layer."""
+    """Build blocks of two layers, activated before each layer."""
     return _blocks(config, config.width)
 
 
 @HEAD_LAYERS.register("dense_residual")
 def _dense_residual(config: HeadConfig) -> nn.Sequential:
-    """Blocks of three layers through a quarter of the width."""
+    """Build blocks of three layers with a quarter of the width inside."""
     return _blocks(config, config.width // 4, config.width // 4)
 
 
@@ -120,38 +122,39 @@ def _blocks(config: HeadConfig, *inner: int) -> nn.Sequential:
     return nn.Sequential(*blocks, nn.ReLU(inplace=True))
 
 
-# Folding, slopes and batched heads know the layers of these.
+# Kinds whose layers are supported by bias folding, the head gradient and batched heads.
 _OWN = tuple(HEAD_LAYERS)
 
 
 class EnergyHead(nn.Module):
-    """Energies of candidates; the action joins the features late.
+    """Energies of candidates, from features and actions.
 
     The first layer of a network on (features, action) is W_f f + W_a a + b. `prepare` computes
-    the half of the features once per observation, `forward` adds that of each candidate.
+    W_f f + b once per observation; `forward` adds W_a a for each candidate.
     """
 
     def __init__(
         self, features: int, action_size: int, config: HeadConfig, prefix_gain: float = 1.0
     ) -> None:
-        """For feature vectors of `features` values and actions of `action_size`.
+        """Create a head for feature vectors of `features` values and actions of `action_size`.
 
         Args:
-            features: Values in a feature vector.
-            action_size: Values in an action.
-            config: The layers.
-            prefix_gain: Factor on the first weights of all action values but the last.
+            features: Number of values in a feature vector.
+            action_size: Number of values in an action.
+            config: Settings of the layers.
+            prefix_gain: Factor on the initial weights, in the first layer, of all action values
+                except the last.
         """
         super().__init__()
         self.feature_half = nn.Linear(features, config.width)
         self.action_half = nn.Linear(action_size, config.width, bias=False)
-        # With the usual 1/sqrt(n) the few action values would drown in the many features.
+        # With the usual scale 1/sqrt(n) the many features would dominate the few action values.
         nn.init.normal_(self.action_half.weight)
         with torch.no_grad():
             self.feature_half.weight *= config.feature_gain
             self.action_half.weight[:, :-1] *= prefix_gain
         self.has_known_layers = config.kind in _OWN
-        """True if the faster ways to energies and slopes know every layer of the body."""
+        """True if bias folding, head gradient and batched heads support all layers of the body."""
         self.body = HEAD_LAYERS.find(config.kind)(config)
         self.output = nn.Linear(config.width, 1)
         if config.spectral_norm:
@@ -160,25 +163,25 @@ class EnergyHead(nn.Module):
                     parametrizations.spectral_norm(layer)
 
     def prepare(self, features: Tensor) -> Tensor:
-        """The features' half of the first layer, shape (B, width)."""
+        """Compute the part of the first layer that depends on the features, shape (B, width)."""
         half: Tensor = self.feature_half(features)
         return half
 
     def forward(self, prepared: Tensor, actions: Tensor) -> Tensor:
-        """Energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
+        """Compute energies, shape (B, N), of candidates (B, N, A) in the normalised box."""
         hidden = prepared[:, None] + self.action_half(actions)
         hidden = self.body(hidden)
-        # Differences between energies decide: bfloat16 would round them away.
+        # Only differences between energies matter: bfloat16 would round them away.
         with torch.autocast(hidden.device.type, enabled=False):
             energies: Tensor = self.output(hidden.to(self.output.weight.dtype)).squeeze(-1)
         return energies
 
 
 class VectorHead(nn.Module):
-    """Numbers from features alone, for policies without an energy."""
+    """Head from features to a vector, for models without an energy."""
 
     def __init__(self, features: int, outputs: int, config: HeadConfig) -> None:
-        """For feature vectors of `features` values, to `outputs` numbers."""
+        """Create a head from feature vectors of `features` values to `outputs` values."""
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(features, config.width),
@@ -187,13 +190,13 @@ class VectorHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Shape (B, outputs)."""
+        """Compute values, shape (B, outputs)."""
         numbers: Tensor = self.layers(features)
         return numbers
 
 
 def bake_spectral_norm(model: nn.Module) -> None:
-    """Replace normalised weights by plain ones of the same value, which are faster to use."""
+    """Replace spectrally normalised weights by plain weights of the same value, for speed."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear) and parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight")

@@ -1,4 +1,4 @@
-"""Energy models, and what a model of a policy is made of."""
+"""Energy models, and the settings and construction of all models."""
 
 from __future__ import annotations
 
@@ -38,32 +38,35 @@ Kind = Literal["energy", "autoregressive", "explicit", "mixture", "nearest_neigh
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model is made of. Travels in the policy file."""
+    """Settings of a model. They are stored in the policy file."""
 
     kind: Kind = "energy"
-    """energy: the action minimises a learned energy; autoregressive: one energy for each of its
-    dimensions; explicit: it is regressed (MSE); mixture: the likeliest of a mixture of Gaussians;
-    nearest_neighbour: that of the most similar demonstrated observation."""
+    """Kind of model: energy, the action minimises a learned energy; autoregressive, one energy for
+    each dimension of the action; explicit, regression of the action (MSE); mixture, the likeliest
+    action of a mixture of Gaussians; nearest_neighbour, the action of the most similar
+    demonstrated observation."""
     streams: tuple[str, ...] = ("camera", "tool")
-    """Streams of the interface that the policy looks at. Where demonstrations lack the default
-    ones, train_policy takes all that they have."""
+    """Streams of the interface that the policy observes. If demonstrations lack the default
+    streams, train_policy uses all streams that they have."""
     image: ImageEncoderConfig = dataclasses.field(default_factory=ImageEncoderConfig)
-    """The encoder of each camera."""
+    """Settings of the encoder of each camera."""
     normalisation: Normalisation = "standard"
-    """Of measurements: standard, to zero mean and unit variance; min_max, to [-1, 1]."""
+    """Normalisation of measurements: standard, to zero mean and unit variance; min_max, to
+    [-1, 1]."""
     trunk_width: int = 256
-    """Units in the layers that join the streams."""
+    """Number of units in each layer of the trunk, which joins the streams."""
     trunk_depth: int = 2
-    """Number of those layers; 0: the features go to the head as they are."""
+    """Number of layers of the trunk; 0 for none, so that the features go directly to the head."""
     trunk_skip: bool = False
-    """Give the head what goes into the trunk too, so that exact measurements reach it."""
+    """Append the input of the trunk to its output, so that the head gets exact measurements."""
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
-    """The layers that see the action."""
+    """Settings of the head: the layers whose input includes the action."""
     tied: bool = False
-    """For an action that is a position (x, y) in the picture of the one camera: an energy begins
-    with its difference from the mean of the tracked positions, a regression with that mean."""
+    """Initialisation for an action that is a position (x, y) in the image of the only camera. An
+    energy initially depends on the difference between the action and the mean of the tracked
+    positions; a regression initially gives that mean."""
     components: int = 8
-    """Gaussians of a mixture."""
+    """Number of Gaussians of a mixture."""
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -94,17 +97,17 @@ class ModelConfig:
         check_whole("components", self.components, 1, MOST_COMPONENTS)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON keeps them and `from_dict` reads them."""
+        """Convert the settings to plain values for JSON, as `from_dict` reads them."""
         plain = dataclasses.asdict(self)
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in plain["image"].items()}
         return {**plain, "streams": list(self.streams), "image": lists}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """The settings in plain values.
+        """Create settings from plain values.
 
         Raises:
-            ValueError: If a key or a value is not one of these settings.
+            ValueError: If a key is missing or unknown, or a value is not allowed.
         """
         try:
             image: dict[str, Any] = {
@@ -123,18 +126,18 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ConditionalEnergy:
-    """The energy of actions for features: what a search minimises."""
+    """Energy of actions for given features: the function that a search minimises."""
 
     model: EnergyModel
     features: Tensor
-    """Of B observations, as the model's `encode` gives them."""
+    """Features of B observations, as returned by the model's `encode`."""
 
     def __call__(self, actions: Tensor) -> Tensor:
-        """Energies, shape (B, N), of candidates (B, N, H*D) in the box mapped to [-1, 1]."""
+        """Compute energies, shape (B, N), of candidates (B, N, H*D) in the box [-1, 1]."""
         return self.model.energy(self.features, actions)
 
     def value_and_gradient(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies, shape (B, N), and their gradients over the actions, (B, N, H*D), detached."""
+        """Compute energies, (B, N), and their gradients over actions, (B, N, H*D), detached."""
         head = _plain(self.model.head)
         if head.has_known_layers:
             return value_and_slope(head, self.features, actions)
@@ -146,84 +149,92 @@ class ConditionalEnergy:
 
 
 class EnergyModel(nn.Module):
-    """E(observation, action): low for what a demonstrator would do."""
+    """Energy E(observation, action), low for actions that a demonstrator would take."""
 
     def __init__(self, head: HeadConfig, encoder: ObservationEncoder, action_size: int) -> None:
-        """For actions of `action_size` (H*D) values."""
+        """Create an energy model for actions of `action_size` (H*D) values."""
         super().__init__()
         self.encoder = encoder
         self.head: EnergyHead | FoldedHead = EnergyHead(encoder.size, action_size, head)
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Everything that doesn't depend on the action: once per observation, shape (B, F)."""
+        """Compute all that does not depend on the action, once per observation, shape (B, F)."""
         return self.head.prepare(self.encoder(observation))
 
     def folded(
         self, precision: torch.dtype | None = None, head: type[FoldedHead] = FoldedHead
     ) -> EnergyModel:
-        """The same model, as it is now, with a head that is faster to search.
+        """Return the model with its current weights and a folded head, for a faster search.
 
-        Features that `encode` gives fit both.
+        Features from `encode` are valid for both models.
 
         Args:
-            precision: Of the head's body; bfloat16 is faster and less exact.
-            head: What the head becomes.
+            precision: Precision of the head's body; bfloat16 is faster and less exact.
+            head: Class of the new head.
         """
         return _with(self, head=_folded(self.head, precision, head))
 
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
-        """Energies, shape (B, N), of candidates (B, N, H*D) in the box mapped to [-1, 1]."""
+        """Compute energies, shape (B, N), of candidates (B, N, H*D) in the box [-1, 1]."""
         energies: Tensor = self.head(features, actions)
         return energies
 
 
 class AutoregressiveModel(nn.Module):
-    """E_j(observation, a_1..a_j) for each dimension j: low if a_j fits what comes before it.
+    """Energies E_j(observation, a_1..a_j), one for each dimension j.
 
-    The encoder is shared, the heads are each dimension's own (Florence et al. 2021, appendix
-    B.2; after Nash and Durkan 2019, Autoregressive Energy Machines).
+    E_j is low if a_j fits the observation and the values a_1..a_{j-1}. All dimensions share the
+    encoder; each has its own head (Florence et al. 2021, appendix B.2; after Nash and Durkan 2019,
+    Autoregressive Energy Machines).
     """
 
     def __init__(self, head: HeadConfig, encoder: ObservationEncoder, action_size: int) -> None:
-        """For actions of `action_size` (H*D) values."""
+        """Create an autoregressive model for actions of `action_size` (H*D) values."""
         super().__init__()
         layers = action_size * (head.depth + 1)
         check_whole("head.depth x action values", layers, 1, MOST_HEAD_LAYERS)
         self.encoder = encoder
         self.heads = nn.ModuleList(
-            # At first each energy is about its own dimension; a long prefix would drown it.
+            # A small initial weight of the prefix: a long prefix would dominate dimension j.
             EnergyHead(encoder.size, j + 1, head, prefix_gain=0.1)
             for j in range(action_size)
         )
         self.box = ActionBox(action_size)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Everything that doesn't depend on the action: once per observation, shape (B, D, F)."""
+        """Compute all that does not depend on the action, once per observation, (B, D, F)."""
         features = self.encoder(observation)
         return torch.stack([head.prepare(features) for head in self._heads()], dim=1)
 
     def folded(
         self, precision: torch.dtype | None = None, head: type[FoldedHead] = FoldedHead
     ) -> AutoregressiveModel:
-        """The same model, as it is now, with heads that are faster to search.
+        """Return the model with its current weights and folded heads, for a faster search.
 
-        Features that `encode` gives fit both.
+        Features from `encode` are valid for both models.
 
         Args:
-            precision: Of the heads' bodies; bfloat16 is faster and less exact.
-            head: What each head becomes.
+            precision: Precision of the heads' bodies; bfloat16 is faster and less exact.
+            head: Class of the new heads.
         """
         folded = nn.ModuleList(_folded(each, precision, head) for each in self._heads())
         return _with(self, heads=folded)
 
     def energies(self, features: Tensor) -> list[Callable[[Tensor], Tensor]]:
-        """For each dimension j, prefixes (B, N, j+1) in the box mapped to [-1, 1] to (B, N)."""
+        """Return one energy for each dimension j.
+
+        Energy j maps prefixes (B, N, j+1), in the box mapped to [-1, 1], to energies (B, N).
+        """
         parts = zip(self._heads(), features.unbind(1), strict=True)
         return [partial(head, prepared) for head, prepared in parts]
 
     def along(self, features: Tensor, actions: Tensor) -> Callable[[Tensor], Tensor]:
-        """All at once: values (B, D, N) after those `actions`, (B, D), begin with: (B, D, N)."""
+        """Return a function for the energies of all dimensions together.
+
+        It maps values (B, D, N) to energies (B, D, N). The values before dimension j are those of
+        `actions`, shape (B, D).
+        """
         heads = [_plain(head) for head in self._heads()]
         if all(head.has_known_layers for head in heads):
             return energies_along(heads, features, actions)
@@ -249,7 +260,7 @@ def _plain(head: EnergyHead | FoldedHead) -> EnergyHead:
 def _folded(
     head: EnergyHead | FoldedHead, precision: torch.dtype | None, kind: type[FoldedHead]
 ) -> EnergyHead | FoldedHead:
-    """Faster head; one whose layers somebody else wrote stays as it is."""
+    """Fold a head; a head with layers from a plug-in is returned unchanged."""
     plain = _plain(head)
     return kind(plain, precision) if plain.has_known_layers else plain
 
@@ -258,31 +269,31 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def _with(model: M, **children: nn.Module) -> M:
-    """The model with other children of these names; all else is shared."""
+    """Return a copy of the model with other child modules; all else is shared."""
     other = copy.copy(model)
     other._modules = {**model._modules, **children}
     return other
 
 
 ImplicitModel = EnergyModel | AutoregressiveModel
-"""Models whose action is searched for."""
+"""Models whose action is found by a search."""
 ExplicitModel = RegressionModel | MixtureModel | NearestNeighbourModel
-"""Models that give an action at once: the baselines."""
+"""Models that compute an action directly: the baselines."""
 Model = ImplicitModel | ExplicitModel
 
 
 def build_model(
     config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], action_size: int
 ) -> Model:
-    """A model with random weights and no normalisation.
+    """Build a model with random weights and no normalisation.
 
     Args:
-        config: What it is made of.
+        config: Settings of the model.
         shapes: Shape of each stream of the interface, (T, H, W, 3) or (T, K).
-        action_size: Values in an action, H*D.
+        action_size: Number of values in an action, H*D.
 
     Raises:
-        ValueError: If the interface lacks a stream that the model looks at.
+        ValueError: If the interface lacks a stream that the model observes.
     """
     missing = [name for name in config.streams if name not in shapes]
     if missing:
@@ -318,7 +329,7 @@ def build_model(
 def _mean_position(
     config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], action_size: int
 ) -> Tensor:
-    """What takes the mean of the tracked positions from the features, shape (2, F)."""
+    """Linear map from the features to the mean of the tracked positions, shape (2, F)."""
     one_camera = [len(shape) for shape in shapes.values()] == [4]
     if not one_camera or config.trunk_depth or config.image.pooling != "soft_argmax":
         raise ValueError(
@@ -328,5 +339,5 @@ def _mean_position(
         raise ValueError(
             f"tied: got an action of {action_size} values, expected a position (x, y)"
         )
-    # x and y of one channel after the other.
+    # The features are x and y of the first channel, then of the second, and so on.
     return torch.eye(2).repeat(1, config.image.channels[-1]) / config.image.channels[-1]

@@ -1,4 +1,4 @@
-"""A model without its weights: what they have to be, before there is memory for them."""
+"""Outline of a model: the shapes of its weights, known before memory is allocated for them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _IN_PLACE = re.compile(r"[a-z]\w*[a-z]_|__i(add|mul|sub)__|__setitem__")
 
 
 class _Unfilled(TorchFunctionMode):
-    """Makes weights that are one number in memory, and leaves out what gives them values.
+    """Mode in which weights take the memory of one number and are not initialised.
 
-    Torch's meta device is made for this, but it imports for seconds.
+    The meta device of torch has the same purpose, but its import takes seconds.
     """
 
     def __torch_function__(
@@ -41,12 +41,12 @@ class _Unfilled(TorchFunctionMode):
 def outline(
     config: ModelConfig, shapes: Mapping[str, Shape], action_size: int
 ) -> dict[str, Shape]:
-    """The shape of each weight of the model that `build_model` makes, by its name.
+    """Return the shape of each weight of the model that `build_model` makes, by its name.
 
     Raises:
-        ValueError: If it would have more weights than any, or can't be made.
+        ValueError: If the model would have too many weights or cannot be built.
     """
-    # Both change values, and the names in a way that is known.
+    # Both options change values. spectral_norm also changes names; `_normalised` adds these.
     head = dataclasses.replace(config.head, spectral_norm=False)
     tied = config.tied and config.kind != "energy"
     plain = dataclasses.replace(config, head=head, tied=tied)
@@ -65,9 +65,10 @@ def outline(
 
 
 def fits(needed: Shape, got: Shape, config: ModelConfig) -> bool:
-    """Whether weights have the shape that the outline gives.
+    """Return True if weights have the shape that the outline gives.
 
-    Neighbours are as many as were demonstrated: in the outline there are 0.
+    The number of stored demonstrations of a nearest-neighbour model is 0 in the outline and may be
+    any positive number in the weights.
     """
     if config.kind == "nearest_neighbour" and needed[:1] == (0,):
         return len(got) == 2 and got[0] > 0 and got[1:] == needed[1:]
@@ -75,7 +76,7 @@ def fits(needed: Shape, got: Shape, config: ModelConfig) -> bool:
 
 
 def _normalised(name: str, shape: Shape) -> list[tuple[str, Shape]]:
-    """What torch's spectral norm makes of a weight of a head; other tensors stay."""
+    """Names and shapes that replace a head's weight under spectral norm; other tensors stay."""
     layer = name.removesuffix(".weight")
     if layer == name or not name.startswith(("head.", "heads.")):
         return [(name, shape)]

@@ -1,4 +1,4 @@
-"""Draws from one energy per dimension, one value after the other."""
+"""Ancestral sampling from one energy per dimension, one value after the other."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ebm_policy_ros.inference.candidates import Energy, evaluate
 
-# Values of a dimension that are looked at first; then, so often, the neighbourhoods of so many
-# local minima among them, each at so many more, which finds wells thinner than the grid.
+# First, _GRID values of a dimension are evaluated. Then, in each of _ROUNDS rounds, _FINER more
+# values are evaluated between the neighbours of each of the _PLACES lowest local minima. This
+# finds minima that are narrower than the grid.
 _GRID, _ROUNDS, _PLACES, _FINER = 512, 3, 64, 8
-# At last so many intervals, those with the most of the distribution, are divided into so many.
+# At the end, the _DIVIDED intervals with the largest probability are divided into _PIECES each.
 _DIVIDED, _PIECES = 256, 4
 
 
@@ -25,22 +26,23 @@ def draw_ancestral(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A draw from prod_j p_j, p_j ~ exp(-E_j(a_j | a_1..a_{j-1}) / temperature), row by row.
+    """Draw from prod_j p_j, p_j ~ exp(-E_j(a_j | a_1..a_{j-1}) / temperature), row by row.
 
-    Each p_j, normalised, is taken as linear between values that lie closer where the energy is
-    low. A well 1e-4 half-widths of the box wide is still resolved, if its slopes show between
-    values that are 0.004 apart, and there are no more than 64.
+    Each normalised p_j is approximated as linear between values. The values are closer together
+    where the energy is low. A minimum with a width of 1e-4 half-widths of the box is still
+    resolved if the energy decreases towards it on a grid of spacing 0.004, and if there are at
+    most 64 minima.
 
     Args:
-        energies: For each dimension j, prefixes (B, N, j+1) to energies (B, N).
+        energies: For each dimension j, a function from prefixes (B, N, j+1) to energies (B, N).
         low: Lower corner of the box, shape (D,).
-        high: Upper corner.
-        batch: Rows B.
-        temperature: Of the distribution.
+        high: Upper corner of the box, shape (D,).
+        batch: Number of rows B.
+        temperature: Temperature of the distribution.
         generator: Source of randomness, on the device of `low`.
 
     Returns:
-        Shape (B, D).
+        Actions, shape (B, D).
 
     Raises:
         ValueError: If the temperature is not a number above 0.
@@ -68,27 +70,30 @@ def draw_ancestral(
 
 
 def _heights(energy: Energy, before: Tensor, values: Tensor) -> Tensor:
-    """Energies of values, (B, N), after those before them, (B, j)."""
+    """Energies of values (B, N) of a dimension, given the values (B, j) of those before it."""
     prefixes = before[:, None].expand(-1, values.shape[1], -1)
     return evaluate(energy, torch.cat((prefixes, values[..., None]), dim=2))
 
 
 def _between(left: Tensor, right: Tensor, count: int) -> Tensor:
-    """So many values between those on the left and on the right, (B, M): (B, M * count)."""
+    """`count` evenly spaced values inside each interval (`left`, `right`), shape (B, M * count).
+
+    `left` and `right` have shape (B, M).
+    """
     shares = torch.linspace(0, 1, count + 2, device=left.device, dtype=left.dtype)[1:-1]
     return torch.lerp(left[..., None], right[..., None], shares).flatten(1)
 
 
 def _density(heights: Tensor, temperature: float) -> Tensor:
-    """exp(-E / temperature), (B, N), as a share of its largest value; 0 where none is finite."""
+    """Values of exp(-E / temperature), (B, N), relative to the largest; 0 if no E is finite."""
     above = heights - heights.amin(dim=1, keepdim=True)
     return torch.nan_to_num((-above / temperature).exp())
 
 
 def _masses(values: Tensor, heights: Tensor, temperature: float) -> Tensor:
-    """Of the intervals between sorted values, (B, N), up to a factor: (B, N - 1).
+    """Masses of the intervals between sorted values (B, N), up to a factor, shape (B, N - 1).
 
-    An interval with an end that failed has none.
+    An interval with a failed (not finite) energy at one end has mass 0.
     """
     density = _density(heights, temperature)
     masses = values.diff(dim=1) * (density[:, 1:] + density[:, :-1])
@@ -97,7 +102,7 @@ def _masses(values: Tensor, heights: Tensor, temperature: float) -> Tensor:
 
 
 def _around_minima(values: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
-    """The neighbours on both sides of the lowest local minima, of sorted values (B, N)."""
+    """Left and right neighbours of the lowest local minima among sorted values (B, N)."""
     padded = torch.nn.functional.pad(heights, (1, 1), value=float("inf"))
     is_minimum = (heights <= padded[:, :-2]) & (heights <= padded[:, 2:])
     masked = heights.masked_fill(~is_minimum, float("inf"))
@@ -109,20 +114,22 @@ def _around_minima(values: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
 def _draw_linear(
     values: Tensor, heights: Tensor, temperature: float, generator: torch.Generator | None
 ) -> Tensor:
-    """A draw from exp(-E / temperature), taken as linear between sorted values.
+    """Draw from exp(-E / temperature), approximated as linear between sorted values.
 
     Args:
-        values: Shape (B, N).
-        heights: Energies there, shape (B, N).
-        temperature: Of the distribution.
+        values: Sorted values, shape (B, N).
+        heights: Energies of the values, shape (B, N).
+        temperature: Temperature of the distribution.
         generator: Source of randomness.
 
     Returns:
-        Shape (B, 1); the first value where no interval has a finite energy at both ends.
+        Drawn values, shape (B, 1); the first value of a row where no interval has a finite energy
+        at both ends.
     """
     mass = _masses(values, heights, temperature)
     uniform = torch.rand(mass.shape, generator=generator, device=mass.device, dtype=mass.dtype)
-    # The largest of log m plus Gumbel noise is drawn by m; a row without mass is no error.
+    # Gumbel-max trick: the argmax of log m plus Gumbel noise is drawn with probability m. Unlike
+    # torch.multinomial, it accepts a row without mass.
     index = (mass.log() - (-uniform.log()).log()).argmax(dim=1, keepdim=True)
     density = _density(heights, temperature)
     start, end = density.gather(1, index), density.gather(1, index + 1)

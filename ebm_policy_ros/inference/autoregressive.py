@@ -29,39 +29,40 @@ from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.util.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 
 CHUNK = 1024
-"""Candidates whose joint energy is computed at a time."""
+"""Number of candidates whose joint energy is computed at a time."""
 GRID = 129
-"""Values in each dimension that a joint energy normalises over: a grid and the action's own."""
-# Candidates that may be compared besides those refined.
+"""Number of values per dimension over which a joint energy is normalised: a grid, and the value of
+the action."""
+# Number of further candidates that may be compared besides the refined ones.
 _STARTS = 16
 
 
 @dataclass(frozen=True)
 class AutoregressiveDerivativeFree:
-    """Searches dimension by dimension, each with an energy of its own.
+    """Derivative-free search, dimension by dimension, with one energy per dimension.
 
-    E_j(a_1..a_j) says how well a_j fits what comes before it. In every round and for every
-    dimension j: perturb a_j alone, evaluate E_j, resample. A dimension is then a search on a
-    line, however many there are. At the end the lowest local minima are refined along
-    the chain, and compared by the energy of the whole action (`JointEnergy`). Resampling goes by
-    the conditional energies as they are, as in the paper: a number in E_j that depends on the
-    prefix alone and outweighs the energies themselves misleads it.
+    E_j(a_1..a_j) is low if a_j fits the values a_1..a_{j-1} before it. In every round and for
+    every dimension j: perturb only a_j, evaluate E_j, resample. So each dimension is a search on a
+    line, for any number of dimensions. At the end the lowest local minima are refined dimension by
+    dimension, and compared by the energy of the whole action (`JointEnergy`). As in the paper,
+    resampling uses the conditional energies without normalisation: a term in E_j that depends only
+    on the prefix and is larger than the energies themselves misleads it.
     """
 
     samples: int = 1024
-    """Candidates at a time."""
+    """Number of candidates."""
     iterations: int = 3
-    """Rounds through all dimensions; the first draws from the whole box."""
+    """Number of rounds through all dimensions; the first round draws from the whole box."""
     noise_scale: float = 0.33
     """Standard deviation of the first perturbation, in half-widths of the box."""
     noise_shrink: float = 0.5
     """Factor on the perturbation from one round to the next."""
     temperature: float = 1.0
-    """Of the resampling weights exp(-E_j / temperature)."""
+    """Temperature of the resampling weights exp(-E_j / temperature)."""
     places: int = 16
-    """How many of the lowest local minima among the candidates are refined and compared."""
+    """Number of lowest local minima among the candidates that are refined and compared."""
     refine: int = 3
-    """Rounds of refinement of each dimension."""
+    """Number of refinement rounds of each dimension."""
 
     def __post_init__(self) -> None:
         at_least(self, 2, "samples", largest=MOST_SAMPLES)
@@ -73,7 +74,7 @@ class AutoregressiveDerivativeFree:
 
     @property
     def evaluated(self) -> tuple[int, int]:
-        """Candidates of the largest evaluation: of energies alone, and with their slopes."""
+        """Largest number of candidates in one evaluation: without and with gradients."""
         return max(self.samples + 8 * self.places, GRID * (self.places + _STARTS)), 0
 
     def minimize(
@@ -87,23 +88,24 @@ class AutoregressiveDerivativeFree:
         deadline: float | None = None,
         low_precision: Sequence[Energy] | None = None,
     ) -> Solution:
-        """The most probable action in the box, for each row of the batch on its own.
+        """Find the most probable action in the box, for each row of the batch separately.
 
         Args:
-            energy: For each dimension j, prefixes (B, N, j+1) to energies (B, N).
-            low: Lower corner of the box, shape (D,); gives the device and the precision.
+            energy: For each dimension j, a function from prefixes (B, N, j+1) to energies (B, N).
+            low: Lower corner of the box, shape (D,). It determines device and precision.
             high: Upper corner of the box, shape (D,).
-            batch: Rows B.
+            batch: Number of rows B.
             generator: Source of randomness, on the device of `low`.
-            starts: Candidates to begin from, shape (B, M, D), in place of the first M drawn; they
+            starts: Initial candidates, shape (B, M, D), which replace the first M drawn ones. They
                 are compared at the end too, so the result is never worse than the best of them.
-            deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
-                between dimensions, after the first round. Comparing the last candidates comes
-                after it.
-            low_precision: Cheaper energies, nearly the same, for all rounds before the refinement.
+            deadline: Time at which to return the best action so far, in seconds of
+                `time.perf_counter`. It is checked between dimensions, after the first round. The
+                last candidates are compared after the deadline.
+            low_precision: Low-precision energies, cheaper and nearly equal, for all rounds before
+                the refinement.
 
         Raises:
-            ValueError: If the corners don't make a box, energies or starts have the wrong shape,
+            ValueError: If the corners do not form a box, energies or starts have the wrong shape,
                 or there is not one energy for each dimension.
         """
         check_box(low, high)
@@ -137,7 +139,7 @@ class AutoregressiveDerivativeFree:
         generator: torch.Generator | None,
         until: Deadline,
     ) -> Tensor:
-        """The candidates, shape (B, N, D), after all rounds through all dimensions."""
+        """Run all rounds through all dimensions; return the candidates, shape (B, N, D)."""
         noise = self.noise_scale * (high - low) / 2
         actions = low.new_empty(batch, self.samples, 0)
         for i in range(self.iterations):
@@ -145,12 +147,12 @@ class AutoregressiveDerivativeFree:
                 if i and until.passed():
                     return actions
                 if i == 0:
-                    # Drawn here and not before: resampling would copy values not yet judged.
+                    # Drawn now: resampling would copy values that no energy has evaluated yet.
                     drawn = uniform(
                         batch, self.samples, low[j : j + 1], high[j : j + 1], generator
                     )
                     actions = torch.cat((actions, drawn), dim=2)
-                    # Resampling moves rows: the starts take the first ones again.
+                    # Resampling moves candidates: put the starts first again.
                     begun = starts[..., : j + 1]
                     actions = torch.cat((begun, actions[:, begun.shape[1] :]), dim=1)
                 else:
@@ -172,7 +174,7 @@ class AutoregressiveDerivativeFree:
         generator: torch.Generator | None,
         until: Deadline,
     ) -> Tensor:
-        """Each candidate, shape (B, M, D), with its dimensions moved to their minima in turn."""
+        """Move each candidate, shape (B, M, D), to the minimum of each dimension in turn."""
         samples = max(8, self.samples // actions.shape[1])
         first = self.noise_scale * self.noise_shrink ** max(0, self.iterations - 2)
         for j, part in enumerate(energies):
@@ -187,40 +189,41 @@ class AutoregressiveDerivativeFree:
                 lowest = values.argmin(dim=2)
                 actions = actions.clone()
                 actions[..., j] = prefixes[..., j].gather(2, lowest[..., None])[..., 0]
-                # The lowest of n draws is this close; twice that leaves room.
+                # The distance of the lowest of n draws to the minimum is about 2 / n of the scale;
+                # twice that is the next scale.
                 scale = scale * 4 / samples
         return actions
 
 
 @dataclass(frozen=True)
 class JointEnergy:
-    """The energy of whole actions that a chain of conditional energies amounts to.
+    """Energy of whole actions, computed from one conditional energy per dimension.
 
-    Conditional energies are learned up to a number that depends on the prefix, so their sum
-    doesn't compare actions with different prefixes. Each is normalised, as InfoNCE does in
-    training, over the action's own value and an even grid: the result is
-    -T sum_j log p(a_j | a_1..a_{j-1}), for p that goes by exp(-E_j / T).
+    Training determines a conditional energy only up to a term that depends on the prefix, so the
+    sum of the energies cannot compare actions with different prefixes. Each energy is normalised,
+    as InfoNCE does in training, over the value of the action and an even grid. The result is
+    -T sum_j log p(a_j | a_1..a_{j-1}), with p proportional to exp(-E_j / T).
     """
 
     energies: Sequence[Energy]
-    """For each dimension j, prefixes (B, N, j+1) to energies (B, N)."""
+    """For each dimension j, a function from prefixes (B, N, j+1) to energies (B, N)."""
     low: Tensor
     """Lower corner of the box, shape (D,)."""
     high: Tensor
-    """Upper corner."""
+    """Upper corner of the box, shape (D,)."""
     temperature: float = 1.0
-    """T, that the energies were trained with."""
+    """Temperature T with which the energies were trained."""
     points: int = GRID - 1
-    """Of the grid along each dimension."""
+    """Number of grid points along each dimension."""
 
     def __call__(self, actions: Tensor) -> Tensor:
-        """Candidates (B, N, D) to energies (B, N)."""
-        # In parts: each candidate takes a whole grid.
+        """Compute energies (B, N) of candidates (B, N, D)."""
+        # In parts, to limit memory: each candidate needs a whole grid.
         parts = actions.split(CHUNK, dim=1)  # type: ignore[no-untyped-call]
         return torch.cat([self._together(part) for part in parts], dim=1)
 
     def sample(self, batch: int, temperature: float, generator: torch.Generator | None) -> Tensor:
-        """A draw for each of B rows, value by value, shape (B, D); see `draw_ancestral`."""
+        """Draw an action for each of B rows, value by value, (B, D); see `draw_ancestral`."""
         return draw_ancestral(self.energies, self.low, self.high, batch, temperature, generator)
 
     def _together(self, actions: Tensor) -> Tensor:

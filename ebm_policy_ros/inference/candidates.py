@@ -1,4 +1,4 @@
-"""What every search over actions shares: candidates, their energies, and picking among them."""
+"""Common parts of all searches: candidates, their energies, and selection among them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import torch
 from torch import Tensor
 
 Energy = Callable[[Tensor], Tensor]
-"""Candidates (B, N, D) to their energies (B, N)."""
+"""Function from candidates (B, N, D) to their energies (B, N)."""
 
-# Places looked at for each local minimum wanted, since the slopes around a minimum take looks too,
-# and those of them that are compared with all candidates.
+# Per requested local minimum: number of cells whose lowest candidate is examined (several, since
+# the cells around a minimum are low too), and number of these compared with all candidates.
 _LOOKS, _COMPARED = 16, 4
-# An odd number near 2^64 over the golden ratio, as a signed one: spreads cells over all integers.
+# An odd number near 2^64 / golden ratio, as a signed integer: spreads cells over all integers.
 _HASH = -7046029254386353131
 
 
 def check_box(low: Tensor, high: Tensor) -> None:
-    """Refuse corners that don't make a box.
+    """Refuse corners that do not form a box.
+
+    On a GPU only types and shapes are checked.
 
     Raises:
-        ValueError: If they are not two floating vectors of one size, the lower one first.
+        ValueError: If they are not two finite floating-point vectors of one size with low <= high.
     """
     if low.ndim != 1 or low.shape != high.shape or not low.is_floating_point():
         raise ValueError(
@@ -39,17 +41,17 @@ def check_box(low: Tensor, high: Tensor) -> None:
 
 
 def evaluate(energy: Energy, actions: Tensor) -> Tensor:
-    """Energies of candidates; a failed one (not a finite number) is the worst.
+    """Evaluate the energies of candidates; a failed energy (not finite) becomes infinity.
 
     Args:
-        energy: Candidates (B, N, D) to energies (B, N).
-        actions: Shape (B, ..., D), with candidates in one or several groups.
+        energy: Function from candidates (B, N, D) to energies (B, N).
+        actions: Candidates in one or several groups, shape (B, ..., D).
 
     Returns:
-        Shape (B, ...).
+        Energies, shape (B, ...).
 
     Raises:
-        ValueError: If `energy` gives another shape.
+        ValueError: If `energy` returns another shape.
     """
     candidates = actions.flatten(1, -2)
     energies = energy(candidates)
@@ -62,7 +64,7 @@ def evaluate(energy: Energy, actions: Tensor) -> Tensor:
 
 
 def finite(energies: Tensor) -> Tensor:
-    """Energies, of which a failed one (not a finite number) is the worst."""
+    """Replace failed (not finite) energies by infinity, the worst energy."""
     worst = float("inf")
     return torch.nan_to_num(energies, nan=worst, posinf=worst, neginf=worst)
 
@@ -70,7 +72,7 @@ def finite(energies: Tensor) -> Tensor:
 def uniform(
     batch: int, count: int, low: Tensor, high: Tensor, generator: torch.Generator | None
 ) -> Tensor:
-    """Candidates drawn evenly from the box, shape (batch, count, D)."""
+    """Draw candidates uniformly from the box, shape (batch, count, D)."""
     shape = (batch, count, low.shape[0])
     draws = torch.rand(shape, generator=generator, device=low.device, dtype=low.dtype)
     return low + (high - low) * draws
@@ -84,18 +86,18 @@ def first_candidates(
     generator: torch.Generator | None,
     starts: Tensor | None,
 ) -> Tensor:
-    """Candidates drawn evenly from the box, the first replaced by `starts` where there are some.
+    """Draw candidates uniformly from the box, and replace the first ones by `starts` if given.
 
     Args:
-        batch: Rows B.
-        count: Candidates N of a row.
+        batch: Number of rows B.
+        count: Number of candidates N in a row.
         low: Lower corner of the box, shape (D,).
-        high: Upper corner.
-        generator: Source of randomness; what it draws doesn't depend on `starts`.
-        starts: Shape (B, M, D), M at most N.
+        high: Upper corner of the box, shape (D,).
+        generator: Source of randomness; its draws do not depend on `starts`.
+        starts: Initial candidates, shape (B, M, D), M at most N.
 
     Returns:
-        Shape (B, N, D).
+        Candidates, shape (B, N, D).
 
     Raises:
         ValueError: If the starts have another shape.
@@ -107,10 +109,10 @@ def first_candidates(
 
 
 def fit_starts(starts: Tensor, batch: int, count: int, low: Tensor, high: Tensor) -> Tensor:
-    """The starts, shape (B, M, D), clipped to the box, in its precision.
+    """Clip the starts, shape (B, M, D), to the box, in its precision.
 
     Raises:
-        ValueError: If they are not (B, M, D), with M at most `count`.
+        ValueError: If their shape is not (B, M, D) with M at most `count`.
     """
     size = low.shape[0]
     shape = tuple(starts.shape)
@@ -122,32 +124,33 @@ def fit_starts(starts: Tensor, batch: int, count: int, low: Tensor, high: Tensor
 
 
 def normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal numbers with shape, device and precision of `like`."""
+    """Draw standard normal numbers with the shape, device and precision of `like`."""
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
 def clip(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The nearest actions in the box."""
+    """Clip actions to the box."""
     return torch.minimum(torch.maximum(actions, low), high)
 
 
 def take(actions: Tensor, index: Tensor) -> Tensor:
-    """Rows of `actions`, shape (B, N, D), by `index`, shape (B, M): shape (B, M, D)."""
+    """Select candidates of `actions`, (B, N, D), by `index`, (B, M); the result is (B, M, D)."""
     return actions.gather(1, index[..., None].expand(-1, -1, actions.shape[2]))
 
 
 def resample(energies: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Which candidates survive, each drawn with probability softmax(-E), row by row.
+    """Resample candidates: draw indices with probabilities softmax(-E), row by row.
 
     Systematic resampling takes the N quantiles (i + offset) / N of the distribution (Kitagawa
-    1996, appendix): less noise than independent draws, and no wait for the device.
+    1996, appendix). It has less noise than independent draws and does not wait for the device.
 
     Args:
-        energies: Shape (B, N); a candidate whose energy is not finite is drawn only if all are so.
-        generator: Source of the offset of each row.
+        energies: Energies, shape (B, N). A candidate whose energy is not finite is drawn only if
+            no energy is finite.
+        generator: Source of the random offset of each row.
 
     Returns:
-        Indices, shape (B, N), in rising order.
+        Indices, shape (B, N), in ascending order.
     """
     shape = (len(energies), 1)
     offsets = torch.rand(shape, generator=generator, device=energies.device, dtype=energies.dtype)
@@ -155,21 +158,21 @@ def resample(energies: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def quantiles(energies: Tensor, offsets: Tensor) -> Tensor:
-    """Which candidates are at the quantiles (i + offset) / N of softmax(-E).
+    """Indices of the candidates at the quantiles (i + offset) / N of softmax(-E).
 
     Args:
-        energies: Shape (B, N).
-        offsets: From 0 to 1, shape (B, 1).
+        energies: Energies, shape (B, N).
+        offsets: Offsets from 0 to 1, shape (B, 1).
 
     Returns:
-        Indices, shape (B, N), in rising order.
+        Indices, shape (B, N), in ascending order.
     """
     count = energies.shape[1]
     lowest = torch.finfo(energies.dtype).min
     weights = torch.softmax(torch.nan_to_num(-energies, nan=lowest, neginf=lowest), dim=1)
     cumulative = weights.cumsum(dim=1)
     places = (torch.arange(count, device=offsets.device, dtype=offsets.dtype) + offsets) / count
-    # Rounding may leave the last sum below 1, and a quantile above it.
+    # Due to rounding, the last sum may be below 1 and a quantile above it.
     places = places.to(cumulative.dtype) * cumulative[:, -1:]
     return torch.searchsorted(cumulative, places, right=True).clamp_(max=count - 1)
 
@@ -177,25 +180,28 @@ def quantiles(energies: Tensor, offsets: Tensor) -> Tensor:
 def local_minima(
     actions: Tensor, energies: Tensor, count: int, radius: float, half_width: Tensor
 ) -> Tensor:
-    """Candidates with no lower one near them, lowest first.
+    """Find candidates with no lower candidate near them, lowest first.
 
-    Of equal ones the first counts as lower. No step waits for the device.
+    Of candidates with equal energies the first counts as lower. No step waits for the device.
 
     Args:
-        actions: Shape (B, N, D).
-        energies: Shape (B, N).
-        count: How many.
-        radius: Near is a difference of at most so many half-widths in every dimension.
-        half_width: Of the box, shape (D,).
+        actions: Candidates, shape (B, N, D).
+        energies: Energies, shape (B, N).
+        count: Number of candidates to return.
+        radius: Largest difference in every dimension between near candidates, in half-widths of
+            the box.
+        half_width: Half-widths of the box, shape (D,).
 
     Returns:
-        Indices, shape (B, count); the lowest candidate again where there are no more.
+        Indices, shape (B, count). If there are fewer local minima, the rest is the index of the
+        lowest candidate.
     """
-    # A dimension without width is the same for all.
+    # A dimension without width has the same value in all candidates.
     scaled = actions / half_width.where(half_width > 0, torch.ones_like(half_width))
     order = energies.argsort(dim=1, stable=True)
-    # A minimum is the lowest in its cell, of which there are far fewer than candidates, and has no
-    # lower one of these near it. What is left is compared with all candidates.
+    # A local minimum is the lowest candidate in its cell, and no lowest candidate of another cell
+    # near it is lower. There are far fewer cells than candidates. Only the candidates that pass
+    # this test are compared with all candidates.
     first = _first_of_each(_cells(scaled / radius).gather(1, order))
     looked = _true_ones(first, _LOOKS * count)
     places = take(scaled, order.gather(1, looked))
@@ -215,19 +221,19 @@ def local_minima(
 
 
 def _cells(scaled: Tensor) -> Tensor:
-    """A number for the unit cell that each candidate, (B, N, D), is in: (B, N)."""
-    # Its powers: multiples of it would give the same number to many cells.
+    """Hash of the unit cell of each candidate, (B, N, D), as an integer, shape (B, N)."""
+    # Powers of the hash factor: multiples of it would give the same number to many cells.
     factors = torch.full((scaled.shape[2],), _HASH, device=scaled.device).cumprod(dim=0)
     return (scaled.floor().long() * factors).sum(dim=2)
 
 
 def _true_ones(mask: Tensor, count: int) -> Tensor:
-    """Indices of at most `count` true values in each row, (B, N), and of others after them."""
+    """Indices of the first `count` true values in each row (B, N), followed by false values."""
     return (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
 
 
 def _first_of_each(values: Tensor) -> Tensor:
-    """Whether a value, (B, N), is the first of its kind in its row."""
+    """Mask of the values, (B, N), that are the first occurrence in their row."""
     order = values.argsort(dim=1, stable=True)
     together = values.gather(1, order)
     new = torch.ones_like(values, dtype=torch.bool)

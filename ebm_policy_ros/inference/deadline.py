@@ -1,4 +1,4 @@
-"""When a search has to end, whether it has come to its end or not."""
+"""Deadline of a search."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import torch
 
 
 class Deadline:
-    """A time, and whether it cut a search short."""
+    """Time at which a search must end, and whether it interrupted the search."""
 
     def __init__(self, at: float | None, device: torch.device) -> None:
-        """For a search on `device` until `at`, as `time.perf_counter` counts; None: no end."""
+        """Create a deadline for a search on `device`.
+
+        Args:
+            at: Time of `time.perf_counter` in seconds; None for no deadline.
+            device: Device of the search.
+        """
         self._at, self._device = at, device
         self.complete = True
-        """Whether nothing was left out."""
+        """True if the deadline has not interrupted the search."""
 
     def passed(self) -> bool:
-        """Whether it is over; for use before work that is then left out."""
+        """Return True if the deadline has passed; call this before work that is then omitted."""
         if self._at is None:
             return False
         if self._device.type == "cuda":
-            # Kernels are queued long before they run: the clock says nothing while they wait.
+            # Kernels are queued long before they run: wait for them before reading the clock.
             torch.cuda.synchronize(self._device)
         if time.perf_counter() >= self._at:
             self.complete = False

@@ -24,38 +24,38 @@ from ebm_policy_ros.inference.settings import at_least, at_most, positive
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.util.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 
-# Candidates nearer to each other than this, in half-widths of the box, lead to one minimum.
+# Candidates closer to each other than this, in half-widths of the box, lead to the same minimum.
 SEPARATION = 0.1
-# Of candidates that a rough energy chose, one in so many is evaluated exactly.
+# One in this many of the candidates chosen with the low-precision energy is evaluated exactly.
 _RESCORED_SHARE = 4
 
 
 @dataclass(frozen=True)
 class DerivativeFree:
-    """Samples the box, then repeats: resample by exp(-E), perturb, evaluate.
+    """Derivative-free search: sample the box, then repeatedly resample by exp(-E) and perturb.
 
-    The best candidate of all is kept in the population, so the lowest energy never rises, and
-    the result is the exact minimum over candidates whose energy was evaluated.
+    The best candidate so far stays in the population. So the lowest energy never increases, and
+    the result is the exact minimum over all candidates whose energy was evaluated.
     """
 
     samples: int = 16384
-    """Candidates at a time."""
+    """Number of candidates."""
     iterations: int = 3
-    """Rounds of resampling and perturbing after the first, uniform candidates."""
+    """Number of rounds of resampling and perturbation after the initial uniform candidates."""
     noise_scale: float = 0.33
     """Standard deviation of the first perturbation, in half-widths of the box."""
     noise_shrink: float = 0.5
     """Factor on the perturbation from one round to the next."""
     temperature: float = 1.0
-    """Of the resampling weights exp(-E / temperature)."""
+    """Temperature of the resampling weights exp(-E / temperature)."""
     refine: int = 0
-    """Rounds of refinement (cross-entropy method); 0 for none."""
+    """Number of refinement rounds (cross-entropy method); 0 for none."""
     refine_samples: int = 128
-    """Candidates of each refined place in such a round."""
+    """Number of candidates for each refined local minimum in a refinement round."""
     places: int = 4
-    """How many of the lowest local minima among the candidates are refined or polished."""
+    """Number of lowest local minima among the candidates that are refined or polished."""
     polish: int = 0
-    """Steps down the gradient from those places at the end; 0 for none."""
+    """Number of gradient descent steps from these minima at the end; 0 for none."""
 
     def __post_init__(self) -> None:
         at_least(self, 2, "samples", largest=MOST_SAMPLES)
@@ -67,7 +67,7 @@ class DerivativeFree:
 
     @property
     def evaluated(self) -> tuple[int, int]:
-        """Candidates of the largest evaluation: of energies alone, and with their slopes."""
+        """Largest number of candidates in one evaluation: without and with gradients."""
         refined = self.places * self.refine_samples if self.refine else 0
         return max(self.samples, refined), self.places if self.polish else 0
 
@@ -82,25 +82,25 @@ class DerivativeFree:
         deadline: float | None = None,
         low_precision: Energy | None = None,
     ) -> Solution:
-        """The action of lowest energy in the box, for each row of the batch on its own.
+        """Find the action of lowest energy in the box, for each row of the batch separately.
 
         Args:
-            energy: Candidates (B, N, D) to energies (B, N).
-            low: Lower corner of the box, shape (D,); gives the device and the precision.
+            energy: Function from candidates (B, N, D) to energies (B, N).
+            low: Lower corner of the box, shape (D,). It determines device and precision.
             high: Upper corner of the box, shape (D,).
-            batch: Rows B.
+            batch: Number of rows B.
             generator: Source of randomness, on the device of `low`.
-            starts: Candidates to begin from, shape (B, M, D), in place of the first M drawn; the
+            starts: Initial candidates, shape (B, M, D), which replace the first M drawn ones. The
                 result is never worse than the best of them.
-            deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
-                between rounds, after the first evaluation.
-            low_precision: A cheaper energy, nearly the same, to choose by where to look. At the
-                end the lowest quarter of the candidates and all starts are evaluated anew, and the
-                result is the exact minimum over these.
+            deadline: Time at which to return the best action so far, in seconds of
+                `time.perf_counter`. It is checked between rounds, after the first evaluation.
+            low_precision: Low-precision energy, cheaper and nearly equal, which guides the search.
+                At the end the lowest quarter of the candidates and all starts are evaluated with
+                `energy`, and the result is the exact minimum over these.
 
         Raises:
-            ValueError: If the corners don't make a box, energies or starts have the wrong shape,
-                or there is no gradient to polish with.
+            ValueError: If the corners do not form a box, energies or starts have the wrong shape,
+                or the energy has no gradient for the polish.
         """
         check_box(low, high)
         half_width = (high - low) / 2
@@ -120,7 +120,7 @@ class DerivativeFree:
             energies = evaluate(cheap, actions)
             noise = noise * self.noise_shrink
         if low_precision is not None:
-            # It may have preferred another one to the best start.
+            # The low-precision energy may have preferred another candidate to the best start.
             actions, energies = _rescored(energy, begun, actions, energies)
         if (self.refine or self.polish) and not until.passed():
             actions, energies = self._improve(
@@ -138,7 +138,7 @@ class DerivativeFree:
         generator: torch.Generator | None,
         until: Deadline,
     ) -> tuple[Tensor, Tensor]:
-        """The candidates, and before them what refinement and descent made of the best places."""
+        """Refine and polish the lowest local minima; prepend the results to the candidates."""
         index = local_minima(actions, energies, self.places, SEPARATION, (high - low) / 2)
         places = take(actions, index)
         if self.refine:
@@ -154,7 +154,7 @@ class DerivativeFree:
                 until=until,
             )
             places = refined[:, :, 0]
-            # What was not refined may still lead to further modes.
+            # Keep the other candidates: they may lead to further modes.
             actions = torch.cat((refined.flatten(1, 2), actions), dim=1)
             energies = torch.cat((values.flatten(1), energies), dim=1)
         if self.polish and not until.passed():
@@ -167,17 +167,18 @@ class DerivativeFree:
 def _rescored(
     energy: Energy, first: Tensor, actions: Tensor, energies: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Candidates whose energies are rough, the lowest of them with exact ones.
+    """Evaluate exactly the lowest of candidates with low-precision energies.
 
     Args:
-        energy: The exact energy, (B, N, D) to (B, N).
+        energy: Exact energy, from candidates (B, N, D) to energies (B, N).
         first: Candidates to evaluate in any case, shape (B, M, D).
-        actions: Shape (B, N, D).
-        energies: Rough ones, shape (B, N).
+        actions: Candidates, shape (B, N, D).
+        energies: Low-precision energies, shape (B, N).
 
     Returns:
-        Shapes (B, N, D) and (B, N), or a few more: the highest make room for the M, but not the
-        lowest quarter. What was not evaluated counts as higher than the lowest of what was.
+        Candidates, shape (B, N, D), and energies, shape (B, N), with possibly a few more
+        candidates. The M first candidates replace the highest ones, but not the lowest quarter.
+        Low-precision energies are raised above the lowest exact energy where necessary.
     """
     count = -(-actions.shape[1] // _RESCORED_SHARE)
     kept = max(count, actions.shape[1] - first.shape[1])

@@ -1,4 +1,4 @@
-"""Sample widely, then descend: derivative-free search with gradients at its end."""
+"""Hybrid search: a wide derivative-free search, then gradient descent."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ebm_policy_ros.util.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
 
 @dataclass(frozen=True)
 class Hybrid:
-    """Many places that a short derivative-free search found, each descended to its minimum."""
+    """Short derivative-free search, then gradient descent from many of its local minima."""
 
     samples: int = 2048
-    """Candidates of the search."""
+    """Number of candidates of the search."""
     iterations: int = 1
-    """Rounds of the search after its uniform candidates."""
+    """Number of rounds of the search after its uniform candidates."""
     temperature: float = 1.0
-    """Of the search's resampling weights."""
+    """Temperature of the search's resampling weights exp(-E / temperature)."""
     starts: int = 32
-    """How many of the lowest local minima among the candidates to descend from."""
+    """Number of lowest local minima among the candidates from which to descend."""
     steps: int = 50
-    """Steps down the gradient."""
+    """Number of gradient descent steps."""
 
     def __post_init__(self) -> None:
         at_least(self, 2, "samples", largest=MOST_SAMPLES)
@@ -41,7 +41,7 @@ class Hybrid:
 
     @property
     def evaluated(self) -> tuple[int, int]:
-        """Candidates of the largest evaluation: of energies alone, and with their slopes."""
+        """Largest number of candidates in one evaluation: without and with gradients."""
         return self.samples, self.starts
 
     def minimize(
@@ -55,23 +55,24 @@ class Hybrid:
         deadline: float | None = None,
         low_precision: Energy | None = None,
     ) -> Solution:
-        """The lowest of the minima in the box, for each row of the batch on its own.
+        """Find the lowest of the minima in the box, for each row of the batch separately.
 
         Args:
-            energy: Differentiable; candidates (B, N, D) to energies (B, N).
-            low: Lower corner of the box, shape (D,); gives the device and the precision.
+            energy: Differentiable function from candidates (B, N, D) to energies (B, N).
+            low: Lower corner of the box, shape (D,). It determines device and precision.
             high: Upper corner of the box, shape (D,).
-            batch: Rows B.
+            batch: Number of rows B.
             generator: Source of randomness, on the device of `low`.
-            starts: Candidates to begin from, shape (B, M, D), in place of the first M drawn; the
+            starts: Initial candidates, shape (B, M, D), which replace the first M drawn ones. The
                 result is never worse than the best of them.
-            deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
-                between rounds, after the first evaluation.
-            low_precision: A cheaper energy, nearly the same, for the search before the descent.
+            deadline: Time at which to return the best action so far, in seconds of
+                `time.perf_counter`. It is checked between rounds, after the first evaluation.
+            low_precision: Low-precision energy, cheaper and nearly equal, for the search before
+                the descent.
 
         Raises:
-            ValueError: If the corners don't make a box, energies or starts have the wrong shape,
-                or there is no gradient.
+            ValueError: If the corners do not form a box, energies or starts have the wrong shape,
+                or the energy has no gradient.
         """
         search = DerivativeFree(self.samples, self.iterations, temperature=self.temperature)
         wide = search.minimize(

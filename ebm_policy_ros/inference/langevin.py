@@ -28,40 +28,40 @@ Schedule = Literal["polynomial", "power"]
 
 @dataclass(frozen=True)
 class Langevin:
-    """Candidates that follow the gradient with noise, then without it to the minimum.
+    """Langevin search: candidates follow the gradient with noise, then without it to a minimum.
 
     Distances are in half-widths of the box. A step of size s changes each dimension by
 
     - polynomial: s (dE/2 + noise_scale w), with s from `step_size` to `final_step_size` as
       (1 - k / (N - 1))^exponent (Florence et al. 2021, appendix B.3);
-    - power: s dE/2 + noise_scale sqrt(2 s) w, with s = step_size (k / N)^-gamma. Where the step
-      is small beside the curvature's inverse, and the clip wide beside the noise (as with
-      step_size 5e-4 and step_clip 1), its stationary distribution is exp(-E / (2 noise_scale^2)):
-      exp(-E / 2) with a noise scale of 1, exp(-E) with sqrt(1/2).
+    - power: s dE/2 + noise_scale sqrt(2 s) w, with s = step_size (k / N)^-gamma. If the step is
+      small compared with the inverse of the curvature, and the clip is wide compared with the
+      noise (as with step_size 5e-4 and step_clip 1), the stationary distribution is
+      exp(-E / (2 noise_scale^2)): exp(-E / 2) with a noise scale of 1, exp(-E) with sqrt(1/2).
 
-    where w is standard normal. Steps are clipped, then the candidates to the box.
+    where w is standard normal. Steps are clipped, then the candidates are clipped to the box.
     """
 
     samples: int = 512
-    """Candidates, each a chain of its own."""
+    """Number of candidates; each is a separate chain."""
     iterations: int = 100
-    """Steps of a chain; for training half as many are usual."""
+    """Number of steps of a chain; in training half as many are usual."""
     schedule: Schedule = "polynomial"
-    """How the step size falls: polynomial or power."""
+    """Schedule of the step size: polynomial or power."""
     step_size: float = 0.1
     """First (polynomial) or last (power) step size."""
     final_step_size: float = 1e-5
     """Last step size (polynomial)."""
     exponent: float = 2.0
-    """Of the fall from the first to the last step size (polynomial)."""
+    """Exponent of the decay from the first to the last step size (polynomial)."""
     gamma: float = 0.55
-    """Of the fall of the step size with the steps (power)."""
+    """Exponent of the decay of the step size with the number of steps (power)."""
     noise_scale: float = 1.0
     """Factor on the noise."""
     step_clip: float = 0.1
     """Largest change of a dimension in a step, in half-widths of the box."""
     polish: int = 20
-    """Steps down the gradient without noise at the end; 0 for none."""
+    """Number of gradient descent steps without noise at the end; 0 for none."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "samples", largest=MOST_SAMPLES)
@@ -74,7 +74,7 @@ class Langevin:
 
     @property
     def evaluated(self) -> tuple[int, int]:
-        """Candidates of the largest evaluation: of energies alone, and with their slopes."""
+        """Largest number of candidates in one evaluation: without and with gradients."""
         return self.samples, self.samples
 
     def minimize(
@@ -88,28 +88,28 @@ class Langevin:
         deadline: float | None = None,
         low_precision: Energy | None = None,
     ) -> Solution:
-        """The action of lowest energy that a chain ended at, for each row on its own.
+        """Find the action of lowest energy at the ends of the chains, for each row separately.
 
         Args:
-            energy: Differentiable; candidates (B, N, D) to energies (B, N).
-            low: Lower corner of the box, shape (D,); gives the device and the precision.
+            energy: Differentiable function from candidates (B, N, D) to energies (B, N).
+            low: Lower corner of the box, shape (D,). It determines device and precision.
             high: Upper corner of the box, shape (D,).
-            batch: Rows B.
+            batch: Number of rows B.
             generator: Source of randomness, on the device of `low`.
-            starts: Candidates to begin from, shape (B, M, D), in place of the first M drawn; the
+            starts: Initial candidates, shape (B, M, D), which replace the first M drawn ones. The
                 result is never worse than the best of them.
-            deadline: When to return the best so far, in seconds of `time.perf_counter`; looked at
-                between rounds, after the first evaluation.
+            deadline: Time at which to return the best action so far, in seconds of
+                `time.perf_counter`. It is checked between rounds, after the first evaluation.
             low_precision: Not used: chains follow the exact gradient.
 
         Raises:
-            ValueError: If the corners don't make a box, energies or starts have the wrong shape,
-                or there is no gradient.
+            ValueError: If the corners do not form a box, energies or starts have the wrong shape,
+                or the energy has no gradient.
         """
         check_box(low, high)
         until = Deadline(deadline, low.device)
         actions = first_candidates(batch, self.samples, low, high, generator, starts)
-        # Noise may carry a chain away from the best place that it saw.
+        # Noise may move a chain away from the best action on its way.
         remember = starts is not None or deadline is not None
         best = actions[:, :0], actions[:, :0, 0]
         for here, energies, moved in self._moves(energy, actions, low, high, generator):
@@ -133,13 +133,13 @@ class Langevin:
         high: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Where chains from `actions`, shape (B, N, D), end; no gradient leads back through them.
+        """Run chains from `actions`; return their ends, shape (B, N, D), without gradients.
 
         Args:
-            energy: Differentiable; candidates (B, N, D) to energies (B, N).
-            actions: Where the chains start.
+            energy: Differentiable function from candidates (B, N, D) to energies (B, N).
+            actions: Starts of the chains, shape (B, N, D).
             low: Lower corner of the box, shape (D,).
-            high: Upper corner.
+            high: Upper corner of the box, shape (D,).
             generator: Source of randomness.
         """
         for _, _, moved in self._moves(energy, actions, low, high, generator):
@@ -154,7 +154,7 @@ class Langevin:
         high: Tensor,
         generator: torch.Generator | None,
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Of each step: where the chains were, their energies there, and where they are now."""
+        """Yield for each step: the actions before it, their energies, and the actions after it."""
         half = (high - low) / 2
         for size, noise in self._steps():
             energies, slope = value_and_gradient(energy, actions)
@@ -165,7 +165,7 @@ class Langevin:
             actions = moved
 
     def _steps(self) -> Iterator[tuple[float, float]]:
-        """Step size, and standard deviation of the noise, of each step."""
+        """Yield the step size and the standard deviation of the noise for each step."""
         count = self.iterations
         for k in range(count):
             if self.schedule == "polynomial":
@@ -178,6 +178,6 @@ class Langevin:
 
 
 def _lowest(actions: Tensor, energies: Tensor) -> tuple[Tensor, Tensor]:
-    """The lowest of candidates (B, N, D): shapes (B, 1, D) and (B, 1)."""
+    """Lowest of the candidates (B, N, D), and its energy: shapes (B, 1, D) and (B, 1)."""
     energy, index = energies.min(dim=1, keepdim=True)
     return take(actions, index), energy

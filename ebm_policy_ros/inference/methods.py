@@ -1,4 +1,4 @@
-"""The methods of minimisation by name, as configurations and policy files have them."""
+"""Inference methods by name, as in configurations and policy files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ebm_policy_ros.util.plugins import Registry
 from ebm_policy_ros.util.quoting import cut
 
 InferenceMethod = DerivativeFree | AutoregressiveDerivativeFree | Langevin | Hybrid
-"""A frozen dataclass of settings with `samples`, `evaluated` and `minimize`; see
+"""Frozen dataclass of settings with `samples`, `evaluated` and `minimize`; see
 `DerivativeFree`."""
 
 METHODS: Registry[type[InferenceMethod]] = Registry("inference method")
@@ -29,14 +29,14 @@ SETTINGS = tuple(
         ["method", *(f.name for name in METHODS for f in dataclasses.fields(METHODS.find(name)))]
     )
 )
-"""Every key that settings may have, for one method or another."""
+"""All keys that settings may have, over all methods."""
 
 
 def build_inference(settings: Mapping[str, Any]) -> InferenceMethod:
-    """Build the method that `settings` names with its key "method", from the other keys.
+    """Build the inference method named by the key "method", from the other keys of `settings`.
 
     Raises:
-        ValueError: If there is no such method, or it has no such setting.
+        ValueError: If there is no such method, or it has no such setting, or a value is invalid.
     """
     values = dict(settings)
     method = values.pop("method", None)
@@ -62,7 +62,7 @@ def build_inference(settings: Mapping[str, Any]) -> InferenceMethod:
 
 
 def settings_of(inference: InferenceMethod) -> dict[str, Any]:
-    """Settings from which `build_inference` makes the same method."""
+    """Settings from which `build_inference` builds the same method."""
     kind = type(inference)
     own = f"{kind.__module__}.{kind.__qualname__}"
     method = next((name for name in METHODS if METHODS.find(name) is kind), own)

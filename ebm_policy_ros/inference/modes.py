@@ -1,4 +1,4 @@
-"""Several answers: the separate minimisers of an energy, and how probable each is."""
+"""Modes: the separate minimisers of an energy and their probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ebm_policy_ros.inference.candidates import Energy, evaluate, local_minima, normal, take
 from ebm_policy_ros.inference.refinement import cross_entropy
 
-# Points on the straight way between two minimisers at which the energy is looked at.
+# Number of points on the straight line between two minimisers at which the energy is evaluated.
 _WAY_POINTS = 31
 _REFINE_SAMPLES, _REFINE_ROUNDS = 64, 8
 _MASS_SAMPLES, _MASS_ROUNDS = 128, 5
@@ -19,28 +19,29 @@ _MASS_SAMPLES, _MASS_ROUNDS = 128, 5
 
 @dataclass(frozen=True)
 class Modes:
-    """Separate minimisers, lowest first; where a row has fewer than M, the rest has no energy."""
+    """Separate minimisers, lowest first; a row may have fewer than M modes."""
 
     actions: Tensor
-    """Shape (B, M, D)."""
+    """Actions of the modes, shape (B, M, D)."""
     energies: Tensor
-    """Shape (B, M); infinite where there is no such mode."""
+    """Energies of the modes, shape (B, M); infinite where there is no such mode."""
     probability: Tensor
-    """Share of exp(-E / temperature) around each, shape (B, M); 0 where there is no such mode."""
+    """Probability mass of exp(-E / temperature) around each mode, shape (B, M); 0 where there is
+    no such mode."""
     spread: Tensor
-    """Standard deviation of exp(-E / temperature) around each, by dimension, shape (B, M, D)."""
+    """Standard deviation of exp(-E / temperature) around each mode, shape (B, M, D)."""
     samples: Tensor
     """Candidates around all modes, shape (B, S, D)."""
     weights: Tensor
-    """Their probabilities under exp(-E / temperature), shape (B, S)."""
+    """Probabilities of the candidates under exp(-E / temperature), shape (B, S)."""
 
     @property
     def count(self) -> Tensor:
-        """How many modes each row has, shape (B,)."""
+        """Number of modes of each row, shape (B,)."""
         return torch.isfinite(self.energies).sum(dim=1)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """A draw from exp(-E / temperature) around the modes, shape (B, D)."""
+        """Draw from exp(-E / temperature) around the modes, shape (B, D)."""
         index = torch.multinomial(self.weights, 1, generator=generator)
         return take(self.samples, index)[:, 0]
 
@@ -58,23 +59,24 @@ def find_modes(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Modes:
-    """The separate minimisers near candidates, row by row.
+    """Find the separate minimisers near candidates, row by row.
 
-    Candidates with no lower one near them are refined without gradients. Two minimisers are one
-    mode unless the energy on the straight way between them rises by a barrier above both. The
-    mass of exp(-E / temperature) around each is measured by importance sampling with a Gaussian
-    that adapts to it (Cappé et al. 2004, Population Monte Carlo).
+    Candidates with no lower candidate near them are refined without gradients. Two minimisers are
+    one mode unless the energy on the straight line between them rises by a barrier above both. The
+    mass of exp(-E / temperature) around each mode is estimated by importance sampling with an
+    adaptive Gaussian (Cappé et al. 2004, Population Monte Carlo).
 
     Args:
-        energy: Candidates (B, N, D) to energies (B, N).
+        energy: Function from candidates (B, N, D) to energies (B, N).
         actions: Candidates from a search, shape (B, N, D).
-        energies: Their energies, shape (B, N).
+        energies: Energies of the candidates, shape (B, N).
         low: Lower corner of the box, shape (D,).
-        high: Upper corner.
-        limit: Most modes in a row.
-        separation: How near "near" is, in half-widths of the box.
-        barrier: Least rise between two modes, in temperatures.
-        temperature: Of the probabilities.
+        high: Upper corner of the box, shape (D,).
+        limit: Maximum number of modes in a row.
+        separation: Largest difference in every dimension between near candidates, in half-widths
+            of the box.
+        barrier: Minimum rise of the energy between two modes, in units of the temperature.
+        temperature: Temperature of the probabilities.
         generator: Source of randomness.
 
     Raises:
@@ -88,7 +90,7 @@ def find_modes(
         if not 0 < value < math.inf:
             raise ValueError(f"{name}: got {value}, expected a number > 0")
     half = (high - low) / 2
-    # Some of these places will turn out to belong to one mode.
+    # Twice the limit: some of these minima will belong to the same mode.
     index = local_minima(actions, energies, 2 * limit, separation, half)
     refined, values = cross_entropy(
         energy,
@@ -115,7 +117,7 @@ def find_modes(
 
 
 def _apart(energy: Energy, places: Tensor, values: Tensor, barrier: float) -> Tensor:
-    """Which places, (B, M, D) sorted by energy, are not the same mode as a lower one: (B, M)."""
+    """Mask, (B, M), of the minima, (B, M, D) sorted by energy, not in the mode of a lower one."""
     count = places.shape[1]
     fractions = torch.arange(1, _WAY_POINTS + 1, device=places.device) / (_WAY_POINTS + 1)
     way = torch.lerp(
@@ -142,16 +144,16 @@ def _mass(
     temperature: float,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Spread of exp(-E / temperature) around each mode, samples there and their log weights.
+    """Spread of exp(-E / temperature) around each mode, samples around it and their log weights.
 
     Returns:
-        Shapes (B, M, D), (B, M, S, D) and (B, M, S).
+        Spread, shape (B, M, D), samples, shape (B, M, S, D), and log weights, shape (B, M, S).
     """
     missing = torch.isinf(values)
     half = (high - low) / 2
     wide = half > 0
     half = half.where(wide, torch.ones_like(half))
-    # In a dimension without width nothing is drawn, and nothing weighs.
+    # A dimension without width is not sampled and does not contribute to the weights.
     scale = (separation / 2 * half * wide).expand_as(places).clone()
     shape = (*places.shape[:2], _MASS_SAMPLES, places.shape[2])
     for _ in range(_MASS_ROUNDS):
@@ -164,7 +166,7 @@ def _mass(
         outside = ((samples < low) | (samples > high)).any(dim=3)
         elsewhere = outside | ~_nearest(places, samples, half, missing)
         log_weights = log_weights.masked_fill(elsewhere | missing[..., None], -float("inf"))
-        # Relative to the mode: a softmax of hugely different energies would lose the higher ones.
+        # Normalised per mode: in a common softmax, modes of much higher energy would underflow.
         weights = torch.nan_to_num(log_weights.softmax(dim=2))
         spread = (weights[..., None] * (samples - places[:, :, None]).square()).sum(dim=2).sqrt()
         scale = torch.minimum(torch.maximum(spread, scale / 4), 2 * scale)
@@ -172,7 +174,7 @@ def _mass(
 
 
 def _nearest(places: Tensor, samples: Tensor, half: Tensor, missing: Tensor) -> Tensor:
-    """Whether each sample, (B, M, S, D), is nearest to the mode it was drawn around: (B, M, S)."""
+    """Mask, (B, M, S), of the samples, (B, M, S, D), whose nearest mode is that of their draw."""
     count = places.shape[1]
     distance = torch.cdist((samples / half).flatten(1, 2), places / half)
     distance = distance.masked_fill(missing[:, None], float("inf"))

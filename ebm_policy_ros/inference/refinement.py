@@ -1,4 +1,4 @@
-"""From good candidates to the minimum near each: with gradients, or without."""
+"""Refinement of good candidates to the minimum near each, with or without gradients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from ebm_policy_ros.inference.candidates import Energy, clip, evaluate, finite, normal
 from ebm_policy_ros.inference.deadline import Deadline
 
-# A dimension moves by at most so much in the first step of a descent, in half-widths of the box.
+# Largest change of a dimension in the first step of a descent, in half-widths of the box.
 _FIRST_STEP = 0.01
 _SMALLEST = 1e-12
 
@@ -27,24 +27,24 @@ def cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """Refine each start without gradients (cross-entropy method; Rubinstein 1999).
 
-    Around each start of its own a Gaussian is sampled, and fitted again to its lowest eighth, but
-    its spread is that around the lowest candidate: about their own mean they would shrink before
-    they arrive, where the minimum is off to one side. The lowest candidate found so far is always
+    Each start has its own Gaussian, which is sampled and then fitted to the lowest eighth of its
+    samples. The standard deviation is computed around the lowest candidate. Around the mean it
+    would shrink too early if the minimum is off to one side. The lowest candidate so far is always
     among the samples, so no start gets worse.
 
     Args:
-        energy: Candidates (B, N, D) to energies (B, N).
-        starts: Shape (B, M, D).
+        energy: Function from candidates (B, N, D) to energies (B, N).
+        starts: Initial actions, shape (B, M, D).
         low: Lower corner of the box, shape (D,).
-        high: Upper corner.
-        samples: Candidates in a round, of each start.
-        rounds: How often, at least once.
+        high: Upper corner of the box, shape (D,).
+        samples: Number of candidates per start in a round.
+        rounds: Number of rounds, at least 1.
         scale: Standard deviation of the first Gaussians, in half-widths of the box.
         generator: Source of randomness.
-        until: Ends it between rounds.
+        until: Deadline, checked between rounds.
 
     Returns:
-        The candidates of the last round, shape (B, M, samples, D), and their energies,
+        Candidates of the last round, shape (B, M, samples, D), and their energies, shape
         (B, M, samples), the lowest of each start first.
     """
     batch, places, size = starts.shape
@@ -78,15 +78,16 @@ def descend(
     """Follow the gradient of each candidate down to a minimum, without noise.
 
     Projected gradient descent with the step sizes of Barzilai and Borwein (1988, IMA J. Numerical
-    Analysis 8). A step that would raise a candidate's energy is not taken, and shortened.
+    Analysis 8). A step that would raise a candidate's energy is rejected, and the next one is
+    shorter.
 
     Args:
-        energy: Differentiable; candidates (B, N, D) to energies (B, N).
-        actions: Where to start, shape (B, N, D).
+        energy: Differentiable function from candidates (B, N, D) to energies (B, N).
+        actions: Initial candidates, shape (B, N, D).
         low: Lower corner of the box, shape (D,).
-        high: Upper corner.
-        steps: Evaluations after the first.
-        until: Ends it between steps.
+        high: Upper corner of the box, shape (D,).
+        steps: Number of evaluations after the first.
+        until: Deadline, checked between steps.
 
     Returns:
         Candidates, shape (B, N, D), and energies, shape (B, N), none higher than at the start.
@@ -104,7 +105,7 @@ def descend(
         moved = (trial - actions) / half.clamp_min(_SMALLEST)
         bend = (moved * (trial_slope - slope)).sum(dim=2, keepdim=True)
         secant = moved.square().sum(dim=2, keepdim=True) / bend.clamp_min(_SMALLEST)
-        # Where the slope doesn't rise along the step there is no parabola to jump to.
+        # If the gradient does not increase along the step, the secant step is not valid.
         longer = torch.where(bend > 0, secant, 2 * step).clamp(step / 10, step * 10)
         lower = (trial_energies <= energies)[..., None]
         step = torch.where(lower, longer, torch.minimum(secant, step / 2))
@@ -115,10 +116,10 @@ def descend(
 
 
 def value_and_gradient(energy: Energy, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Energies, shape (B, N), and their gradients over the actions, shape (B, N, D), detached.
+    """Compute energies, (B, N), and their gradients over actions, (B, N, D), detached.
 
-    An energy or slope that is not finite counts as the worst, and as flat. An energy with a method
-    of this name, from actions to both, gives them itself; another one is differentiated.
+    An energy that is not finite becomes infinity; a gradient that is not finite becomes 0. If the
+    energy has a method of this name, it computes both; else automatic differentiation is used.
 
     Raises:
         ValueError: If the energy has no gradient.

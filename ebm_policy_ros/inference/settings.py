@@ -1,4 +1,4 @@
-"""Checks that the settings of every method share."""
+"""Checks of settings, common to all inference methods."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ from ebm_policy_ros.util.quoting import quote
 
 
 def at_least(settings: object, lowest: int, *names: str, largest: int = LARGEST_WHOLE) -> None:
-    """Refuse what is not an integer from `lowest` to `largest`.
+    """Refuse settings that are not integers from `lowest` to `largest`.
 
     Raises:
-        ValueError: Naming the setting, what it is and what is allowed.
+        ValueError: If a check fails. The message names the setting, its value and the allowed
+            range.
     """
     for name in names:
         check_whole(name, getattr(settings, name), lowest, largest)
 
 
 def positive(settings: object, *names: str) -> None:
-    """Refuse numbers that are not above 0 and finite.
+    """Refuse settings that are not finite numbers above 0.
 
     Raises:
-        ValueError: Naming the setting, what it is and what is allowed.
+        ValueError: If a check fails. The message names the setting, its value and the allowed
+            range.
     """
     for name in names:
         check_number(name, getattr(settings, name), above_zero=True)
 
 
 def at_most(settings: object, largest: float, *names: str) -> None:
-    """Refuse numbers above `largest`.
+    """Refuse settings above `largest`.
 
     Raises:
-        ValueError: Naming the setting, what it is and what is allowed.
+        ValueError: If a check fails. The message names the setting, its value and the allowed
+            range.
     """
     for name in names:
         value = getattr(settings, name)
@@ -39,20 +42,22 @@ def at_most(settings: object, largest: float, *names: str) -> None:
 
 
 def not_negative(settings: object, *names: str) -> None:
-    """Refuse numbers that are below 0 or not finite.
+    """Refuse settings that are below 0 or not finite.
 
     Raises:
-        ValueError: Naming the setting, what it is and what is allowed.
+        ValueError: If a check fails. The message names the setting, its value and the allowed
+            range.
     """
     for name in names:
         check_number(name, getattr(settings, name), above_zero=False)
 
 
 def one_of(settings: object, name: str, allowed: tuple[str, ...]) -> None:
-    """Refuse words that are not among those `allowed`.
+    """Refuse a setting whose value is not one of `allowed`.
 
     Raises:
-        ValueError: Naming the setting, what it is and what is allowed.
+        ValueError: If the check fails. The message names the setting, its value and the allowed
+            values.
     """
     value = getattr(settings, name)
     if value not in allowed:

@@ -1,4 +1,4 @@
-"""What a search over actions returns."""
+"""Result of an action search."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ebm_policy_ros.inference.modes import Modes, find_modes
 
 @dataclass(frozen=True, repr=False)
 class Solution:
-    """What a minimisation found."""
+    """Result of a minimisation."""
 
     actions: Tensor
-    """The last candidates, shape (B, N, D)."""
+    """Last candidates, shape (B, N, D)."""
     energies: Tensor
-    """Their energies, shape (B, N)."""
+    """Energies of the last candidates, shape (B, N)."""
     best: Tensor
-    """The candidate of lowest energy, shape (B, D)."""
+    """Candidate of lowest energy, shape (B, D)."""
     best_energy: Tensor
-    """Its energy, shape (B,); not finite if no candidate's energy was."""
+    """Lowest energy, shape (B,); not finite if no candidate has a finite energy."""
     energy: Energy
-    """What was minimised."""
+    """Energy that was minimised."""
     low: Tensor
     """Lower corner of the box, shape (D,)."""
     high: Tensor
     """Upper corner of the box, shape (D,)."""
     complete: bool = True
-    """Whether the search came to its end; False if its deadline cut it short."""
+    """True if the search was completed; False if its deadline interrupted it."""
 
     def __repr__(self) -> str:
-        """Size of the search, and the lowest energy of its first row."""
+        """Summary: size of the search, and the lowest energy of its first row with its action."""
         batch, count, size = self.actions.shape
         lowest = ", ".join(f"{value:.4g}" for value in self.best[0].tolist())
         return (
@@ -51,16 +51,17 @@ class Solution:
         high: Tensor,
         complete: bool = True,
     ) -> Solution:
-        """The solution that these candidates, all evaluated, amount to."""
+        """Create the solution from evaluated candidates."""
         best_energy, index = energies.min(dim=1)
         best = take(actions, index[:, None])[:, 0]
         return cls(actions, energies, best, best_energy, energy, low, high, complete)
 
     def sample(self, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """A draw from exp(-E / temperature), shape (B, D).
+        """Draw from exp(-E / temperature), shape (B, D).
 
-        It is drawn around the modes. An energy with a method of this name draws itself: one that
-        is made of one for each dimension, value by value, each at the temperature.
+        The draw is around the modes. If the energy has a method of this name, that method draws
+        instead: an energy with one part per dimension (`JointEnergy`) draws value by value, each
+        at the temperature.
         """
         itself = getattr(self.energy, "sample", None)
         if itself is not None:
@@ -76,7 +77,7 @@ class Solution:
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Modes:
-        """The separate minimisers near the last candidates; see `find_modes`."""
+        """Find the separate minimisers near the last candidates; see `find_modes`."""
         return find_modes(
             self.energy,
             self.actions,

@@ -1,4 +1,4 @@
-"""The interface file: the one place that names a robot's topics, fields, rates and limits."""
+"""Interface files. Only they define the topics, fields, rates and limits of a robot."""
 
 from ebm_policy_ros.interface.action import Action, Gripper, Workspace
 from ebm_policy_ros.interface.checks import InterfaceError

@@ -1,4 +1,4 @@
-"""The command topic of an interface, what an action means, and what bounds it."""
+"""Command topic of an interface, meaning of an action, and its limits."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ JOINTS = "sensor_msgs/msg/JointState"
 _TWIST_FIELDS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 QUATERNION = ("qx", "qy", "qz", "qw")
 _QUANTITIES = ("position", "velocity")
-# What a number in each type is; in the other types the file says it.
+# Quantity of the values in each message type; for other types the interface file gives it.
 _QUANTITY_OF = {TWIST: "velocity", POSE: "position", TRAJECTORY: "position"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gripper:
-    """A further, last dimension of the action, with a topic of its own; a position."""
+    """Gripper position: an additional, last dimension of the action with its own topic."""
 
     TYPES: ClassVar[tuple[str, ...]] = (ARRAY, TRAJECTORY, JOINTS)
 
@@ -52,36 +52,37 @@ class Gripper:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """The command topic, and what each dimension of an action means."""
+    """Command topic, and meaning of each dimension of an action."""
 
     TYPES: ClassVar[tuple[str, ...]] = (TWIST, POSE, TRAJECTORY, ARRAY, JOINTS)
 
     topic: str
     type: str
     fields: tuple[str, ...]
-    """linear.x to angular.z of a twist, x to qw of a pose; else joints in the controller's order.
-    """
+    """Fields of the action: linear.x to angular.z of a twist, x to qw of a pose; else joint names
+    in the controller's order."""
     unit: str
     low: tuple[float, ...]
     high: tuple[float, ...]
     frame_id: str = ""
-    """Of a twist or a pose."""
+    """Frame of a twist or a pose; empty for other types."""
     quantity: str = ""
-    """position or velocity, where the type doesn't tell it."""
+    """Quantity, position or velocity, if the message type does not determine it."""
     fixed: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Values of the fields of a pose that the action doesn't name."""
+    """Values of the fields of a pose that are not fields of the action."""
     horizon: int = 1
-    """Actions per decision, one period of the rate apart."""
+    """Number of actions per decision, one period of the rate apart."""
     hold: float | None = None
-    """How long a recorded command counts if no other one follows, s; None for 2.5 periods."""
+    """Time for which a recorded command is valid if no other follows, s; None for 2.5 periods."""
     max_velocity: tuple[float, ...] | None = None
-    """Of a position: how fast it may change, unit/s."""
+    """Maximum rate of change of each field of a position, unit/s."""
     max_acceleration: tuple[float, ...] | None = None
-    """How fast the velocity may change, unit/s of a velocity and unit/s^2 of a position."""
+    """Maximum rate of change of the velocity: unit/s if the action is a velocity, unit/s^2 if it
+    is a position."""
     lag: float = 0.0
-    """How far the arm runs behind a commanded position, s."""
+    """Delay of the arm behind a commanded position, s."""
     measured: str = ""
-    """The stream that measures what the action commands."""
+    """Stream that measures the quantity that the action commands."""
     gripper: Gripper | None = None
 
     def __post_init__(self) -> None:
@@ -145,31 +146,31 @@ class Action:
 
     @property
     def is_velocity(self) -> bool:
-        """Whether zero means to stand still; else an action is where to be."""
+        """True if an action is a velocity (zero means stand still); else it is a position."""
         return (self.quantity or _QUANTITY_OF.get(self.type)) == "velocity"
 
     @property
     def is_joints(self) -> bool:
-        """Whether the fields are joints."""
+        """True if the fields are joints."""
         return self.type not in (TWIST, POSE)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each of the D dimensions is: the fields and, last, the gripper."""
+        """Names of the D dimensions: the fields and, last, the gripper."""
         return (*self.fields, self.gripper.name) if self.gripper else self.fields
 
     @property
     def bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Lowest and highest value of each of the D dimensions."""
+        """Minimum and maximum of each of the D dimensions."""
         if self.gripper is None:
             return self.low, self.high
         return (*self.low, self.gripper.low), (*self.high, self.gripper.high)
 
     def check_measured(self, streams: Mapping[str, Stream]) -> None:
-        """Refuse a `measured` stream that doesn't measure what the action commands.
+        """Refuse a `measured` stream that does not measure the quantity that the action commands.
 
         Raises:
-            InterfaceError: Naming what it lacks.
+            InterfaceError: If the stream does not fit. The message names the required stream.
         """
         if not self.measured:
             return
@@ -198,10 +199,10 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """The box that the tool must not leave, in metres."""
+    """Box that the tool must not leave, in metres."""
 
     stream: str
-    """The pose stream that measures the tool."""
+    """Pose stream that measures the tool."""
     fields: tuple[str, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -211,18 +212,18 @@ class Workspace:
         require_bounds(self.low, self.high, self.fields)
 
     def check(self, streams: Mapping[str, Stream], action: Action) -> None:
-        """Refuse a box that the streams don't measure, or that the action doesn't move in.
+        """Refuse a box with axes that no stream measures or along which the action cannot move.
 
         Raises:
-            InterfaceError: Naming what doesn't fit.
+            InterfaceError: If a check fails. The message names the key and the expected value.
         """
         stream = streams.get(self.stream)
         fits = isinstance(stream, PoseStream) and set(self.fields) <= set(stream.fields)
         expected = f"a pose stream with the fields {', '.join(self.fields)}"
         require(fits, "workspace.stream", self.stream, expected)
         if action.is_joints:
-            return  # the measured tool alone can be watched
-        # A box bounds a command along its axes only if both have the same axes.
+            return  # only the measured tool pose can be monitored
+        # The box can limit a command only if both are in the same frame.
         frame = stream.frame_id  # type: ignore[union-attr]
         require(
             frame == action.frame_id,

@@ -1,4 +1,4 @@
-"""An interface as a whole, and how its file is read."""
+"""Complete interface of a robot, and the reader of interface files."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """A robot and a task as the policy meets them. SI units, radians."""
+    """Interface between a policy and a robot with its task. SI units, angles in radians."""
 
     name: str
     rate: float
-    """Decisions per second, Hz."""
+    """Rate of decisions, Hz."""
     observation: Mapping[str, Stream]
     action: Action
     workspace: Workspace | None = None
     max_skew: float | None = None
-    """Largest difference between the stamps of an observation's streams, s; None for any."""
+    """Maximum difference between the stamps of an observation's streams, s; None for any."""
     prefix: str = ""
-    """Before the names of joints and frames, as here they have it already; in files they don't."""
+    """Prefix of the names of joints and frames. The names in this object include it; the names in
+    files do not."""
 
     def __post_init__(self) -> None:
         require_text("name", self.name)
@@ -59,7 +60,7 @@ class Interface:
             self.workspace.check(self.observation, self.action)
 
     def _check_bounds(self) -> None:
-        """Refuse what is larger than that of any robot, before somebody makes room for it."""
+        """Refuse values above the bounds of any robot, before memory is allocated for them."""
         slowest, fastest = bounds.SLOWEST, bounds.FASTEST
         require(slowest <= self.rate <= fastest, "rate", self.rate, f"{slowest} to {fastest} Hz")
         require_at_most("max_skew", self.max_skew, bounds.LONGEST_TIME)
@@ -75,12 +76,12 @@ class Interface:
 
     @property
     def period_ns(self) -> int:
-        """Time between two decisions, nanoseconds."""
+        """Time between two decisions, in nanoseconds."""
         return round(NANOSECONDS / self.rate)
 
     @property
     def hold_ns(self) -> int:
-        """How long a recorded command counts if no other one follows, nanoseconds."""
+        """Time for which a recorded command is valid if no other follows, in nanoseconds."""
         hold = self.action.hold
         return round((2.5 / self.rate if hold is None else hold) * NANOSECONDS)
 
@@ -90,23 +91,23 @@ class Interface:
         return {name: stream.shape for name, stream in self.observation.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The interface as plain values, as `interface_from_dict` reads them."""
+        """Convert the interface to plain values, as `interface_from_dict` reads them."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
         return without_prefix(plain, self.prefix)
 
     @property
     def continuous(self) -> list[int]:
-        """Which fields of the action are positions of joints that turn without end."""
+        """Indices of the action fields that are positions of continuous joints."""
         stream = self.observation.get(self.action.measured)
         if self.action.is_velocity or not isinstance(stream, JointStream):
             return []
         return [i for i, name in enumerate(self.action.fields) if name in stream.continuous]
 
     def differences(self, other: Interface) -> list[str]:
-        """What `other` has that makes it another robot or task for a policy, one line each.
+        """Differences from `other` that make it another robot or task for a policy, one per line.
 
-        Topics, ages, rates and limits other than the action's bounds may differ: they change
-        where samples come from and how they are supervised, not what they mean.
+        Topics, ages, minimum rates, and limits other than the action's bounds may differ. They
+        change the source of samples and their supervision, not their meaning.
         """
         return [
             f"{key}: {quote(mine)} here, {quote(theirs)} there"
@@ -114,7 +115,7 @@ class Interface:
         ]
 
 
-# Where samples come from, how they are supervised and read, and how commands are limited.
+# Keys for the source, the supervision and the reading of samples, and for the limits of commands.
 _MAY_DIFFER = (
     "name", "topic", "max_age", "min_rate", "max_skew", "qos", "workspace",
     "max_velocity", "max_acceleration", "lag", "measured", "hold", "prefix",
@@ -133,7 +134,7 @@ def _compare(mine: Any, theirs: Any, key: str) -> list[tuple[str, Any, Any]]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        # What is left out reads as its default again.
+        # An omitted key gets its default again when it is read.
         return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
@@ -141,7 +142,7 @@ def _plain(value: Any) -> Any:
 
 
 def _build(kind: type[Any], values: object, key: str) -> Any:
-    """An instance of the dataclass `kind` from plain values; errors start with `key`."""
+    """Build an instance of the dataclass `kind` from plain values; errors start with `key`."""
     where = f"{key}: " if key else ""
     if not isinstance(values, Mapping):
         raise InterfaceError(f"{where}got {quote(values)}, expected keys and values")
@@ -173,7 +174,7 @@ def _build(kind: type[Any], values: object, key: str) -> Any:
 
 
 def _expected(kind: str, value: object) -> str:
-    """What a value of this annotation has to be; empty if it is that."""
+    """Description of the expected value for an annotation; empty if the value fits."""
     if kind.startswith("tuple") != isinstance(value, tuple):
         return "a list" if kind.startswith("tuple") else "a single value"
     if kind == "str" and not (isinstance(value, str) and len(value) <= bounds.LONGEST_NAME):
@@ -200,7 +201,7 @@ def _key_of_stream(name: object) -> str:
 
 
 def _with(values: Any, key: str, **kinds: type[Any]) -> Any:
-    """The same values, with those of the named keys built."""
+    """Return the same values with those of the named keys built as dataclasses."""
     if not isinstance(values, Mapping):
         return values
     built = {n: _build(kind, values[n], f"{key}.{n}") for n, kind in kinds.items() if n in values}
@@ -208,14 +209,15 @@ def _with(values: Any, key: str, **kinds: type[Any]) -> Any:
 
 
 def interface_from_dict(values: object, source: str) -> Interface:
-    """The interface described by plain values.
+    """Build an interface from plain values.
 
     Args:
-        values: What `Interface.to_dict` gives, or the content of an interface file.
-        source: Where the values come from, for messages.
+        values: Result of `Interface.to_dict`, or content of an interface file.
+        source: Source of the values, for messages.
 
     Raises:
-        InterfaceError: Naming the source, the key, what was found and what is allowed.
+        InterfaceError: If a value is invalid. The message names the source, the key, the value and
+            the expectation.
     """
     try:
         if not isinstance(values, Mapping):
@@ -245,7 +247,7 @@ def load_interface(path: str | Path) -> Interface:
     """Read an interface file (YAML).
 
     Raises:
-        InterfaceError: If the file is missing, is not YAML or describes no valid interface.
+        InterfaceError: If the file is missing, is not YAML or is not a valid interface.
     """
     try:
         values = read_yaml(Path(path))

@@ -1,23 +1,23 @@
-"""The prefix of an arm: what its joints and frames are called beside another one's."""
+"""Prefix of an arm: it distinguishes joints and frames of several arms of the same kind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Frames that all arms share.
+# Frames common to all arms: they get no prefix.
 _SHARED = ("", "world", "map")
 _OF_JOINTS = ("names", "continuous")
 _POSES = ("Twist", "Pose")
 
 
 def with_prefix(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The plain values of an interface with a prefix before joints and frames."""
+    """Add a prefix to the joints and frames in the plain values of an interface."""
     return _renamed(values, lambda name: prefix + name)
 
 
 def without_prefix(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The opposite of `with_prefix`."""
+    """Remove a prefix from the joints and frames: the inverse of `with_prefix`."""
     return _renamed(values, lambda name: name.removeprefix(prefix))
 
 
@@ -56,7 +56,7 @@ def _frame(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str,
 
 
 def _all(names: Any, rename: Callable[[str], str]) -> Any:
-    """Names in a list; what is none is left for the checks to refuse."""
+    """Rename the names in a list; other values stay as they are, and the checks refuse them."""
     if not isinstance(names, (list, tuple)):
         return names
     return [rename(name) if isinstance(name, str) else name for name in names]

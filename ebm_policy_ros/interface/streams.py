@@ -1,4 +1,4 @@
-"""The input topics of an interface."""
+"""Input topics (streams) of an interface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ebm_policy_ros.interface.checks import (
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """How a topic is subscribed to; the defaults suit every publisher."""
+    """QoS settings of a subscription; the defaults are compatible with every publisher."""
 
     RELIABILITY: ClassVar[tuple[str, ...]] = ("best_effort", "reliable")
     DURABILITY: ClassVar[tuple[str, ...]] = ("volatile", "transient_local")
@@ -33,16 +33,16 @@ class Quality:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stream:
-    """What every input topic has."""
+    """Settings common to all input topics."""
 
     topic: str
     type: str
     max_age: float
-    """Oldest sample that may still be used, seconds."""
+    """Maximum age of a usable sample, s."""
     min_rate: float | None = None
-    """Fewest new samples per second, Hz; None for as few as `max_age` lets through."""
+    """Minimum rate of new samples, Hz; None: only `max_age` limits it."""
     history: int = 1
-    """Samples in one observation, one period of the rate apart, oldest first."""
+    """Number of samples in one observation, one period of the rate apart, oldest first."""
     qos: Quality = dataclasses.field(default_factory=Quality)
 
     def __post_init__(self) -> None:
@@ -55,13 +55,13 @@ class _Stream:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What a sample is made of, where several publishers may each send a part."""
+        """Names of the parts of a sample if several publishers may each send a part."""
         return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStream(_Stream):
-    """A camera: colour frames as rgb8, or depth, resized to `size`."""
+    """Camera stream: colour frames as rgb8, or depth, resized to `size`."""
 
     ROS_TYPES: ClassVar[tuple[str, ...]] = (
         "sensor_msgs/msg/Image",
@@ -70,11 +70,11 @@ class ImageStream(_Stream):
     RESIZE: ClassVar[tuple[str, ...]] = ("stretch", "crop", "letterbox")
 
     size: tuple[int, int]
-    """Height and width as the policy sees them, pixels."""
+    """Height and width of the frames in an observation, pixels."""
     depth: tuple[float, float] | None = None
-    """For a depth camera: the nearest and the farthest distance that count, metres."""
+    """Nearest and farthest distance of a depth camera, metres; None for a colour camera."""
     resize: str = "stretch"
-    """What becomes of frames of another aspect ratio than `size`."""
+    """Method for frames with another aspect ratio than `size`: stretch, crop or letterbox."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,7 +94,7 @@ class ImageStream(_Stream):
 
 @dataclass(frozen=True, kw_only=True)
 class JointStream(_Stream):
-    """Joint states, selected by name in the order given here, from one publisher or several."""
+    """Joint states from one or several publishers, selected by name in the order of `names`."""
 
     ROS_TYPES: ClassVar[tuple[str, ...]] = ("sensor_msgs/msg/JointState",)
     FIELDS: ClassVar[tuple[str, ...]] = ("position", "velocity", "effort")
@@ -102,7 +102,7 @@ class JointStream(_Stream):
     names: tuple[str, ...]
     fields: tuple[str, ...] = ("position",)
     continuous: tuple[str, ...] = ()
-    """Joints that turn without end: a full turn leads to the same place."""
+    """Continuous joints: they have no end stops, and a full turn leads to the same position."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,13 +115,13 @@ class JointStream(_Stream):
 
     @property
     def turning(self) -> list[int]:
-        """Indices of the continuous joints' positions among the numbers of a sample."""
+        """Indices of the positions of the continuous joints among the values of a sample."""
         first = self.fields.index("position") * len(self.names) if self.continuous else 0
         return [first + self.names.index(name) for name in self.continuous]
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The joints."""
+        """Names of the joints: each publisher may send some of them."""
         return self.names
 
     @property
@@ -132,7 +132,7 @@ class JointStream(_Stream):
 
 @dataclass(frozen=True, kw_only=True)
 class _FramedStream(_Stream):
-    """Numbers that are given in a frame."""
+    """Values that are given in a coordinate frame."""
 
     FIELDS: ClassVar[tuple[str, ...]]
 
@@ -152,7 +152,7 @@ class _FramedStream(_Stream):
 
 @dataclass(frozen=True, kw_only=True)
 class PoseStream(_FramedStream):
-    """A pose: position in metres, orientation as a unit quaternion."""
+    """Pose stream: position in metres, orientation as a unit quaternion."""
 
     ROS_TYPES: ClassVar[tuple[str, ...]] = ("geometry_msgs/msg/PoseStamped",)
     FIELDS: ClassVar[tuple[str, ...]] = ("x", "y", "z", "qx", "qy", "qz", "qw")
@@ -162,7 +162,7 @@ class PoseStream(_FramedStream):
 
 @dataclass(frozen=True, kw_only=True)
 class WrenchStream(_FramedStream):
-    """Forces in newtons and torques in newton metres."""
+    """Wrench stream: forces in newtons and torques in newton metres."""
 
     ROS_TYPES: ClassVar[tuple[str, ...]] = ("geometry_msgs/msg/WrenchStamped",)
     FIELDS: ClassVar[tuple[str, ...]] = (

@@ -1,4 +1,4 @@
-"""Actions to command messages and back."""
+"""Conversion between actions and command messages."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def fill_command(
     """Write actions into a message of the interface's command type.
 
     Args:
-        message: A new message; what the action doesn't name stays as it is.
-        action: The interface's action.
-        values: Of its fields, without the gripper: shape (D,), or (H, D) for a trajectory.
-        time_ns: The stamp, nanoseconds; a trajectory's times count from it.
-        times: For a trajectory, when to be at each point, seconds after the stamp, shape (H,).
-        point: The class of a trajectory's points.
+        message: New message; fields that the action does not name stay unchanged.
+        action: Action of the interface.
+        values: Values of its fields, without the gripper: shape (D,), or (H, D) for a trajectory.
+        time_ns: Stamp in nanoseconds; the times of a trajectory are relative to it.
+        times: Times of the points of a trajectory, in seconds after the stamp, shape (H,).
+        point: Class of the points of a trajectory.
 
     Returns:
         The same message.
@@ -63,7 +63,7 @@ def fill_command(
 def fill_gripper(
     message: Any, gripper: Gripper, value: float, time_ns: int, seconds: float, point: Any
 ) -> Any:
-    """Write a gripper's position, to be reached in some seconds; see `fill_command`."""
+    """Write a gripper position, to be reached after `seconds`; see `fill_command`."""
     if gripper.type == ARRAY:
         message.data = [float(value)]
         return message
@@ -77,7 +77,7 @@ def fill_gripper(
 
 
 def _at(point: Any, positions: Any, seconds: float) -> Any:
-    """A point of a trajectory with its positions and time."""
+    """Fill a point of a trajectory with positions and time."""
     point.positions = [float(value) for value in positions]
     nanoseconds = round(float(seconds) * NANOSECONDS)
     point.time_from_start.sec, point.time_from_start.nanosec = divmod(nanoseconds, NANOSECONDS)
@@ -87,31 +87,32 @@ def _at(point: Any, positions: Any, seconds: float) -> Any:
 def along(
     points: npt.NDArray[np.floating], seconds: Values, time: float
 ) -> npt.NDArray[np.float32]:
-    """Position along timed points: straight lines between them, rest before and after.
+    """Interpolate timed points linearly; before and after them the position is constant.
 
     Args:
-        points: Shape (P, D).
-        seconds: When to be at each, rising, shape (P,).
-        time: The moment that is asked for, on the same clock.
+        points: Positions, shape (P, D).
+        seconds: Times of the points in seconds, ascending, shape (P,).
+        time: Time of the requested position, on the same clock.
 
     Returns:
-        Shape (D,).
+        Position, shape (D,).
     """
     columns = [np.interp(time, seconds, column) for column in points.T]
     return np.array(columns, dtype=np.float32)
 
 
 def read_command(message: Any, action: Action, seconds: float = 0.0) -> npt.NDArray[np.float32]:
-    """The action in a command, shape (D,), without the gripper.
+    """Read the action in a command, shape (D,), without the gripper.
 
     Args:
-        message: The command.
-        action: The interface's action.
-        seconds: How long after the stamp; it matters for a trajectory, whose action for a period
-            is where to be at the end of it: its first point may be where the arm is already.
+        message: Command message.
+        action: Action of the interface.
+        seconds: Time after the stamp in seconds; used only for a trajectory. The action of a
+            period is the position at its end: the first point of a trajectory may be the current
+            position of the arm.
 
     Raises:
-        MessageError: If it is in another frame, lacks a joint or is not finite.
+        MessageError: If the command is in another frame, lacks a joint or is not finite.
     """
     return along(*read_points(message, action), seconds)
 
@@ -119,11 +120,11 @@ def read_command(message: Any, action: Action, seconds: float = 0.0) -> npt.NDAr
 def read_points(message: Any, action: Action) -> tuple[npt.NDArray[np.float64], Values]:
     """Read a command over time: points, shape (P, D), and seconds after the stamp, (P,).
 
-    A trajectory has any number of points, every other type a single one at once.
+    A trajectory has any number of points; every other type has a single point at time 0.
 
     Raises:
-        MessageError: If it is in another frame, lacks a joint or is not finite, or if a trajectory
-            has no points or their times don't rise.
+        MessageError: If the command is in another frame, lacks a joint or is not finite, or if a
+            trajectory has no points or its times do not increase.
     """
     if action.frame_id and message.header.frame_id != action.frame_id:
         raise MessageError(
@@ -135,7 +136,7 @@ def read_points(message: Any, action: Action) -> tuple[npt.NDArray[np.float64], 
 
 
 def _values(message: Any, action: Action) -> list[float]:
-    """The numbers of a command that is no trajectory."""
+    """Values of a command that is not a trajectory."""
     if action.type == TWIST:
         parts = [field.split(".") for field in action.fields]
         return [getattr(getattr(message.twist, part), axis) for part, axis in parts]
@@ -150,7 +151,7 @@ def _values(message: Any, action: Action) -> list[float]:
 def _timed(
     message: Any, names: tuple[str, ...], topic: str
 ) -> tuple[npt.NDArray[np.float64], Values]:
-    """The points of a trajectory, as `read_points` gives them."""
+    """Points and times of a trajectory, as returned by `read_points`."""
     if not message.points:
         raise MessageError(f"{topic}: a trajectory without points")
     rows = [_joints(message.joint_names, p.positions, names, topic) for p in message.points]
@@ -162,7 +163,7 @@ def _timed(
 
 
 def read_gripper(message: Any, gripper: Gripper) -> float:
-    """Last position of a gripper's command in the end.
+    """Read the final position of a gripper command.
 
     Raises:
         MessageError: If there is no position, or it is not finite.
@@ -171,7 +172,7 @@ def read_gripper(message: Any, gripper: Gripper) -> float:
 
 
 def read_gripper_points(message: Any, gripper: Gripper) -> tuple[npt.NDArray[np.float64], Values]:
-    """What a gripper's command says over time, as `read_points` of an arm's; shape (P, 1).
+    """Read a gripper command over time, as `read_points` does for an arm; shape (P, 1).
 
     Raises:
         MessageError: If there is no position, or it is not finite.

@@ -1,4 +1,4 @@
-"""Messages of depth cameras to arrays."""
+"""Conversion of depth camera messages to arrays."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ebm_policy_ros.messages.images import (
     source_encoding,
 )
 
-# What image_transport's compressedDepth puts before the PNG: a number for the format, then the
-# quantisation A and B of 32FC1.
+# Size of the header that image_transport's compressedDepth puts before the PNG: a number for the
+# format, then the quantisation parameters A and B of 32FC1.
 HEADER_BYTES = 12
 
 
@@ -31,20 +31,20 @@ def decode_depth(
     farthest: float,
     resize: str = "stretch",
 ) -> Image:
-    """A frame of distances as the policy sees it, in grey.
+    """Decode a depth frame to the grey image that the policy observes.
 
     Args:
-        message: Anything with the fields of sensor_msgs/Image: 16UC1 or mono16 (mm), 32FC1 (m).
+        message: Object with the fields of sensor_msgs/Image: 16UC1 or mono16 (mm), 32FC1 (m).
         size: Height and width of the result, pixels.
-        nearest: Distance that becomes 1, and whatever is nearer, metres.
-        farthest: Distance that becomes 255, and whatever is farther.
-        resize: What becomes of another aspect ratio; see `resize_image`.
+        nearest: Distance in metres that is mapped to 1, as are all nearer ones.
+        farthest: Distance in metres that is mapped to 255, as are all farther ones.
+        resize: Method for another aspect ratio; see `resize_image`.
 
     Returns:
-        Shape (H, W, 3), three equal channels; 0 where nothing was measured.
+        Image, shape (H, W, 3), three equal channels; 0 where nothing was measured.
 
     Raises:
-        MessageError: If the encoding is unknown or the data doesn't fill the image.
+        MessageError: If the encoding is unknown or the data does not match the image size.
     """
     name = normal_name(message.encoding)
     _refuse_colours(name, f"encoding {quoted(message.encoding)}")
@@ -62,26 +62,26 @@ def decode_compressed_depth(
     farthest: float,
     resize: str = "stretch",
 ) -> Image:
-    """A frame of distances of sensor_msgs/CompressedImage; see `decode_depth`.
+    """Decode a depth frame of sensor_msgs/CompressedImage; see `decode_depth`.
 
     Args:
-        message: With a PNG of 16 bits (mm), or image_transport's compressedDepth: 16UC1 (mm) or
-            32FC1, which is A / (value - B) metres.
+        message: Message with a 16-bit PNG (mm), or image_transport's compressedDepth: 16UC1 (mm)
+            or 32FC1, which is A / (value - B) metres.
         size: Height and width of the result, pixels.
-        nearest: Distance that becomes 1, and whatever is nearer, metres.
-        farthest: Distance that becomes 255, and whatever is farther.
-        resize: What becomes of another aspect ratio; see `resize_image`.
+        nearest: Distance in metres that is mapped to 1, as are all nearer ones.
+        farthest: Distance in metres that is mapped to 255, as are all farther ones.
+        resize: Method for another aspect ratio; see `resize_image`.
 
     Returns:
-        Shape (H, W, 3), three equal channels; 0 where nothing was measured.
+        Image, shape (H, W, 3), three equal channels; 0 where nothing was measured.
 
     Raises:
-        MessageError: If there are no distances in it, or too many.
+        MessageError: If the message does not hold a depth image or the image is too large.
     """
     said = f"format {quoted(message.format)}"
     if "rvl" in message.format.lower():
         raise MessageError(f"{said} can't be read: publish compressedDepth with its format png")
-    # A bare PNG doesn't say what it is of; the interface says that it is depth.
+    # A plain PNG does not state its encoding; according to the interface it is depth.
     told = source_encoding(message.format) or "16uc1"
     _refuse_colours(told, said)
     data = image_file(message)
@@ -98,13 +98,13 @@ def decode_compressed_depth(
 
 
 def image_file(message: Any) -> Image:
-    """Bytes of a CompressedImage's file, without what compressedDepth puts before it."""
+    """Bytes of the image file in a CompressedImage, without the header of compressedDepth."""
     data = np.frombuffer(message.data, np.uint8)
     return data[HEADER_BYTES:] if is_compressed_depth(message.format) else data
 
 
 def _dequantised(values: npt.NDArray[Any], message: Any, said: str) -> npt.NDArray[np.float32]:
-    """Metres; 0 where nothing was measured."""
+    """Distances in metres; 0 where nothing was measured."""
     if not is_compressed_depth(message.format):
         raise MessageError(f"{said} doesn't tell its unit: publish 32FC1 as compressedDepth")
     a, b = np.frombuffer(message.data, "<f4", count=2, offset=4)
@@ -123,7 +123,7 @@ def _refuse_colours(name: str, said: str) -> None:
 
 
 def _smaller(values: npt.NDArray[Any], size: tuple[int, int], resize: str) -> npt.NDArray[Any]:
-    # A mean over the edge of an object would be a distance at which there is nothing.
+    # Nearest pixel: the mean over an object's edge would be a distance where there is no object.
     return np.asarray(resize_image(values, size, cv2.INTER_NEAREST, resize))
 
 

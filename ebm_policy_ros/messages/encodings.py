@@ -1,4 +1,4 @@
-"""Pixel formats of colour cameras, by the names that sensor_msgs/Image gives them."""
+"""Pixel encodings of colour and depth cameras, by their names in sensor_msgs/Image."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ _MOST_TEXT = 80
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a colour frame lies in memory, and what makes it rgb."""
+    """Memory layout of a colour frame, and its conversion to rgb."""
 
     channels: int
-    """Values per pixel."""
+    """Number of values per pixel."""
     conversion: int | None
-    """Conversion of cv2; None where it is rgb already."""
+    """Conversion code of cv2; None if the frame is rgb already."""
     value_bytes: int = 1
-    """Bytes per value."""
+    """Number of bytes per value."""
     neighbours: bool = False
-    """True where a pixel's colour is in its neighbours too: it is converted before resizing."""
+    """True if the colour of a pixel also depends on its neighbours, so that the frame must be
+    converted before it is resized."""
     planes: bool = False
-    """True where rows of colour, half as many, follow those of brightness (4:2:0)."""
+    """True if the rows of brightness are followed by half as many rows of colour (4:2:0)."""
 
     def to_rgb(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Convert pixels of shape (rows, W, channels) to (H, W, 3).
@@ -53,20 +54,20 @@ _PIXELS: dict[str, tuple[int, int | None]] = {
     "bgra": (4, cv2.COLOR_BGRA2RGB),
     "mono": (1, cv2.COLOR_GRAY2RGB),
 }
-# OpenCV names a mosaic by its second row: BayerBG is ROS's rggb.
+# OpenCV names a Bayer mosaic by its second row: its BayerBG is rggb in ROS.
 _MOSAICS = {
     "bayer_rggb": cv2.COLOR_BayerBG2RGB,
     "bayer_bggr": cv2.COLOR_BayerRG2RGB,
     "bayer_gbrg": cv2.COLOR_BayerGR2RGB,
     "bayer_grbg": cv2.COLOR_BayerGB2RGB,
 }
-# YCbCr of BT.601 in video range (16 to 235), as cv_bridge takes it too.
+# YCbCr of BT.601 in video range (16 to 235), as in cv_bridge.
 _YUYV = Encoding(2, cv2.COLOR_YUV2RGB_YUY2, neighbours=True)
 _UYVY = Encoding(2, cv2.COLOR_YUV2RGB_UYVY, neighbours=True)
 _KNOWN: dict[str, Encoding] = {
     **{f"{name}8": Encoding(*pixel) for name, pixel in _PIXELS.items()},
     **{f"{name}16": Encoding(*pixel, value_bytes=2) for name, pixel in _PIXELS.items()},
-    # Of OpenCV's types the order of colours isn't known; it is OpenCV's own.
+    # The types of OpenCV do not state the order of colours; the usual order of OpenCV is assumed.
     "8UC1": Encoding(*_PIXELS["mono"]),
     "8UC3": Encoding(*_PIXELS["bgr"]),
     "8UC4": Encoding(*_PIXELS["bgra"]),
@@ -80,19 +81,19 @@ _KNOWN: dict[str, Encoding] = {
     **{f"{n}16": Encoding(1, code, 2, neighbours=True) for n, code in _MOSAICS.items()},
 }
 _BY_NAME = {name.lower(): encoding for name, encoding in _KNOWN.items()}
-# Distances, and their unit in metres (REP-118); mono16 is what some depth cameras call theirs.
+# Encodings of distances and their unit in metres (REP-118). Some depth cameras use mono16.
 DEPTH_UNITS = {"16uc1": 0.001, "mono16": 0.001, "32fc1": 1.0}
 DEPTH_NAMES = "16UC1, 32FC1, mono16"
 NEEDS_DEPTH = "is depth: give the stream the key `depth: [nearest, farthest]` (m) in the interface"
 
 
 def normal_name(text: str) -> str:
-    """Spell an encoding as it is looked up: drivers don't agree on capital letters."""
+    """Normalise the name of an encoding for look-up: drivers differ in upper and lower case."""
     return text.strip().lower()
 
 
 def is_distance(name: str) -> bool:
-    """Tell an encoding of distances, and of nothing else, by its normal name."""
+    """Return True if an encoding, by its normal name, can only be one of distances."""
     return name in DEPTH_UNITS and name not in _BY_NAME
 
 
@@ -100,7 +101,7 @@ def find_encoding(text: str) -> Encoding:
     """Find the encoding of a colour image.
 
     Raises:
-        MessageError: If it is unknown, or one of distances.
+        MessageError: If the encoding is unknown or is one of distances.
     """
     name = normal_name(text)
     if is_distance(name):
@@ -111,10 +112,10 @@ def find_encoding(text: str) -> Encoding:
 
 
 def find_mosaic(name: str) -> Encoding | None:
-    """Find the encoding of a Bayer mosaic, whose grey pixels are colours, by its normal name."""
+    """Find the encoding of a Bayer mosaic by its normal name; None for other encodings."""
     return _BY_NAME.get(name) if name.startswith("bayer_") else None
 
 
 def quoted(text: str) -> str:
-    """Quote what a stranger wrote, cut to fit a line."""
+    """Quote untrusted text, cut to fit in a line."""
     return repr(text[:_MOST_TEXT])

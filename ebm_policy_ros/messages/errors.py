@@ -1,4 +1,4 @@
-"""What is wrong with a message."""
+"""Error for invalid messages."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
 
 
 class MessageError(ValueError):
-    """A message whose content is not what its type and the interface promise."""
+    """Message whose content does not match its type or the interface."""
 
     def __init__(self, text: str) -> None:
-        """Tells what is wrong in one line; what a stranger wrote in it is cut."""
+        """Create an error with a message in one line; text that is too long is cut."""
         super().__init__(cut(text, LONGEST_REFUSAL))

@@ -1,4 +1,4 @@
-"""Headers of JPEG and PNG files: what a picture is, before memory is given to it."""
+"""Headers of JPEG and PNG files: the image size, known before memory is allocated."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ import numpy.typing as npt
 
 from ebm_policy_ros.messages.errors import MessageError
 
-# No camera that a policy sees through has more: 8K video is 7680x4320. At the bound a picture
-# takes 100 MB, while a file of a few hundred kilobytes may promise gigabytes.
+# Maximum side length and number of pixels of an image. No camera of a policy has more: 8K video is
+# 7680x4320. An image at the bound takes 100 MB; without a bound, a file of a few hundred kilobytes
+# could require gigabytes.
 MOST_SIDE = 8192
 MOST_PIXELS = 1 << 25
-# A JPEG has its size behind what cameras and editors write into it: at most a few times 64 KiB.
+# Bytes in which the size of a JPEG must be found. It follows the metadata of cameras and editors,
+# at most a few times 64 KiB.
 _LONGEST_HEADER = 1 << 20
-# Parts of a file that are looked at for its size: cameras write a dozen, a PNG one for 8 KB.
+# Maximum number of parts of a file that are read to find its size. Cameras write a dozen; a PNG
+# has one per 8 KB.
 _MOST_PARTS = 10_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
-# SOF0 to SOF15 give the size; three codes between them mean something else.
+# The markers SOF0 to SOF15 give the size; three codes in this range have another meaning.
 _SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset(range(0xD0, 0xD8)) | {0x01}
 _END, _SCAN = 0xD9, 0xDA
@@ -30,14 +33,14 @@ _END, _SCAN = 0xD9, 0xDA
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Kind and shape that an image file promises."""
+    """Kind and shape of an image according to its file header."""
 
     kind: str
-    """JPEG or PNG."""
+    """Kind of file: JPEG or PNG."""
     height: int
     width: int
     bits: int
-    """Bits per value of a pixel."""
+    """Number of bits per value of a pixel."""
     channels: int
 
 
@@ -45,10 +48,10 @@ def read_header(data: npt.NDArray[np.uint8]) -> ImageHeader:
     """Read the header of a JPEG or PNG file.
 
     Args:
-        data: The file's bytes, shape (N,).
+        data: Bytes of the file, shape (N,).
 
     Raises:
-        MessageError: If it is no such file, or larger than any camera's.
+        MessageError: If it is not a JPEG or PNG file, or the image is larger than the bounds.
     """
     head = data[:_LONGEST_HEADER].tobytes()
     if head.startswith(_PNG):
@@ -78,7 +81,10 @@ def _png(data: npt.NDArray[np.uint8]) -> ImageHeader | None:
 
 
 def _has_all_chunks(file: memoryview) -> bool:
-    """Tell a whole PNG of one frame: cv2 gives a chunk the memory that its length promises."""
+    """Return True for a complete PNG of one frame.
+
+    cv2 allocates the memory that the length of a chunk states, even if the chunk is incomplete.
+    """
     place = len(_PNG)
     for _ in range(_MOST_PARTS):
         if place + 12 > len(file):
@@ -96,7 +102,7 @@ def _jpeg(head: bytes) -> ImageHeader | None:
         if (place := head.find(b"\xff", place)) < 0 or place + 10 > len(head):
             break
         marker = head[place + 1]
-        place += 1 if marker == 0xFF else 2  # filled up
+        place += 1 if marker == 0xFF else 2  # 0xFF: fill byte
         if marker in (0x00, 0xFF) or marker in _WITHOUT_LENGTH:
             continue
         if marker in _SIZE_MARKERS:
@@ -112,7 +118,7 @@ def decode_file(data: npt.NDArray[np.uint8], flags: int) -> Any:
     """Decode a file whose header has been read.
 
     Raises:
-        MessageError: If they are no whole file.
+        MessageError: If the bytes are not a complete file.
     """
     try:
         image = cv2.imdecode(data, flags)

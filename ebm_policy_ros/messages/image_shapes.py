@@ -1,4 +1,4 @@
-"""Shapes that camera frames come in, beside the shape that the policy sees."""
+"""Shapes of received camera frames, compared with the shape that the policy observes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ebm_policy_ros.messages.depth import image_file
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.image_files import read_header
 
-# A camera has a few modes; whoever sends more of them takes no memory here.
+# Maximum number of shapes kept per camera. A camera has only a few modes; the bound limits memory.
 _MOST_SHAPES = 8
 
 
 class ImageShapes:
-    """Every (height, width) of the frames on each camera's topic, in the order of coming."""
+    """Shapes (height, width) of the frames on each camera's topic, in order of arrival."""
 
     def __init__(self, streams: Iterable[Stream]) -> None:
         self._cameras = [stream for stream in streams if isinstance(stream, ImageStream)]
         self.seen: dict[str, list[tuple[int, int]]] = {s.topic: [] for s in self._cameras}
-        """Topic -> shapes, pixels."""
+        """Shapes in pixels, by topic."""
 
     def add(self, topic: str, message: Any) -> None:
-        """Note the shape of a message; other topics and broken images are passed over."""
+        """Add the shape of a message; other topics and broken images are ignored."""
         seen = self.seen.get(topic)
         if seen is None or len(seen) == _MOST_SHAPES:
             return
@@ -32,7 +32,10 @@ class ImageShapes:
             seen.append(shape)
 
     def notes(self) -> list[str]:
-        """Tell where frames change their shape or have another than the policy's, a line each."""
+        """Describe, in one line each, frames that change shape or differ from the policy's shape.
+
+        A difference from the policy's shape means another aspect ratio.
+        """
         notes = [
             f"{topic}: frames of {', then of '.join(f'{w}x{h}' for h, w in shapes)}; a policy "
             "learns one mode of a camera"
@@ -50,7 +53,7 @@ def image_shape(message: Any) -> tuple[int, int] | None:
     """Read height and width from an Image or CompressedImage without decoding it.
 
     Returns:
-        Pixels; None where the message doesn't tell.
+        Height and width in pixels; None if the message does not contain them.
     """
     if not hasattr(message, "format"):
         shape = int(message.height), int(message.width)
@@ -63,7 +66,7 @@ def image_shape(message: Any) -> tuple[int, int] | None:
 
 
 def is_other_aspect(shape: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Tell whether a frame scaled to fit `size` leaves a pixel or more uncovered."""
+    """Return True if a frame scaled to fit into `size` leaves one pixel or more uncovered."""
     scale = min(size[0] / shape[0], size[1] / shape[1])
     return max(size[0] - shape[0] * scale, size[1] - shape[1] * scale) >= 1
 

@@ -1,4 +1,4 @@
-"""Camera messages to arrays."""
+"""Conversion of camera messages to arrays."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ Image = npt.NDArray[np.uint8]
 
 
 def decode_image(message: Any, size: tuple[int, int], resize: str = "stretch") -> Image:
-    """A colour frame as the policy sees it.
+    """Decode a colour frame to the image that the policy observes.
 
     Args:
-        message: Anything with the fields of sensor_msgs/Image, live or read from a bag.
+        message: Object with the fields of sensor_msgs/Image, live or read from a bag.
         size: Height and width of the result, pixels.
-        resize: What becomes of another aspect ratio; see `resize_image`.
+        resize: Method for another aspect ratio; see `resize_image`.
 
     Returns:
-        Shape (H, W, 3), rgb.
+        Image, shape (H, W, 3), rgb.
 
     Raises:
-        MessageError: If the encoding is unknown or the data doesn't fill the image.
+        MessageError: If the encoding is unknown or the data does not match the image size.
     """
     encoding = find_encoding(message.encoding)
     pixels = _pixels(message, encoding)
     if encoding.neighbours:
         return np.asarray(resize_image(encoding.to_rgb(pixels), size, resize=resize), np.uint8)
-    # First smaller, then converted: there are fewer pixels then.
+    # Resized first: then there are fewer pixels to convert.
     return encoding.to_rgb(resize_image(pixels, size, resize=resize))
 
 
 def _pixels(message: Any, encoding: Encoding) -> Image:
-    """The pixels, shape (rows, W, channels); of 16-bit values the upper byte."""
+    """Pixels, shape (rows, W, channels); the upper byte of 16-bit values."""
     height, width = message.height, message.width
     count = height * 3 // 2 if encoding.planes else height
     rows = image_rows(message, encoding.channels * encoding.value_bytes, count)
@@ -57,7 +57,7 @@ def _pixels(message: Any, encoding: Encoding) -> Image:
 
 
 def decode_compressed(message: Any, size: tuple[int, int], resize: str = "stretch") -> Image:
-    """A colour frame of sensor_msgs/CompressedImage (JPEG or PNG); see `decode_image`."""
+    """Decode a colour frame of sensor_msgs/CompressedImage (JPEG, PNG); see `decode_image`."""
     if is_compressed_depth(message.format):
         raise MessageError(f"format {quoted(message.format)} {NEEDS_DEPTH}")
     return decode_image_file(message.data, size, message.format, resize)
@@ -66,19 +66,19 @@ def decode_compressed(message: Any, size: tuple[int, int], resize: str = "stretc
 def decode_image_file(
     data: Any, size: tuple[int, int] | None = None, kind: str = "", resize: str = "stretch"
 ) -> Image:
-    """A colour frame from the bytes of a JPEG or PNG file.
+    """Decode a colour frame from the bytes of a JPEG or PNG file.
 
     Args:
-        data: The bytes.
+        data: Bytes of the file.
         size: Height and width of the result, pixels; None for those of the file.
-        kind: What the bytes are said to be, as in the format of sensor_msgs/CompressedImage.
-        resize: What becomes of another aspect ratio; see `resize_image`.
+        kind: Declared format, as in the field `format` of sensor_msgs/CompressedImage.
+        resize: Method for another aspect ratio; see `resize_image`.
 
     Returns:
-        Shape (H, W, 3), rgb.
+        Image, shape (H, W, 3), rgb.
 
     Raises:
-        MessageError: If they are no whole file, one of depth, or too large.
+        MessageError: If the bytes are not a complete file, are a depth image, or are too large.
     """
     array = np.frombuffer(data, dtype=np.uint8)
     try:
@@ -109,20 +109,20 @@ def _refuse_distances(header: ImageHeader, told: str) -> None:
 
 
 def source_encoding(kind: str) -> str:
-    """Read the encoding before compression from a format; empty where only the file is told."""
+    """Read the encoding before compression from a format; empty if the format has none."""
     return normal_name(kind.partition(";")[0]) if ";" in kind else ""
 
 
 def is_compressed_depth(kind: str) -> bool:
-    """Tell the format of image_transport's compressedDepth."""
+    """Return True if a format is image_transport's compressedDepth."""
     return "compresseddepth" in kind.lower()
 
 
 def image_rows(message: Any, pixel_bytes: int, rows: int) -> Image:
-    """Bytes of the pixels, shape (rows, W * pixel_bytes), without what pads the rows.
+    """Bytes of the pixels, shape (rows, W * pixel_bytes), without the padding of the rows.
 
     Raises:
-        MessageError: If the data isn't so many rows.
+        MessageError: If the data does not have exactly `rows` rows.
     """
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, dtype=np.uint8)
@@ -131,7 +131,7 @@ def image_rows(message: Any, pixel_bytes: int, rows: int) -> Image:
             f"{data.size} bytes for {width}x{height} {message.encoding.strip()} with rows of "
             f"{step} bytes"
         )
-    # Drivers may pad rows, so the row length is `step`, not the pixels' bytes.
+    # Drivers may pad rows: the length of a row is `step`, not the bytes of its pixels.
     return np.ascontiguousarray(data.reshape(rows, step)[:, : width * pixel_bytes])
 
 
@@ -141,16 +141,16 @@ def resize_image(
     interpolation: int = cv2.INTER_AREA,
     resize: str = "stretch",
 ) -> Any:
-    """An image (H, W, ...) of another (height, width).
+    """Resize an image (H, W, ...) to another (height, width).
 
-    By default averages over source pixels: a smaller image without aliasing.
+    The default interpolation averages over source pixels, which reduces an image without aliasing.
 
     Args:
-        image: The image.
+        image: Image, shape (H, W, ...).
         size: Height and width of the result, pixels.
-        interpolation: Of cv2.
-        resize: What becomes of another aspect ratio: stretch gives it up, crop cuts equal parts
-            off both sides, letterbox adds equal black bars to both.
+        interpolation: Interpolation code of cv2.
+        resize: Method for another aspect ratio: stretch distorts the image, crop cuts equal parts
+            off both sides, letterbox adds equal black bars on both sides.
     """
     if image.shape[:2] == size:
         return image

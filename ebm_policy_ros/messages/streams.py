@@ -1,4 +1,4 @@
-"""Input messages to arrays, as the interface's streams describe them."""
+"""Conversion of input messages to arrays, according to the streams of the interface."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.images import decode_compressed, decode_image
 
 Part = tuple[Any, tuple[str, ...]]
-"""A message, and those of the stream's parts that are taken from it."""
+"""Message, and the names of the stream's parts that are taken from it."""
 
 
 def stamp_ns(message: Any) -> int:
-    """The header's stamp, nanoseconds; 0 where there is none or the sender left it empty."""
+    """Stamp of the header in nanoseconds; 0 if there is no header or the stamp is not set."""
     header = getattr(message, "header", None)
     if header is None:
         return 0
@@ -26,23 +26,24 @@ def stamp_ns(message: Any) -> int:
 
 
 def parts_of(stream: Stream, message: Any) -> frozenset[str]:
-    """Those of the stream's parts that a message has: of joints, several publishers send some."""
+    """Parts of the stream that a message has: several publishers may each send some joints."""
     return frozenset(stream.parts).intersection(message.name) if stream.parts else frozenset()
 
 
 def decode(stream: Stream, parts: Sequence[Part]) -> npt.NDArray[Any]:
-    """One sample of a stream, without the history dimension: (H, W, 3) uint8 or (K,) float32.
+    """Decode one sample of a stream, without the history dimension.
 
-    A stream of continuous joints is float64: single precision is for what is left of an angle
-    once its turns are taken off.
+    The sample is an image (H, W, 3) uint8 or a vector (K,) float32. A stream with continuous
+    joints is float64: single precision is sufficient only after the full turns are removed from an
+    angle.
 
     Args:
-        stream: The stream of the interface that the messages came on.
-        parts: One message with the fields of the stream's type, live or read from a bag; for
-            joints as many as together have every joint.
+        stream: Stream of the interface to which the messages belong.
+        parts: One message with the fields of the stream's type, live or read from a bag. For
+            joints, several messages that together have every joint.
 
     Raises:
-        MessageError: If a message doesn't hold what the stream promises.
+        MessageError: If a message does not match the stream.
     """
     if isinstance(stream, JointStream):
         values = finite(_joint_values(parts, stream), stream.topic)
@@ -89,7 +90,7 @@ def _joint_values(parts: Sequence[Part], stream: JointStream) -> list[float]:
 
 
 def pose_value(message: Any, field: str) -> float:
-    """The value of x to z or qx to qw in a geometry_msgs/PoseStamped."""
+    """Value of a field, x to z or qx to qw, of a geometry_msgs/PoseStamped."""
     part = message.pose.orientation if field.startswith("q") else message.pose.position
     return float(getattr(part, field[-1]))
 
@@ -100,13 +101,13 @@ def _wrench_value(message: Any, field: str) -> float:
 
 
 def finite(values: Any, topic: str) -> npt.NDArray[np.float64]:
-    """Numbers of a message as an array.
+    """Convert the numbers of a message to an array.
 
     Raises:
-        MessageError: If one is not finite, or not in single precision.
+        MessageError: If a number is not finite, or is too large for single precision.
     """
     array = np.asarray(values, dtype=np.float64)
-    with np.errstate(over="ignore"):  # what is too large becomes infinite
+    with np.errstate(over="ignore"):  # numbers that are too large become infinite
         single = array.astype(np.float32)
     if not np.isfinite(single).all():
         raise MessageError(f"a value on {topic} is not a finite number")

@@ -7,6 +7,6 @@ from typing import Any
 
 
 def message_class(ros_type: str) -> Any:
-    """The class of a message type, such as sensor_msgs/msg/Image."""
+    """Return the class of a message type, such as sensor_msgs/msg/Image."""
     package, _, name = ros_type.split("/")
     return getattr(import_module(f"{package}.msg"), name)

@@ -1,7 +1,7 @@
-"""The largest numbers that files and settings may hold, each with its reason.
+"""Upper bounds of the values in files and settings, each with its reason.
 
-A file from a stranger is refused before what it asks for is allocated. Every bound is several
-times what any policy, robot or data set of this package needs.
+An untrusted file is refused before the memory that it asks for is allocated. Every bound is
+several times what any policy, robot or data set of this package needs.
 """
 
 from __future__ import annotations
@@ -12,94 +12,108 @@ from ebm_policy_ros.util.quoting import cut, quote
 
 # Files.
 LARGEST_POLICY = 2 << 30
-"""Bytes of a policy file: nearest neighbours keep their demonstrations in it."""
+"""Maximum bytes of a policy file. A nearest-neighbour policy stores its demonstrations in it."""
 LARGEST_CHECKPOINT = 6 * LARGEST_POLICY
-"""Bytes of a checkpoint: weights, their averages, the best ones and two moments of each."""
+"""Maximum bytes of a checkpoint: weights, their averages, the best weights, and two optimizer
+moments for each weight."""
 LARGEST_HEADER = 4 << 20
-"""Bytes of the names, shapes and settings in a policy file; those shipped have 10 thousand."""
+"""Maximum bytes of the names, shapes and settings in a policy file. The shipped policies have
+about 10 thousand."""
 LARGEST_YAML = 4 << 20
-"""Bytes of a YAML file: the metadata of a bag split into thousands of files has less."""
+"""Maximum bytes of a YAML file. The metadata of a bag split into thousands of files has less."""
 MOST_YAML_VALUES = 200_000
-"""Values in a YAML file with its aliases spelled out; to read so many takes a second or two."""
+"""Maximum number of values in a YAML file after its aliases are expanded. Reading that many takes
+one or two seconds."""
 LARGEST_INDEX = 64 << 20
-"""Bytes of an index of a cache: 100,000 demonstrations have half of it."""
+"""Maximum bytes of the index of a cache. 100,000 demonstrations need half of it."""
 DEEPEST = 64
-"""Levels of nested values in YAML and JSON: ours have 6, and Python stops at some hundred."""
+"""Maximum nesting depth of values in YAML and JSON. The files of this package have 6 levels;
+Python fails at several hundred."""
 LARGEST_RATIO = 250
-"""Bytes of a file that is unpacked, by byte of it: flat pictures reach 60, only zeros 1,000."""
+"""Maximum ratio of unpacked to packed bytes of a file. Images of one colour reach 60; only data
+made of zeros reaches 1,000."""
 LARGEST_UNPACKED = 64 << 20
-"""Bytes that any file may be unpacked to, whatever its compression."""
+"""Number of bytes to which any file may be unpacked, at any compression ratio."""
 LARGEST_CHUNK = 1 << 28
-"""Bytes of a chunk of an mcap file or a zarr array, which is read whole; rosbag2 writes less than
-a megabyte, Push-T's pictures have 18."""
+"""Maximum bytes of a chunk of an mcap file or a zarr array. A chunk is read as a whole. rosbag2
+writes chunks of less than 1 MB; the images of the Push-T data set have chunks of 18 MB."""
 LARGEST_MESSAGE = 1 << 28
-"""Bytes of a message: a picture of 8192 x 8192 pixels has 200 million."""
+"""Maximum bytes of a message. An image of 8192 x 8192 pixels has 200 million."""
 
 # Robots.
 LONGEST_NAME = 256
-"""Characters of a name: ROS topics may have 256."""
+"""Maximum characters of a name. ROS topic names may have 256."""
 MOST_STREAMS = 64
-"""Streams of an interface: a robot with two arms and eight cameras has 12."""
+"""Maximum number of streams of an interface. A robot with two arms and eight cameras has 12."""
 MOST_NUMBERS = 1 << 25
-"""Numbers in an observation of a stream: one picture of a camera with 11 million pixels."""
+"""Maximum number of values in one observation of a stream: one image of 11 million pixels."""
 MOST_ACTION_VALUES = 4096
-"""Numbers in an action, H*D: a hundred actions of two arms with hands have 3,000."""
+"""Maximum number of values in an action chunk, H*D. A horizon of 100 actions of two arms with
+hands has 3,000."""
 FASTEST, SLOWEST = 10_000.0, 0.001
-"""Hz of an interface: faster than any controller, and a decision in 17 minutes."""
+"""Maximum and minimum rate of an interface in Hz: faster than any controller, and one decision
+every 17 minutes."""
 LONGEST_TIME = 86_400.0
-"""Seconds of an age, a skew or a lag: a day is no longer a delay."""
+"""Maximum age, skew or lag in seconds: one day. No real delay is that long."""
 
 # Models.
 MOST_LAYERS = 64
-"""Layers or blocks in one part of a model: the deepest of the paper has 8."""
+"""Maximum number of layers or blocks in one part of a model. The deepest of the paper has 8."""
 WIDEST = 8192
-"""Units of a layer: the widest of the paper has 1,024."""
+"""Maximum number of units in a layer. The widest of the paper has 1,024."""
 MOST_HEAD_LAYERS = 4096
-"""Layers or blocks in the heads of an autoregressive model, of all dimensions together: building
-each takes a fraction of a millisecond."""
+"""Maximum number of layers or blocks in all heads of an autoregressive model together. Building
+one takes a fraction of a millisecond."""
 MOST_PARAMETERS = 1 << 27
-"""Weights of a model, 512 MB: those of the benchmark have 3 million, a ResNet-50 26 million."""
+"""Maximum number of weights of a model (512 MB). The models of the benchmark have 3 million, a
+ResNet-50 has 26 million."""
 MOST_PICTURE_WORK = 1 << 34
-"""Multiplications for one observation of a camera, about a second of a core: those of the paper's
-pixels need a billion."""
+"""Maximum number of multiplications to encode one observation of a camera, about one second on one
+CPU core. The image encoders of the paper need a billion (1e9)."""
 MOST_COMPONENTS = 1024
-"""Gaussians of a mixture."""
+"""Maximum number of Gaussians of a mixture."""
 
 # Searches.
 MOST_SAMPLES = 1 << 20
-"""Candidates at a time: 64 times the paper's."""
+"""Maximum number of candidates evaluated together: 64 times the number in the paper."""
 MOST_ROUNDS = 10_000
-"""Rounds or steps of a search: chains have about a hundred, and each takes a millisecond."""
+"""Maximum number of rounds or steps of a search. Langevin chains have about 100 steps of about one
+millisecond each."""
 MOST_POWER = 10
-"""Power of the fall of a step size: with 20,000 steps a larger one leaves the range of floats."""
+"""Maximum exponent of a step size schedule. With 20,000 steps a larger exponent exceeds the range
+of floats."""
 MOST_PLACES = 256
-"""Places that are refined: all pairs of 16 times as many are compared."""
+"""Maximum number of local minima that are refined. To find them, all pairs among 16 times as many
+candidates are compared."""
 MOST_HELD = 1 << 29
-"""Numbers that one evaluation of all candidates keeps, 2 GB: the paper's 16,384 candidates through
-layers of 1,024 units need a tenth."""
+"""Maximum number of values that one evaluation of all candidates holds in memory (2 GB). The
+paper's 16,384 candidates with layers of 1,024 units need a tenth of it."""
 MOST_STEP_WORK = 1 << 39
-"""Multiplications of one evaluation of all candidates, some 20 seconds of a core: a search can't
-be cut short within it, and the benchmark's largest needs a fifteenth."""
+"""Maximum number of multiplications of one evaluation of all candidates, about 20 seconds on one
+CPU core. A search cannot be stopped within an evaluation. The largest evaluation of the benchmark
+needs a fifteenth of it."""
 LONGEST_DECISION = 60.0
-"""Seconds of a decision, measured while a policy warms up: no robot waits for a minute."""
+"""Maximum duration of a decision in seconds, measured while a policy warms up. No robot waits for
+a minute."""
 
 LARGEST_WHOLE = 1 << 62
-"""Of an integer with no bound of its own: those of torch have 64 bits."""
+"""Maximum of an integer setting with no bound of its own. Integers in torch have 64 bits."""
 LARGEST_NUMBER = 1e15
-"""Of a number with no bound of its own: float32 holds its square, and 1 over it is the smallest
-above 0."""
+"""Maximum of a number with no bound of its own; its inverse is the minimum of a positive number.
+float32 can represent its square."""
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a plain number."""
+    """Return True if a value is an int or a float, but not a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_whole(name: str, value: object, lowest: int, largest: int = LARGEST_WHOLE) -> None:
-    """Refuse what is not an integer from `lowest` to `largest`.
+    """Refuse a value that is not an integer from `lowest` to `largest`.
 
     Raises:
-        ValueError: Naming the setting, what it is and what is allowed.
+        ValueError: If the check fails. The message names the setting, its value and the allowed
+            range.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
         raise ValueError(f"{name}: got {quote(value)}, expected an integer >= {lowest}")
@@ -108,10 +122,13 @@ def check_whole(name: str, value: object, lowest: int, largest: int = LARGEST_WH
 
 
 def check_number(name: str, value: object, *, above_zero: bool) -> None:
-    """Refuse what is not a usual number above 0, or from 0 on.
+    """Refuse a value that is not a number in the allowed range.
+
+    The range is 1 / LARGEST_NUMBER to LARGEST_NUMBER if `above_zero`, else 0 to LARGEST_NUMBER.
 
     Raises:
-        ValueError: Naming the setting, what it is and what is allowed.
+        ValueError: If the check fails. The message names the setting, its value and the allowed
+            range.
     """
     fits = is_number(value) and 0 <= value <= LARGEST_NUMBER  # type: ignore[operator]
     if not fits or (above_zero and value < 1 / LARGEST_NUMBER):  # type: ignore[operator]
@@ -122,10 +139,10 @@ def check_number(name: str, value: object, *, above_zero: bool) -> None:
 
 
 def check_flags(settings: object, part: str = "") -> None:
-    """Refuse fields of a dataclass that are to be true or false, and are something else.
+    """Refuse a dataclass whose fields of type bool hold a value of another type.
 
     Raises:
-        ValueError: Naming the setting and what it is.
+        ValueError: If the check fails. The message names the setting and its value.
     """
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]
         value = getattr(settings, field.name)
@@ -134,5 +151,5 @@ def check_flags(settings: object, part: str = "") -> None:
 
 
 def most_unpacked(packed: int) -> int:
-    """Bytes that a file or a part of it with `packed` bytes may be unpacked to."""
+    """Maximum bytes to which a file, or a part of a file, with `packed` bytes may be unpacked."""
     return max(LARGEST_UNPACKED, LARGEST_RATIO * packed)

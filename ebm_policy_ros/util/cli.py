@@ -1,4 +1,4 @@
-"""Command lines from dataclasses: a field is an option, its docstring the help."""
+"""Command lines built from dataclasses: a field is an option, and its docstring is the help."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _parse: Callable[[str], Any] = get_loader("yaml")
 
 
 def _load_yaml(text: str) -> Any:
-    """What jsonargparse makes of YAML (15e-2 is a number), of texts that are no bomb."""
+    """Parse YAML as jsonargparse does (15e-2 is a number), after a check of size and depth."""
     check_yaml(text)
     return _parse(text)
 
@@ -42,20 +42,20 @@ def run_command(
 ) -> None:
     """Parse a command line and run the command.
 
-    A wrong option, or an `expected` error of the command, goes to stderr in one line that begins
-    with the command's name, and the exit code is 2.
+    A wrong option or an `expected` error of the command is printed to stderr in one line that
+    begins with the command's name. The exit code is then 2.
 
     Args:
-        name: Of the command.
-        kind: The dataclass that its options make; a `--config` file may hold them too.
-        command: What to do.
+        name: Name of the command.
+        kind: Dataclass built from the options. A `--config` file may hold them too.
+        command: Function to run with an instance of `kind`.
         argv: Options; None for those of the process.
-        expected: Errors that are about the input, besides ValueError and OSError.
-        switches: Fields that are true when the option is there, with their help.
-        positional: Whether fields without a default are arguments without a name.
+        expected: Exception types that report wrong input, besides ValueError and OSError.
+        switches: Fields that are true when the option is given, with their help text.
+        positional: True if fields without a default are positional arguments.
     """
     problems: tuple[type[Exception], ...] = (ArgumentError, OSError, ValueError, *expected)
-    # So that processes which the command started are ended with it.
+    # On SIGTERM, exit normally, so that the processes which the command started end too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     set_loader("yaml", _load_yaml, (UnreadableFile, YAMLError))
@@ -65,7 +65,7 @@ def run_command(
     skip: set[str | int] = set(switches)
     parser.add_class_arguments(kind, as_group=False, as_positional=positional, skip=skip)
     for switch, text in switches.items():
-        # By its type it would be --switch true.
+        # From its type alone, jsonargparse would require `--switch true`.
         parser.add_argument(f"--{switch}", action="store_true", help=text)
     try:
         with ends_with_its_reader():

@@ -1,7 +1,7 @@
-"""The package's executables.
+"""Entry points of the package's executables.
 
-Each imports what it runs only when it is called: until then, which takes seconds, Ctrl-C ends the
-process without a traceback.
+Each entry point imports its module only when it is called. The import takes seconds; until it
+ends, Ctrl-C ends the process without a traceback.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Angles of joints that turn without end: values a turn apart are the same place."""
+"""Angles of continuous joints: values that differ by whole turns are the same position."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ TURN = 2 * np.pi
 
 
 def wrap(angles: Angles) -> Angles:
-    """The same places, from -pi up to pi."""
+    """Equivalent angles in [-pi, pi)."""
     wrapped: Angles = (angles + np.pi) % TURN - np.pi
     return wrapped
 
 
 def near(angles: Angles, reference: Angles) -> Angles:
-    """The same places, at most half a turn away from a reference of the same shape."""
+    """Equivalent angles, at most half a turn away from a reference of the same shape."""
     nearest: Angles = angles + TURN * np.round((reference - angles) / TURN)
     return nearest
 
 
 def follow(rows: Angles, reference: Angles) -> Angles:
-    """Rows (H, ...) of the same places without a jump, the first near a reference (...)."""
+    """Equivalent angles (H, ...) without jumps between rows, the first near a reference (...)."""
     found = []
     for row in rows:
         reference = near(row, reference)

@@ -1,4 +1,4 @@
-"""Launch arguments that a launch file doesn't have."""
+"""Check for launch arguments that a launch file does not declare."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import difflib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-# `ros2 launch` has them for every launch file.
+# Arguments that `ros2 launch` accepts for every launch file.
 _EVERYWHERE = ("launch-prefix", "launch-prefix-filter")
 
 
 class UnknownArgument(ValueError):
-    """An argument that a launch file doesn't have; the text names the nearest that it has."""
+    """Undeclared argument of a launch file; the message names the closest declared argument."""
 
 
 def refuse_unknown_arguments(file: str, known: Collection[str], command: Sequence[str]) -> None:
-    """Refuse arguments on a command line that a launch file doesn't have.
+    """Refuse command line arguments that a launch file does not declare.
 
-    Launch sets them all the same, and the node would run with its default: a misspelt `policy`
-    would move the arm with another one. Where the command line names another launch file, which
-    includes this one, its arguments are that one's.
+    ROS 2 launch accepts them, and the node would then run with its default: a misspelt `policy`
+    would move the arm with another policy. If the command line names another launch file that
+    includes this one, the arguments belong to that file and are not checked here.
 
     Args:
         file: Path of the launch file.
-        known: Arguments that it declares.
-        command: The process's command line, with arguments as `name:=value`.
+        known: Arguments that the launch file declares.
+        command: Command line of the process, with arguments as `name:=value`.
 
     Raises:
-        UnknownArgument: For the first one.
+        UnknownArgument: If there is an undeclared argument; the message names the first one.
     """
     if Path(file).name not in (Path(word).name for word in command):
         return

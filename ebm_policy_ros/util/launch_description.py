@@ -1,4 +1,4 @@
-"""What the launch files share: their arguments, and nodes that follow them."""
+"""Parts that all launch files share: launch arguments, and the nodes that use them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from ebm_policy_ros.util.launch_arguments import refuse_unknown_arguments
 from ebm_policy_ros.util.resources import dds_profile, expanded, share_directory
 
-# Each node's file in config/, and its parameters that are launch arguments too.
+# For each node: its parameter file in config/, and the parameters that are launch arguments too.
 _NODES = {
     "policy_node": (
         "policy.yaml",
@@ -30,7 +30,7 @@ _NODES = {
 
 _COMMON = ("params_file", "namespace", "use_sim_time", "log_level", "required")
 
-# An empty argument leaves the parameter as the parameter files say.
+# An empty argument keeps the value from the parameter files.
 _ARGUMENTS = {
     "params_file": ("", "YAML file whose parameters win over the package's own in config/."),
     "namespace": ("", "Namespace of the nodes and their topics."),
@@ -72,16 +72,16 @@ def description(
     required: Collection[str] = (),
     defaults: Mapping[str, str] | None = None,
 ) -> LaunchDescription:
-    """Nodes of this package, with launch arguments for what is often chosen anew.
+    """Launch description of nodes of this package, with arguments for frequent settings.
 
     Args:
         file: Path of the launch file.
-        executables: Names of the executables, which are the nodes' names too.
-        required: Launch arguments that have to be given.
-        defaults: Defaults of launch arguments that differ from the usual ones.
+        executables: Names of the executables, which are also the names of the nodes.
+        required: Launch arguments without a default.
+        defaults: Default values that replace the usual ones, by launch argument.
 
     Raises:
-        UnknownArgument: If the command line has an argument that the launch file doesn't have.
+        UnknownArgument: If the command line has an argument that the launch file doesn't declare.
     """
     parameters = [name for executable in executables for name in _NODES[executable][1]]
     arguments = dict.fromkeys((*_COMMON, *parameters))
@@ -96,11 +96,11 @@ def description(
 
 
 def _environment() -> list[SetEnvironmentVariable]:
-    """Variables that every node needs, unless the environment has them already."""
+    """Environment variables that every node needs; variables that are already set are kept."""
     needed = {
-        # Images between processes outgrow Fast DDS's default shared memory.
+        # Camera images need more shared memory than the default of Fast DDS.
         **dds_profile(),
-        # The nodes share the cores; each one's threads would fight.
+        # The nodes share the CPU cores: several threads per node would slow each other down.
         "OMP_NUM_THREADS": "1",
     }
     return [SetEnvironmentVariable(k, v) for k, v in needed.items() if k not in os.environ]
@@ -121,7 +121,7 @@ def _argument(
 
 
 def _node(context: LaunchContext, executable: str) -> Node:
-    """A node with the parameters that the launch arguments ask for."""
+    """Node with the parameters from the launch arguments."""
 
     def value(name: str) -> str:
         return str(LaunchConfiguration(name).perform(context))
@@ -149,7 +149,7 @@ def _node(context: LaunchContext, executable: str) -> Node:
 
 
 def _typed(name: str, text: str) -> bool | ParameterValue:
-    """A string stays one, even if YAML would read a number in it."""
+    """Parameter value: a bool for true/false arguments, else a string, even if it is numeric."""
     if "true" in _CHOICES.get(name, ()):
         return text.lower() == "true"
     return ParameterValue(text, value_type=str)
@@ -160,7 +160,7 @@ def _on_exit(executable: str) -> Callable[[ProcessExited, LaunchContext], Shutdo
         if context.is_shutdown:
             return None
         if event.returncode:
-            # Only an error gives the launch itself an exit code.
+            # Only an exception makes the launch process itself end with an exit code.
             raise RuntimeError(f"{executable} ended with exit code {event.returncode}")
         return Shutdown(reason=f"{executable} ended")
 

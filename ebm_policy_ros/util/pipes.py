@@ -1,4 +1,4 @@
-"""What is printed to somebody who may stop reading."""
+"""Output to a pipe whose reader may exit early."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def ends_with_its_reader() -> Iterator[None]:
-    """End the process without a word if what it prints is no longer read, as in `| head -1`.
+    """End the process silently if the reader of its output has exited, as in `| head -1`.
 
-    For help only: a command that works goes on, and is told in one line when it prints.
+    For help output only. A command at work continues, and reports the closed pipe in one line when
+    it prints.
     """
     previous = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:

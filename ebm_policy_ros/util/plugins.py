@@ -1,9 +1,9 @@
-"""Encoders, heads, losses and the like by name, also from packages outside this one.
+"""Registries of encoders, heads, losses and other parts, also for parts from other packages.
 
 A class or function is registered with a decorator under a bare name, or found by its full name,
-`my_package.my_module.Name`. A configuration may name any module; a file that somebody else wrote
-only one of a package that was declared to be a plug-in: importing a module runs its code, and a
-function of any other module is not made to be called by a file.
+`my_package.my_module.Name`. A configuration may name any module. An untrusted file, such as a
+policy file, may only name modules of packages that are declared as plug-ins: importing a module
+runs its code, and functions of other modules are not made to be called from a file.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ Part = TypeVar("Part")
 Given = TypeVar("Given")
 
 VARIABLE = "EBM_POLICY_PLUGINS"
-"""Environment variable with packages that policy files may name, separated by commas."""
+"""Environment variable with the packages that policy files may name, separated by commas."""
 GROUP = "ebm_policy_ros.plugins"
-"""Group of entry points by which an installed package declares itself a plug-in."""
+"""Entry point group with which an installed package declares itself a plug-in."""
 
 _FULL_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _reads_file: ContextVar[bool] = ContextVar("reads_file", default=False)
 
 
 class PluginNeeded(ValueError):
-    """A file names a part of a package that is missing or not declared."""
+    """Missing or undeclared package that a file needs for one of its parts."""
 
 
 class Registry(Generic[Part]):
-    """Parts of one kind by name."""
+    """Parts of one kind, by name."""
 
     def __init__(self, kind: str) -> None:
-        """Begins empty.
+        """Create an empty registry.
 
         Args:
             kind: Name of the kind in messages, such as "image encoder".
@@ -52,7 +52,7 @@ class Registry(Generic[Part]):
         """Return a decorator that registers a class or function under a bare name.
 
         Raises:
-            ValueError: If the name is taken by another part.
+            ValueError: If the decorator is used and the name belongs to another part.
         """
 
         def add(part: Given) -> Given:
@@ -65,15 +65,15 @@ class Registry(Generic[Part]):
         return add
 
     def __iter__(self) -> Iterator[str]:
-        """Bare names, in the order of their registration."""
+        """Iterate over the bare names, in order of registration."""
         return iter(self._parts)
 
     def find(self, name: object) -> Part:
-        """Return the part of a bare or full name.
+        """Return the part with a bare or full name.
 
         Raises:
-            ValueError: If there is none; the text names the nearest one, or the package that is
-                missing or not declared.
+            ValueError: If there is none. The message names the closest name, or the package that
+                is missing or not declared.
         """
         if isinstance(name, str) and name in self._parts:
             return self._parts[name]
@@ -90,7 +90,7 @@ class Registry(Generic[Part]):
 
 @contextmanager
 def names_from_a_file() -> Iterator[None]:
-    """Look up names that somebody else may have written: no undeclared package is imported."""
+    """Look up names from an untrusted file in this context: import no undeclared package."""
     token = _reads_file.set(True)
     try:
         yield
@@ -103,7 +103,7 @@ def _identity(part: Any) -> tuple[Any, Any]:
 
 
 def _declared() -> set[str]:
-    """Top-level packages that may be imported because a file names them."""
+    """Top-level packages that may be imported if a file names them."""
     named = {name.strip() for name in os.environ.get(VARIABLE, "").split(",")}
     return (named | {e.value for e in entry_points(group=GROUP)}) - {""}
 

@@ -1,4 +1,4 @@
-"""Paths: those that people write, and the package's launch and config files."""
+"""Paths that users write, and paths of the package's launch and config files."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _PACKAGE = "ebm_policy_ros"
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path in which `~` and environment variables are replaced, as a shell does it.
+    """Path in which `~` and environment variables are replaced, as a shell does it.
 
-    A shell leaves them alone in `folder:=~/demos`, `--out=~/demos` and files of parameters.
+    A shell does not replace them in `folder:=~/demos`, `--out=~/demos` and parameter files.
     """
     return Path(os.path.expanduser(os.path.expandvars(path)))
 
 
 def share_directory() -> Path:
-    """The folder with `config/` and `launch/`.
+    """Folder with `config/` and `launch/`.
 
-    A checkout and `pip install -e` have them beside the package; `pip install` and `colcon build`
-    under a prefix.
+    In a checkout and after `pip install -e` they are beside the package; after `pip install` and
+    `colcon build` they are under a prefix.
     """
     package = Path(__file__).resolve().parents[1]
     prefixes = [parent / "share" / _PACKAGE for parent in package.parents]
@@ -33,7 +33,7 @@ def share_directory() -> Path:
 
 
 def dds_profile() -> dict[str, str]:
-    """The environment in which Fast DDS has enough shared memory for camera images.
+    """Environment variables that give Fast DDS enough shared memory for camera images.
 
     Fast DDS 2 (Humble, Jazzy) and 3 (Kilted and newer) read different variables.
     """
@@ -43,12 +43,12 @@ def dds_profile() -> dict[str, str]:
 
 
 def interface_path(name: str) -> Path:
-    """An interface file by path, or by the bare name of one that the package ships."""
+    """Path of an interface file, given as a path or as the bare name of a shipped file."""
     return _find(name, "interfaces", ".yaml")
 
 
 def policy_path(name: str) -> Path:
-    """A policy file by path, or by the bare name of one that the package ships."""
+    """Path of a policy file, given as a path or as the bare name of a shipped file."""
     return _find(name, "policies", ".safetensors")
 
 

@@ -1,4 +1,4 @@
-"""The one reader of YAML, and of JSON, for files that may be anybody's."""
+"""Reader of YAML and JSON files that may be untrusted. All such files are read here."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ import yaml
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import cut
 
-# The parser in C, where PyYAML has it, is ten times as fast.
+# The C parser, if PyYAML was built with it, is ten times as fast.
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NUMBER_BEGINS = "-+.0123456789"
 _LONGEST_NUMBER = 1_000
 
 
 class UnreadableFile(ValueError):
-    """Text that is not what it should be, or asks for more than any of ours; one short line."""
+    """File that is malformed or exceeds a bound; the message is one short line."""
 
 
 class _Loader(_SAFE):
-    """Takes 15e-2 and 1e3 for numbers, as YAML 1.2 does; PyYAML wants a point and a sign."""
+    """Loader that reads 15e-2 and 1e3 as numbers, as YAML 1.2 does.
+
+    PyYAML requires a decimal point and a sign of the exponent.
+    """
 
 
 _Loader.add_implicit_resolver(
@@ -34,22 +37,22 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain values in a YAML file.
+    """Read the plain values of a YAML file.
 
     Raises:
-        OSError: If it can't be read.
-        UnreadableFile: If it is too large or not YAML; the text doesn't name the file.
+        OSError: If the file cannot be read.
+        UnreadableFile: If the file is too large or not YAML. The message does not name the file.
     """
     return parse_yaml(_read_text(path, bounds.LARGEST_YAML, "YAML"))
 
 
 def read_json(path: Path, largest: int = bounds.LARGEST_YAML) -> Any:
-    """The plain values in a JSON file of at most so many bytes.
+    """Read the plain values of a JSON file of at most `largest` bytes.
 
     Raises:
-        OSError: If it can't be read.
-        UnreadableFile: If it is too large, not JSON or nested too deep; the text doesn't name the
-            file.
+        OSError: If the file cannot be read.
+        UnreadableFile: If the file is too large, not JSON or nested too deep. The message does not
+            name the file.
     """
     return parse_json(_read_text(path, largest, "JSON"))
 
@@ -66,27 +69,27 @@ def _read_text(path: Path, largest: int, kind: str) -> str:
 
 
 def parse_yaml(text: str) -> Any:
-    """The plain values in a YAML text.
+    """Parse the plain values of a YAML text.
 
     Raises:
-        UnreadableFile: If it is too large or not YAML.
+        UnreadableFile: If the text is too large or not YAML.
     """
     check_yaml(text)
     try:
         return yaml.load(text, _Loader)
-    except Exception as error:  # what stands behind tags raises all kinds of errors
+    except Exception as error:  # constructors of tagged values raise many types
         raise UnreadableFile(f"not a YAML file ({cut(error, 160)})") from None
 
 
 def check_yaml(text: str) -> None:
-    """Refuse a YAML text that is large, deep, or becomes so where aliases are spelled out.
+    """Refuse a YAML text that is too large or too deep, also after its aliases are expanded.
 
     Raises:
-        UnreadableFile: Saying which of these it is, or that it isn't YAML.
+        UnreadableFile: If the text exceeds a bound or is not YAML. The message gives the reason.
     """
     if len(text) > bounds.LARGEST_YAML:
         raise UnreadableFile(f"larger than {bounds.LARGEST_YAML:,} bytes, expected a small file")
-    # Of each value that has begun: its anchor, and how many values it has so far.
+    # For each open collection: its anchor, and the number of values in it so far.
     begun: list[tuple[str | None, int]] = [(None, 0)]
     anchored: dict[str, int] = {}
     try:
@@ -119,17 +122,17 @@ def check_yaml(text: str) -> None:
 
 
 def _check_scalar(event: Any) -> None:
-    # The time to read a number goes by the square of its length.
+    # The time to parse a number grows with the square of its length.
     plain = event.implicit[0] and event.value[:1] in _NUMBER_BEGINS
     if len(event.value) > _LONGEST_NUMBER and (plain or event.tag):
         raise UnreadableFile(f"a number of {len(event.value)} characters: {cut(event.value)}")
 
 
 def parse_json(text: str) -> Any:
-    """The plain values in a JSON text.
+    """Parse the plain values of a JSON text.
 
     Raises:
-        UnreadableFile: If it is not JSON, or nested too deep.
+        UnreadableFile: If the text is not JSON or is nested too deep.
     """
     try:
         values = json.loads(text)
