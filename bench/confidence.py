@@ -146,7 +146,7 @@ def measure(policy: Policy, situation: Situation, seeds: range) -> list[Array]:
             situation.begin(world)
             world.step((0, 0), 0)  # updates all positions
         rows, action = [], None
-        while world.time < SECONDS and not world.task.finished(world.distance):
+        while world.time < SECONDS and not world.finished:
             decision = policy.decide(observe(world, situation.picture), previous=action)
             action, sure = decision.action, decision.confidence
             measures = (sure.energy, sure.gap, sure.effective_samples, sure.features, sure.colours)

@@ -13,13 +13,15 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from ebm_policy_ros.sim.tasks import Measures, Task  # isort: skip
+
+# After the simulation, which chooses an OpenGL that works without a display.
 import mujoco
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.sim.tasks import Measures, Task
 from ebm_policy_ros.sim.world import World
 
 Array = npt.NDArray[np.float64]
