@@ -30,7 +30,7 @@ pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes 
 figures: setup  ## The pictures of the documentation, after `make demo experiments`
 	$(BIN)/python docs/make_figures.py
 
-parameters: setup  ## docs/parameters.md from what policy_node declares
+parameters: setup  ## docs/reference/parameters.md from what policy_node declares
 	$(BIN)/python docs/make_parameters.py
 
 docs: .docs-venv/.ready  ## All pages as a site: site/

@@ -1,4 +1,4 @@
-"""Writes docs/parameters.md from the parameters that policy_node declares: `make parameters`."""
+"""Writes docs/reference/parameters.md from the parameters that policy_node declares: `make parameters`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from pathlib import Path
 from ebm_policy_ros.nodes.common.parameters import Setting
 from ebm_policy_ros.nodes.policy.parameters import POLICY, RUNNING, SAFETY
 
-PAGE = Path(__file__).with_name("parameters.md")
+PAGE = Path(__file__).with_name("reference") / "parameters.md"
 
 HEAD = """# Parameters of policy_node
 
-Made by `make parameters` from what the node declares. [`policy.yaml`](../config/policy.yaml) shows
-them all. *At start*: counts only when the node starts. *Any time*: a change counts from the next
-tick on; one that cannot be is refused, with the reason:
+`make parameters` writes this page from what the node declares.
+[`policy.yaml`](../../config/policy.yaml) shows all parameters with their defaults.
+
+- *At start*: the value counts only when the node starts.
+- *Any time*: a change counts from the next tick on. A change that is not possible is refused, with
+  the reason.
 
 ```console
 $ ros2 param set /policy_node limits.high "[0.05, 0.05]"
 $ ros2 param describe /policy_node stop_after
 ```
 
-A limit among the parameters makes the interface file's tighter, never looser.
+A limit among the parameters makes the interface file's limit tighter, never looser.
 """
 
 PARTS = (

@@ -9,13 +9,14 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-_LINK = re.compile(r"\]\(\.\./([\w./-]+)")
+# A page is in a folder of docs/, so such a link leads out of docs/.
+_LINK = re.compile(r"\]\(\.\./\.\./([\w./-]+)")
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the files that the pages link to, below files/."""
     linked: set[str] = set()
-    for page in Path(config.docs_dir).glob("*.md"):
+    for page in Path(config.docs_dir).rglob("*.md"):
         linked |= set(_LINK.findall(page.read_text(encoding="utf-8")))
     for name in sorted(linked):
         if (ROOT / name).is_file():
@@ -27,5 +28,5 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Lead the links to those files."""
     return _LINK.sub(
-        lambda m: f"](files/{m[1]}.txt" if (ROOT / m[1]).is_file() else m[0], markdown
+        lambda m: f"](../files/{m[1]}.txt" if (ROOT / m[1]).is_file() else m[0], markdown
     )

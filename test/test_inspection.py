@@ -429,7 +429,7 @@ def test_the_page_has_a_line_for_a_jump_and_one_for_a_slow_topic(interface: Inte
 
 
 def test_the_documentation_gives_every_reason_as_the_page_does() -> None:
-    lines = (ROOT / "docs" / "inspection.md").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "docs" / "how-to" / "inspect.md").read_text(encoding="utf-8").splitlines()
     table = [line for line in lines if line.startswith("| ") and not line.startswith("| reason")]
     assert table == [
         f"| {kind.title} | {kind.meaning} | {kind.weight} |".replace("\u00a0", " ")

@@ -1,4 +1,4 @@
-"""Node parameters: code, parameter files and docs/parameters.md agree."""
+"""Node parameters: code, parameter files and docs/reference/parameters.md agree."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def test_the_page_of_the_parameters_is_what_the_code_declares() -> None:
     made = runpy.run_path(str(ROOT / "docs" / "make_parameters.py"))
-    shown = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
+    shown = (ROOT / "docs" / "reference" / "parameters.md").read_text(encoding="utf-8")
     assert shown == made["page"](), "run: make parameters"
 
 
@@ -56,7 +56,7 @@ def test_the_parameter_file_shows_every_parameter_with_its_default(
     }
     assert shown == with_default
     unset = {s.name for s in settings} - set(with_default)
-    # All settings of a search are documented on one page: docs/methods.md.
+    # All settings of a search are documented on one page: docs/reference/methods.md.
     needed = {name for name in unset if not name.startswith("inference.")}
     assert needed <= set(everything) - set(shown) <= unset
 
