@@ -1,4 +1,4 @@
-"""Writes docs/reference/parameters.md from the parameters that policy_node declares: `make parameters`."""
+"""Writes docs/reference/parameters.md from what policy_node declares: `make parameters`."""
 
 from __future__ import annotations
 
