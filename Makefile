@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 .PHONY: setup demo pipeline figures parameters faults bench experiments gpu-wheels gpu-data gpu-dry \
-	test test-slow lint format clean
+	docs test test-slow lint format clean
 
 setup: .venv/.ready
 
@@ -32,6 +32,14 @@ figures: setup  ## The pictures of the documentation, after `make demo experimen
 
 parameters: setup  ## docs/parameters.md from what policy_node declares
 	$(BIN)/python docs/make_parameters.py
+
+docs: .docs-venv/.ready  ## All pages as a site: site/
+	.docs-venv/bin/mkdocs build
+
+.docs-venv/.ready: requirements-docs.txt
+	rm -rf .docs-venv && $(PYTHON) -m venv .docs-venv
+	.docs-venv/bin/python -m pip install --quiet --requirement requirements-docs.txt
+	touch $@
 
 faults: setup  ## Everything that goes wrong on a robot, and what goes out then: about 20 minutes
 	$(BIN)/python test/fault_matrix.py
@@ -95,4 +103,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:  ## Remove what can be built again; results in out/ stay
-	rm -rf .venv build install log *.egg-info
+	rm -rf .venv .docs-venv site build install log *.egg-info

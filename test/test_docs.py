@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from installing import ROOT
 
+import ebm_policy_ros
+
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 FOLDERS = (
@@ -21,6 +23,9 @@ FOLDERS = (
     "test",
     "training",
 )
+
+# Columns of an exported dataset, which have the package's name in front.
+COLUMNS = ("ebm_policy_ros/name", "ebm_policy_ros/outcome")
 
 
 def anchor(heading: str) -> str:
@@ -48,10 +53,28 @@ def test_links_and_pictures_are_there(page: Path) -> None:
     "page", [page for page in PAGES if page.name != "robots.md"], ids=lambda page: page.name
 )
 def test_files_that_a_page_names_are_there(page: Path) -> None:
-    names = re.findall(r"`([\w./-]+\.(?:py|sh|yaml|xml))`", page.read_text(encoding="utf-8"))
-    for name in names:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    # A name with a star or a bracket is a pattern or a placeholder.
+    for name in re.findall(r"`([\w./-]+)`", text):
         if name.startswith(tuple(f"{folder}/" for folder in FOLDERS)):
-            assert (ROOT / name).exists(), f"{page.name}: {name}"
+            assert name in COLUMNS or (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_site_leads_to_every_page() -> None:
+    listed = re.findall(r": (\w+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), flags=re.M)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+def test_the_page_of_public_names_has_them_all() -> None:
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^::: ebm_policy_ros\.[\w.]+\.(\w+)$", page, flags=re.M)
+    assert sorted(listed) == sorted(ebm_policy_ros.__all__)
+
+
+def test_the_readme_links_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"](docs/{page.name}" in text, page.name
 
 
 def test_the_readme_is_short() -> None:
