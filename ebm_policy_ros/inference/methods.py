@@ -49,7 +49,7 @@ def build_inference(settings: Mapping[str, Any]) -> InferenceMethod:
     names = [field.name for field in dataclasses.fields(kind)]
     unknown = [name for name in values if name not in names]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], names, n=1)
+        near = difflib.get_close_matches(cut(unknown[0]), names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"inference.{cut(unknown[0])}: no setting of {method}, which has "

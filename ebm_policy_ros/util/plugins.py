@@ -18,7 +18,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
 
-from ebm_policy_ros.util.quoting import quote
+from ebm_policy_ros.util.quoting import cut, quote
 
 Part = TypeVar("Part")
 Given = TypeVar("Given")
@@ -28,6 +28,7 @@ VARIABLE = "EBM_POLICY_PLUGINS"
 GROUP = "ebm_policy_ros.plugins"
 """Entry point group with which an installed package declares itself a plug-in."""
 
+_LONGEST = 200
 _FULL_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _reads_file: ContextVar[bool] = ContextVar("reads_file", default=False)
 
@@ -77,10 +78,10 @@ class Registry(Generic[Part]):
         """
         if isinstance(name, str) and name in self._parts:
             return self._parts[name]
-        if isinstance(name, str) and _FULL_NAME.fullmatch(name):
+        if isinstance(name, str) and len(name) <= _LONGEST and _FULL_NAME.fullmatch(name):
             part: Part = _imported(self.kind, name)
             return part
-        near = difflib.get_close_matches(str(name), self._parts, n=1)
+        near = difflib.get_close_matches(cut(name), self._parts, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"got {quote(name)}, expected one of {', '.join(self._parts)}, or the full name of "

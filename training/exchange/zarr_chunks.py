@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zstandard
 
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.util import bounds
@@ -161,5 +160,7 @@ def _unpacks_to(file: Path, array: Declared) -> int:
     if packer == "lz4":
         return int.from_bytes(data[:4], "little")
     if packer == "zstd":
+        import zstandard  # a machine that trains on packed arrays has none
+
         return int(zstandard.frame_content_size(data))  # -1 if unknown, which zarr refuses
     return len(data)
