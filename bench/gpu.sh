@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests and benchmarks that need a GPU, in at most 8 minutes: see docs/performance.md.
+# All tests and benchmarks that need a GPU, in at most 8 minutes: see docs/explanation/performance.md.
 #
 #     OUT=results bench/gpu.sh
 #

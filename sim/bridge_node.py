@@ -100,7 +100,7 @@ class SimBridgeNode(Node):
             if not values["viewer"]:
                 self.get_logger().info(
                     f"task {values['task']} runs; watch it with viewer:=true where there is a "
-                    "display, or the camera's topic in Foxglove or RViz (docs/viewers.md)"
+                    "display, or the camera's topic in Foxglove or RViz (docs/how-to/watch.md)"
                 )
 
     def _open_topics(self) -> None:

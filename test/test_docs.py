@@ -109,3 +109,11 @@ def test_the_page_of_public_names_has_them_all() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_pages_that_the_code_names_are_there() -> None:
+    folders = ("bench", "config", "ebm_policy_ros", "examples", "launch", "sim", "training")
+    for path in (file for folder in folders for file in (ROOT / folder).rglob("*.*")):
+        if path.suffix in (".py", ".yaml", ".sh"):
+            for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8")):
+                assert (ROOT / page).exists(), f"{path}: {page}"

@@ -84,7 +84,7 @@ class TrainConfig:
     """Settings of the training."""
     inference: dict[str, int | float | str] = dataclasses.field(default_factory=dict)
     """Search for the action of lowest energy in the policy file: `method` (derivative_free,
-    autoregressive, langevin or hybrid) and its settings, see docs/methods.md. Empty:
+    autoregressive, langevin or hybrid) and its settings, see docs/reference/methods.md. Empty:
     derivative_free with 1024 samples, or autoregressive for such a model."""
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ class PolicyNode(LifecycleNode):
     """Decides and commands at the interface's rate while active.
 
     Configure loads and warms up the policy, activate lets it command, deactivate commands a
-    stop and then nothing. docs/safety.md tells what it does when something is wrong.
+    stop and then nothing. docs/explanation/safety.md tells what it does when something is wrong.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Parameters of policy_node; docs/parameters.md and config/policy.yaml list the same."""
+"""Parameters of policy_node; docs/reference/parameters.md and config/policy.yaml list the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ POLICY = (
     ),
     Setting("device", "auto", "Where to decide: auto, cpu, cuda or cuda:N."),
     *(
-        Setting(f"inference.{name}", None, "Of the search, docs/methods.md; unset: the policy's.")
+        Setting(
+            f"inference.{name}",
+            None,
+            "Of the search, see docs/reference/methods.md; unset: the policy's.",
+        )
         for name in SEARCH_SETTINGS
     ),
     Setting(

@@ -39,7 +39,7 @@ _SCREEN_RATE = 20.0
 class TeleopNode(Node):
     """Commands at the interface's rate from the first motion on, until it is let go.
 
-    docs/teleoperation.md tells what moves the arm and what stops it.
+    docs/how-to/teleoperate.md tells what moves the arm and what stops it.
     """
 
     def __init__(self, terminal: Terminal | None = None, **options: Any) -> None:
