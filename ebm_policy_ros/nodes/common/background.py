@@ -23,15 +23,16 @@ def run_in_background(call: Callable[[], Result], name: str) -> Future[Result]:
         name: Name of the thread.
     """
     future: Future[Result] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # passed to the waiting caller
-            future.set_exception(error)
-
-    threading.Thread(target=work, name=name, daemon=True).start()
+    threading.Thread(target=fulfil, args=(future, call), name=name, daemon=True).start()
     return future
+
+
+def fulfil(future: Future[Result], call: Callable[[], Result]) -> None:
+    """Call something, and give a future its result or its error."""
+    try:
+        future.set_result(call())
+    except BaseException as error:  # passed to the waiting caller
+        future.set_exception(error)
 
 
 class _Rest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rclpy.node import Node
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface
-from ebm_policy_ros.nodes.common.outputs import Outputs
+from ebm_policy_ros.nodes.common.outputs import Command, Outputs
 from ebm_policy_ros.observation.robot_state import RobotState
 
 # Time for which the safe command is repeated after a stop, or beside another commander.
@@ -59,9 +59,11 @@ class CommandSession:
         finally:
             outputs.close()
 
-    def sent(self) -> None:
-        """Note that a command moves the arm: a safe command is necessary from now on."""
+    def send(self, command: Command) -> None:
+        """Publish a command; from now on a safe command is necessary."""
+        assert self.outputs is not None
         self._silent_after = None
+        self.outputs.send(command)
 
     def rivals(self) -> str:
         """Names of other nodes that may publish on the command topic; empty if there are none."""

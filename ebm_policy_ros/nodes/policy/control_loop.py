@@ -371,8 +371,7 @@ class ControlLoop:
         self._refuse_late(pending)
         if outdated := self._outdated(sight):
             raise DecisionLate(outdated)
-        self.outputs.send(command)
-        self._session.sent()
+        self._session.send(command)
         self._previous = decision.action if pending.loaded is self.loaded else None
         self._statistics.commanded((self._now() - sight.stamp) / 1e6)
         self._visualization.show(

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ebm_policy_ros.nodes.common.background import fulfil
 from ebm_policy_ros.observation.buffer import Observation, Snapshot
 from ebm_policy_ros.policy.decision import Decision
 from ebm_policy_ros.policy.policy import Policy
@@ -45,11 +46,7 @@ class InferenceThread:
     def _work(self) -> None:
         torch.set_num_threads(self._threads)
         while (request := self._requests.get()) is not None:
-            future, call = request
-            try:
-                future.set_result(call())
-            except BaseException as error:  # passed to the waiting caller
-                future.set_exception(error)
+            fulfil(*request)
 
     def _submit(self, call: Callable[[], Any]) -> Future[Any]:
         if self._running is not None and not self._running.done():

@@ -133,10 +133,9 @@ class Commander:
             self._wanted, self.problem = False, other
             return
         problem = other or self.pause() or self._unseen or desired.problem
-        if self._session.outputs is None:
+        if problem and not self._session.is_open:
             self.problem = problem
-            if problem:
-                return
+            return
         outputs = self._session.outputs or self._session.open()
         if not problem and self._check_topic:
             problem = self._session.listeners()
@@ -168,6 +167,5 @@ class Commander:
         # No slow step is allowed between this check and the sending.
         if outdated := self.pause() or self._outdated():
             return outdated
-        outputs.send(command)
-        self._session.sent()
+        self._session.send(command)
         return ""
