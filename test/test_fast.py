@@ -38,6 +38,15 @@ METHODS: dict[str, InferenceMethod] = {
 }
 
 
+def own_layers(config: HeadConfig) -> torch.nn.Sequential:
+    """Layers of a head, one of which the package doesn't know."""
+    first, second = (torch.nn.Linear(config.width, config.width) for _ in range(2))
+    return torch.nn.Sequential(first, torch.nn.SiLU(inplace=True), second)
+
+
+KINDS = ["mlp", "residual", "preactivation", "dense_residual", f"{__name__}.own_layers"]
+
+
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -143,7 +152,7 @@ def test_a_decision_on_a_gpu_never_waits_for_it(
 
 
 @pytest.mark.parametrize("spectral_norm", [False, True])
-@pytest.mark.parametrize("kind", ["mlp", "residual", "preactivation", "dense_residual"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_slopes_without_a_tape_are_those_of_the_tape(kind: str, spectral_norm: bool) -> None:
     torch.manual_seed(2)
     head = HeadConfig(kind, 32, 3, spectral_norm=spectral_norm)
@@ -167,7 +176,7 @@ def bowl(actions: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("spectral_norm", [False, True])
-@pytest.mark.parametrize("kind", ["mlp", "residual", "preactivation", "dense_residual"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_heads_together_say_what_they_say_one_by_one(kind: str, spectral_norm: bool) -> None:
     torch.manual_seed(0)
     head = HeadConfig(kind, 32, 2, spectral_norm=spectral_norm)

@@ -53,7 +53,8 @@ def _through(layer: nn.Module, values: Tensor) -> tuple[Tensor, Backward]:
             values, back = _through(part, values)
             backs.append(back)
         return values, lambda slope: _all(backs, slope)
-    assert isinstance(layer, (PreActivationBlock, ResidualBlock))
+    if not isinstance(layer, (PreActivationBlock, ResidualBlock)):
+        return _differentiated(layer, values)
     added, inner = _through(layer.layers, values)
     if isinstance(layer, PreActivationBlock):
         return values + added, lambda slope: slope + inner(slope)
@@ -64,6 +65,14 @@ def _through(layer: nn.Module, values: Tensor) -> tuple[Tensor, Backward]:
         return slope + inner(slope)
 
     return result, back_of_both
+
+
+def _differentiated(layer: nn.Module, values: Tensor) -> tuple[Tensor, Backward]:
+    """Apply a layer from another package, with automatic differentiation."""
+    with torch.enable_grad():
+        start = values.detach().requires_grad_()
+        result = layer(start.clone())  # a leaf can't be overwritten
+    return result.detach(), lambda slope: torch.autograd.grad(result, start, slope)[0]
 
 
 def _activated(values: Tensor) -> tuple[Tensor, Backward]:

@@ -154,7 +154,7 @@ class EnergyHead(nn.Module):
             self.feature_half.weight *= config.feature_gain
             self.action_half.weight[:, :-1] *= prefix_gain
         self.has_known_layers = config.kind in _OWN
-        """True if bias folding, head gradient and batched heads support all layers of the body."""
+        """True if bias folding and batched heads support all layers of the body."""
         self.body = HEAD_LAYERS.find(config.kind)(config)
         self.output = nn.Linear(config.width, 1)
         if config.spectral_norm:

@@ -138,14 +138,7 @@ class ConditionalEnergy:
 
     def value_and_gradient(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Compute energies, (B, N), and their gradients over actions, (B, N, H*D), detached."""
-        head = _plain(self.model.head)
-        if head.has_known_layers:
-            return value_and_slope(head, self.features, actions)
-        with torch.enable_grad():
-            actions = actions.detach().requires_grad_()
-            energies = head(self.features, actions)
-            (slope,) = torch.autograd.grad(energies.sum(), actions)
-        return energies.detach(), slope
+        return value_and_slope(_plain(self.model.head), self.features, actions)
 
 
 class EnergyModel(nn.Module):
@@ -241,10 +234,9 @@ class AutoregressiveModel(nn.Module):
 
         def along(values: Tensor) -> Tensor:
             found = []
-            for j, head in enumerate(heads):
+            for j, energy in enumerate(self.energies(features)):
                 before = actions[:, None, :j].expand(-1, values.shape[2], -1)
-                prefixes = torch.cat((before, values[:, j, :, None]), dim=2)
-                found.append(head(features[:, j], prefixes))
+                found.append(energy(torch.cat((before, values[:, j, :, None]), dim=2)))
             return torch.stack(found, dim=1)
 
         return along
