@@ -47,10 +47,10 @@ def margin(positive, negatives, temperature, masked):
     return torch.relu(1 + positive[:, None] - negatives).mean()
 
 
-def corners(config, energy, positive, low, high, generator, walk):
-    shape = (len(positive), config.count, len(low))
-    signs = torch.randint(0, 2, shape, generator=generator, device=low.device)
-    return torch.where(signs > 0, high, low)
+def corners(config, now):
+    shape = (len(now.positive), config.count, len(now.low))
+    signs = torch.randint(0, 2, shape, generator=now.generator, device=now.low.device)
+    return torch.where(signs > 0, now.high, now.low)
 
 
 @dataclass(frozen=True)
@@ -161,3 +161,29 @@ def test_a_file_imports_nothing_that_was_not_declared(monkeypatch: pytest.Monkey
     monkeypatch.setenv(VARIABLE, "other, this")
     with names_from_a_file():
         assert isinstance(parts.find("this.s"), str)
+
+
+def test_an_installed_package_declares_itself_by_an_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "other_lab-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other_lab\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(
+        "[ebm_policy_ros.plugins]\nparts = other_lab.parts\n"
+    )
+    (tmp_path / "other_lab").mkdir()
+    (tmp_path / "other_lab" / "parts.py").write_text("seven = 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    numbers: Registry[int] = Registry("number")
+    with names_from_a_file():
+        assert numbers.find("other_lab.parts.seven") == 7
+
+
+@pytest.mark.parametrize("name", ["a" * 1_000_000, "a." * 100_000 + "b"])
+def test_a_name_of_any_length_is_refused_in_a_short_line(name: str) -> None:
+    parts: Registry[int] = Registry("number")
+    parts.register("seven")(7)
+    with pytest.raises(ValueError, match="expected one of seven") as refusal:
+        parts.find(name)
+    assert len(str(refusal.value)) < 300

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
 from pathlib import Path
+
+from ebm_policy_ros.util.quoting import nearest
 
 # Arguments that `ros2 launch` accepts for every launch file.
 _EVERYWHERE = ("launch-prefix", "launch-prefix-filter")
@@ -35,6 +36,6 @@ def refuse_unknown_arguments(file: str, known: Collection[str], command: Sequenc
     for name in names:
         if name in known or name in _EVERYWHERE:
             continue
-        near = difflib.get_close_matches(name, known, n=1)
-        cure = f"did you mean {near[0]}?" if near else f"it has: {', '.join(sorted(known))}"
+        near = nearest(name, known)
+        cure = f"did you mean {near}?" if near else f"it has: {', '.join(sorted(known))}"
         raise UnknownArgument(f"{Path(file).name} has no argument {name}; {cure}")

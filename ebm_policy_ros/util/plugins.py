@@ -8,7 +8,6 @@ runs its code, and functions of other modules are not made to be called from a f
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
 
-from ebm_policy_ros.util.quoting import cut, quote
+from ebm_policy_ros.util.quoting import nearest, quote
 
 Part = TypeVar("Part")
 Given = TypeVar("Given")
@@ -28,6 +27,7 @@ VARIABLE = "EBM_POLICY_PLUGINS"
 GROUP = "ebm_policy_ros.plugins"
 """Entry point group with which an installed package declares itself a plug-in."""
 
+# Maximum characters of a full name: importlib recurses once for each part.
 _LONGEST = 200
 _FULL_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _reads_file: ContextVar[bool] = ContextVar("reads_file", default=False)
@@ -81,8 +81,8 @@ class Registry(Generic[Part]):
         if isinstance(name, str) and len(name) <= _LONGEST and _FULL_NAME.fullmatch(name):
             part: Part = _imported(self.kind, name)
             return part
-        near = difflib.get_close_matches(cut(name), self._parts, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(name, self._parts)
+        hint = f"; did you mean {near}?" if near else ""
         raise ValueError(
             f"got {quote(name)}, expected one of {', '.join(self._parts)}, or the full name of "
             f"your own {self.kind}, package.module.Name{hint}"
@@ -106,7 +106,8 @@ def _identity(part: Any) -> tuple[Any, Any]:
 def _declared() -> set[str]:
     """Top-level packages that may be imported if a file names them."""
     named = {name.strip() for name in os.environ.get(VARIABLE, "").split(",")}
-    return (named | {e.value for e in entry_points(group=GROUP)}) - {""}
+    named |= {point.module.partition(".")[0] for point in entry_points(group=GROUP)}
+    return named - {""}
 
 
 def _imported(kind: str, name: str) -> Any:

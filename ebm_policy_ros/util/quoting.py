@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 LONGEST_QUOTE, LONGEST_LINE = 80, 300
 LONGEST_REFUSAL = 2_000
 """Maximum characters of a long message, such as one that lists the content of a bag."""
@@ -23,3 +26,9 @@ def quote(value: object) -> str:
         return cut(repr(value))
     except (RecursionError, ValueError):  # nested too deep, or an integer with too many digits
         return f"a {type(value).__name__} too large to show"
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Closest known name to a misspelt one; empty if none is close."""
+    # Only the beginning is compared: the time grows with the square of the length.
+    return next(iter(difflib.get_close_matches(cut(name), known, n=1)), "")

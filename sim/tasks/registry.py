@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from ebm_policy_ros.sim.tasks.task import Task
+from ebm_policy_ros.util.quoting import nearest
 
 _TASKS: dict[str, type[Task]] = {}
 
@@ -88,5 +88,5 @@ def _find_class(name: str) -> type[Task]:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}? " if near else ""
+    near = nearest(name, known)
+    return f"did you mean {near}? " if near else ""

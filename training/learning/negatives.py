@@ -22,8 +22,32 @@ _TOGETHER = 2**15
 _CLOSER = 0.25
 
 
-NEGATIVES: Registry[Callable[..., Tensor]] = Registry("source of negatives")
-"""Sources of negatives by name; each has the arguments of `draw`."""
+@dataclass(frozen=True)
+class Situation:
+    """Everything that a source of negatives may use."""
+
+    energy: Energy
+    """Current energy, (B, N, A) to (B, N)."""
+    positive: Tensor
+    """Demonstrated actions, shape (B, A)."""
+    low: Tensor
+    """Lower corner of the box, shape (A,)."""
+    high: Tensor
+    """Upper corner of the box, shape (A,)."""
+    generator: torch.Generator
+    """Source of randomness, on the device of the corners."""
+    walk: Walk
+    """Function that runs Langevin chains."""
+
+    def uniform(self, count: int) -> Tensor:
+        """Draw actions uniformly from the box, shape (B, count, A)."""
+        return uniform(len(self.positive), count, self.low, self.high, self.generator)
+
+
+NEGATIVES: Registry[Callable[[NegativesConfig, Situation], Tensor]] = Registry(
+    "source of negatives"
+)
+"""Sources of negatives by name: from settings and the situation to actions (B, count, A)."""
 
 
 @dataclass(frozen=True)
@@ -110,55 +134,31 @@ def draw(
     Returns:
         Shape (B, count, A).
     """
-    source = NEGATIVES.find(config.source)
-    return source(config, energy, positive, low, high, generator, walk)
+    situation = Situation(energy, positive, low, high, generator, walk or config.chain.chain)
+    return NEGATIVES.find(config.source)(config, situation)
 
 
 @NEGATIVES.register("uniform")
-def _uniform(
-    config: NegativesConfig,
-    energy: Energy,
-    positive: Tensor,
-    low: Tensor,
-    high: Tensor,
-    generator: torch.Generator,
-    walk: Walk | None,
-) -> Tensor:
+def _uniform(config: NegativesConfig, now: Situation) -> Tensor:
     """Draw uniformly from the box."""
-    return uniform(len(positive), config.count, low, high, generator)
+    return now.uniform(config.count)
 
 
 @NEGATIVES.register("mixed")
 @NEGATIVES.register("chain")
-def _chain(
-    config: NegativesConfig,
-    energy: Energy,
-    positive: Tensor,
-    low: Tensor,
-    high: Tensor,
-    generator: torch.Generator,
-    walk: Walk | None,
-) -> Tensor:
+def _chain(config: NegativesConfig, now: Situation) -> Tensor:
     """Run Langevin chains from all of the uniform samples, or from half of them."""
-    actions = uniform(len(positive), config.count, low, high, generator)
+    actions = now.uniform(config.count)
     still = config.count // 2 if config.source == "mixed" else 0
-    moved = (walk or config.chain.chain)(energy, actions[:, still:], low, high, generator)
+    moved = now.walk(now.energy, actions[:, still:], now.low, now.high, now.generator)
     return torch.cat((actions[:, :still], moved), dim=1)
 
 
 @NEGATIVES.register("hard")
-def _hardest(
-    config: NegativesConfig,
-    energy: Energy,
-    positive: Tensor,
-    low: Tensor,
-    high: Tensor,
-    generator: torch.Generator,
-    walk: Walk | None,
-) -> Tensor:
+def _hardest(config: NegativesConfig, now: Situation) -> Tensor:
     """Candidates of lowest energy over all rounds, shape (B, count, A)."""
-    pool = uniform(len(positive), config.pool, low, high, generator)
-    hardest, lowest = pool[:, :0], positive.new_empty(len(positive), 0)
+    pool, low, high = now.uniform(config.pool), now.low, now.high
+    hardest, lowest = pool[:, :0], now.positive.new_empty(len(pool), 0)
     # Half the distance of neighbours in a uniform pool.
     spread = (high - low) / 2 * config.pool ** (-1 / len(low))
     with torch.no_grad():
@@ -166,10 +166,10 @@ def _hardest(
             if number:
                 near = hardest.repeat(1, -(-config.pool // config.count), 1)[:, : config.pool]
                 closer = spread * _CLOSER ** (number - 1)
-                pool = clip(near + closer * normal(near, generator), low, high)
-            energies = in_parts(energy, pool)
+                pool = clip(near + closer * normal(near, now.generator), low, high)
+            energies = in_parts(now.energy, pool)
             if config.mask_radius:
-                duplicates = near_duplicates(pool, positive, config.mask_radius)
+                duplicates = near_duplicates(pool, now.positive, config.mask_radius)
                 energies = energies.masked_fill(duplicates, float("inf"))
             lowest, index = torch.cat((lowest, energies), dim=1).topk(
                 config.count, dim=1, largest=False

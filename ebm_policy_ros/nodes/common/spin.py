@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from rclpy.utilities import remove_ros_args
 
 from ebm_policy_ros.nodes.common.parameters import Setting, help_text, refuse_unknown
 from ebm_policy_ros.util.pipes import ends_with_its_reader
+from ebm_policy_ros.util.quoting import nearest
 
 RCLError = rclpy_implementation.RCLError
 
@@ -56,8 +56,8 @@ def answer_options(name: str, about: str, settings: Sequence[Setting], words: li
         sys.exit(0)
     if words:
         given = words[0].lstrip("-").partition("=")[0]
-        near = difflib.get_close_matches(given, [s.name for s in settings], n=1)
-        cure = f"did you mean --ros-args -p {near[0]}:=...? " if near else ""
+        near = nearest(given, [s.name for s in settings])
+        cure = f"did you mean --ros-args -p {near}:=...? " if near else ""
         print(f"{name}: unknown option {words[0]}; {cure}--help tells more", file=sys.stderr)
         sys.exit(2)
 
