@@ -31,7 +31,7 @@ def main() -> None:
     decision = policy.decide(seen, modes=4)
     print(decision)
     print(f"demonstrated: {episode.actions[args.step].tolist()}")
-    low, high = policy.action_box()
+    low, high = policy.action_box(seen)
     x, y = (np.linspace(low[i], high[i], 120, dtype=np.float32) for i in (0, 1))
     grid = np.stack(np.meshgrid(x, y), axis=-1)
     energies = policy.energies(seen, grid.reshape(-1, 2)).reshape(len(y), len(x))

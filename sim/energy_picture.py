@@ -88,7 +88,7 @@ def _read_frames(video: Path) -> list[npt.NDArray[np.uint8]]:
 def _draw_landscape(
     axes: Axes, policy: Policy, observation: Observation, chosen: npt.NDArray[np.float32]
 ) -> QuadMesh:
-    low, high = policy.action_box()
+    low, high = policy.action_box(observation)
     xs, ys = (np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in range(2))
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
     energies = policy.energies(observation, grid).reshape(_GRID, _GRID)

@@ -30,6 +30,7 @@ from ebm_policy_ros.training.data.batches import split_episodes
 from ebm_policy_ros.training.data.dataset import Dataset, KeepBy, Unusable
 from ebm_policy_ros.training.learning.checkpoint import CheckpointError
 from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.training.learning.processes import Processes
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
@@ -80,6 +81,8 @@ class TrainConfig:
     frames set the threshold."""
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     """Architecture of the model."""
+    action: ActionConfig = dataclasses.field(default_factory=ActionConfig)
+    """Coordinates in which actions are learned and searched."""
     learning: LearningConfig = dataclasses.field(default_factory=LearningConfig)
     """Settings of the training."""
     inference: dict[str, int | float | str] = dataclasses.field(default_factory=dict)
@@ -169,8 +172,10 @@ def train(config: TrainConfig) -> bool:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     action_size = int(np.prod(data.actions.shape[1:]))
-    outline(config.model, loaded.shapes, action_size)  # refuses a model that no robot would load
-    model = build_model(config.model, loaded.shapes, action_size)
+    coordinates = choose_coordinates(config.action, data, loaded.interface)
+    # Refuses a model that no robot would load.
+    outline(config.model, loaded.shapes, action_size, coordinates)
+    model = build_model(config.model, loaded.shapes, action_size, coordinates)
     trainer = Trainer(
         model,
         data,
@@ -184,6 +189,7 @@ def train(config: TrainConfig) -> bool:
             "model": config.model.to_dict(),
             "interface": loaded.interface.to_dict() if loaded.interface else None,
             "inference": settings_of(search),
+            "coordinates": dataclasses.asdict(coordinates),
         },
     )
     if config.resume:
@@ -231,10 +237,14 @@ def _save_policy(
     content = PolicyFile(
         state=trainer.best,
         model=config.model.to_dict(),
-        shapes={name: loaded.shapes[name] for name in config.model.streams},
+        shapes={
+            name: loaded.shapes[name]
+            for name in dict.fromkeys((*config.model.streams, *trainer.model.box.streams))
+        },
         action_shape=(horizon, size),
         interface=interface,
         inference=settings_of(search) if isinstance(trainer.model, ImplicitModel) else {},
+        coordinates=trainer.model.box.config,
         training=facts,
         **(vars(found) if found else {}),
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ebm_policy_ros.energy.encoders import ObservationEncoder
 from ebm_policy_ros.energy.heads import HeadConfig, VectorHead
-from ebm_policy_ros.energy.normalisation import ActionBox
+from ebm_policy_ros.energy.action_space import ActionSpace
 
 # Minimum of the log standard deviation, in half-widths of the box. A narrower Gaussian would
 # overfit single demonstrations.
@@ -27,28 +27,28 @@ class RegressionModel(nn.Module):
         self,
         head: HeadConfig,
         encoder: ObservationEncoder,
-        action_size: int,
+        space: ActionSpace,
         start: Tensor | None = None,
     ) -> None:
-        """Create a regression model for actions of `action_size` (H*D) values.
+        """Create a regression model for actions of a space.
 
         Args:
             head: Settings of the layers after the encoder.
             encoder: Encoder of observations.
-            action_size: Number of values in an action.
-            start: Initial linear map of the features, shape (H*D, F). It is trained too. The
+            space: Coordinates of the actions.
+            start: Initial linear map of the features, shape (K, F). It is trained too. The
                 output of the head, initially 0, is added to it.
         """
         super().__init__()
         self.encoder = encoder
-        self.head = VectorHead(encoder.size, action_size, head)
-        self.start = nn.Linear(encoder.size, action_size) if start is not None else None
+        self.head = VectorHead(encoder.size, space.size, head)
+        self.start = nn.Linear(encoder.size, space.size) if start is not None else None
         if self.start is not None and start is not None:
             self.start.weight.data = start
             nn.init.zeros_(self.start.bias)
             for parameter in self.head.layers[-1].parameters():
                 nn.init.zeros_(parameter)
-        self.box = ActionBox(action_size)
+        self.box = space
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Encode observations to features, shape (B, F)."""
@@ -69,14 +69,14 @@ class MixtureModel(nn.Module):
     """Density p(a | observation): mixture of Gaussians (Bishop 1994, Mixture Density Networks)."""
 
     def __init__(
-        self, head: HeadConfig, encoder: ObservationEncoder, action_size: int, components: int
+        self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace, components: int
     ) -> None:
-        """Create a mixture of `components` Gaussians for actions of `action_size` (H*D) values."""
+        """Create a mixture of `components` Gaussians for actions of a space."""
         super().__init__()
         self.encoder = encoder
-        self._shape = (components, action_size)
-        self.head = VectorHead(encoder.size, components * (1 + 2 * action_size), head)
-        self.box = ActionBox(action_size)
+        self._shape = (components, space.size)
+        self.head = VectorHead(encoder.size, components * (1 + 2 * space.size), head)
+        self.box = space
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Encode observations to features, shape (B, F)."""
@@ -121,16 +121,16 @@ class NearestNeighbourModel(nn.Module):
     keys: Tensor
     actions: Tensor
 
-    def __init__(self, encoder: ObservationEncoder, action_size: int) -> None:
-        """Create a model for actions of `action_size` (H*D) values.
+    def __init__(self, encoder: ObservationEncoder, space: ActionSpace) -> None:
+        """Create a model for actions of a space.
 
         The encoder must have no trainable weights.
         """
         super().__init__()
         self.encoder = encoder
-        self.box = ActionBox(action_size)
+        self.box = space
         self.register_buffer("keys", torch.empty(0, encoder.size))
-        self.register_buffer("actions", torch.empty(0, action_size))
+        self.register_buffer("actions", torch.empty(0, space.size))
 
     def remember(self, features: Tensor, actions: Tensor) -> None:
         """Add demonstrations: features (M, F), actions (M, H*D) in the box mapped to [-1, 1]."""

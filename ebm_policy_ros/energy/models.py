@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from ebm_policy_ros.energy.action_space import ActionSpace, ActionSpaceConfig
 from ebm_policy_ros.energy.baselines import MixtureModel, NearestNeighbourModel, RegressionModel
 from ebm_policy_ros.energy.batched_heads import energies_along
 from ebm_policy_ros.energy.bias_folding import FoldedHead
@@ -20,7 +21,7 @@ from ebm_policy_ros.energy.convolutions import IMAGE_ENCODERS, ImageEncoderConfi
 from ebm_policy_ros.energy.encoders import ObservationEncoder, Thumbnail
 from ebm_policy_ros.energy.head_gradient import value_and_slope
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
-from ebm_policy_ros.energy.normalisation import ActionBox, Normalisation
+from ebm_policy_ros.energy.normalisation import Normalisation
 from ebm_policy_ros.util.bounds import (
     MOST_COMPONENTS,
     MOST_HEAD_LAYERS,
@@ -144,12 +145,12 @@ class ConditionalEnergy:
 class EnergyModel(nn.Module):
     """Energy E(observation, action), low for actions that a demonstrator would take."""
 
-    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, action_size: int) -> None:
-        """Create an energy model for actions of `action_size` (H*D) values."""
+    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace) -> None:
+        """Create an energy model for actions of a space."""
         super().__init__()
         self.encoder = encoder
-        self.head: EnergyHead | FoldedHead = EnergyHead(encoder.size, action_size, head)
-        self.box = ActionBox(action_size)
+        self.head: EnergyHead | FoldedHead = EnergyHead(encoder.size, space.size, head)
+        self.box = space
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Compute all that does not depend on the action, once per observation, shape (B, F)."""
@@ -182,18 +183,18 @@ class AutoregressiveModel(nn.Module):
     Autoregressive Energy Machines).
     """
 
-    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, action_size: int) -> None:
-        """Create an autoregressive model for actions of `action_size` (H*D) values."""
+    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace) -> None:
+        """Create an autoregressive model, with an energy for each coordinate of a space."""
         super().__init__()
-        layers = action_size * (head.depth + 1)
+        layers = space.size * (head.depth + 1)
         check_whole("head.depth x action values", layers, 1, MOST_HEAD_LAYERS)
         self.encoder = encoder
         self.heads = nn.ModuleList(
             # A small initial weight of the prefix: a long prefix would dominate dimension j.
             EnergyHead(encoder.size, j + 1, head, prefix_gain=0.1)
-            for j in range(action_size)
+            for j in range(space.size)
         )
-        self.box = ActionBox(action_size)
+        self.box = space
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Compute all that does not depend on the action, once per observation, (B, D, F)."""
@@ -275,7 +276,10 @@ Model = ImplicitModel | ExplicitModel
 
 
 def build_model(
-    config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], action_size: int
+    config: ModelConfig,
+    shapes: Mapping[str, tuple[int, ...]],
+    action_size: int,
+    coordinates: ActionSpaceConfig | None = None,
 ) -> Model:
     """Build a model with random weights and no normalisation.
 
@@ -283,9 +287,11 @@ def build_model(
         config: Settings of the model.
         shapes: Shape of each stream of the interface, (T, H, W, 3) or (T, K).
         action_size: Number of values in an action, H*D.
+        coordinates: Coordinates of the action; by default its values.
 
     Raises:
-        ValueError: If the interface lacks a stream that the model observes.
+        ValueError: If the interface lacks a stream that the model observes or that actions are
+            relative to.
     """
     missing = [name for name in config.streams if name not in shapes]
     if missing:
@@ -293,9 +299,11 @@ def build_model(
             f"model.streams: got {missing[0]!r}, expected some of {', '.join(shapes)}"
         )
     used = {name: tuple(shapes[name]) for name in config.streams}
+    space = ActionSpace(action_size, coordinates)
+    space.check(shapes)
     if config.kind == "nearest_neighbour":
         plain = ObservationEncoder(used, Thumbnail, config.normalisation)
-        return NearestNeighbourModel(plain, action_size)
+        return NearestNeighbourModel(plain, space)
     encoder = ObservationEncoder(
         used,
         partial(IMAGE_ENCODERS.find(config.image.network), config.image),
@@ -305,13 +313,13 @@ def build_model(
         config.trunk_skip,
     )
     if config.kind == "mixture":
-        return MixtureModel(config.head, encoder, action_size, config.components)
-    mean = _mean_position(config, used, action_size) if config.tied else None
+        return MixtureModel(config.head, encoder, space, config.components)
+    mean = _mean_position(config, used, space.size) if config.tied else None
     if config.kind == "explicit":
-        return RegressionModel(config.head, encoder, action_size, mean)
+        return RegressionModel(config.head, encoder, space, mean)
     if config.kind == "autoregressive":
-        return AutoregressiveModel(config.head, encoder, action_size)
-    model = EnergyModel(config.head, encoder, action_size)
+        return AutoregressiveModel(config.head, encoder, space)
+    model = EnergyModel(config.head, encoder, space)
     if mean is not None:
         head = _plain(model.head)
         head.feature_half.weight.data = -head.action_half.weight.data @ mean

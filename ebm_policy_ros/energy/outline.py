@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from ebm_policy_ros.energy.action_space import ActionSpaceConfig
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.util.bounds import MOST_PARAMETERS
 
@@ -39,7 +40,10 @@ class _Unfilled(TorchFunctionMode):
 
 
 def outline(
-    config: ModelConfig, shapes: Mapping[str, Shape], action_size: int
+    config: ModelConfig,
+    shapes: Mapping[str, Shape],
+    action_size: int,
+    coordinates: ActionSpaceConfig | None = None,
 ) -> dict[str, Shape]:
     """Return the shape of each weight of the model that `build_model` makes, by its name.
 
@@ -51,7 +55,7 @@ def outline(
     tied = config.tied and config.kind != "energy"
     plain = dataclasses.replace(config, head=head, tied=tied)
     with _Unfilled():
-        model = build_model(plain, shapes, action_size)
+        model = build_model(plain, shapes, action_size, coordinates)
     found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     if config.head.spectral_norm:
         found = {new: shape for name in found for new, shape in _normalised(name, found[name])}

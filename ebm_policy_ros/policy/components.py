@@ -46,7 +46,7 @@ def assemble(
     horizon, size = content.action_shape
     try:
         config = ModelConfig.from_dict(content.model)
-        model = build_model(config, content.shapes, horizon * size)
+        model = build_model(config, content.shapes, horizon * size, content.coordinates)
         model.load_state_dict(content.state)
         with names_from_a_file():
             found = build_inference(content.inference) if content.inference else None

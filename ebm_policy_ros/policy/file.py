@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ebm_policy_ros.energy.action_space import ActionSpaceConfig
 from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.energy.outline import fits, outline
 from ebm_policy_ros.interface import Interface, interface_from_dict
@@ -29,9 +30,12 @@ VERSION = 2
 _CONFIDENCE = "confidence."
 # Earlier files without confidence have no such entry; files of version 0.1 call the search
 # "optimiser".
-_FORMER_CONTENT = {"confidence": "{}"}
+_FORMER_CONTENT = {"confidence": "{}", "coordinates": "{}"}
 _FORMER_NAMES = {"inference": "optimiser"}
-_PARTS = ("model", "shapes", "action_shape", "interface", "inference", "training", "confidence")
+_PARTS = (
+    "model", "shapes", "action_shape", "interface", "inference", "training", "confidence",
+    "coordinates",
+)  # fmt: skip
 _TYPES = ("F16", "BF16", "F32", "F64")
 
 
@@ -62,6 +66,8 @@ class PolicyFile:
     for a policy that was not calibrated."""
     references: dict[str, torch.Tensor] = field(default_factory=dict)
     """Reference tensors to which `OutOfDistributionDetector` compares observations."""
+    coordinates: ActionSpaceConfig = ActionSpaceConfig()
+    """Coordinates of the actions that are searched."""
 
 
 def save_policy(path: str | Path, content: PolicyFile) -> None:
@@ -74,6 +80,7 @@ def save_policy(path: str | Path, content: PolicyFile) -> None:
         "inference": content.inference,
         "training": content.training,
         "confidence": content.confidence,
+        "coordinates": dataclasses.asdict(content.coordinates),
     }
     metadata = {name: json.dumps(part) for name, part in parts.items()}
     metadata |= {"format": FORMAT, "version": str(VERSION)}
@@ -155,7 +162,7 @@ def _read_settings(metadata: Mapping[str, str]) -> PolicyFile:
             parts[name] = parse_json(text)
         except UnreadableFile as error:
             raise ValueError(f"damaged metadata ({name}: {error})") from None
-    for name in ("model", "shapes", "inference", "training", "confidence"):
+    for name in ("model", "shapes", "inference", "training", "confidence", "coordinates"):
         if not isinstance(parts[name], dict):
             raise ValueError(
                 f"damaged metadata ({name}: got {quote(parts[name])}, expected names and values)"
@@ -170,6 +177,7 @@ def _read_settings(metadata: Mapping[str, str]) -> PolicyFile:
         inference=parts["inference"],
         training=parts["training"],
         confidence=parts["confidence"],
+        coordinates=_coordinates(parts["coordinates"]),
     )
     if content.interface:
         _check_interface(content, content.interface)
@@ -204,6 +212,13 @@ def _action_shape(values: object) -> tuple[int, int]:
     return horizon, size
 
 
+def _coordinates(values: Mapping[str, Any]) -> ActionSpaceConfig:
+    columns = values.get("columns", [])
+    if not isinstance(columns, list) or len(columns) > bounds.MOST_ACTION_VALUES:
+        raise ValueError(f"damaged metadata (coordinates: got columns {quote(columns)})")
+    return ActionSpaceConfig(**{**values, "columns": tuple(columns)})
+
+
 def _check_interface(content: PolicyFile, interface: Interface) -> None:
     """Reject a file whose streams and action don't match its interface."""
     action = interface.action
@@ -221,7 +236,9 @@ def _check_weights(content: PolicyFile, found: Mapping[str, Any]) -> None:
         ValueError: With the first tensor that is missing, not needed, or of another shape or type.
     """
     config = ModelConfig.from_dict(content.model)
-    needed = outline(config, content.shapes, math.prod(content.action_shape))
+    needed = outline(
+        config, content.shapes, math.prod(content.action_shape), content.coordinates
+    )
     weights = {name: part for name, part in found.items() if not name.startswith(_CONFIDENCE)}
     for name, shape in needed.items():
         if name not in weights:

@@ -93,19 +93,21 @@ class GraphActionInference:
             streams[name] = drawn.to(values.dtype)
         if previous is None:
             return streams, None
-        place = 2 * torch.rand(previous.shape, generator=draws, device=previous.device) - 1
-        return streams, self._action_inference.model.box.denormalise(place)
+        box = self._action_inference.model.box
+        place = 2 * torch.rand(box.size, generator=draws, device=previous.device) - 1
+        return streams, box.denormalise(place[None], box.origin(streams))[0]
 
     def _agrees(self, batch: Mapping[str, Tensor], previous: Tensor | None) -> bool:
         """True if a replay gives the result of direct execution; candidates are not compared."""
         box = self._action_inference.model.box
+        origin = box.origin(batch)
         draws = torch.Generator(box.low.device).manual_seed(0)
         answers = (
             self(batch, previous, seed=0)[0],
             self._action_inference(batch, previous, draws)[0],
         )
         compared = [
-            (box.normalise(answer.action), answer.energy, answer.minima, answer.distances)
+            (box.normalise(answer.action[None], origin), answer.energy, answer.minima, answer.distances)
             for answer in answers
         ]
         return all(

@@ -116,9 +116,9 @@ class ActionInference:
             deadline: Time to return the best action so far, in seconds of `time.perf_counter`.
         """
         model, box = self.model, self.model.box
-        features = model.encode(batch)
+        features, origin = model.encode(batch), box.origin(batch)
         if isinstance(model, ImplicitModel):
-            kept = None if previous is None else box.normalise(previous)
+            kept = None if previous is None else box.normalise(previous[None], origin)[0]
             solution = self._search(features, kept, generator, deadline)
             action, energy, minima = self._chosen(solution, kept)
             candidates, energies = solution.actions[0], solution.energies[0]
@@ -128,9 +128,9 @@ class ActionInference:
             energy = action.new_zeros(())
             candidates, energies, minima = action[None], action.new_zeros(1), action.new_zeros(0)
         answer = InferenceResult(
-            box.denormalise(action),
+            box.denormalise(action[None], origin)[0],
             energy,
-            box.denormalise(candidates),
+            box.denormalise(candidates, origin),
             energies,
             minima,
             self._distances(batch),

@@ -180,9 +180,9 @@ class Policy:
         self._generator.manual_seed(self._seed)
         deadline = None if budget is None else started + budget
         with torch.no_grad():
-            found, solution = self._answer(
-                self._batch(observation), self._tensor(previous), deadline
-            )
+            batch = self._batch(observation)
+            found, solution = self._answer(batch, self._tensor(previous), deadline)
+            origin = self._model.box.origin(batch)
             found = found.to_host()
             computed = time.perf_counter()
             action, energy = found.action, float(found.energy)
@@ -194,11 +194,11 @@ class Policy:
                     several = solution.modes(
                         limit=modes, temperature=self._temperature, generator=self._generator
                     )
-                    listed = self._list(several)
+                    listed = self._list(several, origin)
                 if sample:
                     drawn = solution.sample(self._temperature, self._generator)[0]
                     energy = float(solution.energy(drawn[None, None]))
-                    action = self._model.box.denormalise(drawn).cpu()
+                    action = self._model.box.denormalise(drawn[None], origin)[0].cpu()
         if not math.isfinite(energy):
             action = torch.full_like(action, math.nan)
         finished = time.perf_counter()
@@ -225,21 +225,25 @@ class Policy:
             raise PolicyMismatch(
                 "this policy has no energy; use one of kind energy or autoregressive"
             )
-        size = self._model.box.low.shape[0]
+        size = math.prod(self._action_shape)
         if actions.ndim != 2 or actions.shape[1] != size:
             raise PolicyMismatch(f"actions: got shape {actions.shape}, expected (N, {size})")
         with torch.no_grad():
-            features = self._model.encode(self._batch(observation))
+            batch = self._batch(observation)
+            features, origin = self._model.encode(batch), self._model.box.origin(batch)
             values = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
             energy = energy_of(self._model, features, temperature_of(self.inference))
-            energies = energy(self._model.box.normalise(values)[None])
+            energies = energy(self._model.box.normalise(values, origin)[None])
         result: npt.NDArray[np.float32] = energies[0].cpu().numpy()
         return result
 
-    def action_box(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Corners of the search box of actions, (H*D,) each, in the interface's units."""
+    def action_box(
+        self, observation: Observation
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Smallest and largest actions of the search, (H*D,) each, in the interface's units."""
         box = self._model.box
-        return box.low.cpu().numpy(), box.high.cpu().numpy()
+        low, high = box.extent(box.origin(self._batch(observation)))
+        return low.flatten().cpu().numpy(), high.flatten().cpu().numpy()
 
     def warm_up(self) -> None:
         """Decide a few times on blank observations, so that the first real decision is not slow.
@@ -318,12 +322,15 @@ class Policy:
             return None
         return torch.as_tensor(previous, dtype=torch.float32, device=self._device).flatten()
 
-    def _list(self, found: Modes) -> tuple[Mode, ...]:
+    def _list(self, found: Modes, origin: Tensor | None) -> tuple[Mode, ...]:
         """Modes of the one observation."""
-        half = (self._model.box.high - self._model.box.low) / 2
+        box = self._model.box
         actions, spread = (
             values.cpu().numpy().reshape(-1, *self._action_shape)
-            for values in (self._model.box.denormalise(found.actions[0]), found.spread[0] * half)
+            for values in (
+                box.denormalise(found.actions[0], origin),
+                box.spread(found.spread[0]),
+            )
         )
         return tuple(
             Mode(

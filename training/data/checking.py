@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.energy.normalisation import ROUNDING, SMALLEST
+from ebm_policy_ros.energy.action_space import ROUNDING
+from ebm_policy_ros.energy.normalisation import SMALLEST
 from ebm_policy_ros.training.data.batches import DemonstrationError, Demonstrations
 
 

@@ -85,16 +85,17 @@ class Evaluator:
     def _means(self, frames: Frames, generator: torch.Generator) -> tuple[float, float, float]:
         model, device = self._model, generator.device
         with autocast(self._config, device):
-            features = model.encode(self._batches.observation(frames))
+            seen = self._batches.observation(frames)
+            features, origin = model.encode(seen), model.box.origin(seen)
             demonstrated = self._batches.actions(frames)
-            positive = model.box.normalise(demonstrated)
+            positive = model.box.normalise(demonstrated, origin)
             loss, rank = math.nan, 0.0
             if not isinstance(model, NearestNeighbourModel):
                 value, _ = loss_of(model, features, positive, self._config, generator)
                 loss = value.item()
             if isinstance(model, ImplicitModel):
                 rank = rank_of(model, features, positive, generator).mean().item()
-            chosen = model.box.denormalise(self._choose(features))
+            chosen = model.box.denormalise(self._choose(features), origin)
         return loss, (chosen - demonstrated).norm(dim=1).mean().item(), rank
 
     def _choose(self, features: Tensor) -> Tensor:

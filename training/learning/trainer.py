@@ -96,7 +96,7 @@ class Trainer:
                 f"learning.batch_size: got batches of {min(config.batch_size, len(self._train))} "
                 f"frames for {self._processes.count} processes, expected at least one frame each"
             )
-        streams = tuple(model.encoder.shapes)
+        streams = tuple({**model.encoder.shapes, **dict.fromkeys(model.box.streams)})
         check_objective(model, config)
         check_demonstrations(data, streams, config.allow_constant)
         keep_freed_memory()
@@ -201,7 +201,8 @@ class Trainer:
             self._processes.draws(len(frames)),
         ):
             seen = self._batches.observation(frames, self.config.image_shift, shifts, rows)
-            positive = self.model.box.normalise(self._batches.actions(frames[rows]))
+            origin = self.model.box.origin(seen)
+            positive = self.model.box.normalise(self._batches.actions(frames[rows]), origin)
             features = self.model.encode(seen)
             loss, facts = loss_of(self.model, features, positive, self.config, draws, self._walk)
             # Means over these rows, weighted so that their sum is the mean over the batch.
@@ -310,14 +311,18 @@ class Trainer:
         encoder.fit(
             {n: torch.from_numpy(data.observations[n][frames]) for n in encoder.measurements}
         )
-        self.model.box.fit(self._batches.actions(frames))
+        space = self.model.box
+        measured = {n: torch.from_numpy(data.observations[n][frames]) for n in space.streams}
+        origin = space.origin({n: values.to(self._device) for n, values in measured.items()})
+        space.fit(self._batches.actions(frames), origin)
         if box is not None:
             self.model.box.low.copy_(torch.tensor(box[0]))
             self.model.box.high.copy_(torch.tensor(box[1]))
         if isinstance(self.model, NearestNeighbourModel):
             for part in np.array_split(frames, math.ceil(len(frames) / self.config.batch_size)):
-                features = self.model.encode(self._batches.observation(part))
-                positive = self.model.box.normalise(self._batches.actions(part))
+                seen = self._batches.observation(part)
+                features, origin = self.model.encode(seen), self.model.box.origin(seen)
+                positive = self.model.box.normalise(self._batches.actions(part), origin)
                 self.model.remember(features, positive)
 
     def _update_average(self) -> None:

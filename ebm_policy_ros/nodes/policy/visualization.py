@@ -152,7 +152,7 @@ class Visualization:
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any
     ) -> Picture:
         """Energy over the first two dimensions; the others have the values of the decision."""
-        low, high = policy.action_box()
+        low, high = policy.action_box(observation)
         axes = [np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in (0, 1)]
         grid = np.tile(decision.action.reshape(1, -1), (_GRID * _GRID, 1))
         grid[:, :2] = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)

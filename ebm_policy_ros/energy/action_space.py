@@ -1,0 +1,188 @@
+"""Action space: the coordinates of a chunk of actions that a policy searches, and their box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ebm_policy_ros.util.bounds import MOST_ACTION_VALUES, check_whole
+from ebm_policy_ros.util.quoting import quote
+
+# Smallest range of a signal, as a fraction of its value. A smaller one is rounding of a constant.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class ActionSpaceConfig:
+    """Coordinates of an action. They are chosen when training starts."""
+
+    relative_to: str = ""
+    """Stream whose newest measurement is subtracted from each action of a chunk; empty for
+    absolute actions."""
+    columns: tuple[int, ...] = ()
+    """Column of that stream for each dimension of an action; -1 for one that stays absolute."""
+    components: int = 0
+    """Number of principal components of chunks; 0 for the values themselves."""
+
+    def __post_init__(self) -> None:
+        check_whole("action.components", self.components, 0, MOST_ACTION_VALUES)
+        whole = all(type(column) is int and column >= -1 for column in self.columns)
+        if not isinstance(self.relative_to, str) or not whole:
+            raise ValueError(f"action.columns: got {quote(self.columns)}, expected columns or -1")
+        if bool(self.relative_to) != any(column >= 0 for column in self.columns):
+            raise ValueError(
+                f"action.relative_to: got {quote(self.relative_to)} with the columns "
+                f"{quote(self.columns)}, expected a stream and its columns, or neither"
+            )
+
+
+class ActionSpace(nn.Module):
+    """Coordinates of actions, and the box of those that a policy may choose.
+
+    The coordinates are the values of all actions of a chunk, or of their differences from a
+    measurement, or the coefficients of the principal components of either. The box is mapped to
+    [-1, 1] in each coordinate. Candidates and negatives are drawn from it. It is wider than the
+    demonstrations by 5 % of their range on each side (Florence et al. 2021, appendix B). A
+    coordinate that is constant in the demonstrations keeps its value.
+    """
+
+    MARGIN = 0.05
+
+    low: Tensor
+    high: Tensor
+    centre: Tensor
+    basis: Tensor
+
+    def __init__(self, size: int, config: ActionSpaceConfig | None = None) -> None:
+        """Create the box [-1, 1] for actions of `size` (H*D) values; `fit` changes it.
+
+        Raises:
+            ValueError: If the settings need more components or columns than there are values.
+        """
+        super().__init__()
+        self.config = config = config or ActionSpaceConfig()
+        check_whole("action.components", config.components, 0, size)
+        if config.columns and size % len(config.columns):
+            raise ValueError(
+                f"action.columns: got {len(config.columns)} columns, which don't divide an action "
+                f"of {size} values"
+            )
+        self.size = config.components or size
+        """Number of coordinates, K."""
+        self._repeats = size // max(1, len(config.columns))
+        self.register_buffer("low", -torch.ones(self.size))
+        self.register_buffer("high", torch.ones(self.size))
+        if config.components:
+            self.register_buffer("centre", torch.zeros(size))
+            self.register_buffer("basis", torch.zeros(self.size, size))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams whose measurements actions are relative to: one or none."""
+        return (self.config.relative_to,) if self.config.relative_to else ()
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse streams without the measurement that actions are relative to.
+
+        Raises:
+            ValueError: If there is no such stream or column.
+        """
+        name = self.config.relative_to
+        shape = shapes.get(name, ())
+        if name and (len(shape) != 2 or max(self.config.columns) >= shape[1]):
+            raise ValueError(
+                f"action.relative_to: got {quote(name)} with the columns "
+                f"{quote(list(self.config.columns))}, expected measurements of the interface"
+            )
+
+    def origin(self, observation: Mapping[str, Tensor]) -> Tensor | None:
+        """Measurement that actions are relative to, (B, H*D), from streams (B, T, K).
+
+        None for absolute actions.
+        """
+        if not self.config.relative_to:
+            return None
+        newest = observation[self.config.relative_to][:, -1]
+        zero = newest.new_zeros(len(newest))
+        parts = [zero if column < 0 else newest[:, column] for column in self.config.columns]
+        return torch.stack(parts, dim=1).repeat(1, self._repeats)
+
+    def fit(self, actions: Tensor, origin: Tensor | None = None) -> None:
+        """Fit components and box to demonstrated actions.
+
+        Args:
+            actions: Actions in the interface's units, shape (M, H*D).
+            origin: Measurement of each, from `origin`.
+        """
+        values = actions.double() if origin is None else actions.double() - origin
+        if self.config.components:
+            # No motion is the centre of relative actions.
+            centre = values.mean(dim=0) if origin is None else torch.zeros_like(values[0])
+            basis = principal_components(values - centre)[1][: self.config.components]
+            self.centre.copy_(centre)
+            self.basis.copy_(basis)
+            values = (values - centre) @ basis.T
+        low, high = values.amin(dim=0), values.amax(dim=0)
+        margin = self.MARGIN * (high - low)
+        constant = high - low <= ROUNDING * torch.maximum(low.abs(), high.abs())
+        self.low.copy_(torch.where(constant, low, low - margin))
+        self.high.copy_(torch.where(constant, high, high + margin))
+
+    def corners(self) -> tuple[Tensor, Tensor]:
+        """Corners of the normalised box: -1 and 1, or 0 and 0 for a coordinate without width."""
+        open_ = (self.high > self.low).to(self.low.dtype)
+        return -open_, open_
+
+    def normalise(self, actions: Tensor, origin: Tensor | None = None) -> Tensor:
+        """Map actions to the box [-1, 1].
+
+        Args:
+            actions: Actions in the interface's units, shape (..., H*D).
+            origin: Measurement that they are relative to, of a shape that broadcasts.
+
+        Returns:
+            Coordinates, shape (..., K).
+        """
+        values = actions if origin is None else actions - origin
+        if self.config.components:
+            values = (values - self.centre) @ self.basis.T
+        half = (self.high - self.low) / 2
+        centred = values - (self.low + self.high) / 2
+        # A constant coordinate has no width; its only value is the centre.
+        return torch.where(half > 0, centred / half.where(half > 0, torch.ones_like(half)), 0.0)
+
+    def denormalise(self, coordinates: Tensor, origin: Tensor | None = None) -> Tensor:
+        """Map coordinates, shape (..., K), from the box [-1, 1] to actions, shape (..., H*D)."""
+        values = (self.low + self.high) / 2 + coordinates * (self.high - self.low) / 2
+        if self.config.components:
+            values = self.centre + values @ self.basis
+        return values if origin is None else values + origin
+
+    def spread(self, spread: Tensor) -> Tensor:
+        """Standard deviations of actions, (..., H*D), for those of independent coordinates."""
+        values = spread * (self.high - self.low) / 2
+        return (values.square() @ self.basis.square()).sqrt() if self.config.components else values
+
+    def extent(self, origin: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Smallest and largest value of each action in the box, (H*D,) each, in units."""
+        low, high = self.low, self.high
+        if self.config.components:
+            ends = torch.stack((low[:, None] * self.basis, high[:, None] * self.basis))
+            low, high = (self.centre + part.sum(dim=0) for part in (ends.amin(0), ends.amax(0)))
+        return (low, high) if origin is None else (low + origin, high + origin)
+
+
+def principal_components(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Variances and directions of the principal components of `values`, (M, A).
+
+    Returns:
+        Variances, largest first, (A,), and directions, (A, A), one in each row. The largest
+        entry of each direction is positive, so that they are the same on every machine.
+    """
+    variances, directions = torch.linalg.eigh(values.T @ values / len(values))
+    directions = directions.T.flip(0)
+    largest = directions.abs().argmax(dim=1, keepdim=True)
+    return variances.flip(0).clamp_min(0), directions * directions.gather(1, largest).sign()
