@@ -87,11 +87,14 @@ gpu-dry: gpu-wheels .gpu/push.npz .gpu-venv/.ready  ## Try bench/gpu.sh on the C
 	OUT=out/gpu-dry DEVICE=cpu SMALL=1 CASE_SECONDS=0.2 PYTHON=$(CURDIR)/.gpu-venv/bin/python \
 		bench/gpu.sh
 
-test: setup  ## Everything that guards behaviour
-	$(BIN)/python -m pytest -m "not slow"
+# One process for each core; a file's tests stay in one of them.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-test-slow: setup  ## What takes minutes a test
-	$(BIN)/python -m pytest -m slow
+test: setup  ## Everything that guards behaviour: about 5 minutes on two cores
+	$(PYTEST) -m "not slow"
+
+test-slow: setup  ## Endurance, whole programs, launch files, fuzzing, browsers
+	$(PYTEST) -m slow
 
 lint: setup
 	$(BIN)/ruff check .

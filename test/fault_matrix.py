@@ -28,7 +28,7 @@ import torch
 import yaml
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from scene import SECOND, Scene, end
+from scene import SECOND, Scene
 from std_srvs.srv import Trigger
 
 from ebm_policy_ros.control.safety_state import SafetyState
@@ -438,14 +438,14 @@ def killed(scene: Scene, folder: Path) -> Row:
     process = scene.start_process()
     try:
         scene.until_moving()
-        end(process)
+        process.kill()
         scene.settle()
         begun = scene.time
         scene.run(1.0)
         assert all(sent.time <= begun for sent in scene.sent), "who speaks?"
         check_still(scene)
     finally:
-        end(process)
+        process.kill()
     return Row("kill -9 while moving", "silence; the servo stops by itself")
 
 
@@ -464,7 +464,7 @@ def told_to_end(number: signal.Signals) -> Case:
             assert all(sent.time <= begun for sent in scene.sent)
             check_still(scene)
         finally:
-            end(process)
+            process.kill()
         return Row(number.name, "zero, then silence")
 
     case.__name__ = number.name.lower()

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +10,7 @@ from typing import Any
 
 import rclpy
 from domains import give_back, take_domain
+from programs import Program
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.time import Time
@@ -184,16 +181,17 @@ class Scene:
         self.add(node)
         return node
 
-    def start_process(self, **values: Any) -> subprocess.Popen[bytes]:
+    def start_process(self, **values: Any) -> Program:
         """Start policy_node in a separate process, active."""
         chosen = {"interface": self._interface_name, "use_sim_time": True, "autostart": True}
-        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy.node", "--ros-args"]
         chosen |= {"policy": "ur5e_push", "device": "cpu"}
+        arguments = []
         for key, value in (chosen | values).items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
-            command += ["-p", f"{key}:={text}"]
-        environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            arguments += ["-p", f"{key}:={text}"]
+        process = Program(
+            "nodes.policy.node", "--ros-args", *arguments, ROS_DOMAIN_ID=str(self.domain)
+        )
         topic = self.interface.action.topic
         # Simulated time stands still meanwhile, so that the episode does not end early.
         self.wait(lambda: self.node.count_publishers(topic) > 0)
@@ -275,9 +273,3 @@ class Scene:
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
         give_back(self.domain)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGKILL)
-    process.wait(TIMEOUT)

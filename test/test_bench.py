@@ -117,6 +117,7 @@ def test_the_joint_energy_on_a_grid_is_that_of_single_actions(tmp_path: Path) ->
         )
 
 
+@pytest.mark.slow
 def test_a_row_has_all_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decisions, "MOST", 25)
     search = partial(plain.derivative_free, samples=64, evaluations=3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,21 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import run
 
 from ebm_policy_ros.sim.evaluate import wilson_interval
 
 PolicyWriter = Callable[..., Path]
-
-
-def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"ebm_policy_ros.{module}", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def refusal(result: subprocess.CompletedProcess[str]) -> str:
@@ -94,6 +83,7 @@ def test_a_scene_in_which_the_policy_stops_has_failed_and_the_next_one_is_run(
     assert "policy stopped    2/2  (scene 100000: held for 3.0 s: unsure: " in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
 def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Path) -> None:

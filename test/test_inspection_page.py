@@ -125,6 +125,7 @@ def test_an_installation_has_the_page(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"page.html", "page.css", "page.js"}
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_page_opens_by_itself_and_nothing_in_a_bag_runs(demos: Path, browser: Browser) -> None:
     browser.open(demos / "inspection.html")
@@ -141,6 +142,7 @@ def test_the_page_opens_by_itself_and_nothing_in_a_bag_runs(demos: Path, browser
     assert others == [(demos / "inspection.html").as_uri()]
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_page_says_what_it_shows(demos: Path, browser: Browser) -> None:
     browser.open(demos / "inspection.html")
@@ -165,6 +167,7 @@ def test_the_page_says_what_it_shows(demos: Path, browser: Browser) -> None:
     assert curves[:2] == ["linear.x", "linear.y"] and len(curves) == 2 + 6 + 2
 
 
+@pytest.mark.slow
 @needs_browser
 def test_ticked_episodes_become_an_exclude_list_that_is_read(
     demos: Path, browser: Browser, interface: Interface, tmp_path: Path
@@ -201,6 +204,7 @@ def test_ticked_episodes_become_an_exclude_list_that_is_read(
     assert browser.problems == []
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_list_is_searched_filtered_sorted_and_walked(demos: Path, browser: Browser) -> None:
     browser.open(demos / "inspection.html")
@@ -244,6 +248,7 @@ def test_the_list_is_searched_filtered_sorted_and_walked(demos: Path, browser: B
     assert browser.problems == []
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("width", [1280, 400])
 def test_nothing_sticks_out_of_the_window(width: int, demos: Path, tmp_path: Path) -> None:

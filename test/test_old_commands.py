@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +14,10 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from programs import Program
 from rclpy.time import Time
 from robot import Robot, planar
-from scene import Scene, end
+from scene import Scene
 from std_srvs.srv import Trigger
 
 from ebm_policy_ros.control.safety_state import SafetyState
@@ -52,15 +50,13 @@ class RealTime:
         self.heard: list[tuple[float, bool]] = []
         """Time of receipt of each command, and whether it moves the arm."""
 
-    def _start(self, policy: Path) -> subprocess.Popen[bytes]:
+    def _start(self, policy: Path) -> Program:
         values = {
             "policy": policy, "autostart": "true", "device": "cpu", "when_unsure": "go",
             "use_sim_time": str(self._simulated).lower(),
         }  # fmt: skip
-        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy.node", "--ros-args"]
-        for name, value in values.items():
-            command += ["-p", f"{name}:={value}"]
-        return subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
+        chosen = [text for name, value in values.items() for text in ("-p", f"{name}:={value}")]
+        return Program("nodes.policy.node", "--ros-args", *chosen)
 
     def run(self, seconds: float) -> None:
         """Publish and listen for a number of seconds."""
@@ -115,7 +111,7 @@ def real_time(
     yield start
     for each in started:
         each.process.send_signal(signal.SIGCONT)
-        end(each.process)
+        each.process.kill()
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 rclpy = pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import TwistStamped  # noqa: E402
+from programs import run  # noqa: E402
 from robot import parameters  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray  # noqa: E402
@@ -228,9 +228,10 @@ def test_record_demos_and_its_bags_take_a_task_from_another_package(
     from ebm_policy_ros.training.data.bag_dataset import load_dataset
 
     out = tmp_path / "demos"
-    command = [sys.executable, "-m", "ebm_policy_ros.sim.record_demos", "--task", package]
-    command += ["--interface", gripping, "--episodes", "1", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run(
+        "sim.record_demos", "--task", package, "--interface", gripping, "--episodes", "1",
+        "--out", str(out),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1 of 1 demonstrations succeeded" in done.stdout
     (line,) = (out / "run" / "episodes.jsonl").read_text().splitlines()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from programs import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ebm_policy_ros.policy.policy import Policy
@@ -36,8 +37,10 @@ def train(
     folder: Path, name: str, *launcher: str, **more: object
 ) -> subprocess.CompletedProcess[str]:
     settings = {**SETTINGS, "data": folder / "demos.npz", "out": folder / name, **more}
-    command = [sys.executable, *launcher, "-m", "ebm_policy_ros.training.train"]
-    command += [f"--{key}={value}" for key, value in settings.items()]
+    arguments = [f"--{key}={value}" for key, value in settings.items()]
+    if not launcher:
+        return run("training.train", *arguments)
+    command = [sys.executable, *launcher, "-m", "ebm_policy_ros.training.train", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -81,6 +84,7 @@ def test_two_processes_learn_what_one_learns(demos: Path) -> None:
     Policy.load(demos / "two" / POLICY, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_batch_smaller_than_the_processes_is_refused(demos: Path) -> None:
     run = train(demos, "few", *two_processes(), **{"learning.batch_size": 1})
     assert run.returncode != 0

@@ -179,7 +179,10 @@ def test_a_policy_of_one_action_reaches_as_far_as_was_demonstrated(
 @pytest.mark.parametrize(
     ("kind", "inference"),
     # Sixteen dimensions are too many for uniform samples of the whole box.
-    [("explicit", None), ("energy", {"method": "langevin", "samples": 64})],
+    [
+        ("explicit", None),
+        pytest.param("energy", {"method": "langevin", "samples": 64}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_policy_of_a_horizon_reaches_as_far_as_was_demonstrated(
     kind: Kind, inference: dict[str, Any] | None, tmp_path: Path

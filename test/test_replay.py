@@ -45,6 +45,7 @@ def run(*arguments: str) -> int:
     return 0
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 def test_the_shipped_policy_passes_on_the_sample_and_a_limit_that_is_not_met_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -72,6 +73,7 @@ def test_the_shipped_policy_passes_on_the_sample_and_a_limit_that_is_not_met_fai
     assert "second: exists" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 def test_a_policy_that_would_stop_on_the_arm_is_not_ready(
     unsure_policy_file: Path, tmp_path: Path

@@ -26,7 +26,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import TIMEOUT, parameters
-from scene import SECOND, Scene, end
+from scene import SECOND, Scene
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
@@ -676,7 +676,8 @@ def test_however_it_ends_the_last_command_is_to_stand_still(how: str) -> None:
         assert process.returncode == 0
         assert scene.sent[-1].values == (0.0, 0.0)
     finally:
-        end(process)
+        process.kill()
+        process.wait()
         scene.close()
         if how != "the terminal is closed":
             os.close(far)

@@ -158,6 +158,7 @@ def test_chains_that_follow_exact_slopes_need_no_kernel() -> None:
     assert action_inference_of(HeadConfig("mlp", 32, 2), Langevin(4)).fused() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "generation"), [("mlp", 80), ("residual", 90), ("preactivation", 90)]
 )
