@@ -17,8 +17,8 @@ from ebm_policy_ros.bags.topics import Topic, definition_of
 from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_yaml, read_yaml
 
 VERSION = 9
-SUFFIXES = {".mcap": "mcap", ".db3": "sqlite3"}
-"""Storage format in rosbag2 by suffix of the file."""
+SUFFIX = ".mcap"
+"""Suffix of a storage file of the recorder."""
 FILE = "metadata.yaml"
 
 
@@ -47,7 +47,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def dump_qos(topic: Topic) -> str:
-    """Offered QoS profiles of a topic as text, as in both storage formats."""
+    """Offered QoS profiles of a topic as text, as in a storage file."""
     profiles = [dict(profile) for profile in topic.qos]
     return str(yaml.dump(profiles, Dumper=_Dumper, sort_keys=False))
 
@@ -65,7 +65,7 @@ def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[
     """Metadata of a bag of one file.
 
     Args:
-        file: The storage file; its suffix defines the format.
+        file: The storage file.
         contents: Contents of the file.
         custom: Values for `custom_data`.
     """
@@ -76,7 +76,7 @@ def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[
     }
     return {
         "version": VERSION,
-        "storage_identifier": SUFFIXES[file.suffix],
+        "storage_identifier": "mcap",
         **times,
         "topics_with_message_count": [
             {
@@ -101,7 +101,7 @@ def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[
 
 
 def dump(metadata: Mapping[str, Any]) -> str:
-    """Metadata as text, as in both storage formats."""
+    """Metadata as text, as in a storage file."""
     return str(yaml.dump(dict(metadata), Dumper=_Dumper, sort_keys=False, width=1 << 30))
 
 
