@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ebm_policy_ros.bags import metadata
+from ebm_policy_ros.bags.discovery import METADATA
 from ebm_policy_ros.bags.episode_writer import NOTE, UNFINISHED, Place, sync_folder
 from ebm_policy_ros.bags.mcap_repair import DamagedFile, repair_mcap
 from ebm_policy_ros.bags.metadata import Contents
@@ -51,7 +52,7 @@ class EpisodeFolder:
 
     def count(self) -> int:
         """Number of finished episodes, from any recorder."""
-        return sum(1 for _ in self.path.glob(f"*/{metadata.FILE}"))
+        return sum(1 for _ in self.path.glob(f"*/{METADATA}"))
 
     def count_partial(self) -> int:
         """Number of episodes that need a decision, without those being recorded now."""

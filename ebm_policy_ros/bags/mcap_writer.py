@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import mcap.writer
 import zstandard
@@ -17,10 +18,11 @@ import zstandard
 from ebm_policy_ros.bags.metadata import Contents, dump_qos
 from ebm_policy_ros.bags.topics import Message, Topic, definition_of
 
-METADATA = "rosbag2"
-# The library has no argument for the level and takes zstd's default, 3. On frames with sensor
-# noise that takes four to eight times as long: two cameras would need a core of their own.
-mcap.writer.zstandard = SimpleNamespace(compress=partial(zstandard.compress, level=1))  # type: ignore[assignment]
+_METADATA = "rosbag2"
+# The library's writer has no argument for the level and takes zstd's default, 3. On frames with
+# sensor noise that takes two to eight times as long: two cameras would need a core of their own.
+_LEVEL_1 = SimpleNamespace(compress=partial(zstandard.compress, level=1))
+mcap.writer.zstandard = _LEVEL_1  # type: ignore[assignment, attr-defined]
 
 # Same value as in the writers of the mcap libraries.
 _CHUNK_BYTES = 1 << 20
@@ -58,10 +60,10 @@ class McapFile:
         self._counts: Counter[str] = Counter()
         self._first = self._last = 0
         # `flush` alone ends chunks.
-        self._writer = mcap.writer.Writer(self._file, chunk_size=sys.maxsize)
+        self._writer: Any = mcap.writer.Writer(self._file, chunk_size=sys.maxsize)
         self._allocate()
         self._writer.start(profile="ros2", library="ebm_policy_ros")
-        self._writer.add_metadata(METADATA, {"serialized_metadata": metadata})
+        self._writer.add_metadata(_METADATA, {"serialized_metadata": metadata})
         self.flush()
 
     @property
@@ -146,7 +148,7 @@ class McapFile:
                 self.register(topic)
             self.flush()
             metadata = describe(self.contents)
-            self._writer.add_metadata(METADATA, {"serialized_metadata": metadata})
+            self._writer.add_metadata(_METADATA, {"serialized_metadata": metadata})
             self._writer.finish()
             self._file.flush()
             self.size = self._file.tell()

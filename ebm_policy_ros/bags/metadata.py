@@ -13,13 +13,15 @@ from typing import Any
 
 import yaml
 
+from ebm_policy_ros.bags.discovery import METADATA
 from ebm_policy_ros.bags.topics import Topic, definition_of
 from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_yaml, read_yaml
 
 VERSION = 9
 SUFFIX = ".mcap"
 """Suffix of a storage file of the recorder."""
-FILE = "metadata.yaml"
+INFORMATION = "rosbag2_bagfile_information"
+"""Key of everything in metadata.yaml."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +113,18 @@ def write(folder: Path, metadata: Mapping[str, Any]) -> None:
     Raises:
         OSError: If the disk doesn't accept it.
     """
-    made = folder / f".{FILE}"
+    made = folder / f".{METADATA}"
     with made.open("w", encoding="utf-8") as file:
-        file.write(dump({"rosbag2_bagfile_information": metadata}))
+        file.write(dump({INFORMATION: metadata}))
         file.flush()
         os.fsync(file.fileno())
-    made.replace(folder / FILE)
+    made.replace(folder / METADATA)
 
 
 def read_custom_data(folder: Path) -> dict[str, str]:
     """Read `custom_data` of a bag's metadata.yaml; empty if it can't be read."""
     try:
-        values = read_yaml(folder / FILE)
-        return dict(values["rosbag2_bagfile_information"]["custom_data"] or {})
+        values = read_yaml(folder / METADATA)
+        return dict(values[INFORMATION]["custom_data"] or {})
     except (OSError, KeyError, TypeError, ValueError):
         return {}
