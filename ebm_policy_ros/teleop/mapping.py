@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.interface import Action, Interface
-from ebm_policy_ros.interface.action import POSE, QUATERNION, TRAJECTORY
+from ebm_policy_ros.interface.action import QUATERNION
 
 Vector = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ def directions(action: Action) -> tuple[str, ...]:
     """Axes along or about which the operator can move the arm."""
     if action.is_joints:
         return (JOINT,)
-    if action.type != POSE:
+    if action.is_velocity:
         return tuple(name for name in _AXES if name in action.fields)
     turns = set(QUATERNION) <= set(action.fields)
     return tuple(
@@ -107,7 +107,8 @@ class TeleopMapping:
             Actions, shape (1, D); (2, D) for a trajectory, because a plan of one period would end
                 when the next command arrives.
         """
-        count = 2 if self._action.type == TRAJECTORY and self._action.horizon > 1 else 1
+        plans = self._action.command_type.TAKES_HORIZON and self._action.horizon > 1
+        count = 2 if plans else 1
         if desired.target is not None:
             return np.tile(desired.target, (count, 1))
         shares = {self.name(d): share for d, share in desired.motion.items()}
