@@ -13,6 +13,7 @@ from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.sim.robots import JOINT_NAMES, ToolController
 from ebm_policy_ros.sim.world import World
+from ebm_policy_ros.util.geometry import multiply
 
 Array = npt.NDArray[np.float64]
 
@@ -23,6 +24,8 @@ _PLANE = {"linear.x", "linear.y"}
 
 FRAMES = {"base_link": 1.0, "base": -1.0}
 """Frames by the sign of their x and y axes: UR's `base` is half a turn from base_link."""
+HALF_TURN = np.array([0.0, 0.0, 1.0, 0.0])
+"""Orientation of `base` in base_link, xyzw: half a turn about z."""
 
 
 class Controller:
@@ -118,9 +121,8 @@ class Controller:
         x, y, z, *quaternion = (named[field] for field in TOOL_POSE)
         sign = FRAMES[self._action.frame_id]
         turned = np.asarray(quaternion)
-        if sign < 0:  # half a turn about z, before the rest
-            a, b, c, d = quaternion
-            turned = np.array([-b, a, d, -c])
+        if sign < 0:
+            turned = multiply(HALF_TURN, turned)
         return arm.move_to(np.array([sign * x, sign * y, z]), turned, step)
 
     def _advance_joints(

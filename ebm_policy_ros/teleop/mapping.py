@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.interface import Action, Interface
 from ebm_policy_ros.interface.action import QUATERNION
+from ebm_policy_ros.util.geometry import from_rotation_vector, multiply
 
 Vector = npt.NDArray[np.float64]
 
@@ -146,21 +147,6 @@ class TeleopMapping:
             where = [fields.index(name) for name in QUATERNION]
             # A component of a quaternion changes by at most half of the angle.
             full = 2.0 * limits.max_velocity[where].min()
-            moved[where] = _turned(told[where], turn * self.speed * full * seconds)
+            turned = from_rotation_vector(turn * self.speed * full * seconds)
+            moved[where] = multiply(turned, told[where])
         return moved
-
-
-def _turned(quaternion: Vector, vector: Vector) -> Vector:
-    """Rotate an orientation xyzw, (4,), about the frame's axes by a vector, (3,) in rad."""
-    angle = float(np.linalg.norm(vector))
-    x, y, z = np.sin(angle / 2) * vector / angle
-    w = np.cos(angle / 2)
-    a, b, c, d = quaternion
-    return np.array(
-        [
-            w * a + x * d + y * c - z * b,
-            w * b - x * c + y * d + z * a,
-            w * c + x * b - y * a + z * d,
-            w * d - x * a - y * b - z * c,
-        ]
-    )
