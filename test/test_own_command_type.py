@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from ebm_policy_ros.interface import (
     InterfaceError,
     load_interface,
 )
+from ebm_policy_ros.training.data.bag_dataset import load_dataset
 from ebm_policy_ros.training.data.episodes import read_episode
 from ebm_policy_ros.util.plugins import VARIABLE
 
@@ -41,9 +43,10 @@ TYPES = '''
 """A twist without a stamp, as mobile bases and simple drivers take it."""
 from operator import attrgetter
 
-from ebm_policy_ros.interface import TOOL_VELOCITY, CommandType
+from ebm_policy_ros.interface import COMMAND_TYPES, TOOL_VELOCITY, CommandType
 
 
+@COMMAND_TYPES.register("geometry_msgs/msg/Twist")
 class Twist(CommandType):
     ROS_TYPE = "geometry_msgs/msg/Twist"
     FIELDS = TOOL_VELOCITY
@@ -73,7 +76,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for names in ("_parts", "_imported"):
         monkeypatch.setattr(COMMAND_TYPES, names, dict(getattr(COMMAND_TYPES, names)))
     sys.modules.pop("my_lab_commands.types", None)
-    COMMAND_TYPES.register(BARE)(import_module("my_lab_commands.types").Twist)
+    import_module("my_lab_commands.types")
     return folder
 
 
@@ -128,12 +131,18 @@ def test_the_policy_node_commands_it_and_a_bag_of_it_has_the_same_actions(
     messages += [
         Sent("/cmd_vel", BARE, sent.time, serialize_message(sent.message)) for sent in commands
     ]
-    bag = write_bag(tmp_path / "bag", sorted(messages, key=lambda sent: sent.received_ns))
+    messages.sort(key=lambda sent: sent.received_ns)
+    noted = {"interface": json.dumps(own.to_dict())}
+    bag = write_bag(tmp_path / "bags" / "bag", messages, custom=noted)
     episode = read_episode(bag, own)
     told = {sent.time: sent.values for sent in commands}
     assert len(episode.actions) >= len(commands) - 1 > 15
     for time, action in zip(episode.times_ns.tolist(), episode.actions[:, 0], strict=True):
         assert action.tolist() == pytest.approx(told[time])
+    # Training reads bags in other processes, and its configuration needs no declaration.
+    monkeypatch.delenv(VARIABLE)
+    dataset = load_dataset(bag.parent, own, workers=1)
+    assert (dataset.actions == episode.actions).all() and not dataset.notes
 
 
 def test_a_policy_says_which_package_has_its_command_type(

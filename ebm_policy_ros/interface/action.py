@@ -39,9 +39,9 @@ class Gripper:
     def __post_init__(self) -> None:
         require_text("topic", self.topic)
         require_text("name", self.name)
-        kind = find_command_type(self.type)
-        moves = not kind.FIELDS and kind.QUANTITY in ("", "position")
-        require(moves, "type", self.type, "a type for the position of a joint")
+        kind = self.command_type
+        fits = not kind.FIELDS and kind.QUANTITY in ("", "position")
+        require(fits, "type", self.type, "a type for the position of a joint")
         require_bounds((self.low,), (self.high,), (self.name,))
 
     @cached_property

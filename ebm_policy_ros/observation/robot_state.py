@@ -105,7 +105,7 @@ class RobotStateEstimator:
             return  # no new sample, or one so close in time that noise would dominate
         seconds = (stamp - self._last[0]) / NANOSECONDS
         before = self._last[1]
-        turned = np.empty(0)
+        turned: Vector = np.empty(0)
         if set(QUATERNION) <= set(position):
             # Two quaternions describe the same orientation; the guard uses the sign of the newest.
             turn, last = _turn(position), facing(_turn(before), _turn(position))

@@ -45,7 +45,8 @@ def unit(quaternions: Vector) -> Vector:
 def facing(quaternions: Vector, reference: Vector) -> Vector:
     """Same orientations, shape (..., 4), with the sign that is nearer to a reference (4,)."""
     away = quaternions @ reference < 0
-    return np.where(away[..., None], -quaternions, quaternions)
+    nearer: Vector = np.where(away[..., None], -quaternions, quaternions)
+    return nearer
 
 
 def conjugate(quaternion: Vector) -> Vector:

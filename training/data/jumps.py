@@ -87,7 +87,7 @@ def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterat
                 if joint in speeds:
                     changes = _changes(observations, name, [begin + index])[:, 0]
                     # A whole turn is not a jump: angles may wrap between -pi and pi.
-                    distances = abs(near(changes, np.zeros_like(changes)))
+                    distances: Array = np.abs(near(changes, np.zeros_like(changes)))
                     yield _Track(f"joint {joint}", distances, speeds[joint], stream.max_age, "rad")
         if isinstance(stream, PoseStream) and not action.is_joints:
             linear = [speeds[f] for f in speeds if f.removeprefix("linear.") in _AXES]
