@@ -51,7 +51,8 @@ def facing(quaternions: Vector, reference: Vector) -> Vector:
 
 def conjugate(quaternion: Vector) -> Vector:
     """Inverse of a rotation, shape (4,)."""
-    return quaternion * np.array([-1.0, -1.0, -1.0, 1.0])
+    inverse: Vector = quaternion * np.array([-1.0, -1.0, -1.0, 1.0])
+    return inverse
 
 
 def multiply(first: Vector, second: Vector) -> Vector:
