@@ -39,7 +39,7 @@ setup(
         "jsonargparse",
         "lz4",
         "matplotlib",
-        "mcap",
+        "mcap>=1.5",  # the first whose writer has flush()
         "mink",
         "mujoco",
         "numpy",

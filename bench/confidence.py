@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import cv2
+import mujoco
 import numpy as np
 import torch
 
@@ -57,11 +58,10 @@ def scenes(task: str) -> dict[str, Situation]:
 
     def turned(degrees: float) -> Situation:
         def turn(world: World) -> None:
-            pose = world.model.cam("camera").quat
-            w, x, y, z = pose
-            cosine, sine = np.cos(np.deg2rad(degrees / 2)), np.sin(np.deg2rad(degrees / 2))
+            pose, rotation = world.model.cam("camera").quat, np.empty(4)
             # The pose times a rotation about the camera's vertical axis.
-            pose[:] = cosine * pose + sine * np.array([-y, -z, w, x])
+            mujoco.mju_axisAngle2Quat(rotation, [0, 1, 0], np.deg2rad(degrees))
+            mujoco.mju_mulQuat(pose, pose.copy(), rotation)
 
         return Situation(task, turn)
 

@@ -135,7 +135,7 @@ def record(folder: Path, interface: Interface, case: Case) -> None:
     episodes = EpisodeFolder(folder, "episode")
     for number in range(case.episodes):
         frames[0][:3] = number % 256, number // 256, 0
-        writer = EpisodeWriter(episodes.open({}), "mcap", {})
+        writer = EpisodeWriter(episodes.open({}), {})
         topics: dict[str, Topic] = {}
         for stamp, name, content in messages(interface, case, frames):
             topic = topics.setdefault(name, Topic(f"/{name}", content.__msgtype__))

@@ -150,14 +150,14 @@ def count(bag: Path) -> dict[str, list[int]]:
     return found
 
 
-def record(folder: Path, seconds: float, storage: str) -> tuple[dict[str, Any], float, Path]:
+def record(folder: Path, seconds: float) -> tuple[dict[str, Any], float, Path]:
     """Run both processes; return the sent counts, the recorder's CPU seconds, and the bag."""
     (folder / "bench.yaml").write_text(yaml.safe_dump(INTERFACE))
     own = [sys.executable, __file__, "--publish"]
     publisher = subprocess.Popen(own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     command = [sys.executable, "-m", "ebm_policy_ros.nodes.recorder.node", "--ros-args"]
     values = {"interface": folder / "bench.yaml", "folder": folder / "demos", "keys": "false"}
-    for name, value in {**values, "storage": storage}.items():
+    for name, value in values.items():
         command += ["-p", f"{name}:={value}"]
     recorder = subprocess.Popen(command)
     assert publisher.stdin is not None and publisher.stdout is not None
@@ -193,7 +193,6 @@ def main() -> None:
     """Record, and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--storage", default="mcap")
     parser.add_argument("--folder", type=Path, help="where to record; emptied afterwards")
     parser.add_argument("--publish", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -204,7 +203,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="recording_", dir=options.folder))
     seconds = 60 * options.minutes
     try:
-        sent, cpu, bag = record(folder, seconds, options.storage)
+        sent, cpu, bag = record(folder, seconds)
         metadata = yaml.safe_load((bag / "metadata.yaml").read_text())
         streams = json.loads(metadata["rosbag2_bagfile_information"]["custom_data"]["streams"])
         size = sum(path.stat().st_size for path in bag.iterdir())
@@ -221,7 +220,7 @@ def main() -> None:
             )
         raw = sum(sent["sent"][topic] for topic in CAMERAS) * HEIGHT * WIDTH * 3
         print(
-            f"{lost} lost in {seconds:g} s; {options.storage}: {raw / seconds / 1e6:.1f} MB/s of "
+            f"{lost} lost in {seconds:g} s; {raw / seconds / 1e6:.1f} MB/s of "
             f"pictures, {size / seconds / 1e6:.1f} MB/s written; CPU seconds per second: recorder "
             f"{cpu / seconds:.2f}, publisher {sent['cpu'] / seconds:.2f} "
             f"(late by {sent['late']:.3f} s at most); the stop took {sent['stop']:.2f} s"

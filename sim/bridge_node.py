@@ -15,7 +15,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from ebm_policy_ros.interface import NANOSECONDS, load_interface
-from ebm_policy_ros.messages.commands import read_gripper
+from ebm_policy_ros.messages.commands import read_points
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
@@ -132,10 +132,11 @@ class SimBridgeNode(Node):
         action, gripper = self._interface.action, self._interface.action.gripper
         if gripper is not None:
             # First: of two commands that wait, the gripper's is taken before the tick ends.
-            kind = message_class(gripper.type)
+            kind = message_class(gripper.command_type.ROS_TYPE)
             self.create_subscription(kind, gripper.topic, self._on_gripper, 10)
             self._world.grip(gripper.low)
-        self.create_subscription(message_class(action.type), action.topic, self._on_command, 10)
+        kind = message_class(action.command_type.ROS_TYPE)
+        self.create_subscription(kind, action.topic, self._on_command, 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(Trigger, "~/end", self._on_end)
@@ -287,7 +288,8 @@ class SimBridgeNode(Node):
         gripper = self._interface.action.gripper
         assert gripper is not None
         try:
-            self._world.grip(read_gripper(message, gripper))
+            points, _ = read_points(message, gripper)
+            self._world.grip(float(points[-1, 0]))
         except MessageError as error:
             self.get_logger().warning(f"command ignored: {error}", throttle_duration_sec=1.0)
 

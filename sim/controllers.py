@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import NANOSECONDS, Action
-from ebm_policy_ros.interface.action import POSE, TRAJECTORY, TWIST
-from ebm_policy_ros.interface.streams import PoseStream
+from ebm_policy_ros.interface import NANOSECONDS, TOOL_POSE, Action
 from ebm_policy_ros.messages.commands import read_command, read_points
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.sim.robots import JOINT_NAMES, ToolController
 from ebm_policy_ros.sim.world import World
+from ebm_policy_ros.util.geometry import multiply
 
 Array = npt.NDArray[np.float64]
 
@@ -25,6 +24,8 @@ _PLANE = {"linear.x", "linear.y"}
 
 FRAMES = {"base_link": 1.0, "base": -1.0}
 """Frames by the sign of their x and y axes: UR's `base` is half a turn from base_link."""
+HALF_TURN = np.array([0.0, 0.0, 1.0, 0.0])
+"""Orientation of `base` in base_link, xyzw: half a turn about z."""
 
 
 class Controller:
@@ -68,7 +69,7 @@ class Controller:
         Raises:
             MessageError: If the command cannot be used; the last one stays in force.
         """
-        if self._action.type == TRAJECTORY:
+        if self._action.command_type.TAKES_HORIZON:
             points, seconds = read_points(message, self._action)
             times = (stamp_ns(message) or time_ns) + seconds * NANOSECONDS
             if times[-1] <= time_ns:  # as joint_trajectory_controller
@@ -87,7 +88,7 @@ class Controller:
         """
         old = time_ns - self._received_ns >= COMMAND_TIMEOUT * NANOSECONDS
         values = None if old and self._action.is_velocity else self._values
-        if self._action.type == TWIST and set(self._action.fields) <= _PLANE:
+        if set(self._action.fields) <= _PLANE:
             world.step(self._plane(values), duration)
         elif values is None:
             world.follow(lambda arm, at, step: arm.move_joints(np.zeros(6), step), duration)
@@ -106,7 +107,9 @@ class Controller:
         return sign * np.array([named.get("linear.x", 0.0), named.get("linear.y", 0.0)])
 
     def _advance(self, arm: ToolController, values: Array, end_ns: int, step: float) -> Array:
-        if self._action.type == TWIST:
+        if self._action.is_joints:
+            return self._advance_joints(arm, values, end_ns, step)
+        if self._action.is_velocity:
             named = dict(zip(self._action.fields, values, strict=True))
             turn = np.array([FRAMES[self._action.frame_id]] * 2 + [1.0])
             linear, angular = (
@@ -114,15 +117,17 @@ class Controller:
                 for part in ("linear", "angular")
             )
             return arm.move_tool(linear, angular, step)
-        if self._action.type == POSE:
-            named = {**self._action.fixed, **dict(zip(self._action.fields, values, strict=True))}
-            x, y, z, *quaternion = (named[field] for field in PoseStream.FIELDS)
-            sign = FRAMES[self._action.frame_id]
-            turned = np.asarray(quaternion)
-            if sign < 0:  # half a turn about z, before the rest
-                a, b, c, d = quaternion
-                turned = np.array([-b, a, d, -c])
-            return arm.move_to(np.array([sign * x, sign * y, z]), turned, step)
+        named = {**self._action.fixed, **dict(zip(self._action.fields, values, strict=True))}
+        x, y, z, *quaternion = (named[field] for field in TOOL_POSE)
+        sign = FRAMES[self._action.frame_id]
+        turned = np.asarray(quaternion)
+        if sign < 0:
+            turned = multiply(HALF_TURN, turned)
+        return arm.move_to(np.array([sign * x, sign * y, z]), turned, step)
+
+    def _advance_joints(
+        self, arm: ToolController, values: Array, end_ns: int, step: float
+    ) -> Array:
         index = [JOINT_NAMES.index(name) for name in self._action.fields]
         velocity = np.zeros(len(JOINT_NAMES))
         if self._action.is_velocity:

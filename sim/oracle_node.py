@@ -14,8 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from ebm_policy_ros.interface import NANOSECONDS, load_interface
-from ebm_policy_ros.interface.action import TRAJECTORY
-from ebm_policy_ros.messages.commands import fill_command, fill_gripper
+from ebm_policy_ros.messages.commands import command_message
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
@@ -53,9 +52,10 @@ class OracleNode(Node):
         self._scene: Any = None
         self._tool: Any = None
         action, gripper = self._interface.action, self._interface.action.gripper
-        self._publisher = self.create_publisher(message_class(action.type), action.topic, 10)
+        kind = message_class(action.command_type.ROS_TYPE)
+        self._publisher = self.create_publisher(kind, action.topic, 10)
         if gripper is not None:
-            kind = message_class(gripper.type)
+            kind = message_class(gripper.command_type.ROS_TYPE)
             self._gripper = self.create_publisher(kind, gripper.topic, 10)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, f"{bridge}/status", self._on_status, latched)
@@ -96,18 +96,11 @@ class OracleNode(Node):
     def _publish(self, values: npt.NDArray[np.float64], time_ns: int) -> None:
         """Publish an action, the gripper's part first: the arm's ends the simulation's tick."""
         action, gripper = self._interface.action, self._interface.action.gripper
-        seconds = self._interface.period_ns / NANOSECONDS
-        point = message_class("trajectory_msgs/msg/JointTrajectoryPoint")
+        seconds = np.array([self._interface.period_ns / NANOSECONDS])
         if gripper is not None:
-            values, grip = values[:-1], float(values[-1])
-            message = message_class(gripper.type)()
-            self._gripper.publish(fill_gripper(message, gripper, grip, time_ns, seconds, point))
-        message = message_class(action.type)()
-        if action.type == TRAJECTORY:
-            fill_command(message, action, values[None], time_ns, np.array([seconds]), point)
-        else:
-            fill_command(message, action, values, time_ns)
-        self._publisher.publish(message)
+            values, grip = values[:-1], values[-1:]
+            self._gripper.publish(command_message(gripper, grip[None], time_ns, seconds))
+        self._publisher.publish(command_message(action, values[None], time_ns, seconds))
 
     def close(self) -> None:
         """Do nothing: a simulation without commands needs no last one."""

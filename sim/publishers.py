@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ebm_policy_ros.interface import ImageStream, Interface
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.sim.sensors import camera_info, stamp
+from ebm_policy_ros.sim.sensors import camera_info, pose_message, stamp
 from ebm_policy_ros.sim.world import World
 
 _DEPTH = 10
@@ -47,7 +44,7 @@ class Publishers:
         scene = message_class("geometry_msgs/msg/PoseArray")()
         scene.header.stamp = stamp(time_ns)
         scene.header.frame_id = "base_link"
-        scene.poses = [_pose(values) for values in world.poses]
+        scene.poses = [pose_message(values) for values in world.poses]
         self.published = time.perf_counter()
         self.samples(samples)
         if self._infos is not None:
@@ -62,12 +59,3 @@ class Publishers:
     def time(self, time_ns: int) -> None:
         """Publish the time, for whoever acts on it: after what was sampled then."""
         self._clocks.publish(message_class("rosgraph_msgs/msg/Clock")(clock=stamp(time_ns)))
-
-
-def _pose(values: npt.NDArray[np.float64]) -> Any:
-    """Return x, y, z, qx, qy, qz, qw as a message."""
-    pose = message_class("geometry_msgs/msg/Pose")()
-    pose.position.x, pose.position.y, pose.position.z = map(float, values[:3])
-    for axis, value in zip("xyzw", values[3:], strict=True):
-        setattr(pose.orientation, axis, float(value))
-    return pose

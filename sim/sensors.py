@@ -13,8 +13,9 @@ from cv_bridge import CvBridge
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointStream, PoseStream
 from ebm_policy_ros.messages.depth import HEADER_BYTES
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.sim.controllers import FRAMES
+from ebm_policy_ros.sim.controllers import FRAMES, HALF_TURN
 from ebm_policy_ros.sim.world import CAMERAS, World
+from ebm_policy_ros.util.geometry import conjugate, multiply
 
 _OPTICAL_FRAME = "camera_optical_frame"
 
@@ -71,7 +72,7 @@ class Sensors:
                         column.append(world.gripper_position if moves else 0.0)
             else:
                 message.header.frame_id = stream.frame_id
-                _fill_pose(message, world, stream.frame_id)
+                message.pose = pose_message(_tool_pose(world, stream.frame_id))
         message.header.stamp = when
         return message
 
@@ -126,11 +127,20 @@ def _fill_joints(message: Any, world: World) -> None:
     message.effort = world.joint_efforts.tolist()
 
 
-def _fill_pose(message: Any, world: World, frame_id: str) -> None:
-    position, (x, y, z, w) = world.tool_pose
-    if FRAMES[frame_id] < 0:  # half a turn about z
-        position, (x, y, z, w) = position * [-1, -1, 1], (y, -x, -w, z)
-    part = message.pose
-    part.position.x, part.position.y, part.position.z = map(float, position)
-    for axis, value in zip("xyzw", (x, y, z, w), strict=True):
-        setattr(part.orientation, axis, float(value))
+def _tool_pose(world: World, frame_id: str) -> npt.NDArray[np.float64]:
+    """Return the pose of the tool in a frame: x, y, z, qx, qy, qz, qw."""
+    position, quaternion = world.tool_pose
+    if FRAMES[frame_id] < 0:
+        position = position * [-1, -1, 1]
+        quaternion = multiply(conjugate(HALF_TURN), quaternion)
+    return np.concatenate((position, quaternion))
+
+
+def pose_message(values: npt.NDArray[np.float64]) -> Any:
+    """Return x, y, z, qx, qy, qz, qw as a message."""
+    pose = message_class("geometry_msgs/msg/Pose")()
+    for axis, value in zip("xyz", values[:3], strict=True):
+        setattr(pose.position, axis, float(value))
+    for axis, value in zip("xyzw", values[3:], strict=True):
+        setattr(pose.orientation, axis, float(value))
+    return pose

@@ -92,7 +92,7 @@ class Scene:
                 100,
             )
         action = self.interface.action
-        self._command_class = message_class(action.type)
+        self._command_class = message_class(action.command_type.ROS_TYPE)
         self.listen()
         self._to_arm = self.node.create_publisher(self._command_class, self._raw(action.topic), 10)
         self.bridge = self._start_bridge(task)

@@ -1,7 +1,8 @@
-"""The examples run unchanged and print the expected results."""
+"""The examples and notebooks run unchanged and print the expected results."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,10 +16,14 @@ pytestmark = pytest.mark.slow
 
 
 def run(name: str, out: Path) -> str:
+    return python(f"examples/{name}.py", "--out", str(out))
+
+
+def python(*arguments: str, folder: Path = ROOT) -> str:
     done = subprocess.run(
-        [sys.executable, f"examples/{name}.py", "--out", str(out)],
-        cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, *arguments],
+        cwd=folder, capture_output=True, text=True, timeout=500, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -62,3 +67,21 @@ def test_a_task_of_ones_own_is_solved_by_its_demonstrator(tmp_path: Path) -> Non
     text = run("own_task", tmp_path)
     assert len(re.findall(r"scene \d: solved after", text)) == 2
     assert (tmp_path / "own_task.png").stat().st_size > 10_000
+
+
+def shape_of(text: str) -> str:
+    """Text without what differs from run to run: numbers and temporary folders."""
+    return re.sub(r"-?\d+(\.\d+)?", "#", re.sub(r"\S+/tmp\w+", "", text))
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", ["energies", "policies"])
+def test_a_notebook_prints_what_it_shows(name: str) -> None:
+    cells = json.loads((ROOT / "examples" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = [cell for cell in cells if cell["cell_type"] == "code"]
+    shown = [output for cell in cells for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in shown)
+    printed = python("-c", "\n".join("".join(cell["source"]) for cell in cells),
+                     folder=ROOT / "examples")  # fmt: skip
+    streams = ["".join(output["text"]) for output in shown if output["output_type"] == "stream"]
+    assert shape_of(printed) == shape_of("".join(streams))

@@ -23,7 +23,6 @@ from ebm_policy_ros.interface import (
     WrenchStream,
     load_interface,
 )
-from ebm_policy_ros.interface.action import ARRAY
 from ebm_policy_ros.messages.streams import decode
 from ebm_policy_ros.training.data.episodes import Episode
 from ebm_policy_ros.training.data.timeline import StreamMetrics
@@ -111,7 +110,8 @@ def test_idle_time_of_positions_is_where_they_stay(interface: Interface) -> None
 
 
 def test_a_gripper_that_moves_is_not_idle(interface: Interface) -> None:
-    gripper = Gripper(topic="grip", type=ARRAY, name="grip", low=0.0, high=0.8)
+    kind = "std_msgs/msg/Float64MultiArray"
+    gripper = Gripper(topic="grip", type=kind, name="grip", low=0.0, high=0.8)
     action = dataclasses.replace(interface.action, gripper=gripper)
     actions = np.zeros((20, 1, 3), np.float32)
     one = dataclasses.replace(episode(sweep(0, 20)), actions=actions)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -378,11 +379,20 @@ def test_a_start_is_refused_on_a_disk_that_is_nearly_full(lab: Lab) -> None:
 
 
 def test_a_disk_that_gets_full_ends_the_episode_and_says_so(lab: Lab) -> None:
-    lab.record(storage="sqlite3")
+    lab.record()
     lab.run()
     lab.start()
     partial = lab.partial
     lab.robot.until(lambda: lab.count("/camera/image_raw") > 0)
+    random = np.random.default_rng(0)
+
+    def publish_noise() -> None:  # which doesn't compress
+        image = Image(height=120, width=160, encoding="rgb8", step=480)
+        image.data = random.bytes(120 * 160 * 3)
+        image.header.stamp = lab.robot.node.get_clock().now().to_msg()
+        lab.robot.camera.publish(image)
+
+    lab.robot.repeat(0.02, publish_noise)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, hard))
     try:

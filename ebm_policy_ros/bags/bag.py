@@ -15,6 +15,7 @@ import zstandard
 from ebm_policy_ros.bags.cdr import DefinitionError, check, decode, message_type
 from ebm_policy_ros.bags.discovery import COMPRESSED, METADATA, ending_of
 from ebm_policy_ros.bags.mcap_reader import McapFile
+from ebm_policy_ros.bags.metadata import INFORMATION
 from ebm_policy_ros.bags.read_report import BagError, Channel, ReadReport
 from ebm_policy_ros.bags.sqlite_reader import SqliteFile
 from ebm_policy_ros.bags.unpacking import unpacked_zstd
@@ -26,7 +27,6 @@ _FORMATS: dict[str, type[McapFile] | type[SqliteFile]] = {".mcap": McapFile, ".d
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # Bytes of a compressed file that are unpacked in one step, to at most 128 MB.
 _PACKED_STEP = 4096
-_INFORMATION = "rosbag2_bagfile_information"
 
 
 class Message(NamedTuple):
@@ -159,7 +159,7 @@ class Bag:
             if not path.exists():
                 self.account.note(path, "missing")
                 return {}
-            return dict(read_yaml(path)[_INFORMATION])
+            return dict(read_yaml(path)[INFORMATION])
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.account.note(path, f"cannot be read ({cut(error, LONGEST_LINE)})")
             return {}

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TextIO
 
 from ebm_policy_ros.bags import metadata
+from ebm_policy_ros.bags.discovery import METADATA
 from ebm_policy_ros.bags.episode_writer import NOTE, UNFINISHED, Place, sync_folder
 from ebm_policy_ros.bags.mcap_repair import DamagedFile, repair_mcap
 from ebm_policy_ros.bags.metadata import Contents
-from ebm_policy_ros.bags.sqlite_writer import repair_sqlite
 from ebm_policy_ros.interface import NANOSECONDS
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.yaml_file import parse_json
@@ -52,7 +52,7 @@ class EpisodeFolder:
 
     def count(self) -> int:
         """Number of finished episodes, from any recorder."""
-        return sum(1 for _ in self.path.glob(f"*/{metadata.FILE}"))
+        return sum(1 for _ in self.path.glob(f"*/{METADATA}"))
 
     def count_partial(self) -> int:
         """Number of episodes that need a decision, without those being recorded now."""
@@ -129,7 +129,7 @@ def _recover(note: Path) -> str:
     with note.open("r+", encoding="utf-8") as file:
         if not _lock(file):
             return ""
-        if not _storage_files(folder):
+        if list(folder.iterdir()) == [note]:
             shutil.rmtree(folder)
             return f"{folder} was begun, but nothing was recorded: removed"
         try:
@@ -158,9 +158,9 @@ def _move(folder: Path) -> str:
 
 
 def _repair(folder: Path, note: str) -> Contents:
-    files = _storage_files(folder)
+    files = [path for path in folder.iterdir() if path.suffix == metadata.SUFFIX]
     if len(files) != 1:
-        raise DamagedFile(f"{len(files)} storage files in it")
+        raise DamagedFile(f"{len(files)} {metadata.SUFFIX} files in it, expected 1")
     file = files[0]
     try:
         custom = {str(key): str(value) for key, value in parse_json(note or "{}").items()}
@@ -171,11 +171,6 @@ def _repair(folder: Path, note: str) -> Contents:
     def describe(contents: Contents) -> Mapping[str, object]:
         return metadata.describe(file, contents, custom)
 
-    repair = repair_mcap if file.suffix == ".mcap" else repair_sqlite
-    contents = repair(file, lambda found: metadata.dump(describe(found)))
+    contents = repair_mcap(file, lambda found: metadata.dump(describe(found)))
     metadata.write(folder, describe(contents))
     return contents
-
-
-def _storage_files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.suffix in metadata.SUFFIXES]

@@ -17,10 +17,8 @@ from typing import IO, Any
 from ebm_policy_ros.bags import metadata
 from ebm_policy_ros.bags.mcap_writer import McapFile
 from ebm_policy_ros.bags.metadata import Contents
-from ebm_policy_ros.bags.sqlite_writer import SqliteFile
 from ebm_policy_ros.bags.topics import Message, Topic
 
-STORAGES: dict[str, type[McapFile] | type[SqliteFile]] = {"mcap": McapFile, "sqlite3": SqliteFile}
 UNFINISHED = "unfinished"
 NOTE = "recording.json"
 
@@ -54,7 +52,6 @@ class EpisodeWriter:
     def __init__(
         self,
         place: Place,
-        storage: str,
         custom: Mapping[str, str],
         min_free: int = 0,
         queue_bytes: int = 256 << 20,
@@ -64,7 +61,6 @@ class EpisodeWriter:
 
         Args:
             place: Place from `EpisodeFolder.open`.
-            storage: mcap or sqlite3.
             custom: Information known before the episode begins, for `custom_data`.
             min_free: Bytes that must stay free on the disk.
             queue_bytes: Largest size of the messages waiting for the disk, bytes; further messages
@@ -81,11 +77,10 @@ class EpisodeWriter:
         self._custom = dict(custom)
         self._min_free, self._queue_bytes = min_free, queue_bytes
         self._flush_period = flush_period
-        suffix = {name: suffix for suffix, name in metadata.SUFFIXES.items()}[storage]
-        path = place.partial / f"{place.partial.name}_0{suffix}"
+        path = place.partial / f"{place.partial.name}_0{metadata.SUFFIX}"
         before = metadata.describe(path, Contents([], {}), {**custom, "outcome": UNFINISHED})
         self._path = path
-        self._file = STORAGES[storage](path, metadata.dump(before))
+        self._file = McapFile(path, metadata.dump(before))
         self._queue: queue.SimpleQueue[tuple[Topic, Message] | None] = queue.SimpleQueue()
         # Each counter is changed by one thread only, so that no lock is needed.
         self._added = self._taken = 0

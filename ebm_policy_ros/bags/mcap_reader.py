@@ -40,7 +40,6 @@ _PARSED: dict[int, Any] = {
     Opcode.STATISTICS: mcap_records.Statistics,
     Opcode.MESSAGE_INDEX: mcap_records.MessageIndex,
 }
-_LAST_OPCODE = Opcode.DATA_END
 _CANDIDATE = re.compile(b"[%c%c]" % (Opcode.MESSAGE, Opcode.CHUNK))
 _UNKNOWN = Channel("", "", "", "", "")
 
@@ -51,8 +50,7 @@ class _Span(NamedTuple):
     opcode: int
     start: int
     end: int
-    torn: bool
-    """True if the file ends within the record."""
+    """May be after the end of the file."""
 
 
 class _ChunkHead(NamedTuple):
@@ -106,17 +104,13 @@ class McapFile:
             else:
                 content = self._chunk(span)
             yield from self._messages(content, wanted)
+        promised = list(self._indexed.values())
         if self._statistics is not None:
-            counts = self._statistics.channel_message_counts
-            self._promise(counts)
+            promised = [self._statistics.channel_message_counts]
             self._account.complete = True
-        for counts in self._indexed.values():
-            if self._statistics is None:
-                self._promise(counts)
-
-    def _promise(self, counts: dict[int, int]) -> None:
-        for number, count in counts.items():
-            self._account.promised[self._topic(number)] += count
+        for counts in promised:
+            for number, count in counts.items():
+                self._account.promised[self._channel(number).topic] += count
 
     # Records of the file
 
@@ -128,45 +122,38 @@ class McapFile:
             self._account.note(self._path, "doesn't begin as an mcap file")
             position = 0
         while position + _RECORD.size <= end and not finished:
-            opcode, length = _RECORD.unpack_from(self._bytes, position)
-            start = position + _RECORD.size
-            if self._is_record(position) or self._is_torn(position):
-                self._take(opcode, start, min(start + length, end), start + length > end)
-                position = start + length
-                finished = opcode == Opcode.FOOTER
-            else:
+            after = self._record_end(position)
+            if after is None:
                 position = self._after_damage(position)
+                continue
+            opcode = self._bytes[position]
+            self._take(opcode, position + _RECORD.size, after)
+            position, finished = after, opcode == Opcode.FOOTER
         if not finished:
             self._account.cut_off = True
             self._account.note(self._path, "was not finished by who wrote it")
 
-    def _is_record(self, position: int) -> bool:
-        """True if a complete record seems to begin there, judging by its first bytes."""
-        opcode, length = _RECORD.unpack_from(self._bytes, position)
-        whole = position + _RECORD.size + length <= len(self._bytes)
-        known = Opcode.HEADER <= opcode <= _LAST_OPCODE or opcode >= 0x80
-        return bool(known and whole and self._fits(opcode, position, length))
+    def _record_end(self, position: int) -> int | None:
+        """End of the record that begins there, judging by its first bytes; None if none does.
 
-    def _is_torn(self, position: int) -> bool:
-        """True if a chunk or message begins there and ends after the end of the file."""
+        Only a chunk or message may end after the end of the file.
+        """
         opcode, length = _RECORD.unpack_from(self._bytes, position)
-        beyond = position + _RECORD.size + length > len(self._bytes)
-        kinds = (Opcode.CHUNK, Opcode.MESSAGE)
-        return beyond and opcode in kinds and self._fits(opcode, position, length)
-
-    def _fits(self, opcode: int, position: int, length: int) -> bool:
-        """True if the content of a chunk or message is consistent with its length."""
         start = position + _RECORD.size
+        end = int(start + length)
         if opcode == Opcode.CHUNK:
             head = _read_head(self._bytes[start : start + _LONGEST_HEAD])
-            return head is not None and head.size + head.length == length
-        if opcode == Opcode.MESSAGE:
-            return length >= _MESSAGE.size
-        return True
+            fits = head is not None and head.size + head.length == length
+        elif opcode == Opcode.MESSAGE:
+            fits = length >= _MESSAGE.size
+        else:
+            known = Opcode.HEADER <= opcode <= Opcode.DATA_END or opcode >= 0x80
+            fits = known and end <= len(self._bytes)
+        return end if fits else None
 
-    def _take(self, opcode: int, start: int, end: int, torn: bool) -> None:
+    def _take(self, opcode: int, start: int, end: int) -> None:
         if opcode in (Opcode.CHUNK, Opcode.MESSAGE):
-            self._spans.append(_Span(opcode, start, end, torn))
+            self._spans.append(_Span(opcode, start, end))
             return
         record = self._parse(opcode, self._bytes[start:end], start)
         if opcode == Opcode.STATISTICS:
@@ -197,7 +184,7 @@ class McapFile:
             found = match.start()
             if found + _RECORD.size > len(self._bytes):
                 break
-            if self._is_record(found) and self._goes_on(found):
+            if self._goes_on(found):
                 size = found - position
                 self._account.note(self._path, f"{size} bytes from byte {position} are damaged")
                 return found
@@ -206,16 +193,17 @@ class McapFile:
         return len(self._bytes)
 
     def _goes_on(self, position: int) -> bool:
-        """True if it is of a known channel, and another record or the end of the file follows."""
-        opcode, length = _RECORD.unpack_from(self._bytes, position)
-        after = position + _RECORD.size + length
-        if opcode == Opcode.MESSAGE:
+        """True if a whole record of a known channel begins there, and another follows."""
+        after = self._record_end(position)
+        if after is None or after > len(self._bytes):
+            return False
+        if self._bytes[position] == Opcode.MESSAGE:
             number = _MESSAGE.unpack_from(self._bytes, position + _RECORD.size)[0]
             if number not in self._channels:
                 return False
         if len(self._bytes) - after < _RECORD.size:
             return True
-        return self._is_record(after) or self._is_torn(after)
+        return self._record_end(after) is not None
 
     # Content of a chunk
 
@@ -228,16 +216,15 @@ class McapFile:
             self._left -= head.uncompressed
             if head.compression and self._left < 0:
                 raise ValueError("the chunks unpack to more than the size of the file allows")
-            if span.torn:
-                return _beginning(head, data)
-            content = _decompressed(head, data)
-            if head.checksum not in (0, zlib.crc32(content)):
+            torn = span.end > len(self._bytes)
+            content = _decompressed(head, data, torn)
+            if not torn and head.checksum not in (0, zlib.crc32(content)):
                 raise ValueError("its checksum is wrong")
             return content
         except Exception as error:  # the libraries may raise anything on damaged bytes
             counts = self._indexed.get(span.start, Counter())
             for number, count in counts.items():
-                self._account.lost[self._topic(number)] += count
+                self._account.lost[self._channel(number).topic] += count
             lost = f"{counts.total()} messages" if counts else "nobody knows how many messages"
             self._account.note(
                 self._path, f"a chunk at byte {span.start} is damaged ({error}): {lost} lost"
@@ -285,9 +272,6 @@ class McapFile:
             )
         return self._told[number]
 
-    def _topic(self, number: int) -> str:
-        return self._channel(number).topic
-
 
 def _read_head(content: bytes) -> _ChunkHead | None:
     """Read the fields before the data of a chunk; None if they are invalid."""
@@ -305,18 +289,12 @@ def _read_head(content: bytes) -> _ChunkHead | None:
     return _ChunkHead(compression, uncompressed, checksum, after + 8, length)
 
 
-def _decompressed(head: _ChunkHead, data: bytes) -> bytes:
+def _decompressed(head: _ChunkHead, data: bytes, torn: bool) -> bytes:
+    """Decompress a chunk, or the beginning of one whose end is missing."""
+    if head.compression == "zstd" and torn:
+        return bytes(zstandard.ZstdDecompressor().stream_reader(data).read(head.uncompressed))
     if head.compression == "zstd":
         return unpacked_zstd(data, head.uncompressed)
-    if head.compression == "lz4":
-        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, head.uncompressed))
-    return data
-
-
-def _beginning(head: _ChunkHead, data: bytes) -> bytes:
-    """Decompress the beginning of a chunk whose end is missing."""
-    if head.compression == "zstd":
-        return bytes(zstandard.ZstdDecompressor().stream_reader(data).read(head.uncompressed))
     if head.compression == "lz4":
         return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, head.uncompressed))
     return data

@@ -1,4 +1,4 @@
-"""Repair of an mcap file whose writer was killed: keep the complete records and write an end."""
+"""Repair of an mcap file whose writer was killed: its complete chunks are written anew."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 import zstandard
@@ -15,18 +15,20 @@ from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, Schema
+from mcap.writer import MCAP0_MAGIC
 
-from ebm_policy_ros.bags.mcap_index import MAGIC, McapIndex, WrittenChunk
-from ebm_policy_ros.bags.metadata import Contents
+from ebm_policy_ros.bags.mcap_writer import McapFile
+from ebm_policy_ros.bags.metadata import Contents, parse_qos
+from ebm_policy_ros.bags.topics import Message, Topic
 from ebm_policy_ros.bags.unpacking import unpacked_zstd
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import cut, quote
 
 _HEAD = struct.Struct("<BQ")
-# Begin of a message: channel, sequence number, log time; the publish time is not needed.
-_MESSAGE = struct.Struct("<HIQ")
-_MESSAGE_BYTES = 22
-# A killed writer leaves at most one incomplete chunk; a longer rest is another kind of damage.
+# Begin of a message: channel, sequence number, log time, publish time.
+_MESSAGE = struct.Struct("<HIQQ")
+# A killed writer leaves at most one incomplete chunk and allocated space; a longer rest is another
+# kind of damage.
 _LONGEST_TEAR = 64 << 20
 
 
@@ -34,112 +36,107 @@ class DamagedFile(ValueError):
     """A file that is damaged before its end; the text gives the place."""
 
 
-@dataclass(frozen=True)
-class Scan:
-    """Result of a scan of the records of a file."""
+class _Scan:
+    """Reads the complete chunks of a file."""
 
-    index: McapIndex
-    end: int
-    """Offset after the last complete part."""
-    following: bytes
-    """Bytes to write there before the end of the file."""
-    is_finished: bool
-    """True if the file already has its end."""
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._schemas: dict[int, Schema] = {}
+        self.topics: dict[int, Topic] = {}
+        """Topics by number of their channel."""
+        self.end = len(MCAP0_MAGIC)
+        """Offset after the last complete chunk or metadata."""
+        self.is_finished = False
+        """True if the file has its end."""
 
+    def chunks(self) -> Iterator[list[tuple[Topic, Message]]]:
+        """Messages of each complete chunk.
 
-def walk(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
-    """(offset, opcode, length, content) of each complete record, up to the first incomplete one.
-
-    The content is read for chunks only; it is empty for other records.
-
-    Raises:
-        DamagedFile: If the file doesn't begin as an mcap file, or has a chunk that is too large.
-        OSError: If it can't be read.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise DamagedFile(f"{path}: not an mcap file")
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            opcode, length = _HEAD.unpack(head)
-            offset = file.tell() - _HEAD.size
-            if file.tell() + length > size or opcode == 0:
-                return
-            content = b""
-            if opcode == Opcode.CHUNK:
-                if length > bounds.LARGEST_CHUNK:
-                    raise DamagedFile(
-                        f"{path}: damaged at byte {offset} (a chunk of {length:,} bytes, expected "
-                        f"at most {bounds.LARGEST_CHUNK:,})"
-                    )
-                content = file.read(length)
-            else:
-                file.seek(length, os.SEEK_CUR)
-            yield offset, opcode, length, content
-            if opcode == Opcode.FOOTER:
-                return
-
-
-def scan_mcap(path: Path) -> Scan:
-    """Index a file by its records, with or without an end.
-
-    Raises:
-        DamagedFile: If a complete record can't be read, which is not the effect of a killed
-            writer.
-        OSError: If the file can't be read.
-    """
-    index, end, following, finished = McapIndex(), len(MAGIC), b"", False
-    for offset, opcode, length, content in walk(path):
-        after = offset + _HEAD.size + length
-        if opcode == Opcode.CHUNK:
+        Raises:
+            DamagedFile: If a complete record can't be read, which is not the effect of a killed
+                writer.
+            OSError: If the file can't be read.
+        """
+        for offset, opcode, length, content in self._records():
+            after = offset + _HEAD.size + length
             try:
-                chunk = _read_chunk(offset, content, index)
+                if opcode == Opcode.CHUNK:
+                    yield list(self._messages(_unpacked(content)))
+                elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
+                    self._learn(opcode, content)
             except (McapError, ValueError, OverflowError, zstandard.ZstdError, struct.error) as e:
-                raise DamagedFile(f"{path}: damaged at byte {offset} ({cut(e)})") from None
-            end, following = after, index.add_chunk(chunk)
-        elif opcode == Opcode.METADATA:
-            index.add_metadata(offset, after - offset)
-            end = after
-        elif opcode == Opcode.HEADER:
-            end = after
-        elif opcode == Opcode.FOOTER:
-            finished = path.stat().st_size == after + len(MAGIC)
-    return Scan(index, end, following, finished)
+                text = f"{self._path}: damaged at byte {offset} ({cut(e)})"
+                raise DamagedFile(text) from None
+            if opcode in (Opcode.HEADER, Opcode.CHUNK, Opcode.METADATA):
+                self.end = after
+            elif opcode == Opcode.FOOTER:
+                self.is_finished = self._path.stat().st_size == after + len(MCAP0_MAGIC)
+
+    def _records(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """(offset, opcode, length, content) of each complete record.
+
+        The content is read for chunks, schemas and channels only; it is empty for other records.
+        """
+        size = self._path.stat().st_size
+        with self._path.open("rb") as file:
+            if file.read(len(MCAP0_MAGIC)) != MCAP0_MAGIC:
+                raise DamagedFile(f"{self._path}: not an mcap file")
+            while len(head := file.read(_HEAD.size)) == _HEAD.size:
+                opcode, length = _HEAD.unpack(head)
+                offset, content = file.tell() - _HEAD.size, b""
+                if file.tell() + length > size or opcode == 0:
+                    return
+                if opcode in (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL):
+                    if length > bounds.LARGEST_CHUNK:
+                        raise DamagedFile(
+                            f"{self._path}: damaged at byte {offset} (a chunk of {length:,} "
+                            f"bytes, expected at most {bounds.LARGEST_CHUNK:,})"
+                        )
+                    content = file.read(length)
+                else:
+                    file.seek(length, os.SEEK_CUR)
+                yield offset, opcode, length, content
+                if opcode == Opcode.FOOTER:
+                    return
+
+    def _messages(self, records: bytes) -> Iterator[tuple[Topic, Message]]:
+        """Messages in the records of a chunk."""
+        place = 0
+        while place < len(records):
+            opcode, length = _HEAD.unpack_from(records, place)
+            start = place + _HEAD.size
+            if opcode == 0 or start + length > len(records):
+                raise ValueError(f"no record at byte {place} of the chunk")
+            content = records[start : start + length]
+            if opcode == Opcode.MESSAGE:
+                if length < _MESSAGE.size:
+                    raise ValueError(f"a message of {length} bytes")
+                number, sequence, log_ns, publish_ns = _MESSAGE.unpack_from(content)
+                if number not in self.topics:
+                    raise ValueError(f"a message of an unknown channel, {number}")
+                data = content[_MESSAGE.size :]
+                yield self.topics[number], Message(log_ns, publish_ns, sequence, data)
+            elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
+                self._learn(opcode, content)
+            place = start + length
+
+    def _learn(self, opcode: int, content: bytes) -> None:
+        stream = ReadDataStream(io.BytesIO(content))
+        if opcode == Opcode.SCHEMA:
+            schema = Schema.read(stream)
+            self._schemas[schema.id] = schema
+            return
+        channel = Channel.read(stream)
+        if channel.schema_id not in self._schemas:
+            raise ValueError(f"a channel of an unknown schema, {channel.schema_id}")
+        qos = parse_qos(channel.metadata.get("offered_qos_profiles", ""))
+        name = self._schemas[channel.schema_id].name
+        self.topics[channel.id] = Topic(channel.topic, name, qos)
 
 
-def _read_chunk(offset: int, content: bytes, index: McapIndex) -> WrittenChunk:
-    """Check a chunk, and add its schemas and channels to the index."""
-    chunk = Chunk.read(ReadDataStream(io.BytesIO(content)))
-    records = _unpacked(chunk)
-    messages: dict[int, list[tuple[int, int]]] = {}
-    place = 0
-    while place < len(records):
-        opcode, length = _HEAD.unpack_from(records, place)
-        start = place + _HEAD.size
-        if opcode == 0 or start + length > len(records):
-            raise ValueError(f"no record at byte {place} of the chunk")
-        if opcode == Opcode.MESSAGE:
-            if length < _MESSAGE_BYTES:
-                raise ValueError(f"a message of {length} bytes")
-            number, _, time = _MESSAGE.unpack_from(records, start)
-            if number not in index.channels:
-                raise ValueError(f"a message of an unknown channel, {number}")
-            messages.setdefault(number, []).append((time, place))
-        elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
-            _learn(opcode, records[start : start + length], index)
-        place = start + length
-    return WrittenChunk(
-        offset,
-        _HEAD.size + len(content),
-        chunk.compression,
-        len(chunk.data),
-        chunk.uncompressed_size,
-        messages,
-    )
-
-
-def _unpacked(chunk: Chunk) -> bytes:
+def _unpacked(content: bytes) -> bytes:
     """Records of a chunk, as the recorder writes them; their size must be the one in the chunk."""
+    chunk = Chunk.read(ReadDataStream(io.BytesIO(content)))
     size = chunk.uncompressed_size
     if size > bounds.LARGEST_CHUNK:
         raise ValueError(f"unpacks to {size:,} bytes, expected at most {bounds.LARGEST_CHUNK:,}")
@@ -151,20 +148,8 @@ def _unpacked(chunk: Chunk) -> bytes:
     return records
 
 
-def _learn(opcode: int, content: bytes, index: McapIndex) -> None:
-    stream = ReadDataStream(io.BytesIO(content))
-    if opcode == Opcode.SCHEMA:
-        schema = Schema.read(stream)
-        index.schemas[schema.id] = schema
-        return
-    channel = Channel.read(stream)
-    if channel.schema_id not in index.schemas:
-        raise ValueError(f"a channel of an unknown schema, {channel.schema_id}")
-    index.channels[channel.id] = channel
-
-
 def repair_mcap(path: Path, describe: Callable[[Contents], str]) -> Contents:
-    """Write the missing end of a file; its complete records stay unchanged.
+    """Replace a file by one with its complete chunks and an end.
 
     Args:
         path: The file; a file with an end is not changed.
@@ -172,19 +157,24 @@ def repair_mcap(path: Path, describe: Callable[[Contents], str]) -> Contents:
 
     Raises:
         DamagedFile: If the file is damaged before its end; it is not changed then.
-        OSError: If it can't be read or written.
+        OSError: If it can't be read, or the disk has no space for the new file.
     """
-    scan = scan_mcap(path)
-    contents = scan.index.contents()
-    if scan.is_finished:
-        return contents
-    if (rest := path.stat().st_size - scan.end) > _LONGEST_TEAR:
-        raise DamagedFile(f"{path}: damaged at byte {scan.end}, {rest} bytes before its end")
-    with path.open("r+b") as file:
-        file.truncate(scan.end)
-        file.seek(scan.end)
-        file.write(scan.following)
-        file.write(scan.index.ending(file.tell(), describe(contents)))
-        file.flush()
-        os.fsync(file.fileno())
+    scan = _Scan(path)
+    made = path.with_name(f"{path.name}.repaired")
+    made.unlink(missing_ok=True)
+    try:
+        with closing(McapFile(made, describe(Contents([], {})))) as target:
+            for messages in scan.chunks():
+                for topic, message in messages:
+                    target.write(topic, message)
+                target.flush()
+            rest = path.stat().st_size - scan.end
+            if not scan.is_finished and rest > _LONGEST_TEAR:
+                text = f"{path}: damaged at byte {scan.end}, {rest} bytes before its end"
+                raise DamagedFile(text)
+            contents = target.finish(list(scan.topics.values()), describe)
+        if not scan.is_finished:
+            made.replace(path)
+    finally:
+        made.unlink(missing_ok=True)
     return contents

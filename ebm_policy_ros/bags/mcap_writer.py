@@ -1,35 +1,44 @@
-"""mcap writer: writes files as rosbag2 does, one chunk at a time.
-
-Each chunk is passed to the operating system as soon as it is complete. The `mcap` package
-serialises the records (https://mcap.dev/spec). Its own writer has no control of the end of a chunk
-and of the compression level.
-"""
+"""mcap writer: writes files as rosbag2 does, with the writer of the `mcap` package."""
 
 from __future__ import annotations
 
 import os
-import zlib
+import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import mcap.writer
 import zstandard
-from mcap.data_stream import RecordBuilder
-from mcap.records import Channel, Chunk, Header, Metadata, Schema
-from mcap.records import Message as MessageRecord
 
-from ebm_policy_ros.bags.mcap_index import MAGIC, METADATA, McapIndex, WrittenChunk, encode
 from ebm_policy_ros.bags.metadata import Contents, dump_qos
 from ebm_policy_ros.bags.topics import Message, Topic, definition_of
 
+_METADATA = "rosbag2"
+# The library's writer has no argument for the level and takes zstd's default, 3. On frames with
+# sensor noise that takes two to eight times as long: two cameras would need a core of their own.
+_LEVEL_1 = SimpleNamespace(compress=partial(zstandard.compress, level=1))
+mcap.writer.zstandard = _LEVEL_1  # type: ignore[assignment, attr-defined]
+
 # Same value as in the writers of the mcap libraries.
 _CHUNK_BYTES = 1 << 20
-# For frames with sensor noise, higher levels save little, and some take five times as long.
-_LEVEL = 1
+# Step in which space on the disk is allocated.
+_STEP = 1 << 20
+# Space for the definitions of the topics and the metadata, twice each, and for metadata.yaml.
+_END_BYTES = 512 << 10
 
 
 class McapFile:
-    """Writes one file; data written by `flush` survives the end of the process."""
+    """Writes one file; data written by `flush` survives the end of the process.
+
+    The library's writer can't go on after a failed write. Therefore the space of a message, its
+    index and the end of the file is allocated before the writer gets the message: a full disk
+    refuses the message, and the file can still be finished.
+    """
 
     def __init__(self, path: Path, metadata: str) -> None:
         """Open a new file.
@@ -41,148 +50,118 @@ class McapFile:
         Raises:
             OSError: If the file exists, or the disk doesn't accept it.
         """
-        # Unbuffered, so that a failed write leaves no data that a later flush would write again.
-        self._file = path.open("xb", buffering=0)
-        self._index = McapIndex()
-        self._channels: dict[str, int] = {}
-        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        self._size = 0
-        self._start_chunk()
-        self._append(MAGIC + encode([Header(profile="ros2", library="ebm_policy_ros")]))
-        record = encode([Metadata(METADATA, {"serialized_metadata": metadata})])
-        self._index.add_metadata(self._size, len(record))
-        self._append(record)
+        self._path, self._file = path, path.open("xb")
+        self.size = 0
+        """Bytes in the file, without the allocated space after them."""
+        self._allocated = self._pending = 0
+        self._end_bytes = _END_BYTES
+        self._topics: dict[str, tuple[int, Topic]] = {}
+        self._schemas: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
+        self._first = self._last = 0
+        # `flush` alone ends chunks.
+        self._writer: Any = mcap.writer.Writer(self._file, chunk_size=sys.maxsize)
+        self._allocate()
+        self._writer.start(profile="ros2", library="ebm_policy_ros")
+        self._writer.add_metadata(_METADATA, {"serialized_metadata": metadata})
+        self.flush()
 
     @property
-    def size(self) -> int:
-        """Bytes written."""
-        return self._size
+    def contents(self) -> Contents:
+        """Contents of the file; topics in order of their appearance."""
+        topics = [topic for _, topic in self._topics.values()]
+        counts = {topic.name: self._counts[topic.name] for topic in topics}
+        return Contents(topics, counts, self._first, self._last)
 
-    def _start_chunk(self) -> None:
-        self._chunk = RecordBuilder()
-        self._messages: dict[int, list[tuple[int, int]]] = {}
+    def _allocate(self) -> None:
+        """Allocate space on the disk for everything that is still to be written."""
+        needed = self.size + self._pending + self._end_bytes
+        if needed > self._allocated:
+            size = needed + _STEP
+            os.posix_fallocate(self._file.fileno(), self._allocated, size - self._allocated)
+            self._allocated = size
 
-    def _append(self, data: bytes) -> None:
-        """Append data to the file, completely or not at all."""
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError:
-            self._file.truncate(self._size)
-            self._file.seek(self._size)
-            raise
-        self._size += len(data)
-
-    def _register(self, topic: Topic) -> int:
-        """Number of a topic's channel; its records are written before its first message."""
-        if topic.name in self._channels:
-            return self._channels[topic.name]
-        definition, type_hash = definition_of(topic.type)
-        known = {schema.name: schema for schema in self._index.schemas.values()}
-        schema = known.get(topic.type)
-        if schema is None:
-            number = len(known) + 1
-            schema = Schema(number, definition.encode(), "ros2msg", topic.type)
-            self._index.schemas[number] = schema
-            schema.write(self._chunk)
-        number = len(self._channels) + 1
-        noted = {"offered_qos_profiles": dump_qos(topic), "topic_type_hash": type_hash}
-        channel = Channel(number, topic.name, "cdr", noted, schema.id)
-        channel.write(self._chunk)
-        self._index.channels[number] = channel
-        self._channels[topic.name] = number
-        return number
+    def register(self, topic: Topic) -> int:
+        """Number of a topic's channel; it is registered if it is new."""
+        if topic.name not in self._topics:
+            definition, type_hash = definition_of(topic.type)
+            if topic.type not in self._schemas:
+                self._schemas[topic.type] = self._writer.register_schema(
+                    topic.type, "ros2msg", definition.encode()
+                )
+            noted = {"offered_qos_profiles": dump_qos(topic), "topic_type_hash": type_hash}
+            channel = self._writer.register_channel(
+                topic.name, "cdr", self._schemas[topic.type], noted
+            )
+            self._topics[topic.name] = (channel, topic)
+        return self._topics[topic.name][0]
 
     def write(self, topic: Topic, message: Message) -> None:
         """Append a message.
 
         Raises:
-            OSError: If the disk doesn't accept a chunk.
+            OSError: If the disk has no space for it.
         """
-        channel = self._register(topic)
-        places = self._messages.setdefault(channel, [])
-        places.append((message.log_ns, self._chunk.count))
-        MessageRecord(
-            channel_id=channel,
-            sequence=message.sequence % (1 << 32),
-            log_time=message.log_ns,
-            publish_time=message.publish_ns,
-            data=message.data,
-        ).write(self._chunk)
-        if self._chunk.count >= _CHUNK_BYTES:
+        channel = self.register(topic)
+        # zstd adds at most 1/255; a message has 31 bytes before its data, and 16 in the index.
+        self._pending += len(message.data) + len(message.data) // 255 + 100
+        self._allocate()
+        self._writer.add_message(
+            channel, message.log_ns, message.data, message.publish_ns, message.sequence % (1 << 32)
+        )
+        self._first = min(self._first, message.log_ns) if self._counts else message.log_ns
+        self._last = max(self._last, message.log_ns)
+        self._counts[topic.name] += 1
+        if self._pending >= _CHUNK_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """End the chunk and pass it to the operating system.
 
         Raises:
-            OSError: If the disk doesn't accept it; the file is then unchanged.
+            OSError: If the disk doesn't accept it; the file is then closed, and can be repaired.
         """
-        data: bytes = self._chunk.end()  # type: ignore[no-untyped-call]
-        messages = self._messages
-        if not data:
-            return
-        self._start_chunk()
-        times = [time for places in messages.values() for time, _ in places]
-        chunk = Chunk(
-            compression="zstd",
-            data=self._compressor.compress(data),
-            message_end_time=max(times, default=0),
-            message_start_time=min(times, default=0),
-            uncompressed_crc=zlib.crc32(data),
-            uncompressed_size=len(data),
-        )
-        record = encode([chunk])
-        written = WrittenChunk(
-            self._size, len(record), "zstd", len(chunk.data), len(data), messages
-        )
-        following = self._index.add_chunk(written)
         try:
-            self._append(record + following)
+            self._writer.flush()
         except OSError:
-            self._index.drop_chunk()
+            self.close()
             raise
+        self.size = self._file.tell()
+        self._pending = 0
+        # Bytes of a chunk in the index at the end of the file.
+        self._end_bytes += 100 + 10 * len(self._topics)
 
     def finish(self, topics: Sequence[Topic], describe: Callable[[Contents], str]) -> Contents:
         """End the file, also with topics that have no messages, and close it.
-
-        On a full disk the last chunks are dropped to make room for the summary.
 
         Args:
             topics: Topics of the bag.
             describe: Function that makes the metadata text for the contents of the file.
 
         Raises:
-            OSError: If the disk doesn't accept even that; the file can still be repaired.
+            OSError: If the disk doesn't accept it; the file can still be repaired.
         """
+        if self._file.closed:
+            raise OSError(f"{self._path}: a write failed, the next start repairs the file")
         try:
             for topic in topics:
-                self._register(topic)
-            with suppress(OSError):  # a full disk; the summary lists the channels
-                self.flush()
-            while True:
-                contents = self._index.contents()
-                try:
-                    self._append(self._index.ending(self._size, describe(contents)))
-                    break
-                except OSError:
-                    if not self._give_up_chunk():
-                        raise
+                self.register(topic)
+            self.flush()
+            metadata = describe(self.contents)
+            self._writer.add_metadata(_METADATA, {"serialized_metadata": metadata})
+            self._writer.finish()
+            self._file.flush()
+            self.size = self._file.tell()
+            self._file.truncate()
             os.fsync(self._file.fileno())
         finally:
-            self._file.close()
-        return contents
-
-    def _give_up_chunk(self) -> bool:
-        start = self._index.drop_chunk()
-        if start is None:
-            return False
-        self._file.truncate(start)
-        self._file.seek(start)
-        self._size = start
-        return True
+            self.close()
+        return self.contents
 
     def close(self) -> None:
-        """Close the file as it is."""
-        self._file.close()
+        """Close the file as it is, without the allocated space at its end."""
+        if self._file.closed:
+            return
+        with suppress(OSError):  # the rest of a failed write
+            self._file.close()
+        os.truncate(self._path, self.size)

@@ -13,13 +13,15 @@ from typing import Any
 
 import yaml
 
+from ebm_policy_ros.bags.discovery import METADATA
 from ebm_policy_ros.bags.topics import Topic, definition_of
 from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_yaml, read_yaml
 
 VERSION = 9
-SUFFIXES = {".mcap": "mcap", ".db3": "sqlite3"}
-"""Storage format in rosbag2 by suffix of the file."""
-FILE = "metadata.yaml"
+SUFFIX = ".mcap"
+"""Suffix of a storage file of the recorder."""
+INFORMATION = "rosbag2_bagfile_information"
+"""Key of everything in metadata.yaml."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def dump_qos(topic: Topic) -> str:
-    """Offered QoS profiles of a topic as text, as in both storage formats."""
+    """Offered QoS profiles of a topic as text, as in a storage file."""
     profiles = [dict(profile) for profile in topic.qos]
     return str(yaml.dump(profiles, Dumper=_Dumper, sort_keys=False))
 
@@ -65,7 +67,7 @@ def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[
     """Metadata of a bag of one file.
 
     Args:
-        file: The storage file; its suffix defines the format.
+        file: The storage file.
         contents: Contents of the file.
         custom: Values for `custom_data`.
     """
@@ -76,7 +78,7 @@ def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[
     }
     return {
         "version": VERSION,
-        "storage_identifier": SUFFIXES[file.suffix],
+        "storage_identifier": "mcap",
         **times,
         "topics_with_message_count": [
             {
@@ -101,7 +103,7 @@ def describe(file: Path, contents: Contents, custom: Mapping[str, str]) -> dict[
 
 
 def dump(metadata: Mapping[str, Any]) -> str:
-    """Metadata as text, as in both storage formats."""
+    """Metadata as text, as in a storage file."""
     return str(yaml.dump(dict(metadata), Dumper=_Dumper, sort_keys=False, width=1 << 30))
 
 
@@ -111,18 +113,18 @@ def write(folder: Path, metadata: Mapping[str, Any]) -> None:
     Raises:
         OSError: If the disk doesn't accept it.
     """
-    made = folder / f".{FILE}"
+    made = folder / f".{METADATA}"
     with made.open("w", encoding="utf-8") as file:
-        file.write(dump({"rosbag2_bagfile_information": metadata}))
+        file.write(dump({INFORMATION: metadata}))
         file.flush()
         os.fsync(file.fileno())
-    made.replace(folder / FILE)
+    made.replace(folder / METADATA)
 
 
 def read_custom_data(folder: Path) -> dict[str, str]:
     """Read `custom_data` of a bag's metadata.yaml; empty if it can't be read."""
     try:
-        values = read_yaml(folder / FILE)
-        return dict(values["rosbag2_bagfile_information"]["custom_data"] or {})
+        values = read_yaml(folder / METADATA)
+        return dict(values[INFORMATION]["custom_data"] or {})
     except (OSError, KeyError, TypeError, ValueError):
         return {}

@@ -11,7 +11,7 @@ from ebm_policy_ros.control.limits import Limits, reachable
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.observation.robot_state import RobotState
-from ebm_policy_ros.util.geometry import follow
+from ebm_policy_ros.util.geometry import facing, follow, unit
 
 Actions = npt.NDArray[np.float64]
 
@@ -185,15 +185,12 @@ class CommandGuard:
             row[:] = np.clip(place + wanted * seconds, low, high)
             velocity, place, seconds = (row - place) / seconds, row, self._period
         if self._turn:
-            arm[:, self._turn] /= np.linalg.norm(arm[:, self._turn], axis=1, keepdims=True)
+            arm[:, self._turn] = unit(arm[:, self._turn])
 
     def _face(self, arm: Actions, place: Actions) -> None:
         """Replace values by equivalent ones (quaternion sign, full turns) nearest to the arm."""
         if self._turn:
-            turn = arm[:, self._turn]
-            turn /= np.linalg.norm(turn, axis=1, keepdims=True)
-            away = turn @ place[self._turn] < 0
-            arm[:, self._turn] = np.where(away[:, None], -turn, turn)
+            arm[:, self._turn] = facing(unit(arm[:, self._turn]), place[self._turn])
         if self._endless:
             arm[:, self._endless] = follow(arm[:, self._endless], place[self._endless])
 
@@ -223,8 +220,9 @@ class CommandGuard:
         """Fields with a fixed value from which the arm is too far away."""
         fixed = self._action.fixed
         apart = {field: position[field] - fixed[field] for field in fixed if field in position}
-        if set(QUATERNION) <= set(apart) and sum(position[f] * fixed[f] for f in QUATERNION) < 0:
-            apart |= {field: position[field] + fixed[field] for field in QUATERNION}
+        if set(QUATERNION) <= set(apart):
+            turn, told = (np.array([v[field] for field in QUATERNION]) for v in (position, fixed))
+            apart |= dict(zip(QUATERNION, facing(turn, told) - told, strict=True))
         near = {field: _NEAR_TURN if field in QUATERNION else _NEAR_PLACE for field in apart}
         return [field for field, distance in apart.items() if abs(distance) > near[field]]
 

@@ -2,13 +2,19 @@
 
 from ebm_policy_ros.interface.action import Action, Gripper, Workspace
 from ebm_policy_ros.interface.checks import InterfaceError
+from ebm_policy_ros.interface.command_types import (
+    COMMAND_TYPES,
+    TOOL_POSE,
+    TOOL_VELOCITY,
+    CommandType,
+)
 from ebm_policy_ros.interface.file import (
-    NANOSECONDS,
     Interface,
     interface_from_dict,
     load_interface,
 )
 from ebm_policy_ros.interface.streams import (
+    NANOSECONDS,
     ImageStream,
     JointStream,
     PoseStream,
@@ -17,8 +23,12 @@ from ebm_policy_ros.interface.streams import (
 )
 
 __all__ = [
+    "COMMAND_TYPES",
     "NANOSECONDS",
+    "TOOL_POSE",
+    "TOOL_VELOCITY",
     "Action",
+    "CommandType",
     "Gripper",
     "ImageStream",
     "Interface",

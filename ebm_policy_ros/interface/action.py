@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from ebm_policy_ros.interface.checks import (
@@ -16,26 +17,18 @@ from ebm_policy_ros.interface.checks import (
     require_rates,
     require_text,
 )
+from ebm_policy_ros.interface.command_types import TOOL_POSE, CommandType, find_command_type
 from ebm_policy_ros.interface.streams import JointStream, PoseStream, Stream
 
-TWIST = "geometry_msgs/msg/TwistStamped"
-POSE = "geometry_msgs/msg/PoseStamped"
-TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
-ARRAY = "std_msgs/msg/Float64MultiArray"
-JOINTS = "sensor_msgs/msg/JointState"
-
-_TWIST_FIELDS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
-QUATERNION = ("qx", "qy", "qz", "qw")
+QUATERNION = TOOL_POSE[3:]
 _QUANTITIES = ("position", "velocity")
-# Quantity of the values in each message type; for other types the interface file gives it.
-_QUANTITY_OF = {TWIST: "velocity", POSE: "position", TRAJECTORY: "position"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gripper:
     """Gripper position: an additional, last dimension of the action with its own topic."""
 
-    TYPES: ClassVar[tuple[str, ...]] = (ARRAY, TRAJECTORY, JOINTS)
+    frame_id: ClassVar[str] = ""
 
     topic: str
     type: str
@@ -46,18 +39,24 @@ class Gripper:
     def __post_init__(self) -> None:
         require_text("topic", self.topic)
         require_text("name", self.name)
-        require(self.type in self.TYPES, "type", self.type, "one of " + ", ".join(self.TYPES))
+        kind = self.command_type
+        fits = not kind.FIELDS and kind.QUANTITY in ("", "position")
+        require(fits, "type", self.type, "a type for the position of a joint")
         require_bounds((self.low,), (self.high,), (self.name,))
+
+    @cached_property
+    def command_type(self) -> CommandType:
+        """Conversion of the position, (P, 1), to and from messages of its type."""
+        return find_command_type(self.type)((self.name,), "position")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
     """Command topic, and meaning of each dimension of an action."""
 
-    TYPES: ClassVar[tuple[str, ...]] = (TWIST, POSE, TRAJECTORY, ARRAY, JOINTS)
-
     topic: str
     type: str
+    """Name of the command type: a registered one, or package.module.Name."""
     fields: tuple[str, ...]
     """Fields of the action: linear.x to angular.z of a twist, x to qw of a pose; else joint names
     in the controller's order."""
@@ -87,12 +86,9 @@ class Action:
 
     def __post_init__(self) -> None:
         require_text("topic", self.topic)
-        require(self.type in self.TYPES, "type", self.type, "one of " + ", ".join(self.TYPES))
-        framed = self.type in (TWIST, POSE)
-        require(bool(self.frame_id) == framed, "frame_id", self.frame_id,
-                "a frame" if framed else f"none for {self.type}")  # fmt: skip
-        allowed = {TWIST: _TWIST_FIELDS, POSE: PoseStream.FIELDS}.get(self.type, ())
-        require_names("fields", self.fields, allowed)
+        require(bool(self.frame_id) != self.is_joints, "frame_id", self.frame_id,
+                f"none for {self.type}" if self.is_joints else "a frame")  # fmt: skip
+        require_names("fields", self.fields, self.command_type.FIELDS)
         require_bounds(self.low, self.high, self.fields)
         self._check_quantity()
         self._check_pose()
@@ -104,21 +100,18 @@ class Action:
             require(own, "gripper.name", self.gripper.name, "a name that fields don't have")
 
     def _check_quantity(self) -> None:
-        told = _QUANTITY_OF.get(self.type)
-        if told is None:
-            expected = " or ".join(_QUANTITIES)
-            require(self.quantity in _QUANTITIES, "quantity", self.quantity, expected)
-        else:
-            allowed = self.quantity in ("", told)
-            require(allowed, "quantity", self.quantity, f"none, since {self.type} is a {told}")
+        told = self.command_type.QUANTITY
+        allowed = ("", told) if told else _QUANTITIES
+        expected = f"none, since {self.type} is a {told}" if told else " or ".join(allowed)
+        require(self.quantity in allowed, "quantity", self.quantity, expected)
 
     def _check_pose(self) -> None:
-        if self.type != POSE:
+        if self.is_joints or self.is_velocity:
             require(not self.fixed, "fixed", dict(self.fixed), f"none for {self.type}")
             return
         together = len(set(QUATERNION) & set(self.fields)) in (0, 4)
         require(together, "fields", self.fields, "all of qx, qy, qz, qw or none")
-        rest = [field for field in PoseStream.FIELDS if field not in self.fields]
+        rest = [field for field in self.command_type.FIELDS if field not in self.fields]
         complete = set(self.fixed) == set(rest) and all(map(is_number, self.fixed.values()))
         require(complete, "fixed", dict(self.fixed), f"a number for each of {', '.join(rest)}")
 
@@ -144,15 +137,21 @@ class Action:
         require(bool(self.measured) or not needs, "measured", self.measured,
                 "the stream that max_acceleration is measured by")  # fmt: skip
 
+    @cached_property
+    def command_type(self) -> CommandType:
+        """Conversion of the fields' values, (P, D), to and from messages of the type."""
+        kind = find_command_type(self.type)
+        return kind(self.fields, self.quantity or kind.QUANTITY, self.fixed)
+
     @property
     def is_velocity(self) -> bool:
         """True if an action is a velocity (zero means stand still); else it is a position."""
-        return (self.quantity or _QUANTITY_OF.get(self.type)) == "velocity"
+        return self.command_type.quantity == "velocity"
 
     @property
     def is_joints(self) -> bool:
-        """True if the fields are joints."""
-        return self.type not in (TWIST, POSE)
+        """True if the fields are joints; else they are those of the tool."""
+        return not self.command_type.FIELDS
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -190,7 +189,7 @@ class Action:
         require(fits, "action.measured", self.measured, expected)
 
     def _measured_fields(self) -> set[str]:
-        if self.type == POSE:
+        if not self.is_velocity:
             return set(self.fields)
         linear = {field[-1] for field in self.fields if field.startswith("linear")}
         turns = any(field.startswith("angular") for field in self.fields)

@@ -18,13 +18,18 @@ from ebm_policy_ros.interface.checks import (
     require_text,
 )
 from ebm_policy_ros.interface.prefix import with_prefix, without_prefix
-from ebm_policy_ros.interface.streams import STREAM_TYPES, JointStream, Quality, Stream
+from ebm_policy_ros.interface.streams import (
+    NANOSECONDS,
+    STREAM_TYPES,
+    JointStream,
+    Quality,
+    Stream,
+)
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.geometry import TURN
+from ebm_policy_ros.util.plugins import PluginNeeded, names_from_a_file
 from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
 from ebm_policy_ros.util.yaml_file import UnreadableFile, read_yaml
-
-NANOSECONDS = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +174,8 @@ def _build(kind: type[Any], values: object, key: str) -> Any:
             raise InterfaceError(f"{place}: got {quote(value)}, expected {expected}")
     try:
         return kind(**frozen)
-    except InterfaceError as error:
-        raise InterfaceError(f"{key}.{error}" if key else str(error)) from None
+    except (InterfaceError, PluginNeeded) as error:
+        raise type(error)(f"{key}.{error}" if key else str(error)) from None
 
 
 def _expected(kind: str, value: object) -> str:
@@ -209,7 +214,7 @@ def _with(values: Any, key: str, **kinds: type[Any]) -> Any:
 
 
 def interface_from_dict(values: object, source: str) -> Interface:
-    """Build an interface from plain values.
+    """Build an interface from plain values of an untrusted source: a policy file or a bag.
 
     Args:
         values: Result of `Interface.to_dict`, or content of an interface file.
@@ -218,7 +223,13 @@ def interface_from_dict(values: object, source: str) -> Interface:
     Raises:
         InterfaceError: If a value is invalid. The message names the source, the key, the value and
             the expectation.
+        PluginNeeded: If a package that it needs is missing or not declared as a plug-in.
     """
+    with names_from_a_file():
+        return _build_interface(values, source)
+
+
+def _build_interface(values: object, source: str) -> Interface:
     try:
         if not isinstance(values, Mapping):
             raise InterfaceError("expected an interface file with keys and values")
@@ -239,8 +250,8 @@ def interface_from_dict(values: object, source: str) -> Interface:
             parts["workspace"] = _build(Workspace, parts["workspace"], "workspace")
         interface: Interface = _build(Interface, parts, "")
         return interface
-    except InterfaceError as error:
-        raise InterfaceError(f"{source}: {cut(error, LONGEST_LINE)}") from None
+    except (InterfaceError, PluginNeeded) as error:
+        raise type(error)(f"{source}: {cut(error, LONGEST_LINE)}") from None
 
 
 def load_interface(path: str | Path) -> Interface:
@@ -248,6 +259,7 @@ def load_interface(path: str | Path) -> Interface:
 
     Raises:
         InterfaceError: If the file is missing, is not YAML or is not a valid interface.
+        PluginNeeded: If a package that it names cannot be imported.
     """
     try:
         values = read_yaml(Path(path))
@@ -257,4 +269,4 @@ def load_interface(path: str | Path) -> Interface:
         ) from None
     except UnreadableFile as error:
         raise InterfaceError(f"{path}: {error}") from None
-    return interface_from_dict(values, str(path))
+    return _build_interface(values, str(path))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ebm_policy_ros.interface.command_types import find_command_type
+
 # Frames common to all arms: they get no prefix.
 _SHARED = ("", "world", "map")
 _OF_JOINTS = ("names", "continuous")
-_POSES = ("Twist", "Pose")
 
 
 def with_prefix(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -40,13 +41,20 @@ def _stream(values: Any, rename: Callable[[str], str]) -> Any:
 
 def _action(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
     found = {**values, **_frame(values, rename)}
-    of_poses = any(word in str(values.get("type")) for word in _POSES)
-    if "fields" in values and not of_poses:
+    if "fields" in values and _names_joints(values.get("type")):
         found["fields"] = _all(values["fields"], rename)
     gripper = values.get("gripper")
     if isinstance(gripper, Mapping) and isinstance(gripper.get("name"), str):
         found["gripper"] = {**gripper, "name": rename(gripper["name"])}
     return found
+
+
+def _names_joints(command_type: Any) -> bool:
+    """True if the fields of an action are joints; an unknown type is refused by the checks."""
+    try:
+        return not find_command_type(command_type).FIELDS
+    except ValueError:
+        return False
 
 
 def _frame(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, str]:

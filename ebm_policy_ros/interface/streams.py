@@ -14,6 +14,9 @@ from ebm_policy_ros.interface.checks import (
     require_text,
 )
 
+NANOSECONDS = 1_000_000_000
+"""Nanoseconds in a second."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, JointStream, Stream, WrenchStream
+from ebm_policy_ros.interface.command_types.pose_stamped import pose_value
 from ebm_policy_ros.messages.depth import decode_compressed_depth, decode_depth
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.images import decode_compressed, decode_image
@@ -87,12 +88,6 @@ def _joint_values(parts: Sequence[Part], stream: JointStream) -> list[float]:
                 )
             values.update({(field, name): column[index[name]] for name in names})
     return [values[field, name] for field in stream.fields for name in stream.names]
-
-
-def pose_value(message: Any, field: str) -> float:
-    """Value of a field, x to z or qx to qw, of a geometry_msgs/PoseStamped."""
-    part = message.pose.orientation if field.startswith("q") else message.pose.position
-    return float(getattr(part, field[-1]))
 
 
 def _wrench_value(message: Any, field: str) -> float:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ebm_policy_ros.interface import NANOSECONDS, Interface, JointStream
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.observation.buffer import Observation
-from ebm_policy_ros.util.geometry import wrap
+from ebm_policy_ros.util.geometry import conjugate, facing, multiply, rotation_vector, wrap
 
 Vector = npt.NDArray[np.float64]
 
@@ -105,36 +105,21 @@ class RobotStateEstimator:
             return  # no new sample, or one so close in time that noise would dominate
         seconds = (stamp - self._last[0]) / NANOSECONDS
         before = self._last[1]
-        turns = set(QUATERNION) <= set(position)
-        if turns and sum(before[f] * position[f] for f in QUATERNION) < 0:
+        turned: Vector = np.empty(0)
+        if set(QUATERNION) <= set(position):
             # Two quaternions describe the same orientation; the guard uses the sign of the newest.
-            before = before | {field: -before[field] for field in QUATERNION}
+            turn, last = _turn(position), facing(_turn(before), _turn(position))
+            before = before | dict(zip(QUATERNION, last.tolist(), strict=True))
+            turned = rotation_vector(multiply(turn, conjugate(last))) / seconds
         apart = {name: value - before[name] for name, value in position.items()}
         for name in self._turning:
             apart[name] = float(wrap(np.array(apart[name])))
         moved = {name: value / seconds for name, value in apart.items()}
-        turned = _rotation(before, position) / seconds if turns else ()
         for axis, value in zip("xyz", turned, strict=False):
             moved[f"angular.{axis}"] = float(value)
         self._velocity = {field: moved[field.removeprefix("linear.")] for field in self._velocity}
         self._last = stamp, position
 
 
-def _rotation(before: dict[str, float], after: dict[str, float]) -> Vector:
-    """Rotation vector from one orientation to another, shape (3,), rad."""
-    x, y, z, w = (before[field] for field in QUATERNION)
-    a, b, c, d = (after[field] for field in QUATERNION)
-    # after * conjugate(before)
-    vector = np.array(
-        [
-            a * w - d * x - b * z + c * y,
-            b * w - d * y - c * x + a * z,
-            c * w - d * z - a * y + b * x,
-        ]
-    )
-    scalar = d * w + a * x + b * y + c * z
-    length = float(np.linalg.norm(vector))
-    angle = 2 * np.arctan2(length, abs(scalar))
-    sign = 1.0 if scalar >= 0 else -1.0
-    result: Vector = sign * vector * (angle / length if length > 1e-12 else 2.0)
-    return result
+def _turn(position: dict[str, float]) -> Vector:
+    return np.array([position[field] for field in QUATERNION])

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.interface import Action, Interface
-from ebm_policy_ros.interface.action import POSE, QUATERNION, TRAJECTORY
+from ebm_policy_ros.interface.action import QUATERNION
+from ebm_policy_ros.util.geometry import from_rotation_vector, multiply
 
 Vector = npt.NDArray[np.float64]
 
@@ -39,7 +40,7 @@ def directions(action: Action) -> tuple[str, ...]:
     """Axes along or about which the operator can move the arm."""
     if action.is_joints:
         return (JOINT,)
-    if action.type != POSE:
+    if action.is_velocity:
         return tuple(name for name in _AXES if name in action.fields)
     turns = set(QUATERNION) <= set(action.fields)
     return tuple(
@@ -107,7 +108,8 @@ class TeleopMapping:
             Actions, shape (1, D); (2, D) for a trajectory, because a plan of one period would end
                 when the next command arrives.
         """
-        count = 2 if self._action.type == TRAJECTORY and self._action.horizon > 1 else 1
+        plans = self._action.command_type.TAKES_HORIZON and self._action.horizon > 1
+        count = 2 if plans else 1
         if desired.target is not None:
             return np.tile(desired.target, (count, 1))
         shares = {self.name(d): share for d, share in desired.motion.items()}
@@ -145,21 +147,6 @@ class TeleopMapping:
             where = [fields.index(name) for name in QUATERNION]
             # A component of a quaternion changes by at most half of the angle.
             full = 2.0 * limits.max_velocity[where].min()
-            moved[where] = _turned(told[where], turn * self.speed * full * seconds)
+            turned = from_rotation_vector(turn * self.speed * full * seconds)
+            moved[where] = multiply(turned, told[where])
         return moved
-
-
-def _turned(quaternion: Vector, vector: Vector) -> Vector:
-    """Rotate an orientation xyzw, (4,), about the frame's axes by a vector, (3,) in rad."""
-    angle = float(np.linalg.norm(vector))
-    x, y, z = np.sin(angle / 2) * vector / angle
-    w = np.cos(angle / 2)
-    a, b, c, d = quaternion
-    return np.array(
-        [
-            w * a + x * d + y * c - z * b,
-            w * b - x * c + y * d + z * a,
-            w * c + x * b - y * a + z * d,
-            w * d - x * a - y * b - z * c,
-        ]
-    )

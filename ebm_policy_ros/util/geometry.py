@@ -1,4 +1,7 @@
-"""Angles of continuous joints: values that differ by whole turns are the same position."""
+"""Angles and rotations: several values of an angle, or of a quaternion, are the same position.
+
+Quaternions are (x, y, z, w), as in messages.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Angles = npt.NDArray[np.floating[Any]]
+Vector = npt.NDArray[np.float64]
 TURN = 2 * np.pi
 
 
@@ -30,3 +34,52 @@ def follow(rows: Angles, reference: Angles) -> Angles:
         reference = near(row, reference)
         found.append(reference)
     return np.stack(found)
+
+
+def unit(quaternions: Vector) -> Vector:
+    """Quaternions of length 1, shape (..., 4)."""
+    scaled: Vector = quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True)
+    return scaled
+
+
+def facing(quaternions: Vector, reference: Vector) -> Vector:
+    """Same orientations, shape (..., 4), with the sign that is nearer to a reference (4,)."""
+    away = quaternions @ reference < 0
+    nearer: Vector = np.where(away[..., None], -quaternions, quaternions)
+    return nearer
+
+
+def conjugate(quaternion: Vector) -> Vector:
+    """Inverse of a rotation, shape (4,)."""
+    inverse: Vector = quaternion * np.array([-1.0, -1.0, -1.0, 1.0])
+    return inverse
+
+
+def multiply(first: Vector, second: Vector) -> Vector:
+    """Hamilton product, shape (4,): the rotation `second`, followed by `first`."""
+    x, y, z, w = first
+    a, b, c, d = second
+    return np.array(
+        [
+            w * a + x * d + y * c - z * b,
+            w * b - x * c + y * d + z * a,
+            w * c + x * b - y * a + z * d,
+            w * d - x * a - y * b - z * c,
+        ]
+    )
+
+
+def from_rotation_vector(vector: Vector) -> Vector:
+    """Quaternion of a rotation about a vector, shape (3,), by its length in rad."""
+    angle = float(np.linalg.norm(vector))
+    return np.append(np.sin(angle / 2) * vector / (angle or 1.0), np.cos(angle / 2))
+
+
+def rotation_vector(quaternion: Vector) -> Vector:
+    """Axis of a rotation with its angle, at most pi rad, as the length, shape (3,)."""
+    vector, scalar = quaternion[:3], quaternion[3]
+    length = float(np.linalg.norm(vector))
+    angle = 2 * np.arctan2(length, abs(scalar))
+    sign = 1.0 if scalar >= 0 else -1.0
+    result: Vector = sign * vector * (angle / length if length > 1e-12 else 2.0)
+    return result

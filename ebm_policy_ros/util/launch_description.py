@@ -23,7 +23,7 @@ _NODES = {
         "policy.yaml",
         ("policy", "interface", "device", "autostart", "publish_commands"),
     ),
-    "recorder_node": ("recorder.yaml", ("folder", "interface", "prefix", "storage", "keys")),
+    "recorder_node": ("recorder.yaml", ("folder", "interface", "prefix", "keys")),
     "teleop_node": ("teleop.yaml", ("interface", "source", "topic")),
     "sim_bridge_node": ("sim.yaml", ("task", "interface", "viewer")),
 }
@@ -48,7 +48,6 @@ _ARGUMENTS = {
     "viewer": ("", "Show the simulation in a window: true or false."),
     "folder": ("", "Folder for the recorded bags."),
     "prefix": ("", "Beginning of the bags' names."),
-    "storage": ("", "Format of the bags: mcap or sqlite3."),
     "keys": ("", "Take keys from the terminal: true or false; else use the services."),
 }
 
@@ -61,7 +60,6 @@ _CHOICES = {
     "publish_commands": ("", *_SWITCH),
     "viewer": ("", *_SWITCH),
     "source": ("", "keyboard", "gamepad", "spacemouse", "leader"),
-    "storage": ("", "mcap", "sqlite3"),
     "keys": ("", *_SWITCH),
 }
 

@@ -48,6 +48,7 @@ class Registry(Generic[Part]):
         """
         self.kind = kind
         self._parts: dict[str, Part] = {}
+        self._imported: dict[str, Part] = {}
 
     def register(self, name: str) -> Callable[[Given], Given]:
         """Return a decorator that registers a class or function under a bare name.
@@ -79,8 +80,10 @@ class Registry(Generic[Part]):
         if isinstance(name, str) and name in self._parts:
             return self._parts[name]
         if isinstance(name, str) and len(name) <= _LONGEST and _FULL_NAME.fullmatch(name):
-            part: Part = _imported(self.kind, name)
-            return part
+            # A name that was accepted once, say from the configuration, is no news in a file.
+            if name not in self._imported:
+                self._imported[name] = _imported(self.kind, name)
+            return self._imported[name]
         near = nearest(name, self._parts)
         hint = f"; did you mean {near}?" if near else ""
         raise ValueError(

@@ -63,7 +63,7 @@ class ReplayNode(Node):
         self._images = {s.topic for s in streams if isinstance(s, ImageStream)}
         self._sent_ns = 0
         """Time at which the last image was sent."""
-        kind = message_class(action.type)
+        kind = message_class(action.command_type.ROS_TYPE)
         proposed = f"{policy}/proposed_command"
         self.create_subscription(kind, proposed, self._on_proposed, 100)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)

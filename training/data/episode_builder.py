@@ -8,7 +8,7 @@ from itertools import chain
 
 from ebm_policy_ros.bags.bag import Message
 from ebm_policy_ros.interface import NANOSECONDS, Interface
-from ebm_policy_ros.messages.commands import read_gripper_points, read_points
+from ebm_policy_ros.messages.commands import read_points
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.training.data.eras import Eras
@@ -127,7 +127,7 @@ class EpisodeBuilder:
             if topic == action.topic:
                 segment.commands.add(stamp, *read_points(message.content, action))
             elif gripper is not None and topic == gripper.topic:
-                segment.grips.add(stamp, *read_gripper_points(message.content, gripper))
+                segment.grips.add(stamp, *read_points(message.content, gripper))
             else:
                 segment.add(topic, stamp, message.content, message.received_ns)
             segment.advance(stamp)

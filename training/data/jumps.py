@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.interface.streams import JointStream, PoseStream
 from ebm_policy_ros.observation.buffer import Observation
+from ebm_policy_ros.util.geometry import near
 
 Array = npt.NDArray[np.float64]
 
@@ -84,11 +85,10 @@ def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterat
             begin = stream.fields.index("position") * len(stream.names)
             for index, joint in enumerate(stream.names):
                 if joint in speeds:
-                    changes = abs(_changes(observations, name, [begin + index])[:, 0])
+                    changes = _changes(observations, name, [begin + index])[:, 0]
                     # A whole turn is not a jump: angles may wrap between -pi and pi.
-                    turns = 2 * np.pi * np.round(changes / (2 * np.pi))
-                    yield _Track(f"joint {joint}", abs(changes - turns), speeds[joint],
-                                 stream.max_age, "rad")  # fmt: skip
+                    distances: Array = np.abs(near(changes, np.zeros_like(changes)))
+                    yield _Track(f"joint {joint}", distances, speeds[joint], stream.max_age, "rad")
         if isinstance(stream, PoseStream) and not action.is_joints:
             linear = [speeds[f] for f in speeds if f.removeprefix("linear.") in _AXES]
             columns = [i for i, field in enumerate(stream.fields) if field in _AXES]

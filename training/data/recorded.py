@@ -11,6 +11,7 @@ from typing import Any
 from ebm_policy_ros.bags.discovery import find_bags
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.interface.command_types import find_command_type
 from ebm_policy_ros.training.data.episodes import read_recorded_interface
 from ebm_policy_ros.training.data.exclusion import read_exclusions
 
@@ -59,6 +60,9 @@ def interface_differences(recorded: Mapping[str, Any], interface: Interface) -> 
     """
     if not recorded:
         return []
+    for command in (interface.action, interface.action.gripper):
+        if command is not None:  # a type that the other interface has may also be in the bag's
+            find_command_type(command.type)
     try:
         return interface_from_dict(recorded, "its interface").differences(interface)
     except ValueError as error:

@@ -35,7 +35,7 @@ def wanted_topics(interface: Interface) -> dict[str, str]:
     wanted = {stream.topic: stream.type for stream in interface.observation.values()}
     for command in (interface.action, interface.action.gripper):
         if command is not None:
-            wanted[command.topic] = command.type
+            wanted[command.topic] = command.command_type.ROS_TYPE
     return wanted
 
 

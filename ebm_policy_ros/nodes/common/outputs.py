@@ -13,8 +13,7 @@ from rclpy.node import Node
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.control.setpoint import Setpoint
 from ebm_policy_ros.interface import NANOSECONDS, Interface
-from ebm_policy_ros.interface.action import TRAJECTORY
-from ebm_policy_ros.messages.commands import fill_command, fill_gripper
+from ebm_policy_ros.messages.commands import command_message
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.util.geometry import near, wrap
@@ -34,8 +33,8 @@ class Command:
 
     sent: Actions
     """Positions or velocities, shape (H', D), without the gripper."""
-    times: npt.NDArray[np.int64] | None
-    """Time of each, nanoseconds, shape (H',); None for a velocity."""
+    times: npt.NDArray[np.int64]
+    """Time of each, nanoseconds, shape (H',)."""
     message: Any
     gripper: Any
     """Gripper message; None if the gripper is not commanded."""
@@ -60,25 +59,23 @@ class Outputs:
         self._node, self._interface = node, interface
         self._action = interface.action
         self.publishes = publish
-        self._class = message_class(self._action.type)
+        kind = message_class(self._action.command_type.ROS_TYPE)
         topic = self._action.topic if publish else _PROPOSED
-        self._publisher = node.create_publisher(self._class, topic, 1)
+        self._publisher = node.create_publisher(kind, topic, 1)
         gripper = self._action.gripper
         self._gripper: Any = None
         self._held: Actions | None = None
         if gripper is not None:
             topic = gripper.topic if publish else f"{_PROPOSED}_gripper"
-            self._gripper = node.create_publisher(message_class(gripper.type), topic, 1)
-        self._point: Any = None
-        if TRAJECTORY in (self._action.type, gripper.type if gripper else ""):
-            self._point = message_class("trajectory_msgs/msg/JointTrajectoryPoint")
+            kind = message_class(gripper.command_type.ROS_TYPE)
+            self._gripper = node.create_publisher(kind, topic, 1)
         self._setpoint = Setpoint()
         self.forget()
 
     @property
     def takes_horizon(self) -> bool:
         """True if a command contains all actions of a decision; False if only the first."""
-        return self._action.type == TRAJECTORY
+        return self._action.command_type.TAKES_HORIZON
 
     def close(self) -> None:
         """Close the topics after the last commands have been delivered."""
@@ -118,21 +115,14 @@ class Outputs:
             grip: True to command the gripper too.
         """
         arm = actions[:, : len(self._action.fields)]
-        times: npt.NDArray[np.int64] | None = None
+        sent, times = arm[:1], np.array([time_ns])
         if self.takes_horizon:
             sent, times = self._plan(arm, measured, time_ns, limits, blend)
-            message = self._filled_points(sent, times, time_ns)
-        else:
-            sent = arm[:1]
-            if not self._action.is_velocity:
-                times = np.array([time_ns])
-            message = self._filled(sent[0], time_ns)
-        gripper, filled = self._action.gripper, None
+        gripper, grips = self._action.gripper, None
         if gripper is not None and grip:
-            seconds = self._interface.period_ns / NANOSECONDS
-            filled = message_class(gripper.type)()
-            fill_gripper(filled, gripper, actions[0, -1], time_ns, seconds, self._point)
-        return Command(sent, times, message, filled)
+            seconds = np.array([self._interface.period_ns / NANOSECONDS])
+            grips = command_message(gripper, actions[:1, -1:], time_ns, seconds)
+        return Command(sent, times, self._message(sent, times, time_ns), grips)
 
     def send(self, command: Command) -> None:
         """Publish a command; no slow step comes before, because its checks soon expire."""
@@ -140,7 +130,7 @@ class Outputs:
         self._publisher.publish(command.message)
         if command.gripper is not None:
             self._gripper.publish(command.gripper)
-        if command.times is not None:
+        if not self._action.is_velocity:
             self._setpoint.follow(command.sent, command.times)
         self._held = None
 
@@ -213,7 +203,8 @@ class Outputs:
         # A late decision has taken some time since the tick.
         now = max(time_ns, self._now())
         if self._action.is_velocity:
-            self._publisher.publish(self._filled(np.zeros(len(self._action.fields)), now))
+            still = np.zeros((1, len(self._action.fields)))
+            self._publisher.publish(self._message(still, np.array([now]), now))
             return
         if self._held is None:
             self._held = self._setpoint.at(now)
@@ -225,19 +216,10 @@ class Outputs:
             self._held = self._aligned(self._held, measured)
         if measured is not None and self._is_elsewhere(self._held, measured):
             self._held = self._place(measured)
-        if self.takes_horizon:
-            # A controller rejects a trajectory that ends in the past.
-            times = np.array([now + self._interface.period_ns])
-            message = self._filled_points(self._held[None], times, now)
-        else:
-            times = np.array([now])
-            message = self._filled(self._held, now)
-        self._publisher.publish(message)
+        # A controller rejects a trajectory that ends in the past.
+        times = np.array([now + self._interface.period_ns if self.takes_horizon else now])
+        self._publisher.publish(self._message(self._held[None], times, now))
         self._setpoint.follow(self._held[None], times)
 
-    def _filled(self, values: Actions, time_ns: int) -> Any:
-        return fill_command(self._class(), self._action, values, time_ns)
-
-    def _filled_points(self, points: Actions, times: npt.NDArray[np.int64], time_ns: int) -> Any:
-        seconds = (times - time_ns) / NANOSECONDS
-        return fill_command(self._class(), self._action, points, time_ns, seconds, self._point)
+    def _message(self, points: Actions, times: npt.NDArray[np.int64], time_ns: int) -> Any:
+        return command_message(self._action, points, time_ns, (times - time_ns) / NANOSECONDS)

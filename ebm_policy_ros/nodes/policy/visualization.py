@@ -16,7 +16,6 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ebm_policy_ros.interface import ImageStream, Interface
-from ebm_policy_ros.interface.action import POSE, TWIST
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.policy.decision import Decision
@@ -75,7 +74,7 @@ class Visualization:
             sent: Actions in the command, shape (H, D).
         """
         try:
-            if self._markers.get_subscription_count() and self._action.type in (TWIST, POSE):
+            if self._markers.get_subscription_count() and not self._action.is_joints:
                 self._markers.publish(self._candidates(measured, decision, sent))
             if self._images.get_subscription_count() and self._is_due():
                 stamp = self._node.get_clock().now().to_msg()
@@ -122,7 +121,7 @@ class Visualization:
         named = dict(zip(self._action.fields, action, strict=False))
         place = {}
         for axis in "xyz":
-            if self._action.type == TWIST:
+            if self._action.is_velocity:
                 step = _SECONDS * float(named.get(f"linear.{axis}", 0.0))
                 place[axis] = here.get(axis, 0.0) + step
             else:

@@ -55,7 +55,8 @@ class RecorderInputs:
             streams.setdefault(key, {})[name] = stream
         for command in (action, action.gripper):
             if command is not None:
-                streams.setdefault((node.resolve_topic_name(command.topic), command.type), {})
+                kind = command.command_type.ROS_TYPE
+                streams.setdefault((node.resolve_topic_name(command.topic), kind), {})
         period = interface.period_ns
         self._inputs = [
             _Input(node, topic, ros_type, chosen, period, self._deliver)

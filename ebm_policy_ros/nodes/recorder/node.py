@@ -14,7 +14,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from ebm_policy_ros.bags.episode_folder import EpisodeFolder
-from ebm_policy_ros.bags.episode_writer import STORAGES, free_bytes
+from ebm_policy_ros.bags.episode_writer import free_bytes
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all, refuse_unknown
 from ebm_policy_ros.nodes.common.spin import run_node
@@ -30,7 +30,6 @@ SETTINGS = (
     Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
     Setting("folder", "demos", "Folder for the bags."),
     Setting("prefix", "episode", "Beginning of the bags' names."),
-    Setting("storage", "mcap", "Format of the bags.", choices=tuple(STORAGES)),
     Setting("min_free", 1.0, "GiB that stay free on the disk.", low=0.0, high=1e6),
     Setting("keys", True, "Whether keys of the terminal do what the services do."),
     Setting("note", "", "What episodes that end from now on say of themselves.", fixed=False),
@@ -69,7 +68,6 @@ class RecorderNode(Node):
             interface,
             self._inputs,
             self._folder,
-            values["storage"],
             self._min_free,
             lambda: str(self.get_parameter("note").value),
             self._log,

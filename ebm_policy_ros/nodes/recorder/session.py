@@ -46,7 +46,6 @@ class RecorderSession:
         interface: Interface,
         inputs: RecorderInputs,
         folder: EpisodeFolder,
-        storage: str,
         min_free: int,
         note: Callable[[], str],
         log: Log,
@@ -57,7 +56,6 @@ class RecorderSession:
             interface: Interface to record; it is stored in every episode.
             inputs: Source of the messages.
             folder: Folder of the episodes.
-            storage: Format of the bags.
             min_free: Bytes that must stay free on the disk.
             note: Function that returns the operator's current note.
             log: Log of events.
@@ -70,7 +68,7 @@ class RecorderSession:
         """Number of kept episodes by outcome since the start, and number of episodes in the
         folder."""
         self._interface, self._inputs, self._folder = interface, inputs, folder
-        self._storage, self._min_free, self._note, self._log = storage, min_free, note, log
+        self._min_free, self._note, self._log = min_free, note, log
         self._last_kept: tuple[Path, str] | None = None
         self._ended = ""
         self._silent: set[str] = set()
@@ -171,7 +169,7 @@ class RecorderSession:
         try:
             place = self._folder.open(custom)
             try:
-                self.episode = EpisodeWriter(place, self._storage, custom, self._min_free)
+                self.episode = EpisodeWriter(place, custom, self._min_free)
             except OSError:
                 place.remove()
                 raise
