@@ -124,7 +124,8 @@ def _merge_vertices(vertices: Array, faces: Faces) -> tuple[Array, Faces]:
 def _numbers(rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """One number for each row of whole numbers, in the same order; sorts far faster than rows."""
     rows = rows - rows.min(axis=0)
-    return np.ravel_multi_index(rows.T, rows.max(axis=0) + 1)
+    numbers: npt.NDArray[np.int64] = np.ravel_multi_index(tuple(rows.T), rows.max(axis=0) + 1)
+    return numbers
 
 
 class ToolController:
