@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 import torch
 
+from ebm_policy_ros.energy.action_space import ActionSpace
 from ebm_policy_ros.energy.baselines import MixtureModel, NearestNeighbourModel, RegressionModel
 from ebm_policy_ros.energy.convolutions import (
     IMAGE_ENCODERS,
@@ -26,7 +27,7 @@ from ebm_policy_ros.energy.models import (
     ModelConfig,
     build_model,
 )
-from ebm_policy_ros.energy.normalisation import ActionBox, Normalise
+from ebm_policy_ros.energy.normalisation import Normalise
 from ebm_policy_ros.policy.action_search import energy_of
 
 SHAPES = {"camera": (2, 12, 20, 3), "tool": (1, 2), "joints": (1, 6)}
@@ -331,7 +332,7 @@ def test_settings_that_make_no_model_are_refused(change: dict[str, object], mess
 
 
 def test_action_box_is_the_data_and_five_percent_of_its_range_on_each_side() -> None:
-    box = ActionBox(2)
+    box = ActionSpace(2)
     box.fit(torch.tensor([[-1.0, 2.0], [3.0, 2.5], [0.0, 2.2]]))
     assert torch.allclose(box.low, torch.tensor([-1.2, 1.975]))
     assert torch.allclose(box.high, torch.tensor([3.2, 2.525]))
@@ -341,7 +342,7 @@ def test_action_box_is_the_data_and_five_percent_of_its_range_on_each_side() -> 
 
 
 def test_an_action_that_never_changed_keeps_its_value() -> None:
-    box = ActionBox(2)
+    box = ActionSpace(2)
     box.fit(torch.tensor([[0.1, -1.0], [0.1, 1.0]]))
     assert box.normalise(torch.tensor([0.1, 0.0])).tolist() == [0.0, 0.0]
     assert box.denormalise(torch.tensor([0.9, 0.0])).tolist() == pytest.approx([0.1, 0.0])

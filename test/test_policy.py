@@ -38,7 +38,7 @@ def test_a_decision_is_the_candidate_of_lowest_energy_in_the_action_box(
     assert decision.energy == pytest.approx(energies.min(), abs=1e-4)
     assert decision.action[0] == pytest.approx(decision.candidates[energies.argmin()], abs=1e-6)
     assert (np.abs(decision.candidates) <= 0.2 + 1e-6).all()
-    low, high = policy.action_box()
+    low, high = policy.action_box(seen)
     assert low == pytest.approx([-0.2, -0.2]) and high == pytest.approx([0.2, 0.2])
 
 

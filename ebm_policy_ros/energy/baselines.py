@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ebm_policy_ros.energy.action_space import ActionSpace
 from ebm_policy_ros.energy.encoders import ObservationEncoder
 from ebm_policy_ros.energy.heads import HeadConfig, VectorHead
-from ebm_policy_ros.energy.action_space import ActionSpace
 
 # Minimum of the log standard deviation, in half-widths of the box. A narrower Gaussian would
 # overfit single demonstrations.

@@ -66,7 +66,7 @@ class PolicyFile:
     for a policy that was not calibrated."""
     references: dict[str, torch.Tensor] = field(default_factory=dict)
     """Reference tensors to which `OutOfDistributionDetector` compares observations."""
-    coordinates: ActionSpaceConfig = ActionSpaceConfig()
+    coordinates: ActionSpaceConfig = field(default_factory=ActionSpaceConfig)
     """Coordinates of the actions that are searched."""
 
 
@@ -236,9 +236,7 @@ def _check_weights(content: PolicyFile, found: Mapping[str, Any]) -> None:
         ValueError: With the first tensor that is missing, not needed, or of another shape or type.
     """
     config = ModelConfig.from_dict(content.model)
-    needed = outline(
-        config, content.shapes, math.prod(content.action_shape), content.coordinates
-    )
+    needed = outline(config, content.shapes, math.prod(content.action_shape), content.coordinates)
     weights = {name: part for name, part in found.items() if not name.startswith(_CONFIDENCE)}
     for name, shape in needed.items():
         if name not in weights:

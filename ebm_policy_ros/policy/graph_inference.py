@@ -107,7 +107,12 @@ class GraphActionInference:
             self._action_inference(batch, previous, draws)[0],
         )
         compared = [
-            (box.normalise(answer.action[None], origin), answer.energy, answer.minima, answer.distances)
+            (
+                box.normalise(answer.action[None], origin),
+                answer.energy,
+                answer.minima,
+                answer.distances,
+            )
             for answer in answers
         ]
         return all(

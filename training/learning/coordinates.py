@@ -71,9 +71,7 @@ def choose_coordinates(
     return ActionSpaceConfig(relative.relative_to, relative.columns, min(count, horizon * size))
 
 
-def _relative(
-    name: str, data: Demonstrations, interface: Interface | None
-) -> ActionSpaceConfig:
+def _relative(name: str, data: Demonstrations, interface: Interface | None) -> ActionSpaceConfig:
     """Measured columns that the actions are relative to."""
     if name == "none" or (name == "auto" and interface is None):
         return ActionSpaceConfig()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +20,9 @@ from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.nodes.common.background import result_of
 from ebm_policy_ros.nodes.common.command_session import CommandSession
 from ebm_policy_ros.nodes.common.inputs import Inputs
-from ebm_policy_ros.nodes.common.outputs import Outputs
+from ebm_policy_ros.nodes.common.outputs import Command, Outputs
 from ebm_policy_ros.nodes.common.pauses import PauseWatch, boot_time
+from ebm_policy_ros.nodes.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.nodes.policy.inference_thread import DecisionLate, InferenceThread
 from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
@@ -31,6 +33,10 @@ from ebm_policy_ros.policy.decision import Decision
 
 # Longest duration of the policy's self-check, s.
 _CHECK = 5.0
+
+
+class Withheld(Exception):
+    """No command is sent, for the reason in the text."""
 
 
 @dataclass
@@ -60,7 +66,8 @@ class ControlLoop:
     """Connects the inputs and the command topic of a configured node.
 
     A tick starts a decision and returns. The executor is woken when the decision is ready, or when
-    it is late. A tick that arrives meanwhile is executed directly afterwards.
+    it is late. A tick that arrives meanwhile is executed directly afterwards. If several actions
+    of a decision are executed, the ticks after it send them instead.
     """
 
     def __init__(
@@ -87,6 +94,7 @@ class ControlLoop:
         """
         self.loaded, self.values = loaded, values
         self.guard = CommandGuard(loaded.interface, loaded.limits(values))
+        self._executed = executed_of(values["execute"], loaded.interface.action.horizon)
         self._node, self._inputs, self._safety, self._statistics = node, inputs, safety, statistics
         self._session = CommandSession(node, loaded.interface)
         self._inference_thread = InferenceThread(loaded.policy, values["threads"])
@@ -127,7 +135,7 @@ class ControlLoop:
     def forget(self) -> None:
         """Forget the earlier commands and measurements, which are not valid any more."""
         self.last_tick = self._now()
-        self._previous: Any = None
+        self._chunk: Chunk | None = None
         self._unsure_since: int | None = None
         self._estimator.clear()
         if self.outputs is not None:
@@ -196,7 +204,7 @@ class ControlLoop:
     def swap(self, loaded: LoadedPolicy, inference_thread: InferenceThread) -> None:
         """Decide with another policy of the same interface from the next tick on."""
         self._inference_thread.end()
-        self.loaded, self._inference_thread, self._previous = loaded, inference_thread, None
+        self.loaded, self._inference_thread, self._chunk = loaded, inference_thread, None
 
     def tick(self, now: int) -> None:
         """Start a decision, or hold.
@@ -214,16 +222,11 @@ class ControlLoop:
         self._statistics.ticked(now - self.last_tick, self.loaded.interface.period_ns)
         self.last_tick = now
         seen = None
-        try:
+        with self._holding(now):
             sight, problem = self._look(now)
             seen = sight.measured if sight is not None else None
             if self._safety.step(now, problem) is SafetyState.FRESH and sight is not None:
-                self._begin(sight)
-        except DecisionLate as problem:
-            self._statistics.late()
-            self._give_up(now, str(problem))
-        except Exception as error:  # after any error the arm must not continue
-            self._fail(error)
+                self._decide(sight)
         if self._pending is None:
             self._finish(now, seen)
 
@@ -232,7 +235,7 @@ class ControlLoop:
         self._node.get_logger().warning("the clock was set back: waiting for new samples")
         self._inputs.clear()
         self._estimator.clear()
-        self._previous = self._unsure_since = None
+        self._chunk = self._unsure_since = None
         self._session.set_back(now, self.last_tick)
 
     def _look(self, now: int) -> tuple[_Sight | None, str]:
@@ -260,12 +263,25 @@ class ControlLoop:
 
     # Decisions
 
+    def _decide(self, sight: _Sight) -> None:
+        """Send the next action of the last decision, or start a new one.
+
+        Raises:
+            Withheld: If the policy is unsure, or the guard refuses the action.
+            DecisionLate: If the last decision still runs, or a stream became too old.
+        """
+        if self._chunk is not None and self._chunk.sent < self._executed:
+            self._send(self._chunk, sight)
+        else:
+            self._begin(sight)
+
     def _begin(self, sight: _Sight) -> None:
         """Start a decision."""
         started, budget = boot_time(), None
         if self._patience is not None:
             budget = self.values["budget"] / self.loaded.interface.rate
-        previous = self._previous if self.values["warm_start"] else None
+        last = self._chunk if self.values["warm_start"] else None
+        previous = None if last is None else last.continued()
         future = self._inference_thread.decide(sight.snapshot, previous, budget)
         self._pending = _Pending(sight, future, self.loaded, started)
         if self._alarm is not None:
@@ -298,27 +314,28 @@ class ControlLoop:
         is_due = self._is_due
         self._abandon()
         now = pending.sight.now
-        try:
-            problem = self._command(pending)
-        except MessageError as error:
-            self._give_up(now, str(error))
-        except DecisionLate as error:
-            self._statistics.late()
-            self._give_up(now, str(error))
-        except Exception as error:  # after any error the arm must not continue
-            self._fail(error)
-        else:
-            if problem:
-                self._give_up(now, problem)
-            else:
-                self._safety.commanded()
+        with self._holding(now):
+            self._command(pending)
         self._finish(now, pending.sight.measured)
         if is_due:
             self.tick(self._now())
 
+    @contextmanager
+    def _holding(self, now: int) -> Iterator[None]:
+        """Hold if no command can be sent within the block; stop after an unexpected error."""
+        try:
+            yield
+        except (MessageError, Withheld) as problem:
+            self._give_up(now, str(problem))
+        except DecisionLate as problem:
+            self._statistics.late()
+            self._give_up(now, str(problem))
+        except Exception as error:  # after any error the arm must not continue
+            self._fail(error)
+
     def _give_up(self, now: int, problem: str) -> None:
         """Hold for a reason; the next search starts without a previous action."""
-        self._previous = None
+        self._chunk = None
         self._safety.step(now, problem)
 
     def _fail(self, error: Exception) -> None:
@@ -332,52 +349,71 @@ class ControlLoop:
         if self._safety.state is not SafetyState.FRESH:
             self._hold(now, seen)
 
-    def _command(self, pending: _Pending) -> str:
-        """Command the result of the decision; return the reason if there is no command.
+    def _command(self, pending: _Pending) -> None:
+        """Command the result of the decision.
 
         Raises:
+            Withheld: If the policy is unsure, or the guard refuses the action.
             DecisionLate: If it is too late.
             MessageError: If a message doesn't match the description of its stream.
         """
-        assert self.outputs is not None
         sight = pending.sight
         self._refuse_late(pending)
         observation, decision = pending.future.result()
         milliseconds = (boot_time() - pending.started) * 1e3
         self._statistics.decided(milliseconds, decision)
-        speed, unsure = self._speed(decision, sight.now)
-        if unsure:
-            return unsure
-        actions = decision.action if self.outputs.takes_horizon else decision.action[:1]
+        chunk = Chunk(decision, sight.stamp)
+        command = self._send(chunk, sight, pending)
+        self._chunk = chunk if pending.loaded is self.loaded else None
+        self._visualization.show(
+            pending.loaded.policy, observation, sight.measured, decision, command.sent
+        )
+
+    def _send(self, chunk: Chunk, sight: _Sight, pending: _Pending | None = None) -> Command:
+        """Command the next action of a chunk.
+
+        Args:
+            chunk: Actions of a decision.
+            sight: The newest observation.
+            pending: The decision, if this is its first action.
+
+        Raises:
+            Withheld: If the policy is unsure, or the guard refuses the action.
+            DecisionLate: If it is too late.
+        """
+        assert self.outputs is not None
+        speed = self._speed(chunk.decision, sight.now)
+        whole = self.outputs.takes_horizon
+        actions = chunk.ahead() if whole else chunk.ahead()[:1]
         # The tool continued to move during the decision.
         late = max(0, self._now() - sight.now) / NANOSECONDS
         measured = replace(sight.measured, tool_age=sight.measured.tool_age + late)
         guarded = self.guard.guard(actions, measured, speed)
         self._statistics.intervened(guarded.interventions)
         if guarded.actions is None:
-            return f"guard: {', '.join(guarded.interventions)}"
+            raise Withheld(f"guard: {', '.join(guarded.interventions)}")
         if guarded.interventions:
             text = ", ".join(guarded.interventions)
             self._node.get_logger().warning(f"guard: {text}", throttle_duration_sec=5.0)
+        begun = chunk.stamp + chunk.sent * self.loaded.interface.period_ns
         command = self.outputs.command(
             guarded.actions,
             sight.measured,
-            sight.stamp if self.outputs.takes_horizon else sight.now,
+            begun if whole else sight.now,
             self.guard.limits,
             self.values["blend"],
             grip=speed > 0,
         )
         # No slow step is allowed between this check and the sending.
-        self._refuse_late(pending)
+        if pending is not None:
+            self._refuse_late(pending)
         if outdated := self._outdated(sight):
             raise DecisionLate(outdated)
         self._session.send(command)
-        self._previous = decision.action if pending.loaded is self.loaded else None
+        chunk.sent += 1
         self._statistics.commanded((self._now() - sight.stamp) / 1e6)
-        self._visualization.show(
-            pending.loaded.policy, observation, sight.measured, decision, command.sent
-        )
-        return ""
+        self._safety.commanded()
+        return command
 
     def _refuse_late(self, pending: _Pending) -> None:
         """Reject a late decision, also if it is late because this process was paused."""
@@ -398,21 +434,26 @@ class ControlLoop:
         period_ns = self.loaded.interface.period_ns
         return self._pause_problem() or sight.snapshot.outdated(self._now(), period_ns)
 
-    def _speed(self, decision: Decision, now: int) -> tuple[float, str]:
-        """Factor on the motion, and the reason to hold, if any."""
+    def _speed(self, decision: Decision, now: int) -> float:
+        """Factor on the motion.
+
+        Raises:
+            Withheld: If the policy is unsure, and shall hold then.
+        """
         speed: float = self.values["speed"]
         unsure, wanted = decision.confidence.unsure, self.values["when_unsure"]
         if not unsure or wanted == "go":
             self._unsure_since = None
-            return speed, ""
+            return speed
         text = f"unsure: {', '.join(unsure)}"
         if self._unsure_since is None:
             self._unsure_since = now
         slow_for = round(self.values["unsure_for"] * NANOSECONDS)
         if wanted == "hold" or now - self._unsure_since >= slow_for:
-            return 0.0, text
+            raise Withheld(text)
         self._node.get_logger().warning(f"slow, {text}", throttle_duration_sec=5.0)
-        return speed * self.values["unsure_speed"], ""
+        slow: float = self.values["unsure_speed"]
+        return speed * slow
 
     def _hold(self, now: int, state: RobotState | None) -> None:
         """Send the safe command as long as necessary."""

@@ -44,6 +44,13 @@ POLICY = (
         fixed=False,
     ),
     Setting(
+        "execute",
+        0,
+        "Actions of a chunk to send before the next decision; 0: half of the horizon.",
+        low=0,
+        high=1000,
+    ),
+    Setting(
         "hysteresis",
         1.0,
         "Energy, in temperatures, by which another answer must be lower than the last one.",
