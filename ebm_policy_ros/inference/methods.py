@@ -14,8 +14,7 @@ from ebm_policy_ros.util.plugins import Registry
 from ebm_policy_ros.util.quoting import cut, suggestion
 
 InferenceMethod = DerivativeFree | AutoregressiveDerivativeFree | Langevin | Hybrid
-"""Frozen dataclass of settings with `samples`, `evaluated` and `minimize`; see
-`DerivativeFree`."""
+"""Frozen dataclass of settings; its contract is `Minimizer`."""
 
 METHODS: Registry[type[InferenceMethod]] = Registry("inference method")
 METHODS.register("derivative_free")(DerivativeFree)
