@@ -435,7 +435,7 @@ def main() -> None:
 
 
 def _matters(warning: warnings.WarningMessage) -> bool:
-    return any(word in str(warning.message) for word in ("recording", "kernel"))
+    return any(word in str(warning.message) for word in ("CUDA graph of", "kernel"))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from ebm_policy_ros.device.malloc import keep_freed_memory
-from ebm_policy_ros.device.selection import has_recordings
+from ebm_policy_ros.device.selection import has_cuda_graphs
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.models import EnergyModel, Model
 from ebm_policy_ros.inference.methods import InferenceMethod
@@ -106,7 +106,7 @@ class Trainer:
         self._batches = Batches(data, streams, config.batch_size, seed, self._device)
         self.model = model.to(self._device)
         self._walk: Walk | None = None
-        if has_recordings(self._device) and isinstance(self.model, EnergyModel):
+        if has_cuda_graphs(self._device) and isinstance(self.model, EnergyModel):
             self._walk = GraphChains(self.model, config.negatives.chain)
         self._fit(data, box)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
