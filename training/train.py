@@ -215,12 +215,12 @@ def _save_policy(
     data: Dataset,
     search: InferenceMethod,
 ) -> None:
-    interface, verdict = loaded.interface, trainer.verdict
-    facts = {
+    interface, metrics = loaded.interface, trainer.best_metrics
+    training = {
         "steps": config.steps,
         "seed": config.seed,
         "best_step": trainer.best_step,
-        "held_out": {k: v for k, v in dataclasses.asdict(verdict).items() if np.isfinite(v)},
+        "held_out": {k: v for k, v in dataclasses.asdict(metrics).items() if np.isfinite(v)},
         "skipped_batches": trainer.skipped,
         "demonstrations": len(data.names),
         # The paths of the files do not describe the policy.
@@ -235,16 +235,16 @@ def _save_policy(
         action_shape=(horizon, size),
         interface=interface,
         inference=settings_of(search) if isinstance(trainer.model, ImplicitModel) else {},
-        training=facts,
+        training=training,
         **(vars(found) if found else {}),
     )
     save_policy(config.out / POLICY, content)
     unit = f" {interface.action.unit}" if interface else ""
     rank = ""
     if isinstance(trainer.model, ImplicitModel):
-        rank = f", rank {verdict.rank:.2%} (share of other actions that look better; 0 is best)"
-    judged = f"held-out action error {verdict.action_error:.4g}{unit}{rank}"
-    if np.isinf(verdict.action_error):
+        rank = f", rank {metrics.rank:.2%} (share of other actions that look better; 0 is best)"
+    judged = f"held-out action error {metrics.action_error:.4g}{unit}{rank}"
+    if np.isinf(metrics.action_error):
         judged = "nothing held out"
     print(f"{config.out / POLICY}: {judged}, weights of step {trainer.best_step}")
 

@@ -132,7 +132,7 @@ def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
 
 
 def write_results(
-    folder: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], facts: Mapping[str, Any]
+    folder: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], content: Mapping[str, Any]
 ) -> None:
     """Print a table and write it to table.md, and everything to result.json."""
     widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
@@ -150,7 +150,7 @@ def write_results(
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-    content = {**machine, **facts}
+    content = {**machine, **content}
     (folder / "result.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     print(table)
     print(f"\ntable.md, result.json and the plot are in {folder}")

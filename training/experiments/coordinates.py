@@ -110,7 +110,7 @@ class Trial:
     """Distance of the answers from the test positions, shape (TESTS,), pixels."""
     minutes: float
 
-    def facts(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Evaluation metrics for result.json."""
         inside = hull(self.shown).contains_points(self.tests)
         return {
@@ -123,7 +123,7 @@ class Trial:
         }
 
 
-def evaluator(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
+def evaluate(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
     """Train one model on `count` images and test it."""
     images, shown = draw(count, seed)
     tests, positions = draw(TESTS, 10_000 + seed)
@@ -150,17 +150,17 @@ def run(args: CoordinatesArgs) -> None:
     axes = figure.subplots(len(args.images), len(MODELS), squeeze=False)
     for count, line in zip(args.images, axes, strict=True):
         for name, axis in zip(MODELS, line, strict=True):
-            trials = [evaluator(args, name, count, seed) for seed in args.seeds]
+            trials = [evaluate(args, name, count, seed) for seed in args.seeds]
             _draw(axis, f"{name}, {count} images", trials[0])
-            facts = [trial.facts() for trial in trials]
-            within = [f["within_1px"] for f in facts]
-            inside = np.mean([f["within_1px_in_hull"] for f in facts])
-            minutes = max(f["minutes"] for f in facts)
+            metrics = [trial.metrics() for trial in trials]
+            within = [f["within_1px"] for f in metrics]
+            inside = np.mean([f["within_1px_in_hull"] for f in metrics])
+            minutes = max(f["minutes"] for f in metrics)
             share = f"{np.mean(within):.1%} ({min(within):.1%} to {max(within):.1%})"
             rows.append([name, str(count), share, f"{inside:.1%}", f"{minutes:.1f}"])
             results += [
                 {"model": name, "images": count, "seed": seed, **f}
-                for seed, f in zip(args.seeds, facts, strict=True)
+                for seed, f in zip(args.seeds, metrics, strict=True)
             ]
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / "coordinates.png", dpi=100)

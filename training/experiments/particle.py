@@ -270,7 +270,7 @@ class ParticleArgs:
             )
 
 
-def evaluator(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
+def evaluate(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
     """Train one policy and evaluate it on every episode."""
     method = method_in(size, name)
     first = seed * 10_000
@@ -334,7 +334,7 @@ def run(args: ParticleArgs) -> None:
                 path = args.out / "results" / f"{_key(name, size, seed)}.json"
                 if not path.exists() and not args.table:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    result = evaluator(args, name, size, seed)
+                    result = evaluate(args, name, size, seed)
                     path.write_text(json.dumps(result), encoding="utf-8")
                     print(f"{name}, {size}-D, seed {seed}: {result['successes']}", flush=True)
                 if path.exists():

@@ -249,7 +249,7 @@ def train(args: PushTArgs, name: str, everything: bool, seed: int) -> tuple[Mode
     return model, basis, minutes
 
 
-def evaluator(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
+def evaluate(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
     """Train one policy and evaluate it on every initial state."""
     method = METHODS[name]
     model, basis, minutes = train(args, name, everything, seed)
@@ -291,7 +291,7 @@ def run(args: PushTArgs) -> None:
                 path = args.out / "results" / f"{_key(name, everything, seed)}.json"
                 if not path.exists() and not args.table:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    result = evaluator(args, name, everything, seed)
+                    result = evaluate(args, name, everything, seed)
                     path.write_text(json.dumps(result), encoding="utf-8")
                 if path.exists():
                     result = json.loads(path.read_text(encoding="utf-8"))

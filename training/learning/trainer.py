@@ -30,7 +30,7 @@ from ebm_policy_ros.training.learning.evaluator import EvaluationMetrics, Evalua
 from ebm_policy_ros.training.learning.graph_chains import GraphChains
 from ebm_policy_ros.training.learning.interrupts import interrupts
 from ebm_policy_ros.training.learning.negatives import Walk
-from ebm_policy_ros.training.learning.objective import Facts, check_objective, loss_of
+from ebm_policy_ros.training.learning.objective import Scalars, check_objective, loss_of
 from ebm_policy_ros.training.learning.processes import Processes
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import quote
@@ -119,7 +119,7 @@ class Trainer:
         self.step = self.skipped = self._skipped_in_a_row = 0
         self.best: dict[str, Tensor] = {}
         """Weights with the best evaluation metrics on held-out frames."""
-        self.best_step, self.verdict = 0, EvaluationMetrics.worst()
+        self.best_step, self.best_metrics = 0, EvaluationMetrics.worst()
         self._identity = {
             **(identity or {}),
             "steps": steps,
@@ -149,13 +149,13 @@ class Trainer:
         bar = tqdm(total=self.steps, initial=first, unit="step", dynamic_ncols=True)
         with Curves(self.folder, first + 1) as curves, bar, interrupts() as received:
             while self.step < self.steps and not self._processes.any(bool(received)):
-                loss, norm, facts = self.update()
+                loss, norm, scalars = self.update()
                 last = self.step == self.steps
                 bar.update()
                 if self.step % _LOG_EVERY == 0 or last:
                     shown = {"loss": f"{loss:.3f}"}
-                    if math.isfinite(self.verdict.action_error):
-                        shown["held_out"] = f"{self.verdict.action_error:.4f}"
+                    if math.isfinite(self.best_metrics.action_error):
+                        shown["held_out"] = f"{self.best_metrics.action_error:.4f}"
                     bar.set_postfix(shown)
                     curves.add("train/loss", loss, self.step)
                     curves.add("train/gradient_norm", norm, self.step)
@@ -163,7 +163,7 @@ class Trainer:
                     curves.add("train/learning_rate", self.learning_rate(), self.step)
                     pace = (self.step - first) / (time.monotonic() - started)
                     curves.add("train/steps_per_second", pace, self.step)
-                    for name, value in facts.items():
+                    for name, value in scalars.items():
                         curves.add(f"train/{name}", value.item(), self.step)
                 if self.step % self.config.validate_every == 0 or last:
                     for name, value in dataclasses.asdict(self.validate()).items():
@@ -181,7 +181,7 @@ class Trainer:
                 self.update()
         return self.step == self.steps
 
-    def update(self) -> tuple[float, float, Facts]:
+    def update(self) -> tuple[float, float, Scalars]:
         """Train on one batch; a batch that is not finite is skipped and counted.
 
         Returns:
@@ -203,14 +203,14 @@ class Trainer:
             seen = self._batches.observation(frames, self.config.image_shift, shifts, rows)
             positive = self.model.box.normalise(self._batches.actions(frames[rows]))
             features = self.model.encode(seen)
-            loss, facts = loss_of(self.model, features, positive, self.config, draws, self._walk)
+            loss, scalars = loss_of(self.model, features, positive, self.config, draws, self._walk)
             # Means over these rows, weighted so that their sum is the mean over the batch.
             share = len(positive) / len(frames)
-            loss, facts = loss * share, {name: value * share for name, value in facts.items()}
+            loss, scalars = loss * share, {name: value * share for name, value in scalars.items()}
         loss.backward()  # type: ignore[no-untyped-call]
         weights = list(self.model.parameters())
         slopes = [weight.grad for weight in weights if weight.grad is not None]
-        self._processes.add_up([loss, *facts.values(), *slopes])
+        self._processes.add_up([loss, *scalars.values(), *slopes])
         norm = torch.nn.utils.clip_grad_norm_(weights, self.config.gradient_clip)
         self.step += 1
         # One transfer for both, so that the device is synchronised once.
@@ -222,7 +222,7 @@ class Trainer:
             self._update_average()
         else:
             self._skip()
-        return lost, steepness, facts
+        return lost, steepness, scalars
 
     def validate(self) -> EvaluationMetrics:
         """Evaluate the averaged weights on held-out frames; the best ones are kept.
@@ -230,13 +230,13 @@ class Trainer:
         Without such frames the last weights are kept.
         """
         # The same negatives each time, so that only the weights differ.
-        verdict = self._evaluator.verdict(self._batches.generator(self.steps, self._device))
-        if len(self._held) == 0 or verdict.score(self.config.choose_by) < self.verdict.score(
+        metrics = self._evaluator.evaluate(self._batches.generator(self.steps, self._device))
+        if len(self._held) == 0 or metrics.score(self.config.choose_by) < self.best_metrics.score(
             self.config.choose_by
         ):
-            self.verdict, self.best_step = verdict, self.step
+            self.best_metrics, self.best_step = metrics, self.step
             self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
-        return verdict
+        return metrics
 
     def learning_rate(self) -> float:
         """Learning rate of this step: a linear warm-up, then the schedule.
@@ -261,15 +261,15 @@ class Trainer:
             "best": self.best,
             "optimizer": checkpoint.optimizer_tensors(self._optimizer),
         }
-        facts = {
+        progress = {
             "identity": self._identity,
             "step": self.step,
             "skipped": self.skipped,
             "skipped_in_a_row": self._skipped_in_a_row,
             "best_step": self.best_step,
-            "verdict": dataclasses.asdict(self.verdict) if self.best else None,
+            "verdict": dataclasses.asdict(self.best_metrics) if self.best else None,
         }
-        checkpoint.save_checkpoint(self.folder / CHECKPOINT, parts, facts)
+        checkpoint.save_checkpoint(self.folder / CHECKPOINT, parts, progress)
 
     def resume(self) -> None:
         """Continue from the folder's checkpoint.
@@ -278,16 +278,18 @@ class Trainer:
             CheckpointError: If there is none, or it is damaged or of another run.
         """
         path = self.folder / CHECKPOINT
-        parts, facts = checkpoint.load_checkpoint(path)
+        parts, progress = checkpoint.load_checkpoint(path)
         try:
-            checkpoint.refuse_other_run(path, self._identity, facts["identity"])
+            checkpoint.refuse_other_run(path, self._identity, progress["identity"])
             counts = ("step", "skipped", "skipped_in_a_row", "best_step")
             for name in counts:
-                bounds.check_whole(name, facts[name], 0, self.steps)
+                bounds.check_whole(name, progress[name], 0, self.steps)
             best = parts.get("best", {})
-            verdict = EvaluationMetrics(**facts["verdict"]) if best else EvaluationMetrics.worst()
-            if not all(map(bounds.is_number, dataclasses.astuple(verdict))):
-                raise ValueError(f"verdict: got {quote(facts['verdict'])}, expected numbers")
+            metrics = (
+                EvaluationMetrics(**progress["verdict"]) if best else EvaluationMetrics.worst()
+            )
+            if not all(map(bounds.is_number, dataclasses.astuple(metrics))):
+                raise ValueError(f"verdict: got {quote(progress['verdict'])}, expected numbers")
             for state in (best, parts["model"], parts["average"]):
                 if state:
                     self.average.load_state_dict(state)  # raises if it does not match
@@ -297,9 +299,9 @@ class Trainer:
             raise
         except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
             raise checkpoint.damaged(path, error) from None
-        self.best, self.verdict = best, verdict
+        self.best, self.best_metrics = best, metrics
         self.step, self.skipped, self._skipped_in_a_row, self.best_step = (
-            facts[name] for name in counts
+            progress[name] for name in counts
         )
 
     def _fit(
