@@ -65,7 +65,7 @@ def inspect_demos(args: InspectArgs) -> None:
     partial = out.with_name(f".{out.name}.partial")
     partial.write_bytes(render_page(report, args.folder).encode("utf-8", "replace"))
     partial.replace(out)
-    print(f"{out}: {report.verdict.words}")
+    print(f"{out}: {report.summary.words}")
 
 
 def main(argv: list[str] | None = None) -> None:

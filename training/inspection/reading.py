@@ -16,7 +16,7 @@ from ebm_policy_ros.training.data.episodes import Episode, read_episode
 from ebm_policy_ros.training.data.frame_sizes import Shapes, other_sizes
 from ebm_policy_ros.training.data.parallel import read_each
 from ebm_policy_ros.training.data.timeline import StreamMetrics
-from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_facts, seconds
+from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_metrics, seconds
 from ebm_policy_ros.training.inspection.pictures import FilmStrip, film_strip
 
 
@@ -27,7 +27,7 @@ class Recording:
     name: str
     """Path of the bag, relative to the folder."""
     outcome: str
-    facts: EpisodeMetrics
+    metrics: EpisodeMetrics
     times: npt.NDArray[np.float64]
     """Times of the steps, s from the first step, shape (M,)."""
     pieces: tuple[slice, ...]
@@ -88,7 +88,7 @@ def make_recording(name: str, episode: Episode, interface: Interface) -> Recordi
     return Recording(
         name=name,
         outcome=episode.outcome,
-        facts=episode_facts(episode, interface),
+        metrics=episode_metrics(episode, interface),
         times=times,
         pieces=tuple(episode.pieces(interface.period_ns)),
         actions=episode.actions[:, 0],
