@@ -83,9 +83,9 @@ class KnownBags:
             return None
         return BagMetrics(str(known.get("digest")), str(known.get("outcome")))
 
-    def note(self, bag: Path, facts: BagMetrics) -> None:
+    def note(self, bag: Path, metrics: BagMetrics) -> None:
         """Store the metrics of a bag; `save` writes them to disk."""
-        self._known[str(bag.resolve())] = {"files": _signature(bag), **asdict(facts)}
+        self._known[str(bag.resolve())] = {"files": _signature(bag), **asdict(metrics)}
 
     def save(self) -> None:
         """Write the stored metrics atomically."""

@@ -88,7 +88,7 @@ def read_episode(path: Path, interface: Interface) -> Episode:
         times_ns=np.array([step.time_ns for step in steps], dtype=np.int64),
         notes=notes,
         jumps=reading.jumps(),
-        streams={topic: clock.facts() for topic, clock in reading.clocks.items()},
+        streams={topic: clock.metrics() for topic, clock in reading.clocks.items()},
         shapes=shapes.seen,
     )
 

@@ -126,7 +126,7 @@ class Trainer:
             "seed": seed,
             "box": box,
             "learning": dataclasses.asdict(config),
-            "demonstrations": self._batches.facts(),
+            "demonstrations": self._batches.identity(),
         }
 
     def run(self) -> bool:
