@@ -184,7 +184,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_no_part_of_a_file(tmp_path: 
         ("--inference.noise_scale=x", "inference.noise_scale: got x, expected a number > 0"),
         ("--model.streams=[a.b]", "expected names of letters, digits and _"),
         ("--model.streams=[forward]", "got 'forward', which torch needs itself"),
-        ("--model.tied=true", "tied: needs one camera as the only stream"),
+        ("--model.tied=true", "model.tied"),
         ("--seed=18446744073709551616", "seed: got 18446744073709551616, expected at most"),
         ("--keep=0", "keep: got 0.0, expected a fraction above 0"),
         ("--keep_by=mood", "keep_by"),
