@@ -12,6 +12,7 @@ import torch
 from ebm_policy_ros.energy.baselines import RegressionModel
 from ebm_policy_ros.energy.models import EnergyModel, build_model
 from ebm_policy_ros.training.experiments import coordinates, functions, particle
+from ebm_policy_ros.training.experiments.particle_world import Particles, demonstrate
 
 
 def test_an_answer_is_as_wrong_as_its_distance_from_the_nearest_branch() -> None:
@@ -80,12 +81,12 @@ def test_the_hull_holds_the_points_between_the_outermost() -> None:
 
 
 def test_a_particle_is_pulled_as_by_a_spring_and_damper() -> None:
-    particles = particle.Particles(3, range(4))
+    particles = Particles(3, range(4))
     start, target = particles.position.copy(), particles.second
     for _ in range(200):
         particles.step(target)
     assert np.abs(particles.position - target).max() < 1e-6
-    particles = particle.Particles(3, range(4))
+    particles = Particles(3, range(4))
     assert np.array_equal(particles.position, start)
     particles.step(particles.first)
     # Second order of the pull over 0.05 s, without damping.
@@ -94,7 +95,7 @@ def test_a_particle_is_pulled_as_by_a_spring_and_damper() -> None:
 
 
 def test_the_second_goal_counts_only_after_the_first() -> None:
-    particles = particle.Particles(2, range(5))
+    particles = Particles(2, range(5))
     for _ in range(60):
         particles.step(particles.second)
     assert not particles.met_second.any()
@@ -106,7 +107,7 @@ def test_the_second_goal_counts_only_after_the_first() -> None:
 
 @pytest.mark.parametrize("size", [2, 8, 32])
 def test_the_script_solves_its_task_and_shows_only_the_two_goals(size: int) -> None:
-    data, share = particle.demonstrate(size, range(20), np.random.default_rng(0))
+    data, share = demonstrate(size, range(20), np.random.default_rng(0))
     assert share == 1.0
     state, actions = data.observations["state"][:, 0], data.actions[:, 0]
     first, second = state[:, 2 * size : 3 * size], state[:, 3 * size :]

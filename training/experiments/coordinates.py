@@ -62,7 +62,7 @@ class TiedHead(nn.Module):
     def __init__(self, head: VectorHead, mean: Tensor) -> None:
         """Tie a head to the map `mean`, shape (2, F), which is trained too."""
         super().__init__()
-        self.head, self.start = head, nn.Linear(*reversed(mean.shape))
+        self.head, self.start = head, nn.Linear(mean.shape[1], mean.shape[0])
         self.start.weight.data = mean
         for zero in (self.start.bias, *head.layers[-1].parameters()):
             nn.init.zeros_(zero)
