@@ -81,7 +81,7 @@ def usual(interface: Interface, number: int = 6) -> list[Recording]:
 
 def issues_of(found: Sequence[Recording | Unusable], interface: Interface) -> list[set[str]]:
     used = [one for one in found if isinstance(one, Recording)]
-    listed = find_issues(found, used, interface, {})
+    listed = find_issues(found, used, interface)
     return [{issue.kind for issue in listed[one.name]} for one in found]
 
 
@@ -249,7 +249,7 @@ def test_a_note_that_many_episodes_have_is_told_once(interface: Interface) -> No
     notes[3].append("joints: 2 messages lost")
     episodes = (episode(sweep(i), notes=tuple(note)) for i, note in enumerate(notes))
     found = recordings(interface, *episodes)
-    report = make_report(found, interface, frozenset(), {})
+    report = make_report(found, interface, frozenset())
     assert report.notes == [("camera: 0 of 60 messages have no stamp", 12)]
     (entry,) = report.first
     assert [issue.words for issue in entry.issues] == ["joints: 2 messages lost"]
@@ -267,7 +267,7 @@ def test_notes_are_alike_in_all_but_numbers_and_the_names_of_files(interface: In
     told[3] = (*told[3], notes(3, "camera_2", "800x480")[0])
     told[5] = (*told[5], notes(5, "camera_1", "800x480")[1])
     episodes = (episode(sweep(i), notes=note) for i, note in enumerate(told))
-    report = make_report(recordings(interface, *episodes), interface, frozenset(), {})
+    report = make_report(recordings(interface, *episodes), interface, frozenset())
     assert dict(report.notes) == dict.fromkeys(told[0], 12)
     reasons = {e.name: [issue.words for issue in e.issues] for e in report.first}
     assert reasons == {"bag_3": [told[3][3]], "bag_5": [told[5][3]]}
@@ -315,20 +315,20 @@ def test_the_more_and_the_graver_the_reasons_the_earlier_an_episode_comes(
     both = recordings(interface, *(episode(sweep(i)) for i in range(5)), episode(idle))
     failed = dataclasses.replace(both[5], name="failed", outcome="failure")
     found: list[Recording | Unusable] = [*both, failed, Unusable("torn", "the file ends early")]
-    report = make_report(found, interface, frozenset({"bag_0"}), {})
+    report = make_report(found, interface, frozenset({"bag_0"}))
     assert [entry.name for entry in report.first] == ["torn", "bag_5"]
     assert [entry.name for entry in report.used] == [f"bag_{i}" for i in range(1, 6)]
     assert report.summary.level == "bad"
     assert report.summary.words == (
         "Training can use 5 of 8 episodes. Cannot be read: 1. To look at: 1."
     )
-    good = make_report(both[:5], interface, frozenset(), {})
+    good = make_report(both[:5], interface, frozenset())
     assert good.summary.words == "Training can use 5 of 5 episodes. Nothing stands out."
     assert good.steps == 300 and good.total == pytest.approx(30.0)
 
 
 def test_a_report_needs_no_episode(interface: Interface) -> None:
-    report = make_report([Unusable("torn", "empty")], interface, frozenset(), {})
+    report = make_report([Unusable("torn", "empty")], interface, frozenset())
     assert report.summary.level == "bad" and not report.used and not report.dimensions
 
 
@@ -395,7 +395,7 @@ def test_there_is_a_page_for_every_shipped_interface(file: Path) -> None:
         actions=random.uniform(low, high, shape).astype(np.float32),
         times_ns=START + interface.period_ns * np.arange(30),
     )
-    report = make_report(recordings(interface, one), interface, frozenset(), {})
+    report = make_report(recordings(interface, one), interface, frozenset())
     page = render_page(report, Path("demos"))
     for column in (*action_columns(interface), *state_columns(interface)):
         assert f'title="{column.name}, {column.unit}"' in page or not column.unit
@@ -410,7 +410,7 @@ def test_the_page_has_a_line_for_a_jump_and_one_for_a_slow_topic(interface: Inte
     jumped = episode(sweep(10), streams=fast, notes=(jump,), jumps=(jump,))
     late = episode(sweep(11), streams=slow)
     found = recordings(interface, *good, jumped, late)
-    report = make_report(found, interface, frozenset(), {})
+    report = make_report(found, interface, frozenset())
     reasons = {e.name: [(c.kind, c.words) for c in e.issues] for e in report.first}
     assert reasons == {
         # The jump is also a note of the bag, but only one issue.

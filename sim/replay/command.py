@@ -19,8 +19,8 @@ from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.policy.file import PolicyFile, load_policy_file
 from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed, failure_of, running
+from ebm_policy_ros.training.data.bag_folder import interface_differences
 from ebm_policy_ros.training.data.episodes import read_recorded_interface
-from ebm_policy_ros.training.data.recorded import interface_differences
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import interface_path, policy_path
 

@@ -44,6 +44,8 @@ class Episode:
     """Message statistics of each topic of the interface."""
     shapes: Shapes = field(default_factory=dict)
     """Sizes of the frames of each camera."""
+    differences: tuple[str, ...] = ()
+    """Differences of the interface that it was recorded with, if they were looked for."""
 
     def pieces(self, period_ns: int) -> list[slice]:
         """Runs of steps without a gap, in order."""

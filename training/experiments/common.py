@@ -62,8 +62,11 @@ def learn(
     folder: Path,
     device: str = "auto",
     box: tuple[Sequence[float], Sequence[float]] | None = None,
+    begin: Callable[[Model], None] = lambda model: None,
 ) -> tuple[Model, float]:
     """Train a model; an interrupted run continues, a complete one is loaded.
+
+    The arguments are those of `Trainer`, except for `begin`, which changes the initial weights.
 
     Returns:
         The model, ready for inference, and the minutes of training in this call.
@@ -72,6 +75,7 @@ def learn(
     torch.manual_seed(seed)
     shapes = {name: values.shape[1:] for name, values in data.observations.items()}
     model = build_model(config, shapes, int(np.prod(data.actions.shape[1:])))
+    begin(model)
     identity = {"model": config.to_dict()}
     trainer = Trainer(
         model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -49,7 +49,6 @@ def find_issues(
     found: Sequence[Recording | Unusable],
     usual: Sequence[Recording],
     interface: Interface,
-    differences: Mapping[str, Sequence[str]],
 ) -> dict[str, list[Issue]]:
     """Issues of every episode, the most severe first.
 
@@ -57,13 +56,12 @@ def find_issues(
         found: Every bag.
         usual: Reference episodes for comparisons: those that training uses.
         interface: Interface that the bags were read with.
-        differences: Episode -> differences of the interface that it was recorded with.
     """
     issues: dict[str, list[Issue]] = {one.name: [] for one in found}
     recordings = [one for one in found if isinstance(one, Recording)]
     reasons = (
         ((one.name, Issue("unusable", one.reason)) for one in found if isinstance(one, Unusable)),
-        ((n, Issue("interface", line)) for n, lines in differences.items() for line in lines),
+        ((one.name, Issue("interface", line)) for one in recordings for line in one.differences),
         ((one.name, issue) for one in recordings for issue in _alone(one, interface)),
         _duplicates(recordings),
         _outliers(usual, interface),

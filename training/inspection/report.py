@@ -73,7 +73,7 @@ class Report:
 
     interface: Interface
     entries: Sequence[Entry]
-    """Every bag, in order of name."""
+    """Every bag, in the order of `found`."""
     first: Sequence[Entry]
     """Entries with issues, the most severe first."""
     summary: Summary
@@ -102,7 +102,6 @@ def make_report(
     found: Sequence[Recording | Unusable],
     interface: Interface,
     excluded: frozenset[str],
-    differences: Mapping[str, Sequence[str]],
 ) -> Report:
     """Collect the content of the page.
 
@@ -110,11 +109,10 @@ def make_report(
         found: Every bag.
         interface: Interface that the bags were read with.
         excluded: Names of the episodes to leave out.
-        differences: Name -> differences of the interface that it was recorded with.
     """
     recordings = [one for one in found if isinstance(one, Recording)]
     used = [r for r in recordings if r.name not in excluded and r.outcome != FAILURE]
-    issues = find_issues(found, used, interface, differences)
+    issues = find_issues(found, used, interface)
     entries = _entries(found, recordings, interface, excluded, issues)
     urgent = [e for e in entries if e.issues and (e.is_used or e.recording is None)]
     first = sorted((e for e in urgent if not e.excluded), key=lambda e: (-e.score, e.name))
@@ -154,7 +152,7 @@ def _entries(
     for column, low, high in zip(actions, *interface.action.bounds, strict=True):
         scales[column] = (low, high)
     entries = []
-    for number, one in enumerate(sorted(found, key=lambda one: one.name)):
+    for number, one in enumerate(found):
         recording = one if isinstance(one, Recording) else None
         entries.append(
             Entry(

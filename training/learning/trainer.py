@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
@@ -32,6 +31,7 @@ from ebm_policy_ros.training.learning.interrupts import interrupts
 from ebm_policy_ros.training.learning.negatives import Walk
 from ebm_policy_ros.training.learning.objective import Scalars, check_objective, loss_of
 from ebm_policy_ros.training.learning.processes import Processes
+from ebm_policy_ros.training.learning.weights import fit, update_average
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import quote
 
@@ -108,7 +108,7 @@ class Trainer:
         self._walk: Walk | None = None
         if has_cuda_graphs(self._device) and isinstance(self.model, EnergyModel):
             self._walk = GraphChains(self.model, config.negatives.chain)
-        self._fit(data, box)
+        fit(self.model, self._batches, data, self._train, config.batch_size, box)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self._evaluator = Evaluator(self.average, inference, config, self._batches, self._held)
         # A model without weights still needs an optimizer.
@@ -160,7 +160,8 @@ class Trainer:
                     curves.add("train/loss", loss, self.step)
                     curves.add("train/gradient_norm", norm, self.step)
                     curves.add("train/skipped", self.skipped, self.step)
-                    curves.add("train/learning_rate", self.learning_rate(), self.step)
+                    rate = self.config.rate_at(self.step, self.steps)
+                    curves.add("train/learning_rate", rate, self.step)
                     pace = (self.step - first) / (time.monotonic() - started)
                     curves.add("train/steps_per_second", pace, self.step)
                     for name, value in scalars.items():
@@ -188,7 +189,7 @@ class Trainer:
             The loss, the norm of its gradient before clipping, and scalars to log.
         """
         for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = self.config.rate_at(self.step, self.steps)
         frames = self._batches.frames_of(self.step, self._train)
         shifts = self._batches.generator(self.step)
         draws = self._batches.generator(self.step, self._device)
@@ -219,7 +220,9 @@ class Trainer:
         if math.isfinite(lost) and math.isfinite(steepness):
             self._skipped_in_a_row = 0
             self._optimizer.step()
-            self._update_average()
+            # Early averages follow closely, so that the initial weights are forgotten soon.
+            decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+            update_average(self.average, self.model, decay)
         else:
             self._skip()
         return lost, steepness, scalars
@@ -237,21 +240,6 @@ class Trainer:
             self.best_metrics, self.best_step = metrics, self.step
             self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
         return metrics
-
-    def learning_rate(self) -> float:
-        """Learning rate of this step: a linear warm-up, then the schedule.
-
-        The cosine is that of Loshchilov and Hutter (2017), without restarts.
-        """
-        step, config = self.step + 1, self.config
-        if step <= config.warm_up:
-            return config.learning_rate * step / config.warm_up
-        if config.schedule == "step":
-            return config.learning_rate * config.decay ** (
-                (step - config.warm_up) // config.decay_every
-            )
-        progress = (step - config.warm_up) / max(1, self.steps - config.warm_up)
-        return config.learning_rate * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -303,36 +291,6 @@ class Trainer:
         self.step, self.skipped, self._skipped_in_a_row, self.best_step = (
             progress[name] for name in counts
         )
-
-    def _fit(
-        self, data: Demonstrations, box: tuple[Sequence[float], Sequence[float]] | None
-    ) -> None:
-        """Fit the normalisation, and the memory of nearest neighbours, to the training frames."""
-        encoder, frames = self.model.encoder, self._train
-        encoder.fit(
-            {n: torch.from_numpy(data.observations[n][frames]) for n in encoder.measurements}
-        )
-        self.model.box.fit(self._batches.actions(frames))
-        if box is not None:
-            self.model.box.low.copy_(torch.tensor(box[0]))
-            self.model.box.high.copy_(torch.tensor(box[1]))
-        if isinstance(self.model, NearestNeighbourModel):
-            for part in np.array_split(frames, math.ceil(len(frames) / self.config.batch_size)):
-                features = self.model.encode(self._batches.observation(part))
-                positive = self.model.box.normalise(self._batches.actions(part))
-                self.model.remember(features, positive)
-
-    def _update_average(self) -> None:
-        # Early averages follow closely, so that the random initial weights are forgotten soon.
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            means: list[Tensor] = list(self.average.parameters())
-            values: list[Tensor] = list(self.model.parameters())
-            if means:
-                torch._foreach_lerp_(means, values, 1 - decay)
-            # Buffers hold the singular vectors of normalised layers.
-            for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
-                kept.copy_(buffer)
 
     def _skip(self) -> None:
         self.skipped += 1
