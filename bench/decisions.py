@@ -374,7 +374,7 @@ def table_row(row: Mapping[str, Any] | None = None) -> str:
     return "| " + " | ".join(cell.format_map(known) for cell in columns.values()) + " |"
 
 
-def draw(rows: list[dict[str, Any]], facts: Mapping[str, Any], path: Path) -> None:
+def draw(rows: list[dict[str, Any]], about: Mapping[str, Any], path: Path) -> None:
     """Draw bars to the median, with whiskers to the 99th percentile."""
     from matplotlib.figure import Figure
 
@@ -398,7 +398,7 @@ def draw(rows: list[dict[str, Any]], facts: Mapping[str, Any], path: Path) -> No
     axes.set_xlim(min(ends) / 3, 2 * max(ends))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("ms a decision: median, whisker to the 99th percentile")
-    axes.set_title(f"{facts['processor']}, threads: {facts['threads']}", fontsize=10)
+    axes.set_title(f"{about['processor']}, threads: {about['threads']}", fontsize=10)
     axes.legend(loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
@@ -408,8 +408,8 @@ def main() -> None:
     """Measure, print and write the results."""
     options = machine.options(__doc__, seconds=60.0)
     chosen = cases(options.device, options.small)
-    facts = machine.describe(options.device)
-    print(facts, table_row(), sep="\n", flush=True)
+    about = machine.describe(options.device)
+    print(about, table_row(), sep="\n", flush=True)
     rows: list[dict[str, Any]] = []
     minima: dict[Any, list[Tensor | None]] = {}
     for case in chosen:
@@ -419,23 +419,23 @@ def main() -> None:
                 if not case.policy.exists():
                     case.policy.parent.mkdir(parents=True, exist_ok=True)
                     make_policy(case.policy, case.device, options.small)
-                row = measure(case, options.seconds, facts, minima)
+                row = measure(case, options.seconds, about, minima)
                 print(table_row(row), flush=True)
             except Exception as error:  # keep the other rows
                 row = {"case": case.name, "target": case.target, "failed": repr(error)}
                 print(f"{case.name}: {error!r}", flush=True)
         row["warnings"] = [str(warning.message) for warning in told if _matters(warning)]
         rows.append(row)
-        machine.write_rows(options.out / "decisions.json", facts, rows)
+        machine.write_rows(options.out / "decisions.json", about, rows)
     measured = [row for row in rows if "failed" not in row]
     if measured:
-        draw(measured, facts, options.out / "decisions.png")
+        draw(measured, about, options.out / "decisions.png")
     if len(measured) < len(rows):
         raise SystemExit(f"{len(rows) - len(measured)} of {len(rows)} cases failed")
 
 
 def _matters(warning: warnings.WarningMessage) -> bool:
-    return any(word in str(warning.message) for word in ("recording", "kernel"))
+    return any(word in str(warning.message) for word in ("CUDA graph of", "kernel"))
 
 
 if __name__ == "__main__":

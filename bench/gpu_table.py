@@ -31,13 +31,13 @@ def told_rows(log: str) -> Iterator[Row]:
         yield (f"part: {name}", "exit code 0", f"exit code {code}, {seconds} s", "", "", "")
     # pytest -v: a test that hangs has a name and no result.
     named = re.findall(r"^(test/\S+::.+?)(?: (PASSED|FAILED|ERROR|SKIPPED)\b.*)?$", log, re.M)
-    verdicts = {name.split(" (")[0]: verdict or "no result" for name, verdict in named}
-    counts = Counter(verdicts.values())
-    told = ", ".join(f"{count} {verdict.lower()}" for verdict, count in counts.most_common())
+    outcomes = {name.split(" (")[0]: outcome or "no result" for name, outcome in named}
+    counts = Counter(outcomes.values())
+    told = ", ".join(f"{count} {outcome.lower()}" for outcome, count in counts.most_common())
     yield ("tests", "none fails", told or "no result", "", "", "")
-    for name, verdict in verdicts.items():
-        if verdict not in ("PASSED", "SKIPPED"):
-            yield (f"{verdict.lower()}: {name.partition('::')[2]}", "", "", "", "", "")
+    for name, outcome in outcomes.items():
+        if outcome not in ("PASSED", "SKIPPED"):
+            yield (f"{outcome.lower()}: {name.partition('::')[2]}", "", "", "", "", "")
 
 
 def measured_rows(folder: Path) -> Iterator[Row]:
@@ -70,9 +70,9 @@ def trained(row: dict[str, Any]) -> tuple[str, str]:
 def main() -> None:
     """Print the machine and the table."""
     folder = Path(sys.argv[1])
-    facts = results(folder / "decisions.json")["machine"]
-    facts = facts or results(folder / "training.json")["machine"]
-    print("; ".join(f"{name}: {value}" for name, value in facts.items()) or "no machine described")
+    about = results(folder / "decisions.json")["machine"]
+    about = about or results(folder / "training.json")["machine"]
+    print("; ".join(f"{name}: {value}" for name, value in about.items()) or "no machine described")
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
     log = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
     for row in (*told_rows(log), *measured_rows(folder)):

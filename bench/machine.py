@@ -56,10 +56,10 @@ def options(about: str | None, seconds: float) -> Options:
     return Options(chosen.device, chosen.seconds, chosen.out, chosen.small)
 
 
-def write_rows(path: Path, facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the results so far over older ones, atomically."""
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1), encoding="utf-8")
+    partial.write_text(json.dumps({"machine": about, "rows": rows}, indent=1), encoding="utf-8")
     os.replace(partial, path)
 
 

@@ -212,11 +212,11 @@ def main() -> None:
             expected = sent["sent"][topic]
             whole = numbers == list(range(1, expected + 1))
             lost += expected - len(set(numbers))
-            facts = streams[topic]
+            metrics = streams[topic]
             print(
                 f"{topic:<18} sent {expected}, in the bag {len(numbers)}"
-                f"{', each once and in order' if whole else ''}; {facts['rate']:.1f} Hz, "
-                f"longest gap {facts['longest_gap']:.3f} s, {facts['drops']} dropped"
+                f"{', each once and in order' if whole else ''}; {metrics['rate']:.1f} Hz, "
+                f"longest gap {metrics['longest_gap']:.3f} s, {metrics['drops']} dropped"
             )
         raw = sum(sent["sent"][topic] for topic in CAMERAS) * HEIGHT * WIDTH * 3
         print(

@@ -156,14 +156,14 @@ def small(case: Case, iterations: int = 2) -> Case:
     return replace(case, learning=learning)
 
 
-def measure(case: Case, seconds: float, device: str, facts: dict[str, Any]) -> dict[str, Any]:
+def measure(case: Case, seconds: float, device: str, about: dict[str, Any]) -> dict[str, Any]:
     """Measure a row of the table, as JSON values.
 
     Args:
         case: Case to measure.
         seconds: Measuring time.
         device: Device, as torch names it.
-        facts: Limits of the machine, from `machine.describe`.
+        about: Limits of the machine, from `machine.describe`.
     """
     with tempfile.TemporaryDirectory() as folder:
         flop = gflop(case, Path(folder))
@@ -181,7 +181,7 @@ def measure(case: Case, seconds: float, device: str, facts: dict[str, Any]) -> d
         "steps_per_second": 1 / median,
         "GFLOP": flop,
         "limit": limit,
-        "share": flop / median / facts[f"GFLOP/s {limit}"],
+        "share": flop / median / about[f"GFLOP/s {limit}"],
         "plain_ms": 1e3 * plainly,
         "ratio": plainly / median,
         "target": case.target if device != "cpu" else "",
@@ -191,8 +191,8 @@ def measure(case: Case, seconds: float, device: str, facts: dict[str, Any]) -> d
 def main() -> None:
     """Measure, print and write the results."""
     options = machine.options(__doc__, seconds=20.0)
-    facts = machine.describe(options.device)
-    print(facts)
+    about = machine.describe(options.device)
+    print(about)
     print(
         "| training | n | median ms | steps/s | GFLOP | of rate | plain ms | ratio | target |\n"
         + "|---" * 9 + "|"
@@ -202,7 +202,7 @@ def main() -> None:
     for case in CASES:
         chosen = small(case) if options.small else case
         try:
-            row = measure(chosen, options.seconds, options.device, facts)
+            row = measure(chosen, options.seconds, options.device, about)
             line = (
                 "| {case} | {n} | {median_ms:.2f} | {steps_per_second:.1f} | {GFLOP:.2f} "
                 "| {share:.1%} | {plain_ms:.2f} | {ratio:.1f} | {target} |"
@@ -213,7 +213,7 @@ def main() -> None:
             print(f"{case.name}: {error!r}", flush=True)
             failed += 1
         rows.append(row)
-        machine.write_rows(options.out / "training.json", facts, rows)
+        machine.write_rows(options.out / "training.json", about, rows)
     if failed:
         raise SystemExit(f"{failed} of {len(CASES)} cases failed")
 

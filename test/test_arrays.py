@@ -16,6 +16,7 @@ from ebm_policy_ros.training import train
 from ebm_policy_ros.training.data.arrays import load_arrays
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.learning.checkpoint import save_checkpoint
 from ebm_policy_ros.training.loading import load_training_data
 
@@ -100,21 +101,21 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_arrays_are_checked_against_the_interface_that_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path)
-    assert load_training_data(path, "ur5e_push", ("tool",)).interface is not None
+    path, push = write(tmp_path), EpisodeOptions(interface="ur5e_push")
+    assert load_training_data(path, push, ("tool",)).interface is not None
     with pytest.raises(DemonstrationError, match=r"camera has shape \(1, 8, 12, 3\) a step, ur5e"):
-        load_training_data(path, "ur5e_push", ("camera",))
+        load_training_data(path, push, ("camera",))
     with pytest.raises(DemonstrationError, match="got 'wrist', expected some of tool, camera"):
-        load_training_data(path, "", ("wrist",))
+        load_training_data(path, EpisodeOptions(), ("wrist",))
     wide = 0.1 * TOOL
     wide[[7, 9], 1] = 0.5
     path = write(tmp_path, actions=wide)
     expected = r"actions\[7\], linear.y: 0.5 is outside .* -0.25 to 0.25, also in 1 further"
     with pytest.raises(DemonstrationError, match=expected):
-        load_training_data(path, "ur5e_push", ("tool",))
+        load_training_data(path, push, ("tool",))
     path = write(tmp_path, actions=np.zeros((30, 3)))
     with pytest.raises(DemonstrationError, match=r"actions has shape \(1, 3\) a step"):
-        load_training_data(path, "ur5e_push", ("tool",))
+        load_training_data(path, push, ("tool",))
 
 
 def dataset(lengths: list[int], outcomes: list[float]) -> Dataset:
@@ -161,7 +162,7 @@ def test_a_policy_looks_at_every_stream_where_the_usual_ones_are_not_there(tmp_p
     train.main([f"--data={data}", f"--out={out}", "--steps=2"])
     content = load_policy_file(out / train.POLICY)
     assert sorted(content.model["streams"]) == sorted(content.shapes) == ["state", "tool"]
-    usual = load_training_data(write(tmp_path, observation__state=TOOL), "", None)
+    usual = load_training_data(write(tmp_path, observation__state=TOOL), EpisodeOptions())
     assert usual.streams == ("camera", "tool")
 
 
@@ -183,7 +184,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_no_part_of_a_file(tmp_path: 
         ("--inference.noise_scale=x", "inference.noise_scale: got x, expected a number > 0"),
         ("--model.streams=[a.b]", "expected names of letters, digits and _"),
         ("--model.streams=[forward]", "got 'forward', which torch needs itself"),
-        ("--model.tied=true", "tied: needs one camera as the only stream"),
+        ("--model.tied=true", "model.tied"),
         ("--seed=18446744073709551616", "seed: got 18446744073709551616, expected at most"),
         ("--keep=0", "keep: got 0.0, expected a fraction above 0"),
         ("--keep_by=mood", "keep_by"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from typing import get_args
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from ebm_policy_ros.energy.action_space import ActionSpace
-from ebm_policy_ros.energy.baselines import MixtureModel, NearestNeighbourModel, RegressionModel
+from ebm_policy_ros.energy.baselines import MixtureModel, NearestNeighbourModel
 from ebm_policy_ros.energy.convolutions import (
     IMAGE_ENCODERS,
     ImageEncoder,
@@ -193,32 +192,6 @@ def test_the_gain_scales_the_first_weights_of_the_features() -> None:
     assert torch.allclose(weights[1], 0.25 * weights[0])
 
 
-def test_a_tied_energy_begins_with_the_distance_from_the_mean_tracked_position() -> None:
-    torch.manual_seed(0)
-    config = ModelConfig(streams=("camera",), image=SMALL, trunk_depth=0, tied=True)
-    model = build_model(config, SHAPES, 2)
-    assert isinstance(model, EnergyModel)
-    frames = {"camera": torch.randint(0, 256, (5, 2, 12, 20, 3), dtype=torch.uint8)}
-    positions = model.encoder(frames).reshape(5, -1, 2).mean(dim=1)
-    moves = torch.rand(1, 7, 2) - 0.5
-    energies = model.energy(model.encode(frames), positions[:, None] + moves)
-    # Equal offsets from the position have the same energy in every image.
-    assert torch.allclose(energies, energies[:1].expand(5, -1), atol=1e-4)
-    regression = build_model(dataclasses.replace(config, kind="explicit"), SHAPES, 2)
-    assert isinstance(regression, RegressionModel)
-    features = regression.encode(frames)
-    assert torch.allclose(
-        regression.action(features), features.reshape(5, -1, 2).mean(dim=1), atol=1e-6
-    )
-    for change, size, message in (
-        ({"trunk_depth": 1}, 2, "tied: needs one camera"),
-        ({"streams": ("camera", "tool")}, 2, "tied: needs one camera"),
-        ({}, 3, "tied: got an action of 3 values"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            build_model(dataclasses.replace(config, **change), SHAPES, size)
-
-
 def test_spectral_norm_bounds_the_slope_and_can_be_baked_in() -> None:
     torch.manual_seed(0)
     config = ModelConfig(streams=("tool",), head=HeadConfig("mlp", 16, 3, spectral_norm=True))
@@ -298,6 +271,9 @@ def test_settings_survive_json() -> None:
         "energy", ("camera",), image, "min_max", 32, 1, trunk_skip=True, head=head, components=5
     )
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    # Files of before name an option that only concerned the start of the training.
+    for tied in (False, True):
+        assert ModelConfig.from_dict({**config.to_dict(), "tied": tied}) == config
 
 
 @pytest.mark.parametrize(
@@ -308,7 +284,8 @@ def test_settings_survive_json() -> None:
         ({"trunk_depth": -1}, "trunk_depth: got -1"),
         ({"streams": ["a.b"]}, "streams: got .*, expected names of letters, digits and _"),
         ({"streams": ["forward"]}, "streams: got 'forward', which torch needs itself"),
-        ({"kind": "mixture", "tied": True}, "tied: got kind mixture, expected energy or explicit"),
+        ({"kind": "mixture", "tied": True}, "tied: got kind mixture, expected energy"),
+        ({"kind": "explicit", "tied": True}, "tied: got kind explicit, expected energy"),
         ({"kind": "explicit", "head": {"spectral_norm": True}}, "head.spectral_norm: has no mean"),
         ({"head": {"spectral_norm": True, "feature_gain": 2.0}}, "which spectral_norm would undo"),
         ({"streams": []}, "streams: got"),

@@ -25,6 +25,7 @@ from ebm_policy_ros.training.convert import ConvertConfig, convert, main  # noqa
 from ebm_policy_ros.training.data.arrays import load_arrays, save_arrays  # noqa: E402
 from ebm_policy_ros.training.data.batches import DemonstrationError  # noqa: E402
 from ebm_policy_ros.training.data.dataset import Dataset  # noqa: E402
+from ebm_policy_ros.training.data.options import EpisodeOptions  # noqa: E402
 from ebm_policy_ros.training.exchange import demonstrations, lerobot_writer  # noqa: E402
 from ebm_policy_ros.training.exchange.demonstrations import Size, with_windows  # noqa: E402
 from ebm_policy_ros.training.exchange.lerobot_reader import read_lerobot  # noqa: E402
@@ -196,7 +197,7 @@ def test_a_chunk_of_actions_is_exported_as_its_first_and_comes_back(tmp_path: Pa
 
 
 def test_training_takes_a_lerobot_folder_itself() -> None:
-    loaded = load_training_data(THEIRS, "", ("state", "wrist"))
+    loaded = load_training_data(THEIRS, EpisodeOptions(), ("state", "wrist"))
     assert loaded.shapes["wrist"] == (1, 8, 12, 3) and loaded.interface is None
 
 
@@ -528,7 +529,7 @@ def test_bags_become_rows_with_the_facts_of_their_interface(
         ("1", whole, "success"), ("2", with_gap, ""), ("3", whole, "failure"),
     ):  # fmt: skip
         write_bag(tmp_path / "demos" / name, messages, custom={**custom, "outcome": outcome})
-    convert(ConvertConfig(tmp_path / "demos", tmp_path / "lerobot"))
+    convert(ConvertConfig(tmp_path / "demos", tmp_path / "lerobot", trim_idle=False))
     recorded = read_lerobot(tmp_path / "lerobot")
     data = recorded.dataset
     # The x of the tool is the step number.

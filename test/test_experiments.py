@@ -7,8 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from ebm_policy_ros.energy.baselines import RegressionModel
+from ebm_policy_ros.energy.models import EnergyModel, build_model
 from ebm_policy_ros.training.experiments import coordinates, functions, particle
+from ebm_policy_ros.training.experiments.particle_world import Particles, demonstrate
 
 
 def test_an_answer_is_as_wrong_as_its_distance_from_the_nearest_branch() -> None:
@@ -44,6 +48,26 @@ def test_the_dot_is_where_its_position_says() -> None:
         assert (weights * rows).sum() / weights.sum() == pytest.approx(y, abs=0.1)
 
 
+def test_a_tied_model_begins_with_the_mean_tracked_position() -> None:
+    torch.manual_seed(0)
+    shapes = {"image": (1, 12, 20, 3)}
+    energy = build_model(coordinates.MODELS["energy, tied"], shapes, 2)
+    regression = build_model(coordinates.MODELS["regression, tied"], shapes, 2)
+    assert isinstance(energy, EnergyModel) and isinstance(regression, RegressionModel)
+    for model in (energy, regression):
+        coordinates.tie(model)
+    frames = {"image": torch.randint(0, 256, (5, 1, 12, 20, 3), dtype=torch.uint8)}
+    positions = energy.encoder(frames).reshape(5, -1, 2).mean(dim=1)
+    moves = torch.rand(1, 7, 2) - 0.5
+    energies = energy.energy(energy.encode(frames), positions[:, None] + moves)
+    # Equal offsets from the position have the same energy in every image.
+    assert torch.allclose(energies, energies[:1].expand(5, -1), atol=1e-4)
+    features = regression.encode(frames)
+    assert torch.allclose(
+        regression.action(features), features.reshape(5, -1, 2).mean(dim=1), atol=1e-6
+    )
+
+
 def test_the_hull_holds_the_points_between_the_outermost() -> None:
     square = np.array([[0, 0], [4, 0], [4, 4], [0, 4], [2, 2], [1, 3]], dtype=float)
     hull = coordinates.hull(square)
@@ -57,12 +81,12 @@ def test_the_hull_holds_the_points_between_the_outermost() -> None:
 
 
 def test_a_particle_is_pulled_as_by_a_spring_and_damper() -> None:
-    particles = particle.Particles(3, range(4))
+    particles = Particles(3, range(4))
     start, target = particles.position.copy(), particles.second
     for _ in range(200):
         particles.step(target)
     assert np.abs(particles.position - target).max() < 1e-6
-    particles = particle.Particles(3, range(4))
+    particles = Particles(3, range(4))
     assert np.array_equal(particles.position, start)
     particles.step(particles.first)
     # Second order of the pull over 0.05 s, without damping.
@@ -71,7 +95,7 @@ def test_a_particle_is_pulled_as_by_a_spring_and_damper() -> None:
 
 
 def test_the_second_goal_counts_only_after_the_first() -> None:
-    particles = particle.Particles(2, range(5))
+    particles = Particles(2, range(5))
     for _ in range(60):
         particles.step(particles.second)
     assert not particles.met_second.any()
@@ -83,7 +107,7 @@ def test_the_second_goal_counts_only_after_the_first() -> None:
 
 @pytest.mark.parametrize("size", [2, 8, 32])
 def test_the_script_solves_its_task_and_shows_only_the_two_goals(size: int) -> None:
-    data, share = particle.demonstrate(size, range(20), np.random.default_rng(0))
+    data, share = demonstrate(size, range(20), np.random.default_rng(0))
     assert share == 1.0
     state, actions = data.observations["state"][:, 0], data.actions[:, 0]
     first, second = state[:, 2 * size : 3 * size], state[:, 3 * size :]

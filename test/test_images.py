@@ -22,8 +22,10 @@ from ebm_policy_ros.messages.image_files import MOST_PIXELS, MOST_SIDE, read_hea
 from ebm_policy_ros.messages.images import decode_compressed, decode_image, resize_image
 from ebm_policy_ros.messages.streams import decode
 from ebm_policy_ros.observation.buffer import ObservationBuffer
-from ebm_policy_ros.training.data.bag_dataset import load_dataset, read_pieces
+from ebm_policy_ros.training.data.bag_dataset import load_dataset
+from ebm_policy_ros.training.data.bag_folder import BagFolder
 from ebm_policy_ros.training.data.episodes import read_episode
+from ebm_policy_ros.training.exchange.sources import read_source
 from ebm_policy_ros.training.inspection.reading import Recording, read_recordings
 
 Array = npt.NDArray[Any]
@@ -498,7 +500,7 @@ def test_an_episode_with_frames_of_another_size_than_the_others_is_noted(
     )
     for _ in ("built", "from the cache"):
         assert load_dataset(tmp_path, interface).notes == ((str(bags[2]), told),)
-    assert read_pieces(tmp_path, interface).notes == ((str(bags[2]), told),)
-    found = read_recordings(tmp_path, bags, interface)
+    assert read_source(tmp_path, interface).dataset.notes == ((str(bags[2]), told),)
+    found = read_recordings(BagFolder.open(tmp_path), interface)
     notes = {one.name: one.notes for one in found if isinstance(one, Recording)}
     assert notes == {f"episode_{n}": (told,) if n == 2 else () for n in range(4)}

@@ -26,7 +26,7 @@ from ebm_policy_ros.interface import (
 from ebm_policy_ros.messages.streams import decode
 from ebm_policy_ros.training.data.episodes import Episode
 from ebm_policy_ros.training.data.timeline import StreamMetrics
-from ebm_policy_ros.training.inspection.checks import Issue, find_concerns, score
+from ebm_policy_ros.training.inspection.checks import Issue, find_issues, score
 from ebm_policy_ros.training.inspection.columns import action_columns, state_columns
 from ebm_policy_ros.training.inspection.comparison import (
     constant_columns,
@@ -36,7 +36,7 @@ from ebm_policy_ros.training.inspection.comparison import (
 from ebm_policy_ros.training.inspection.curves import draw_curves, usual_scales
 from ebm_policy_ros.training.inspection.distributions import draw_coverage, draw_histogram
 from ebm_policy_ros.training.inspection.issue_types import KINDS
-from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_facts
+from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_metrics
 from ebm_policy_ros.training.inspection.page import render_page
 from ebm_policy_ros.training.inspection.pictures import film_strip
 from ebm_policy_ros.training.inspection.reading import Recording, Unusable, make_recording
@@ -67,8 +67,8 @@ def episode(actions: Numbers, times: Sequence[int] | None = None, **changes: Any
     return Episode(**{**values, **changes})
 
 
-def facts_of(interface: Interface, *arguments: Any, **changes: Any) -> EpisodeMetrics:
-    return episode_facts(episode(*arguments, **changes), interface)
+def metrics_of(interface: Interface, *arguments: Any, **changes: Any) -> EpisodeMetrics:
+    return episode_metrics(episode(*arguments, **changes), interface)
 
 
 def recordings(interface: Interface, *episodes: Episode) -> list[Recording]:
@@ -79,20 +79,20 @@ def usual(interface: Interface, number: int = 6) -> list[Recording]:
     return recordings(interface, *(episode(sweep(i)) for i in range(number)))
 
 
-def concerns_of(found: Sequence[Recording | Unusable], interface: Interface) -> list[set[str]]:
+def issues_of(found: Sequence[Recording | Unusable], interface: Interface) -> list[set[str]]:
     used = [one for one in found if isinstance(one, Recording)]
-    listed = find_concerns(found, used, interface, {})
+    listed = find_issues(found, used, interface)
     return [{issue.kind for issue in listed[one.name]} for one in found]
 
 
 def test_idle_time_is_where_no_velocity_is_commanded(interface: Interface) -> None:
     actions = sweep(1, 150)
     actions[40:90] = 0.009  # 2 % of the range, 0.5 m/s, are 0.01
-    facts = facts_of(interface, actions)
-    assert facts.idle == pytest.approx(50 / 150)
-    assert facts.longest_idle == pytest.approx((4.0, 5.0))
+    metrics = metrics_of(interface, actions)
+    assert metrics.idle == pytest.approx(50 / 150)
+    assert metrics.longest_idle == pytest.approx((4.0, 5.0))
     actions[40:90, 1] = 0.011
-    assert facts_of(interface, actions).idle == 0
+    assert metrics_of(interface, actions).idle == 0
 
 
 def test_idle_time_of_positions_is_where_they_stay(interface: Interface) -> None:
@@ -104,9 +104,9 @@ def test_idle_time_of_positions_is_where_they_stay(interface: Interface) -> None
     one = dataclasses.replace(
         episode(sweep(0, 100)), actions=actions[:, None], observations=states
     )
-    facts = episode_facts(one, pose)
-    assert facts.idle == pytest.approx(0.5)
-    assert facts.longest_idle == pytest.approx((5.0, 5.0))
+    metrics = episode_metrics(one, pose)
+    assert metrics.idle == pytest.approx(0.5)
+    assert metrics.longest_idle == pytest.approx((5.0, 5.0))
 
 
 def test_a_gripper_that_moves_is_not_idle(interface: Interface) -> None:
@@ -116,10 +116,10 @@ def test_a_gripper_that_moves_is_not_idle(interface: Interface) -> None:
     actions = np.zeros((20, 1, 3), np.float32)
     one = dataclasses.replace(episode(sweep(0, 20)), actions=actions)
     with_gripper = dataclasses.replace(interface, action=action)
-    facts = episode_facts(one, with_gripper)
-    assert facts.idle == 1.0 and facts.saturated == (0.0, 0.0, 1.0)
+    metrics = episode_metrics(one, with_gripper)
+    assert metrics.idle == 1.0 and metrics.saturated == (0.0, 0.0, 1.0)
     actions[10:, 0, 2] = 0.8
-    assert episode_facts(one, with_gripper).idle == pytest.approx(19 / 20)
+    assert episode_metrics(one, with_gripper).idle == pytest.approx(19 / 20)
 
 
 def test_actions_at_and_beyond_the_bounds_are_counted(interface: Interface) -> None:
@@ -127,37 +127,37 @@ def test_actions_at_and_beyond_the_bounds_are_counted(interface: Interface) -> N
     actions[:30, 0] = 0.25
     actions[30:40, 0] = -0.25
     actions[:10, 1] = 0.26
-    facts = facts_of(interface, actions)
-    assert facts.saturated == pytest.approx((0.4, 0.1))
-    assert facts.outside == pytest.approx((0.0, 0.1))
+    metrics = metrics_of(interface, actions)
+    assert metrics.saturated == pytest.approx((0.4, 0.1))
+    assert metrics.outside == pytest.approx((0.0, 0.1))
 
 
 def test_jerk_is_the_second_difference_of_the_velocities(interface: Interface) -> None:
     steady = np.full((40, 2), 0.1)
-    assert facts_of(interface, steady).jerk == 0
+    assert metrics_of(interface, steady).jerk == 0
     ramp = np.linspace(-0.2, 0.2, 40)[:, None].repeat(2, axis=1)
-    assert facts_of(interface, ramp).jerk == pytest.approx(0, abs=1e-6)
+    assert metrics_of(interface, ramp).jerk == pytest.approx(0, abs=1e-6)
     # From one bound to the other and back in each step: 1, -1, ... of the range, so 2 each time.
     alternating = 0.25 * (-1.0) ** np.arange(40)[:, None].repeat(2, axis=1)
-    assert facts_of(interface, alternating).jerk == pytest.approx(2.0)
+    assert metrics_of(interface, alternating).jerk == pytest.approx(2.0)
 
 
 def test_steps_that_lack_are_a_gap(interface: Interface) -> None:
     times = [*range(50), *range(68, 150)]
-    facts = facts_of(interface, sweep(0, 132), times)
-    assert facts.steps == 132 and facts.duration == pytest.approx(15.0)
-    assert len(facts.gaps) == 1 and facts.gaps[0] == pytest.approx((5.0, 1.8))
-    assert facts.usable == pytest.approx(132 / 150)
+    metrics = metrics_of(interface, sweep(0, 132), times)
+    assert metrics.steps == 132 and metrics.duration == pytest.approx(15.0)
+    assert len(metrics.gaps) == 1 and metrics.gaps[0] == pytest.approx((5.0, 1.8))
+    assert metrics.usable == pytest.approx(132 / 150)
 
 
 def test_a_stream_that_repeats_itself_during_motion_is_frozen(interface: Interface) -> None:
     one = episode(sweep(0, 60))
     one.observations["camera"][20:33] = one.observations["camera"][20]
-    assert episode_facts(one, interface).frozen["camera"] == pytest.approx(1.2)
+    assert episode_metrics(one, interface).frozen["camera"] == pytest.approx(1.2)
     actions = sweep(0, 60)
     actions[20:33] = 0
     still = dataclasses.replace(one, actions=actions[:, None].astype(np.float32))
-    assert episode_facts(still, interface).frozen["camera"] == 0
+    assert episode_metrics(still, interface).frozen["camera"] == 0
 
 
 def test_a_film_strip_shows_the_first_and_the_last_frame() -> None:
@@ -240,8 +240,8 @@ def test_numbers_that_never_change_are_named_unless_they_are_pinned(interface: I
 
 
 def test_a_clock_that_was_set_back_is_no_gap(interface: Interface) -> None:
-    facts = facts_of(interface, sweep(0, 20), [*range(100, 110), *range(0, 10)])
-    assert facts.gaps == () and facts.duration == pytest.approx(2.0) and facts.usable == 1.0
+    metrics = metrics_of(interface, sweep(0, 20), [*range(100, 110), *range(0, 10)])
+    assert metrics.gaps == () and metrics.duration == pytest.approx(2.0) and metrics.usable == 1.0
 
 
 def test_a_note_that_many_episodes_have_is_told_once(interface: Interface) -> None:
@@ -249,7 +249,7 @@ def test_a_note_that_many_episodes_have_is_told_once(interface: Interface) -> No
     notes[3].append("joints: 2 messages lost")
     episodes = (episode(sweep(i), notes=tuple(note)) for i, note in enumerate(notes))
     found = recordings(interface, *episodes)
-    report = make_report(found, interface, frozenset(), {})
+    report = make_report(found, interface, frozenset())
     assert report.notes == [("camera: 0 of 60 messages have no stamp", 12)]
     (entry,) = report.first
     assert [issue.words for issue in entry.issues] == ["joints: 2 messages lost"]
@@ -267,7 +267,7 @@ def test_notes_are_alike_in_all_but_numbers_and_the_names_of_files(interface: In
     told[3] = (*told[3], notes(3, "camera_2", "800x480")[0])
     told[5] = (*told[5], notes(5, "camera_1", "800x480")[1])
     episodes = (episode(sweep(i), notes=note) for i, note in enumerate(told))
-    report = make_report(recordings(interface, *episodes), interface, frozenset(), {})
+    report = make_report(recordings(interface, *episodes), interface, frozenset())
     assert dict(report.notes) == dict.fromkeys(told[0], 12)
     reasons = {e.name: [issue.words for issue in e.issues] for e in report.first}
     assert reasons == {"bag_3": [told[3][3]], "bag_5": [told[5][3]]}
@@ -298,7 +298,7 @@ def test_each_fault_is_a_reason_to_look(interface: Interface) -> None:
     }
     good = [episode(sweep(i), streams=fast) for i in range(20, 40)]
     found = recordings(interface, episode(sweep(0)), *good, *faulty.values())
-    kinds = concerns_of(found, interface)
+    kinds = issues_of(found, interface)
     assert kinds[:21] == [set()] * 21
     for expected, got in zip(faulty, kinds[21:], strict=True):
         assert expected in got
@@ -315,21 +315,21 @@ def test_the_more_and_the_graver_the_reasons_the_earlier_an_episode_comes(
     both = recordings(interface, *(episode(sweep(i)) for i in range(5)), episode(idle))
     failed = dataclasses.replace(both[5], name="failed", outcome="failure")
     found: list[Recording | Unusable] = [*both, failed, Unusable("torn", "the file ends early")]
-    report = make_report(found, interface, frozenset({"bag_0"}), {})
+    report = make_report(found, interface, frozenset({"bag_0"}))
     assert [entry.name for entry in report.first] == ["torn", "bag_5"]
     assert [entry.name for entry in report.used] == [f"bag_{i}" for i in range(1, 6)]
-    assert report.verdict.level == "bad"
-    assert report.verdict.words == (
+    assert report.summary.level == "bad"
+    assert report.summary.words == (
         "Training can use 5 of 8 episodes. Cannot be read: 1. To look at: 1."
     )
-    good = make_report(both[:5], interface, frozenset(), {})
-    assert good.verdict.words == "Training can use 5 of 5 episodes. Nothing stands out."
+    good = make_report(both[:5], interface, frozenset())
+    assert good.summary.words == "Training can use 5 of 5 episodes. Nothing stands out."
     assert good.steps == 300 and good.total == pytest.approx(30.0)
 
 
 def test_a_report_needs_no_episode(interface: Interface) -> None:
-    report = make_report([Unusable("torn", "empty")], interface, frozenset(), {})
-    assert report.verdict.level == "bad" and not report.used and not report.dimensions
+    report = make_report([Unusable("torn", "empty")], interface, frozenset())
+    assert report.summary.level == "bad" and not report.used and not report.dimensions
 
 
 def test_a_histogram_reaches_from_bound_to_bound_and_beyond(interface: Interface) -> None:
@@ -395,7 +395,7 @@ def test_there_is_a_page_for_every_shipped_interface(file: Path) -> None:
         actions=random.uniform(low, high, shape).astype(np.float32),
         times_ns=START + interface.period_ns * np.arange(30),
     )
-    report = make_report(recordings(interface, one), interface, frozenset(), {})
+    report = make_report(recordings(interface, one), interface, frozenset())
     page = render_page(report, Path("demos"))
     for column in (*action_columns(interface), *state_columns(interface)):
         assert f'title="{column.name}, {column.unit}"' in page or not column.unit
@@ -410,7 +410,7 @@ def test_the_page_has_a_line_for_a_jump_and_one_for_a_slow_topic(interface: Inte
     jumped = episode(sweep(10), streams=fast, notes=(jump,), jumps=(jump,))
     late = episode(sweep(11), streams=slow)
     found = recordings(interface, *good, jumped, late)
-    report = make_report(found, interface, frozenset(), {})
+    report = make_report(found, interface, frozenset())
     reasons = {e.name: [(c.kind, c.words) for c in e.issues] for e in report.first}
     assert reasons == {
         # The jump is also a note of the bag, but only one issue.

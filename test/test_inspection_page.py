@@ -151,8 +151,8 @@ def test_the_page_says_what_it_shows(demos: Path, browser: Browser) -> None:
         (text,) = browser.texts(f".episode[data-name={name}]")
         return text
 
-    (verdict,) = browser.texts("#verdict")
-    assert verdict.startswith("Training can use 8 of 10 episodes. Cannot be read: 1.")
+    (summary,) = browser.texts("#summary")
+    assert summary.startswith("Training can use 8 of 10 episodes. Cannot be read: 1.")
     first = browser.texts(".first .to")
     assert first[:3] == ["torn", "push_4", "push_1_copy"] and "failed" not in first
     assert "duplicate has the same numbers as push_1" in card("push_1_copy")
@@ -199,8 +199,8 @@ def test_ticked_episodes_become_an_exclude_list_that_is_read(
     main([str(demos), "--exclude", str(path), "--out", str(tmp_path / "page.html")])
     browser.open(tmp_path / "page.html")
     assert browser.texts("#count") == ["4"]
-    (verdict,) = browser.texts("#verdict")
-    assert verdict.startswith("Training can use 5 of 10 episodes. To look at:")
+    (summary,) = browser.texts("#summary")
+    assert summary.startswith("Training can use 5 of 10 episodes. To look at:")
     assert browser.problems == []
 
 

@@ -259,13 +259,6 @@ def test_an_outline_names_the_weights_of_the_model(
     assert outline(config, SHAPES, 3) == {n: tuple(v.shape) for n, v in weights.items()}
 
 
-@pytest.mark.parametrize("kind", ["energy", "explicit"])
-def test_an_outline_of_a_tied_model_does_so_too(kind: Kind) -> None:
-    config = ModelConfig(kind, ("camera",), trunk_depth=0, tied=True)
-    weights = build_model(config, SHAPES, 2).state_dict()
-    assert outline(config, SHAPES, 2) == {n: tuple(v.shape) for n, v in weights.items()}
-
-
 @pytest.mark.parametrize("name", MADE)
 def test_the_policies_of_the_benchmark_are_within_the_bounds(name: str) -> None:
     made = MADE[name]

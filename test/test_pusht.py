@@ -14,6 +14,10 @@ zarr = pytest.importorskip("zarr", reason="the extra `pusht`")
 
 from ebm_policy_ros.training.data.arrays import load_arrays  # noqa: E402
 from ebm_policy_ros.training.experiments import pusht  # noqa: E402
+from ebm_policy_ros.training.experiments.pusht_data import (  # noqa: E402
+    Basis,
+    papers_episodes,
+)
 from ebm_policy_ros.training.experiments.tee import (  # noqa: E402
     Numbers,
     Tees,
@@ -81,7 +85,7 @@ def test_what_is_seen_is_where_the_t_and_the_disc_are() -> None:
 def test_a_chunk_in_the_basis_comes_back_but_for_what_the_components_miss() -> None:
     random = np.random.default_rng(0)
     straight = random.normal(size=(200, 1, 2)) * np.arange(1, 9)[:, None]
-    basis = pusht.Basis.fit(straight, 2)
+    basis = Basis.fit(straight, 2)
     numbers = basis.encode(straight)
     assert numbers.std(axis=0) == pytest.approx([1, 1], abs=0.1)
     assert np.allclose(basis.decode(numbers), straight, atol=1e-4)
@@ -90,7 +94,7 @@ def test_a_chunk_in_the_basis_comes_back_but_for_what_the_components_miss() -> N
 
 
 def test_the_papers_90_episodes_are_drawn_as_in_its_code() -> None:
-    chosen = pusht.papers_episodes(206)
+    chosen = papers_episodes(206)
     assert len(set(chosen)) == 90 and chosen[:6].tolist() == [7, 9, 10, 11, 13, 16]
     held = np.random.default_rng(42).choice(206, 4, replace=False)
     assert not set(held) & set(chosen)

@@ -222,9 +222,9 @@ def test_a_horizon_and_a_gripper_are_read_from_the_commands_as_they_came(
 
     def close_gripper() -> None:
         """The message has no stamp: it is valid from the tick at which it is received."""
-        before = recorder._inputs.facts()["/gripper/commands"].count
+        before = recorder._inputs.metrics()["/gripper/commands"].count
         grip.publish(Float64MultiArray(data=[0.25]))
-        robot.until(lambda: recorder._inputs.facts()["/gripper/commands"].count > before)
+        robot.until(lambda: recorder._inputs.metrics()["/gripper/commands"].count > before)
 
     try:
         answer = record(robot, range(20, 26), True, close_gripper)

@@ -45,8 +45,8 @@ def test_the_command_writes_a_policy_that_decides(kind: str, bags: None, tmp_pat
     decision = policy.decide({"tool": np.zeros((1, 2), np.float32)})
     assert decision.action.shape == (1, 2)
     assert policy.has_energy == (kind in ("energy", "autoregressive"))
-    facts = load_policy_file(tmp_path / "run" / train.POLICY).training
-    assert facts["demonstrations"] == 10 and facts["held_out"]["action_error"] > 0
+    training = load_policy_file(tmp_path / "run" / train.POLICY).training
+    assert training["demonstrations"] == 10 and training["held_out"]["action_error"] > 0
     assert policy.has_thresholds and set(policy.thresholds) == {"features"}
     far = policy.decide({"tool": np.full((1, 2), 50, np.float32)}).confidence
     assert decision.confidence.unsure == () and len(far.unsure) == 1

@@ -38,7 +38,7 @@ from ebm_policy_ros.training.learning.checkpoint import (
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.evaluator import EvaluationMetrics
 from ebm_policy_ros.training.learning.negatives import NEGATIVES, NegativesConfig
-from ebm_policy_ros.training.learning.objective import Facts
+from ebm_policy_ros.training.learning.objective import Scalars
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer, TrainingError
 
 MODEL = ModelConfig(
@@ -102,10 +102,10 @@ def trainer(
 
 
 def assert_same_run(folder: Path, other: Path) -> None:
-    (mine, facts), (theirs, other_facts) = (
+    (mine, scalars), (theirs, other_scalars) = (
         load_checkpoint(f / CHECKPOINT) for f in (folder, other)
     )
-    assert facts == other_facts
+    assert scalars == other_scalars
     assert mine.keys() == theirs.keys() == {"model", "average", "best", "optimizer"}
     for part, tensors in mine.items():
         for name, tensor in tensors.items():
@@ -141,12 +141,12 @@ def test_a_policy_learns_the_demonstrated_action(
     run = trainer(tmp_path, demonstrations(1200), 300, model, **settings)
     before = run.validate()
     assert run.run()
-    assert run.verdict.action_error < 0.03
+    assert run.best_metrics.action_error < 0.03
     if kind != "nearest_neighbour":
-        assert run.verdict.action_error < before.action_error / 4
+        assert run.best_metrics.action_error < before.action_error / 4
         assert run.best_step > 0
     if kind in ("energy", "autoregressive"):
-        assert run.verdict.rank < 0.05 < before.rank
+        assert run.best_metrics.rank < 0.05 < before.rank
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
@@ -178,7 +178,7 @@ def test_a_killed_run_continues_from_its_last_checkpoint(
     killed = trainer(tmp_path / "parts")
     update = killed.update
 
-    def die() -> tuple[float, float, Facts]:
+    def die() -> tuple[float, float, Scalars]:
         if killed.step == 11:
             raise KeyboardInterrupt
         return update()
@@ -227,25 +227,25 @@ def test_a_damaged_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-FACTS: dict[str, Any] = {
+PROGRESS: dict[str, Any] = {
     "identity": None, "step": "x" * 10_000, "skipped": -1, "best_step": 1e300,
     "skipped_in_a_row": 10**400, "verdict": {"x": 1},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", PROGRESS)
 @pytest.mark.parametrize("missing", [False, True])
-def test_facts_of_a_checkpoint_that_are_wrong_or_missing_are_refused_in_one_line(
+def test_progress_in_a_checkpoint_that_is_wrong_or_missing_is_refused_in_one_line(
     name: str, missing: bool, tmp_path: Path
 ) -> None:
     run = trainer(tmp_path)
     run.validate()
     run.save()
-    parts, facts = load_checkpoint(tmp_path / CHECKPOINT)
-    facts[name] = FACTS[name]
+    parts, progress = load_checkpoint(tmp_path / CHECKPOINT)
+    progress[name] = PROGRESS[name]
     if missing:
-        del facts[name]
-    save_checkpoint(tmp_path / CHECKPOINT, parts, facts)
+        del progress[name]
+    save_checkpoint(tmp_path / CHECKPOINT, parts, progress)
     with pytest.raises(CheckpointError, match=r"(damaged|another run)") as refusal:
         trainer(tmp_path).resume()
     assert "\n" not in str(refusal.value)
@@ -260,11 +260,11 @@ def test_tensors_of_a_checkpoint_that_do_not_fit_are_refused_in_one_line(
     run.update()
     run.validate()
     run.save()
-    parts, facts = load_checkpoint(tmp_path / CHECKPOINT)
+    parts, progress = load_checkpoint(tmp_path / CHECKPOINT)
     name = next(name for name, value in parts[part].items() if value.ndim > 1)
     fewer = {key: value for key, value in parts[part].items() if key != name}
     for changed in (fewer, {**fewer, name: parts[part][name][:1, None]}):
-        save_checkpoint(tmp_path / CHECKPOINT, {**parts, part: changed}, facts)
+        save_checkpoint(tmp_path / CHECKPOINT, {**parts, part: changed}, progress)
         with pytest.raises(CheckpointError, match="damaged") as refusal:
             trainer(tmp_path).resume()
         assert "\n" not in str(refusal.value)
@@ -365,7 +365,7 @@ def test_with_nothing_held_out_everything_is_learned_from_and_the_last_weights_k
     assert train.tolist() == [0, 1, 2] and len(held) == 0
     run = trainer(tmp_path, held_out=0.0)
     assert run.run()
-    assert run.best_step == 14 and math.isinf(run.verdict.action_error)
+    assert run.best_step == 14 and math.isinf(run.best_metrics.action_error)
     for name, value in run.average.state_dict().items():
         assert torch.equal(run.best[name], value)
 
@@ -425,12 +425,12 @@ def test_the_weights_of_the_lowest_held_out_action_error_are_kept(tmp_path: Path
     run = trainer(tmp_path)
     error = run.validate().action_error
     kept = {name: value.clone() for name, value in run.best.items()}
-    assert run.verdict.action_error == error
+    assert run.best_metrics.action_error == error
     with torch.no_grad():
         for weight in run.average.parameters():
             weight.normal_(std=3.0)
     worse = run.validate().action_error
-    assert worse > error and run.verdict.action_error == error
+    assert worse > error and run.best_metrics.action_error == error
     assert all(torch.equal(run.best[name], value) for name, value in kept.items())
 
 
@@ -439,16 +439,16 @@ def test_rank_can_choose_the_weights(tmp_path: Path) -> None:
     assert low_error.score("action_error") < low_rank.score("action_error")
     assert low_rank.score("rank") < low_error.score("rank")
     run = trainer(tmp_path, choose_by="rank")
-    run.verdict = EvaluationMetrics(0.0, 0.0, 2.0)
+    run.best_metrics = EvaluationMetrics(0.0, 0.0, 2.0)
     run.validate()
-    assert run.verdict.rank < 2.0
+    assert run.best_metrics.rank < 2.0
 
 
 def test_step_size_warms_up_and_falls_to_zero(tmp_path: Path) -> None:
     run = trainer(tmp_path, steps=105, warm_up=5, learning_rate=0.01)
     rates = []
     for run.step in (0, 4, 54, 104):
-        rates.append(run.learning_rate())
+        rates.append(run.config.rate_at(run.step, run.steps))
     assert rates == pytest.approx([0.002, 0.01, 0.005, 0.0], abs=1e-9)
 
 
@@ -457,7 +457,7 @@ def test_step_size_can_fall_in_steps(tmp_path: Path) -> None:
     run = trainer(tmp_path, steps=105, warm_up=5, learning_rate=0.01, **schedule)
     rates = []
     for run.step in (4, 13, 14, 34):
-        rates.append(run.learning_rate())
+        rates.append(run.config.rate_at(run.step, run.steps))
     assert rates == pytest.approx([0.01, 0.01, 0.005, 0.00125])
 
 
@@ -480,8 +480,8 @@ def test_every_weight_is_learned_with_every_kind_of_counter_example(
     model = dataclasses.replace(MODEL, kind=kind, head=HeadConfig("mlp", 32, spectral_norm=norm))  # type: ignore[arg-type]
     run = trainer(tmp_path, model=model, negatives=negatives, gradient_penalty=1.0)
     before = {n: p.clone() for n, p in run.model.named_parameters()}
-    _, _, facts = run.update()
-    assert 0.0 <= facts["gradient_penalty_active"].item() <= 1.0
+    _, _, scalars = run.update()
+    assert 0.0 <= scalars["gradient_penalty_active"].item() <= 1.0
     for name, parameter in run.model.named_parameters():
         if name.endswith("output.bias"):
             continue  # shifts all energies equally, which changes no probability
@@ -577,8 +577,8 @@ def test_constant_actions_do_not_make_the_others_easy(tmp_path: Path) -> None:
     )
     assert run.run()
     # Two dimensions among sixteen negatives are not that easy.
-    assert run.verdict.loss > 0.1
-    assert run.verdict.action_error < 0.03
+    assert run.best_metrics.loss > 0.1
+    assert run.best_metrics.action_error < 0.03
 
 
 def test_an_energy_that_knows_nothing_has_the_rank_of_a_coin(tmp_path: Path) -> None:

@@ -237,8 +237,8 @@ def test_displays_name_topics_that_the_nodes_publish_and_ask_for_no_more_than_th
                 reliability=ReliabilityPolicy[reliability],
                 durability=DurabilityPolicy[durability],
             )
-            verdict, reason = qos_check_compatible(offer.qualities[topic], wanted)
-            assert verdict != QoSCompatibility.ERROR, f"{topic}: {reason}"
+            compatibility, reason = qos_check_compatible(offer.qualities[topic], wanted)
+            assert compatibility != QoSCompatibility.ERROR, f"{topic}: {reason}"
 
 
 def test_rviz_shows_nothing_that_the_foxglove_layout_lacks(

@@ -11,13 +11,14 @@ from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.policy.file import PolicyFile, load_policy_file, save_policy
 from ebm_policy_ros.training.calibration import FALSE_ALARMS, calibrate, check_false_alarms
 from ebm_policy_ros.training.data.batches import DemonstrationError, split_episodes
+from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import policy_path
 
 
 @dataclass(frozen=True)
-class CalibrateArgs:
+class CalibrateArgs(EpisodeOptions):
     """Calibrate the confidence thresholds of a trained policy; its weights do not change.
 
     One half of the demonstrations fits the distribution of familiar observations, the other half
@@ -38,6 +39,7 @@ class CalibrateArgs:
     """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_false_alarms(self.false_alarms)
 
 
@@ -52,7 +54,7 @@ def calibrate_policy(args: CalibrateArgs) -> None:
     content = load_policy_file(policy_path(args.policy))
     device = find_device(args.device)
     config = ModelConfig.from_dict(content.model)
-    loaded = load_training_data(args.data, "", config.streams)
+    loaded = load_training_data(args.data, args, config.streams)
     _refuse_other_shapes(args, content, loaded)
     horizon, size = content.action_shape
     model = build_model(config, content.shapes, horizon * size)

@@ -56,13 +56,13 @@ def calibrate(
     tap = FeatureTap(model)
     first, second = (_vectors(model, tap, data, frames) for frames in (known, held_out))
     detector = OutOfDistributionDetector.fit(first, second, rate)
-    facts = {
+    confidence = {
         "thresholds": detector.thresholds,
         "false_alarms": rate,
         "episodes": [len(np.unique(data.episodes[frames])) for frames in (known, held_out)],
         "frames": [len(known), len(held_out)],
     }
-    return Calibration(facts, detector.to_tensors())
+    return Calibration(confidence, detector.to_tensors())
 
 
 def _vectors(

@@ -10,20 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebm_policy_ros.inference.settings import at_least
-from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.training.data.arrays import save_arrays
 from ebm_policy_ros.training.data.batches import DemonstrationError
-from ebm_policy_ros.training.data.recorded import recorded_interface
-from ebm_policy_ros.training.exchange.demonstrations import Recorded
+from ebm_policy_ros.training.data.options import EpisodeOptions
+from ebm_policy_ros.training.exchange.demonstrations import Recorded, split_at_gaps
 from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot
-from ebm_policy_ros.training.exchange.sources import kind_of, read_source
-from ebm_policy_ros.training.loading import refuse_other_shapes, tell_notes
+from ebm_policy_ros.training.loading import (
+    choose,
+    find_interface,
+    read_demonstrations,
+    refuse_other_shapes,
+    tell_notes,
+)
 from ebm_policy_ros.util.cli import run_command
-from ebm_policy_ros.util.resources import interface_path
 
 
 @dataclass(frozen=True)
-class ConvertConfig:
+class ConvertConfig(EpisodeOptions):
     """Convert demonstrations: reads bags, .npz, LeRobot v3 or zarr; writes .npz or LeRobot v3."""
 
     source: Path
@@ -35,9 +38,6 @@ class ConvertConfig:
     """Streams to read, by output name: `{state: data/state}` of a zarr, `{hand: camera}` of bags
     or an .npz, `{tool: observation.state}` of a LeRobotDataset. Default: all, with their own
     names."""
-    interface: str = ""
-    """Interface file of the robot and task, or the bare name of a shipped one; the data must match
-    it. Empty: the one noted in the bags, otherwise none."""
     history: int = 1
     """Samples of each measured stream in an observation of a zarr or LeRobotDataset, taken from
     the previous steps. An interface sets it itself."""
@@ -53,6 +53,7 @@ class ConvertConfig:
     """Write images as videos (small, lossy) instead of PNG files in the rows (exact)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(self, 1, "history", "horizon")
         if self.fps is not None and not 0 < self.fps < float("inf"):
             raise ValueError(f"fps: got {self.fps}, expected a number above 0")
@@ -78,15 +79,18 @@ def convert(config: ConvertConfig) -> None:
     if config.out.suffix == ".zarr":
         raise DemonstrationError(f"{config.out}: zarr is only read; give an .npz file or a folder")
     arrays = config.out.suffix == ".npz"
-    interface = _interface(config)
-    recorded = read_source(
-        config.source, interface, config.streams, config.history, config.horizon
+    interface = find_interface(config.source, config)
+    recorded = read_demonstrations(
+        config.source, config, interface, config.streams, config.history, config.horizon
     )
+    data = recorded.dataset
     if interface is not None:
-        refuse_other_shapes(
-            config.source, recorded.dataset, interface, list(interface.observation)
-        )
-    tell_notes(recorded.dataset.notes)
+        refuse_other_shapes(config.source, data, interface, list(interface.observation))
+    data = choose(config.source, data, config, interface)
+    if interface is not None and not arrays:
+        data = split_at_gaps(data, interface.period_ns)
+        tell_notes(data.notes)
+    recorded = dataclasses.replace(recorded, dataset=data)
     rate = _rate(config, recorded)
     if not arrays and rate is None:
         raise DemonstrationError(
@@ -115,12 +119,6 @@ def _made_whole(out: Path) -> Iterator[Path]:
         part = Path(folder) / out.name
         yield part
         part.rename(out)
-
-
-def _interface(config: ConvertConfig) -> Interface | None:
-    if config.interface:
-        return load_interface(interface_path(config.interface))
-    return recorded_interface(config.source) if kind_of(config.source) == "bags" else None
 
 
 def _rate(config: ConvertConfig, recorded: Recorded) -> float | None:

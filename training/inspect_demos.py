@@ -5,19 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebm_policy_ros.bags.discovery import find_bags
-from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.training.data.exclusion import read_exclusions
-from ebm_policy_ros.training.data.recorded import (
-    interface_differences,
-    recorded_interfaces,
-    usual_interface,
-)
+from ebm_policy_ros.training.data.bag_folder import BagFolder
 from ebm_policy_ros.training.inspection.page import is_page, render_page
 from ebm_policy_ros.training.inspection.reading import read_recordings
 from ebm_policy_ros.training.inspection.report import make_report
 from ebm_policy_ros.util.cli import run_command
-from ebm_policy_ros.util.resources import interface_path
 
 PAGE = "inspection.html"
 
@@ -48,24 +40,15 @@ def inspect_demos(args: InspectArgs) -> None:
     out = args.out or args.folder / PAGE
     if out.exists() and not is_page(out):
         raise FileExistsError(f"{out}: exists and is no page of inspect_demos; choose --out")
-    bags = find_bags(args.folder)
-    excluded = read_exclusions(args.exclude, args.folder, bags) if args.exclude else ()
-    recorded = recorded_interfaces(bags)
-    if args.interface:
-        interface = load_interface(interface_path(args.interface))
-    else:
-        interface = usual_interface(args.folder, recorded)
-    found = read_recordings(args.folder, bags, interface)
-    differences = {
-        bag.relative_to(args.folder).as_posix(): interface_differences(values, interface)
-        for bag, values in recorded.items()
-    }
-    names = frozenset(bag.relative_to(args.folder).as_posix() for bag in excluded)
-    report = make_report(found, interface, names, differences)
+    folder = BagFolder.open(args.folder, args.exclude)
+    interface = folder.interface(args.interface)
+    found = read_recordings(folder, interface)
+    excluded = frozenset(bag.relative_to(args.folder).as_posix() for bag in folder.excluded)
+    report = make_report(found, interface, excluded)
     partial = out.with_name(f".{out.name}.partial")
     partial.write_bytes(render_page(report, args.folder).encode("utf-8", "replace"))
     partial.replace(out)
-    print(f"{out}: {report.verdict.words}")
+    print(f"{out}: {report.summary.words}")
 
 
 def main(argv: list[str] | None = None) -> None:

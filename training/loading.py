@@ -1,12 +1,11 @@
-"""Loading of demonstrations for train_policy: bags or arrays, and their interface."""
+"""Loading of demonstrations, bags or arrays, for every command."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.energy.models import ModelConfig
@@ -15,6 +14,8 @@ from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.checking import check_bounds
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.data.idle import trim_idle
+from ebm_policy_ros.training.data.options import EpisodeOptions
+from ebm_policy_ros.training.exchange.demonstrations import Recorded
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
 from ebm_policy_ros.util.resources import interface_path
 
@@ -38,57 +39,93 @@ class TrainingData:
 
 
 def load_training_data(
-    path: Path,
-    interface: str,
-    streams: Sequence[str] | None,
-    *,
-    trim: bool = False,
-    **choice: Any,
+    path: Path, options: EpisodeOptions, streams: Sequence[str] | None = None
 ) -> TrainingData:
-    """Read demonstrations and check them against their interface; notes go to stderr.
+    """Load demonstrations for a model, and check them against their interface.
 
     Args:
         path: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr.
-        interface: Interface file or the bare name of a shipped one; empty: as in the bags.
+        options: Choice of episodes and steps.
         streams: Streams that the model uses; None for a model's default streams if present,
             otherwise all.
-        trim: True to remove idle steps at the ends of episodes and report their number; only with
-            an interface, which defines idle.
-        choice: Selection and cache of bags, arguments of `load_dataset`.
 
     Raises:
         ValueError: (or a subclass) if a file cannot be used or does not match the interface.
     """
-    named = load_interface(interface_path(interface)) if interface else None
-    if kind_of(path) != "bags":
-        if choice.get("exclude"):
-            raise DemonstrationError(f"{path}: --exclude is for bags; leave it out")
-        data = read_source(path, named).dataset
-        streams = streams or _usual_streams(data.observations)
-        if named:
-            refuse_other_shapes(path, data, named, streams)
-    else:
-        # The readers of bags import packages that arrays do not need.
-        from ebm_policy_ros.training.data.bag_dataset import load_dataset
-        from ebm_policy_ros.training.data.recorded import recorded_interface
-
-        named = named or recorded_interface(path, choice.get("exclude"))
-        streams = streams or _usual_streams(named.shapes)
-        _refuse_missing(streams, named.shapes)
-        data = load_dataset(path, named, **choice)
-        tell_notes(data.notes)
+    interface = find_interface(path, options)
+    if interface and kind_of(path) == "bags":  # before they are decoded
+        streams = streams or _usual_streams(interface.shapes)
+        _refuse_missing(streams, interface.shapes)
+    data = read_demonstrations(path, options, interface).dataset
+    streams = streams or _usual_streams(data.observations)
+    if interface:
+        refuse_other_shapes(path, data, interface, streams)
     _refuse_missing(streams, data.observations)
-    if named:
-        limits = Limits.of(named)
-        check_bounds(data.actions, named.action.names, limits.low, limits.high)
-        if trim:
-            total = len(data.actions)
-            data, count = trim_idle(data, named)
-            if count:
-                told = f"{count} of {total} steps stand still at the ends of demonstrations"
-                cure = "left out (--trim_idle false keeps them)"
-                tell_notes([(str(path), f"{told}; {cure}")])
-    return TrainingData(data, named, tuple(streams))
+    if interface:
+        limits = Limits.of(interface)
+        check_bounds(data.actions, interface.action.names, limits.low, limits.high)
+    return TrainingData(choose(path, data, options, interface), interface, tuple(streams))
+
+
+def find_interface(path: Path, options: EpisodeOptions) -> Interface | None:
+    """Load the interface of demonstrations: the named one, or that of the bags.
+
+    Returns:
+        The interface; None for arrays if none is named.
+    """
+    if options.interface:
+        return load_interface(interface_path(options.interface))
+    if kind_of(path) != "bags":
+        return None
+    # The readers of bags import packages that arrays do not need.
+    from ebm_policy_ros.training.data.bag_folder import BagFolder
+
+    return BagFolder.open(path, options.exclude).interface()
+
+
+def read_demonstrations(
+    path: Path,
+    options: EpisodeOptions,
+    interface: Interface | None,
+    streams: Mapping[str, str] | None = None,
+    history: int = 1,
+    horizon: int = 1,
+) -> Recorded:
+    """Read all chosen episodes; notes go to stderr. The arguments are those of `read_source`."""
+    recorded = read_source(
+        path,
+        interface,
+        streams,
+        history,
+        horizon,
+        exclude=options.exclude,
+        unusable=options.unusable,
+        cache=options.cache,
+    )
+    failures = [(name, "a failure, left out") for name in recorded.dataset.failures]
+    tell_notes([*recorded.dataset.notes, *failures])
+    return recorded
+
+
+def choose(
+    path: Path, data: Dataset, options: EpisodeOptions, interface: Interface | None
+) -> Dataset:
+    """Leave out idle steps, whose number goes to stderr, and keep the best episodes.
+
+    Args:
+        path: Source of the demonstrations.
+        data: Demonstrations, with the shapes of the interface.
+        options: Choice of episodes and steps.
+        interface: Defines which steps are idle; None to leave out none.
+    """
+    if options.trim_idle and interface:
+        total = len(data.actions)
+        data, count = trim_idle(data, interface)
+        if count:
+            told = f"{count} of {total} steps stand still at the ends of demonstrations"
+            cure = "left out (--trim_idle false keeps them)"
+            tell_notes([(str(path), f"{told}; {cure}")])
+    return data.best(options.keep, options.keep_by) if options.keep < 1 else data
 
 
 def tell_notes(notes: Sequence[tuple[str, str]]) -> None:

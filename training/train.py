@@ -7,7 +7,7 @@ import errno
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from ebm_policy_ros.energy.models import ImplicitModel, ModelConfig, build_model
 from ebm_policy_ros.energy.outline import outline
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod, build_inference, settings_of
-from ebm_policy_ros.inference.settings import at_least, one_of
+from ebm_policy_ros.inference.settings import at_least
 from ebm_policy_ros.policy.file import PolicyFile, save_policy
 from ebm_policy_ros.training.calibration import (
     FALSE_ALARMS,
@@ -27,7 +27,8 @@ from ebm_policy_ros.training.calibration import (
     check_false_alarms,
 )
 from ebm_policy_ros.training.data.batches import split_episodes
-from ebm_policy_ros.training.data.dataset import Dataset, KeepBy, Unusable
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.learning.checkpoint import CheckpointError
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
@@ -42,30 +43,13 @@ _PATHS = ("data", "out", "exclude", "cache")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(EpisodeOptions):
     """Train a policy on demonstrations. Give a file of these settings with --config."""
 
     data: Path
     """Folder with the demonstrations, bag folders at any depth; or an .npz file of arrays."""
     out: Path
     """Folder of this run: checkpoint, log and finally policy.safetensors."""
-    interface: str = ""
-    """Interface file of the robot and task, or the bare name of a shipped one. Empty: the one
-    noted in the bags; arrays need none, but policy_node does."""
-    exclude: Path | None = None
-    """File of bags to exclude, one per line, relative to `data`; inspect_demos writes it."""
-    unusable: Unusable = "refuse"
-    """Handling of unusable bags: refuse to train, or skip them with a note."""
-    trim_idle: bool = True
-    """Remove idle steps at the beginning and the end of demonstrations, except two steps at the
-    end. A policy trained to wait at its initial position may never start."""
-    cache: Path | None = None
-    """Folder for the cache of decoded bags. Default: .cache in `data`."""
-    keep: float = 1.0
-    """Fraction of the demonstrations to use: the best ones."""
-    keep_by: KeepBy = "length"
-    """Order of the demonstrations for `keep`: length, the shortest first; or outcome, the best
-    first, then the shortest."""
     steps: int = 4000
     """Batches to train on."""
     seed: int = 0
@@ -91,13 +75,10 @@ class TrainConfig:
     derivative_free with 1024 samples, or autoregressive for such a model."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(self, 1, "steps")
         at_least(self, 0, "seed", "threads", largest=2**63 - 1)
         check_false_alarms(self.false_alarms)
-        one_of(self, "keep_by", get_args(KeepBy))
-        one_of(self, "unusable", get_args(Unusable))
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"keep: got {self.keep}, expected a fraction above 0, at most 1")
 
     def search(self) -> InferenceMethod:
         """Inference method of the `inference` settings.
@@ -156,18 +137,12 @@ def train(config: TrainConfig) -> bool:
             _refuse_mix_up(config)
         loaded = load_training_data(
             config.data,
-            config.interface,
+            config,
             None if config.model.streams == ModelConfig().streams else config.model.streams,
-            trim=config.trim_idle,
-            exclude=config.exclude,
-            unusable=config.unusable,
-            cache=config.cache,
         )
     model_config = dataclasses.replace(config.model, streams=loaded.streams)
     config = dataclasses.replace(config, model=model_config)
     data = loaded.dataset
-    if config.keep < 1:
-        data = data.best(config.keep, config.keep_by)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -221,12 +196,12 @@ def _save_policy(
     data: Dataset,
     search: InferenceMethod,
 ) -> None:
-    interface, verdict = loaded.interface, trainer.verdict
-    facts = {
+    interface, metrics = loaded.interface, trainer.best_metrics
+    training = {
         "steps": config.steps,
         "seed": config.seed,
         "best_step": trainer.best_step,
-        "held_out": {k: v for k, v in dataclasses.asdict(verdict).items() if np.isfinite(v)},
+        "held_out": {k: v for k, v in dataclasses.asdict(metrics).items() if np.isfinite(v)},
         "skipped_batches": trainer.skipped,
         "demonstrations": len(data.names),
         # The paths of the files do not describe the policy.
@@ -245,16 +220,16 @@ def _save_policy(
         interface=interface,
         inference=settings_of(search) if isinstance(trainer.model, ImplicitModel) else {},
         coordinates=trainer.model.box.config,
-        training=facts,
+        training=training,
         **(vars(found) if found else {}),
     )
     save_policy(config.out / POLICY, content)
     unit = f" {interface.action.unit}" if interface else ""
     rank = ""
     if isinstance(trainer.model, ImplicitModel):
-        rank = f", rank {verdict.rank:.2%} (share of other actions that look better; 0 is best)"
-    judged = f"held-out action error {verdict.action_error:.4g}{unit}{rank}"
-    if np.isinf(verdict.action_error):
+        rank = f", rank {metrics.rank:.2%} (share of other actions that look better; 0 is best)"
+    judged = f"held-out action error {metrics.action_error:.4g}{unit}{rank}"
+    if np.isinf(metrics.action_error):
         judged = "nothing held out"
     print(f"{config.out / POLICY}: {judged}, weights of step {trainer.best_step}")
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.device.selection import has_recordings
+from ebm_policy_ros.device.selection import has_cuda_graphs
 
 # Runs before the capture: libraries choose kernels and allocate memory in the first runs.
 _WARM_UPS = 3
@@ -55,8 +55,8 @@ class CapturedGraph(Generic[Result]):
         self._device = device
         # Not shared: it may be unusable after a failed capture.
         self._generator = torch.Generator(device)
-        if has_recordings(device):
-            self._record()
+        if has_cuda_graphs(device):
+            self._capture()
 
     def __call__(self, inputs: Sequence[Tensor], seed: int) -> Result:
         """Launch the function and return its result without waiting for the device.
@@ -71,7 +71,7 @@ class CapturedGraph(Generic[Result]):
         for kept, values in zip(self._inputs, inputs, strict=True):
             if (kept.shape, kept.dtype) != (values.shape, values.dtype):
                 raise ValueError(
-                    f"got {tuple(values.shape)} of {values.dtype}, recorded was "
+                    f"got {tuple(values.shape)} of {values.dtype}, captured was "
                     f"{tuple(kept.shape)} of {kept.dtype}"
                 )
             # Detached: else the autograd history would grow with each replay.
@@ -83,7 +83,7 @@ class CapturedGraph(Generic[Result]):
             self._graph.replay()
         return self._result
 
-    def _record(self) -> None:
+    def _capture(self) -> None:
         broke: list[Exception] = []
         try:
             # A capture sees only the current device, which need not be the first one. The stream

@@ -34,7 +34,7 @@ def available_memory() -> int:
     """Bytes that can be allocated without swapping; sys.maxsize if the system reports none."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        facts = dict(line.split(":", maxsplit=1) for line in lines)
-        return 1024 * int(facts["MemAvailable"].split()[0])
+        sizes = dict(line.split(":", maxsplit=1) for line in lines)
+        return 1024 * int(sizes["MemAvailable"].split()[0])
     except (OSError, ValueError, KeyError):
         return sys.maxsize

@@ -27,7 +27,7 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def has_recordings(device: torch.device) -> bool:
+def has_cuda_graphs(device: torch.device) -> bool:
     """Return True if the device can capture and replay CUDA graphs."""
     return device.type == "cuda"
 

@@ -23,31 +23,11 @@ _CHUNK = 256
 class RegressionModel(nn.Module):
     """Regression a(observation): the mean of the demonstrated actions."""
 
-    def __init__(
-        self,
-        head: HeadConfig,
-        encoder: ObservationEncoder,
-        space: ActionSpace,
-        start: Tensor | None = None,
-    ) -> None:
-        """Create a regression model for actions of a space.
-
-        Args:
-            head: Settings of the layers after the encoder.
-            encoder: Encoder of observations.
-            space: Coordinates of the actions.
-            start: Initial linear map of the features, shape (K, F). It is trained too. The
-                output of the head, initially 0, is added to it.
-        """
+    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace) -> None:
+        """Create a regression model for actions of a space."""
         super().__init__()
         self.encoder = encoder
-        self.head = VectorHead(encoder.size, space.size, head)
-        self.start = nn.Linear(encoder.size, space.size) if start is not None else None
-        if self.start is not None and start is not None:
-            self.start.weight.data = start
-            nn.init.zeros_(self.start.bias)
-            for parameter in self.head.layers[-1].parameters():
-                nn.init.zeros_(parameter)
+        self.head: nn.Module = VectorHead(encoder.size, space.size, head)
         self.box = space
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
@@ -58,7 +38,7 @@ class RegressionModel(nn.Module):
     def action(self, features: Tensor) -> Tensor:
         """Compute actions, shape (B, H*D), in the box mapped to [-1, 1]."""
         action: Tensor = self.head(features)
-        return action if self.start is None else action + self.start(features)
+        return action
 
     def loss(self, features: Tensor, target: Tensor) -> Tensor:
         """Mean squared error against demonstrated actions, shape (B, H*D), in the same box."""

@@ -62,10 +62,6 @@ class ModelConfig:
     """Append the input of the trunk to its output, so that the head gets exact measurements."""
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
     """Settings of the head: the layers whose input includes the action."""
-    tied: bool = False
-    """Initialisation for an action that is a position (x, y) in the image of the only camera. An
-    energy initially depends on the difference between the action and the mean of the tracked
-    positions; a regression initially gives that mean."""
     components: int = 8
     """Number of Gaussians of a mixture."""
 
@@ -89,10 +85,6 @@ class ModelConfig:
             for name, usual in (("spectral_norm", False), ("feature_gain", 1.0)):
                 if getattr(self.head, name) != usual:
                     raise ValueError(f"head.{name}: has no meaning for kind {self.kind}")
-        if self.tied and (self.kind not in ("energy", "explicit") or self.head.spectral_norm):
-            raise ValueError(
-                f"tied: got kind {self.kind}, expected energy or explicit, without spectral_norm"
-            )
         check_whole("trunk_width", self.trunk_width, 1, WIDEST)
         check_whole("trunk_depth", self.trunk_depth, 0, MOST_LAYERS)
         check_whole("components", self.components, 1, MOST_COMPONENTS)
@@ -111,6 +103,8 @@ class ModelConfig:
             ValueError: If a key is missing or unknown, or a value is not allowed.
         """
         try:
+            plain = dict(values)
+            _refuse_tied(plain.pop("tied", False), plain["kind"])
             image: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in dict(values["image"]).items()
             }
@@ -120,9 +114,20 @@ class ModelConfig:
                     "image": ImageEncoderConfig(**image),
                     "head": HeadConfig(**values["head"]),
                 }
-                return cls(**{**values, **parts})
+                return cls(**{**plain, **parts})
         except (KeyError, TypeError) as error:
             raise ValueError(f"model settings: {cut(error)}") from None
+
+
+def _refuse_tied(tied: object, kind: object) -> None:
+    """Check an option of older files: the start of the training, from tracked positions."""
+    if not isinstance(tied, bool):
+        raise ValueError(f"tied: got {quote(tied)}, expected true or false")
+    if tied and kind != "energy":  # an energy has no further weights
+        raise ValueError(
+            f"tied: got kind {cut(kind)}, expected energy; other models of this option are of the "
+            "experiment coordinates alone, train without it"
+        )
 
 
 @dataclass(frozen=True)
@@ -314,30 +319,8 @@ def build_model(
     )
     if config.kind == "mixture":
         return MixtureModel(config.head, encoder, space, config.components)
-    mean = _mean_position(config, used, space.size) if config.tied else None
     if config.kind == "explicit":
-        return RegressionModel(config.head, encoder, space, mean)
+        return RegressionModel(config.head, encoder, space)
     if config.kind == "autoregressive":
         return AutoregressiveModel(config.head, encoder, space)
-    model = EnergyModel(config.head, encoder, space)
-    if mean is not None:
-        head = _plain(model.head)
-        head.feature_half.weight.data = -head.action_half.weight.data @ mean
-    return model
-
-
-def _mean_position(
-    config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], action_size: int
-) -> Tensor:
-    """Linear map from the features to the mean of the tracked positions, shape (2, F)."""
-    one_camera = [len(shape) for shape in shapes.values()] == [4]
-    if not one_camera or config.trunk_depth or config.image.pooling != "soft_argmax":
-        raise ValueError(
-            "tied: needs one camera as the only stream, image.pooling soft_argmax, trunk_depth 0"
-        )
-    if action_size != 2:
-        raise ValueError(
-            f"tied: got an action of {action_size} values, expected a position (x, y)"
-        )
-    # The features are x and y of the first channel, then of the second, and so on.
-    return torch.eye(2).repeat(1, config.image.channels[-1]) / config.image.channels[-1]
+    return EnergyModel(config.head, encoder, space)

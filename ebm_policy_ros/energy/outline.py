@@ -50,12 +50,12 @@ def outline(
     Raises:
         ValueError: If the model would have too many weights or cannot be built.
     """
-    # Both options change values. spectral_norm also changes names; `_normalised` adds these.
+    # spectral_norm changes values, and names, which `_normalised` adds.
     head = dataclasses.replace(config.head, spectral_norm=False)
-    tied = config.tied and config.kind != "energy"
-    plain = dataclasses.replace(config, head=head, tied=tied)
     with _Unfilled():
-        model = build_model(plain, shapes, action_size, coordinates)
+        model = build_model(
+            dataclasses.replace(config, head=head), shapes, action_size, coordinates
+        )
     found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     if config.head.spectral_norm:
         found = {new: shape for name in found for new, shape in _normalised(name, found[name])}

@@ -12,18 +12,16 @@ from torch import Tensor
 from ebm_policy_ros.inference.ancestral import draw_ancestral
 from ebm_policy_ros.inference.candidates import (
     Energy,
-    check_box,
     clip,
     evaluate,
-    fit_starts,
     local_minima,
     normal,
     resample,
     take,
     uniform,
 )
-from ebm_policy_ros.inference.deadline import Deadline
 from ebm_policy_ros.inference.derivative_free import SEPARATION
+from ebm_policy_ros.inference.minimizer import Minimizer, Search
 from ebm_policy_ros.inference.settings import at_least, at_most, positive
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.util.bounds import MOST_PLACES, MOST_ROUNDS, MOST_SAMPLES
@@ -38,7 +36,7 @@ _STARTS = 16
 
 
 @dataclass(frozen=True)
-class AutoregressiveDerivativeFree:
+class AutoregressiveDerivativeFree(Minimizer[Sequence[Energy]]):
     """Derivative-free search, dimension by dimension, with one energy per dimension.
 
     E_j(a_1..a_j) is low if a_j fits the values a_1..a_{j-1} before it. In every round and for
@@ -74,83 +72,40 @@ class AutoregressiveDerivativeFree:
 
     @property
     def evaluated(self) -> tuple[int, int]:
-        """Largest number of candidates in one evaluation: without and with gradients."""
         return max(self.samples + 8 * self.places, GRID * (self.places + _STARTS)), 0
 
-    def minimize(
-        self,
-        energy: Sequence[Energy],
-        low: Tensor,
-        high: Tensor,
-        batch: int = 1,
-        generator: torch.Generator | None = None,
-        starts: Tensor | None = None,
-        deadline: float | None = None,
-        low_precision: Sequence[Energy] | None = None,
-    ) -> Solution:
-        """Find the most probable action in the box, for each row of the batch separately.
+    def run(self, search: Search[Sequence[Energy]]) -> Solution:
+        """Run all rounds, then refine and compare by the energy of whole actions.
 
-        Args:
-            energy: For each dimension j, a function from prefixes (B, N, j+1) to energies (B, N).
-            low: Lower corner of the box, shape (D,). It determines device and precision.
-            high: Upper corner of the box, shape (D,).
-            batch: Number of rows B.
-            generator: Source of randomness, on the device of `low`.
-            starts: Initial candidates, shape (B, M, D), which replace the first M drawn ones. They
-                are compared at the end too, so the result is never worse than the best of them.
-            deadline: Time at which to return the best action so far, in seconds of
-                `time.perf_counter`. It is checked between dimensions, after the first round. The
-                last candidates are compared after the deadline.
-            low_precision: Low-precision energies, cheaper and nearly equal, for all rounds before
-                the refinement.
-
-        Raises:
-            ValueError: If the corners do not form a box, energies or starts have the wrong shape,
-                or there is not one energy for each dimension.
+        The low-precision energies are for all rounds before the refinement. The starts are
+        compared at the end too, and the last candidates also after the deadline.
         """
-        check_box(low, high)
-        energies = _one_each(energy, low.shape[0])
-        until = Deadline(deadline, low.device)
-        kept = low.new_empty(batch, 0, low.shape[0])
-        if starts is not None:
-            kept = fit_starts(starts, batch, self.samples, low, high)
-        half_width = (high - low) / 2
-        cheap_energies = (
-            energies if low_precision is None else _one_each(low_precision, low.shape[0])
-        )
-        actions = self._search(cheap_energies, kept, low, high, batch, generator, until)
+        size = search.low.shape[0]
+        energies, cheap = _one_each(search.energy, size), _one_each(search.cheap, size)
+        kept = search.clipped_starts(self.samples)
+        actions = self._search(search, kept)
         total = torch.stack(
-            [evaluate(part, actions[..., : j + 1]) for j, part in enumerate(cheap_energies)]
+            [evaluate(part, actions[..., : j + 1]) for j, part in enumerate(cheap)]
         ).sum(dim=0)
-        index = local_minima(actions, total, self.places, SEPARATION, half_width)
-        actions = self._refine(energies, take(actions, index), low, high, generator, until)
+        index = local_minima(actions, total, self.places, SEPARATION, search.half_width)
+        actions = self._refine(search, take(actions, index))
         actions = torch.cat((actions, kept), dim=1)
-        joint = JointEnergy(energies, low, high, self.temperature)
-        values = evaluate(joint, actions)
-        return Solution.of(actions, values, joint, low, high, until.complete)
+        joint = JointEnergy(energies, search.low, search.high, self.temperature)
+        return search.solution(joint, actions, evaluate(joint, actions))
 
-    def _search(
-        self,
-        energies: Sequence[Energy],
-        starts: Tensor,
-        low: Tensor,
-        high: Tensor,
-        batch: int,
-        generator: torch.Generator | None,
-        until: Deadline,
-    ) -> Tensor:
+    def _search(self, search: Search[Sequence[Energy]], starts: Tensor) -> Tensor:
         """Run all rounds through all dimensions; return the candidates, shape (B, N, D)."""
+        low, high, generator = search.low, search.high, search.generator
         noise = self.noise_scale * (high - low) / 2
-        actions = low.new_empty(batch, self.samples, 0)
+        actions = low.new_empty(search.batch, self.samples, 0)
         for i in range(self.iterations):
-            for j, part in enumerate(energies):
-                if i and until.passed():
+            for j, part in enumerate(search.cheap):
+                if i and search.until.passed():
                     return actions
                 if i == 0:
                     # Drawn now: resampling would copy values that no energy has evaluated yet.
-                    drawn = uniform(
-                        batch, self.samples, low[j : j + 1], high[j : j + 1], generator
-                    )
+                    edges = low[j : j + 1], high[j : j + 1]
+                    drawn = uniform(search.batch, self.samples, *edges, generator)
                     actions = torch.cat((actions, drawn), dim=2)
                     # Resampling moves candidates: put the starts first again.
                     begun = starts[..., : j + 1]
@@ -165,25 +120,18 @@ class AutoregressiveDerivativeFree:
             noise = noise * self.noise_shrink if i else noise
         return actions
 
-    def _refine(
-        self,
-        energies: Sequence[Energy],
-        actions: Tensor,
-        low: Tensor,
-        high: Tensor,
-        generator: torch.Generator | None,
-        until: Deadline,
-    ) -> Tensor:
+    def _refine(self, search: Search[Sequence[Energy]], actions: Tensor) -> Tensor:
         """Move each candidate, shape (B, M, D), to the minimum of each dimension in turn."""
+        low, high = search.low, search.high
         samples = max(8, self.samples // actions.shape[1])
         first = self.noise_scale * self.noise_shrink ** max(0, self.iterations - 2)
-        for j, part in enumerate(energies):
+        for j, part in enumerate(search.energy):
             scale = first * (high[j] - low[j]) / 2
             for _ in range(self.refine):
-                if until.passed():
+                if search.until.passed():
                     return actions
                 prefixes = actions[:, :, None, : j + 1].repeat(1, 1, samples, 1)
-                moves = scale * normal(prefixes[:, :, 1:, j], generator)
+                moves = scale * normal(prefixes[:, :, 1:, j], search.generator)
                 prefixes[:, :, 1:, j] = clip(prefixes[:, :, 1:, j] + moves, low[j], high[j])
                 values = evaluate(part, prefixes)
                 lowest = values.argmin(dim=2)

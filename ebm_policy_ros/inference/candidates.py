@@ -78,51 +78,6 @@ def uniform(
     return low + (high - low) * draws
 
 
-def first_candidates(
-    batch: int,
-    count: int,
-    low: Tensor,
-    high: Tensor,
-    generator: torch.Generator | None,
-    starts: Tensor | None,
-) -> Tensor:
-    """Draw candidates uniformly from the box, and replace the first ones by `starts` if given.
-
-    Args:
-        batch: Number of rows B.
-        count: Number of candidates N in a row.
-        low: Lower corner of the box, shape (D,).
-        high: Upper corner of the box, shape (D,).
-        generator: Source of randomness; its draws do not depend on `starts`.
-        starts: Initial candidates, shape (B, M, D), M at most N.
-
-    Returns:
-        Candidates, shape (B, N, D).
-
-    Raises:
-        ValueError: If the starts have another shape.
-    """
-    drawn = uniform(batch, count, low, high, generator)
-    if starts is None:
-        return drawn
-    return torch.cat((fit_starts(starts, batch, count, low, high), drawn[:, starts.shape[1] :]), 1)
-
-
-def fit_starts(starts: Tensor, batch: int, count: int, low: Tensor, high: Tensor) -> Tensor:
-    """Clip the starts, shape (B, M, D), to the box, in its precision.
-
-    Raises:
-        ValueError: If their shape is not (B, M, D) with M at most `count`.
-    """
-    size = low.shape[0]
-    shape = tuple(starts.shape)
-    if starts.ndim != 3 or shape[::2] != (batch, size) or shape[1] > count:
-        raise ValueError(
-            f"starts: got shape {shape}, expected ({batch}, M, {size}) with M at most {count}"
-        )
-    return clip(starts.to(low), low, high)
-
-
 def normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw standard normal numbers with the shape, device and precision of `like`."""
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)

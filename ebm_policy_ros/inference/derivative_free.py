@@ -9,16 +9,14 @@ from torch import Tensor
 
 from ebm_policy_ros.inference.candidates import (
     Energy,
-    check_box,
     clip,
     evaluate,
-    first_candidates,
     local_minima,
     normal,
     resample,
     take,
 )
-from ebm_policy_ros.inference.deadline import Deadline
+from ebm_policy_ros.inference.minimizer import Minimizer, Search
 from ebm_policy_ros.inference.refinement import cross_entropy, descend
 from ebm_policy_ros.inference.settings import at_least, at_most, positive
 from ebm_policy_ros.inference.solution import Solution
@@ -31,7 +29,7 @@ _RESCORED_SHARE = 4
 
 
 @dataclass(frozen=True)
-class DerivativeFree:
+class DerivativeFree(Minimizer[Energy]):
     """Derivative-free search: sample the box, then repeatedly resample by exp(-E) and perturb.
 
     The best candidate so far stays in the population. So the lowest energy never increases, and
@@ -67,98 +65,62 @@ class DerivativeFree:
 
     @property
     def evaluated(self) -> tuple[int, int]:
-        """Largest number of candidates in one evaluation: without and with gradients."""
         refined = self.places * self.refine_samples if self.refine else 0
         return max(self.samples, refined), self.places if self.polish else 0
 
-    def minimize(
-        self,
-        energy: Energy,
-        low: Tensor,
-        high: Tensor,
-        batch: int = 1,
-        generator: torch.Generator | None = None,
-        starts: Tensor | None = None,
-        deadline: float | None = None,
-        low_precision: Energy | None = None,
-    ) -> Solution:
-        """Find the action of lowest energy in the box, for each row of the batch separately.
+    def run(self, search: Search[Energy]) -> Solution:
+        """Resample and perturb, then refine and polish.
 
-        Args:
-            energy: Function from candidates (B, N, D) to energies (B, N).
-            low: Lower corner of the box, shape (D,). It determines device and precision.
-            high: Upper corner of the box, shape (D,).
-            batch: Number of rows B.
-            generator: Source of randomness, on the device of `low`.
-            starts: Initial candidates, shape (B, M, D), which replace the first M drawn ones. The
-                result is never worse than the best of them.
-            deadline: Time at which to return the best action so far, in seconds of
-                `time.perf_counter`. It is checked between rounds, after the first evaluation.
-            low_precision: Low-precision energy, cheaper and nearly equal, which guides the search.
-                At the end the lowest quarter of the candidates and all starts are evaluated with
-                `energy`, and the result is the exact minimum over these.
-
-        Raises:
-            ValueError: If the corners do not form a box, energies or starts have the wrong shape,
-                or the energy has no gradient for the polish.
+        With a low-precision energy, the lowest quarter of the candidates and all starts are
+        evaluated exactly at the end, and the result is the exact minimum over these.
         """
-        check_box(low, high)
-        half_width = (high - low) / 2
-        noise = self.noise_scale * half_width
-        until = Deadline(deadline, low.device)
-        actions = first_candidates(batch, self.samples, low, high, generator, starts)
-        cheap = low_precision or energy
-        energies = evaluate(cheap, actions)
-        begun = actions[:, : 0 if starts is None else starts.shape[1]]
+        noise = self.noise_scale * search.half_width
+        actions = search.first_candidates(self.samples)
+        energies = evaluate(search.cheap, actions)
         for _ in range(self.iterations):
-            if until.passed():
+            if search.until.passed():
                 break
             best = take(actions, energies.argmin(dim=1, keepdim=True))
-            actions = take(actions, resample(energies / self.temperature, generator))
-            actions = clip(actions + noise * normal(actions, generator), low, high)
-            actions = torch.cat((best, actions[:, 1:]), dim=1)
-            energies = evaluate(cheap, actions)
+            actions = take(actions, resample(energies / self.temperature, search.generator))
+            moved = actions + noise * normal(actions, search.generator)
+            moved = clip(moved, search.low, search.high)
+            actions = torch.cat((best, moved[:, 1:]), dim=1)
+            energies = evaluate(search.cheap, actions)
             noise = noise * self.noise_shrink
-        if low_precision is not None:
+        if search.low_precision is not None:
             # The low-precision energy may have preferred another candidate to the best start.
-            actions, energies = _rescored(energy, begun, actions, energies)
-        if (self.refine or self.polish) and not until.passed():
-            actions, energies = self._improve(
-                energy, actions, energies, low, high, generator, until
-            )
-        return Solution.of(actions, energies, energy, low, high, until.complete)
+            begun = search.clipped_starts(self.samples)
+            actions, energies = _rescored(search.energy, begun, actions, energies)
+        if (self.refine or self.polish) and not search.until.passed():
+            actions, energies = self._improve(search, actions, energies)
+        return search.solution(search.energy, actions, energies)
 
     def _improve(
-        self,
-        energy: Energy,
-        actions: Tensor,
-        energies: Tensor,
-        low: Tensor,
-        high: Tensor,
-        generator: torch.Generator | None,
-        until: Deadline,
+        self, search: Search[Energy], actions: Tensor, energies: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Refine and polish the lowest local minima; prepend the results to the candidates."""
-        index = local_minima(actions, energies, self.places, SEPARATION, (high - low) / 2)
+        index = local_minima(actions, energies, self.places, SEPARATION, search.half_width)
         places = take(actions, index)
         if self.refine:
             refined, values = cross_entropy(
-                energy,
+                search.energy,
                 places,
-                low,
-                high,
+                search.low,
+                search.high,
                 samples=self.refine_samples,
                 rounds=self.refine,
                 scale=SEPARATION / 2,
-                generator=generator,
-                until=until,
+                generator=search.generator,
+                until=search.until,
             )
             places = refined[:, :, 0]
             # Keep the other candidates: they may lead to further modes.
             actions = torch.cat((refined.flatten(1, 2), actions), dim=1)
             energies = torch.cat((values.flatten(1), energies), dim=1)
-        if self.polish and not until.passed():
-            polished, values = descend(energy, places, low, high, self.polish, until)
+        if self.polish and not search.until.passed():
+            polished, values = descend(
+                search.energy, places, search.low, search.high, self.polish, search.until
+            )
             actions = torch.cat((polished, actions), dim=1)
             energies = torch.cat((values, energies), dim=1)
         return actions, energies

@@ -9,15 +9,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import (
-    Energy,
-    check_box,
-    clip,
-    first_candidates,
-    normal,
-    take,
-)
-from ebm_policy_ros.inference.deadline import Deadline
+from ebm_policy_ros.inference.candidates import Energy, clip, normal, take
+from ebm_policy_ros.inference.minimizer import Minimizer, Search
 from ebm_policy_ros.inference.refinement import descend, value_and_gradient
 from ebm_policy_ros.inference.settings import at_least, at_most, not_negative, one_of, positive
 from ebm_policy_ros.inference.solution import Solution
@@ -27,7 +20,7 @@ Schedule = Literal["polynomial", "power"]
 
 
 @dataclass(frozen=True)
-class Langevin:
+class Langevin(Minimizer[Energy]):
     """Langevin search: candidates follow the gradient with noise, then without it to a minimum.
 
     Distances are in half-widths of the box. A step of size s changes each dimension by
@@ -74,45 +67,16 @@ class Langevin:
 
     @property
     def evaluated(self) -> tuple[int, int]:
-        """Largest number of candidates in one evaluation: without and with gradients."""
         return self.samples, self.samples
 
-    def minimize(
-        self,
-        energy: Energy,
-        low: Tensor,
-        high: Tensor,
-        batch: int = 1,
-        generator: torch.Generator | None = None,
-        starts: Tensor | None = None,
-        deadline: float | None = None,
-        low_precision: Energy | None = None,
-    ) -> Solution:
-        """Find the action of lowest energy at the ends of the chains, for each row separately.
-
-        Args:
-            energy: Differentiable function from candidates (B, N, D) to energies (B, N).
-            low: Lower corner of the box, shape (D,). It determines device and precision.
-            high: Upper corner of the box, shape (D,).
-            batch: Number of rows B.
-            generator: Source of randomness, on the device of `low`.
-            starts: Initial candidates, shape (B, M, D), which replace the first M drawn ones. The
-                result is never worse than the best of them.
-            deadline: Time at which to return the best action so far, in seconds of
-                `time.perf_counter`. It is checked between rounds, after the first evaluation.
-            low_precision: Not used: chains follow the exact gradient.
-
-        Raises:
-            ValueError: If the corners do not form a box, energies or starts have the wrong shape,
-                or the energy has no gradient.
-        """
-        check_box(low, high)
-        until = Deadline(deadline, low.device)
-        actions = first_candidates(batch, self.samples, low, high, generator, starts)
+    def run(self, search: Search[Energy]) -> Solution:
+        """Follow the exact gradient along the chains, then descend without noise."""
+        energy, low, high, until = search.energy, search.low, search.high, search.until
+        actions = search.first_candidates(self.samples)
         # Noise may move a chain away from the best action on its way.
-        remember = starts is not None or deadline is not None
+        remember = search.starts is not None or until.at is not None
         best = actions[:, :0], actions[:, :0, 0]
-        for here, energies, moved in self._moves(energy, actions, low, high, generator):
+        for here, energies, moved in self._moves(energy, actions, low, high, search.generator):
             if remember:
                 best = _lowest(torch.cat((best[0], here), 1), torch.cat((best[1], energies), 1))
             actions = moved
@@ -121,9 +85,9 @@ class Langevin:
                 break
         if until.complete:
             actions, energies = descend(energy, actions, low, high, self.polish, until)
-        if starts is not None or not until.complete:
+        if search.starts is not None or not until.complete:
             actions, energies = torch.cat((best[0], actions), 1), torch.cat((best[1], energies), 1)
-        return Solution.of(actions, energies, energy, low, high, until.complete)
+        return search.solution(energy, actions, energies)
 
     def chain(
         self,

@@ -11,11 +11,10 @@ from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.util.plugins import Registry
-from ebm_policy_ros.util.quoting import cut, nearest
+from ebm_policy_ros.util.quoting import cut, suggestion
 
 InferenceMethod = DerivativeFree | AutoregressiveDerivativeFree | Langevin | Hybrid
-"""Frozen dataclass of settings with `samples`, `evaluated` and `minimize`; see
-`DerivativeFree`."""
+"""Frozen dataclass of settings; its contract is `Minimizer`."""
 
 METHODS: Registry[type[InferenceMethod]] = Registry("inference method")
 METHODS.register("derivative_free")(DerivativeFree)
@@ -48,11 +47,9 @@ def build_inference(settings: Mapping[str, Any]) -> InferenceMethod:
     names = [field.name for field in dataclasses.fields(kind)]
     unknown = [name for name in values if name not in names]
     if unknown:
-        near = nearest(unknown[0], names)
-        hint = f"; did you mean {near}?" if near else ""
         raise ValueError(
             f"inference.{cut(unknown[0])}: no setting of {method}, which has "
-            f"{', '.join(names)}{hint}"
+            f"{', '.join(names)}{suggestion(unknown[0], names)}"
         )
     try:
         return kind(**values)

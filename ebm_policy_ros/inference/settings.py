@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ebm_policy_ros.util.bounds import LARGEST_WHOLE, check_number, check_whole
-from ebm_policy_ros.util.quoting import quote
+from ebm_policy_ros.util.quoting import any_of, quote, suggestion
 
 
 def at_least(settings: object, lowest: int, *names: str, largest: int = LARGEST_WHOLE) -> None:
@@ -61,4 +61,6 @@ def one_of(settings: object, name: str, allowed: tuple[str, ...]) -> None:
     """
     value = getattr(settings, name)
     if value not in allowed:
-        raise ValueError(f"{name}: got {quote(value)}, expected {' or '.join(allowed)}")
+        raise ValueError(
+            f"{name}: got {quote(value)}, expected {any_of(allowed)}{suggestion(value, allowed)}"
+        )

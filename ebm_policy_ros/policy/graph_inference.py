@@ -55,7 +55,7 @@ class GraphActionInference:
             streams = dict(zip(self._names, inputs, strict=False))
             return action_inference(streams, None if previous is None else inputs[-1], generator)
 
-        self._recording = CapturedGraph(answer, self._inputs(batch, previous), device)
+        self._graph = CapturedGraph(answer, self._inputs(batch, previous), device)
         draws = torch.Generator(device).manual_seed(0)
         probes = [self._probe(batch, previous, draws) for _ in range(_PROBES)]
         if not any(self._agrees(*probe) for probe in probes):
@@ -73,7 +73,7 @@ class GraphActionInference:
             previous: Last action, if the graph was captured with one.
             seed: Seed of the candidates.
         """
-        return self._recording(self._inputs(batch, previous), seed)
+        return self._graph(self._inputs(batch, previous), seed)
 
     def _inputs(self, batch: Mapping[str, Tensor], previous: Tensor | None) -> list[Tensor]:
         streams = [batch[name] for name in self._names]
@@ -138,5 +138,5 @@ def fastest(
         try:
             found.append(GraphActionInference(action_inference, batch, previous))
         except CaptureError as error:
-            warnings.warn(f"a recording of decisions is not used: {error}", stacklevel=2)
-    return min(found, key=lambda recorded: recorded.seconds, default=None)
+            warnings.warn(f"a CUDA graph of decisions is not used: {error}", stacklevel=2)
+    return min(found, key=lambda graph: graph.seconds, default=None)

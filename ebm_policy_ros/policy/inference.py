@@ -62,7 +62,7 @@ class ActionInference:
         self.model = parts.model.to(device).eval()
         self._inference, self._margin = parts.inference, margin
         self._detector = parts.detector and parts.detector.to(device)
-        self._senses = FeatureTap(self.model)
+        self._tap = FeatureTap(self.model)
         self._exact: ImplicitModel | None = None
         self._low_precision: ImplicitModel | None = None
         if isinstance(self.model, ImplicitModel):
@@ -171,5 +171,5 @@ class ActionInference:
         """Distances of the batch that was just encoded."""
         if self._detector is None:
             return self.model.box.low.new_zeros(0)
-        apart = self._detector.distances(self._senses.last(batch))
+        apart = self._detector.distances(self._tap.last(batch))
         return torch.stack([value[0] for value in apart.values()])

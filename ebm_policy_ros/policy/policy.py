@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ebm_policy_ros.device.malloc import keep_freed_memory
-from ebm_policy_ros.device.selection import PolicyMismatch, find_device, has_recordings
+from ebm_policy_ros.device.selection import PolicyMismatch, find_device, has_cuda_graphs
 from ebm_policy_ros.energy.models import ImplicitModel, Model
 from ebm_policy_ros.inference.methods import settings_of
 from ebm_policy_ros.inference.modes import Modes
@@ -62,8 +62,8 @@ class Policy:
         """Inference method; None for a policy without an energy."""
         self._action_shape = content.action_shape
         self._action_inference = ActionInference(parts, device, hysteresis * temperature)
-        self._records = has_recordings(device)
-        fused = self._action_inference.fused() if self._records else None
+        self._has_graphs = has_cuda_graphs(device)
+        fused = self._action_inference.fused() if self._has_graphs else None
         self._ways = [way for way in (self._action_inference, fused) if way]
         self._model: Model = self._action_inference.model
         self._detector = parts.detector
@@ -71,7 +71,7 @@ class Policy:
         self._seed = seed
         self._choice, self._temperature = choice, temperature
         self._generator = torch.Generator(device)
-        self._recorded: dict[bool, GraphActionInference | None] = {}
+        self._graphs: dict[bool, GraphActionInference | None] = {}
 
     @classmethod
     def load(
@@ -281,14 +281,12 @@ class Policy:
         A graph is captured by a decision without a budget, for example in `warm_up`.
         """
         known = previous is not None
-        if self._records:
-            if known not in self._recorded and deadline is None:
-                self._recorded[known] = fastest(self._ways, batch, previous)
-            recorded = self._recorded.get(known)
-            if recorded and (
-                deadline is None or time.perf_counter() + recorded.seconds < deadline
-            ):
-                return recorded(batch, previous, self._seed)
+        if self._has_graphs:
+            if known not in self._graphs and deadline is None:
+                self._graphs[known] = fastest(self._ways, batch, previous)
+            graph = self._graphs.get(known)
+            if graph and (deadline is None or time.perf_counter() + graph.seconds < deadline):
+                return graph(batch, previous, self._seed)
         return self._action_inference(batch, previous, self._generator, deadline)
 
     def _confidence(self, found: InferenceResult, energy: float) -> Confidence:

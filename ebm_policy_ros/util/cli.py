@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import (
     ArgumentError,
@@ -17,9 +16,9 @@ from jsonargparse import (
 )
 from yaml import YAMLError
 
+from ebm_policy_ros.util.cli_options import Messages, build
 from ebm_policy_ros.util.pipes import ends_with_its_reader
 from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
-from ebm_policy_ros.util.resources import expanded
 from ebm_policy_ros.util.yaml_file import UnreadableFile, check_yaml
 
 _parse: Callable[[str], Any] = get_loader("yaml")
@@ -54,7 +53,7 @@ def run_command(
         switches: Fields that are true when the option is given, with their help text.
         positional: True if fields without a default are positional arguments.
     """
-    problems: tuple[type[Exception], ...] = (ArgumentError, OSError, ValueError, *expected)
+    problems: tuple[type[Exception], ...] = (OSError, ValueError, *expected)
     # On SIGTERM, exit normally, so that the processes which the command started end too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -67,19 +66,20 @@ def run_command(
     for switch, text in switches.items():
         # From its type alone, jsonargparse would require `--switch true`.
         parser.add_argument(f"--{switch}", action="store_true", help=text)
+    messages = Messages(kind, positional)
     try:
         with ends_with_its_reader():
             parsed = parser.parse_args(argv)
-        values = parser.instantiate(parsed).as_dict()
-        del values["config"]
-        for field, value in values.items():
-            if isinstance(value, Path):
-                values[field] = expanded(value)
-        command(kind(**values))
+        command(build(kind, parsed.as_dict()))
+    except ArgumentError as error:
+        _refuse(name, messages.explain(str(error)))
     except problems as error:
-        problem = cut(error, LONGEST_REFUSAL)
-        print(f"{name}: {problem}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(name, messages.named(str(error)))
     except KeyboardInterrupt:
         print(f"{name}: interrupted; start the same command again to continue", file=sys.stderr)
         sys.exit(130)
+
+
+def _refuse(name: str, problem: str) -> NoReturn:
+    print(f"{name}: {cut(problem, LONGEST_REFUSAL)}", file=sys.stderr)
+    sys.exit(2)

@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
 
-from ebm_policy_ros.util.quoting import nearest, quote
+from ebm_policy_ros.util.quoting import quote, suggestion
 
 Part = TypeVar("Part")
 Given = TypeVar("Given")
@@ -84,11 +84,10 @@ class Registry(Generic[Part]):
             if name not in self._imported:
                 self._imported[name] = _imported(self.kind, name)
             return self._imported[name]
-        near = nearest(name, self._parts)
-        hint = f"; did you mean {near}?" if near else ""
         raise ValueError(
             f"got {quote(name)}, expected one of {', '.join(self._parts)}, or the full name of "
-            f"your own {self.kind}, package.module.Name{hint}"
+            f"your own {self.kind}, package.module.Name"
+            f"{suggestion(name, self._parts)}"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 LONGEST_QUOTE, LONGEST_LINE = 80, 300
 LONGEST_REFUSAL = 2_000
@@ -32,3 +32,15 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """Closest known name to a misspelt one; empty if none is close."""
     # Only the beginning is compared: the time grows with the square of the length.
     return next(iter(difflib.get_close_matches(cut(name), known, n=1)), "")
+
+
+def suggestion(name: object, known: Iterable[str], prefix: str = "") -> str:
+    """End of a message that suggests the closest known name; empty if none is close."""
+    near = nearest(name, known)
+    return f"; did you mean {prefix}{near}?" if near else ""
+
+
+def any_of(names: Sequence[str]) -> str:
+    """Join names as in "a, b or c"."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last

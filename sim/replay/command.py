@@ -19,8 +19,8 @@ from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.policy.file import PolicyFile, load_policy_file
 from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed, failure_of, running
+from ebm_policy_ros.training.data.bag_folder import interface_differences
 from ebm_policy_ros.training.data.episodes import read_recorded_interface
-from ebm_policy_ros.training.data.recorded import interface_differences
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import interface_path, policy_path
 
@@ -216,8 +216,8 @@ def draw(results: list[dict[str, Any]], interface: Interface) -> Figure:
 def _tell(content: dict[str, Any], out: Path) -> None:
     for found in content["checks"]:
         limit = "" if found["limit"] is None else f"at most {found['limit']:.4g}"
-        verdict = ("ok" if limit else "not checked") if found["passed"] else "FAILED"
-        print(f"{found['name']:<36} {found['value']:>9.4g}   {limit:<16} {verdict}")
+        outcome = ("ok" if limit else "not checked") if found["passed"] else "FAILED"
+        print(f"{found['name']:<36} {found['value']:>9.4g}   {limit:<16} {outcome}")
     for name, value in content["times (ms, p50 / p95 / p99)"].items():
         print(f"{name + ', p50 / p95 / p99 (ms)':<48} {value}")
     print(f"{out}: {'ready' if content['ready'] else 'NOT READY to move an arm'}")

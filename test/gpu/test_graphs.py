@@ -65,17 +65,17 @@ def state() -> dict[str, Tensor]:
     return {"state": torch.randn(1, 1, 4, device=DEVICE)}
 
 
-def test_a_recording_gives_the_function_of_what_comes_in() -> None:
+def test_a_graph_gives_the_function_of_what_comes_in() -> None:
     def function(draws: torch.Generator, one: Tensor, other: Tensor) -> Tensor:
         return one * other + torch.rand(3, device=DEVICE, generator=draws)
 
     start = torch.zeros(3, device=DEVICE)
-    recording = CapturedGraph(function, (start, start), DEVICE)
+    graph = CapturedGraph(function, (start, start), DEVICE)
     for seed in range(3):
         one = torch.randn(3, device=DEVICE, requires_grad=True)
         other = torch.randn(3, device=DEVICE)
         noise = torch.rand(3, device=DEVICE, generator=seeded(seed))
-        found = recording((one, other), seed)
+        found = graph((one, other), seed)
         torch.testing.assert_close(found, (one * other + noise).detach())
         assert not found.requires_grad, "nothing remembers where the values came from"
 
@@ -83,18 +83,18 @@ def test_a_recording_gives_the_function_of_what_comes_in() -> None:
 @pytest.mark.parametrize(
     ("other", "problem"),
     [
-        (torch.zeros(1), r"got \(1,\) of torch.float32, recorded was \(3,\) of torch.float32"),
-        (torch.zeros(3).double(), r"got \(3,\) of torch.float64, recorded was \(3,\)"),
+        (torch.zeros(1), r"got \(1,\) of torch.float32, captured was \(3,\) of torch.float32"),
+        (torch.zeros(3).double(), r"got \(3,\) of torch.float64, captured was \(3,\)"),
     ],
 )
 def test_other_shapes_and_precisions_are_refused(other: Tensor, problem: str) -> None:
-    recording = CapturedGraph(lambda _, x: -x, [torch.zeros(3, device=DEVICE)], DEVICE)
+    graph = CapturedGraph(lambda _, x: -x, [torch.zeros(3, device=DEVICE)], DEVICE)
     with pytest.raises(ValueError, match=problem):
-        recording([other.to(DEVICE)], 0)
+        graph([other.to(DEVICE)], 0)
 
 
 @on_gpu
-def test_a_function_that_waits_for_the_device_cannot_be_recorded() -> None:
+def test_a_function_that_waits_for_the_device_cannot_be_captured() -> None:
     here, one = torch.cuda.current_stream(), torch.ones(1, device=DEVICE)
     with pytest.raises(CaptureError):
         CapturedGraph(lambda _, x: x * float(x), [one], DEVICE)
@@ -117,18 +117,18 @@ def test_a_function_that_waits_for_the_device_cannot_be_recorded() -> None:
     ],
     ids=["plain", "refined", "polished", "hybrid", "langevin", "autoregressive"],
 )
-def test_a_recorded_decision_is_the_one_step_by_step(
+def test_a_captured_decision_is_the_one_step_by_step(
     inference: InferenceMethod, warm: bool
 ) -> None:
     action_inference = action_inference_of(inference)
     previous = torch.zeros(2, device=DEVICE) if warm else None
     with torch.no_grad():
-        recorded = GraphActionInference(action_inference, state(), previous)
-        assert recorded.seconds > 0
+        graph = GraphActionInference(action_inference, state(), previous)
+        assert graph.seconds > 0
         for seed in range(3):
             batch = state()
             last = None if previous is None else torch.rand(2, device=DEVICE)
-            replayed = recorded(batch, last, seed)[0].to_host()
+            replayed = graph(batch, last, seed)[0].to_host()
             plain = action_inference(batch, last, seeded(seed))[0].to_host()
             torch.testing.assert_close(replayed.action, plain.action, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(replayed.energy, plain.energy, rtol=1e-4, atol=1e-4)
@@ -143,7 +143,7 @@ class Fickle(ActionInference):
         return answer, solution
 
 
-def test_a_recording_with_other_answers_is_left_out() -> None:
+def test_a_graph_with_other_answers_is_left_out() -> None:
     right = action_inference_of(DerivativeFree(64))
     wrong = copy.copy(right)
     wrong.__class__ = Fickle
@@ -158,7 +158,7 @@ def test_a_recording_with_other_answers_is_left_out() -> None:
             assert fastest([wrong], state(), None) is None
 
 
-def test_the_fastest_recording_is_used() -> None:
+def test_the_fastest_graph_is_used() -> None:
     ways = [action_inference_of(DerivativeFree(samples)) for samples in (30_000, 16, 60_000)]
     with torch.no_grad():
         found = fastest(ways, state(), None)
@@ -167,12 +167,12 @@ def test_the_fastest_recording_is_used() -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_policy_decides_from_recordings_as_without(
+def test_a_policy_decides_from_graphs_as_without(
     known: bool, policy_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = np.random.default_rng(0)
     plain = Policy.load(policy_file(), device="cpu", choice="sample")
-    monkeypatch.setattr(policy, "has_recordings", lambda device: True)
+    monkeypatch.setattr(policy, "has_cuda_graphs", lambda device: True)
     other = Policy.load(policy_file(), device="cpu", choice="sample")
     other.warm_up()
     previous = random.uniform(-0.1, 0.1, (1, 2)).astype(np.float32) if known else None
@@ -198,7 +198,7 @@ def test_a_policy_decides_from_recordings_as_without(
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_recorded_chains_see_the_weights_of_the_present(bfloat16: bool) -> None:
+def test_captured_chains_see_the_weights_of_the_present(bfloat16: bool) -> None:
     model = model_of()
     assert isinstance(model, EnergyModel)
     low, high = model.box.corners()
@@ -222,7 +222,7 @@ def test_recorded_chains_see_the_weights_of_the_present(bfloat16: bool) -> None:
                 parameter.add_(0.3 * torch.randn_like(parameter))
 
 
-def test_chains_through_normalised_weights_are_not_recorded() -> None:
+def test_chains_through_normalised_weights_are_not_captured() -> None:
     model = model_of(spectral_norm=True).eval()
     low, high = model.box.corners()
     energy = ConditionalEnergy(model, model.encode({"state": torch.randn(8, 1, 4).to(DEVICE)}))
@@ -252,7 +252,7 @@ def test_chains_that_break_off_leave_no_rounded_weights_behind() -> None:
 
 
 @on_gpu
-def test_a_training_on_a_gpu_learns_from_recorded_chains(tmp_path: Path) -> None:
+def test_a_training_on_a_gpu_learns_from_captured_chains(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     states = random.normal(size=(400, 4)).astype(np.float32)
     data = dataset({"state": states}, np.tanh(states[:, :2]), np.arange(400) // 10)

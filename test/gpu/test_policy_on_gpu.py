@@ -24,7 +24,7 @@ SEARCHED = ("energy", "autoregressive")
 def told() -> Iterator[None]:
     """Turn warnings about an unused captured graph or kernel into errors."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", ".*(recording|kernel).*")
+        warnings.filterwarnings("error", ".*(CUDA graph of|kernel).*")
         yield
 
 

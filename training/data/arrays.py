@@ -174,8 +174,15 @@ def _with_time(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[A
         raise DemonstrationError(f"{path}: {name} has shape {values.shape}, with nothing in it")
     if values.ndim == single:
         values = values[:, None]
-    if picture:
-        return values
+    return values if picture else finite_numbers(path, name, values)
+
+
+def finite_numbers(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Convert values of M steps, shape (M, ...), to float32.
+
+    Raises:
+        DemonstrationError: Naming the source, the array and the first step that is not finite.
+    """
     with np.errstate(over="ignore"):  # values that are too large become infinite
         numbers = values.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(numbers).all(axis=tuple(range(1, numbers.ndim))))

@@ -7,23 +7,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from ebm_policy_ros.bags.discovery import find_bags
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.training.data.bag_folder import BagFolder, read_demonstration
 from ebm_policy_ros.training.data.cache import BagMetrics, Cache, KnownBags, look_at
 from ebm_policy_ros.training.data.dataset import FAILURE, OUTCOMES, Dataset, Unusable
-from ebm_policy_ros.training.data.episodes import (
-    Episode,
-    read_episode,
-    read_outcome,
-    read_recorded_interface,
-)
-from ebm_policy_ros.training.data.exclusion import read_exclusions
-from ebm_policy_ros.training.data.frame_sizes import Shapes, other_sizes
+from ebm_policy_ros.training.data.episodes import Episode
+from ebm_policy_ros.training.data.frame_sizes import other_sizes
 from ebm_policy_ros.training.data.parallel import read_each
-from ebm_policy_ros.training.data.recorded import interface_differences
 
 
 def load_dataset(
@@ -35,10 +27,11 @@ def load_dataset(
     cache: Path | None = None,
     workers: int | None = None,
 ) -> Dataset:
-    """Read every successful demonstration below a folder.
+    """Read every successful demonstration below a folder: the one way from bags to episodes.
 
-    Bags whose outcome is a failure are left out; those without an outcome are used. Decoded bags
-    stay in a cache, which is mapped into memory the next time.
+    An episode holds the usable steps of a bag. Bags whose outcome is a failure are left out; those
+    without an outcome are used. Decoded bags stay in a cache, which is mapped into memory, so that
+    a folder may be larger than the memory.
 
     Args:
         folder: Folder with bags, at any depth.
@@ -51,10 +44,8 @@ def load_dataset(
     Raises:
         BagError: If a bag cannot be used; the text names it.
     """
-    bags = find_bags(folder)
-    if exclude is not None:
-        excluded = read_exclusions(exclude, folder, bags)
-        bags = [bag for bag in bags if bag not in excluded]
+    opened = BagFolder.open(folder, exclude)
+    bags = opened.included
     place = folder / ".cache" if cache is None else cache
     try:
         store, known = Cache(place, interface), KnownBags(place)
@@ -70,7 +61,7 @@ def load_dataset(
             f"{next(iter(problems.values()))}; {len(problems)} of {len(bags)} bags can't be used: "
             "leave them out with --unusable skip, or by name with --exclude"
         )
-    used = [bag for bag in bags if bag in facts and facts[bag].outcome != FAILURE]
+    used = [bag for bag in bags if bag in facts and opened.counts(bag, facts[bag].outcome)]
     if not used:
         raise BagError(f"{folder}: every demonstration in it is a failure, or left out")
     entries = [store[facts[bag].digest] for bag in used]
@@ -91,44 +82,8 @@ def load_dataset(
                 for note in notes
             ),
         ),
-    )
-
-
-def read_pieces(folder: Path, interface: Interface) -> Dataset:
-    """Read every bag except failures; each part of a bag between gaps becomes an episode.
-
-    `load_dataset` keeps the steps of a bag together, but a format with one row per step cannot
-    represent gaps.
-    """
-    episodes, names, notes = [], [], []
-    shapes: dict[str, Shapes] = {}
-    for bag in tqdm(find_bags(folder), "reading", unit=" bags", dynamic_ncols=True):
-        if read_outcome(bag) == FAILURE:
-            notes.append((str(bag), "a failure, left out"))
-            continue
-        episode = read_episode(bag, interface)
-        notes += [(str(bag), note) for note in episode.notes]
-        shapes[str(bag)] = episode.shapes
-        pieces = episode.pieces(interface.period_ns)
-        if len(pieces) > 1:
-            notes.append((str(bag), f"has gaps; became {len(pieces)} episodes"))
-        for number, piece in enumerate(pieces):
-            episodes.append((episode, piece))
-            names.append(f"{bag}[{number}]" if len(pieces) > 1 else str(bag))
-    if not episodes:
-        raise BagError(f"{folder}: every demonstration in it is a failure")
-    for name, told in zip(shapes, other_sizes(list(shapes.values())), strict=True):
-        notes += [(name, note) for note in told]
-    return Dataset(
-        observations={
-            name: np.concatenate([e.observations[name][piece] for e, piece in episodes])
-            for name in interface.observation
-        },
-        actions=np.concatenate([e.actions[piece] for e, piece in episodes]),
-        episodes=np.repeat(np.arange(len(episodes)), [p.stop - p.start for _, p in episodes]),
-        names=tuple(names),
-        outcomes=np.array([OUTCOMES.get(e.outcome, 0.5) for e, _ in episodes]),
-        notes=tuple(notes),
+        times_ns=store.array("times_ns", entries),
+        failures=tuple(str(bag) for bag in bags if bag in facts and facts[bag].outcome == FAILURE),
     )
 
 
@@ -174,9 +129,8 @@ def _read(
         facts = look_at(bag)
         if facts.outcome == FAILURE or facts.digest in have:
             return facts, None
-        episode = read_episode(bag, interface)
-        others = interface_differences(read_recorded_interface(bag), interface)
-        notes = [f"recorded with another interface: {text}" for text in others]
+        episode = read_demonstration(bag, interface)
+        notes = [f"recorded with another interface: {text}" for text in episode.differences]
         return facts, replace(episode, notes=(*notes, *episode.notes))
     except (BagError, OSError) as error:
         return facts, str(error)

@@ -129,7 +129,7 @@ class Batches:
         words = np.random.SeedSequence((self._seed, step)).generate_state(1, np.uint64)
         return torch.Generator(device or "cpu").manual_seed(int(words[0]) >> 1)
 
-    def facts(self) -> dict[str, int]:
+    def identity(self) -> dict[str, int]:
         """Identity of the demonstrations: counts and a checksum."""
         checksum = 0
         seen = [self._data.observations[name] for name in self._streams]

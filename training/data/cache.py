@@ -32,7 +32,7 @@ from ebm_policy_ros.util.bounds import check_whole
 from ebm_policy_ros.util.yaml_file import parse_json, read_json
 
 # To be incremented whenever the same bag would give a different episode.
-_VERSION = 3
+_VERSION = 4
 _INDEX = "index.jsonl"
 _INTERFACE = "interface.json"
 Array = npt.NDArray[Any]
@@ -83,9 +83,9 @@ class KnownBags:
             return None
         return BagMetrics(str(known.get("digest")), str(known.get("outcome")))
 
-    def note(self, bag: Path, facts: BagMetrics) -> None:
+    def note(self, bag: Path, metrics: BagMetrics) -> None:
         """Store the metrics of a bag; `save` writes them to disk."""
-        self._known[str(bag.resolve())] = {"files": _signature(bag), **asdict(facts)}
+        self._known[str(bag.resolve())] = {"files": _signature(bag), **asdict(metrics)}
 
     def save(self) -> None:
         """Write the stored metrics atomically."""
@@ -138,7 +138,10 @@ class Cache:
                 raise OSError(errno.ELOOP, "a link, expected a file of its own", str(path))
         (self._folder / _INTERFACE).write_text(content, encoding="utf-8")
         horizon, size = interface.action.horizon, len(interface.action.names)
-        self._rows: dict[str, tuple[tuple[int, ...], str]] = {"actions": ((horizon, size), "<f4")}
+        self._rows: dict[str, tuple[tuple[int, ...], str]] = {
+            "actions": ((horizon, size), "<f4"),
+            "times_ns": ((), "<i8"),
+        }
         for name, stream in interface.observation.items():
             kind = "u1" if isinstance(stream, ImageStream) else "<f4"
             self._rows[f"observation.{name}"] = (stream.shape, kind)
@@ -188,7 +191,7 @@ class Cache:
         otherwise they are copied.
 
         Args:
-            name: "actions", or "observation." and the name of a stream.
+            name: "actions", "times_ns", or "observation." and the name of a stream.
             entries: Episodes, at least one.
         """
         shape, kind = self._rows[name]
@@ -253,4 +256,5 @@ def _is_small(path: Path) -> bool:
 
 def _values(episode: Episode, name: str) -> Array:
     stream = name.partition(".")[2]
-    return episode.observations[stream] if stream else episode.actions
+    values: Array = episode.observations[stream] if stream else getattr(episode, name)
+    return values

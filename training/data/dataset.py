@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +31,20 @@ class Dataset:
     """Quality of each episode, higher is better, shape (E,)."""
     notes: tuple[tuple[str, str], ...] = ()
     """Problems found while reading: source and a description of one line."""
+    times_ns: npt.NDArray[np.int64] | None = None
+    """Time of each step, nanoseconds, shape (M,); None if the source has no gaps."""
+    failures: tuple[str, ...] = ()
+    """Sources left out, since their outcome is a failure."""
+
+    def select(self, steps: npt.NDArray[np.bool_]) -> Dataset:
+        """Keep the steps for which `steps`, shape (M,), is true; of each episode at least one."""
+        return replace(
+            self,
+            observations={name: values[steps] for name, values in self.observations.items()},
+            actions=self.actions[steps],
+            episodes=self.episodes[steps],
+            times_ns=None if self.times_ns is None else self.times_ns[steps],
+        )
 
     def best(self, fraction: float, by: KeepBy) -> Dataset:
         """Select the best episodes, in their original order.
@@ -47,12 +61,10 @@ class Dataset:
         goodness = self.outcomes if by == "outcome" else np.zeros(len(self.names))
         order = np.lexsort((lengths, -goodness))
         kept = np.sort(order[: max(1, round(fraction * len(order)))])
-        steps = np.isin(self.episodes, kept)
-        return Dataset(
-            observations={name: values[steps] for name, values in self.observations.items()},
-            actions=self.actions[steps],
-            episodes=np.searchsorted(kept, self.episodes[steps]),
+        found = self.select(np.isin(self.episodes, kept))
+        return replace(
+            found,
+            episodes=np.searchsorted(kept, found.episodes),
             names=tuple(self.names[i] for i in kept),
             outcomes=self.outcomes[kept],
-            notes=self.notes,
         )

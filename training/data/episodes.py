@@ -44,6 +44,8 @@ class Episode:
     """Message statistics of each topic of the interface."""
     shapes: Shapes = field(default_factory=dict)
     """Sizes of the frames of each camera."""
+    differences: tuple[str, ...] = ()
+    """Differences of the interface that it was recorded with, if they were looked for."""
 
     def pieces(self, period_ns: int) -> list[slice]:
         """Runs of steps without a gap, in order."""
@@ -88,7 +90,7 @@ def read_episode(path: Path, interface: Interface) -> Episode:
         times_ns=np.array([step.time_ns for step in steps], dtype=np.int64),
         notes=notes,
         jumps=reading.jumps(),
-        streams={topic: clock.facts() for topic, clock in reading.clocks.items()},
+        streams={topic: clock.metrics() for topic, clock in reading.clocks.items()},
         shapes=shapes.seen,
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
@@ -40,13 +38,7 @@ def trim_idle(data: Dataset, interface: Interface) -> tuple[Dataset, int]:
             kept[steps[moving[-1] + 1 + KEPT :]] = False
     if kept.all():
         return data, 0
-    trimmed = replace(
-        data,
-        observations={name: values[kept] for name, values in data.observations.items()},
-        actions=data.actions[kept],
-        episodes=data.episodes[kept],
-    )
-    return trimmed, int((~kept).sum())
+    return data.select(kept), int((~kept).sum())
 
 
 def moves(actions: npt.NDArray[np.floating], interface: Interface) -> npt.NDArray[np.bool_]:

@@ -98,7 +98,7 @@ class TopicClock:
     def _is_timely(self, age_ns: int) -> bool:
         return -self._earliest_ns <= age_ns <= self._latest_ns
 
-    def facts(self) -> StreamMetrics:
+    def metrics(self) -> StreamMetrics:
         gaps = np.abs(np.diff(np.array(self.stamps, dtype=np.int64))) / NANOSECONDS
         usual = float(np.median(gaps)) if len(gaps) else 0.0
         return StreamMetrics(

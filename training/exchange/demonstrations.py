@@ -94,6 +94,39 @@ def with_windows(
     return dataclasses.replace(data, observations=observations, actions=actions)
 
 
+def split_at_gaps(data: Dataset, period_ns: int) -> Dataset:
+    """Make each run of steps without a gap an episode, for formats of one row per step.
+
+    Args:
+        data: Demonstrations.
+        period_ns: Time from step to step, nanoseconds.
+
+    Returns:
+        The episodes; the notes are those about the split alone.
+    """
+    if data.times_ns is None:
+        return dataclasses.replace(data, notes=())
+    begins = np.diff(data.episodes, prepend=-1) != 0
+    begins[1:] |= np.diff(data.times_ns) != period_ns
+    whole = data.episodes[begins]
+    counts = np.bincount(whole)
+    numbers = np.arange(len(whole)) - (np.cumsum(counts) - counts)[whole]
+    return dataclasses.replace(
+        data,
+        episodes=np.cumsum(begins) - 1,
+        names=tuple(
+            f"{data.names[i]}[{number}]" if counts[i] > 1 else data.names[i]
+            for i, number in zip(whole, numbers, strict=True)
+        ),
+        outcomes=data.outcomes[whole],
+        notes=tuple(
+            (name, f"has gaps; became {count} episodes")
+            for name, count in zip(data.names, counts, strict=True)
+            if count > 1
+        ),
+    )
+
+
 def _refuse_several(name: str, count: int) -> None:
     if count != 1:
         raise DemonstrationError(

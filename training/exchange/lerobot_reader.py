@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.images import decode_image_file
+from ebm_policy_ros.training.data.arrays import finite_numbers
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange import lerobot
@@ -215,14 +216,7 @@ def _picture(
 
 def _measured(folder: Path, name: str, values: Numbers) -> npt.NDArray[np.float32]:
     """Values as finite float32, shape (M, 1, K)."""
-    with np.errstate(over="ignore"):  # values that are too large become infinite
-        flat = values.reshape(len(values), 1, -1).astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(flat).all(axis=(1, 2)))
-    if len(bad):
-        raise DemonstrationError(
-            f"{folder}: {name} is not a finite number in {len(bad)} steps, the first {bad[0]}"
-        )
-    return flat
+    return finite_numbers(folder, name, values.reshape(len(values), 1, -1))
 
 
 def _episodes(folder: Path) -> dict[str, list[Any]]:

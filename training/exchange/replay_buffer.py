@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.training.data.arrays import finite_numbers
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.exchange.demonstrations import (
@@ -134,14 +135,7 @@ def _numbers(folder: Path, name: str, array: Any) -> npt.NDArray[np.float32]:
             f"{folder}: {name} has shape {tuple(array.shape)}, expected (steps, numbers)"
         )
     values: npt.NDArray[Any] = array[:]
-    with np.errstate(over="ignore"):  # values that are too large become infinite
-        flat = values.reshape(len(values), 1, -1).astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(flat).all(axis=(1, 2)))
-    if len(bad):
-        raise DemonstrationError(
-            f"{folder}: {name} is not a finite number in {len(bad)} steps, the first {bad[0]}"
-        )
-    return flat
+    return finite_numbers(folder, name, values.reshape(len(values), 1, -1))
 
 
 def _images(folder: Path, name: str, array: Any, size: Size | None) -> npt.NDArray[np.uint8]:

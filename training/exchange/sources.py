@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ebm_policy_ros.interface import ImageStream, Interface, JointStream
 from ebm_policy_ros.training.data.arrays import load_arrays
@@ -35,6 +35,7 @@ def read_source(
     streams: Mapping[str, str] | None = None,
     history: int = 1,
     horizon: int = 1,
+    **choice: Any,
 ) -> Recorded:
     """Read demonstrations of any format.
 
@@ -45,18 +46,21 @@ def read_source(
         streams: Array, feature or stream to read for each stream name; None for all.
         history: Samples of each measured stream, without an interface.
         horizon: Actions of a decision, without an interface.
+        choice: Choice and cache of bags, arguments of `load_dataset`.
 
     Raises:
         ValueError: (or a subclass) if something cannot be used; the text names it.
     """
     kind = kind_of(path)
+    if kind != "bags" and choice.get("exclude"):
+        raise DemonstrationError(f"{path}: --exclude is for bags; leave it out")
     # The readers of bags and LeRobotDatasets import packages that the other formats do not need.
     if kind == "bags":
         if interface is None:
             raise DemonstrationError(f"{path}: bags need an interface; name one with --interface")
-        from ebm_policy_ros.training.data.bag_dataset import read_pieces
+        from ebm_policy_ros.training.data.bag_dataset import load_dataset
 
-        whole = Recorded(read_pieces(path, interface))
+        whole = Recorded(load_dataset(path, interface, **choice))
     elif kind == "arrays":
         whole = Recorded(load_arrays(path))
     else:

@@ -62,8 +62,11 @@ def learn(
     folder: Path,
     device: str = "auto",
     box: tuple[Sequence[float], Sequence[float]] | None = None,
+    begin: Callable[[Model], None] = lambda model: None,
 ) -> tuple[Model, float]:
     """Train a model; an interrupted run continues, a complete one is loaded.
+
+    The arguments are those of `Trainer`, except for `begin`, which changes the initial weights.
 
     Returns:
         The model, ready for inference, and the minutes of training in this call.
@@ -72,6 +75,7 @@ def learn(
     torch.manual_seed(seed)
     shapes = {name: values.shape[1:] for name, values in data.observations.items()}
     model = build_model(config, shapes, int(np.prod(data.actions.shape[1:])))
+    begin(model)
     identity = {"model": config.to_dict()}
     trainer = Trainer(
         model,
@@ -132,7 +136,7 @@ def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
 
 
 def write_results(
-    folder: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], facts: Mapping[str, Any]
+    folder: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], content: Mapping[str, Any]
 ) -> None:
     """Print a table and write it to table.md, and everything to result.json."""
     widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
@@ -150,7 +154,7 @@ def write_results(
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-    content = {**machine, **facts}
+    content = {**machine, **content}
     (folder / "result.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     print(table)
     print(f"\ntable.md, result.json and the plot are in {folder}")

@@ -16,10 +16,12 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Polygon
+from torch import Tensor, nn
 
+from ebm_policy_ros.energy.baselines import RegressionModel
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
-from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Model, ModelConfig
+from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, VectorHead
+from ebm_policy_ros.energy.models import EnergyModel, Model, ModelConfig
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
 from ebm_policy_ros.training.learning.config import LearningConfig
@@ -45,12 +47,45 @@ LEARNING = LearningConfig(
     checkpoint_every=200,
 )
 PLAIN = ModelConfig("energy", ("image",), IMAGE, trunk_depth=0, head=HEAD)
+REGRESSION = replace(PLAIN, kind="explicit")
 MODELS = {
     "energy": PLAIN,
-    "regression (MSE)": replace(PLAIN, kind="explicit"),
-    "energy, tied": replace(PLAIN, tied=True),
-    "regression, tied": replace(PLAIN, kind="explicit", tied=True),
+    "regression (MSE)": REGRESSION,
+    "energy, tied": PLAIN,
+    "regression, tied": REGRESSION,
 }
+
+
+class TiedHead(nn.Module):
+    """Head whose output, initially 0, is added to a linear map of the features."""
+
+    def __init__(self, head: VectorHead, mean: Tensor) -> None:
+        """Tie a head to the map `mean`, shape (2, F), which is trained too."""
+        super().__init__()
+        self.head, self.start = head, nn.Linear(mean.shape[1], mean.shape[0])
+        self.start.weight.data = mean
+        for zero in (self.start.bias, *head.layers[-1].parameters()):
+            nn.init.zeros_(zero)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute positions, shape (B, 2), in the normalised box."""
+        position: Tensor = self.head(features) + self.start(features)
+        return position
+
+
+def tie(model: Model) -> None:
+    """Let the training begin at the mean of the positions that the soft-argmax tracks.
+
+    An energy initially depends on the difference between the action and that mean; a regression
+    initially gives it.
+    """
+    # The features are x and y of the first channel, then of the second, and so on.
+    channels = model.encoder.size // 2
+    mean = torch.eye(2).repeat(1, channels) / channels
+    if isinstance(model, EnergyModel) and isinstance(model.head, EnergyHead):
+        model.head.feature_half.weight.data = -model.head.action_half.weight.data @ mean
+    elif isinstance(model, RegressionModel) and isinstance(model.head, VectorHead):
+        model.head = TiedHead(model.head, mean)
 
 
 @dataclass(frozen=True)
@@ -110,7 +145,7 @@ class Trial:
     """Distance of the answers from the test positions, shape (TESTS,), pixels."""
     minutes: float
 
-    def facts(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Evaluation metrics for result.json."""
         inside = hull(self.shown).contains_points(self.tests)
         return {
@@ -123,7 +158,7 @@ class Trial:
         }
 
 
-def evaluator(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
+def evaluate(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
     """Train one model on `count` images and test it."""
     images, shown = draw(count, seed)
     tests, positions = draw(TESTS, 10_000 + seed)
@@ -138,6 +173,7 @@ def evaluator(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
         device=args.device,
         # Known from the task: ten positions do not span the image.
         box=((0.0, 0.0), (float(SIZE), float(SIZE))),
+        begin=tie if name.endswith("tied") else lambda model: None,
     )
     return Trial(shown, positions, errors(model, tests, positions), minutes)
 
@@ -150,17 +186,17 @@ def run(args: CoordinatesArgs) -> None:
     axes = figure.subplots(len(args.images), len(MODELS), squeeze=False)
     for count, line in zip(args.images, axes, strict=True):
         for name, axis in zip(MODELS, line, strict=True):
-            trials = [evaluator(args, name, count, seed) for seed in args.seeds]
+            trials = [evaluate(args, name, count, seed) for seed in args.seeds]
             _draw(axis, f"{name}, {count} images", trials[0])
-            facts = [trial.facts() for trial in trials]
-            within = [f["within_1px"] for f in facts]
-            inside = np.mean([f["within_1px_in_hull"] for f in facts])
-            minutes = max(f["minutes"] for f in facts)
+            metrics = [trial.metrics() for trial in trials]
+            within = [f["within_1px"] for f in metrics]
+            inside = np.mean([f["within_1px_in_hull"] for f in metrics])
+            minutes = max(f["minutes"] for f in metrics)
             share = f"{np.mean(within):.1%} ({min(within):.1%} to {max(within):.1%})"
             rows.append([name, str(count), share, f"{inside:.1%}", f"{minutes:.1f}"])
             results += [
                 {"model": name, "images": count, "seed": seed, **f}
-                for seed, f in zip(args.seeds, facts, strict=True)
+                for seed, f in zip(args.seeds, metrics, strict=True)
             ]
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / "coordinates.png", dpi=100)

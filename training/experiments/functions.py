@@ -160,11 +160,11 @@ class Trial:
     """Demonstrated positions and values, shape (points,) each."""
     y: Values
     """Answers, shape (GRID,)."""
-    facts: dict[str, float]
+    metrics: dict[str, float]
     """Evaluation metrics for result.json."""
 
 
-def evaluator(args: FunctionsArgs, name: str, kind: Kind, seed: int) -> Trial:
+def evaluate(args: FunctionsArgs, name: str, kind: Kind, seed: int) -> Trial:
     """Train one model on one function and evaluate it on the grid."""
     function, x = FUNCTIONS[name], np.linspace(0.0, 1.0, GRID)
     shown_x, shown_y = function.demonstrate(seed)
@@ -180,14 +180,14 @@ def evaluator(args: FunctionsArgs, name: str, kind: Kind, seed: int) -> Trial:
     )
     y = answers(model, x)
     error, outside = function.error(x, y), ~function.in_gap(x)
-    facts = {
+    metrics = {
         "within_1e-3": float((error <= 1e-3).mean()),
         "within_1e-3_outside_gaps": float((error[outside] <= 1e-3).mean()),
         "within_1e-2": float((error <= 1e-2).mean()),
         "largest_error_outside_gaps": float(error[outside].max()),
         "minutes": minutes,
     }
-    return Trial(model, (shown_x, shown_y), y, facts)
+    return Trial(model, (shown_x, shown_y), y, metrics)
 
 
 def run(args: FunctionsArgs) -> None:
@@ -198,16 +198,16 @@ def run(args: FunctionsArgs) -> None:
     axes = figure.subplots(len(KINDS), len(FUNCTIONS), squeeze=False)
     for name, column in zip(FUNCTIONS, axes.T, strict=True):
         for (title, kind), axis in zip(KINDS.items(), column, strict=True):
-            trials = [evaluator(args, name, kind, seed) for seed in args.seeds]
+            trials = [evaluate(args, name, kind, seed) for seed in args.seeds]
             _draw(axis, f"{name}: {title}", trials[0])
-            facts = [trial.facts for trial in trials]
-            shares = [[f[key] for f in facts] for key in list(facts[0])[:3]]
+            metrics = [trial.metrics for trial in trials]
+            shares = [[f[key] for f in metrics] for key in list(metrics[0])[:3]]
             cells = [f"{np.mean(v):.1%} ({min(v):.1%})" for v in shares]
-            worst = max(f["largest_error_outside_gaps"] for f in facts)
+            worst = max(f["largest_error_outside_gaps"] for f in metrics)
             rows.append([name, str(FUNCTIONS[name].points), title, *cells, f"{worst:.2g}"])
             results += [
                 {"function": name, "model": title, "seed": seed, **f}
-                for seed, f in zip(args.seeds, facts, strict=True)
+                for seed, f in zip(args.seeds, metrics, strict=True)
             ]
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / "functions.png", dpi=100)
@@ -234,7 +234,7 @@ def _draw(axis: Axes, title: str, trial: Trial) -> None:
     axis.plot(x, trial.y, ".", color="tab:red", markersize=1.5, label="chosen")
     axis.plot(*trial.shown, "o", color="tab:blue", markersize=3, mfc="none", label="shown")
     axis.set(ylim=(low, high), xlim=(0, 1))
-    axis.set_title(f"{title}, {trial.facts['within_1e-2']:.1%} within 0.01", fontsize=9)
+    axis.set_title(f"{title}, {trial.metrics['within_1e-2']:.1%} within 0.01", fontsize=9)
     axis.tick_params(labelsize=7)
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
@@ -27,107 +26,23 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod, settings_of
-from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.experiments.common import (
     Choose,
-    dataset,
     decide,
     draw,
     learn,
     write_results,
 )
+from ebm_policy_ros.training.experiments.particle_world import (
+    DEMONSTRATIONS,
+    HELD,
+    TURN,
+    demonstrate,
+    rollout,
+)
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.negatives import NegativesConfig
 from ebm_policy_ros.util.cli import run_command
-
-Vectors = npt.NDArray[np.float64]
-
-STEPS = 50
-DEMONSTRATIONS = 2000
-_REACH = 0.05
-_TURN, _HELD = 0.02, 8
-_STIFFNESS, _DAMPING = 10.0, 5.0
-_SUBSTEP, _SUBSTEPS = 0.005, 10
-# Number of episodes decided in one batch.
-_TOGETHER = 25
-
-
-class Particles:
-    """Simulation of many particles in parallel.
-
-    An episode succeeds if the particle comes within 0.05 of the first goal, and after that of the
-    second.
-    """
-
-    def __init__(self, size: int, seeds: range) -> None:
-        """Place particle and goals uniformly in the unit cube of `size` dimensions."""
-        draws = np.stack([np.random.default_rng(seed).random((3, size)) for seed in seeds])
-        self.position = draws[:, 0].copy()
-        self.first, self.second = draws[:, 1], draws[:, 2]
-        self.velocity = np.zeros_like(self.position)
-        self.met_first = np.zeros(len(draws), dtype=bool)
-        self.met_second = np.zeros(len(draws), dtype=bool)
-        self._look()
-
-    def step(self, target: Vectors) -> None:
-        """Pull each particle towards its target, shape (M, N), for 0.05 s."""
-        for _ in range(_SUBSTEPS):
-            pull = _STIFFNESS * (target - self.position) - _DAMPING * self.velocity
-            self.position = self.position + self.velocity * _SUBSTEP
-            self.velocity = self.velocity + pull * _SUBSTEP
-        self._look()
-
-    def observe(self) -> npt.NDArray[np.float32]:
-        """Position, velocity and both goals, shape (M, 4N)."""
-        parts = (self.position, self.velocity, self.first, self.second)
-        return np.concatenate(parts, axis=1).astype(np.float32)
-
-    def distance(self, goal: Vectors) -> Vectors:
-        """Distance of each particle from a goal, shape (M,)."""
-        return np.asarray(np.linalg.norm(self.position - goal, axis=1))
-
-    def _look(self) -> None:
-        self.met_second |= self.met_first & (self.distance(self.second) < _REACH)
-        self.met_first |= self.distance(self.first) < _REACH
-
-
-def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[Dataset, float]:
-    """Scripted demonstrations: to the first goal until close to it, then to the second.
-
-    The script switches at a distance of 0.02, well within the 0.05 of the task, so that a policy
-    may switch slightly early. In half the demonstrations the particle is held at the first goal
-    for up to eight more steps, while the demonstrated action is already the second goal: a policy
-    that arrives there must continue.
-
-    Returns:
-        The demonstrations, and the share that succeeded.
-    """
-    particles = Particles(size, seeds)
-    turned = np.zeros(len(seeds), dtype=bool)
-    held = random.integers(1, _HELD + 1, len(seeds)) * random.integers(0, 2, len(seeds))
-    left = np.full(len(seeds), 5)  # steps that are recorded after the success
-    frames: list[tuple[npt.NDArray[np.float32], Vectors, npt.NDArray[np.bool_]]] = []
-    for _ in range(STEPS + 10):
-        turned |= particles.distance(particles.first) < _TURN
-        action = np.where(turned[:, None], particles.second, particles.first)
-        frames.append((particles.observe(), action, left > 0))
-        particles.step(np.where((turned & (held > 0))[:, None], particles.first, action))
-        held -= turned
-        left -= particles.met_second
-    seen, actions, counts = (np.stack(column, axis=1) for column in zip(*frames, strict=True))
-    episodes = np.repeat(np.arange(len(seeds)), counts.sum(axis=1))
-    data = dataset({"state": seen[counts]}, actions[counts].astype(np.float32), episodes)
-    return data, float(particles.met_second.mean())
-
-
-def rollout(size: int, seeds: range, choose: Choose) -> Particles:
-    """Particles after a policy has controlled them for one episode."""
-    particles = Particles(size, seeds)
-    for _ in range(STEPS):
-        seen = torch.split(torch.from_numpy(particles.observe())[:, None], _TOGETHER)
-        particles.step(torch.cat([choose({"state": part}) for part in seen]).double().numpy())
-    return particles
-
 
 _LEARNING = LearningConfig(
     batch_size=128,
@@ -270,7 +185,7 @@ class ParticleArgs:
             )
 
 
-def evaluator(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
+def evaluate(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
     """Train one policy and evaluate it on every episode."""
     method = method_in(size, name)
     first = seed * 10_000
@@ -314,7 +229,7 @@ def _settings(name: str, size: int) -> dict[str, Any]:
         "learning": dataclasses.asdict(method.learning),
         "search": settings_of(method.search),
         "steps": method.steps_in(size),
-        "demonstrations": [DEMONSTRATIONS, _TURN, _HELD],
+        "demonstrations": [DEMONSTRATIONS, TURN, HELD],
     }
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
@@ -334,7 +249,7 @@ def run(args: ParticleArgs) -> None:
                 path = args.out / "results" / f"{_key(name, size, seed)}.json"
                 if not path.exists() and not args.table:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    result = evaluator(args, name, size, seed)
+                    result = evaluate(args, name, size, seed)
                     path.write_text(json.dumps(result), encoding="utf-8")
                     print(f"{name}, {size}-D, seed {seed}: {result['successes']}", flush=True)
                 if path.exists():

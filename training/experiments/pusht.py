@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
@@ -24,107 +23,27 @@ from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import ImplicitModel, Kind, Model, ModelConfig
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.methods import InferenceMethod
-from ebm_policy_ros.training.data.dataset import Dataset
-from ebm_policy_ros.training.exchange.demonstrations import with_windows
-from ebm_policy_ros.training.exchange.sources import kind_of, read_source
 from ebm_policy_ros.training.experiments.common import (
     Choose,
-    dataset,
     decide,
     draw,
     learn,
     write_results,
 )
-from ebm_policy_ros.training.experiments.tee import STEPS, Tees, mirror, mirror_pictures, see
+from ebm_policy_ros.training.experiments.pusht_data import (
+    PAPERS,
+    Basis,
+    Numbers,
+    Sees,
+    demonstrations,
+    observe,
+)
+from ebm_policy_ros.training.experiments.tee import STEPS, Tees
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.negatives import NegativesConfig
 from ebm_policy_ros.util.cli import run_command
 
-Numbers = npt.NDArray[Any]
-Sees = Literal["state", "picture"]
-
-HORIZON, EXECUTED, COMPONENTS = 8, 8, 4
-# Split of the paper's code: number of validation episodes, of training episodes, and the seed.
-_VALIDATION, _PAPERS, _SPLIT_SEED = 4, 90, 42
-# Chunks with a shorter path, pixels, show waiting and are left out.
-_IDLE = 10.0
-
-
-@dataclass(frozen=True)
-class Basis:
-    """Linear basis of position chunks, (M, H, 2), with coefficients of unit variance."""
-
-    components: Numbers
-    """Principal components, shape (K, 2 H)."""
-    scale: Numbers
-    """Standard deviation of each coefficient, shape (K,), pixels."""
-
-    @classmethod
-    def fit(cls, chunks: Numbers, count: int) -> Basis:
-        """Fit the `count` principal components of chunks about zero, which is no motion."""
-        flat = chunks.reshape(len(chunks), -1)
-        _, spreads, components = np.linalg.svd(flat, full_matrices=False)
-        return cls(components[:count], spreads[:count] / np.sqrt(len(flat)))
-
-    def encode(self, chunks: Numbers) -> npt.NDArray[np.float32]:
-        """Coefficients of chunks, shape (M, K)."""
-        flat = chunks.reshape(len(chunks), -1)
-        return (flat @ self.components.T / self.scale).astype(np.float32)
-
-    def decode(self, numbers: Numbers) -> Numbers:
-        """Chunks of coefficients, shape (M, H, 2)."""
-        chunks: Numbers = (numbers * self.scale) @ self.components
-        return chunks.reshape(len(numbers), -1, 2)
-
-
-def papers_episodes(count: int) -> Numbers:
-    """Training episodes of the paper, of `count` in total: 90, drawn as in its code."""
-    held = np.random.default_rng(_SPLIT_SEED).choice(count, _VALIDATION, replace=False)
-    rest = np.setdiff1d(np.arange(count), held)
-    chosen = np.random.default_rng(_SPLIT_SEED).choice(len(rest), _PAPERS, replace=False)
-    return np.sort(rest[chosen])
-
-
-def demonstrations(path: Path, everything: bool, sees: Sees = "state") -> tuple[Dataset, Basis]:
-    """Demonstrations for training, and the basis of their actions.
-
-    Args:
-        path: The zarr folder of the demonstrations, or an .npz file with the streams `state` and,
-            for images, `img`.
-        everything: True for every episode, False for the paper's 90.
-        sees: Observation of the policy: the state, or an image and the disc's position.
-    """
-    names = ("state",) if sees == "state" else ("state", "img")
-    inside = "data/" if kind_of(path) == "zarr" else ""
-    data = read_source(path, streams={name: inside + name for name in names}).dataset
-    data = with_windows(data, {}, HORIZON)
-    count = len(data.names)
-    chosen = np.arange(count) if everything else papers_episodes(count)
-    steps = np.isin(data.episodes, chosen)
-    states = data.observations["state"][steps, 0].astype(np.float64)
-    targets = data.actions[steps].astype(np.float64)
-    # Data augmentation: the task is symmetric, so mirrored demonstrations are valid.
-    mirrored = mirror(targets.reshape(-1, 2)).reshape(targets.shape)
-    chunks = np.concatenate([targets, mirrored])
-    states = np.concatenate([states, mirror(states)])
-    chunks -= states[:, None, :2]
-    path_lengths = np.abs(np.diff(chunks, axis=1, prepend=0)).sum(axis=(1, 2))
-    moving = path_lengths > _IDLE
-    basis = Basis.fit(chunks[moving], COMPONENTS)
-    if sees == "state":
-        seen = observe(states[moving])
-    else:
-        pictures = data.observations["img"][steps, 0]
-        seen = observe(states, np.concatenate([pictures, mirror_pictures(pictures)]))
-        seen = {name: values[moving] for name, values in seen.items()}
-    return dataset(seen, basis.encode(chunks[moving])), basis
-
-
-def observe(states: Numbers, pictures: Numbers | None = None) -> dict[str, Numbers]:
-    """Observation streams: the state (M, 10), or images (M, 96, 96, 3) and the disc (M, 2)."""
-    if pictures is None:
-        return {"state": see(states)}
-    return {"picture": pictures, "disc": states[:, :2].astype(np.float32)}
+EXECUTED = 8
 
 
 def rollout(
@@ -249,7 +168,7 @@ def train(args: PushTArgs, name: str, everything: bool, seed: int) -> tuple[Mode
     return model, basis, minutes
 
 
-def evaluator(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
+def evaluate(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
     """Train one policy and evaluate it on every initial state."""
     method = METHODS[name]
     model, basis, minutes = train(args, name, everything, seed)
@@ -275,7 +194,7 @@ def evaluator(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[s
 
 def _key(name: str, everything: bool, seed: int) -> str:
     words = name.replace(",", "").split(" (")[0].replace(" ", "_")
-    return f"{words}_{'all' if everything else _PAPERS}_{seed}"
+    return f"{words}_{'all' if everything else PAPERS}_{seed}"
 
 
 def run(args: PushTArgs) -> None:
@@ -291,7 +210,7 @@ def run(args: PushTArgs) -> None:
                 path = args.out / "results" / f"{_key(name, everything, seed)}.json"
                 if not path.exists() and not args.table:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    result = evaluator(args, name, everything, seed)
+                    result = evaluate(args, name, everything, seed)
                     path.write_text(json.dumps(result), encoding="utf-8")
                 if path.exists():
                     result = json.loads(path.read_text(encoding="utf-8"))
@@ -315,7 +234,7 @@ def _write(args: PushTArgs, results: Sequence[Mapping[str, Any]]) -> None:
             found = [r for r in results if (r["method"], r["everything"]) == (name, everything)]
             if not found:
                 continue
-            episodes = "all" if everything else str(_PAPERS)
+            episodes = "all" if everything else str(PAPERS)
             cells = []
             for kind in ("paper", "gym-pusht"):
                 means = [float(np.mean(r["scores"][kind])) for r in found]

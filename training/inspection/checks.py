@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -45,11 +45,10 @@ class Issue:
     """The other episode concerned, if any."""
 
 
-def find_concerns(
+def find_issues(
     found: Sequence[Recording | Unusable],
     usual: Sequence[Recording],
     interface: Interface,
-    differences: Mapping[str, Sequence[str]],
 ) -> dict[str, list[Issue]]:
     """Issues of every episode, the most severe first.
 
@@ -57,13 +56,12 @@ def find_concerns(
         found: Every bag.
         usual: Reference episodes for comparisons: those that training uses.
         interface: Interface that the bags were read with.
-        differences: Episode -> differences of the interface that it was recorded with.
     """
     issues: dict[str, list[Issue]] = {one.name: [] for one in found}
     recordings = [one for one in found if isinstance(one, Recording)]
     reasons = (
         ((one.name, Issue("unusable", one.reason)) for one in found if isinstance(one, Unusable)),
-        ((n, Issue("interface", line)) for n, lines in differences.items() for line in lines),
+        ((one.name, Issue("interface", line)) for one in recordings for line in one.differences),
         ((one.name, issue) for one in recordings for issue in _alone(one, interface)),
         _duplicates(recordings),
         _outliers(usual, interface),
@@ -84,32 +82,32 @@ def score(issues: Sequence[Issue]) -> int:
 
 def _alone(recording: Recording, interface: Interface) -> Iterator[Issue]:
     """Issues of an episode by itself."""
-    facts, names = recording.facts, interface.action.names
+    metrics, names = recording.metrics, interface.action.names
     yield from (Issue("jump", words) for words in recording.jumps)
-    for name, share in zip(names, facts.outside, strict=True):
+    for name, share in zip(names, metrics.outside, strict=True):
         if share > 0:
             yield Issue(
                 "outside", f"{name} is outside its bounds in {percent(share, 1)} of the steps"
             )
-    for stream, length in facts.frozen.items():
+    for stream, length in metrics.frozen.items():
         if length >= FROZEN:
             yield Issue("frozen", f"{stream} repeats itself for {length:.1f} s during motion")
-    if facts.steps < FEW_STEPS:
-        yield Issue("few", f"{facts.steps} usable steps only")
-    elif facts.usable < LOST_STEPS:
-        yield Issue("few", f"{percent(facts.usable)} of its steps are usable")
-    if facts.gaps:
-        longest = max(length for _, length in facts.gaps)
-        times = "one gap" if len(facts.gaps) == 1 else f"{len(facts.gaps)} gaps, the longest"
+    if metrics.steps < FEW_STEPS:
+        yield Issue("few", f"{metrics.steps} usable steps only")
+    elif metrics.usable < LOST_STEPS:
+        yield Issue("few", f"{percent(metrics.usable)} of its steps are usable")
+    if metrics.gaps:
+        longest = max(length for _, length in metrics.gaps)
+        times = "one gap" if len(metrics.gaps) == 1 else f"{len(metrics.gaps)} gaps, the longest"
         yield Issue("gaps", f"{times} of {longest:.1f} s")
-    start, length = facts.longest_idle
-    if facts.idle > IDLE or length >= LONGEST_IDLE:
+    start, length = metrics.longest_idle
+    if metrics.idle > IDLE or length >= LONGEST_IDLE:
         yield Issue(
             "idle",
-            f"nothing moves in {percent(facts.idle)} of the steps, for {length:.1f} s from "
+            f"nothing moves in {percent(metrics.idle)} of the steps, for {length:.1f} s from "
             f"{start:.1f} s on",
         )
-    for name, share in zip(interface.action.fields, facts.saturated, strict=False):
+    for name, share in zip(interface.action.fields, metrics.saturated, strict=False):
         if share > SATURATED:
             yield Issue("saturated", f"{name} is at a bound in {percent(share)} of the steps")
 
@@ -143,24 +141,24 @@ def _against(
     recordings: Sequence[Recording], usual: Sequence[Recording], interface: Interface
 ) -> Iterator[tuple[str, Issue]]:
     """Issues of episodes in comparison with the reference episodes."""
-    logarithms = np.log([other.facts.duration for other in usual])
+    logarithms = np.log([other.metrics.duration for other in usual])
     middle = float(np.median(logarithms))
     spread = 1.48 * float(np.median(abs(logarithms - middle)))
     farthest = max(math.log(DURATION), SPREADS * spread)
-    jerk = float(np.median([other.facts.jerk for other in usual]))
+    jerk = float(np.median([other.metrics.jerk for other in usual]))
     least = {s.topic: s.min_rate or 0.0 for s in interface.observation.values()}
     rates = {
         topic: float(np.median([o.streams[topic].rate for o in usual if topic in o.streams]))
         for topic in {topic for other in usual for topic in other.streams}
     }
     for recording in recordings:
-        name, facts = recording.name, recording.facts
-        if abs(math.log(facts.duration) - middle) > farthest:
-            words = f"{facts.duration:.1f} s long, the median is {math.exp(middle):.1f} s"
+        name, metrics = recording.name, recording.metrics
+        if abs(math.log(metrics.duration) - middle) > farthest:
+            words = f"{metrics.duration:.1f} s long, the median is {math.exp(middle):.1f} s"
             yield name, Issue("duration", words)
-        if facts.jerk > max(LEAST_JERK, JERK * jerk):
-            times = f", {facts.jerk / jerk:.1f} times the median" if jerk > 0 else ""
-            words = f"commands jump by {percent(facts.jerk, 1)} of their range{times}"
+        if metrics.jerk > max(LEAST_JERK, JERK * jerk):
+            times = f", {metrics.jerk / jerk:.1f} times the median" if jerk > 0 else ""
+            words = f"commands jump by {percent(metrics.jerk, 1)} of their range{times}"
             yield name, Issue("jerky", words)
         for topic, stream in recording.streams.items():
             rate = rates.get(topic, 0.0)

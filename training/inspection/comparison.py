@@ -73,7 +73,7 @@ def find_duplicates(recordings: Sequence[Recording]) -> list[Duplicate]:
     ranges = np.ptp(tracks, axis=(0, 1))
     moving = ranges > 0
     scaled = (tracks[..., moving] / ranges[moving]).reshape(len(ordered), -1)
-    lengths = np.array([recording.facts.steps for recording in ordered])
+    lengths = np.array([recording.metrics.steps for recording in ordered])
     found = []
     for later in range(1, len(ordered)):
         difference = np.sqrt(np.mean((scaled[:later] - scaled[later]) ** 2, axis=1))

@@ -45,7 +45,7 @@ def draw_curves(
         scales: Bottom and top value of each column's picture; extended if the episode exceeds
             them.
     """
-    x = WIDTH * recording.times / recording.facts.duration
+    x = WIDTH * recording.times / recording.metrics.duration
     curves = []
     for column in columns:
         values = column.values(recording)
@@ -61,8 +61,8 @@ def draw_curves(
 
 def gap_bands(recording: Recording) -> list[Range]:
     """Gaps of the episode in the picture: left and width."""
-    scale = WIDTH / recording.facts.duration
-    return [(start * scale, length * scale) for start, length in recording.facts.gaps]
+    scale = WIDTH / recording.metrics.duration
+    return [(start * scale, length * scale) for start, length in recording.metrics.gaps]
 
 
 def usual_scales(

@@ -49,7 +49,7 @@ class EpisodeMetrics:
     """Stream -> longest time for which it repeats the same numbers during commanded motion, s."""
 
 
-def episode_facts(episode: Episode, interface: Interface) -> EpisodeMetrics:
+def episode_metrics(episode: Episode, interface: Interface) -> EpisodeMetrics:
     """Compute the metrics of an episode.
 
     Args:

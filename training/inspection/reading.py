@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import ImageStream, Interface
-from ebm_policy_ros.training.data.episodes import Episode, read_episode
+from ebm_policy_ros.training.data.bag_folder import BagFolder, read_demonstration
+from ebm_policy_ros.training.data.episodes import Episode
 from ebm_policy_ros.training.data.frame_sizes import Shapes, other_sizes
 from ebm_policy_ros.training.data.parallel import read_each
 from ebm_policy_ros.training.data.timeline import StreamMetrics
-from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_facts, seconds
+from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_metrics, seconds
 from ebm_policy_ros.training.inspection.pictures import FilmStrip, film_strip
 
 
@@ -27,7 +28,7 @@ class Recording:
     name: str
     """Path of the bag, relative to the folder."""
     outcome: str
-    facts: EpisodeMetrics
+    metrics: EpisodeMetrics
     times: npt.NDArray[np.float64]
     """Times of the steps, s from the first step, shape (M,)."""
     pieces: tuple[slice, ...]
@@ -44,6 +45,8 @@ class Recording:
     streams: Mapping[str, StreamMetrics]
     shapes: Shapes
     """Sizes of each camera's frames before resizing."""
+    differences: tuple[str, ...]
+    """Differences of the interface that it was recorded with."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +58,27 @@ class Unusable:
     reason: str
 
 
-def read_recordings(
-    folder: Path, bags: list[Path], interface: Interface
-) -> list[Recording | Unusable]:
+def read_recordings(folder: BagFolder, interface: Interface) -> list[Recording | Unusable]:
     """Read every bag, several in parallel; unusable ones are returned with the reason.
 
+    Those that training uses are the episodes of `load_dataset`. Failures and excluded bags are
+    read too.
+
     Args:
-        folder: Folder that the names are relative to.
-        bags: Bags below the folder.
+        folder: Bags, and those that are excluded.
         interface: Topics, rate, ages and sizes.
     """
-    read = partial(_read, folder=folder, interface=interface)
-    found = [one for _, one in read_each(read, bags)]
-    told = iter(other_sizes([one.shapes for one in found if isinstance(one, Recording)]))
-    return [
-        replace(one, notes=(*one.notes, *next(told))) if isinstance(one, Recording) else one
-        for one in found
-    ]
+    read = partial(_read, folder=folder.path, interface=interface)
+    found = dict(read_each(read, folder.bags))
+    used = {
+        bag: one
+        for bag, one in found.items()
+        if isinstance(one, Recording) and folder.counts(bag, one.outcome)
+    }
+    told = other_sizes([one.shapes for one in used.values()])
+    for (bag, one), notes in zip(used.items(), told, strict=True):
+        found[bag] = replace(one, notes=(*one.notes, *notes))
+    return list(found.values())
 
 
 def make_recording(name: str, episode: Episode, interface: Interface) -> Recording:
@@ -88,7 +95,7 @@ def make_recording(name: str, episode: Episode, interface: Interface) -> Recordi
     return Recording(
         name=name,
         outcome=episode.outcome,
-        facts=episode_facts(episode, interface),
+        metrics=episode_metrics(episode, interface),
         times=times,
         pieces=tuple(episode.pieces(interface.period_ns)),
         actions=episode.actions[:, 0],
@@ -99,13 +106,13 @@ def make_recording(name: str, episode: Episode, interface: Interface) -> Recordi
         jumps=episode.jumps,
         streams=dict(episode.streams),
         shapes=episode.shapes,
+        differences=episode.differences,
     )
 
 
 def _read(bag: Path, folder: Path, interface: Interface) -> Recording | Unusable:
     name = bag.relative_to(folder).as_posix()
     try:
-        episode = read_episode(bag, interface)
+        return make_recording(name, read_demonstration(bag, interface), interface)
     except (BagError, OSError) as error:
         return Unusable(name, str(error).removeprefix(f"{bag}: "))
-    return make_recording(name, episode, interface)

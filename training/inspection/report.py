@@ -9,7 +9,7 @@ import numpy as np
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.training.data.dataset import FAILURE
-from ebm_policy_ros.training.inspection.checks import Issue, find_concerns, score
+from ebm_policy_ros.training.inspection.checks import Issue, find_issues, score
 from ebm_policy_ros.training.inspection.columns import Column, action_columns, state_columns
 from ebm_policy_ros.training.inspection.comparison import common_notes, constant_columns
 from ebm_policy_ros.training.inspection.curves import (
@@ -59,7 +59,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Summary:
     """Summary of the inspection."""
 
     level: str
@@ -73,10 +73,10 @@ class Report:
 
     interface: Interface
     entries: Sequence[Entry]
-    """Every bag, in order of name."""
+    """Every bag, in the order of `found`."""
     first: Sequence[Entry]
     """Entries with issues, the most severe first."""
-    verdict: Verdict
+    summary: Summary
     total: float
     """Total length of the episodes that training uses, s."""
     steps: int
@@ -102,7 +102,6 @@ def make_report(
     found: Sequence[Recording | Unusable],
     interface: Interface,
     excluded: frozenset[str],
-    differences: Mapping[str, Sequence[str]],
 ) -> Report:
     """Collect the content of the page.
 
@@ -110,22 +109,21 @@ def make_report(
         found: Every bag.
         interface: Interface that the bags were read with.
         excluded: Names of the episodes to leave out.
-        differences: Name -> differences of the interface that it was recorded with.
     """
     recordings = [one for one in found if isinstance(one, Recording)]
     used = [r for r in recordings if r.name not in excluded and r.outcome != FAILURE]
-    issues = find_concerns(found, used, interface, differences)
+    issues = find_issues(found, used, interface)
     entries = _entries(found, recordings, interface, excluded, issues)
     urgent = [e for e in entries if e.issues and (e.is_used or e.recording is None)]
     first = sorted((e for e in urgent if not e.excluded), key=lambda e: (-e.score, e.name))
-    steps = np.array([r.facts.steps for r in used])
-    durations = np.array([r.facts.duration for r in used])
-    idle = np.array([r.facts.idle for r in used])
+    steps = np.array([r.metrics.steps for r in used])
+    durations = np.array([r.metrics.duration for r in used])
+    idle = np.array([r.metrics.idle for r in used])
     return Report(
         interface=interface,
         entries=entries,
         first=first,
-        verdict=_verdict(entries, first),
+        summary=_summary(entries, first),
         total=float(durations.sum()),
         steps=int(steps.sum()),
         idle=float((idle * steps).sum() / max(1, steps.sum())),
@@ -154,7 +152,7 @@ def _entries(
     for column, low, high in zip(actions, *interface.action.bounds, strict=True):
         scales[column] = (low, high)
     entries = []
-    for number, one in enumerate(sorted(found, key=lambda one: one.name)):
+    for number, one in enumerate(found):
         recording = one if isinstance(one, Recording) else None
         entries.append(
             Entry(
@@ -173,7 +171,7 @@ def _entries(
     return entries
 
 
-def _verdict(entries: Sequence[Entry], first: Sequence[Entry]) -> Verdict:
+def _summary(entries: Sequence[Entry], first: Sequence[Entry]) -> Summary:
     used = [entry for entry in entries if entry.is_used]
     parts = [f"Training can use {len(used)} of {len(entries)} episodes."]
     unusable = [e for e in entries if e.recording is None and not e.excluded]
@@ -188,4 +186,4 @@ def _verdict(entries: Sequence[Entry], first: Sequence[Entry]) -> Verdict:
     if not first and used:
         parts.append("Nothing stands out.")
     level = "bad" if unusable or refused or not used else "look" if first else "good"
-    return Verdict(level, " ".join(parts))
+    return Summary(level, " ".join(parts))

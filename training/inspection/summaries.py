@@ -48,9 +48,9 @@ def summarise_dimensions(used: Sequence[Recording], interface: Interface) -> lis
     """Summaries of the action's dimensions, in order; empty without episodes."""
     if not used:
         return []
-    steps = np.array([r.facts.steps for r in used])
-    saturated = np.average([r.facts.saturated for r in used], axis=0, weights=steps)
-    outside = np.average([r.facts.outside for r in used], axis=0, weights=steps)
+    steps = np.array([r.metrics.steps for r in used])
+    saturated = np.average([r.metrics.saturated for r in used], axis=0, weights=steps)
+    outside = np.average([r.metrics.outside for r in used], axis=0, weights=steps)
     low, high = interface.action.bounds
     return [
         Dimension(
@@ -73,9 +73,9 @@ def summarise_streams(used: Sequence[Recording], interface: Interface) -> list[S
         summaries.append(
             StreamSummary(
                 topic,
-                float(np.median([facts.rate for facts, _ in all_])),
-                min((facts.rate, name) for facts, name in all_),
-                max((facts.longest_gap, name) for facts, name in all_),
+                float(np.median([metrics.rate for metrics, _ in all_])),
+                min((metrics.rate, name) for metrics, name in all_),
+                max((metrics.longest_gap, name) for metrics, name in all_),
                 ages.get(topic),
                 sum(f.unstamped for f, _ in all_) / max(1, sum(f.count for f, _ in all_)),
             )

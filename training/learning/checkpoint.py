@@ -26,14 +26,14 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(
-    path: Path, parts: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]
+    path: Path, parts: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any]
 ) -> None:
     """Write a checkpoint atomically: a crash leaves the previous one.
 
     Args:
         path: The file.
         parts: Tensors by part and name.
-        facts: Metadata that JSON can represent.
+        progress: Metadata that JSON can represent.
 
     Raises:
         OSError: If the disk is full or not writable.
@@ -44,7 +44,7 @@ def save_checkpoint(
         for part, values in parts.items()
         for name, value in values.items()
     }
-    metadata = {"version": str(_VERSION), "facts": json.dumps(facts)}
+    metadata = {"version": str(_VERSION), "facts": json.dumps(progress)}
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -81,10 +81,10 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
             for key in file.keys():
                 part, name = key.split("/", maxsplit=1)
                 parts.setdefault(part, {})[name] = file.get_tensor(key)
-        facts = parse_json(metadata["facts"])
-        if not isinstance(facts, dict):
-            raise ValueError(f"facts: got {quote(facts)}, expected names and values")
-        return parts, facts
+        progress = parse_json(metadata["facts"])
+        if not isinstance(progress, dict):
+            raise ValueError(f"facts: got {quote(progress)}, expected names and values")
+        return parts, progress
     except CheckpointError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -90,3 +91,17 @@ class LearningConfig:
                 raise ValueError(f"{name}: got {got}, expected a number between 0 and 1")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out: got {self.held_out}, expected a fraction below 1")
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """Learning rate of a step, from 0, of `steps`: a linear warm-up, then the schedule.
+
+        The cosine is that of Loshchilov and Hutter (2017), without restarts.
+        """
+        step += 1
+        if step <= self.warm_up:
+            return self.learning_rate * step / self.warm_up
+        after = step - self.warm_up
+        if self.schedule == "step":
+            return self.learning_rate * self.decay ** (after // self.decay_every)
+        progress = after / max(1, steps - self.warm_up)
+        return self.learning_rate * (1 + math.cos(math.pi * min(1.0, progress))) / 2

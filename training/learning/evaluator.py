@@ -70,7 +70,7 @@ class Evaluator:
         count = min(config.validate_frames, len(held_out))
         self._frames = held_out[np.linspace(0, len(held_out) - 1, count).round().astype(int)]
 
-    def verdict(self, generator: torch.Generator) -> EvaluationMetrics:
+    def evaluate(self, generator: torch.Generator) -> EvaluationMetrics:
         """Compute the means over all frames; `generator` draws the negatives."""
         if len(self._frames) == 0:
             return EvaluationMetrics.worst()

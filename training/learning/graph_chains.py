@@ -35,7 +35,7 @@ class GraphChains:
         """
         self._model, self._chain = model, chain
         self._device = model.box.low.device
-        self._recordings: dict[torch.Size, CapturedGraph[Tensor] | None] = {}
+        self._graphs: dict[torch.Size, CapturedGraph[Tensor] | None] = {}
 
     def __call__(
         self,
@@ -54,12 +54,12 @@ class GraphChains:
         inputs = energy.features, actions, low, high
         # A seed other than that of the starting points.
         seed = generator.initial_seed() + 1
-        if actions.shape not in self._recordings:
-            self._recordings[actions.shape] = self._record(inputs)
-        recording = self._recordings[actions.shape]
-        return recording(inputs, seed) if recording else self._run(self._draws(seed), *inputs)
+        if actions.shape not in self._graphs:
+            self._graphs[actions.shape] = self._capture(inputs)
+        graph = self._graphs[actions.shape]
+        return graph(inputs, seed) if graph else self._run(self._draws(seed), *inputs)
 
-    def _record(self, inputs: Sequence[Tensor]) -> CapturedGraph[Tensor] | None:
+    def _capture(self, inputs: Sequence[Tensor]) -> CapturedGraph[Tensor] | None:
         """Capture a graph; None for normalised weights, and with a warning if it fails."""
         if any(map(parametrize.is_parametrized, self._model.head.modules())):
             return None
@@ -68,14 +68,14 @@ class GraphChains:
         # Other inputs than at the capture: a replay that ignores its input would pass otherwise.
         probe = drawn.to(features.dtype), *others
         try:
-            recording = CapturedGraph(self._run, inputs, self._device)
+            graph = CapturedGraph(self._run, inputs, self._device)
             expected = self._run(self._draws(0), *probe)
-            if not torch.allclose(recording(probe, seed=0), expected, rtol=0, atol=_TOLERANCE):
+            if not torch.allclose(graph(probe, seed=0), expected, rtol=0, atol=_TOLERANCE):
                 raise CaptureError("they end elsewhere")
         except CaptureError as error:
-            warnings.warn(f"chains go step by step, not recorded: {error}", stacklevel=2)
+            warnings.warn(f"chains go step by step, not as a CUDA graph: {error}", stacklevel=2)
             return None
-        return recording
+        return graph
 
     def _run(
         self, draws: torch.Generator, features: Tensor, actions: Tensor, low: Tensor, high: Tensor

@@ -27,7 +27,7 @@ from ebm_policy_ros.training.learning.negatives import (
 # Number of actions that the demonstrated one is ranked against.
 _RANKED = 512
 
-Facts = dict[str, Tensor]
+Scalars = dict[str, Tensor]
 """Scalars to log, by name."""
 
 
@@ -51,7 +51,7 @@ def loss_of(
     config: LearningConfig,
     generator: torch.Generator,
     walk: Walk | None = None,
-) -> tuple[Tensor, Facts]:
+) -> tuple[Tensor, Scalars]:
     """Training loss of a model for demonstrated actions.
 
     Args:
@@ -67,9 +67,9 @@ def loss_of(
     """
     if isinstance(model, ImplicitModel):
         energy, told, high = _choice(model, features, positive)
-        loss, facts = _contrast(energy, told, high, config, generator, walk)
+        loss, scalars = _contrast(energy, told, high, config, generator, walk)
         # The losses of the dimensions are summed.
-        return loss * (len(told) / len(positive)), facts
+        return loss * (len(told) / len(positive)), scalars
     assert isinstance(model, (RegressionModel, MixtureModel))
     return model.loss(features, positive), {}
 
@@ -105,7 +105,7 @@ def _contrast(
     config: LearningConfig,
     generator: torch.Generator,
     walk: Walk | None,
-) -> tuple[Tensor, Facts]:
+) -> tuple[Tensor, Scalars]:
     chosen, radius = config.negatives, config.negatives.mask_radius
     tell_apart = LOSSES.find(config.loss)
     if chosen.source != "uniform":
@@ -125,12 +125,12 @@ def _contrast(
     if chosen.around:
         # Separate losses, since the densities of the two sets differ.
         loss = loss + tell_apart(lowest[:, 0], close, config.temperature, None)
-    facts: Facts = {}
+    scalars: Scalars = {}
     if config.gradient_penalty:
         penalty, active = gradient_penalty(energy, actions, config.gradient_margin)
         loss = loss + config.gradient_penalty * penalty
-        facts["gradient_penalty_active"] = active
-    return loss, facts
+        scalars["gradient_penalty_active"] = active
+    return loss, scalars
 
 
 def rank_of(

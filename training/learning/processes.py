@@ -1,4 +1,12 @@
-"""Training with several processes: each batch is divided among them."""
+"""Training with several processes: each batch is divided among them.
+
+The loss of a step is the same for any number of processes. `Accelerator.prepare` cannot give that:
+it pads or drops rows where a batch does not divide evenly, averages the processes with equal
+weight, and lets each of them draw its own negatives and image shifts. So accelerate only connects
+the processes. Each makes the random draws of the whole batch, by the generator of the step, and
+uses its rows. The draws are intercepted, since losses, chains and searches make them, also those
+of plug-ins, which know nothing of processes.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +67,10 @@ class Processes:
 
 
 class _OwnRows(TorchFunctionMode):
-    """Mode in which torch.rand and torch.randn with a generator return rows of a larger draw."""
+    """Mode in which torch.rand and torch.randn with a generator return rows of a larger draw.
+
+    Draws without a generator, such as initial weights, stay as they are.
+    """
 
     def __init__(self, batch: int, rows: slice) -> None:
         super().__init__()

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from ebm_policy_ros.device.malloc import keep_freed_memory
-from ebm_policy_ros.device.selection import has_recordings
+from ebm_policy_ros.device.selection import has_cuda_graphs
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.models import EnergyModel, Model
 from ebm_policy_ros.inference.methods import InferenceMethod
@@ -30,8 +29,9 @@ from ebm_policy_ros.training.learning.evaluator import EvaluationMetrics, Evalua
 from ebm_policy_ros.training.learning.graph_chains import GraphChains
 from ebm_policy_ros.training.learning.interrupts import interrupts
 from ebm_policy_ros.training.learning.negatives import Walk
-from ebm_policy_ros.training.learning.objective import Facts, check_objective, loss_of
+from ebm_policy_ros.training.learning.objective import Scalars, check_objective, loss_of
 from ebm_policy_ros.training.learning.processes import Processes
+from ebm_policy_ros.training.learning.weights import fit, update_average
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import quote
 
@@ -106,9 +106,9 @@ class Trainer:
         self._batches = Batches(data, streams, config.batch_size, seed, self._device)
         self.model = model.to(self._device)
         self._walk: Walk | None = None
-        if has_recordings(self._device) and isinstance(self.model, EnergyModel):
+        if has_cuda_graphs(self._device) and isinstance(self.model, EnergyModel):
             self._walk = GraphChains(self.model, config.negatives.chain)
-        self._fit(data, box)
+        fit(self.model, self._batches, data, self._train, config.batch_size, box)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self._evaluator = Evaluator(self.average, inference, config, self._batches, self._held)
         # A model without weights still needs an optimizer.
@@ -119,14 +119,14 @@ class Trainer:
         self.step = self.skipped = self._skipped_in_a_row = 0
         self.best: dict[str, Tensor] = {}
         """Weights with the best evaluation metrics on held-out frames."""
-        self.best_step, self.verdict = 0, EvaluationMetrics.worst()
+        self.best_step, self.best_metrics = 0, EvaluationMetrics.worst()
         self._identity = {
             **(identity or {}),
             "steps": steps,
             "seed": seed,
             "box": box,
             "learning": dataclasses.asdict(config),
-            "demonstrations": self._batches.facts(),
+            "demonstrations": self._batches.identity(),
         }
 
     def run(self) -> bool:
@@ -149,21 +149,22 @@ class Trainer:
         bar = tqdm(total=self.steps, initial=first, unit="step", dynamic_ncols=True)
         with Curves(self.folder, first + 1) as curves, bar, interrupts() as received:
             while self.step < self.steps and not self._processes.any(bool(received)):
-                loss, norm, facts = self.update()
+                loss, norm, scalars = self.update()
                 last = self.step == self.steps
                 bar.update()
                 if self.step % _LOG_EVERY == 0 or last:
                     shown = {"loss": f"{loss:.3f}"}
-                    if math.isfinite(self.verdict.action_error):
-                        shown["held_out"] = f"{self.verdict.action_error:.4f}"
+                    if math.isfinite(self.best_metrics.action_error):
+                        shown["held_out"] = f"{self.best_metrics.action_error:.4f}"
                     bar.set_postfix(shown)
                     curves.add("train/loss", loss, self.step)
                     curves.add("train/gradient_norm", norm, self.step)
                     curves.add("train/skipped", self.skipped, self.step)
-                    curves.add("train/learning_rate", self.learning_rate(), self.step)
+                    rate = self.config.rate_at(self.step, self.steps)
+                    curves.add("train/learning_rate", rate, self.step)
                     pace = (self.step - first) / (time.monotonic() - started)
                     curves.add("train/steps_per_second", pace, self.step)
-                    for name, value in facts.items():
+                    for name, value in scalars.items():
                         curves.add(f"train/{name}", value.item(), self.step)
                 if self.step % self.config.validate_every == 0 or last:
                     for name, value in dataclasses.asdict(self.validate()).items():
@@ -181,14 +182,14 @@ class Trainer:
                 self.update()
         return self.step == self.steps
 
-    def update(self) -> tuple[float, float, Facts]:
+    def update(self) -> tuple[float, float, Scalars]:
         """Train on one batch; a batch that is not finite is skipped and counted.
 
         Returns:
             The loss, the norm of its gradient before clipping, and scalars to log.
         """
         for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = self.config.rate_at(self.step, self.steps)
         frames = self._batches.frames_of(self.step, self._train)
         shifts = self._batches.generator(self.step)
         draws = self._batches.generator(self.step, self._device)
@@ -204,14 +205,14 @@ class Trainer:
             origin = self.model.box.origin(seen)
             positive = self.model.box.normalise(self._batches.actions(frames[rows]), origin)
             features = self.model.encode(seen)
-            loss, facts = loss_of(self.model, features, positive, self.config, draws, self._walk)
+            loss, scalars = loss_of(self.model, features, positive, self.config, draws, self._walk)
             # Means over these rows, weighted so that their sum is the mean over the batch.
             share = len(positive) / len(frames)
-            loss, facts = loss * share, {name: value * share for name, value in facts.items()}
+            loss, scalars = loss * share, {name: value * share for name, value in scalars.items()}
         loss.backward()  # type: ignore[no-untyped-call]
         weights = list(self.model.parameters())
         slopes = [weight.grad for weight in weights if weight.grad is not None]
-        self._processes.add_up([loss, *facts.values(), *slopes])
+        self._processes.add_up([loss, *scalars.values(), *slopes])
         norm = torch.nn.utils.clip_grad_norm_(weights, self.config.gradient_clip)
         self.step += 1
         # One transfer for both, so that the device is synchronised once.
@@ -220,10 +221,12 @@ class Trainer:
         if math.isfinite(lost) and math.isfinite(steepness):
             self._skipped_in_a_row = 0
             self._optimizer.step()
-            self._update_average()
+            # Early averages follow closely, so that the initial weights are forgotten soon.
+            decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+            update_average(self.average, self.model, decay)
         else:
             self._skip()
-        return lost, steepness, facts
+        return lost, steepness, scalars
 
     def validate(self) -> EvaluationMetrics:
         """Evaluate the averaged weights on held-out frames; the best ones are kept.
@@ -231,28 +234,13 @@ class Trainer:
         Without such frames the last weights are kept.
         """
         # The same negatives each time, so that only the weights differ.
-        verdict = self._evaluator.verdict(self._batches.generator(self.steps, self._device))
-        if len(self._held) == 0 or verdict.score(self.config.choose_by) < self.verdict.score(
+        metrics = self._evaluator.evaluate(self._batches.generator(self.steps, self._device))
+        if len(self._held) == 0 or metrics.score(self.config.choose_by) < self.best_metrics.score(
             self.config.choose_by
         ):
-            self.verdict, self.best_step = verdict, self.step
+            self.best_metrics, self.best_step = metrics, self.step
             self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
-        return verdict
-
-    def learning_rate(self) -> float:
-        """Learning rate of this step: a linear warm-up, then the schedule.
-
-        The cosine is that of Loshchilov and Hutter (2017), without restarts.
-        """
-        step, config = self.step + 1, self.config
-        if step <= config.warm_up:
-            return config.learning_rate * step / config.warm_up
-        if config.schedule == "step":
-            return config.learning_rate * config.decay ** (
-                (step - config.warm_up) // config.decay_every
-            )
-        progress = (step - config.warm_up) / max(1, self.steps - config.warm_up)
-        return config.learning_rate * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+        return metrics
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -262,15 +250,15 @@ class Trainer:
             "best": self.best,
             "optimizer": checkpoint.optimizer_tensors(self._optimizer),
         }
-        facts = {
+        progress = {
             "identity": self._identity,
             "step": self.step,
             "skipped": self.skipped,
             "skipped_in_a_row": self._skipped_in_a_row,
             "best_step": self.best_step,
-            "verdict": dataclasses.asdict(self.verdict) if self.best else None,
+            "verdict": dataclasses.asdict(self.best_metrics) if self.best else None,
         }
-        checkpoint.save_checkpoint(self.folder / CHECKPOINT, parts, facts)
+        checkpoint.save_checkpoint(self.folder / CHECKPOINT, parts, progress)
 
     def resume(self) -> None:
         """Continue from the folder's checkpoint.
@@ -279,16 +267,18 @@ class Trainer:
             CheckpointError: If there is none, or it is damaged or of another run.
         """
         path = self.folder / CHECKPOINT
-        parts, facts = checkpoint.load_checkpoint(path)
+        parts, progress = checkpoint.load_checkpoint(path)
         try:
-            checkpoint.refuse_other_run(path, self._identity, facts["identity"])
+            checkpoint.refuse_other_run(path, self._identity, progress["identity"])
             counts = ("step", "skipped", "skipped_in_a_row", "best_step")
             for name in counts:
-                bounds.check_whole(name, facts[name], 0, self.steps)
+                bounds.check_whole(name, progress[name], 0, self.steps)
             best = parts.get("best", {})
-            verdict = EvaluationMetrics(**facts["verdict"]) if best else EvaluationMetrics.worst()
-            if not all(map(bounds.is_number, dataclasses.astuple(verdict))):
-                raise ValueError(f"verdict: got {quote(facts['verdict'])}, expected numbers")
+            metrics = (
+                EvaluationMetrics(**progress["verdict"]) if best else EvaluationMetrics.worst()
+            )
+            if not all(map(bounds.is_number, dataclasses.astuple(metrics))):
+                raise ValueError(f"verdict: got {quote(progress['verdict'])}, expected numbers")
             for state in (best, parts["model"], parts["average"]):
                 if state:
                     self.average.load_state_dict(state)  # raises if it does not match
@@ -298,44 +288,10 @@ class Trainer:
             raise
         except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
             raise checkpoint.damaged(path, error) from None
-        self.best, self.verdict = best, verdict
+        self.best, self.best_metrics = best, metrics
         self.step, self.skipped, self._skipped_in_a_row, self.best_step = (
-            facts[name] for name in counts
+            progress[name] for name in counts
         )
-
-    def _fit(
-        self, data: Demonstrations, box: tuple[Sequence[float], Sequence[float]] | None
-    ) -> None:
-        """Fit the normalisation, and the memory of nearest neighbours, to the training frames."""
-        encoder, frames = self.model.encoder, self._train
-        encoder.fit(
-            {n: torch.from_numpy(data.observations[n][frames]) for n in encoder.measurements}
-        )
-        space = self.model.box
-        measured = {n: torch.from_numpy(data.observations[n][frames]) for n in space.streams}
-        origin = space.origin({n: values.to(self._device) for n, values in measured.items()})
-        space.fit(self._batches.actions(frames), origin)
-        if box is not None:
-            self.model.box.low.copy_(torch.tensor(box[0]))
-            self.model.box.high.copy_(torch.tensor(box[1]))
-        if isinstance(self.model, NearestNeighbourModel):
-            for part in np.array_split(frames, math.ceil(len(frames) / self.config.batch_size)):
-                seen = self._batches.observation(part)
-                features, origin = self.model.encode(seen), self.model.box.origin(seen)
-                positive = self.model.box.normalise(self._batches.actions(part), origin)
-                self.model.remember(features, positive)
-
-    def _update_average(self) -> None:
-        # Early averages follow closely, so that the random initial weights are forgotten soon.
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            means: list[Tensor] = list(self.average.parameters())
-            values: list[Tensor] = list(self.model.parameters())
-            if means:
-                torch._foreach_lerp_(means, values, 1 - decay)
-            # Buffers hold the singular vectors of normalised layers.
-            for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
-                kept.copy_(buffer)
 
     def _skip(self) -> None:
         self.skipped += 1

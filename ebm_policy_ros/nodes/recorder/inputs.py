@@ -84,7 +84,7 @@ class RecorderInputs:
         """Every topic of the interface, with the QoS offered by its publishers in this episode."""
         return [found.topic() for found in self._inputs]
 
-    def facts(self, whole: bool = False) -> dict[str, TopicMetrics]:
+    def metrics(self, whole: bool = False) -> dict[str, TopicMetrics]:
         """Metrics of the messages of each topic, recent or over the whole episode."""
         now = self._node.get_clock().now().nanoseconds
         return {found.name: found.statistics.facts(now, whole) for found in self._inputs}

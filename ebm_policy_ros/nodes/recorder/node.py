@@ -178,7 +178,7 @@ class RecorderNode(Node):
             disk_left_s=free * (now - begun) / (size - before) if size > before else None,
             written_bytes=size,
             waiting_bytes=0 if episode is None else episode.waiting,
-            topics=self._inputs.facts(),
+            topics=self._inputs.metrics(),
             warnings=self._session.warnings() + (self._scene.remarks() if episode else []),
         )
 

@@ -45,7 +45,7 @@ class RecorderStatus:
         told = [f"! {'; '.join(self.warnings)}"] if self.warnings else []
         kept = f"kept {success + failure} ({success} success, {failure} failure)"
         names = zip(_short(list(self.topics)), self.topics.values(), strict=True)
-        rates = ", ".join(f"{name} {facts.rate:.0f} Hz" for name, facts in names)
+        rates = ", ".join(f"{name} {metrics.rate:.0f} Hz" for name, metrics in names)
         return " | ".join((what, *told, kept, disk, rates))
 
 
@@ -60,9 +60,9 @@ def duration(seconds: float) -> str:
 def episode_lines(topics: Mapping[str, TopicMetrics]) -> list[str]:
     """One line for each topic of a finished episode."""
     return [
-        f"{name}: {facts.count} messages, {facts.rate:.1f} Hz, longest gap "
-        f"{facts.longest_gap:.3f} s, {facts.drops} dropped"
-        for name, facts in topics.items()
+        f"{name}: {metrics.count} messages, {metrics.rate:.1f} Hz, longest gap "
+        f"{metrics.longest_gap:.3f} s, {metrics.drops} dropped"
+        for name, metrics in topics.items()
     ]
 
 

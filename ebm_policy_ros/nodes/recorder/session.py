@@ -207,16 +207,16 @@ class RecorderSession:
         self, episode: EpisodeWriter, finish: Callable[[dict[str, str]], Path], outcome: str
     ) -> Path:
         """End an episode and log the metrics of its streams."""
-        facts = self._inputs.facts(whole=True)
+        metrics = self._inputs.metrics(whole=True)
         streams = {
             name: {**dataclasses.asdict(f), "not_written": episode.dropped[name]}
-            for name, f in facts.items()
+            for name, f in metrics.items()
         }
         custom = {"outcome": outcome, "note": self._note(), "streams": json.dumps(streams)}
         try:
             return finish(custom)
         finally:
-            for line in episode_lines(facts):
+            for line in episode_lines(metrics):
                 self._log.info(line)
             for name, count in episode.dropped.items():
                 self._log.warning(f"{name}: {count} messages that came were not written")

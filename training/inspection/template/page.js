@@ -18,7 +18,7 @@
   };
 
   function reasons(card) {
-    return [...card.querySelectorAll(".concerns li")].map((item) => {
+    return [...card.querySelectorAll(".issues li")].map((item) => {
       const chip = item.firstElementChild.textContent;
       const words = item.textContent.trim().slice(chip.length).replace(/\s+/g, " ").trim();
       return `# ${chip}: ${words}\n`;
@@ -44,7 +44,7 @@
     const state = $("#state").value;
     const kind = $("#kind").value;
     for (const card of cards) {
-      const text = `${card.dataset.name} ${card.querySelector(".concerns")?.textContent ?? ""}`;
+      const text = `${card.dataset.name} ${card.querySelector(".issues")?.textContent ?? ""}`;
       const fits = state === "ticked" ? box(card).checked : !state || card.dataset.state === state;
       card.hidden = !(fits && text.toLowerCase().includes(words)
         && (!kind || card.dataset.kinds.split(" ").includes(kind)));
