@@ -30,22 +30,22 @@ def fit(
         data: The demonstrations.
         frames: Frames to fit to.
         batch_size: Frames encoded at a time.
-        box: Lower and upper corner of the action box, (H*D,) each; None for the range of the
+        box: Lower and upper corner of the box of coordinates, (K,) each; None for the range of the
             actions and a margin.
     """
-    encoder = model.encoder
-    encoder.fit({n: torch.from_numpy(data.observations[n][frames]) for n in encoder.measurements})
-    space = model.box
-    measured = {n: torch.from_numpy(data.observations[n][frames]) for n in space.streams}
-    origin = space.origin({n: values.to(batches.device) for n, values in measured.items()})
-    space.fit(batches.actions(frames), origin)
+    encoder, space = model.encoder, model.box
+    names = (*encoder.measurements, *space.streams)
+    measured = {name: torch.from_numpy(data.observations[name][frames]) for name in names}
+    encoder.fit({name: measured[name] for name in encoder.measurements})
+    space.fit(batches.actions(frames).cpu(), space.origin(measured))
     if box is not None:
-        model.box.low.copy_(torch.tensor(box[0]))
-        model.box.high.copy_(torch.tensor(box[1]))
+        space.low.copy_(torch.tensor(box[0]))
+        space.high.copy_(torch.tensor(box[1]))
     if isinstance(model, NearestNeighbourModel):
         for part in np.array_split(frames, math.ceil(len(frames) / batch_size)):
-            features = model.encode(batches.observation(part))
-            model.remember(features, model.box.normalise(batches.actions(part)))
+            seen = batches.observation(part)
+            positive = space.normalise(batches.actions(part), space.origin(seen))
+            model.remember(model.encode(seen), positive)
 
 
 def update_average(average: Model, model: Model, decay: float) -> None:
