@@ -104,7 +104,7 @@ def test_joint_positions_lead_the_arm_and_hold_it(
 def test_trajectories_that_are_planned_anew_join_without_a_jump(
     tmp_path: Path, policy_for: PolicyWriter
 ) -> None:
-    scene = positions(tmp_path, policy_for)
+    scene = positions(tmp_path, policy_for, execute=1)
     try:
         told, path = [], Setpoint()
         plans = [sent.message for sent in scene.sent[-15:]]
@@ -217,7 +217,7 @@ def test_the_blend_tells_how_soon_a_new_plan_counts(
 ) -> None:
     ways = []
     for blend in (0.0, 10.0):
-        scene = positions(tmp_path, policy_for, blend=blend)
+        scene = positions(tmp_path, policy_for, blend=blend, execute=1, warm_start=False)
         ways.append(np.ptp(scene.joints, axis=0).max())
         scene.close()
     # With a blend of ten seconds, each plan takes effect only in part.

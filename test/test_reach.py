@@ -176,18 +176,10 @@ def test_a_policy_of_one_action_reaches_as_far_as_was_demonstrated(
     assert reached(policy, interface, late=0.02) >= 0.55
 
 
-@pytest.mark.parametrize(
-    ("kind", "inference"),
-    # Sixteen dimensions are too many for uniform samples of the whole box.
-    [
-        ("explicit", None),
-        pytest.param("energy", {"method": "langevin", "samples": 64}, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("kind", ["explicit", "energy"])
 def test_a_policy_of_a_horizon_reaches_as_far_as_was_demonstrated(
-    kind: Kind, inference: dict[str, Any] | None, tmp_path: Path
+    kind: Kind, tmp_path: Path
 ) -> None:
     interface = reach(8)
-    demos = demonstrations(tmp_path / "demos", True)
-    policy = learn(tmp_path, demos, interface, kind, inference)
+    policy = learn(tmp_path, demonstrations(tmp_path / "demos", True), interface, kind)
     assert reached(policy, interface) >= 0.55

@@ -227,6 +227,8 @@ class ControlLoop:
             seen = sight.measured if sight is not None else None
             if self._safety.step(now, problem) is SafetyState.FRESH and sight is not None:
                 self._decide(sight)
+            else:
+                self._chunk = None  # its rest is not executed after a pause
         if self._pending is None:
             self._finish(now, seen)
 

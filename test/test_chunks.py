@@ -1,0 +1,256 @@
+"""Chunks of actions: their coordinates, how they are learned, and how they are executed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ebm_policy_ros.energy.action_space import ActionSpace, ActionSpaceConfig
+from ebm_policy_ros.energy.models import Kind, ModelConfig
+from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.nodes.policy.chunk import Chunk, executed_of
+from ebm_policy_ros.policy.file import load_policy_file, save_policy
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
+from ebm_policy_ros.training.train import TrainConfig, train
+
+PolicyWriter = Callable[..., Path]
+# Two actions of two values each, relative to columns 2 and 0 of a measurement.
+RELATIVE = ActionSpaceConfig("tool", (2, 0))
+
+
+def test_relative_actions_are_counted_from_the_newest_measurement() -> None:
+    space = ActionSpace(4, RELATIVE)
+    tool = torch.tensor([[[9.0, 9.0, 9.0], [1.0, 5.0, 2.0]]])
+    origin = space.origin({"tool": tool})
+    assert origin is not None and origin.tolist() == [[2.0, 1.0, 2.0, 1.0]]
+    space.fit(torch.tensor([[1.0, 1.0, 4.0, 0.0], [3.0, 2.0, 4.0, 2.0]]), origin)
+    # From -1 to 1, 0 to 1, 2 to 2, and -1 to 1, with 5 % on each side.
+    assert space.low.tolist() == pytest.approx([-1.1, -0.05, 2.0, -1.1])
+    assert space.high.tolist() == pytest.approx([1.1, 1.05, 2.0, 1.1])
+    action = torch.tensor([[3.1, 0.95, 4.0, 1.0]])
+    place = space.normalise(action, origin)
+    assert place[0].tolist() == pytest.approx([1.0, -1.0, 0.0, 0.0], abs=1e-6)
+    assert space.denormalise(place, origin)[0].tolist() == pytest.approx(action[0].tolist())
+    low, high = space.extent(origin)
+    assert low[0].tolist() == pytest.approx([0.9, 0.95, 4.0, -0.1])
+    assert high[0].tolist() == pytest.approx([3.1, 2.05, 4.0, 2.1])
+
+
+def test_a_value_that_is_not_measured_stays_absolute() -> None:
+    space = ActionSpace(2, ActionSpaceConfig("tool", (0, -1)))
+    origin = space.origin({"tool": torch.tensor([[[5.0]]])})
+    assert origin is not None and origin.tolist() == [[5.0, 0.0]]
+
+
+def test_principal_components_hold_what_varies_together() -> None:
+    # Steps along one line: (1, 2) then (2, 4), scaled.
+    factor = torch.tensor([-2.0, -1.0, 1.0, 2.0])
+    chunks = factor[:, None] * torch.tensor([1.0, 2.0, 2.0, 4.0])
+    space = ActionSpace(4, ActionSpaceConfig(components=1))
+    space.fit(chunks)
+    assert space.size == 1
+    assert space.basis[0].tolist() == pytest.approx([0.2, 0.4, 0.4, 0.8])
+    assert space.high.item() == pytest.approx(11.0)  # 2 * 5, and 5 % of 20
+    assert torch.allclose(space.denormalise(space.normalise(chunks)), chunks, atol=1e-5)
+    low, high = space.extent()
+    assert high.tolist() == pytest.approx([2.2, 4.4, 4.4, 8.8])
+    assert low.tolist() == pytest.approx((-high).tolist())
+    # What the component cannot express is left out.
+    beside = torch.tensor([[2.0, -1.0, 0.0, 0.0]])
+    assert space.denormalise(space.normalise(beside))[0].tolist() == pytest.approx([0.0] * 4)
+    assert space.spread(torch.tensor([1.0])).tolist() == pytest.approx([2.2, 4.4, 4.4, 8.8])
+
+
+def lines(count: int = 600, horizon: int = 8) -> Dataset:
+    """Demonstrations that lead the tool to a goal in a straight line within a chunk."""
+    random = np.random.default_rng(0)
+    tool, goal = random.uniform(-1, 1, (2, count, 2)).astype(np.float32)
+    share = np.arange(1, horizon + 1)[:, None] / horizon
+    return Dataset(
+        observations={"tool": tool[:, None], "goal": goal[:, None]},
+        actions=(tool[:, None] + share * (goal - tool)[:, None]).astype(np.float32),
+        episodes=np.arange(count) // 20,
+        names=tuple(f"e{i}" for i in range(count // 20)),
+        outcomes=np.ones(count // 20),
+    )
+
+
+def test_as_many_components_are_chosen_as_hold_the_variance() -> None:
+    data = lines()
+    assert choose_coordinates(ActionConfig("tool"), data, None).components == 2
+    assert choose_coordinates(ActionConfig(), data, None).components == 4, "the tool is one more"
+    assert choose_coordinates(ActionConfig(basis="none"), data, None) == ActionSpaceConfig()
+    rough = dataclasses.replace(data, actions=np.random.default_rng(1).normal(size=(600, 8, 2)))
+    assert choose_coordinates(ActionConfig(variance=1.0), rough, None).components == 16
+    single = dataclasses.replace(data, actions=data.actions[:, :1])
+    assert choose_coordinates(ActionConfig(), single, None).components == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (ActionConfig("hand"), "action.relative_to: got 'hand', .* measured are tool, goal"),
+        (ActionConfig("none", "pca"), "all demonstrated chunks are equal; .*--action.basis none"),
+    ],
+)
+def test_what_has_no_coordinates_is_refused(config: ActionConfig, told: str) -> None:
+    still = dataclasses.replace(lines(), actions=np.ones((600, 8, 2), np.float32))
+    with pytest.raises(DemonstrationError, match=told):
+        choose_coordinates(config, still, None)
+
+
+def test_positions_are_relative_to_the_stream_that_measures_them(interface: Interface) -> None:
+    values = interface.to_dict()
+    values["observation"]["tool"]["fields"] = ["z", "y", "x"]
+    values["action"] |= {
+        "type": "geometry_msgs/msg/PoseStamped", "fields": ["x", "y", "z"], "measured": "tool",
+        "fixed": {"qx": 1.0, "qy": 0.0, "qz": 0.0, "qw": 0.0},
+        "low": [0.0] * 3, "high": [1.0] * 3, "max_velocity": [0.1] * 3,
+        "gripper": {"topic": "grip", "type": "sensor_msgs/msg/JointState", "name": "finger",
+                    "low": 0.0, "high": 1.0},
+    }  # fmt: skip
+    pose = interface_from_dict(values, "pose")
+    data = dataclasses.replace(lines(), actions=np.zeros((600, 1, 4), np.float32))
+    chosen = choose_coordinates(ActionConfig(), data, pose)
+    assert chosen == ActionSpaceConfig("tool", (2, 1, 0, -1))
+    assert choose_coordinates(ActionConfig("none"), data, pose) == ActionSpaceConfig()
+    velocity = choose_coordinates(ActionConfig(), data, interface)
+    assert velocity == ActionSpaceConfig(), "a velocity is not relative to a position"
+
+
+@pytest.mark.parametrize("kind", ["energy", "explicit", "nearest_neighbour"])
+def test_a_chunk_is_learned_and_found_in_its_coordinates(kind: Kind, tmp_path: Path) -> None:
+    data = lines()
+    arrays = {f"observation/{name}": values[:, 0] for name, values in data.observations.items()}
+    ends = np.arange(20, 601, 20)
+    np.savez(tmp_path / "demos.npz", **arrays, actions=data.actions, episode_ends=ends)  # type: ignore[arg-type]
+    model = ModelConfig(kind, ("goal", "tool"), trunk_width=64)
+    config = TrainConfig(
+        tmp_path / "demos.npz", tmp_path / "run", steps=400, device="cpu", threads=1,
+        model=model, action=ActionConfig("tool"),
+    )  # fmt: skip
+    assert train(config)
+    policy = Policy.load(tmp_path / "run" / "policy.safetensors", device="cpu")
+    seen = {
+        "tool": np.array([[0.2, 0.3]], np.float32), "goal": np.array([[0.6, -0.1]], np.float32)
+    }  # fmt: skip
+    decision = policy.decide(seen, modes=1)
+    assert decision.action.shape == (8, 2)
+    tolerance = 0.15 if kind == "nearest_neighbour" else 0.06
+    assert decision.action[-1] == pytest.approx([0.6, -0.1], abs=tolerance)
+    assert decision.action[3] == pytest.approx([0.4, 0.1], abs=tolerance)
+    if kind == "energy":
+        assert decision.candidates.shape[1] == 16 and decision.modes[0].spread.shape == (8, 2)
+        energies = policy.energies(seen, decision.candidates)
+        assert energies == pytest.approx(decision.energies, abs=2e-2)
+        again = policy.decide(seen, previous=decision.action)
+        assert again.action == pytest.approx(decision.action, abs=0.05)
+
+
+def test_a_policy_file_with_a_basis_of_another_size_is_refused(
+    policy_for: PolicyWriter, interface: Interface
+) -> None:
+    path = policy_for(interface, [-0.2, -0.2], [0.2, 0.2])
+    content = load_policy_file(path)
+    save_policy(path, dataclasses.replace(content, coordinates=ActionSpaceConfig(components=1)))
+    with pytest.raises(ValueError, match=r"got weights of shape \(256, 2\)"):
+        Policy.load(path, device="cpu")
+    save_policy(path, dataclasses.replace(content, coordinates=ActionSpaceConfig("grip", (0, 1))))
+    with pytest.raises(ValueError, match="relative_to: got 'grip' with the columns"):
+        Policy.load(path, device="cpu")
+
+
+# Execution
+
+
+def test_half_of_a_chunk_is_executed_unless_a_number_is_given() -> None:
+    assert [executed_of(0, horizon) for horizon in (1, 2, 3, 8)] == [1, 1, 1, 4]
+    assert executed_of(8, 8) == 8
+    with pytest.raises(ValueError, match="execute: got 9, expected at most 8"):
+        executed_of(9, 8)
+
+
+def test_the_next_search_starts_from_the_rest_of_the_chunk() -> None:
+    decision = type("Some", (), {"action": np.arange(4.0)[:, None]})()
+    chunk = Chunk(decision, 0, sent=3)
+    assert chunk.ahead().ravel().tolist() == [3.0]
+    assert chunk.continued().ravel().tolist() == [3.0, 3.0, 3.0, 3.0]
+
+
+VELOCITIES = [0.02, 0.04, 0.06, 0.08]
+
+
+@pytest.fixture
+def chunked(interface: Interface, policy_for: PolicyWriter, tmp_path: Path) -> tuple[Path, Path]:
+    """Interface of a horizon of four, and a policy that always answers `VELOCITIES` along x."""
+    values = interface.to_dict()
+    values["action"]["horizon"] = 4
+    several = interface_from_dict(values, "several")
+    path = tmp_path / "several.yaml"
+    path.write_text(yaml.safe_dump(several.to_dict()))
+    policy = policy_for(several, [-0.01, -0.01], [0.01, 0.01])
+    content = load_policy_file(policy)
+    centre = torch.tensor([[x, 0.0] for x in VELOCITIES]).flatten()
+    content.state["box.low"], content.state["box.high"] = centre - 1e-4, centre + 1e-4
+    save_policy(policy, content)
+    return path, policy
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_actions_of_a_chunk_go_out_at_their_times(chunked: tuple[Path, Path]) -> None:
+    pytest.importorskip("rclpy")
+    from scene import Scene
+
+    interface, policy = map(str, chunked)
+    for execute, expected in ((0, VELOCITIES[:2]), (3, VELOCITIES[:3])):
+        scene = Scene(interface)
+        try:
+            node = scene.start(policy=policy, execute=execute)
+            scene.until(lambda: len(scene.sent) >= 12)  # noqa: B023
+            moves = [sent.values[0] for sent in scene.sent[:12]]
+            wanted = (expected * 12)[:12]
+            assert moves == pytest.approx(wanted, abs=2e-3)
+            assert node.statistics.counts["decisions"] == 12 // len(expected)
+            stamps = np.diff([sent.stamp for sent in scene.sent[:12]])
+            assert set(stamps) == {100_000_000}
+        finally:
+            scene.close()
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_within_a_chunk_no_action_goes_out_without_fresh_streams(
+    chunked: tuple[Path, Path],
+) -> None:
+    pytest.importorskip("rclpy")
+    from scene import SECOND, Scene
+
+    interface, policy = map(str, chunked)
+    scene = Scene(interface)
+    try:
+        scene.start(policy=policy, execute=4)
+        # The camera stops after the first action of a chunk.
+        scene.until(lambda: len(scene.sent) > 4 and scene.sent[-1].values[0] < 0.03)
+        last = scene.time
+        scene.spoil = lambda name, message: () if name == "camera" else (message,)
+        scene.run(1.0)
+        moving = [sent.time for sent in scene.sent if not sent.is_safe]
+        assert max(moving) <= last + 0.25 * SECOND + 0.1 * SECOND
+        assert scene.sent[-1].is_safe
+        scene.mend()
+        begun = len(scene.sent)
+        scene.until(lambda: not scene.sent[-1].is_safe)
+        first = next(sent for sent in scene.sent[begun:] if not sent.is_safe)
+        assert first.values[0] == pytest.approx(VELOCITIES[0], abs=2e-3), "a new decision"
+    finally:
+        scene.close()
