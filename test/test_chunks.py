@@ -89,7 +89,8 @@ def test_as_many_components_are_chosen_as_hold_the_variance() -> None:
     assert choose_coordinates(ActionConfig("tool"), data, None).components == 2
     assert choose_coordinates(ActionConfig(), data, None).components == 4, "the tool is one more"
     assert choose_coordinates(ActionConfig(basis="none"), data, None) == ActionSpaceConfig()
-    rough = dataclasses.replace(data, actions=np.random.default_rng(1).normal(size=(600, 8, 2)))
+    drawn = np.random.default_rng(1).normal(size=(600, 8, 2)).astype(np.float32)
+    rough = dataclasses.replace(data, actions=drawn)
     assert choose_coordinates(ActionConfig(variance=1.0), rough, None).components == 16
     single = dataclasses.replace(data, actions=data.actions[:, :1])
     assert choose_coordinates(ActionConfig(), single, None).components == 0

@@ -9,26 +9,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 
 from ebm_policy_ros.control.command_guard import CommandGuard
 from ebm_policy_ros.control.safety_state import SafetyState, SafetyStateMachine
-from ebm_policy_ros.interface import NANOSECONDS, ImageStream
+from ebm_policy_ros.interface import NANOSECONDS
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.nodes.common.background import result_of
 from ebm_policy_ros.nodes.common.command_session import CommandSession
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.outputs import Command, Outputs
-from ebm_policy_ros.nodes.common.pauses import PauseWatch, boot_time
+from ebm_policy_ros.nodes.common.pauses import boot_time
 from ebm_policy_ros.nodes.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.nodes.policy.inference_thread import DecisionLate, InferenceThread
 from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
+from ebm_policy_ros.nodes.policy.observer import Observer, Sight
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
+from ebm_policy_ros.nodes.policy.timeliness import Timeliness
 from ebm_policy_ros.nodes.policy.visualization import Visualization
-from ebm_policy_ros.observation.buffer import Observation, Snapshot, StaleObservation
-from ebm_policy_ros.observation.robot_state import RobotState, RobotStateEstimator
+from ebm_policy_ros.observation.buffer import Observation, StaleObservation
+from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.policy.decision import Decision
 
 # Longest duration of the policy's self-check, s.
@@ -40,22 +41,10 @@ class Withheld(Exception):
 
 
 @dataclass
-class _Sight:
-    """An observation that is not decoded yet, and the robot state in it."""
-
-    now: int
-    snapshot: Snapshot
-    measured: RobotState
-    stamp: int
-    """Stamp of the newest camera image, or of the newest sample if there is no camera;
-    nanoseconds."""
-
-
-@dataclass
 class _Pending:
     """A decision in progress."""
 
-    sight: _Sight
+    sight: Sight
     future: Future[tuple[Observation, Decision]]
     loaded: LoadedPolicy
     started: float
@@ -95,27 +84,15 @@ class ControlLoop:
         self.loaded, self.values = loaded, values
         self.guard = CommandGuard(loaded.interface, loaded.limits(values))
         self._executed = executed_of(values["execute"], loaded.interface.action.horizon)
-        self._node, self._inputs, self._safety, self._statistics = node, inputs, safety, statistics
+        self._node, self._safety, self._statistics = node, safety, statistics
         self._session = CommandSession(node, loaded.interface)
         self._inference_thread = InferenceThread(loaded.policy, values["threads"])
-        self._pauses = PauseWatch()
-        streams = loaded.interface.observation
-        self._images = [n for n, stream in streams.items() if isinstance(stream, ImageStream)]
-        self._measurements = [name for name in streams if name not in self._images]
-        self._estimator = RobotStateEstimator(loaded.interface)
+        self._observer = Observer(loaded.interface, inputs)
+        self._timeliness = Timeliness(node, loaded.interface, values, self._on_late)
         self._visualization = Visualization(node, loaded.interface)
         self._pending: _Pending | None = None
         self._is_due = False
         self._wake = node.create_guard_condition(self._on_decision)
-        self._patience: float | None = None
-        self._alarm: Any = None
-        if not values["lockstep"]:  # in lockstep the simulation waits for each tick
-            # Simulated time is not the time in which decisions are computed.
-            periods = 10 if node.get_parameter("use_sim_time").value else 1
-            self._patience = periods / loaded.interface.rate
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._alarm = node.create_timer(self._patience, self._on_late, clock=steady)
-            self._alarm.cancel()
         self._told = safety.state
         self.forget()
 
@@ -137,7 +114,7 @@ class ControlLoop:
         self.last_tick = self._now()
         self._chunk: Chunk | None = None
         self._unsure_since: int | None = None
-        self._estimator.clear()
+        self._observer.forget()
         if self.outputs is not None:
             self.outputs.forget()
 
@@ -160,10 +137,8 @@ class ControlLoop:
         """Command a stop and release the policy."""
         self.shut()
         self._visualization.close()
-        self._pauses.close()
+        self._timeliness.close()
         self._inference_thread.close()
-        if self._alarm is not None:
-            self._node.destroy_timer(self._alarm)
         self._node.destroy_guard_condition(self._wake)
 
     def stop(self, reason: str) -> None:
@@ -184,14 +159,13 @@ class ControlLoop:
         """
         now, stops = self._now(), self._safety.stops
         try:
-            snapshot = self._inputs.snapshot(now)
-            measured = self._measure(snapshot, now)
-            await result_of(self._inference_thread.check(snapshot), _CHECK)
+            sight = self._observer.look(now)
+            await result_of(self._inference_thread.check(sight.snapshot), _CHECK)
         except Exception as error:
             raise ValueError(f"still wrong: {error}") from None
         if self._safety.stops > stops:
             raise ValueError("still wrong: stopped meanwhile")
-        if problem := ", ".join(self.guard.misplaced(measured)) or self._topic_problem():
+        if problem := ", ".join(self.guard.misplaced(sight.measured)) or self._topic_problem():
             raise ValueError(f"still wrong: {problem}")
 
     def _topic_problem(self) -> str:
@@ -235,37 +209,21 @@ class ControlLoop:
     def _set_back(self, now: int) -> None:
         """Wait for new samples after the clock was set back."""
         self._node.get_logger().warning("the clock was set back: waiting for new samples")
-        self._inputs.clear()
-        self._estimator.clear()
+        self._observer.clear()
         self._chunk = self._unsure_since = None
         self._session.set_back(now, self.last_tick)
 
-    def _look(self, now: int) -> tuple[_Sight | None, str]:
+    def _look(self, now: int) -> tuple[Sight | None, str]:
         """Read the inputs; return the observation and the problem."""
-        problem = self._pause_problem() or self._topic_problem()
+        problem = self._timeliness.pause() or self._topic_problem()
         try:
-            snapshot = self._inputs.snapshot(now)
-            measured = self._measure(snapshot, now)
+            return self._observer.look(now), problem
         except (StaleObservation, MessageError) as stale:
             return None, str(stale)
-        stamps = snapshot.stamps
-        images = [stamps[name] for name in self._images]
-        return _Sight(now, snapshot, measured, max(images or stamps.values())), problem
-
-    def _measure(self, snapshot: Snapshot, now: int) -> RobotState:
-        """Estimate the robot state; images are not decoded, because that is slow."""
-        return self._estimator.update(snapshot.measured(self._measurements), snapshot.stamps, now)
-
-    def _pause_problem(self) -> str:
-        """Pause of this process that has just ended; empty if there was none, or in lockstep."""
-        if self.values["lockstep"]:
-            return ""
-        period = 1.0 / self.loaded.interface.rate
-        return self._pauses.problem(max(self.values["recover_after"], 2 * period))
 
     # Decisions
 
-    def _decide(self, sight: _Sight) -> None:
+    def _decide(self, sight: Sight) -> None:
         """Send the next action of the last decision, or start a new one.
 
         Raises:
@@ -277,17 +235,13 @@ class ControlLoop:
         else:
             self._begin(sight)
 
-    def _begin(self, sight: _Sight) -> None:
+    def _begin(self, sight: Sight) -> None:
         """Start a decision."""
-        started, budget = boot_time(), None
-        if self._patience is not None:
-            budget = self.values["budget"] / self.loaded.interface.rate
+        started, budget = boot_time(), self._timeliness.start()
         last = self._chunk if self.values["warm_start"] else None
         previous = None if last is None else last.continued()
         future = self._inference_thread.decide(sight.snapshot, previous, budget)
         self._pending = _Pending(sight, future, self.loaded, started)
-        if self._alarm is not None:
-            self._alarm.reset()
         future.add_done_callback(self._on_done)
 
     def _on_done(self, future: Future[Any]) -> None:
@@ -308,8 +262,7 @@ class ControlLoop:
     def _abandon(self) -> None:
         """Abandon the decision in progress and the tick that waits for it."""
         self._pending, self._is_due = None, False
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._timeliness.cancel()
 
     def _conclude(self, pending: _Pending) -> None:
         """Command the result of the decision, or hold; then execute a waiting tick."""
@@ -360,7 +313,7 @@ class ControlLoop:
             MessageError: If a message doesn't match the description of its stream.
         """
         sight = pending.sight
-        self._refuse_late(pending)
+        self._timeliness.refuse_late(pending.future, pending.started)
         observation, decision = pending.future.result()
         milliseconds = (boot_time() - pending.started) * 1e3
         self._statistics.decided(milliseconds, decision)
@@ -371,7 +324,7 @@ class ControlLoop:
             pending.loaded.policy, observation, sight.measured, decision, command.sent
         )
 
-    def _send(self, chunk: Chunk, sight: _Sight, pending: _Pending | None = None) -> Command:
+    def _send(self, chunk: Chunk, sight: Sight, pending: _Pending | None = None) -> Command:
         """Command the next action of a chunk.
 
         Args:
@@ -408,33 +361,13 @@ class ControlLoop:
         )
         # No slow step is allowed between this check and the sending.
         if pending is not None:
-            self._refuse_late(pending)
-        if outdated := self._outdated(sight):
-            raise DecisionLate(outdated)
+            self._timeliness.refuse_late(pending.future, pending.started)
+        self._timeliness.refuse_outdated(sight.snapshot)
         self._session.send(command)
         chunk.sent += 1
         self._statistics.commanded((self._now() - sight.stamp) / 1e6)
         self._safety.commanded()
         return command
-
-    def _refuse_late(self, pending: _Pending) -> None:
-        """Reject a late decision, also if it is late because this process was paused."""
-        if self._patience is None:
-            return
-        if not pending.future.done() or boot_time() - pending.started > self._patience:
-            raise DecisionLate(f"no decision after {self._patience:.3f} s")
-
-    def _outdated(self, sight: _Sight) -> str:
-        """List the streams that are too old for a command; empty if the command may be sent.
-
-        In every case the observation of a command is at most as old as its `max_age` plus a
-        period. This is checked on the node's clock, and on a clock that continues if that one
-        stops or is set.
-        """
-        if self._patience is None:
-            return ""
-        period_ns = self.loaded.interface.period_ns
-        return self._pause_problem() or sight.snapshot.outdated(self._now(), period_ns)
 
     def _speed(self, decision: Decision, now: int) -> float:
         """Factor on the motion.
