@@ -62,7 +62,7 @@ class PolicyFile:
     training: dict[str, Any]
     """Information about the training, free form."""
     confidence: dict[str, Any] = field(default_factory=dict)
-    """Familiarity thresholds ("thresholds", by measure) and facts about their calibration; empty
+    """Familiarity thresholds ("thresholds", by measure) and metadata of their calibration; empty
     for a policy that was not calibrated."""
     references: dict[str, torch.Tensor] = field(default_factory=dict)
     """Reference tensors to which `OutOfDistributionDetector` compares observations."""

@@ -50,7 +50,7 @@ def load_dataset(
     try:
         store, known = Cache(place, interface), KnownBags(place)
         with store.locked():
-            facts, problems = _fill(store, known, bags, interface, workers)
+            metrics, problems = _fill(store, known, bags, interface, workers)
     except OSError as error:
         raise BagError(
             f"{error.filename or place}: the cache can't be used ({error.strerror or error}); "
@@ -61,10 +61,10 @@ def load_dataset(
             f"{next(iter(problems.values()))}; {len(problems)} of {len(bags)} bags can't be used: "
             "leave them out with --unusable skip, or by name with --exclude"
         )
-    used = [bag for bag in bags if bag in facts and opened.counts(bag, facts[bag].outcome)]
+    used = [bag for bag in bags if bag in metrics and opened.counts(bag, metrics[bag].outcome)]
     if not used:
         raise BagError(f"{folder}: every demonstration in it is a failure, or left out")
-    entries = [store[facts[bag].digest] for bag in used]
+    entries = [store[metrics[bag].digest] for bag in used]
     return Dataset(
         observations={
             name: store.array(f"observation.{name}", entries) for name in interface.observation
@@ -83,7 +83,9 @@ def load_dataset(
             ),
         ),
         times_ns=store.array("times_ns", entries),
-        failures=tuple(str(bag) for bag in bags if bag in facts and facts[bag].outcome == FAILURE),
+        failures=tuple(
+            str(bag) for bag in bags if bag in metrics and metrics[bag].outcome == FAILURE
+        ),
     )
 
 
@@ -95,11 +97,12 @@ def _fill(
     workers: int | None,
 ) -> tuple[dict[Path, BagMetrics], dict[Path, str]]:
     """Read the bags that are not cached; return metrics by bag, and problems of unusable bags."""
-    facts = {bag: found for bag in bags if (found := known.find(bag)) is not None}
+    metrics = {bag: found for bag in bags if (found := known.find(bag)) is not None}
     new = [
         bag
         for bag in bags
-        if bag not in facts or (facts[bag].outcome != FAILURE and facts[bag].digest not in store)
+        if bag not in metrics
+        or (metrics[bag].outcome != FAILURE and metrics[bag].digest not in store)
     ]
     problems: dict[Path, str] = {}
     try:
@@ -110,11 +113,11 @@ def _fill(
                 continue
             if result is not None and found.digest not in store:
                 store.add(found.digest, result)
-            facts[bag] = found
+            metrics[bag] = found
             known.note(bag, found)
     finally:
         known.save()
-    return facts, problems
+    return metrics, problems
 
 
 def _read(
@@ -124,13 +127,13 @@ def _read(
 
     The episode is None if the bag is a failure or already cached.
     """
-    facts = BagMetrics("", "unknown")
+    metrics = BagMetrics("", "unknown")
     try:
-        facts = look_at(bag)
-        if facts.outcome == FAILURE or facts.digest in have:
-            return facts, None
+        metrics = look_at(bag)
+        if metrics.outcome == FAILURE or metrics.digest in have:
+            return metrics, None
         episode = read_demonstration(bag, interface)
         notes = [f"recorded with another interface: {text}" for text in episode.differences]
-        return facts, replace(episode, notes=(*notes, *episode.notes))
+        return metrics, replace(episode, notes=(*notes, *episode.notes))
     except (BagError, OSError) as error:
-        return facts, str(error)
+        return metrics, str(error)
