@@ -296,7 +296,7 @@ def policy_out_of_bounds(scene: Scene, folder: Path) -> Row:
 
 def decision_over_budget(scene: Scene, folder: Path) -> Row:
     """A search of ten times its budget ends early with its best result."""
-    search: dict[str, Any] = {"inference.samples": 256, "inference.iterations": 2000}
+    search: dict[str, Any] = {"inference.samples": 256, "inference.iterations": 1000}
     node = scene.start(**search)
     scene.until_moving()
     assert node.statistics.counts["decisions cut short"] > 0

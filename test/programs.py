@@ -29,7 +29,6 @@ class Program:
         *arguments: str,
         out: Path | str = os.devnull,
         errors: Path | str = os.devnull,
-        folder: Path | None = None,
         **environment: str,
     ) -> None:
         """Start the program.
@@ -39,14 +38,13 @@ class Program:
             arguments: Command line.
             out: File for its standard output.
             errors: File for its standard error.
-            folder: Its working directory.
             environment: Variables that it sees besides those of this process.
         """
         self._process = _CONTEXT.Process(
             target=_run,
             args=(
                 f"ebm_policy_ros.{module}", arguments, {**os.environ, **environment},
-                str(folder or Path.cwd()), str(out), str(errors),
+                str(out), str(errors),
             ),
         )  # fmt: skip
         self._process.start()
@@ -78,13 +76,11 @@ class Program:
         self.wait()
 
 
-def run(
-    module: str, *arguments: str, folder: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, as `subprocess.run` does."""
     with tempfile.TemporaryDirectory() as place:
         out, errors = (Path(place) / name for name in ("out", "errors"))
-        program = Program(module, *arguments, out=out, errors=errors, folder=folder, **environment)
+        program = Program(module, *arguments, out=out, errors=errors, **environment)
         try:
             code = program.wait()
         finally:
@@ -98,7 +94,6 @@ def _run(
     module: str,
     arguments: Sequence[str],
     environment: Mapping[str, str],
-    folder: str,
     out: str,
     errors: str,
 ) -> None:
@@ -109,7 +104,6 @@ def _run(
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(environment)
-    os.chdir(folder)
     sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -24,6 +24,8 @@ def learn(
     inference: dict[str, Any] | None = None,
 ) -> Policy:
     """Train a small policy on the demonstrations within seconds; `inference` sets its search."""
+    if kind == "energy" and inference is None:
+        inference = {"samples": 256}
     path = folder / "interface.yaml"
     path.write_text(yaml.safe_dump(interface.to_dict()))
     config = TrainConfig(

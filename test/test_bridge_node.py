@@ -165,6 +165,7 @@ def test_in_real_time_the_arms_state_comes_at_50_hz_and_images_at_the_interfaces
         commander.node.destroy_node()
 
 
+@pytest.mark.slow
 def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is_over(
     context: Any, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from ebm_policy_ros.energy.action_space import ActionSpace, ActionSpaceConfig
+from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Kind, ModelConfig
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.nodes.policy.chunk import Chunk, executed_of
@@ -19,7 +20,9 @@ from ebm_policy_ros.policy.file import load_policy_file, save_policy
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
+from ebm_policy_ros.training.learning.negatives import NegativesConfig
 from ebm_policy_ros.training.train import TrainConfig, train
 
 PolicyWriter = Callable[..., Path]
@@ -134,10 +137,14 @@ def test_a_chunk_is_learned_and_found_in_its_coordinates(kind: Kind, tmp_path: P
     arrays = {f"observation/{name}": values[:, 0] for name, values in data.observations.items()}
     ends = np.arange(20, 601, 20)
     np.savez(tmp_path / "demos.npz", **arrays, actions=data.actions, episode_ends=ends)  # type: ignore[arg-type]
-    model = ModelConfig(kind, ("goal", "tool"), trunk_width=64)
+    model = ModelConfig(kind, ("goal", "tool"), trunk_width=64, head=HeadConfig(width=64))
+    learning = LearningConfig(
+        learning_rate=3e-3, warm_up=20, validate_every=400, average_decay=0.98,
+        negatives=NegativesConfig(count=24, around=24, nearest=0.01, farthest=0.3),
+    )  # fmt: skip
     config = TrainConfig(
         tmp_path / "demos.npz", tmp_path / "run", steps=400, device="cpu", threads=1,
-        model=model, action=ActionConfig("tool"),
+        model=model, learning=learning, action=ActionConfig("tool"),
     )  # fmt: skip
     assert train(config)
     policy = Policy.load(tmp_path / "run" / "policy.safetensors", device="cpu")

@@ -116,7 +116,7 @@ def test_a_position_moves_where_it_changes_and_a_gripper_counts_too() -> None:
     assert trimmed.observations["tool"].ravel().tolist() == [3, 4, 5]
 
 
-@pytest.mark.parametrize("kind", ["explicit", "energy"])
+@pytest.mark.parametrize("kind", ["explicit", pytest.param("energy", marks=pytest.mark.slow)])
 def test_a_policy_of_demonstrations_that_begin_with_waiting_starts_every_time(
     kind: Kind, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -181,7 +181,7 @@ def test_an_autoregressive_policy_decides_with_any_method(
 ) -> None:
     path, seen = policy_file("autoregressive"), observation(interface)
     own = Policy.load(path, device="cpu").decide(seen)
-    search = {"method": "derivative_free", "samples": 2048, "refine": 3}
+    search = {"method": "derivative_free", "samples": 512, "refine": 3}
     joint = Policy.load(path, device="cpu", inference=search).decide(seen)
     assert own.action.shape == joint.action.shape == (1, 2)
     # The joint search may find a wider minimum, but hardly a lower one.

@@ -166,7 +166,7 @@ def test_plans_of_a_single_point_lead_as_far_as_they_say() -> None:
     assert end is not None and end[0] == pytest.approx(0.6, abs=0.02)
 
 
-@pytest.mark.parametrize("kind", ["explicit", "energy"])
+@pytest.mark.parametrize("kind", ["explicit", pytest.param("energy", marks=pytest.mark.slow)])
 def test_a_policy_of_one_action_reaches_as_far_as_was_demonstrated(
     kind: Kind, tmp_path: Path
 ) -> None:

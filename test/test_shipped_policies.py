@@ -16,7 +16,7 @@ from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World
 
-pytestmark = pytest.mark.sim
+pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
 POLICIES = Path(__file__).resolve().parents[1] / "config" / "policies"
 TASKS = ("push", "push_either")

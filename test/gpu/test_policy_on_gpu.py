@@ -57,8 +57,8 @@ def test_energies_are_those_of_the_cpu(kind: str, policy_file: Callable[..., Pat
     [
         {"samples": 4096, "refine": 6},
         {"samples": 4096, "polish": 30},
-        {"method": "hybrid"},
-        {"method": "langevin", "samples": 256},
+        pytest.param({"method": "hybrid"}, marks=on_gpu),
+        pytest.param({"method": "langevin", "samples": 256}, marks=on_gpu),
     ],
     ids=["refined", "polished", "hybrid", "langevin"],
 )

@@ -19,6 +19,8 @@ from ebm_policy_ros.bags.read_report import BagError
 
 Result = TypeVar("Result")
 
+_FEW = 4
+
 
 def read_each(
     read: Callable[[Path], Result], bags: Sequence[Path], workers: int | None = None
@@ -28,12 +30,16 @@ def read_each(
     Args:
         read: A function of a module, or a partial of one; its result is sent to this process.
         bags: Bags to read.
-        workers: Number of reading processes; None for one per core.
+        workers: Number of reading processes; None for one per core, and for few bags this process
+            alone, since a process takes as long to start as to read some bags.
 
     Raises:
         BagError: If a process was ended.
     """
     if not bags:
+        return
+    if workers is None and len(bags) <= _FEW:
+        yield from ((bag, read(bag)) for bag in tqdm(bags, "reading", unit=" bags"))
         return
     count = min(workers or os.cpu_count() or 1, len(bags))
     # A forked child of a process with threads may deadlock.

@@ -99,5 +99,4 @@ def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
     loaded = LoadedPolicy(policy, interface, name, policy.sha256)
     if problem := loaded.unsuitable(values):
         raise PolicyMismatch(problem)
-    policy.warm_up()
     return loaded
