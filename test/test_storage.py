@@ -334,7 +334,7 @@ def test_cut_anywhere_a_file_gives_every_message_before_the_cut(
             continue
         assert found >= before
         before = found
-        assert bag.account.notes
+        assert bag.report.notes
     assert before == 4 * STEPS
 
 
@@ -359,7 +359,7 @@ def test_what_is_whole_of_a_chunk_that_is_cut_is_read(
         os.truncate(path, place + length * 2 // 3)
         found, bag = count(path, interface)
         assert 400 < found < 600
-        assert "was not finished" in " ".join(bag.account.notes)
+        assert "was not finished" in " ".join(bag.report.notes)
 
 
 def test_a_damaged_chunk_costs_its_own_messages_which_are_counted(
@@ -372,11 +372,11 @@ def test_a_damaged_chunk_costs_its_own_messages_which_are_counted(
         found, bag = count(path, interface)
         lost = 4 * STEPS - found
         assert 0 < lost < 20
-        assert bag.account.lost.total() == lost
+        assert bag.report.lost.total() == lost
         assert any(
-            "is damaged" in note and f"{lost} messages lost" in note for note in bag.account.notes
+            "is damaged" in note and f"{lost} messages lost" in note for note in bag.report.notes
         )
-        told = [note for note in bag.account.notes if "messages read of 20" in note]
+        told = [note for note in bag.report.notes if "messages read of 20" in note]
         assert told
 
 
@@ -387,7 +387,7 @@ def test_a_chunk_whose_length_is_damaged_is_stepped_over(
     damage(path, chunks(path)[3][0], 30)
     found, bag = count(path, interface)
     assert 60 <= found < 4 * STEPS
-    notes = " ".join(bag.account.notes)
+    notes = " ".join(bag.report.notes)
     assert "are damaged" in notes
     assert "messages read of 20 that the bag says it has" in notes
 
@@ -399,7 +399,7 @@ def test_messages_between_chunks_are_found_again_after_damage(
     damage(path, path.stat().st_size // 2, 3000)
     found, bag = count(path, interface)
     assert 70 <= found < 4 * STEPS
-    assert "messages read of 20 that the bag says it has" in " ".join(bag.account.notes)
+    assert "messages read of 20 that the bag says it has" in " ".join(bag.report.notes)
 
 
 def test_damage_anywhere_never_ends_the_reading_with_anything_but_a_bag_error(
@@ -418,7 +418,7 @@ def test_damage_anywhere_never_ends_the_reading_with_anything_but_a_bag_error(
             found, bag = count(path, interface)
         except BagError:
             continue
-        assert found == 40 or bag.account.notes
+        assert found == 40 or bag.report.notes
 
 
 def test_a_file_of_zeros_or_nothing_is_refused_by_name(
@@ -439,7 +439,7 @@ def test_a_truncated_database_gives_the_messages_before_the_cut(
     os.truncate(path, path.stat().st_size // 8192 * 4096)
     found, read = count(bag, interface)
     assert 20 <= found < 4 * STEPS
-    notes = " ".join(read.account.notes)
+    notes = " ".join(read.report.notes)
     assert "is damaged" in notes
     assert "metadata.yaml says 20" in notes
 
@@ -452,7 +452,7 @@ def test_a_damaged_page_of_a_database_costs_the_messages_on_it(
     damage(path, path.stat().st_size // 2 // 4096 * 4096, 4096)
     found, read = count(bag, interface)
     assert 40 <= found < 4 * STEPS
-    assert "messages lost of which the topic is not known" in " ".join(read.account.notes)
+    assert "messages lost of which the topic is not known" in " ".join(read.report.notes)
 
 
 def test_what_is_still_in_the_log_of_a_database_is_read(
@@ -488,7 +488,7 @@ def test_a_compressed_file_that_is_cut_gives_what_is_before(
     os.truncate(path, path.stat().st_size * 3 // 4)
     found, read = count(bag, interface)
     assert 400 < found < 800
-    assert "its compression is cut off" in " ".join(read.account.notes)
+    assert "its compression is cut off" in " ".join(read.report.notes)
 
 
 def test_a_message_that_cannot_be_decoded_is_counted(interface: Interface, tmp_path: Path) -> None:
@@ -497,7 +497,7 @@ def test_a_message_that_cannot_be_decoded_is_counted(interface: Interface, tmp_p
     bag = write_bag(tmp_path / "bag", messages)
     found, read = count(bag, interface)
     assert found == 4 * STEPS - 1
-    assert "/camera/image_raw: 1 messages are damaged, lost" in read.account.notes
+    assert "/camera/image_raw: 1 messages are damaged, lost" in read.report.notes
 
 
 # Stamps and gaps

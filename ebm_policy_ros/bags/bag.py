@@ -60,7 +60,7 @@ class Bag:
                 f"{path}: not a bag; expected a folder, or a file that ends in "
                 f"{' or '.join(_FORMATS)}"
             )
-        self.account = ReadReport()
+        self.report = ReadReport()
         self._metadata = self._read_metadata() if path.is_dir() else {}
         self.files = self._find_files() if path.is_dir() else [path]
 
@@ -73,7 +73,7 @@ class Bag:
     def messages(self, wanted: Mapping[str, str]) -> Iterator[Message]:
         """Messages of some topics, in the order in which they were written.
 
-        After the last message, `account` is complete.
+        After the last message, `report` is complete.
 
         Args:
             wanted: Message type for each topic; a topic without a leading slash may be in any
@@ -91,18 +91,18 @@ class Bag:
                 except BagError as error:
                     if len(self.files) == 1:
                         raise
-                    self.account.notes.append(f"{error}; left out")
+                    self.report.notes.append(f"{error}; left out")
                     continue
                 yield from self._decoded(file, finder, undecoded)
         for topic, count in undecoded.items():
-            self.account.lost[topic] += count
-            self.account.notes.append(f"{cut(topic)}: {count} messages are damaged, lost")
+            self.report.lost[topic] += count
+            self.report.notes.append(f"{cut(topic)}: {count} messages are damaged, lost")
         self._compare()
-        self.account.notes += [
+        self.report.notes += [
             f"{cut(c.topic)}: its messages of type {cut(c.type)} are left out"
             for c in finder.others
         ]
-        finder.refuse_missing(self.account.notes)
+        finder.refuse_missing(self.report.notes)
 
     def _decoded(
         self, file: McapFile | SqliteFile, finder: _Finder, undecoded: Counter[str]
@@ -121,7 +121,7 @@ class Bag:
         if path.name.endswith(COMPRESSED):
             plain = folder / path.name.removesuffix(COMPRESSED)
             self._decompress(path, plain)
-        return _FORMATS[ending_of(path)](plain, self.account)
+        return _FORMATS[ending_of(path)](plain, self.report)
 
     def _decompress(self, path: Path, plain: Path) -> None:
         """Decompress as much of a file as possible; it may have several frames.
@@ -150,18 +150,18 @@ class Bag:
             except zstandard.ZstdError as error:
                 problem = f"damaged ({error})"
         if problem or not frame.eof:
-            self.account.cut_off = True
-            self.account.note(path, f"its compression is {problem or 'cut off'}")
+            self.report.cut_off = True
+            self.report.note(path, f"its compression is {problem or 'cut off'}")
 
     def _read_metadata(self) -> dict[str, Any]:
         path = self.path / METADATA
         try:
             if not path.exists():
-                self.account.note(path, "missing")
+                self.report.note(path, "missing")
                 return {}
             return dict(read_yaml(path)[INFORMATION])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            self.account.note(path, f"cannot be read ({cut(error, LONGEST_LINE)})")
+            self.report.note(path, f"cannot be read ({cut(error, LONGEST_LINE)})")
             return {}
 
     def _find_files(self) -> list[Path]:
@@ -171,15 +171,15 @@ class Bag:
         for path in [p for p in present if p.name.endswith(COMPRESSED)]:
             if path.with_name(path.name.removesuffix(COMPRESSED)) in present:
                 present.remove(path)
-                self.account.note(path, "there without compression too; left out")
+                self.report.note(path, "there without compression too; left out")
         named = [self.path / Path(str(name)).name for name in self._listed("relative_file_paths")]
         for path in named:
             if path not in present:
-                self.account.note(path, f"named in {METADATA}, but missing")
+                self.report.note(path, f"named in {METADATA}, but missing")
         extra = [path for path in present if path not in named]
         if named and extra:
             names = ", ".join(path.name for path in extra)
-            self.account.note(self.path / METADATA, f"doesn't name {names}; read too")
+            self.report.note(self.path / METADATA, f"doesn't name {names}; read too")
         files = [path for path in named if path in present] + extra
         if not files:
             raise BagError(f"{self.path}: no file of messages in it, {' or '.join(_FORMATS)}")
@@ -191,18 +191,18 @@ class Bag:
 
     def _compare(self) -> None:
         """Note differences between the messages read and the counts in the bag."""
-        account = self.account
-        account.notes += account.differences()
-        if unknown := account.lost[""] + account.read[""]:
-            account.notes.append(f"{unknown} messages lost of which the topic is not known")
+        report = self.report
+        report.notes += report.differences()
+        if unknown := report.lost[""] + report.read[""]:
+            report.notes.append(f"{unknown} messages lost of which the topic is not known")
         for entry in self._listed("topics_with_message_count"):
             try:
                 topic, count = str(entry["topic_metadata"]["name"]), int(entry["message_count"])
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue
-            if count != account.read[topic]:
-                account.notes.append(
-                    f"{cut(topic)}: {account.read[topic]} messages read, {METADATA} says "
+            if count != report.read[topic]:
+                report.notes.append(
+                    f"{cut(topic)}: {report.read[topic]} messages read, {METADATA} says "
                     f"{quote(count)}"
                 )
 

@@ -71,17 +71,17 @@ _LONGEST_HEAD = _CHUNK.size + 4 + max(map(len, _COMPRESSIONS)) + 8
 class McapFile:
     """An mcap file, damaged or not."""
 
-    def __init__(self, path: Path, account: ReadReport) -> None:
+    def __init__(self, path: Path, report: ReadReport) -> None:
         """Scan the file; nothing is decompressed yet.
 
         Args:
             path: The file.
-            account: Report to which found and lost messages are added.
+            report: Report to which found and lost messages are added.
 
         Raises:
             BagError: If the file is empty.
         """
-        self._path, self._account = path, account
+        self._path, self._report = path, report
         with path.open("rb") as file:
             if path.stat().st_size == 0:
                 raise BagError(f"{path}: an empty file")
@@ -107,10 +107,10 @@ class McapFile:
         promised = list(self._indexed.values())
         if self._statistics is not None:
             promised = [self._statistics.channel_message_counts]
-            self._account.complete = True
+            self._report.complete = True
         for counts in promised:
             for number, count in counts.items():
-                self._account.promised[self._channel(number).topic] += count
+                self._report.promised[self._channel(number).topic] += count
 
     # Records of the file
 
@@ -119,7 +119,7 @@ class McapFile:
         position, end = len(_MAGIC), len(self._bytes)
         finished = False
         if self._bytes[: len(_MAGIC)] != _MAGIC:
-            self._account.note(self._path, "doesn't begin as an mcap file")
+            self._report.note(self._path, "doesn't begin as an mcap file")
             position = 0
         while position + _RECORD.size <= end and not finished:
             after = self._record_end(position)
@@ -130,8 +130,8 @@ class McapFile:
             self._take(opcode, position + _RECORD.size, after)
             position, finished = after, opcode == Opcode.FOOTER
         if not finished:
-            self._account.cut_off = True
-            self._account.note(self._path, "was not finished by who wrote it")
+            self._report.cut_off = True
+            self._report.note(self._path, "was not finished by who wrote it")
 
     def _record_end(self, position: int) -> int | None:
         """End of the record that begins there, judging by its first bytes; None if none does.
@@ -169,7 +169,7 @@ class McapFile:
         try:
             return kind.read(ReadDataStream(BytesIO(content))) if kind else None
         except Exception as error:  # the library may raise anything on damaged bytes
-            self._account.note(self._path, f"a record at byte {place} is damaged ({error})")
+            self._report.note(self._path, f"a record at byte {place} is damaged ({error})")
             return None
 
     def _learn(self, record: Any) -> None:
@@ -186,10 +186,10 @@ class McapFile:
                 break
             if self._goes_on(found):
                 size = found - position
-                self._account.note(self._path, f"{size} bytes from byte {position} are damaged")
+                self._report.note(self._path, f"{size} bytes from byte {position} are damaged")
                 return found
         size = len(self._bytes) - position
-        self._account.note(self._path, f"nothing can be read of its last {size} bytes")
+        self._report.note(self._path, f"nothing can be read of its last {size} bytes")
         return len(self._bytes)
 
     def _goes_on(self, position: int) -> bool:
@@ -224,9 +224,9 @@ class McapFile:
         except Exception as error:  # the libraries may raise anything on damaged bytes
             counts = self._indexed.get(span.start, Counter())
             for number, count in counts.items():
-                self._account.lost[self._channel(number).topic] += count
+                self._report.lost[self._channel(number).topic] += count
             lost = f"{counts.total()} messages" if counts else "nobody knows how many messages"
-            self._account.note(
+            self._report.note(
                 self._path, f"a chunk at byte {span.start} is damaged ({error}): {lost} lost"
             )
             return b""
@@ -238,19 +238,19 @@ class McapFile:
             opcode, length = _RECORD.unpack_from(content, position) if start <= end else (1, 1)
             position = start + length
             if opcode == 0:  # not a record: zeros, possibly very many
-                self._account.note(self._path, "a chunk ends in bytes that are no records")
-                self._account.lost[""] += 1
+                self._report.note(self._path, "a chunk ends in bytes that are no records")
+                self._report.lost[""] += 1
                 return
             if position > end:
-                self._account.note(self._path, "its last message is cut off")
-                self._account.lost[""] += 1
+                self._report.note(self._path, "its last message is cut off")
+                self._report.lost[""] += 1
             elif opcode == Opcode.MESSAGE and length < _MESSAGE.size:
-                self._account.note(self._path, "a message is too short to be one")
-                self._account.lost[""] += 1
+                self._report.note(self._path, "a message is too short to be one")
+                self._report.lost[""] += 1
             elif opcode == Opcode.MESSAGE:
                 number, _, time, _ = _MESSAGE.unpack_from(content, start)
                 channel = self._channel(number)
-                self._account.read[channel.topic] += 1
+                self._report.read[channel.topic] += 1
                 if wanted(channel):
                     yield Record(channel, time, content[start + _MESSAGE.size : position])
             else:

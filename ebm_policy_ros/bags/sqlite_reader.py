@@ -25,17 +25,17 @@ _LARGEST_STEP = 1 << 20
 class SqliteFile:
     """A db3 file, damaged or not."""
 
-    def __init__(self, path: Path, account: ReadReport) -> None:
+    def __init__(self, path: Path, report: ReadReport) -> None:
         """Read the list of topics.
 
         Args:
             path: The file.
-            account: Report to which found and lost messages are added.
+            report: Report to which found and lost messages are added.
 
         Raises:
             BagError: If it is not such a file, or its list of topics is damaged.
         """
-        self._path, self._account = path, account
+        self._path, self._report = path, report
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise BagError(f"{path}: not an sqlite3 file, or its beginning is lost")
@@ -48,13 +48,13 @@ class SqliteFile:
             last: int | None = None
             for number, topic_id, time, data in self._rows(database):
                 if last is not None:
-                    self._account.lost[""] += number - last - 1
+                    self._report.lost[""] += number - last - 1
                 last = number
                 channel = self._channels.get(topic_id)
                 if channel is None:
-                    self._account.lost[""] += 1
+                    self._report.lost[""] += 1
                     continue
-                self._account.read[channel.topic] += 1
+                self._report.read[channel.topic] += 1
                 if wanted(channel):
                     yield Record(channel, time, data)
 
@@ -139,8 +139,8 @@ class SqliteFile:
                     break
                 after, step = after + step, step * 2
         if problem:
-            self._account.cut_off = True
-            self._account.note(self._path, f"is damaged ({problem})")
+            self._report.cut_off = True
+            self._report.note(self._path, f"is damaged ({problem})")
         else:
             self._count(database)
 
@@ -152,5 +152,5 @@ class SqliteFile:
             )
             for number, count in counts:
                 channel = self._channels.get(number)
-                self._account.promised[channel.topic if channel else ""] += count
-            self._account.complete = True
+                self._report.promised[channel.topic if channel else ""] += count
+            self._report.complete = True

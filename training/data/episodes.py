@@ -72,8 +72,8 @@ def read_episode(path: Path, interface: Interface) -> Episode:
     """
     shapes = ImageShapes(interface.observation.values())
     bag, reading = _read(path, interface, shapes)
-    steps = reading.steps(not bag.account.cut_off)
-    notes = (*bag.account.notes, *reading.notes(), *shapes.notes())
+    steps = reading.steps(not bag.report.cut_off)
+    notes = (*bag.report.notes, *reading.notes(), *shapes.notes())
     if not steps:
         refusal = "; ".join([f"{path}: {reading.problem()}", *notes])
         raise BagError(cut(refusal, LONGEST_REFUSAL))
