@@ -78,7 +78,8 @@ class PlainPolicy:
     def __init__(self, path: Path, search: Search, device: str = "cpu") -> None:
         content = load_policy_file(path)
         horizon, size = content.action_shape
-        model = build_model(ModelConfig.from_dict(content.model), content.shapes, horizon * size)
+        config = ModelConfig.from_dict(content.model)
+        model = build_model(config, content.shapes, horizon * size, content.coordinates)
         assert isinstance(model, (EnergyModel, AutoregressiveModel))
         model.load_state_dict(content.state)
         self.model = model.to(device).eval()

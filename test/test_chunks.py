@@ -55,22 +55,51 @@ def test_a_value_that_is_not_measured_stays_absolute() -> None:
 
 
 def test_principal_components_hold_what_varies_together() -> None:
-    # Steps along one line: (1, 2) then (2, 4), scaled.
+    # Steps along one line: (1, 2) then (2, 4); the second value has a tenth of the unit.
     factor = torch.tensor([-2.0, -1.0, 1.0, 2.0])
-    chunks = factor[:, None] * torch.tensor([1.0, 2.0, 2.0, 4.0])
-    space = ActionSpace(4, ActionSpaceConfig(components=1))
+    chunks = factor[:, None] * torch.tensor([1.0, 20.0, 2.0, 40.0])
+    space = ActionSpace(4, ActionSpaceConfig(columns=(-1, -1), components=1))
     space.fit(chunks)
     assert space.size == 1
-    assert space.basis[0].tolist() == pytest.approx([0.2, 0.4, 0.4, 0.8])
-    assert space.high.item() == pytest.approx(11.0)  # 2 * 5, and 5 % of 20
+    # In units of its spread each value goes 1 : 2.
+    assert space.scale.tolist() == pytest.approx([2.5, 50.0, 2.5, 50.0])
+    assert space.basis[0].tolist() == pytest.approx([0.1**0.5, 0.1**0.5, 0.4**0.5, 0.4**0.5])
     assert torch.allclose(space.denormalise(space.normalise(chunks)), chunks, atol=1e-5)
     low, high = space.extent()
-    assert high.tolist() == pytest.approx([2.2, 4.4, 4.4, 8.8])
+    assert high.tolist() == pytest.approx([2.2, 44.0, 4.4, 88.0])
     assert low.tolist() == pytest.approx((-high).tolist())
     # What the component cannot express is left out.
-    beside = torch.tensor([[2.0, -1.0, 0.0, 0.0]])
+    beside = torch.tensor([[1.0, -20.0, 0.0, 0.0]])
     assert space.denormalise(space.normalise(beside))[0].tolist() == pytest.approx([0.0] * 4)
-    assert space.spread(torch.tensor([1.0])).tolist() == pytest.approx([2.2, 4.4, 4.4, 8.8])
+    assert space.spread(torch.tensor([1.0])).tolist() == pytest.approx([2.2, 44.0, 4.4, 88.0])
+
+
+def test_a_gripper_and_an_orientation_keep_their_motion_among_the_components() -> None:
+    random = np.random.default_rng(0)
+    share = np.arange(1, 9)[:, None] / 8
+    tool = random.uniform(-0.3, 0.3, (400, 3))
+    moves = share * random.uniform(-0.05, 0.05, (400, 1, 3))
+    turn = share[..., 0] * random.uniform(-0.2, 0.2, (400, 1))
+    orientation = np.stack([np.cos(turn), np.sin(turn), 0 * turn, 0 * turn], axis=2)
+    grip = np.where(random.random((400, 1, 1)) < 0.5, 0.0, 0.04) * np.ones((400, 8, 1))
+    actions = np.concatenate([tool[:, None] + moves, orientation, grip], axis=2)
+    data = dataclasses.replace(
+        lines(400),
+        observations={"tool": tool[:, None].astype(np.float32)},
+        actions=actions.astype(np.float32),
+    )
+    config = ActionSpaceConfig("tool", (0, 1, 2, -1, -1, -1, -1, -1))
+    wanted = choose_coordinates(ActionConfig("none"), data, None)
+    assert wanted.columns == (-1,) * 8
+    space = ActionSpace(64, dataclasses.replace(config, components=6))
+    flat = torch.from_numpy(data.actions).flatten(1)
+    origin = space.origin({"tool": torch.from_numpy(data.observations["tool"])})
+    space.fit(flat, origin)
+    back = space.denormalise(space.normalise(flat, origin), origin).reshape(400, 8, 8)
+    left = (back - torch.from_numpy(data.actions)).square().mean((0, 1)).sqrt()
+    moved = torch.from_numpy(actions - actions.mean((0, 1))).square().mean((0, 1)).sqrt()
+    for dimension in (0, 1, 2, 4, 7):
+        assert left[dimension] < 0.1 * moved[dimension], dimension
 
 
 def lines(count: int = 600, horizon: int = 8) -> Dataset:
@@ -91,6 +120,7 @@ def test_as_many_components_are_chosen_as_hold_the_variance() -> None:
     data = lines()
     assert choose_coordinates(ActionConfig("tool"), data, None).components == 2
     assert choose_coordinates(ActionConfig(), data, None).components == 4, "the tool is one more"
+    assert choose_coordinates(ActionConfig(), data, None).columns == (-1, -1)
     assert choose_coordinates(ActionConfig(basis="none"), data, None) == ActionSpaceConfig()
     drawn = np.random.default_rng(1).normal(size=(600, 8, 2)).astype(np.float32)
     rough = dataclasses.replace(data, actions=drawn)
@@ -169,7 +199,7 @@ def test_a_policy_file_with_a_basis_of_another_size_is_refused(
 ) -> None:
     path = policy_for(interface, [-0.2, -0.2], [0.2, 0.2])
     content = load_policy_file(path)
-    save_policy(path, dataclasses.replace(content, coordinates=ActionSpaceConfig(components=1)))
+    save_policy(path, dataclasses.replace(content, coordinates=ActionSpaceConfig("", (-1, -1), 1)))
     with pytest.raises(ValueError, match=r"got weights of shape \(256, 2\)"):
         Policy.load(path, device="cpu")
     save_policy(path, dataclasses.replace(content, coordinates=ActionSpaceConfig("grip", (0, 1))))
@@ -181,15 +211,25 @@ def test_a_policy_file_with_a_basis_of_another_size_is_refused(
 
 
 def test_half_of_a_chunk_is_executed_unless_a_number_is_given() -> None:
-    assert [executed_of(0, horizon) for horizon in (1, 2, 3, 8)] == [1, 1, 1, 4]
-    assert executed_of(8, 8) == 8
+    def executed(wanted: int, horizon: int, when_unsure: str = "go") -> int:
+        return executed_of({"execute": wanted, "when_unsure": when_unsure}, horizon)
+
+    assert [executed(0, horizon) for horizon in (1, 2, 3, 8)] == [1, 1, 1, 4]
+    assert executed(8, 8) == executed(8, 8, "hold") == 8
+    assert executed(0, 8, "hold") == 1
     with pytest.raises(ValueError, match="execute: got 9, expected at most 8"):
-        executed_of(9, 8)
+        executed(9, 8)
+
+
+def test_an_action_of_a_chunk_has_its_turn() -> None:
+    chunk = Chunk(type("Some", (), {})(), 1000, 0)
+    times = (1000, 1049, 1051, 1100, 1149, 1310)
+    assert [chunk.due(time, 100) for time in times] == [0, 0, 1, 1, 1, 3]
 
 
 def test_the_next_search_starts_from_the_rest_of_the_chunk() -> None:
     decision = type("Some", (), {"action": np.arange(4.0)[:, None]})()
-    chunk = Chunk(decision, 0, sent=3)
+    chunk = Chunk(decision, 0, 0, sent=3)
     assert chunk.ahead().ravel().tolist() == [3.0]
     assert chunk.continued().ravel().tolist() == [3.0, 3.0, 3.0, 3.0]
 
@@ -220,10 +260,14 @@ def test_actions_of_a_chunk_go_out_at_their_times(chunked: tuple[Path, Path]) ->
     from scene import Scene
 
     interface, policy = map(str, chunked)
-    for execute, expected in ((0, VELOCITIES[:2]), (3, VELOCITIES[:3])):
+    for execute, speed, expected in (
+        (2, 1.0, VELOCITIES[:2]),
+        (3, 1.0, VELOCITIES[:3]),
+        (3, 0.5, [0.01]),  # a decision each time
+    ):
         scene = Scene(interface)
         try:
-            node = scene.start(policy=policy, execute=execute)
+            node = scene.start(policy=policy, execute=execute, speed=speed)
             scene.until(lambda: len(scene.sent) >= 12)  # noqa: B023
             moves = [sent.values[0] for sent in scene.sent[:12]]
             wanted = (expected * 12)[:12]

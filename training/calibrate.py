@@ -57,7 +57,7 @@ def calibrate_policy(args: CalibrateArgs) -> None:
     loaded = load_training_data(args.data, args, config.streams)
     _refuse_other_shapes(args, content, loaded)
     horizon, size = content.action_shape
-    model = build_model(config, content.shapes, horizon * size)
+    model = build_model(config, content.shapes, horizon * size, content.coordinates)
     model.load_state_dict(content.state)
     data = loaded.dataset
     known, held_out = split_episodes(data.episodes, 0.5, args.seed)
@@ -71,7 +71,7 @@ def calibrate_policy(args: CalibrateArgs) -> None:
 
 def _refuse_other_shapes(args: CalibrateArgs, content: PolicyFile, loaded: TrainingData) -> None:
     for name, shape in content.shapes.items():
-        got = loaded.shapes[name]
+        got = loaded.shapes.get(name)
         if got != shape:
             raise DemonstrationError(
                 f"{args.data}: {name} has shape {got}, {args.policy} was trained with {shape}"

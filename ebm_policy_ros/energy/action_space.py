@@ -23,7 +23,8 @@ class ActionSpaceConfig:
     """Stream whose newest measurement is subtracted from each action of a chunk; empty for
     absolute actions."""
     columns: tuple[int, ...] = ()
-    """Column of that stream for each dimension of an action; -1 for one that stays absolute."""
+    """Column of that stream for each dimension of an action; -1 for one that stays absolute. Empty
+    if all stay absolute and there are no components."""
     components: int = 0
     """Number of principal components of chunks; 0 for the values themselves."""
 
@@ -54,6 +55,7 @@ class ActionSpace(nn.Module):
     low: Tensor
     high: Tensor
     centre: Tensor
+    scale: Tensor
     basis: Tensor
 
     def __init__(self, size: int, config: ActionSpaceConfig | None = None) -> None:
@@ -65,6 +67,8 @@ class ActionSpace(nn.Module):
         super().__init__()
         self.config = config = config or ActionSpaceConfig()
         check_whole("action.components", config.components, 0, size)
+        if config.components and not config.columns:
+            raise ValueError("action.columns: got none, expected one for each value of an action")
         if config.columns and size % len(config.columns):
             raise ValueError(
                 f"action.columns: got {len(config.columns)} columns, which don't divide an action "
@@ -77,6 +81,7 @@ class ActionSpace(nn.Module):
         self.register_buffer("high", torch.ones(self.size))
         if config.components:
             self.register_buffer("centre", torch.zeros(size))
+            self.register_buffer("scale", torch.ones(size))
             self.register_buffer("basis", torch.zeros(self.size, size))
 
     @property
@@ -110,6 +115,26 @@ class ActionSpace(nn.Module):
         parts = [zero if column < 0 else newest[:, column] for column in self.config.columns]
         return torch.stack(parts, dim=1).repeat(1, self._repeats)
 
+    def units(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and scale of each action value before principal components are taken.
+
+        The centre of a relative value is 0, no motion; of another one its mean. Each dimension of
+        an action has one scale, its spread over all actions of the chunks, so that metres, radians
+        and a gripper count alike.
+
+        Args:
+            values: Actions, or their differences from a measurement, shape (M, H*D).
+
+        Returns:
+            Centre and scale, (H*D,) each.
+        """
+        columns = self.config.columns
+        absolute = torch.tensor([column < 0 for column in columns]).repeat(self._repeats)
+        centre = values.mean(dim=0) * absolute
+        spread = (values - centre).reshape(-1, self._repeats, len(columns)).square().mean((0, 1))
+        scale = torch.where(spread > 0, spread.sqrt(), 1.0).repeat(self._repeats)
+        return centre, scale
+
     def fit(self, actions: Tensor, origin: Tensor | None = None) -> None:
         """Fit components and box to demonstrated actions.
 
@@ -119,12 +144,13 @@ class ActionSpace(nn.Module):
         """
         values = actions.double() if origin is None else actions.double() - origin
         if self.config.components:
-            # No motion is the centre of relative actions.
-            centre = values.mean(dim=0) if origin is None else torch.zeros_like(values[0])
-            basis = principal_components(values - centre)[1][: self.config.components]
+            centre, scale = self.units(values)
+            values = (values - centre) / scale
+            basis = principal_components(values)[1][: self.config.components]
             self.centre.copy_(centre)
+            self.scale.copy_(scale)
             self.basis.copy_(basis)
-            values = (values - centre) @ basis.T
+            values = values @ basis.T
         low, high = values.amin(dim=0), values.amax(dim=0)
         margin = self.MARGIN * (high - low)
         constant = high - low <= ROUNDING * torch.maximum(low.abs(), high.abs())
@@ -148,7 +174,7 @@ class ActionSpace(nn.Module):
         """
         values = actions if origin is None else actions - origin
         if self.config.components:
-            values = (values - self.centre) @ self.basis.T
+            values = (values - self.centre) / self.scale @ self.basis.T
         half = (self.high - self.low) / 2
         centred = values - (self.low + self.high) / 2
         # A constant coordinate has no width; its only value is the centre.
@@ -158,20 +184,24 @@ class ActionSpace(nn.Module):
         """Map coordinates, shape (..., K), from the box [-1, 1] to actions, shape (..., H*D)."""
         values = (self.low + self.high) / 2 + coordinates * (self.high - self.low) / 2
         if self.config.components:
-            values = self.centre + values @ self.basis
+            values = self.centre + self.scale * (values @ self.basis)
         return values if origin is None else values + origin
 
     def spread(self, spread: Tensor) -> Tensor:
         """Standard deviations of actions, (..., H*D), for those of independent coordinates."""
         values = spread * (self.high - self.low) / 2
-        return (values.square() @ self.basis.square()).sqrt() if self.config.components else values
+        if self.config.components:
+            values = self.scale * (values.square() @ self.basis.square()).sqrt()
+        return values
 
     def extent(self, origin: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Smallest and largest value of each action in the box, (H*D,) each, in units."""
         low, high = self.low, self.high
         if self.config.components:
             ends = torch.stack((low[:, None] * self.basis, high[:, None] * self.basis))
-            low, high = (self.centre + part.sum(dim=0) for part in (ends.amin(0), ends.amax(0)))
+            low, high = (
+                self.centre + self.scale * part.sum(dim=0) for part in (ends.amin(0), ends.amax(0))
+            )
         return (low, high) if origin is None else (low + origin, high + origin)
 
 

@@ -25,7 +25,8 @@ from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
 from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_json
 
 FORMAT = "ebm_policy_ros"
-VERSION = 2
+# Version 2 has no coordinates: a reader of it would take relative actions as absolute ones.
+VERSIONS = ("2", "3")
 # Tensors with this prefix are not weights of the model.
 _CONFIDENCE = "confidence."
 # Earlier files without confidence have no such entry; files of version 0.1 call the search
@@ -83,7 +84,8 @@ def save_policy(path: str | Path, content: PolicyFile) -> None:
         "coordinates": dataclasses.asdict(content.coordinates),
     }
     metadata = {name: json.dumps(part) for name, part in parts.items()}
-    metadata |= {"format": FORMAT, "version": str(VERSION)}
+    version = VERSIONS[content.coordinates != ActionSpaceConfig()]
+    metadata |= {"format": FORMAT, "version": version}
     named = content.state | {_CONFIDENCE + n: value for n, value in content.references.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in named.items()}
     path = Path(path)
@@ -177,7 +179,7 @@ def _read_settings(metadata: Mapping[str, str]) -> PolicyFile:
         inference=parts["inference"],
         training=parts["training"],
         confidence=parts["confidence"],
-        coordinates=_coordinates(parts["coordinates"]),
+        coordinates=_coordinates(parts["coordinates"], _action_shape(parts["action_shape"])[1]),
     )
     if content.interface:
         _check_interface(content, content.interface)
@@ -212,10 +214,13 @@ def _action_shape(values: object) -> tuple[int, int]:
     return horizon, size
 
 
-def _coordinates(values: Mapping[str, Any]) -> ActionSpaceConfig:
+def _coordinates(values: Mapping[str, Any], size: int) -> ActionSpaceConfig:
     columns = values.get("columns", [])
-    if not isinstance(columns, list) or len(columns) > bounds.MOST_ACTION_VALUES:
-        raise ValueError(f"damaged metadata (coordinates: got columns {quote(columns)})")
+    if not isinstance(columns, list) or len(columns) not in (0, size):
+        raise ValueError(
+            f"damaged metadata (coordinates.columns: got {quote(columns)}, expected none or "
+            f"{size})"
+        )
     return ActionSpaceConfig(**{**values, "columns": tuple(columns)})
 
 
@@ -272,8 +277,8 @@ def _check_version(path: Path, metadata: dict[str, str]) -> None:
             f"{path}: a safetensors file, but not a policy of {FORMAT}; train one with "
             "train_policy"
         )
-    if metadata.get("version") != str(VERSION):
+    if metadata.get("version") not in VERSIONS:
         raise PolicyFileError(
             f"{path}: policy format version {cut(metadata.get('version'))}, this package reads "
-            f"{VERSION}; use the package version that wrote it, or train again"
+            f"{' and '.join(VERSIONS)}; use the package version that wrote it, or train again"
         )

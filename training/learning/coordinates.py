@@ -55,11 +55,13 @@ def choose_coordinates(
     wanted = config.basis == "pca" or (config.basis == "auto" and horizon > 1)
     if not wanted:
         return relative
-    space = ActionSpace(horizon * size, relative)
+    columns = relative.columns or (-1,) * size
+    space = ActionSpace(horizon * size, ActionSpaceConfig(relative.relative_to, columns))
     origin = space.origin({n: torch.from_numpy(data.observations[n]) for n in space.streams})
     values = torch.from_numpy(data.actions.reshape(len(data.actions), -1)).double()
-    values = values - (values.mean(dim=0) if origin is None else origin)
-    variances = principal_components(values)[0]
+    values = values if origin is None else values - origin
+    centre, scale = space.units(values)
+    variances = principal_components((values - centre) / scale)[0]
     total = variances.sum()
     if total <= 0:
         raise DemonstrationError(
@@ -68,7 +70,7 @@ def choose_coordinates(
         )
     kept = torch.cumsum(variances, dim=0) / total
     count = 1 + int(np.count_nonzero((kept < config.variance).numpy()))
-    return ActionSpaceConfig(relative.relative_to, relative.columns, min(count, horizon * size))
+    return ActionSpaceConfig(relative.relative_to, columns, min(count, horizon * size))
 
 
 def _relative(name: str, data: Demonstrations, interface: Interface | None) -> ActionSpaceConfig:
@@ -88,7 +90,7 @@ def _relative(name: str, data: Demonstrations, interface: Interface | None) -> A
         return ActionSpaceConfig(name, tuple(range(size)))
     assert interface is not None
     action = interface.action
-    if action.is_velocity or not action.measured:
+    if action.is_velocity or action.measured not in data.observations:
         return ActionSpaceConfig()
     stream = interface.observation[action.measured]
     columns = tuple(_column(stream, field) for field in action.fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +14,24 @@ from ebm_policy_ros.policy.decision import Decision
 Actions = npt.NDArray[np.floating[Any]]
 
 
-def executed_of(wanted: int, horizon: int) -> int:
+def executed_of(values: Mapping[str, Any], horizon: int) -> int:
     """Number of actions that are executed of each decision, E.
 
     Args:
-        wanted: Number in the parameters; 0 for half of the horizon.
+        values: Parameters of policy_node.
         horizon: Number of actions in a decision, H.
 
     Raises:
         ValueError: If a decision has fewer actions.
     """
+    wanted: int = values["execute"]
     if wanted > horizon:
         raise ValueError(
             f"execute: got {wanted}, expected at most {horizon}, the horizon of the policy"
         )
-    return wanted or max(1, horizon // 2)
+    # Whether the policy is unsure is known only at a decision.
+    usual = 1 if values["when_unsure"] == "hold" else max(1, horizon // 2)
+    return wanted or usual
 
 
 @dataclass
@@ -35,9 +39,15 @@ class Chunk:
     """Actions of a decision, and how many of them were sent."""
 
     decision: Decision
+    tick: int
+    """Time of the tick of the decision, nanoseconds."""
     stamp: int
-    """Time from which the first action counts, nanoseconds."""
+    """Stamp of its observation, from which a trajectory counts, nanoseconds."""
     sent: int = 0
+
+    def due(self, now: int, period_ns: int) -> int:
+        """Number of the action whose turn it is at a time: one for each period."""
+        return round((now - self.tick) / period_ns)
 
     def ahead(self) -> Actions:
         """Actions that were not sent yet, shape (H - sent, D)."""

@@ -83,7 +83,7 @@ class ControlLoop:
         """
         self.loaded, self.values = loaded, values
         self.guard = CommandGuard(loaded.interface, loaded.limits(values))
-        self._executed = executed_of(values["execute"], loaded.interface.action.horizon)
+        executed_of(values, loaded.interface.action.horizon)  # refuses a wrong number
         self._node, self._safety, self._statistics = node, safety, statistics
         self._session = CommandSession(node, loaded.interface)
         self._inference_thread = InferenceThread(loaded.policy, values["threads"])
@@ -224,15 +224,22 @@ class ControlLoop:
     # Decisions
 
     def _decide(self, sight: Sight) -> None:
-        """Send the next action of the last decision, or start a new one.
+        """Send the next action of the last decision if it is its turn, or start a decision.
 
         Raises:
             Withheld: If the policy is unsure, or the guard refuses the action.
             DecisionLate: If the last decision still runs, or a stream became too old.
         """
-        if self._chunk is not None and self._chunk.sent < self._executed:
-            self._send(self._chunk, sight)
-        else:
+        chunk, interface = self._chunk, self.loaded.interface
+        executed = executed_of(self.values, interface.action.horizon)
+        # A slower arm falls behind the actions of a chunk, which were decided for full speed.
+        if chunk is None or executed == 1 or self._speed(chunk.decision, sight.now) < 1:
+            self._begin(sight)
+            return
+        due = chunk.due(sight.now, interface.period_ns)
+        if due == chunk.sent < executed:
+            self._send(chunk, sight)
+        elif due >= chunk.sent:  # it is executed, or a tick was missed
             self._begin(sight)
 
     def _begin(self, sight: Sight) -> None:
@@ -317,7 +324,7 @@ class ControlLoop:
         observation, decision = pending.future.result()
         milliseconds = (boot_time() - pending.started) * 1e3
         self._statistics.decided(milliseconds, decision)
-        chunk = Chunk(decision, sight.stamp)
+        chunk = Chunk(decision, sight.now, sight.stamp)
         command = self._send(chunk, sight, pending)
         self._chunk = chunk if pending.loaded is self.loaded else None
         self._visualization.show(
@@ -365,7 +372,7 @@ class ControlLoop:
         self._timeliness.refuse_outdated(sight.snapshot)
         self._session.send(command)
         chunk.sent += 1
-        self._statistics.commanded((self._now() - sight.stamp) / 1e6)
+        self._statistics.commanded((self._now() - sight.stamp) / 1e6, decided=pending is not None)
         self._safety.commanded()
         return command
 

@@ -46,7 +46,8 @@ POLICY = (
     Setting(
         "execute",
         0,
-        "Actions of a chunk to send before the next decision; 0: half of the horizon.",
+        "Actions of a chunk to send before the next decision, at full speed; 0: half of the "
+        "horizon, or one if when_unsure is hold.",
         low=0,
         high=1000,
     ),

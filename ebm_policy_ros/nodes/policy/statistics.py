@@ -46,11 +46,17 @@ class RuntimeStatistics:
         """Count a decision that was not ready in time."""
         self.counts["late decisions"] += 1
 
-    def commanded(self, milliseconds: float) -> None:
-        """Count a command, with its delay after the stamp of the image, milliseconds."""
+    def commanded(self, milliseconds: float, decided: bool) -> None:
+        """Count a command.
+
+        Args:
+            milliseconds: Its delay after the stamp of the image.
+            decided: True if it is the first action of a decision.
+        """
         self.counts["commands"] += 1
         self._times["stamp to command"].append(milliseconds)
-        self._times["all but the decision"].append(milliseconds - self._times["decision"][-1])
+        if decided:
+            self._times["all but the decision"].append(milliseconds - self._times["decision"][-1])
 
     def intervened(self, interventions: Iterable[str]) -> None:
         """Count interventions of the guard."""
