@@ -18,6 +18,7 @@ from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.nodes.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.policy.file import load_policy_file, save_policy
 from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.calibrate import main as calibrate
 from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.learning.config import LearningConfig
@@ -157,6 +158,8 @@ def test_positions_are_relative_to_the_stream_that_measures_them(interface: Inte
     chosen = choose_coordinates(ActionConfig(), data, pose)
     assert chosen == ActionSpaceConfig("tool", (2, 1, 0, -1))
     assert choose_coordinates(ActionConfig("none"), data, pose) == ActionSpaceConfig()
+    unseen = dataclasses.replace(data, observations={"goal": data.observations["goal"]})
+    assert choose_coordinates(ActionConfig(), unseen, pose) == ActionSpaceConfig()
     velocity = choose_coordinates(ActionConfig(), data, interface)
     assert velocity == ActionSpaceConfig(), "a velocity is not relative to a position"
 
@@ -186,6 +189,14 @@ def test_a_chunk_is_learned_and_found_in_its_coordinates(kind: Kind, tmp_path: P
     tolerance = 0.15 if kind == "nearest_neighbour" else 0.06
     assert decision.action[-1] == pytest.approx([0.6, -0.1], abs=tolerance)
     assert decision.action[3] == pytest.approx([0.4, 0.1], abs=tolerance)
+    if kind == "explicit":
+        calibrated = tmp_path / "calibrated.safetensors"
+        calibrate([
+            f"--policy={tmp_path}/run/policy.safetensors", f"--data={tmp_path}/demos.npz",
+            f"--out={calibrated}", "--device=cpu",
+        ])  # fmt: skip
+        again = Policy.load(calibrated, device="cpu").decide(seen)
+        assert again.action == pytest.approx(decision.action, abs=1e-6)
     if kind == "energy":
         assert decision.candidates.shape[1] == 16 and decision.modes[0].spread.shape == (8, 2)
         energies = policy.energies(seen, decision.candidates)

@@ -165,8 +165,11 @@ def repair_mcap(path: Path, describe: Callable[[Contents], str]) -> Contents:
     try:
         with closing(McapFile(made, describe(Contents([], {})))) as target:
             for messages in scan.chunks():
-                for topic, message in messages:
-                    target.write(topic, message)
+                try:
+                    for topic, message in messages:
+                        target.write(topic, message)
+                except ValueError as error:  # a type without a definition
+                    raise DamagedFile(f"{path}: {error}") from None
                 target.flush()
             rest = path.stat().st_size - scan.end
             if not scan.is_finished and rest > _LONGEST_TEAR:

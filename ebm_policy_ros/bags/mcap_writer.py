@@ -73,9 +73,10 @@ class McapFile:
         counts = {topic.name: self._counts[topic.name] for topic in topics}
         return Contents(topics, counts, self._first, self._last)
 
-    def _allocate(self) -> None:
-        """Allocate space on the disk for everything that is still to be written."""
-        needed = self.size + self._pending + self._end_bytes
+    def _allocate(self, more: int = 0) -> None:
+        """Allocate space on the disk for `more` bytes and all that is still to be written."""
+        self._refuse_closed()
+        needed = self.size + self._pending + more + self._end_bytes
         if needed > self._allocated:
             size = needed + _STEP
             os.posix_fallocate(self._file.fileno(), self._allocated, size - self._allocated)
@@ -104,8 +105,9 @@ class McapFile:
         """
         channel = self.register(topic)
         # zstd adds at most 1/255; a message has 31 bytes before its data, and 16 in the index.
-        self._pending += len(message.data) + len(message.data) // 255 + 100
-        self._allocate()
+        size = len(message.data) + len(message.data) // 255 + 100
+        self._allocate(size)
+        self._pending += size
         self._writer.add_message(
             channel, message.log_ns, message.data, message.publish_ns, message.sequence % (1 << 32)
         )
@@ -141,8 +143,7 @@ class McapFile:
         Raises:
             OSError: If the disk doesn't accept it; the file can still be repaired.
         """
-        if self._file.closed:
-            raise OSError(f"{self._path}: a write failed, the next start repairs the file")
+        self._refuse_closed()
         try:
             for topic in topics:
                 self.register(topic)
@@ -157,6 +158,10 @@ class McapFile:
         finally:
             self.close()
         return self.contents
+
+    def _refuse_closed(self) -> None:
+        if self._file.closed:
+            raise OSError(f"{self._path}: a write failed, the next start repairs the file")
 
     def close(self) -> None:
         """Close the file as it is, without the allocated space at its end."""
