@@ -106,4 +106,5 @@ def test_each_command_works_and_prints_what_the_page_shows(
         assert process.returncode in expected, f"{command}: {printed}"
         lines = [shape(line) for line in re.split(r"[\n\r]", printed)]
         for line in filter(None, shown):
-            assert any(p.startswith(shape(line)) for p in lines), f"{command}: {line}\n{printed}"
+            start_of = shape(line).rstrip("#.")  # what follows differs from run to run
+            assert any(p.startswith(start_of) for p in lines), f"{command}: {line}\n{printed}"
