@@ -91,12 +91,18 @@ class PlainPolicy:
 
     def energies(self, observation: Mapping[str, Values]) -> list[Energy]:
         """Energies to search for an observation, of actions (N, D) or prefixes, shape (N,)."""
-        batch = {
+        features = self.model.encoder(self._batch(observation))
+        return [partial(_repeated, part, features) for part in self.parts]
+
+    def _batch(self, observation: Mapping[str, Values]) -> dict[str, Tensor]:
+        return {
             name: torch.from_numpy(observation[name])[None].to(self._device)
             for name in self._shapes
         }
-        features = self.model.encoder(batch)
-        return [partial(_repeated, part, features) for part in self.parts]
+
+    def origin(self, observation: Mapping[str, Values]) -> Tensor | None:
+        """Measurement that actions are relative to, (1, H*D); None for absolute actions."""
+        return self.model.box.origin(self._batch(observation))
 
     def whole(self, energies: Energies) -> Energy:
         """Energy of whole actions that corresponds to `energies`."""
@@ -135,8 +141,9 @@ class PlainPolicy:
         """Action in units, shape (H*D,)."""
         box = self.model.box
         action = self._search(self.energies(observation), *box.corners())
-        units: npt.NDArray[np.float32] = box.denormalise(action).cpu().numpy()
-        return units
+        units = box.denormalise(action[None], self.origin(observation))[0]
+        found: npt.NDArray[np.float32] = units.cpu().numpy()
+        return found
 
 
 def _repeated(part: PlainEnergy, features: Tensor, actions: Tensor) -> Tensor:
@@ -235,7 +242,8 @@ def errors(
         Distances in the worst dimension as shares of the box's width, and energies above the
         lowest, shape (2, N).
     """
-    places = policy.model.box.normalise(actions.to(policy.model.box.low))
+    box = policy.model.box
+    places = box.normalise(actions.to(box.low), policy.origin(observation))
     if best is not None:
         places = torch.cat((places, best[None]))
     values = policy.whole(policy.energies(observation))(places)

@@ -182,7 +182,6 @@ class Policy:
         with torch.no_grad():
             batch = self._batch(observation)
             found, solution = self._answer(batch, self._tensor(previous), deadline)
-            origin = self._model.box.origin(batch)
             found = found.to_host()
             computed = time.perf_counter()
             action, energy = found.action, float(found.energy)
@@ -194,11 +193,12 @@ class Policy:
                     several = solution.modes(
                         limit=modes, temperature=self._temperature, generator=self._generator
                     )
-                    listed = self._list(several, origin)
+                    listed = self._list(several, batch)
                 if sample:
                     drawn = solution.sample(self._temperature, self._generator)[0]
                     energy = float(solution.energy(drawn[None, None]))
-                    action = self._model.box.denormalise(drawn[None], origin)[0].cpu()
+                    box = self._model.box
+                    action = box.denormalise(drawn[None], box.origin(batch))[0].cpu()
         if not math.isfinite(energy):
             action = torch.full_like(action, math.nan)
         finished = time.perf_counter()
@@ -320,13 +320,13 @@ class Policy:
             return None
         return torch.as_tensor(previous, dtype=torch.float32, device=self._device).flatten()
 
-    def _list(self, found: Modes, origin: Tensor | None) -> tuple[Mode, ...]:
-        """Modes of the one observation."""
+    def _list(self, found: Modes, batch: Mapping[str, Tensor]) -> tuple[Mode, ...]:
+        """Modes of the one observation in `batch`."""
         box = self._model.box
         actions, spread = (
             values.cpu().numpy().reshape(-1, *self._action_shape)
             for values in (
-                box.denormalise(found.actions[0], origin),
+                box.denormalise(found.actions[0], box.origin(batch)),
                 box.spread(found.spread[0]),
             )
         )

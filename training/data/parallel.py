@@ -19,6 +19,7 @@ from ebm_policy_ros.bags.read_report import BagError
 
 Result = TypeVar("Result")
 
+# A process takes as long to start as to read some bags.
 _FEW = 4
 
 
@@ -30,8 +31,8 @@ def read_each(
     Args:
         read: A function of a module, or a partial of one; its result is sent to this process.
         bags: Bags to read.
-        workers: Number of reading processes; None for one per core, and for few bags this process
-            alone, since a process takes as long to start as to read some bags.
+        workers: Number of reading processes; None for one per core, or for few bags none: they are
+            read in this process.
 
     Raises:
         BagError: If a process was ended.
@@ -39,7 +40,7 @@ def read_each(
     if not bags:
         return
     if workers is None and len(bags) <= _FEW:
-        yield from ((bag, read(bag)) for bag in tqdm(bags, "reading", unit=" bags"))
+        yield from zip(bags, _with_bar(map(read, bags), len(bags)), strict=True)
         return
     count = min(workers or os.cpu_count() or 1, len(bags))
     # A forked child of a process with threads may deadlock.
@@ -47,8 +48,7 @@ def read_each(
         try:
             with _interrupts_held():
                 results = pool.map(read, bags)
-            bar = tqdm(results, "reading", len(bags), unit=" bags", dynamic_ncols=True)
-            yield from zip(bags, bar, strict=True)
+            yield from zip(bags, _with_bar(results, len(bags)), strict=True)
         except BrokenProcessPool:
             raise BagError(
                 f"{bags[0].parent}: a process that reads bags was ended; is there enough memory?"
@@ -56,6 +56,11 @@ def read_each(
         finally:
             # After an interrupt, do not wait for queued bags.
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _with_bar(results: Iterator[Result], count: int) -> Iterator[Result]:
+    """Yield the results of `count` bags, with a progress bar."""
+    yield from tqdm(results, "reading", count, unit=" bags", dynamic_ncols=True)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ class Timeliness:
     def __init__(
         self, node: Node, interface: Interface, values: dict[str, Any], on_late: Callable[[], None]
     ) -> None:
-        """Start to watch for pauses of this process.
+        """Start watching for pauses of this process.
 
         Args:
             node: Node whose clock is used.
@@ -59,7 +59,7 @@ class Timeliness:
             self._alarm.cancel()
 
     def close(self) -> None:
-        """Stop to watch."""
+        """Stop watching, and destroy the alarm."""
         self._pauses.close()
         if self._alarm is not None:
             self._node.destroy_timer(self._alarm)
