@@ -14,8 +14,7 @@ from ebm_policy_ros.policy.file import load_policy_file
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training import train
 from ebm_policy_ros.training.data.arrays import load_arrays
-from ebm_policy_ros.training.data.batches import DemonstrationError
-from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.learning.checkpoint import save_checkpoint
 from ebm_policy_ros.training.loading import load_training_data

@@ -19,8 +19,7 @@ from ebm_policy_ros.nodes.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.policy.file import load_policy_file, save_policy
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.calibrate import main as calibrate
-from ebm_policy_ros.training.data.batches import DemonstrationError
-from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.training.learning.negatives import NegativesConfig

@@ -23,8 +23,7 @@ from pyarrow import parquet  # noqa: E402
 
 from ebm_policy_ros.training.convert import ConvertConfig, convert, main  # noqa: E402
 from ebm_policy_ros.training.data.arrays import load_arrays, save_arrays  # noqa: E402
-from ebm_policy_ros.training.data.batches import DemonstrationError  # noqa: E402
-from ebm_policy_ros.training.data.dataset import Dataset  # noqa: E402
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError  # noqa: E402
 from ebm_policy_ros.training.data.options import EpisodeOptions  # noqa: E402
 from ebm_policy_ros.training.exchange import demonstrations, lerobot_writer  # noqa: E402
 from ebm_policy_ros.training.exchange.demonstrations import Size, with_windows  # noqa: E402

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("gym_pusht", reason="the extra `pusht`")
 zarr = pytest.importorskip("zarr", reason="the extra `pusht`")
 
+from ebm_policy_ros.energy.features import Features  # noqa: E402
 from ebm_policy_ros.training.data.arrays import load_arrays  # noqa: E402
+from ebm_policy_ros.training.data.mirror import Mirror  # noqa: E402
 from ebm_policy_ros.training.experiments import pusht  # noqa: E402
 from ebm_policy_ros.training.experiments.pusht_data import (  # noqa: E402
-    Basis,
+    OPTIONS,
+    Sees,
     papers_episodes,
 )
 from ebm_policy_ros.training.experiments.tee import (  # noqa: E402
     Numbers,
     Tees,
-    mirror,
-    mirror_pictures,
     published_state,
-    see,
 )
 
 # The shortest of the 206 demonstrations (MIT, see pusht_LICENSE in the same folder).
@@ -43,6 +43,17 @@ def replayed(first: Numbers, targets: Numbers) -> Numbers:
     return np.array(states)
 
 
+def mirror(sees: Sees) -> Mirror:
+    shapes = {"state": (1, 5), "picture": (1, 96, 96, 3), "disc": (1, 2)}
+    return Mirror.of(OPTIONS[sees]["mirror"], shapes, 2)
+
+
+def mirrored(states: Numbers) -> Numbers:
+    seen = mirror("state").observation({"state": torch.from_numpy(states)[:, None]})
+    found: Numbers = seen["state"][:, 0].numpy()
+    return found
+
+
 def turned(states: Numbers) -> Numbers:
     """Replace the angle by its cosine and sine, since 0 and 2 pi are the same."""
     return np.column_stack([states[:, :4], np.cos(states[:, 4]), np.sin(states[:, 4])])
@@ -56,41 +67,36 @@ def test_recorded_actions_move_the_environment_through_the_recorded_states() -> 
 
 def test_in_the_mirror_the_same_push_moves_the_t_the_same_way() -> None:
     goal = np.array([[100.0, 300.0, 256.0, 256.0, np.pi / 4]])
-    assert mirror(goal)[0].tolist() == pytest.approx([212, 412, 256, 256, np.pi / 4])
-    assert np.allclose(mirror(mirror(STATES)), STATES)
-    found = replayed(mirror(STATES)[0], mirror(TARGETS))
+    assert mirrored(goal)[0].tolist() == pytest.approx([212, 412, 256, 256, np.pi / 4])
+    assert np.allclose(mirrored(mirrored(STATES)), STATES)
+    targets = mirror("state").action(torch.from_numpy(TARGETS)).numpy()
+    found = replayed(mirrored(STATES)[0], targets)
     # Contacts are not exactly symmetric.
-    assert np.abs(turned(found) - turned(mirror(STATES))).max() < 2.0
+    assert np.abs(turned(found) - turned(mirrored(STATES))).max() < 2.0
 
 
 def test_a_mirrored_picture_is_the_picture_of_the_mirrored_state() -> None:
     tees = Tees(1)
     tees.place(STATES[:1])
     there = tees.pictures()
-    tees.place(mirror(STATES)[:1])
+    tees.place(mirrored(STATES)[:1])
     here = tees.pictures().astype(int)
     assert there.shape == (1, 96, 96, 3) and np.ptp(there) > 100
     # Edges are drawn to whole pixels.
-    assert np.abs(mirror_pictures(there) - here).mean() < 2 < np.abs(there - here).mean()
+    frames = {"picture": torch.from_numpy(there)[:, None]}
+    images = mirror("picture").observation(frames)["picture"][:, 0].numpy()
+    assert np.abs(images - here).mean() < 2 < np.abs(there - here).mean()
 
 
-def test_what_is_seen_is_where_the_t_and_the_disc_are() -> None:
-    upright = see(np.array([[10.0, 20.0, 100.0, 200.0, 0.0]]))[0]
-    assert upright.tolist() == [10, 20, 40, 200, 160, 200, 100, 320, -90, -180]
-    quarter = see(np.array([[100.0, 150.0, 100.0, 200.0, np.pi / 2]]))[0]
-    expected = [100, 150, 100, 140, 100, 260, -20, 200, -50, 0]
-    assert quarter.tolist() == pytest.approx(expected, abs=1e-4)
+def test_what_is_observed_is_where_the_t_and_the_disc_are() -> None:
+    def seen(*state: float) -> list[float]:
+        features = Features(OPTIONS["state"]["model.features"], {"state": (1, 5)})
+        found: list[float] = features({"state": torch.tensor([[state]])})[0].tolist()
+        return found
 
-
-def test_a_chunk_in_the_basis_comes_back_but_for_what_the_components_miss() -> None:
-    random = np.random.default_rng(0)
-    straight = random.normal(size=(200, 1, 2)) * np.arange(1, 9)[:, None]
-    basis = Basis.fit(straight, 2)
-    numbers = basis.encode(straight)
-    assert numbers.std(axis=0) == pytest.approx([1, 1], abs=0.1)
-    assert np.allclose(basis.decode(numbers), straight, atol=1e-4)
-    bent = straight + np.array([1.0, -1.0])
-    assert not np.allclose(basis.decode(basis.encode(bent)), bent, atol=0.1)
+    assert seen(10, 20, 100, 200, 0) == [10, 20, 100, 200, 0, 1, -90, -180]
+    expected = [100, 150, 100, 200, 1, 0, -50, 0]
+    assert seen(100, 150, 100, 200, np.pi / 2) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_papers_90_episodes_are_drawn_as_in_its_code() -> None:
@@ -116,9 +122,8 @@ def test_the_experiment_writes_table_plot_and_seeds(
     root.create_dataset("data/action", data=np.tile(TARGETS, (3, 1)))
     root.create_dataset("meta/episode_ends", data=len(STATES) * np.arange(1, 4))
     monkeypatch.setattr(pusht, "STEPS", 10)
-    few = {n: dataclasses.replace(m, steps=3) for n, m in pusht.METHODS.items()}
-    monkeypatch.setattr(pusht, "METHODS", few)
-    flags = ["--seeds=[1]", "--starts=2", "--everything=[true]", f"--data={tmp_path / 'd.zarr'}"]
+    flags = ["--seeds=[1]", "--starts=2", "--everything=[true]", "--steps=3"]
+    flags.append(f"--data={tmp_path / 'd.zarr'}")
     for _ in range(2):  # the second run only collects existing results
         pusht.main([f"--out={tmp_path}", *flags])
     assert (tmp_path / "table.md").read_text().startswith("|")

@@ -18,8 +18,8 @@ ROOMS = (
     "policy", "bags", "teleop",
     "nodes.common", "nodes.recorder", "nodes.teleop", "nodes.policy",
     "training.data", "training.inspection", "training.exchange", "training.learning",
-    "training.experiments", "training",
-    "sim.tasks", "sim", "sim.replay",
+    "training", "training.experiments",
+    "sim.tasks", "sim", "sim.replay", "sim.experiments",
 )  # fmt: skip
 # Not needed on the robot.
 OFFLINE = ("training", "sim")

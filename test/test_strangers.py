@@ -26,7 +26,7 @@ from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_d
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.training import train
 from ebm_policy_ros.training.data.arrays import load_arrays
-from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.training.data.episodes import read_episode, read_recorded_interface
 from ebm_policy_ros.util.quoting import cut, quote
 from ebm_policy_ros.util.yaml_file import UnreadableFile, parse_json, parse_yaml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training import train
 from ebm_policy_ros.training.data import bag_dataset
 from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.util.resources import share_directory
+from ebm_policy_ros.util.yaml_file import read_yaml
 
 
 def command(folder: Path, *more: str) -> list[str]:
@@ -52,6 +55,72 @@ def test_the_command_writes_a_policy_that_decides(kind: str, bags: None, tmp_pat
     assert decision.confidence.unsure == () and len(far.unsure) == 1
 
 
+def test_without_a_configuration_the_demonstrations_choose_the_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 255, (24, 1, 24, 32, 3), np.uint8)
+    state = random.normal(size=(24, 3)).astype(np.float32)
+    for name, streams, size, kind in (
+        ("states", {"state": state}, 2, "energy"),
+        ("states_many_values", {"state": state}, 7, "autoregressive"),
+        ("pictures", {"camera": frames, "state": state}, 2, "energy"),
+        ("pictures_many_values", {"camera": frames, "state": state}, 7, "autoregressive"),
+    ):
+        arrays: dict[str, Any] = {f"observation/{n}": v for n, v in streams.items()}
+        actions = random.normal(size=(24, size)).astype(np.float32)
+        data, run = tmp_path / f"{name}.npz", tmp_path / name
+        np.savez(data, actions=actions, episode_ends=[12, 24], **arrays)
+        train.main([f"--data={data}", f"--out={run}", "--steps=2"])
+        told = capsys.readouterr().out
+        assert f"{name}.yaml:\n  2 demonstrations, 24 decisions" in told
+        content = load_policy_file(run / train.POLICY)
+        assert content.model["kind"] == kind
+        recipe = read_yaml(share_directory() / "config" / "training" / f"{name}.yaml")
+        settings = content.training["config"]
+        assert settings["steps"] == 2  # the command line's option replaces the recipe's
+        assert settings["learning"]["negatives"].items() >= recipe["learning"]["negatives"].items()
+        assert content.inference.items() >= recipe["inference"].items()
+    # An interrupted run is continued with its own settings.
+    (run / train.POLICY).unlink()
+    train.main([f"--data={data}", f"--out={run}", "--resume"])
+    assert (run / train.POLICY).exists()
+
+
+def test_a_regression_takes_the_recipe_of_few_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    state, actions = (random.normal(size=(24, n)).astype(np.float32) for n in (3, 7))
+    arrays: dict[str, Any] = {"observation/state": state, "actions": actions}
+    arrays["episode_ends"] = np.array([12, 24])
+    np.savez(tmp_path / "data.npz", **arrays)
+    flags = [f"--data={tmp_path / 'data.npz'}", "--steps=2", "--model.kind=explicit"]
+    train.main([*flags, f"--out={tmp_path / 'run'}"])
+    assert "states.yaml" in capsys.readouterr().out
+
+
+def test_the_steps_are_computed_from_a_time(tmp_path: Path, bags: None) -> None:
+    train.main(command(tmp_path, "--time=0.5s"))
+    settings = read_yaml(tmp_path / "run" / train.CONFIG)
+    trained = load_policy_file(tmp_path / "run" / train.POLICY).training["steps"]
+    assert settings["time"] == "" and settings["steps"] == trained
+    train.main([*command(tmp_path), "--time=0.5s", "--resume"])
+
+
+def test_chunks_are_made_of_single_actions(tmp_path: Path) -> None:
+    state = np.arange(24, dtype=np.float32)[:, None] * [1.0, 0.5]
+    arrays: dict[str, Any] = {
+        "observation/state": state.astype(np.float32),
+        "actions": state.astype(np.float32),
+    }
+    np.savez(tmp_path / "data.npz", episode_ends=np.array([12, 24]), **arrays)
+    flags = [f"--data={tmp_path / 'data.npz'}", "--steps=2", f"--out={tmp_path / 'run'}"]
+    train.main([*flags, "--horizon=4"])
+    policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")
+    assert policy.decide({"state": np.zeros((1, 2), np.float32)}).action.shape == (4, 2)
+
+
 def test_with_nothing_held_out_a_policy_has_no_thresholds(bags: None, tmp_path: Path) -> None:
     train.main(command(tmp_path, "--learning.held_out=0"))
     policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")
@@ -78,6 +147,8 @@ def test_the_command_repeats_itself_from_its_config_file(bags: None, tmp_path: P
         (["--out=new", "--interface=missing.yaml"], "missing.yaml: cannot read"),
         (["--out=new", "--device=cuda:99"], "got 'cuda:99', which is not there"),
         (["--out=new", "--steps=0"], "steps: got 0"),
+        (["--out=new", "--time=soon"], "time: got 'soon', expected for example 90s, 10m or 2h"),
+        (["--out=new", "--horizon=-1"], "horizon: got -1"),
         (["--out=new", "--false_alarms=2"], "false_alarms: got 2.0, expected a share"),
     ],
 )

@@ -24,12 +24,8 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod
-from ebm_policy_ros.training.data.batches import (
-    Batches,
-    DemonstrationError,
-    shift_images,
-    split_episodes,
-)
+from ebm_policy_ros.training.data.batches import Batches, shift_images, split_episodes
+from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.training.learning.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -422,7 +418,7 @@ def test_a_box_that_is_known_is_used_in_place_of_what_was_demonstrated(tmp_path:
 
 
 def test_the_weights_of_the_lowest_held_out_action_error_are_kept(tmp_path: Path) -> None:
-    run = trainer(tmp_path)
+    run = trainer(tmp_path, choose_by="action_error")
     error = run.validate().action_error
     kept = {name: value.clone() for name, value in run.best.items()}
     assert run.best_metrics.action_error == error
@@ -434,10 +430,22 @@ def test_the_weights_of_the_lowest_held_out_action_error_are_kept(tmp_path: Path
     assert all(torch.equal(run.best[name], value) for name, value in kept.items())
 
 
-def test_rank_can_choose_the_weights(tmp_path: Path) -> None:
-    low_error, low_rank = EvaluationMetrics(1.0, 0.1, 0.5), EvaluationMetrics(1.0, 0.5, 0.1)
-    assert low_error.score("action_error") < low_rank.score("action_error")
-    assert low_rank.score("rank") < low_error.score("rank")
+def test_the_last_weights_are_kept_by_default(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    error = run.validate().action_error
+    with torch.no_grad():
+        for weight in run.average.parameters():
+            weight.normal_(std=3.0)
+    worse = run.validate().action_error
+    assert worse > error and run.best_metrics.action_error == worse
+
+
+def test_a_metric_can_choose_the_weights(tmp_path: Path) -> None:
+    low_error, low_rank = EvaluationMetrics(1.0, 0.1, 0.5), EvaluationMetrics(2.0, 0.5, 0.1)
+    assert low_error.better_than(low_rank, "action_error")
+    assert low_rank.better_than(low_error, "rank")
+    assert low_error.better_than(low_rank, "loss") and not low_rank.better_than(low_error, "loss")
+    assert low_error.better_than(low_rank, "last") and low_rank.better_than(low_error, "last")
     run = trainer(tmp_path, choose_by="rank")
     run.best_metrics = EvaluationMetrics(0.0, 0.0, 2.0)
     run.validate()
@@ -634,7 +642,10 @@ def test_autoregression_is_refused_for_a_joint_model(tmp_path: Path) -> None:
         ({"image_shift": -1}, "image_shift: got -1"),
         ({"precision": "fp8"}, "precision: got 'fp8', expected bf16 or fp32"),
         ({"schedule": "linear"}, "schedule: got 'linear', expected cosine or step"),
-        ({"choose_by": "loss"}, "choose_by: got 'loss', expected action_error or rank"),
+        (
+            {"choose_by": "best"},
+            "choose_by: got 'best', expected last, loss",
+        ),
         ({"temperature": 0.0}, "temperature: got 0.0"),
         ({"gradient_penalty": -1.0}, "gradient_penalty: got -1.0"),
         ({"decay": 1.0}, "decay: got 1.0"),

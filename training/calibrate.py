@@ -10,7 +10,8 @@ from ebm_policy_ros.device.selection import find_device
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.policy.file import PolicyFile, load_policy_file, save_policy
 from ebm_policy_ros.training.calibration import FALSE_ALARMS, calibrate, check_false_alarms
-from ebm_policy_ros.training.data.batches import DemonstrationError, split_episodes
+from ebm_policy_ros.training.data.batches import split_episodes
+from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
 from ebm_policy_ros.util.cli import run_command

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ebm_policy_ros.inference.settings import at_least
 from ebm_policy_ros.training.data.arrays import save_arrays
-from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, split_at_gaps
 from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot

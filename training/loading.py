@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.interface import Interface, load_interface
-from ebm_policy_ros.training.data.batches import DemonstrationError
 from ebm_policy_ros.training.data.checking import check_bounds
-from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 from ebm_policy_ros.training.data.idle import trim_idle
 from ebm_policy_ros.training.data.options import EpisodeOptions
-from ebm_policy_ros.training.exchange.demonstrations import Recorded
+from ebm_policy_ros.training.exchange.demonstrations import Recorded, with_windows
 from ebm_policy_ros.training.exchange.sources import kind_of, read_source
 from ebm_policy_ros.util.resources import interface_path
 
@@ -39,7 +41,7 @@ class TrainingData:
 
 
 def load_training_data(
-    path: Path, options: EpisodeOptions, streams: Sequence[str] | None = None
+    path: Path, options: EpisodeOptions, streams: Sequence[str] | None = None, horizon: int = 0
 ) -> TrainingData:
     """Load demonstrations for a model, and check them against their interface.
 
@@ -48,16 +50,23 @@ def load_training_data(
         options: Choice of episodes and steps.
         streams: Streams that the model uses; None for a model's default streams if present,
             otherwise all.
+        horizon: Actions of a decision; 0 for as many as the interface or the arrays have.
 
     Raises:
         ValueError: (or a subclass) if a file cannot be used or does not match the interface.
     """
     interface = find_interface(path, options)
+    if interface and horizon:
+        action = dataclasses.replace(interface.action, horizon=horizon)
+        interface = dataclasses.replace(interface, action=action)
     if interface and kind_of(path) == "bags":  # before they are decoded
-        streams = streams or _usual_streams(interface.shapes)
+        streams = _usual_streams(interface.shapes) if streams is None else streams
         _refuse_missing(streams, interface.shapes)
     data = read_demonstrations(path, options, interface).dataset
-    streams = streams or _usual_streams(data.observations)
+    if horizon > data.actions.shape[1]:
+        data = with_windows(data, {}, horizon, _velocities(interface))
+    _refuse_long_horizon(path, data)
+    streams = _usual_streams(data.observations) if streams is None else streams
     if interface:
         refuse_other_shapes(path, data, interface, streams)
     _refuse_missing(streams, data.observations)
@@ -140,6 +149,20 @@ def tell_notes(notes: Sequence[tuple[str, str]]) -> None:
         print(
             f"and {len(bags) - _MOST_NOTES} more such lines; inspect_demos shows all",
             file=sys.stderr,
+        )
+
+
+def _velocities(interface: Interface | None) -> int:
+    """Number of the action's dimensions that are velocities."""
+    return len(interface.action.fields) if interface and interface.action.is_velocity else 0
+
+
+def _refuse_long_horizon(path: Path, data: Dataset) -> None:
+    longest, horizon = int(np.bincount(data.episodes).max()), data.actions.shape[1]
+    if horizon > longest:
+        raise DemonstrationError(
+            f"{path}: a horizon of {horizon} actions, but the longest demonstration has {longest} "
+            "steps; choose a shorter one"
         )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
+import re
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from ebm_policy_ros.training.calibration import (
 )
 from ebm_policy_ros.training.data.batches import split_episodes
 from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.mirror import Mirror
 from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.learning.checkpoint import CheckpointError
 from ebm_policy_ros.training.learning.config import LearningConfig
@@ -35,10 +39,16 @@ from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_co
 from ebm_policy_ros.training.learning.processes import Processes
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 from ebm_policy_ros.training.loading import TrainingData, load_training_data
+from ebm_policy_ros.training.recipe import choose_recipe
+from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.quoting import quote
+from ebm_policy_ros.util.yaml_file import read_yaml
 
 POLICY = "policy.safetensors"
 CONFIG = "config.yaml"
+# Steps of a trial that measures the speed, and those at its end that count.
+_TIMED, _COUNTED = 60, 40
 _PATHS = ("data", "out", "exclude", "cache")
 
 
@@ -50,8 +60,13 @@ class TrainConfig(EpisodeOptions):
     """Folder with the demonstrations, bag folders at any depth; or an .npz file of arrays."""
     out: Path
     """Folder of this run: checkpoint, log and finally policy.safetensors."""
+    horizon: int = 0
+    """Actions of a decision; 0 for as many as the interface says or the arrays have."""
     steps: int = 4000
     """Batches to train on."""
+    time: str = ""
+    """Time of the training, as 90s, 10m or 2h, from which the number of steps is computed; empty
+    for `steps`."""
     seed: int = 0
     """Seed of all randomness: the same seed gives the same policy on the same machine."""
     resume: bool = False
@@ -65,6 +80,10 @@ class TrainConfig(EpisodeOptions):
     frames set the threshold."""
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     """Architecture of the model."""
+    mirror: dict[str, Any] | None = None
+    """Mirror symmetry of the task, which doubles the demonstrations: for `action` and each
+    measured stream the fields that change sign, for each camera its flips (rows, columns,
+    transpose), see docs/how-to/train.md. Without it there is none."""
     action: ActionConfig = dataclasses.field(default_factory=ActionConfig)
     """Coordinates in which actions are learned and searched."""
     learning: LearningConfig = dataclasses.field(default_factory=LearningConfig)
@@ -77,8 +96,26 @@ class TrainConfig(EpisodeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "steps")
+        if self.time:
+            self.seconds()
         at_least(self, 0, "seed", "threads", largest=2**63 - 1)
+        at_least(self, 0, "horizon", largest=bounds.MOST_ACTION_VALUES)
         check_false_alarms(self.false_alarms)
+
+    def streams(self) -> tuple[str, ...] | None:
+        """Streams that the policy observes; None if they are not chosen."""
+        return None if self.model.streams == ModelConfig().streams else self.model.streams
+
+    def seconds(self) -> float:
+        """Time of the training in seconds.
+
+        Raises:
+            ValueError: If `time` is not a number and a unit.
+        """
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh])", self.time)
+        if not found or float(found[1]) == 0:
+            raise ValueError(f"time: got {quote(self.time)}, expected for example 90s, 10m or 2h")
+        return float(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
 
     def search(self) -> InferenceMethod:
         """Inference method of the `inference` settings.
@@ -102,7 +139,27 @@ class TrainConfig(EpisodeOptions):
 def main(argv: list[str] | None = None) -> None:
     """Run the command train_policy; `argv` replaces the command line's arguments."""
     switches = {"resume": "Continue the run in `out` exactly where it stopped."}
-    run_command("train_policy", TrainConfig, _train_and_tell, argv, switches=switches)
+    run_command(
+        "train_policy", TrainConfig, _train_and_tell, argv, switches=switches, recipe=_recipe
+    )
+
+
+def _recipe(config: TrainConfig) -> list[str]:
+    """Options of the recipe for a command line without a file; it is told with the reasons."""
+    config.search()
+    find_device(config.device)
+    _refuse_mix_up(config)
+    if config.resume:
+        return ["--config", str(config.out / CONFIG)]
+    loaded = load_training_data(config.data, config, config.streams(), config.horizon)
+    file, reasons = choose_recipe(loaded, config.action, config.model.kind)
+    if int(os.environ.get("RANK", "0")) == 0:
+        print("\n".join((f"recipe {file}:", *(f"  {reason}" for reason in reasons))))
+        print(f"all settings will be in {config.out / CONFIG}, to change and give with --config")
+    own = read_yaml(file)["inference"]["method"]
+    others = config.inference.get("method", own) != own
+    # The settings of one method mean nothing to another.
+    return ["--config", str(file), *(["--inference={}"] if others else [])]
 
 
 def _train_and_tell(config: TrainConfig) -> None:
@@ -135,38 +192,49 @@ def train(config: TrainConfig) -> bool:
     with processes.main_first():
         if processes.is_main:
             _refuse_mix_up(config)
-        loaded = load_training_data(
-            config.data,
-            config,
-            None if config.model.streams == ModelConfig().streams else config.model.streams,
-        )
+        loaded = load_training_data(config.data, config, config.streams(), config.horizon)
     model_config = dataclasses.replace(config.model, streams=loaded.streams)
     config = dataclasses.replace(config, model=model_config)
     data = loaded.dataset
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
     action_size = int(np.prod(data.actions.shape[1:]))
-    coordinates = choose_coordinates(config.action, data, loaded.interface)
+    mirror = None
+    if config.mirror is not None:
+        mirror = Mirror.of(config.mirror, loaded.shapes, data.actions.shape[2], loaded.interface)
+    coordinates = choose_coordinates(config.action, data, loaded.interface, mirror)
     # Refuses a model that no robot would load.
     outline(config.model, loaded.shapes, action_size, coordinates)
-    model = build_model(config.model, loaded.shapes, action_size, coordinates)
-    trainer = Trainer(
-        model,
-        data,
-        config.learning,
-        search,
-        steps=config.steps,
-        seed=config.seed,
-        folder=config.out,
-        device=str(processes.device),
-        identity={
-            "model": config.model.to_dict(),
-            "interface": loaded.interface.to_dict() if loaded.interface else None,
-            "inference": settings_of(search),
-            "coordinates": dataclasses.asdict(coordinates),
-        },
-    )
+
+    def trainer_of(steps: int) -> Trainer:
+        torch.manual_seed(config.seed)
+        return Trainer(
+            build_model(config.model, loaded.shapes, action_size, coordinates),
+            data,
+            config.learning,
+            search,
+            steps=steps,
+            seed=config.seed,
+            folder=config.out,
+            device=str(processes.device),
+            mirror=mirror,
+            identity={
+                "model": config.model.to_dict(),
+                "interface": loaded.interface.to_dict() if loaded.interface else None,
+                "inference": settings_of(search),
+                "coordinates": dataclasses.asdict(coordinates),
+                "mirror": config.mirror,
+            },
+        )
+
+    if config.time and config.resume:
+        steps = read_yaml(config.out / CONFIG)["steps"]
+        config = dataclasses.replace(config, steps=steps, time="")
+    elif config.time:
+        steps = _steps_in(config.seconds(), trainer_of(_TIMED))
+        config = dataclasses.replace(config, steps=steps, time="")
+        print(f"{steps:,} steps in the time")
+    trainer = trainer_of(config.steps)
     if config.resume:
         trainer.resume()
     if processes.is_main:
@@ -177,6 +245,16 @@ def train(config: TrainConfig) -> bool:
     if processes.is_main:
         _save_policy(config, trainer, loaded, data, search)
     return True
+
+
+def _steps_in(seconds: float, trial: Trainer) -> int:
+    """Number of steps that fit into a time, by the speed of the first ones of a trial."""
+    for _ in range(_TIMED - _COUNTED):
+        trial.update()
+    started = time.monotonic()
+    for _ in range(_COUNTED):
+        trial.update()
+    return max(1, int(seconds * _COUNTED / (time.monotonic() - started)))
 
 
 def _refuse_mix_up(config: TrainConfig) -> None:
@@ -214,7 +292,7 @@ def _save_policy(
         model=config.model.to_dict(),
         shapes={
             name: loaded.shapes[name]
-            for name in dict.fromkeys((*config.model.streams, *trainer.model.box.streams))
+            for name in dict.fromkeys((*trainer.model.encoder.shapes, *trainer.model.box.streams))
         },
         action_shape=(horizon, size),
         interface=interface,

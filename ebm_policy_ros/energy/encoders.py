@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ebm_policy_ros.energy.features import Features
 from ebm_policy_ros.energy.normalisation import Normalisation, Normalise
 
 
@@ -39,6 +40,7 @@ class ObservationEncoder(nn.Module):
         width: int = 0,
         depth: int = 0,
         skip: bool = False,
+        features: Features | None = None,
     ) -> None:
         """Create an encoder for streams of `shapes`.
 
@@ -49,13 +51,17 @@ class ObservationEncoder(nn.Module):
             width: Units of each layer of the trunk, which joins the streams.
             depth: Number of layers of the trunk; 0 for none.
             skip: True if the input of the trunk is appended to its output.
+            features: Features of measured streams, which may be others than those of `shapes`.
         """
         super().__init__()
-        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self._streams = tuple(shapes)
+        self._features = features
+        self.shapes = {**shapes, **(features.shapes if features else {})}
+        """Shape of each stream that is needed."""
         self.images = nn.ModuleDict()
         self.measurements = nn.ModuleDict()
         self.size = 0
-        for name, shape in self.shapes.items():
+        for name, shape in shapes.items():
             if len(shape) == 4:
                 encoder = image(shape)
                 self.images[name] = encoder
@@ -63,6 +69,9 @@ class ObservationEncoder(nn.Module):
             else:
                 self.measurements[name] = Normalise(shape[0] * shape[1], normalisation)
                 self.size += shape[0] * shape[1]
+        if features:
+            self.features = Normalise(features.size, normalisation)
+            self.size += features.size
         layers: list[nn.Module] = []
         inputs = self.size
         for _ in range(depth):
@@ -84,16 +93,25 @@ class ObservationEncoder(nn.Module):
             got = tuple(observation[name].shape) if name in observation else None
             if got is None or got[1:] != shape:
                 raise ValueError(f"stream {name}: got {got}, expected (B, {str(shape)[1:]}")
+        for name in self._streams:
             if name in self.images:
                 parts.append(self.images[name](observation[name]))
             else:
                 parts.append(self.measurements[name](observation[name].flatten(1)))
+        if self._features:
+            parts.append(self.features(self._features(observation)))
         joined = torch.cat(parts, dim=1)
         features: Tensor = self.trunk(joined)
         return torch.cat((features, joined), dim=1) if self._skip else features
 
     def fit(self, observations: Mapping[str, Tensor]) -> None:
-        """Fit the normalisation of each measurement stream to demonstrations, shape (M, T, K)."""
+        """Fit the normalisation of measurements and features to demonstrations.
+
+        Args:
+            observations: All streams that are not images, shape (M, T, K).
+        """
         for name, normalise in self.measurements.items():
             assert isinstance(normalise, Normalise)
             normalise.fit(observations[name].flatten(1))
+        if self._features:
+            self.features.fit(self._features(observations))

@@ -19,11 +19,13 @@ from ebm_policy_ros.energy.batched_heads import energies_along
 from ebm_policy_ros.energy.bias_folding import FoldedHead
 from ebm_policy_ros.energy.convolutions import IMAGE_ENCODERS, ImageEncoderConfig
 from ebm_policy_ros.energy.encoders import ObservationEncoder, Thumbnail
+from ebm_policy_ros.energy.features import Features
 from ebm_policy_ros.energy.head_gradient import value_and_slope
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
 from ebm_policy_ros.energy.normalisation import Normalisation
 from ebm_policy_ros.util.bounds import (
     MOST_COMPONENTS,
+    MOST_FEATURES,
     MOST_HEAD_LAYERS,
     MOST_LAYERS,
     MOST_STREAMS,
@@ -64,6 +66,10 @@ class ModelConfig:
     """Settings of the head: the layers whose input includes the action."""
     components: int = 8
     """Number of Gaussians of a mixture."""
+    features: tuple[str, ...] = ()
+    """Features of measured streams beside them, as formulas: block - tool; state[0:2] -
+    state[2:4]; block - tool in goal - block, along and across a direction; angle state[4]; length
+    goal - block."""
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -76,7 +82,8 @@ class ModelConfig:
         got = quote(list(self.streams))
         if not all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in self.streams):
             raise ValueError(f"streams: got {got}, expected names of letters, digits and _")
-        if not 0 < len(set(self.streams)) == len(self.streams) <= MOST_STREAMS:
+        few = not self.streams and not self.features
+        if few or not len(set(self.streams)) == len(self.streams) <= MOST_STREAMS:
             raise ValueError(f"streams: got {got}, expected names, each once")
         taken = [name for name in self.streams if hasattr(nn.ModuleDict, name)]
         if taken:
@@ -85,6 +92,9 @@ class ModelConfig:
             for name, usual in (("spectral_norm", False), ("feature_gain", 1.0)):
                 if getattr(self.head, name) != usual:
                     raise ValueError(f"head.{name}: has no meaning for kind {self.kind}")
+        if not all(isinstance(formula, str) for formula in self.features):
+            raise ValueError(f"features: got {quote(list(self.features))}, expected formulas")
+        check_whole("features, their number", len(self.features), 0, MOST_FEATURES)
         check_whole("trunk_width", self.trunk_width, 1, WIDEST)
         check_whole("trunk_depth", self.trunk_depth, 0, MOST_LAYERS)
         check_whole("components", self.components, 1, MOST_COMPONENTS)
@@ -93,7 +103,10 @@ class ModelConfig:
         """Convert the settings to plain values for JSON, as `from_dict` reads them."""
         plain = dataclasses.asdict(self)
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in plain["image"].items()}
-        return {**plain, "streams": list(self.streams), "image": lists}
+        plain |= {"streams": list(self.streams), "image": lists, "features": list(self.features)}
+        if not self.features:  # earlier releases don't know them
+            del plain["features"]
+        return plain
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
@@ -111,6 +124,7 @@ class ModelConfig:
             with names_from_a_file():
                 parts = {
                     "streams": tuple(values["streams"]),
+                    "features": tuple(values.get("features", ())),
                     "image": ImageEncoderConfig(**image),
                     "head": HeadConfig(**values["head"]),
                 }
@@ -306,8 +320,9 @@ def build_model(
     used = {name: tuple(shapes[name]) for name in config.streams}
     space = ActionSpace(action_size, coordinates)
     space.check(shapes)
+    features = Features(config.features, shapes) if config.features else None
     if config.kind == "nearest_neighbour":
-        plain = ObservationEncoder(used, Thumbnail, config.normalisation)
+        plain = ObservationEncoder(used, Thumbnail, config.normalisation, features=features)
         return NearestNeighbourModel(plain, space)
     encoder = ObservationEncoder(
         used,
@@ -316,6 +331,7 @@ def build_model(
         config.trunk_width,
         config.trunk_depth,
         config.trunk_skip,
+        features,
     )
     if config.kind == "mixture":
         return MixtureModel(config.head, encoder, space, config.components)

@@ -72,6 +72,8 @@ MOST_PICTURE_WORK = 1 << 34
 CPU core. The image encoders of the paper need a billion (1e9)."""
 MOST_COMPONENTS = 1024
 """Maximum number of Gaussians of a mixture."""
+MOST_FEATURES = 256
+"""Maximum number of formulas of features. A scene of ten objects needs a hundred."""
 
 # Searches.
 MOST_SAMPLES = 1 << 20

@@ -38,6 +38,7 @@ def run_command(
     expected: tuple[type[Exception], ...] = (),
     switches: dict[str, str] | None = None,
     positional: bool = False,
+    recipe: Callable[[Any], list[str]] | None = None,
 ) -> None:
     """Parse a command line and run the command.
 
@@ -52,6 +53,8 @@ def run_command(
         expected: Exception types that report wrong input, besides ValueError and OSError.
         switches: Fields that are true when the option is given, with their help text.
         positional: True if fields without a default are positional arguments.
+        recipe: Function that gives further options if no `--config` is given, from an instance of
+            `kind` with those of the command line, which take precedence.
     """
     problems: tuple[type[Exception], ...] = (OSError, ValueError, *expected)
     # On SIGTERM, exit normally, so that the processes which the command started end too.
@@ -70,6 +73,9 @@ def run_command(
     try:
         with ends_with_its_reader():
             parsed = parser.parse_args(argv)
+        if recipe and not parsed.config:
+            given = sys.argv[1:] if argv is None else argv
+            parsed = parser.parse_args([*recipe(build(kind, parsed.as_dict())), *given])
         command(build(kind, parsed.as_dict()))
     except ArgumentError as error:
         _refuse(name, messages.explain(str(error)))

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.device.malloc import available_memory
-from ebm_policy_ros.training.data.batches import DemonstrationError
-from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import cut
 

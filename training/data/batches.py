@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from ebm_policy_ros.training.data.dataset import DemonstrationError
+from ebm_policy_ros.training.data.mirror import Mirror
 
 Frames = npt.NDArray[np.int64]
 """Indices of frames."""
@@ -29,10 +33,6 @@ class Demonstrations(Protocol):
     @property
     def episodes(self) -> npt.NDArray[np.int64]:
         """Episode of each frame, shape (M,)."""
-
-
-class DemonstrationError(ValueError):
-    """Error for demonstrations that cannot be used for training."""
 
 
 def split_episodes(
@@ -71,10 +71,14 @@ class Batches:
         size: int,
         seed: int,
         device: torch.device,
+        mirror: Mirror | None = None,
     ) -> None:
-        """Prepare batches of `size` frames with the `streams` that the model uses."""
+        """Prepare batches of `size` frames with the `streams` that the model uses.
+
+        With a mirror, the frames M to 2M-1 are the mirror images of the frames 0 to M-1.
+        """
         self._data, self._streams, self._seed, self._device = data, streams, seed, device
-        self._size = size
+        self._size, self._mirror = size, mirror
         with warnings.catch_warnings():
             # Arrays mapped from the cache are read-only, and are never written to.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
@@ -107,21 +111,43 @@ class Batches:
             generator: Source of the shifts, on the CPU, so that they are equal for every device.
             rows: Part of `frames` to return; shifts are drawn for all.
         """
-        streams = {}
-        for name in self._streams:
-            # Images are moved as bytes and processed on the device.
-            seen = self._seen[name]
-            chosen = torch.from_numpy(frames[rows]).to(seen.device)
-            streams[name] = seen.index_select(0, chosen).to(self._device)
+        streams = self._select(frames[rows], self._streams)
+        for name, seen in streams.items():
             if shift and seen.ndim == 5:
                 size = (2, len(frames), 1)
                 shifts = torch.randint(-shift, shift + 1, size, generator=generator)[:, rows]
                 streams[name] = shift_images(streams[name], shift, shifts.to(self._device))
         return streams
 
+    def measured(self, frames: Frames) -> dict[str, Tensor]:
+        """All streams of `frames` that are not images, on the CPU."""
+        names = [name for name in self._streams if self._seen[name].ndim == 3]
+        return {name: values.cpu() for name, values in self._select(frames, names).items()}
+
+    def _select(self, frames: Frames, names: Sequence[str]) -> dict[str, Tensor]:
+        """Streams of `frames` on the device; those in the mirror are mirrored."""
+        count = len(self._data.actions)
+        streams = {}
+        for name in names:
+            # Images are moved as bytes and processed on the device.
+            seen = self._seen[name]
+            chosen = torch.from_numpy(frames % count).to(seen.device)
+            streams[name] = seen.index_select(0, chosen).to(self._device)
+        if self._mirror and (frames >= count).any():
+            flipped = torch.from_numpy(np.flatnonzero(frames >= count)).to(self._device)
+            others = self._mirror.observation({n: v[flipped] for n, v in streams.items()})
+            for name, values in others.items():
+                streams[name][flipped] = values
+        return streams
+
     def actions(self, frames: Frames) -> Tensor:
         """Actions of `frames` in the interface's units on the device, shape (B, H*D)."""
-        chosen = torch.from_numpy(self._data.actions[frames].astype(np.float32, copy=False))
+        count = len(self._data.actions)
+        actions = self._data.actions[frames % count].astype(np.float32, copy=False)
+        chosen = torch.from_numpy(actions)
+        if self._mirror:
+            flipped = torch.from_numpy(frames >= count)
+            chosen[flipped] = self._mirror.action(chosen[flipped])
         return chosen.flatten(1).to(self._device)
 
     def generator(self, step: int, device: torch.device | None = None) -> torch.Generator:

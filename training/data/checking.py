@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from ebm_policy_ros.energy.action_space import ROUNDING
 from ebm_policy_ros.energy.normalisation import SMALLEST
-from ebm_policy_ros.training.data.batches import DemonstrationError, Demonstrations
+from ebm_policy_ros.training.data.batches import Demonstrations
+from ebm_policy_ros.training.data.dataset import DemonstrationError
 
 
 def check_demonstrations(

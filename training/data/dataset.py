@@ -15,6 +15,10 @@ OUTCOMES = {"success": 1.0, "unknown": 0.5, FAILURE: 0.0}
 """Value of each outcome of a bag; higher is better."""
 
 
+class DemonstrationError(ValueError):
+    """Error for demonstrations that cannot be used for training."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """All steps of all demonstrations; M steps, E episodes."""

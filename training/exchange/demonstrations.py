@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.device.malloc import available_memory
 from ebm_policy_ros.messages.images import resize_image
-from ebm_policy_ros.training.data.batches import DemonstrationError
-from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 
 
 class Size(NamedTuple):

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.util.bounds import LONGEST_NAME, check_number, check_whole
 from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote
 from ebm_policy_ros.util.yaml_file import read_json

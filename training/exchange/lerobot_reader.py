@@ -12,8 +12,7 @@ import numpy.typing as npt
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.images import decode_image_file
 from ebm_policy_ros.training.data.arrays import finite_numbers
-from ebm_policy_ros.training.data.batches import DemonstrationError
-from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 from ebm_policy_ros.training.exchange import lerobot
 from ebm_policy_ros.training.exchange.demonstrations import (
     Recorded,

@@ -10,7 +10,7 @@ import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.training.exchange import lerobot
 from ebm_policy_ros.training.exchange.demonstrations import Size, check_memory
 

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.training.data.arrays import finite_numbers
-from ebm_policy_ros.training.data.batches import DemonstrationError
-from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 from ebm_policy_ros.training.exchange.demonstrations import (
     Recorded,
     Size,

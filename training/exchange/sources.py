@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from ebm_policy_ros.interface import ImageStream, Interface, JointStream
 from ebm_policy_ros.training.data.arrays import load_arrays
-from ebm_policy_ros.training.data.batches import DemonstrationError
-from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 from ebm_policy_ros.training.exchange import lerobot
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, Size, Sizes, with_windows
 from ebm_policy_ros.training.exchange.replay_buffer import read_replay_buffer

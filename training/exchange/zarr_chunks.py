@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ebm_policy_ros.training.data.batches import DemonstrationError
+from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import cut, quote
 from ebm_policy_ros.util.yaml_file import read_json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import time
@@ -21,8 +22,11 @@ from ebm_policy_ros.inference.candidates import take
 from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.action_search import minimize
 from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.mirror import Mirror
 from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
+from ebm_policy_ros.training.train import POLICY, main
 
 Choose = Callable[[Mapping[str, Tensor]], Tensor]
 """Map observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""
@@ -62,11 +66,14 @@ def learn(
     folder: Path,
     device: str = "auto",
     box: tuple[Sequence[float], Sequence[float]] | None = None,
+    action: ActionConfig | None = None,
+    mirror: Mirror | None = None,
     begin: Callable[[Model], None] = lambda model: None,
 ) -> tuple[Model, float]:
     """Train a model; an interrupted run continues, a complete one is loaded.
 
-    The arguments are those of `Trainer`, except for `begin`, which changes the initial weights.
+    The arguments are those of `Trainer`, except for `action`, by which the coordinates of the
+    actions are chosen, and `begin`, which changes the initial weights.
 
     Returns:
         The model, ready for inference, and the minutes of training in this call.
@@ -74,9 +81,10 @@ def learn(
     started = time.monotonic()
     torch.manual_seed(seed)
     shapes = {name: values.shape[1:] for name, values in data.observations.items()}
-    model = build_model(config, shapes, int(np.prod(data.actions.shape[1:])))
+    coordinates = choose_coordinates(action or ActionConfig(), data, None, mirror)
+    model = build_model(config, shapes, int(np.prod(data.actions.shape[1:])), coordinates)
     begin(model)
-    identity = {"model": config.to_dict()}
+    identity = {"model": config.to_dict(), "coordinates": dataclasses.asdict(coordinates)}
     trainer = Trainer(
         model,
         data,
@@ -87,6 +95,7 @@ def learn(
         folder=folder,
         device=str(find_device(device)),
         box=box,
+        mirror=mirror,
         identity=identity,
     )
     if (folder / CHECKPOINT).exists():
@@ -96,6 +105,26 @@ def learn(
     model.load_state_dict(trainer.best)
     bake_spectral_norm(model)
     return model.eval().requires_grad_(False), (time.monotonic() - started) / 60
+
+
+def train_policy(folder: Path, options: Mapping[str, Any]) -> Path:
+    """Train by the command `train_policy`; an interrupted run continues, a complete one is kept.
+
+    Args:
+        folder: Folder of the run.
+        options: Further options of the command by name; without `config` it chooses a recipe.
+
+    Returns:
+        The policy file.
+    """
+    policy = folder / POLICY
+    if not policy.exists():
+        flags = [
+            f"--{name}={value if isinstance(value, (str, Path)) else json.dumps(value)}"
+            for name, value in {"out": folder, **options}.items()
+        ]
+        main([*flags, "--resume"] if (folder / CHECKPOINT).exists() else flags)
+    return policy
 
 
 def decide(
@@ -108,13 +137,14 @@ def decide(
     Equal observations give equal actions: each search draws the same candidates.
     """
     device = model.box.low.device
-    features = model.encode({name: values.to(device) for name, values in observation.items()})
+    seen = {name: values.to(device) for name, values in observation.items()}
+    features = model.encode(seen)
     if isinstance(model, ImplicitModel):
         generator = torch.Generator(device).manual_seed(0)
         chosen = minimize(model, features, inference, generator).best
     else:
         chosen = model.action(features)
-    return model.box.denormalise(chosen).cpu()
+    return model.box.denormalise(chosen, model.box.origin(seen)).cpu()
 
 
 def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
@@ -127,10 +157,12 @@ def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
     generator = torch.Generator(model.box.low.device).manual_seed(seed)
 
     def choose(observation: Mapping[str, Tensor]) -> Tensor:
-        features = model.encode({k: v.to(model.box.low.device) for k, v in observation.items()})
+        seen = {name: v.to(model.box.low.device) for name, v in observation.items()}
+        features = model.encode(seen)
         found = minimize(model, features, search, generator)
         index = torch.multinomial((-found.energies).softmax(dim=1), 1, generator=generator)
-        return model.box.denormalise(take(found.actions, index)[:, 0]).cpu()
+        chosen = take(found.actions, index)[:, 0]
+        return model.box.denormalise(chosen, model.box.origin(seen)).cpu()
 
     return choose
 

@@ -1,54 +1,49 @@
 """Push-T from human demonstrations (Chi et al. 2023, Diffusion Policy).
 
-The action is a chunk of the next positions, relative to the disc, as coefficients of its principal
-components: four hold 99 % of the variance of eight positions, so the search runs over these. Each
-demonstration is used twice, the second time mirrored.
+The action is a chunk of the next eight positions, relative to the disc, in its principal
+components. Each demonstration is used twice, the second time in the mirror. The training is
+train_policy with the recipe that it chooses.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
-from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import ImplicitModel, Kind, Model, ModelConfig
-from ebm_policy_ros.inference.derivative_free import DerivativeFree
-from ebm_policy_ros.inference.methods import InferenceMethod
-from ebm_policy_ros.training.experiments.common import (
-    Choose,
-    decide,
-    draw,
-    learn,
-    write_results,
-)
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.data.arrays import save_arrays
+from ebm_policy_ros.training.experiments.common import train_policy, write_results
 from ebm_policy_ros.training.experiments.pusht_data import (
+    HORIZON,
+    OPTIONS,
     PAPERS,
-    Basis,
-    Numbers,
     Sees,
     demonstrations,
     observe,
 )
 from ebm_policy_ros.training.experiments.tee import STEPS, Tees
-from ebm_policy_ros.training.learning.config import LearningConfig
-from ebm_policy_ros.training.learning.negatives import NegativesConfig
 from ebm_policy_ros.util.cli import run_command
 
-EXECUTED = 8
+EXECUTED = HORIZON
+# A chunk's image encoder with more layers than the recipe's, for a GPU.
+_PICTURES = {
+    "model.image": {"network": "residual", "channels": [32, 64, 64], "strides": [2, 2, 1]},
+    "steps": 30000,
+}
 
 
 def rollout(
-    choose: Choose, basis: Basis, seeds: Sequence[int], published: bool, sees: Sees = "state"
-) -> Numbers:
+    policy: Policy, seeds: Sequence[int], published: bool, sees: Sees
+) -> npt.NDArray[np.float64]:
     """Score of each initial state: the largest min(coverage / 0.95, 1) within 300 steps."""
     tees = Tees(len(seeds))
     tees.reset(seeds, published)
@@ -56,58 +51,38 @@ def rollout(
         place = step % EXECUTED
         if place == 0:
             seen = observe(tees.states, tees.pictures() if sees == "picture" else None)
-            batch = {name: torch.from_numpy(values)[:, None] for name, values in seen.items()}
-            targets = basis.decode(choose(batch).double().numpy()) + tees.states[:, None, :2]
+            targets = np.stack(
+                [
+                    policy.decide(
+                        {name: values[i : i + 1] for name, values in seen.items()}
+                    ).action
+                    for i in range(len(seeds))
+                ]
+            )
         tees.step(targets[:, place])
     return tees.scores
 
 
-_LEARNING = LearningConfig(
-    batch_size=128,
-    negatives=NegativesConfig(count=0, around=16, nearest=0.1),
-    weight_decay=1e-2,
-    held_out=0.0,
-    checkpoint_every=1000,
-)
-_SEARCH = DerivativeFree(512, 3, noise_shrink=0.6, places=2, polish=8)
-
-
 @dataclass(frozen=True)
 class Method:
-    """Model, training and search of one method."""
+    """Training of one method, and the choice among actions."""
 
-    model: ModelConfig
-    steps: int
-    """Batches of training."""
-    search: InferenceMethod = _SEARCH
+    sees: Sees
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of train_policy besides those of the recipe."""
     drawn: bool = False
     """True if the action is sampled, False for that of lowest energy."""
-    learning: LearningConfig = _LEARNING
-
-    @property
-    def sees(self) -> Sees:
-        """Kind of observation of the policy."""
-        return "picture" if "picture" in self.model.streams else "state"
 
 
-def _model(kind: Kind, width: int, *streams: str) -> ModelConfig:
-    image = ImageEncoderConfig("residual", (32, 64, 64), (2, 2, 1))
-    head = HeadConfig(width=width)
-    return ModelConfig(kind, streams or ("state",), image, trunk_skip=True, head=head)
-
-
-_ENERGY, _PICTURE = _model("energy", 128), _model("energy", 128, "picture", "disc")
-_DRAW = DerivativeFree(512, 3, noise_shrink=0.6)
-_SHIFTED = replace(_LEARNING, image_shift=4)
 # The sampled and the lowest action of an energy come from the same training.
 METHODS = {
-    "energy, drawn": Method(_ENERGY, 15000, _DRAW, drawn=True),
-    "energy, lowest": Method(_ENERGY, 15000),
-    "regression (MSE)": Method(_model("explicit", 256), 15000),
-    "pictures, energy, drawn": Method(_PICTURE, 30000, _DRAW, drawn=True, learning=_SHIFTED),
-    "pictures, energy, lowest": Method(_PICTURE, 30000, learning=_SHIFTED),
+    "energy, lowest": Method("state"),
+    "energy, drawn": Method("state", drawn=True),
+    "regression (MSE)": Method("state", {"model.kind": "explicit", "model.head.width": 256}),
+    "pictures, energy, lowest": Method("picture", _PICTURES),
+    "pictures, energy, drawn": Method("picture", _PICTURES, drawn=True),
     "pictures, regression (MSE)": Method(
-        _model("explicit", 256, "picture", "disc"), 30000, learning=_SHIFTED
+        "picture", {**_PICTURES, "model.kind": "explicit", "model.head.width": 256}
     ),
 }
 _STATES = tuple(name for name, method in METHODS.items() if method.sees == "state")
@@ -150,36 +125,38 @@ class PushTArgs:
             raise ValueError(f"steps: got {self.steps}, expected an integer >= 1")
 
 
-def train(args: PushTArgs, name: str, everything: bool, seed: int) -> tuple[Model, Basis, float]:
-    """Train a method; return the model, the basis of its actions, and the minutes of training."""
+def train(args: PushTArgs, name: str, everything: bool, seed: int) -> Path:
+    """Train a method; return its policy file."""
     method = METHODS[name]
-    data, basis = demonstrations(args.data, everything, method.sees)
-    kind = method.model.kind if method.sees == "state" else f"{method.model.kind}_pictures"
-    model, minutes = learn(
-        method.model,
-        data,
-        method.learning,
-        _SEARCH,
-        steps=args.steps or method.steps,
-        seed=seed,
-        folder=args.out / "runs" / _key(kind, everything, seed),
-        device=args.device,
+    data = args.out / f"{method.sees}_{'all' if everything else PAPERS}.npz"
+    if not data.exists():
+        args.out.mkdir(parents=True, exist_ok=True)
+        save_arrays(data, demonstrations(args.data, everything, method.sees))
+    kind = method.options.get("model.kind", "energy")
+    options = {
+        **OPTIONS[method.sees],
+        "data": data,
+        "seed": seed,
+        "device": args.device,
+        "learning.held_out": 0.0,
+        **method.options,
+        **({"steps": args.steps} if args.steps else {}),
+    }
+    return train_policy(
+        args.out / "runs" / _key(f"{kind} {method.sees}", everything, seed), options
     )
-    return model, basis, minutes
 
 
 def evaluate(args: PushTArgs, name: str, everything: bool, seed: int) -> dict[str, Any]:
     """Train one policy and evaluate it on every initial state."""
     method = METHODS[name]
-    model, basis, minutes = train(args, name, everything, seed)
-    if method.drawn:
-        assert isinstance(model, ImplicitModel)
-        choose = draw(model, method.search, seed)
-    else:
-        choose = partial(decide, model, inference=method.search)
+    started = time.monotonic()
+    file = train(args, name, everything, seed)
+    minutes = (time.monotonic() - started) / 60
+    policy = Policy.load(file, args.device, choice="sample" if method.drawn else "lowest")
     seeds = range(args.first, args.first + args.starts)
     scores = {
-        kind: rollout(choose, basis, seeds, kind == "paper", method.sees).tolist()
+        kind: rollout(policy, seeds, kind == "paper", method.sees).tolist()
         for kind in ("gym-pusht", "paper")
     }
     return {

@@ -1,4 +1,4 @@
-"""Environment of the Push-T experiment: observation, mirroring and simulation.
+"""Environment of the Push-T experiment.
 
 A disc must push a T onto its goal (Chi et al. 2023). States are (disc x, y, T x, y, T's angle),
 pixels and radians, shape (M, 5).
@@ -21,36 +21,6 @@ SIZE = 512.0
 STEPS = 300
 # Coverage that counts as complete, since human demonstrations end near 0.90.
 FULL = 0.95
-# Both ends of the T's bar and the foot of its stem, in the T's frame, pixels.
-_POINTS = np.array([[-60.0, 0.0], [60.0, 0.0], [0.0, 120.0]])
-
-
-def see(states: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Observation, shape (M, 10): the disc, points of the T, and the disc in the T's frame.
-
-    The last part gives the side of the T on which the disc is, independent of the angle.
-    """
-    cosine, sine = np.cos(states[:, 4]), np.sin(states[:, 4])
-    turn = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], 1)
-    points = np.einsum("mij,kj->mki", turn, _POINTS) + states[:, None, 2:4]
-    disc = np.einsum("mji,mj->mi", turn, states[:, :2] - states[:, 2:4])
-    parts = (states[:, :2], points.reshape(len(states), -1), disc)
-    seen: npt.NDArray[np.float32] = np.concatenate(parts, axis=1).astype(np.float32)
-    return seen
-
-
-def mirror(states: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Mirror states (M, 5) along the stem of the goal; goal and walls are symmetric to it.
-
-    Positions (M, 2) alone are mirrored too.
-    """
-    flipped = SIZE - states[:, [1, 0, 3, 2][: states.shape[1]]]
-    return np.concatenate([flipped, np.pi / 2 - states[:, 4:]], axis=1)
-
-
-def mirror_pictures(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Mirror images (M, 96, 96, 3) as `mirror` does states: rotated by 180 deg and transposed."""
-    return pictures[:, ::-1, ::-1].transpose(0, 2, 1, 3)
 
 
 class Tees:

@@ -12,7 +12,7 @@ from ebm_policy_ros.training.learning.negatives import NegativesConfig
 
 Precision = Literal["bf16", "fp32"]
 Schedule = Literal["cosine", "step"]
-Choice = Literal["action_error", "rank"]
+Choice = Literal["last", "loss", "action_error", "rank"]
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,13 @@ class LearningConfig:
     """Precision of the layers: bf16 (mixed, faster; fp32 on a CPU that only emulates it) or
     fp32."""
     held_out: float = 0.1
-    """Fraction of the episodes held out from training, to select the best weights. 0: none, and
-    the last weights are saved."""
-    choose_by: Choice = "action_error"
-    """Metric on the held-out frames that selects the weights: action_error, the distance of the
-    chosen action from the demonstrated one; or rank, the share of other actions with less energy,
-    which allows several correct modes."""
+    """Fraction of the episodes held out from training, to judge it and to calibrate the
+    confidence; 0 for none."""
+    choose_by: Choice = "last"
+    """Weights that are saved: last, or those with the lowest metric on the held-out frames: loss;
+    action_error, the distance of the chosen action from the demonstrated one; or rank, the share
+    of other actions with less energy. Action error may rise while success still does: of several
+    right answers only one was demonstrated."""
     validate_every: int = 500
     """Steps between two evaluations on the held-out episodes."""
     validate_frames: int = 512

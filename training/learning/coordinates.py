@@ -12,7 +12,9 @@ from ebm_policy_ros.energy.action_space import ActionSpace, ActionSpaceConfig, p
 from ebm_policy_ros.inference.settings import one_of
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.interface.streams import JointStream, PoseStream, Stream
-from ebm_policy_ros.training.data.batches import DemonstrationError, Demonstrations
+from ebm_policy_ros.training.data.batches import Demonstrations
+from ebm_policy_ros.training.data.dataset import DemonstrationError
+from ebm_policy_ros.training.data.mirror import Mirror
 
 Basis = Literal["auto", "pca", "none"]
 
@@ -38,7 +40,10 @@ class ActionConfig:
 
 
 def choose_coordinates(
-    config: ActionConfig, data: Demonstrations, interface: Interface | None
+    config: ActionConfig,
+    data: Demonstrations,
+    interface: Interface | None,
+    mirror: Mirror | None = None,
 ) -> ActionSpaceConfig:
     """Choose the coordinates of the actions of demonstrations.
 
@@ -46,6 +51,7 @@ def choose_coordinates(
         config: What is wanted.
         data: Demonstrations, with actions (M, H, D).
         interface: Robot, whose action tells what measures it; None if it is not known.
+        mirror: Mirror whose images of the demonstrations are trained on too.
 
     Raises:
         DemonstrationError: If principal components are asked of chunks that don't vary.
@@ -57,8 +63,14 @@ def choose_coordinates(
         return relative
     columns = relative.columns or (-1,) * size
     space = ActionSpace(horizon * size, ActionSpaceConfig(relative.relative_to, columns))
-    origin = space.origin({n: torch.from_numpy(data.observations[n]) for n in space.streams})
-    values = torch.from_numpy(data.actions.reshape(len(data.actions), -1)).double()
+    actions = torch.from_numpy(data.actions)
+    measured = {name: torch.from_numpy(data.observations[name]) for name in space.streams}
+    if mirror:
+        actions = torch.cat((actions, mirror.action(actions)))
+        images = mirror.observation(measured)
+        measured = {name: torch.cat((v, images[name])) for name, v in measured.items()}
+    origin = space.origin(measured)
+    values = actions.flatten(1).double()
     values = values if origin is None else values - origin
     centre, scale = space.units(values)
     variances = principal_components((values - centre) / scale)[0]

@@ -41,10 +41,14 @@ class EvaluationMetrics:
         """Metrics that are worse than any others."""
         return cls(math.inf, math.inf, math.inf)
 
-    def score(self, choice: Choice) -> tuple[float, float]:
-        """Metric to minimise, and the one that decides between equal values."""
-        both = (self.action_error, self.rank)
-        return both if choice == "action_error" else both[::-1]
+    def better_than(self, others: EvaluationMetrics, choice: Choice) -> bool:
+        """Return True if weights with these metrics replace those with the others."""
+        if choice == "last":
+            return True
+        if choice == "loss":
+            return self.loss < others.loss
+        both, theirs = ((m.action_error, m.rank) for m in (self, others))
+        return both < theirs if choice == "action_error" else both[::-1] < theirs[::-1]
 
 
 class Evaluator:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
@@ -22,6 +23,7 @@ from ebm_policy_ros.energy.models import EnergyModel, Model
 from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.training.data.batches import Batches, Demonstrations, split_episodes
 from ebm_policy_ros.training.data.checking import check_demonstrations
+from ebm_policy_ros.training.data.mirror import Mirror
 from ebm_policy_ros.training.learning import checkpoint
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.curves import Curves
@@ -65,6 +67,7 @@ class Trainer:
         folder: Path,
         device: str = "cpu",
         box: tuple[Sequence[float], Sequence[float]] | None = None,
+        mirror: Mirror | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
         """Prepare a run; `run` or `update` starts it.
@@ -80,6 +83,7 @@ class Trainer:
             device: Device of the training, as torch names it.
             box: Lower and upper corner of the action box, (H*D,) each, in units; by default the
                 demonstrated range and a margin.
+            mirror: Mirror whose images of the demonstrations are trained on too; None for none.
             identity: Further settings that a continued run must share with this one.
 
         Raises:
@@ -103,12 +107,14 @@ class Trainer:
         # A confident model has gradients near 0; on some processors denormal numbers are ten times
         # slower.
         torch.set_flush_denormal(True)
-        self._batches = Batches(data, streams, config.batch_size, seed, self._device)
+        self._batches = Batches(data, streams, config.batch_size, seed, self._device, mirror)
+        if mirror:
+            self._train = np.concatenate((self._train, self._train + len(data.actions)))
         self.model = model.to(self._device)
         self._walk: Walk | None = None
         if has_cuda_graphs(self._device) and isinstance(self.model, EnergyModel):
             self._walk = GraphChains(self.model, config.negatives.chain)
-        fit(self.model, self._batches, data, self._train, config.batch_size, box)
+        fit(self.model, self._batches, self._train, config.batch_size, box)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self._evaluator = Evaluator(self.average, inference, config, self._batches, self._held)
         # A model without weights still needs an optimizer.
@@ -118,7 +124,7 @@ class Trainer:
         )
         self.step = self.skipped = self._skipped_in_a_row = 0
         self.best: dict[str, Tensor] = {}
-        """Weights with the best evaluation metrics on held-out frames."""
+        """Weights to save: the last ones that were evaluated, or the best."""
         self.best_step, self.best_metrics = 0, EvaluationMetrics.worst()
         self._identity = {
             **(identity or {}),
@@ -229,15 +235,11 @@ class Trainer:
         return lost, steepness, scalars
 
     def validate(self) -> EvaluationMetrics:
-        """Evaluate the averaged weights on held-out frames; the best ones are kept.
-
-        Without such frames the last weights are kept.
-        """
+        """Evaluate the averaged weights on held-out frames, and keep them if they are better."""
         # The same negatives each time, so that only the weights differ.
         metrics = self._evaluator.evaluate(self._batches.generator(self.steps, self._device))
-        if len(self._held) == 0 or metrics.score(self.config.choose_by) < self.best_metrics.score(
-            self.config.choose_by
-        ):
+        choice = self.config.choose_by if len(self._held) else "last"
+        if metrics.better_than(self.best_metrics, choice):
             self.best_metrics, self.best_step = metrics, self.step
             self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
         return metrics

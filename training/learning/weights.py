@@ -11,13 +11,12 @@ from torch import Tensor
 
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.models import Model
-from ebm_policy_ros.training.data.batches import Batches, Demonstrations, Frames
+from ebm_policy_ros.training.data.batches import Batches, Frames
 
 
 def fit(
     model: Model,
     batches: Batches,
-    data: Demonstrations,
     frames: Frames,
     batch_size: int,
     box: tuple[Sequence[float], Sequence[float]] | None,
@@ -26,17 +25,15 @@ def fit(
 
     Args:
         model: Model, on its device.
-        batches: Batches of `data`.
-        data: The demonstrations.
+        batches: Batches of the demonstrations.
         frames: Frames to fit to.
         batch_size: Frames encoded at a time.
         box: Lower and upper corner of the box of coordinates, (K,) each; None for the range of the
             actions and a margin.
     """
     encoder, space = model.encoder, model.box
-    names = (*encoder.measurements, *space.streams)
-    measured = {name: torch.from_numpy(data.observations[name][frames]) for name in names}
-    encoder.fit({name: measured[name] for name in encoder.measurements})
+    measured = batches.measured(frames)
+    encoder.fit(measured)
     space.fit(batches.actions(frames).cpu(), space.origin(measured))
     if box is not None:
         space.low.copy_(torch.tensor(box[0]))

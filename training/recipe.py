@@ -1,0 +1,62 @@
+"""Choice of a recipe, a file of settings in config/training/, by what the demonstrations are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ebm_policy_ros.energy.models import Kind
+from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
+from ebm_policy_ros.training.loading import TrainingData
+from ebm_policy_ros.util.resources import share_directory
+
+# With more coordinates than this, an action is decided value by value.
+_JOINTLY = 6
+
+
+def choose_recipe(
+    loaded: TrainingData, action: ActionConfig, kind: Kind = "energy"
+) -> tuple[Path, list[str]]:
+    """Choose the recipe for demonstrations.
+
+    Args:
+        loaded: The demonstrations.
+        action: Wanted coordinates of the actions.
+        kind: Wanted kind of model; energy to choose between one energy and autoregressive ones.
+
+    Returns:
+        The file, and the reasons, a line each.
+    """
+    shapes = {name: loaded.shapes[name] for name in loaded.streams}
+    pictures = any(len(shape) == 4 for shape in shapes.values())
+    horizon, size = loaded.dataset.actions.shape[1:]
+    chosen = choose_coordinates(action, loaded.dataset, loaded.interface)
+    coordinates = chosen.components or horizon * size
+    jointly = coordinates <= _JOINTLY if kind == "energy" else kind != "autoregressive"
+    name = "pictures" if pictures else "states"
+    if not jointly:
+        name += "_many_values"
+    parts = [f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items()]
+    seen = ", ".join(parts) or "features"
+    relative = f"relative to {chosen.relative_to}" if chosen.relative_to else "absolute"
+    values = f"{horizon} x {size} values" if horizon > 1 else f"{size} values"
+    basis = f"{coordinates} principal components" if chosen.components else "as they are"
+    return share_directory() / "config" / "training" / f"{name}.yaml", [
+        _count(loaded),
+        f"observation: {seen}, so the recipe for {'pictures' if pictures else 'states'}",
+        f"action: {values}, {relative}, {basis}",
+        f"{coordinates} coordinates, "
+        + ("decided together" if jointly else "decided one after another, given those before"),
+    ]
+
+
+def _count(loaded: TrainingData) -> str:
+    data = loaded.dataset
+    robot = f" of {loaded.interface.name}" if loaded.interface else ""
+    lengths = np.bincount(data.episodes)
+    middle = int(np.median(lengths[lengths > 0]))
+    return (
+        f"{len(data.names)} demonstrations{robot}, {len(data.actions):,} decisions, {middle} in "
+        "the median"
+    )
