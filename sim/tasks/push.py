@@ -28,6 +28,8 @@ AREA_LOW = np.array([0.38, -0.16])
 AREA_HIGH = np.array([0.62, 0.16])
 """Area in which block, goals and tool start, in base_link (m)."""
 
+RED = (0.86, 0.07, 0.07)
+"""Colour of the block."""
 # Green and blue. Two of one colour would be one thing in two places to a spatial soft-argmax,
 # which sees such things at their midpoint.
 _GOAL_COLOURS = ([0.02, 0.55, 0.22], [0.05, 0.12, 0.75])
@@ -47,6 +49,58 @@ _RADIAL_GAIN = 4.0
 _BEHIND = (0.25, 1.0)
 
 
+def add_block(spec: mujoco.MjSpec, name: str, colour: Sequence[float]) -> None:
+    """Add a cube that moves freely."""
+    spec.add_material(name=name, rgba=[*colour, 1.0], specular=0.3, shininess=0.4)
+    half = BLOCK_SIZE / 2
+    block = spec.worldbody.add_body(name=name, pos=[0.5, 0, half])
+    block.add_freejoint(name=name)
+    block.add_geom(
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[half, half, half],
+        mass=_BLOCK_MASS,
+        friction=[_BLOCK_FRICTION, 0.005, 0.0001],
+        condim=4,
+        material=name,
+    )
+
+
+def place_block(
+    model: mujoco.MjModel, data: mujoco.MjData, name: str, place: Array, yaw: float
+) -> None:
+    """Place a cube on the table, with its centre at x, y (m), turned by `yaw` (rad)."""
+    start = model.joint(name).qposadr[0]
+    data.qpos[start : start + 3] = *place, BLOCK_SIZE / 2
+    data.qpos[start + 3 : start + 7] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+
+
+def add_goal(spec: mujoco.MjSpec, name: str, colour: Sequence[float]) -> None:
+    """Add a disc that nothing can touch, as a mocap body."""
+    if not any(material.name == "goal_rim" for material in spec.materials):
+        spec.add_material(name="goal_rim", rgba=[0.93, 0.95, 0.93, 1], specular=0.0)
+    spec.add_material(name=name, rgba=[*colour, 1.0], specular=0.0, shininess=0.0)
+    body = spec.worldbody.add_body(name=name, mocap=True)
+    # Each layer ends half a millimetre above the one below: enough for the depth buffer.
+    for material, radius, top in (
+        ("goal_rim", GOAL_RADIUS, 0.0006),
+        (name, GOAL_RADIUS - 0.005, 0.0012),
+    ):
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            size=[radius, top / 2, 0],
+            pos=[0, 0, top / 2],
+            contype=0,
+            conaffinity=0,
+            material=material,
+        )
+
+
+def place_goal(model: mujoco.MjModel, data: mujoco.MjData, name: str, place: Array) -> None:
+    """Place a disc with its centre at x, y (m)."""
+    data.mocap_pos[model.body(name).mocapid[0]] = *place, 0
+
+
 class PushTask(Task):
     """Base of the push tasks: a block, and one or more goals.
 
@@ -60,49 +114,16 @@ class PushTask(Task):
 
     def scene(self, spec: mujoco.MjSpec) -> None:
         """Add the block, which moves freely, and the goals, which nothing can touch."""
-        spec.add_material(name="block", rgba=[0.86, 0.07, 0.07, 1], specular=0.3, shininess=0.4)
-        spec.add_material(name="goal_rim", rgba=[0.93, 0.95, 0.93, 1], specular=0.0)
-        half = BLOCK_SIZE / 2
-        block = spec.worldbody.add_body(name=_BLOCK, pos=[0.5, 0, half])
-        block.add_freejoint(name=_BLOCK)
-        block.add_geom(
-            name=_BLOCK,
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            size=[half, half, half],
-            mass=_BLOCK_MASS,
-            friction=[_BLOCK_FRICTION, 0.005, 0.0001],
-            condim=4,
-            material="block",
-        )
+        add_block(spec, _BLOCK, RED)
         for index, colour in enumerate(_GOAL_COLOURS[: self.goals]):
-            self._add_goal(spec, f"goal_{index}", colour)
-
-    def _add_goal(self, spec: mujoco.MjSpec, name: str, colour: list[float]) -> None:
-        spec.add_material(name=name, rgba=[*colour, 1.0], specular=0.0, shininess=0.0)
-        body = spec.worldbody.add_body(name=name, mocap=True)
-        # Each layer ends half a millimetre above the one below: enough for the depth buffer.
-        for material, radius, top in (
-            ("goal_rim", GOAL_RADIUS, 0.0006),
-            (name, GOAL_RADIUS - 0.005, 0.0012),
-        ):
-            body.add_geom(
-                type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-                size=[radius, top / 2, 0],
-                pos=[0, 0, top / 2],
-                contype=0,
-                conaffinity=0,
-                material=material,
-            )
+            add_goal(spec, f"goal_{index}", colour)
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> Array:
         """Place the block and the goals; return where the tool starts (m). Shape (2,)."""
         block, goals, tool = self._layout(rng)
-        yaw = rng.uniform(-np.pi, np.pi)
-        start = model.joint(_BLOCK).qposadr[0]
-        data.qpos[start : start + 3] = *block, BLOCK_SIZE / 2
-        data.qpos[start + 3 : start + 7] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+        place_block(model, data, _BLOCK, block, rng.uniform(-np.pi, np.pi))
         for index, goal in enumerate(goals):
-            data.mocap_pos[model.body(f"goal_{index}").mocapid[0]] = *goal, 0
+            place_goal(model, data, f"goal_{index}", goal)
         return tool
 
     def _layout(self, rng: np.random.Generator) -> tuple[Array, Array, Array]:

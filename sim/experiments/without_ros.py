@@ -1,0 +1,174 @@
+"""A task of the simulation learned and judged in one process, without ROS.
+
+Demonstrations and episodes run in the simulation's world, so a policy is judged in minutes. The
+training is `train_policy`. A policy observes the tool's position, and either the true positions
+of the task's objects, x and y of each, or the camera's picture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.sim.disturbance import Disturbance
+from ebm_policy_ros.sim.evaluate import wilson_interval
+from ebm_policy_ros.sim.tasks import make_task
+from ebm_policy_ros.sim.world import World
+from ebm_policy_ros.training.experiments.common import train_policy
+from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.resources import interface_path
+
+Observation = dict[str, npt.NDArray[Any]]
+
+_PERIOD = 0.1
+_PICTURE = (96, 128)
+
+
+@dataclass(frozen=True)
+class WithoutRosArgs:
+    """Learn a task of the simulation, and judge the policies."""
+
+    out: Path
+    """Folder for demonstrations, policies and results; what is there is not computed again."""
+    task: str = "push"
+    """Task of the simulation: its name, or a class as my_package.my_module.MyTask."""
+    camera: bool = False
+    """Observe the camera's picture instead of the true positions of the objects."""
+    demonstrations: int = 400
+    """Number of demonstrations; scenes from seed 0."""
+    noise: float = 0.005
+    """Largest noise on the executed motion, m per 0.1 s."""
+    knocks: float = 0.5
+    """Knocks that push the arm off its way, per second."""
+    horizon: int = 1
+    """Actions of a decision; half of them are executed before the next one."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Options of train_policy that replace those of its recipe, as {"steps": 4000}."""
+    seeds: tuple[int, ...] = (0,)
+    """Training seeds."""
+    name: str = "recipe"
+    """Name of these options in the results."""
+    episodes: int = 100
+    """Number of scenes to judge a policy by."""
+    seed: int = 110_000
+    """Seed of the first such scene."""
+
+    def __post_init__(self) -> None:
+        if min(self.demonstrations, self.horizon, self.episodes, len(self.seeds)) < 1:
+            raise ValueError("demonstrations, horizon, episodes and seeds: expected at least one")
+
+
+def demonstrate(args: WithoutRosArgs, file: Path) -> None:
+    """Write the scripted demonstrations that succeed to an .npz file."""
+    world = World(make_task(args.task), _PICTURE, Disturbance(args.noise, args.knocks))
+    interface = load_interface(interface_path("ur5e_push"))
+    seen: list[Observation] = []
+    actions: list[npt.NDArray[np.float64]] = []
+    ends = []
+    for seed in tqdm(range(args.demonstrations), "demonstrations"):
+        world.reset(seed)
+        demonstrator = world.task.demonstrator(np.random.default_rng(seed), interface)
+        begun = len(actions)
+        while not _over(world):
+            action = demonstrator.act(np.concatenate(world.tool_pose), world.poses)
+            seen.append(observe(world, args.camera))
+            actions.append(action)
+            world.step(action, _PERIOD)
+        if world.success:
+            ends.append(len(actions))
+        else:
+            del seen[begun:], actions[begun:]
+    world.close()
+    if not ends:
+        raise ValueError(f"{args.task}: none of {args.demonstrations} demonstrations succeeded")
+    arrays: dict[str, Any] = {
+        f"observation/{name}": np.stack([each[name] for each in seen]) for name in seen[0]
+    }
+    partial = file.with_suffix(".partial.npz")
+    np.savez(partial, actions=np.array(actions, np.float32), episode_ends=ends, **arrays)
+    partial.replace(file)
+
+
+def observe(world: World, camera: bool) -> Observation:
+    """Observation of this moment, one frame of each stream."""
+    tool = world.tool_pose[0][:2].astype(np.float32)
+    if camera:
+        return {"camera": world.render(), "tool": tool}
+    return {"tool": tool, "objects": world.poses[:, :2].flatten().astype(np.float32)}
+
+
+def judge(args: WithoutRosArgs, policy: Policy) -> list[int]:
+    """Seeds of the scenes that a policy solves."""
+    world = World(make_task(args.task), _PICTURE)
+    solved = []
+    for seed in tqdm(range(args.seed, args.seed + args.episodes), "episodes"):
+        world.reset(seed)
+        moments, chunk = [world.measures], deque[npt.NDArray[np.float32]]()
+        while not _over(world):
+            if not chunk:
+                seen = {name: values[None] for name, values in observe(world, args.camera).items()}
+                chunk.extend(policy.decide(seen).action[: max(1, args.horizon // 2)])
+            world.step(chunk.popleft(), _PERIOD)
+            moments.append(world.measures)
+        if any(map(world.task.success, moments)):
+            solved.append(seed)
+    world.close()
+    return solved
+
+
+def _over(world: World) -> bool:
+    return world.finished or world.time >= world.task.time_limit
+
+
+def run(args: WithoutRosArgs) -> None:
+    """Demonstrate, train and judge what is missing; print a line for each training."""
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    kind = "pictures" if args.camera else "states"
+    file = args.out / f"{args.task}_{kind}_{args.demonstrations}_{args.noise}_{args.knocks}.npz"
+    if not file.exists():
+        demonstrate(args, file)
+    for seed in args.seeds:
+        folder = args.out / f"{args.task}_{kind}_{args.name}_{seed}"
+        result = folder.with_suffix(".json")
+        if not result.exists():
+            common = {"data": file, "seed": seed, "horizon": args.horizon}
+            policy = train_policy(folder, {**common, **args.train})
+            solved = judge(args, Policy.load(policy))
+            result.write_text(json.dumps(_report(args, seed, solved)), encoding="utf-8")
+        told = json.loads(result.read_text(encoding="utf-8"))
+        low, high = wilson_interval(told["solved"], told["episodes"])
+        print(
+            f"{folder.name}: {told['solved']}/{told['episodes']} ({low:.1%} to {high:.1%})",
+            flush=True,
+        )
+
+
+def _report(args: WithoutRosArgs, seed: int, solved: Sequence[int]) -> dict[str, Any]:
+    scenes = range(args.seed, args.seed + args.episodes)
+    return {
+        **{name: str(v) if isinstance(v, Path) else v for name, v in asdict(args).items()},
+        "training_seed": seed,
+        "solved": len(solved),
+        "failed_seeds": sorted(set(scenes) - set(solved)),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command; `argv` replaces the command line's arguments."""
+    run_command("without_ros", WithoutRosArgs, run, argv)
+
+
+if __name__ == "__main__":
+    main()
