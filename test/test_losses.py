@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.losses import gradient_penalty, info_nce
 from ebm_policy_ros.training.learning.negatives import (
     NEGATIVES,
@@ -17,6 +18,7 @@ from ebm_policy_ros.training.learning.negatives import (
     draw,
     near_duplicates,
 )
+from ebm_policy_ros.training.learning.objective import _contrast
 
 
 def test_info_nce_by_hand() -> None:
@@ -93,7 +95,7 @@ LOW = -torch.ones(3)
 
 
 def drawn(config: NegativesConfig, rows: int, seed: int = 0) -> Tensor:
-    return draw(config, bowl, torch.zeros(rows, 3), LOW, -LOW, seeded(seed))
+    return draw(config, bowl, torch.zeros(rows, 3), LOW, -LOW, seeded(seed)).actions
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -148,7 +150,7 @@ def test_near_duplicates_are_close_in_every_dimension() -> None:
 def test_hard_counter_examples_are_sought_beyond_the_near_duplicates() -> None:
     config = NegativesConfig("hard", 10, pool=2000, mask_radius=0.3)
     positive = torch.tensor([[0.5, 0.0, 0.0]])  # the minimum of the bowl
-    found = draw(config, bowl, positive, LOW, -LOW, seeded())
+    found = draw(config, bowl, positive, LOW, -LOW, seeded()).actions
     assert not near_duplicates(found, positive, 0.3).any()
 
 
@@ -164,7 +166,7 @@ def test_rounds_and_a_mask_find_the_narrow_well_of_another_answer() -> None:
     def reached(rounds: int, radius: float) -> float:
         """Share of rows with a negative at the bottom of the other well."""
         config = NegativesConfig("hard", 8, pool=32, rounds=rounds, mask_radius=radius)
-        found = draw(config, wells, demonstrated, low, -low, seeded())
+        found = draw(config, wells, demonstrated, low, -low, seeded()).actions
         assert found.shape == (200, 8, 1)
         assert not near_duplicates(found, demonstrated, radius).any()
         return ((found + 0.4).abs() < 0.005).any(dim=1).float().mean().item()
@@ -181,7 +183,7 @@ def test_every_round_asks_about_a_whole_pool() -> None:
         return bowl(actions)
 
     config = NegativesConfig("hard", 64, pool=100, rounds=3)
-    found = draw(config, counting, torch.zeros(2, 3), LOW, -LOW, seeded())
+    found = draw(config, counting, torch.zeros(2, 3), LOW, -LOW, seeded()).actions
     assert asked == [100, 100, 100]
     assert bowl(found).mean() < bowl(drawn(NegativesConfig("hard", 64, pool=300), 2)).mean()
 
@@ -202,6 +204,40 @@ def test_counter_examples_around_the_demonstrated_action_teach_its_log_probabili
     assert loss(1.0) < min(loss(0.85), loss(1.15))
 
 
+@pytest.mark.parametrize("source", ["uniform", "gaussian"])
+def test_whatever_their_source_counter_examples_teach_the_log_probability(source: str) -> None:
+    """Of E = -log p - t log q, where q is the source, the loss is lowest for t = 0."""
+    rows = 20_000
+    narrow = torch.rand(rows, 1, generator=seeded(1)) < 0.7
+    draws = torch.randn(rows, 1, generator=seeded(2))
+    positive = torch.where(narrow, -0.4 + 0.1 * draws, 0.5 + 0.15 * draws).clamp(-1, 1)
+    mean, spread = positive.mean(), positive.std()
+
+    def density(values: Tensor, mean: Tensor | float, spread: Tensor | float) -> Tensor:
+        return torch.exp(-(((values - mean) / spread) ** 2) / 2) / spread
+
+    def loss(tilt: float) -> float:
+        def energy(actions: Tensor) -> Tensor:
+            values = actions[..., 0]
+            p = 0.7 * density(values, -0.4, 0.1) + 0.3 * density(values, 0.5, 0.15)
+            return -torch.log(p + 1e-30) - tilt * torch.log(density(values, mean, spread))
+
+        config = LearningConfig(negatives=NegativesConfig(source, 8))
+        return _contrast(energy, positive, torch.ones(1), config, seeded(), None)[0].item()
+
+    assert loss(0.0) < min(loss(-0.15), loss(0.15))
+
+
+def test_gaussian_counter_examples_are_correlated_as_the_demonstrated_actions_are() -> None:
+    first = torch.randn(5000, 1, generator=seeded(1))
+    positive = torch.cat((0.3 * first, 0.2 * first, 0.1 * first), dim=1) + 0.1
+    config = NegativesConfig("gaussian", 4)
+    found = draw(config, bowl, positive, LOW, -LOW, seeded()).actions.flatten(0, 1)
+    assert found.mean(dim=0).tolist() == pytest.approx([0.1, 0.1, 0.1], abs=0.02)
+    correlation = torch.corrcoef(found.T)
+    assert correlation[0, 1] > 0.95 and correlation[0, 2] > 0.8
+
+
 def test_counter_examples_around_an_action_are_near_and_far_and_in_the_box() -> None:
     config = NegativesConfig(around=16, nearest=0.01, farthest=1.0)
     found = around(config, torch.zeros(2000, 3), LOW, -LOW, seeded())
@@ -217,7 +253,7 @@ def test_a_dimension_without_width_has_nothing_to_contrast() -> None:
     for source in NEGATIVES:
         found = draw(
             NegativesConfig(source, 8, pool=32), bowl, torch.zeros(2, 3), -high, high, seeded()
-        )
+        ).actions
         assert (found[..., 1] == 0).all() and found[..., 0].std() > 1e-3
     found = around(NegativesConfig(around=8), torch.zeros(2, 3), -high, high, seeded())
     assert (found[..., 1] == 0).all() and found[..., 0].std() > 1e-3

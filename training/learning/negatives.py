@@ -18,6 +18,8 @@ Walk = Callable[[Energy, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 # Number of candidates, over all rows, evaluated at a time: the activations of a layer then fit
 # into the cache, where all candidates at once would take gigabytes.
 _TOGETHER = 2**15
+# Smallest standard deviation of the Gaussian source, in half-widths of the box.
+_NARROWEST = 0.05
 # Spread of each pool around the hardest candidates, as a share of the previous one.
 _CLOSER = 0.25
 
@@ -44,10 +46,22 @@ class Situation:
         return uniform(len(self.positive), count, self.low, self.high, self.generator)
 
 
-NEGATIVES: Registry[Callable[[NegativesConfig, Situation], Tensor]] = Registry(
+@dataclass(frozen=True)
+class Drawn:
+    """Negatives of a source with a known density."""
+
+    actions: Tensor
+    """Negatives, shape (B, count, A)."""
+    log_density: Tensor
+    """Logarithm of the source's density at the demonstrated action and at each negative, up to a
+    constant of the row, shape (B, 1 + count)."""
+
+
+NEGATIVES: Registry[Callable[[NegativesConfig, Situation], Tensor | Drawn]] = Registry(
     "source of negatives"
 )
-"""Sources of negatives by name: from settings and the situation to actions (B, count, A)."""
+"""Sources of negatives by name: from settings and the situation to actions (B, count, A), or to
+`Drawn` if their density is known and not uniform."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +69,10 @@ class NegativesConfig:
     """Negatives of each frame."""
 
     source: str = "uniform"
-    """Source of the negatives: uniform, drawn from the action box; chain, end points of Langevin
-    chains through the current energy; mixed, half of each; hard, those of lowest energy in larger
-    pools; or the full name of your own function, package.module.name."""
+    """Source of the negatives: uniform, drawn from the action box; gaussian, drawn from the
+    Gaussian of the demonstrated actions, whatever the observation; chain, end points of Langevin
+    chains through the current energy; mixed, uniform and chain, half of each; hard, those of
+    lowest energy in larger pools; or the full name of your own function, package.module.name."""
     count: int = 64
     """Number of negatives of the source; 0 only together with `around`."""
     around: int = 0
@@ -119,7 +134,7 @@ def draw(
     high: Tensor,
     generator: torch.Generator,
     walk: Walk | None = None,
-) -> Tensor:
+) -> Drawn:
     """Draw negatives of the source in the normalised box, without gradient.
 
     Args:
@@ -132,16 +147,37 @@ def draw(
         walk: Function that runs the chains; by default that of the settings.
 
     Returns:
-        Shape (B, count, A).
+        Negatives and their density; that of a source which tells none is taken as uniform.
     """
     situation = Situation(energy, positive, low, high, generator, walk or config.chain.chain)
-    return NEGATIVES.find(config.source)(config, situation)
+    found = NEGATIVES.find(config.source)(config, situation)
+    if isinstance(found, Drawn):
+        return found
+    return Drawn(found, found.new_zeros(len(found), 1 + found.shape[1]))
 
 
 @NEGATIVES.register("uniform")
 def _uniform(config: NegativesConfig, now: Situation) -> Tensor:
     """Draw uniformly from the box."""
     return now.uniform(config.count)
+
+
+@NEGATIVES.register("gaussian")
+def _gaussian(config: NegativesConfig, now: Situation) -> Drawn:
+    """Draw from the Gaussian of the batch's demonstrated actions, correlations included."""
+    batch = len(now.positive)
+    centred = now.positive - now.positive.mean(dim=0)
+    covariance = centred.T @ centred / batch
+    # A coordinate that hardly varies in the batch still gets negatives.
+    floor = (_NARROWEST * (now.high - now.low) / 2).square().clamp_min(_NARROWEST**4)
+    factor = torch.linalg.cholesky(covariance + floor.diag())
+    noise = normal(now.positive[:, None].expand(-1, config.count, -1), now.generator)
+    negatives = now.positive.mean(dim=0) + noise @ factor.T
+    negatives = torch.where(now.high > now.low, negatives, now.low)
+    offsets = torch.cat((now.positive[:, None], negatives), dim=1) - now.positive.mean(dim=0)
+    whitened = torch.linalg.solve_triangular(factor, offsets.flatten(0, 1).T, upper=False)
+    log_density = -whitened.square().sum(dim=0).view(batch, -1) / 2
+    return Drawn(negatives, log_density)
 
 
 @NEGATIVES.register("mixed")

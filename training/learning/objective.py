@@ -111,7 +111,8 @@ def _contrast(
     if chosen.source != "uniform":
         # First with a gradient: normalised weights are cached at their first use.
         energy(positive[:, None])
-    mined = draw(chosen, energy, positive, -high, high, generator, walk)
+    drawn = draw(chosen, energy, positive, -high, high, generator, walk)
+    mined = drawn.actions
     actions = torch.cat((positive[:, None], mined), dim=1)
     if chosen.around:
         near = around(chosen, positive, -high, high, generator)
@@ -121,7 +122,10 @@ def _contrast(
     loss = torch.zeros_like(lowest[0, 0])
     if chosen.count:
         masked = near_duplicates(mined, positive, radius) if radius else None
-        loss = loss + tell_apart(lowest[:, 0], others, config.temperature, masked)
+        # Ranking NCE (Ma and Collins 2018): with the logits -E - log q the energy becomes
+        # -log p, whatever the density q of the negatives.
+        ranked = torch.cat((lowest, others), dim=1) + config.temperature * drawn.log_density
+        loss = loss + tell_apart(ranked[:, 0], ranked[:, 1:], config.temperature, masked)
     if chosen.around:
         # Separate losses, since the densities of the two sets differ.
         loss = loss + tell_apart(lowest[:, 0], close, config.temperature, None)
