@@ -1,4 +1,4 @@
-"""A task of the simulation learned and judged in one process, without ROS.
+"""A task of the simulation learned and judged without ROS.
 
 Demonstrations and episodes run in the simulation's world, so a policy is judged in minutes. The
 training is `train_policy`. A policy observes the tool's position, and either the true positions
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,7 @@ from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import interface_path
 
 Observation = dict[str, npt.NDArray[Any]]
+Result = TypeVar("Result")
 
 _PERIOD = 0.1
 _PICTURE = (96, 128)
@@ -108,8 +111,10 @@ def observe(world: World, camera: bool) -> Observation:
     return {"tool": tool, "objects": world.poses[:, :2].flatten().astype(np.float32)}
 
 
-def judge(args: WithoutRosArgs, policy: Policy) -> list[int]:
-    """Seeds of the scenes that a policy solves."""
+def judge(args: WithoutRosArgs, file: Path) -> list[int]:
+    """Seeds of the scenes that the policy of a file solves."""
+    torch.set_num_threads(1)
+    policy = Policy.load(file, "cpu")
     world = World(make_task(args.task), _PICTURE)
     solved = []
     for seed in tqdm(range(args.seed, args.seed + args.episodes), "episodes"):
@@ -131,6 +136,12 @@ def _over(world: World) -> bool:
     return world.finished or world.time >= world.task.time_limit
 
 
+def _apart(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function in a new process: software rendering beside a training can crash."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 def run(args: WithoutRosArgs) -> None:
     """Demonstrate, train and judge what is missing; print a line for each training."""
     torch.set_num_threads(1)
@@ -138,14 +149,14 @@ def run(args: WithoutRosArgs) -> None:
     kind = "pictures" if args.camera else "states"
     file = args.out / f"{args.task}_{kind}_{args.demonstrations}_{args.noise}_{args.knocks}.npz"
     if not file.exists():
-        demonstrate(args, file)
+        _apart(demonstrate, args, file)
     for seed in args.seeds:
         folder = args.out / f"{args.task}_{kind}_{args.name}_{seed}"
         result = folder.with_suffix(".json")
         if not result.exists():
             common = {"data": file, "seed": seed, "horizon": args.horizon}
             policy = train_policy(folder, {**common, **args.train})
-            solved = judge(args, Policy.load(policy))
+            solved = _apart(judge, args, policy)
             result.write_text(json.dumps(_report(args, seed, solved)), encoding="utf-8")
         told = json.loads(result.read_text(encoding="utf-8"))
         low, high = wilson_interval(told["solved"], told["episodes"])
