@@ -35,9 +35,9 @@ _GOAL_COLOURS = ((0.95, 0.75, 0.10), (0.05, 0.12, 0.75))
 # and of the tool from a block.
 _APART, _TO_PUSH, _TOOL_APART = 0.12, 0.09, 0.08
 # Smallest distance between the way of one block and the other block (m).
-_CLEAR_WAY = 0.075
+_CLEAR_WAY = 0.10
 # The tool keeps this far from the centre of a block that it does not push (m).
-_KEPT_OFF = 0.085
+_KEPT_OFF = 0.07
 # Gain (1/s) and largest speed (m/s) with which it does.
 _KEEP_OFF_GAIN, _KEEP_OFF_SPEED = 4.0, 0.14
 
