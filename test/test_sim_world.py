@@ -243,7 +243,7 @@ def test_the_cinematic_camera_gives_the_size_asked_for(world: World) -> None:
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'stack'.*push, push_either"):
+    with pytest.raises(ValueError, match=r"'stack'.*push, push_either.*package\.module\.Name"):
         make_task("stack")
 
 
