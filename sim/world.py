@@ -130,12 +130,12 @@ class World:
             return self._grip
         return float(self.data.actuator_length[self._fingers[0]])
 
-    def depth(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
-        """Return the distances from `camera` along its axis in m. Shape (H, W)."""
-        height, width = size or self.camera_size
+    def depth(self, camera: str = CAMERAS[0]) -> npt.NDArray[np.float32]:
+        """Return the distances from a camera along its axis in m. Shape (H, W)."""
+        height, width = self.camera_size
         renderer = self._renderer(height, width, False)
         renderer.enable_depth_rendering()
-        renderer.update_scene(self.data, CAMERAS[0])
+        renderer.update_scene(self.data, camera)
         depth: npt.NDArray[np.float32] = renderer.render()
         renderer.disable_depth_rendering()
         return depth

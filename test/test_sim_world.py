@@ -293,3 +293,29 @@ def test_depth_is_sent_as_the_interface_says_and_is_the_same_either_way(
     assert np.ptp(expected) > 50
     for found in seen.values():  # to whole millimetres, and to whole grey levels
         assert abs(found - expected).max() < 0.7
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("kind", ["Image", "CompressedImage"])
+def test_two_depth_cameras_see_from_where_each_one_is(
+    world: World, interface: Interface, kind: str
+) -> None:
+    pytest.importorskip("rclpy")
+    from ebm_policy_ros.sim.sensors import Sensors
+
+    world.reset(8)
+    values: Any = interface.to_dict()
+    camera = values["observation"]["camera"] | {
+        "type": f"sensor_msgs/msg/{kind}", "depth": [0.5, 2.5], "size": [240, 320],
+    }  # fmt: skip
+    values["observation"] |= {"camera": camera, "second": camera | {"topic": "/second/depth"}}
+    wanted = interface_from_dict(values, kind)
+    messages = Sensors(wanted).messages(world, 0)
+    first, second = (
+        decode(wanted.observation[name], [(messages[name], ())])[..., 0].astype(float)
+        for name in ("camera", "second")
+    )
+    for found, name in ((first, "camera"), (second, "cinematic")):
+        expected = 1 + 254 * np.clip((world.depth(name) - 0.5) / 2, 0, 1)
+        assert abs(found - expected).max() < 0.7
+    assert abs(first - second).mean() > 10
