@@ -112,6 +112,37 @@ def test_a_velocity_beyond_the_limit_is_limited(world: World) -> None:
     assert tool(world)[1] - start[1] == pytest.approx(0.4 * MAX_SPEED, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    "velocity", [0.1, (0.1,), (0.1, 0.0, 0.0), [(0.1, 0.0)], (np.nan, 0.0), (0.0, np.inf)]
+)
+def test_a_velocity_of_another_shape_or_not_finite_is_refused(world: World, velocity: Any) -> None:
+    world.reset(5)
+    with pytest.raises(ValueError, match=r"^velocity: got .* of shape .*, expected 2 finite num"):
+        world.step(velocity, 0.1)
+    assert world.time == 0.0
+
+
+@pytest.mark.parametrize(
+    ("start", "refusal"),
+    [
+        (
+            (0.5,),
+            r"^start of the tool: got \[0.5\] of shape \(1,\), expected 2 or 3 finite numbers$",
+        ),
+        ((0.5, np.nan), r"^start of the tool: got \[0.5, nan\] of shape"),
+        ((2.0, 0.0), r"^start of the tool: the arm does not reach \[2.0, 0.0\] m$"),
+        ((0.0, 0.0), r"^start of the tool: the arm does not reach"),
+        ((0.5, 0.0, 1.2), r"^start of the tool: the arm does not reach"),
+    ],
+)
+def test_a_start_that_is_no_point_within_reach_is_refused(
+    monkeypatch: pytest.MonkeyPatch, world: World, start: Any, refusal: str
+) -> None:
+    monkeypatch.setattr(world.task, "reset", lambda model, data, rng: start)
+    with pytest.raises(ValueError, match=refusal):
+        world.reset(0)
+
+
 def test_joints_keep_their_limits_and_the_tool_its_height_at_the_end_of_the_reach(
     world: World,
 ) -> None:
