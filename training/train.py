@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,7 @@ def train(config: TrainConfig) -> bool:
     # Refuses a model that no robot would load.
     outline(config.model, loaded.shapes, action_size, coordinates)
     model = build_model(config.model, loaded.shapes, action_size, coordinates)
+    _try(model, loaded.shapes)
     trainer = Trainer(
         model,
         data,
@@ -177,6 +179,17 @@ def train(config: TrainConfig) -> bool:
     if processes.is_main:
         _save_policy(config, trainer, loaded, data, search)
     return True
+
+
+def _try(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Encode an empty observation, which refuses an encoder that is not what it says."""
+    observation = {
+        name: torch.zeros(2, *shape, dtype=torch.uint8 if len(shape) == 4 else torch.float32)
+        for name, shape in shapes.items()
+    }
+    with torch.no_grad():
+        model.eval().encode(observation)
+    model.train()
 
 
 def _refuse_mix_up(config: TrainConfig) -> None:

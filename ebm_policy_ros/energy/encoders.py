@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ebm_policy_ros.energy.normalisation import Normalisation, Normalise
+from ebm_policy_ros.util.quoting import quote
 
 
 class Thumbnail(nn.Module):
@@ -57,7 +58,7 @@ class ObservationEncoder(nn.Module):
         self.size = 0
         for name, shape in self.shapes.items():
             if len(shape) == 4:
-                encoder = image(shape)
+                encoder = _image_encoder(image, shape)
                 self.images[name] = encoder
                 self.size += encoder.size
             else:
@@ -85,7 +86,7 @@ class ObservationEncoder(nn.Module):
             if got is None or got[1:] != shape:
                 raise ValueError(f"stream {name}: got {got}, expected (B, {str(shape)[1:]}")
             if name in self.images:
-                parts.append(self.images[name](observation[name]))
+                parts.append(_image_features(self.images[name], observation[name]))
             else:
                 parts.append(self.measurements[name](observation[name].flatten(1)))
         joined = torch.cat(parts, dim=1)
@@ -97,3 +98,42 @@ class ObservationEncoder(nn.Module):
         for name, normalise in self.measurements.items():
             assert isinstance(normalise, Normalise)
             normalise.fit(observations[name].flatten(1))
+
+
+def _image_encoder(image: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...]) -> Any:
+    """Create the encoder of a camera, which may be one of the user's own.
+
+    Raises:
+        ValueError: If it is no module with a size.
+    """
+    expected = (
+        "expected a class or function that takes settings and the shape of frames, and gives a "
+        "torch.nn.Module with an integer `size`"
+    )
+    try:
+        encoder = image(shape)
+    except TypeError as error:
+        raise ValueError(f"image encoder: {error}; {expected}") from error
+    name, size = type(encoder).__name__, getattr(encoder, "size", None)
+    if not isinstance(encoder, nn.Module):
+        raise ValueError(f"image encoder: got a {name}, {expected}")
+    if not isinstance(size, int) or size < 1:
+        told = "has no `size`" if size is None else f"has the size {quote(size)}"
+        raise ValueError(f"image encoder {name}: {told}, expected its number of features")
+    return encoder
+
+
+def _image_features(encoder: nn.Module, frames: Tensor) -> Tensor:
+    """Encode frames (B, T, H, W, 3) to features (B, size).
+
+    Raises:
+        ValueError: If the encoder gives another shape.
+    """
+    features: Tensor = encoder(frames)
+    got, wanted = tuple(getattr(features, "shape", ())), (len(frames), encoder.size)
+    if got != wanted:
+        raise ValueError(
+            f"image encoder {type(encoder).__name__}: got features of shape {got} for "
+            f"{len(frames)} frames, expected {wanted}, (frames, its `size`)"
+        )
+    return features
