@@ -5,9 +5,9 @@ python bench/gpu_table.py out/gpu
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +69,9 @@ def trained(row: dict[str, Any]) -> tuple[str, str]:
 
 def main() -> None:
     """Print the machine and the table."""
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of the results")
+    folder: Path = parser.parse_args().folder
     about = results(folder / "decisions.json")["machine"]
     about = about or results(folder / "training.json")["machine"]
     print("; ".join(f"{name}: {value}" for name, value in about.items()) or "no machine described")

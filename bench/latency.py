@@ -6,6 +6,7 @@ node decides at 30 Hz with the shipped policy. The node reports the times itself
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -79,6 +80,7 @@ class Robot:
 
 def main() -> None:
     """Run the benchmark, and print the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     os.environ.update(ros_environment())
     rclpy.init()
     robot = Robot()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ RATE = 10.0
 
 def main() -> None:
     """Run the oracle, which answers immediately, and print the speed of the simulation."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     interface = interface_path("ur5e_push")
     with tempfile.TemporaryDirectory() as folder:
         config = EpisodesConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Sequence
 
@@ -45,6 +46,7 @@ def energies_of(centre: Tensor, by_dimension: bool) -> Energy | Sequence[Energy]
 
 def main() -> None:
     """Print the largest error of a dimension, in half-widths, and the time of a search."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     print(f"{'largest error / median ms':<32}" + "".join(f"{f'{d}-D':>17}" for d in DIMENSIONS))
     for name, method in METHODS.items():

@@ -9,6 +9,7 @@ camera at 30 Hz and joints at 500 Hz.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -168,6 +169,7 @@ def measure(folder: Path, interface: Interface, case: Case) -> dict[str, Any]:
 
 def main() -> None:
     """Record, measure and print."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     interface = load_interface(interface_path("ur5e_push"))
     print(f"{os.cpu_count()} cores, episodes of {SECONDS} s")
     for case in CASES:

@@ -6,6 +6,7 @@ python examples/learn_two_answers.py --out out/examples
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +30,14 @@ def demonstrations(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/examples"))
-    out = parser.parse_args().out / "two_answers"
-    out.mkdir(parents=True, exist_ok=True)
+    # A folder of its own for each run: none uses what an earlier one left.
+    out = parser.parse_args().out / time.strftime("two_answers-%Y%m%d-%H%M%S")
+    out.mkdir(parents=True)
     demonstrations(out / "demos.npz")
     for kind in ("energy", "explicit"):
         run = out / kind
-        if not (run / "policy.safetensors").exists():
-            model = ModelConfig(kind=kind, trunk_width=64)
-            config = TrainConfig(
-                out / "demos.npz", run, steps=600, device="cpu", threads=1, model=model
-            )
-            train(config)
+        model = ModelConfig(kind=kind, trunk_width=64)
+        train(TrainConfig(out / "demos.npz", run, steps=600, device="cpu", threads=1, model=model))
         policy = Policy.load(run / "policy.safetensors", device="cpu")
         decision = policy.decide({"tool": np.array([[0.1]], np.float32)}, modes=4)
         print(f"{kind}: at 0.1 it goes to {decision.action.item():.2f}")

@@ -41,8 +41,9 @@ def main() -> None:
     ):
         solution = method.minimize(energy, LOW, HIGH, generator=torch.Generator().manual_seed(0))
         print(f"{name}: {solution}")
-        for mode in solution.modes().actions[0]:
-            print(f"    a minimum at {mode.tolist()}")
+        modes = solution.modes()
+        for x, y in modes.actions[0, : modes.count[0]]:
+            print(f"    a minimum at {x:.3f}, {y:.3f}")
         axes.contourf(line, line, energy(grid), 30)
         axes.scatter(*solution.actions[0].T, s=2, color="white")
         axes.plot(*solution.best[0], "r*", markersize=14)

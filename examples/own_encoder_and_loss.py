@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -56,22 +57,22 @@ def demonstrations(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/examples"))
-    out = parser.parse_args().out / "own_parts"
-    out.mkdir(parents=True, exist_ok=True)
+    # A folder of its own for each run: none uses what an earlier one left.
+    out = parser.parse_args().out / time.strftime("own_parts-%Y%m%d-%H%M%S")
+    out.mkdir(parents=True)
     sys.path.insert(0, str(HERE.parent))
     demonstrations(out / "demos.npz")
     run = out / "run"
-    if not (run / "policy.safetensors").exists():
-        config = TrainConfig(
-            out / "demos.npz",
-            run,
-            steps=600,
-            device="cpu",
-            threads=1,
-            model=ModelConfig(image=ImageEncoderConfig(network=f"{HERE.stem}.Brightness")),
-            learning=LearningConfig(loss=f"{HERE.stem}.hinge", precision="fp32"),
-        )
-        train(config)
+    config = TrainConfig(
+        out / "demos.npz",
+        run,
+        steps=600,
+        device="cpu",
+        threads=1,
+        model=ModelConfig(image=ImageEncoderConfig(network=f"{HERE.stem}.Brightness")),
+        learning=LearningConfig(loss=f"{HERE.stem}.hinge", precision="fp32"),
+    )
+    train(config)
     # A policy file imports nothing that was not declared.
     os.environ[VARIABLE] = HERE.stem
     policy = Policy.load(run / "policy.safetensors", device="cpu")

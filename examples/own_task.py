@@ -21,11 +21,14 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.sim.world import World
+from ebm_policy_ros.util.resources import interface_path
 
 Array = npt.NDArray[np.float64]
 CYLINDER = mujoco.mjtGeom.mjGEOM_CYLINDER
+LOW, HIGH = (0.4, -0.15), (0.6, 0.15)
+"""Corners of the area in which disc and tool start, in base_link (m)."""
 
 
 class Touch(Task):
@@ -46,9 +49,12 @@ class Touch(Task):
         )
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> Array:
-        """Place the disc and the tool at random."""
-        data.mocap_pos[0] = [*rng.uniform([0.4, -0.15], [0.6, 0.15]), 0.001]
-        return rng.uniform([0.4, -0.15], [0.6, 0.15])
+        """Place the disc and the tool at random, at least 10 cm apart: nothing starts solved."""
+        disc = tool = rng.uniform(LOW, HIGH)
+        while np.linalg.norm(tool - disc) < 0.1:
+            tool = rng.uniform(LOW, HIGH)
+        data.mocap_pos[0] = [*disc, 0.001]
+        return tool
 
     def measures(self, model: mujoco.MjModel, data: mujoco.MjData) -> Measures:
         """Measure the distance from the tool to the disc's centre, m."""
@@ -83,17 +89,20 @@ def main() -> None:
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     task = Touch()
+    interface = load_interface(interface_path("ur5e_push"))
     world = World(task, (240, 320))
     figure = Figure((9, 3.5), layout="constrained")
     for seed, axes in enumerate(figure.subplots(1, 2)):
         world.reset(seed)
-        demonstrator, steps = Straight(), 0
-        start = world.render()
-        while not world.finished and steps < 10 * task.time_limit:
-            position, quaternion = world.tool_pose
-            world.step(demonstrator.act(np.append(position, quaternion), world.poses), 0.1)
-            steps += 1
-        print(f"scene {seed}: {'solved' if world.success else 'failed'} after {steps / 10:.1f} s")
+        demonstrator = task.demonstrator(np.random.default_rng(seed), interface)
+        start, apart = world.render(), world.measures["distance"]
+        while not world.finished and world.time < task.time_limit:
+            tool = np.concatenate(world.tool_pose)
+            world.step(demonstrator.act(tool, world.poses), 1 / interface.rate)
+        outcome = "solved" if world.success else "failed"
+        print(
+            f"scene {seed}: {outcome} after {world.time:.1f} s, {apart:.2f} m apart at the start"
+        )
         axes.imshow(np.hstack((start, world.render())))
         axes.set_title(f"scene {seed}: start and end")
         axes.axis("off")

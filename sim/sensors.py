@@ -77,16 +77,16 @@ class Sensors:
         return message
 
     def _image(self, name: str, stream: ImageStream, world: World) -> Any:
-        compressed = stream.type.endswith("CompressedImage")
+        camera, compressed = self._cameras[name], stream.type.endswith("CompressedImage")
         if stream.depth is not None and compressed:
-            message = _compressed_depth(world.depth())
+            message = _compressed_depth(world.depth(camera))
         elif stream.depth is not None:
-            message = self._cv.cv2_to_imgmsg(world.depth(), "32FC1")
+            message = self._cv.cv2_to_imgmsg(world.depth(camera), "32FC1")
         elif compressed:
-            pixels = world.render(self._cameras[name])
+            pixels = world.render(camera)
             message = self._cv.cv2_to_compressed_imgmsg(pixels[..., ::-1], "jpg")
         else:
-            message = self._cv.cv2_to_imgmsg(world.render(self._cameras[name]), "rgb8")
+            message = self._cv.cv2_to_imgmsg(world.render(camera), "rgb8")
         message.header.frame_id = _OPTICAL_FRAME
         return message
 

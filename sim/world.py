@@ -12,7 +12,14 @@ import numpy.typing as npt
 
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
-from ebm_policy_ros.sim.robots import JOINT_NAMES, TOOL, TOOL_FRAME, ToolController, ur5e
+from ebm_policy_ros.sim.robots import (
+    JOINT_NAMES,
+    TOOL,
+    TOOL_FRAME,
+    ToolController,
+    finite_vector,
+    ur5e,
+)
 from ebm_policy_ros.sim.scene import add_camera, add_room
 from ebm_policy_ros.sim.tasks import Measures, Task
 
@@ -74,7 +81,11 @@ class World:
         self.reset(0)
 
     def reset(self, seed: int) -> None:
-        """Start the episode of this seed: everything in its place and at rest, time 0."""
+        """Start the episode of this seed: everything in its place and at rest, time 0.
+
+        Raises:
+            ValueError: If the task starts the tool where the arm does not reach.
+        """
         # Two streams, so that disturbing the commands leaves the scene as it is.
         scene, noise = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
         mujoco.mj_resetData(self.model, self.data)
@@ -92,8 +103,11 @@ class World:
         Args:
             velocity: Along x and y of base_link in m/s, limited to `MAX_SPEED`. Shape (2,).
             duration: In s, a multiple of 0.02.
+
+        Raises:
+            ValueError: If the velocity has another shape or is not finite.
         """
-        command = np.clip(np.asarray(velocity, dtype=float), -MAX_SPEED, MAX_SPEED)
+        command = np.clip(finite_vector("velocity", velocity, 2), -MAX_SPEED, MAX_SPEED)
         planar = self._disturbance.executed(command, duration)
         self.follow(lambda arm, seconds, step: arm.move(planar, step), duration)
 
@@ -130,12 +144,12 @@ class World:
             return self._grip
         return float(self.data.actuator_length[self._fingers[0]])
 
-    def depth(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
-        """Return the distances from `camera` along its axis in m. Shape (H, W)."""
-        height, width = size or self.camera_size
+    def depth(self, camera: str = CAMERAS[0]) -> npt.NDArray[np.float32]:
+        """Return the distances from a camera along its axis in m. Shape (H, W)."""
+        height, width = self.camera_size
         renderer = self._renderer(height, width, False)
         renderer.enable_depth_rendering()
-        renderer.update_scene(self.data, CAMERAS[0])
+        renderer.update_scene(self.data, camera)
         depth: npt.NDArray[np.float32] = renderer.render()
         renderer.disable_depth_rendering()
         return depth

@@ -7,6 +7,7 @@ first safe command.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import gc
 import math
@@ -630,6 +631,7 @@ LONG_CASES: tuple[Case, ...] = (many_activations, many_ticks)
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"{'fault':<34} {'on the wire':<42} {'safe within':>11} {'allowed':>8}")
     failed = 0
     for case in (*CASES, *LONG_CASES):

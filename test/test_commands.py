@@ -18,6 +18,7 @@ from programs import run
 
 from ebm_policy_ros.sim.evaluate import wilson_interval
 
+ROOT = Path(__file__).resolve().parents[1]
 PolicyWriter = Callable[..., Path]
 
 
@@ -169,7 +170,11 @@ def test_a_killed_recording_leaves_no_processes_and_the_next_start_goes_on(
 @pytest.mark.parametrize(
     ("module", "arguments", "message"),
     [
-        ("sim.record_demos", ("--task", "juggle"), "no task is called 'juggle'"),
+        (
+            "sim.record_demos",
+            ("--task", "juggle"),
+            "task: got 'juggle', expected one of push, push_either",
+        ),
         ("sim.record_demos", ("--knocks", "-1"), "knocks: got -1.0, expected a number >= 0"),
         ("sim.record_demos", ("--interface", "no.yaml"), "no.yaml: cannot read the interface"),
         ("sim.evaluate", ("--policy", "no.safetensors"), "no such policy file"),
@@ -208,7 +213,7 @@ def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
     kind = run("nodes.policy.node", "--ros-args", "-p", "seed:=1.5")
     assert "'seed' to '1.5'" in refusal(kind)
     task = run("sim.bridge_node", "--ros-args", "-p", "task:=juggle")
-    assert "no task is called 'juggle'" in refusal(task)
+    assert "task: got 'juggle', expected one of push, push_either" in refusal(task)
 
 
 @pytest.mark.ros
@@ -220,6 +225,8 @@ def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
         ("nodes.teleop.node", "key_timeout"),
         ("sim.bridge_node", "real_time_factor"),
         ("sim.oracle_node", "bridge"),
+        ("sim.episodes_node", "time_limit"),
+        ("sim.replay.node", "results"),
     ],
 )
 def test_a_node_explains_its_parameters_and_refuses_what_is_no_option(
@@ -230,6 +237,38 @@ def test_a_node_explains_its_parameters_and_refuses_what_is_no_option(
     assert told.stdout.startswith("usage: ") and f"\n  {parameter} [" in told.stdout
     line = refusal(run(module, f"--{parameter[:-1]}x=1", "--ros-args", "-p", "use_sim_time:=true"))
     assert f"unknown option --{parameter[:-1]}x=1; did you mean --ros-args -p {parameter}" in line
+
+
+@pytest.mark.ros
+def test_a_replay_of_nothing_is_refused_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "bags: got none" in refusal(run("sim.replay.node"))
+    assert not list(tmp_path.iterdir())
+
+
+SCRIPTS = [
+    path
+    for pattern in ("bench/*.py", "docs/*.py", "examples/*.py", "test/fault_matrix.py")
+    for path in sorted(ROOT.glob(pattern))
+    if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_explains_itself_and_does_nothing_for_an_unknown_argument(
+    script: Path, tmp_path: Path
+) -> None:
+    for argument, code in (("--help", 0), ("--xyzzy", 2)):
+        done = subprocess.run(
+            [sys.executable, script, argument],
+            cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert (done.stdout or done.stderr).startswith("usage: ")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.ros

@@ -36,6 +36,8 @@ def test_three_methods_find_the_deeper_of_two_wells(tmp_path: Path) -> None:
     for x, y in found:
         assert float(x) == pytest.approx(-1.01, abs=0.03)
         assert float(y) == pytest.approx(-0.5, abs=0.06)
+    minima = re.findall(r"a minimum at (-?[\d.]+), (-?[\d.]+)", text)
+    assert len(minima) == 6  # both wells, by each method, once
     assert (tmp_path / "minimise_an_energy.png").stat().st_size > 10_000
 
 
@@ -66,6 +68,8 @@ def test_an_encoder_and_a_loss_of_ones_own_are_learned_with(tmp_path: Path) -> N
 def test_a_task_of_ones_own_is_solved_by_its_demonstrator(tmp_path: Path) -> None:
     text = run("own_task", tmp_path)
     assert len(re.findall(r"scene \d: solved after", text)) == 2
+    apart = [float(value) for value in re.findall(r"([\d.]+) m apart at the start", text)]
+    assert len(apart) == 2 and min(apart) >= 0.1
     assert (tmp_path / "own_task.png").stat().st_size > 10_000
 
 

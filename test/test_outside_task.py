@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from ebm_policy_ros.interface import Interface  # noqa: E402
 from ebm_policy_ros.messages.streams import stamp_ns  # noqa: E402
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode  # noqa: E402
 from ebm_policy_ros.sim.oracle_node import OracleNode  # noqa: E402
-from ebm_policy_ros.sim.tasks import make_task, register_task, registry, task_names  # noqa: E402
+from ebm_policy_ros.sim.tasks import TASKS, make_task, register_task  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
@@ -104,8 +105,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (folder / "broken.py").write_text("import no_such_library\n")
     monkeypatch.syspath_prepend(str(folder.parent))
     paths = (str(folder.parent), os.environ.get("PYTHONPATH", ""))
-    task_names()  # those of the package itself stay
-    monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
+    for known in ("_parts", "_imported"):  # those of the package itself stay
+        monkeypatch.setattr(TASKS, known, dict(getattr(TASKS, known)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     yield "my_tasks.lift.Lift"
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_tasks"]:
@@ -243,12 +244,16 @@ def test_record_demos_and_its_bags_take_a_task_from_another_package(
 
 def test_a_name_that_is_no_task_is_answered_with_what_is_missing(package: str) -> None:
     for name, answer in {
-        "pusj": "no task is called 'pusj'; did you mean push? the tasks are: push, push_either",
-        "other_tasks.lift.Lift": "task other_tasks.lift.Lift: there is no package 'other_tasks'",
-        "my_tasks.left.Lift": "task my_tasks.left.Lift: there is no module 'my_tasks.left'",
-        "my_tasks.broken.Lift": "there is no module 'no_such_library'",
-        "my_tasks.lift.Lif": "my_tasks.lift has no task 'Lif'; did you mean Lift? its tasks are",
-        "my_tasks.lift.Unfinished": "the class lacks measures, reset, scene, success",
+        "pusj": "task: got 'pusj', expected one of push, push_either, or the full name of your "
+        "own task, package.module.Name; did you mean push?",
+        "other_tasks.lift.Lift": "the task 'other_tasks.lift.Lift' of the package 'other_tasks', "
+        "which cannot be imported (No module named 'other_tasks'); install it, or put its folder "
+        "into PYTHONPATH",
+        "my_tasks.left.Lift": "cannot be imported (No module named 'my_tasks.left')",
+        "my_tasks.broken.Lift": "cannot be imported (No module named 'no_such_library')",
+        "my_tasks.lift.Lif": "task: my_tasks.lift has no Lif; did you mean Lift?",
+        "my_tasks.lift.Grasp": "'my_tasks.lift.Grasp' is no subclass of ebm_policy_ros.sim.tasks",
+        "my_tasks.lift.Unfinished": "'my_tasks.lift.Unfinished' lacks measures, reset, scene",
     }.items():
         with pytest.raises(ValueError) as refused:
             make_task(name)
@@ -256,8 +261,22 @@ def test_a_name_that_is_no_task_is_answered_with_what_is_missing(package: str) -
 
 
 def test_a_registered_task_has_a_bare_name_of_its_own(package: str) -> None:
-    assert "lift" not in task_names()
+    assert "lift" not in TASKS
     task = type(make_task(package))
-    assert "lift" in task_names() and type(make_task("lift")) is task
-    with pytest.raises(ValueError, match="two tasks are called 'push'"):
+    assert "lift" in TASKS and type(make_task("lift")) is task
+    with pytest.raises(ValueError, match="task push: there is one of this name already"):
         register_task("push")(task)
+
+
+def test_a_script_registers_a_task_and_is_imported_for_it_by_its_own_name(tmp_path: Path) -> None:
+    script = tmp_path / "lift.py"
+    script.write_text(
+        LIFT + "\n\nif __name__ == '__main__':\n"
+        "    from ebm_policy_ros.sim.tasks import make_task\n"
+        "    print(make_task('lift').labels == make_task('lift.Lift').labels)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from ebm_policy_ros import ModelConfig, TrainConfig, train
+from ebm_policy_ros.energy.convolutions import IMAGE_ENCODERS, ImageEncoderConfig
 from ebm_policy_ros.util.plugins import VARIABLE, PluginNeeded, Registry, names_from_a_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -134,6 +136,79 @@ def test_one_of_each_from_outside_is_trained_and_decides(lab: Path) -> None:
     assert kind == "Grid" and np.asarray(action).ravel() == pytest.approx([0.5], abs=0.15)
     gone = run(lab, "-c", DECIDE, **{VARIABLE: "my_lab", "PYTHONPATH": str(ROOT)})
     assert "of the package 'my_lab', which cannot be imported" in gone.stderr
+
+
+FAULTS = """
+import torch
+from torch import nn
+
+
+class Sized(nn.Module):
+    def __init__(self, config, shape):
+        super().__init__()
+        self.size = {"Sized": 3, "Text": "3", "Zero": 0}[type(self).__name__]
+
+    def forward(self, frames):
+        return frames[:, -1].float().mean(dim=(1, 2, 3))[:, None]
+
+
+class Text(Sized):
+    pass
+
+
+class Zero(Sized):
+    pass
+
+
+class Unsized(nn.Module):
+    def __init__(self, config, shape):
+        super().__init__()
+
+
+class Square(Unsized):
+    size = 3
+
+    def forward(self, frames):
+        return frames[:, -1].float()
+
+
+def plain(frames):
+    return frames.float().mean(dim=(1, 2))
+
+
+def features(config, shape):
+    return torch.zeros(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "refusal"),
+    [
+        ("Sized", "image encoder Sized: got features of shape (2, 1) for 2 frames, expected (2, "),
+        ("Square", "image encoder Square: got features of shape (2, 8, 8, 3) for 2 frames"),
+        ("Unsized", "image encoder Unsized: has no `size`, expected its number of features"),
+        ("Text", "image encoder Text: has the size '3', expected its number of features"),
+        ("Zero", "image encoder Zero: has the size 0, expected its number of features"),
+        ("plain", "image encoder: plain() takes 1 positional argument but 2 were given; expected"),
+        ("features", "image encoder: got a Tensor, expected a class or function that takes"),
+    ],
+)
+def test_an_encoder_that_is_not_what_it_says_is_refused_before_there_is_a_folder(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, network: str, refusal: str
+) -> None:
+    (lab / "packages" / "my_lab" / "faults.py").write_text(FAULTS)
+    monkeypatch.syspath_prepend(lab / "packages")
+    monkeypatch.setattr(IMAGE_ENCODERS, "_imported", {})
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_lab"]:
+        monkeypatch.delitem(sys.modules, name)
+    image = ImageEncoderConfig(network=f"my_lab.faults.{network}")
+    config = TrainConfig(
+        lab / "demos.npz", lab / "run", device="cpu", model=ModelConfig(image=image)
+    )
+    with pytest.raises(ValueError) as refused:
+        train(config)
+    assert refusal in str(refused.value) and "\n" not in str(refused.value)
+    assert not (lab / "run").exists()
 
 
 def test_a_name_that_nobody_registered_is_answered_with_the_nearest() -> None:

@@ -112,6 +112,37 @@ def test_a_velocity_beyond_the_limit_is_limited(world: World) -> None:
     assert tool(world)[1] - start[1] == pytest.approx(0.4 * MAX_SPEED, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    "velocity", [0.1, (0.1,), (0.1, 0.0, 0.0), [(0.1, 0.0)], (np.nan, 0.0), (0.0, np.inf)]
+)
+def test_a_velocity_of_another_shape_or_not_finite_is_refused(world: World, velocity: Any) -> None:
+    world.reset(5)
+    with pytest.raises(ValueError, match=r"^velocity: got .* of shape .*, expected 2 finite num"):
+        world.step(velocity, 0.1)
+    assert world.time == 0.0
+
+
+@pytest.mark.parametrize(
+    ("start", "refusal"),
+    [
+        (
+            (0.5,),
+            r"^start of the tool: got \[0.5\] of shape \(1,\), expected 2 or 3 finite numbers$",
+        ),
+        ((0.5, np.nan), r"^start of the tool: got \[0.5, nan\] of shape"),
+        ((2.0, 0.0), r"^start of the tool: the arm does not reach \[2.0, 0.0\] m$"),
+        ((0.0, 0.0), r"^start of the tool: the arm does not reach"),
+        ((0.5, 0.0, 1.2), r"^start of the tool: the arm does not reach"),
+    ],
+)
+def test_a_start_that_is_no_point_within_reach_is_refused(
+    monkeypatch: pytest.MonkeyPatch, world: World, start: Any, refusal: str
+) -> None:
+    monkeypatch.setattr(world.task, "reset", lambda model, data, rng: start)
+    with pytest.raises(ValueError, match=refusal):
+        world.reset(0)
+
+
 def test_joints_keep_their_limits_and_the_tool_its_height_at_the_end_of_the_reach(
     world: World,
 ) -> None:
@@ -243,7 +274,7 @@ def test_the_cinematic_camera_gives_the_size_asked_for(world: World) -> None:
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'stack'.*push, push_either"):
+    with pytest.raises(ValueError, match=r"'stack'.*push, push_either.*package\.module\.Name"):
         make_task("stack")
 
 
@@ -293,3 +324,29 @@ def test_depth_is_sent_as_the_interface_says_and_is_the_same_either_way(
     assert np.ptp(expected) > 50
     for found in seen.values():  # to whole millimetres, and to whole grey levels
         assert abs(found - expected).max() < 0.7
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("kind", ["Image", "CompressedImage"])
+def test_two_depth_cameras_see_from_where_each_one_is(
+    world: World, interface: Interface, kind: str
+) -> None:
+    pytest.importorskip("rclpy")
+    from ebm_policy_ros.sim.sensors import Sensors
+
+    world.reset(8)
+    values: Any = interface.to_dict()
+    camera = values["observation"]["camera"] | {
+        "type": f"sensor_msgs/msg/{kind}", "depth": [0.5, 2.5], "size": [240, 320],
+    }  # fmt: skip
+    values["observation"] |= {"camera": camera, "second": camera | {"topic": "/second/depth"}}
+    wanted = interface_from_dict(values, kind)
+    messages = Sensors(wanted).messages(world, 0)
+    first, second = (
+        decode(wanted.observation[name], [(messages[name], ())])[..., 0].astype(float)
+        for name in ("camera", "second")
+    )
+    for found, name in ((first, "camera"), (second, "cinematic")):
+        expected = 1 + 254 * np.clip((world.depth(name) - 0.5) / 2, 0, 1)
+        assert abs(found - expected).max() < 0.7
+    assert abs(first - second).mean() > 10

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,8 +209,10 @@ def train(config: TrainConfig) -> bool:
 
     def trainer_of(steps: int) -> Trainer:
         torch.manual_seed(config.seed)
+        model = build_model(config.model, loaded.shapes, action_size, coordinates)
+        _try(model, loaded.shapes)
         return Trainer(
-            build_model(config.model, loaded.shapes, action_size, coordinates),
+            model,
             data,
             config.learning,
             search,
@@ -223,7 +226,7 @@ def train(config: TrainConfig) -> bool:
                 "interface": loaded.interface.to_dict() if loaded.interface else None,
                 "inference": settings_of(search),
                 "coordinates": dataclasses.asdict(coordinates),
-                "mirror": config.mirror,
+                **({"mirror": config.mirror} if config.mirror else {}),
             },
         )
 
@@ -255,6 +258,17 @@ def _steps_in(seconds: float, trial: Trainer) -> int:
     for _ in range(_COUNTED):
         trial.update()
     return max(1, int(seconds * _COUNTED / (time.monotonic() - started)))
+
+
+def _try(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Encode an empty observation, which refuses an encoder that is not what it says."""
+    observation = {
+        name: torch.zeros(2, *shape, dtype=torch.uint8 if len(shape) == 4 else torch.float32)
+        for name, shape in shapes.items()
+    }
+    with torch.no_grad():
+        model.eval().encode(observation)
+    model.train()
 
 
 def _refuse_mix_up(config: TrainConfig) -> None:

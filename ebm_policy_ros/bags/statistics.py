@@ -120,7 +120,7 @@ class TopicStatistics:
         silence = self.silence(now)
         return TopicMetrics(
             self.count,
-            self._mean_rate() if whole else self._rate(now),
+            self._rate(now, whole),
             self._longest / NANOSECONDS,
             self._gaps,
             # The same loss may appear in both counts.
@@ -128,12 +128,14 @@ class TopicStatistics:
             None if silence is None else silence / NANOSECONDS,
         )
 
-    def _rate(self, now: int) -> float:
-        span = now - self._received[0] if self._received else 0
-        return (len(self._received) - 1) * NANOSECONDS / span if span > 0 else 0.0
+    def _rate(self, now: int, whole: bool) -> float:
+        """Rate of the messages, Hz.
 
-    def _mean_rate(self) -> float:
-        if self.count < 2:
+        `StreamMonitor` counts stamps in a fixed window instead, since its rate decides when a
+        slow stream stops the arm, also of a stream of which only a few samples are known.
+        """
+        count = self.count if whole else len(self._received)
+        if count < 2:
             return 0.0
-        span = self._received[-1] - self._first
-        return (self.count - 1) * NANOSECONDS / span if span > 0 else 0.0
+        first, last = (self._first, self._received[-1]) if whole else (self._received[0], now)
+        return (count - 1) * NANOSECONDS / (last - first) if last > first else 0.0

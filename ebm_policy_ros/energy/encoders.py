@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ebm_policy_ros.energy.features import Features
 from ebm_policy_ros.energy.normalisation import Normalisation, Normalise
+from ebm_policy_ros.util.quoting import quote
 
 
 class Thumbnail(nn.Module):
@@ -63,7 +64,7 @@ class ObservationEncoder(nn.Module):
         self.size = 0
         for name, shape in shapes.items():
             if len(shape) == 4:
-                encoder = image(shape)
+                encoder = _image_encoder(image, shape)
                 self.images[name] = encoder
                 self.size += encoder.size
             else:
@@ -95,7 +96,7 @@ class ObservationEncoder(nn.Module):
                 raise ValueError(f"stream {name}: got {got}, expected (B, {str(shape)[1:]}")
         for name in self._streams:
             if name in self.images:
-                parts.append(self.images[name](observation[name]))
+                parts.append(_image_features(self.images[name], observation[name]))
             else:
                 parts.append(self.measurements[name](observation[name].flatten(1)))
         if self._features:
@@ -115,3 +116,42 @@ class ObservationEncoder(nn.Module):
             normalise.fit(observations[name].flatten(1))
         if self._features:
             self.features.fit(self._features(observations))
+
+
+def _image_encoder(image: Callable[[tuple[int, ...]], Any], shape: tuple[int, ...]) -> Any:
+    """Create the encoder of a camera, which may be one of the user's own.
+
+    Raises:
+        ValueError: If it is no module with a size.
+    """
+    expected = (
+        "expected a class or function that takes settings and the shape of frames, and gives a "
+        "torch.nn.Module with an integer `size`"
+    )
+    try:
+        encoder = image(shape)
+    except TypeError as error:
+        raise ValueError(f"image encoder: {error}; {expected}") from error
+    name, size = type(encoder).__name__, getattr(encoder, "size", None)
+    if not isinstance(encoder, nn.Module):
+        raise ValueError(f"image encoder: got a {name}, {expected}")
+    if not isinstance(size, int) or size < 1:
+        told = "has no `size`" if size is None else f"has the size {quote(size)}"
+        raise ValueError(f"image encoder {name}: {told}, expected its number of features")
+    return encoder
+
+
+def _image_features(encoder: nn.Module, frames: Tensor) -> Tensor:
+    """Encode frames (B, T, H, W, 3) to features (B, size).
+
+    Raises:
+        ValueError: If the encoder gives another shape.
+    """
+    features: Tensor = encoder(frames)
+    got, wanted = tuple(getattr(features, "shape", ())), (len(frames), encoder.size)
+    if got != wanted:
+        raise ValueError(
+            f"image encoder {type(encoder).__name__}: got features of shape {got} for "
+            f"{len(frames)} frames, expected {wanted}, (frames, its `size`)"
+        )
+    return features

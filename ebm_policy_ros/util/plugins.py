@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -102,7 +103,10 @@ def names_from_a_file() -> Iterator[None]:
 
 
 def _identity(part: Any) -> tuple[Any, Any]:
-    return getattr(part, "__module__", None), getattr(part, "__qualname__", None)
+    module = getattr(part, "__module__", None)
+    # The file: one that runs as a script, __main__, may also be imported under its own name.
+    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    return os.path.realpath(file) if file else module, getattr(part, "__qualname__", None)
 
 
 def _declared() -> set[str]:
@@ -121,11 +125,12 @@ def _imported(kind: str, name: str) -> Any:
             f"allow it with {VARIABLE}={package}"
         )
     try:
-        return getattr(import_module(module), attribute)
+        found = import_module(module)
     except ImportError as error:
         raise PluginNeeded(
             f"needs the {kind} {quote(name)} of the package {quote(package)}, which cannot be "
-            f"imported ({error})"
+            f"imported ({error}); install it, or put its folder into PYTHONPATH"
         ) from None
-    except AttributeError:
-        raise ValueError(f"{module} has no {attribute}") from None
+    if not hasattr(found, attribute):
+        raise ValueError(f"{module} has no {attribute}{suggestion(attribute, vars(found))}")
+    return getattr(found, attribute)

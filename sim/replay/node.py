@@ -22,7 +22,7 @@ from ebm_policy_ros.messages.commands import read_command, read_points
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.common.parameters import declare
+from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_to_end
 from ebm_policy_ros.sim.replay.player import Played, read_ahead
 from ebm_policy_ros.training.data.commands import Commands
@@ -35,6 +35,13 @@ _LONGEST_GAP_NS = 2 * NANOSECONDS
 # Factor above the least rate, of the samples repeated before and after an episode.
 _MARGIN = 1.5
 
+SETTINGS = (
+    Setting("bags", [""], "Bags to play, one after the other."),
+    Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
+    Setting("results", "replay.jsonl", "File to append to."),
+    Setting("policy", "policy_node", "Name of the policy's node."),
+)
+
 
 class ReplayNode(Node):
     """Stand-in for the arm and its cameras, which sends their recorded messages stamped anew."""
@@ -42,12 +49,13 @@ class ReplayNode(Node):
     def __init__(self) -> None:
         """Opens the topics of the interface."""
         super().__init__("replay_node")
-        bags: list[str] = declare(self, "bags", [""], "Bags to play, one after the other.")
-        self._bags = [Path(bag) for bag in bags]
-        name = declare(self, "interface", "ur5e_push", "Interface file, or a shipped one's name.")
-        self._interface: Interface = load_interface(interface_path(name))
-        self._results = Path(declare(self, "results", "replay.jsonl", "File to append to."))
-        policy: str = declare(self, "policy", "policy_node", "Name of the policy's node.")
+        values = declare_all(self, SETTINGS)
+        self._bags = [Path(bag) for bag in values["bags"] if bag]
+        if not self._bags:
+            raise ValueError("bags: got none, expected at least one bag to play")
+        self._interface: Interface = load_interface(interface_path(values["interface"]))
+        self._results = Path(values["results"])
+        policy: str = values["policy"]
         action, streams = self._interface.action, self._interface.observation.values()
         self._outputs = {
             stream.topic: self.create_publisher(
@@ -98,8 +106,9 @@ class ReplayNode(Node):
             BagError: If a bag can't be played.
         """
         for bag in self._bags:
+            result = self._replay(bag)
             with self._results.open("a", encoding="utf-8") as results:
-                results.write(json.dumps({"bag": str(bag), **self._replay(bag)}) + "\n")
+                results.write(json.dumps({"bag": str(bag), **result}) + "\n")
 
     def _replay(self, bag: Path) -> dict[str, Any]:
         messages = read_ahead(bag, wanted_topics(self._interface))
@@ -212,7 +221,7 @@ class ReplayNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Play the bags and end."""
-    run_to_end(ReplayNode, args, (TimeoutError, BagError))
+    run_to_end(ReplayNode, "replay_node", SETTINGS, args, (TimeoutError, BagError))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,16 @@
 """Simulation tasks: what a task is, and how one is found by its name."""
 
-from ebm_policy_ros.sim.tasks.registry import make_task, register_task, task_names
+import importlib
+import pkgutil
+
+from ebm_policy_ros.sim.tasks.registry import TASKS, make_task, register_task
 from ebm_policy_ros.sim.tasks.task import Demonstrator, Measures, Task, View, WindowView
 
+for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(module.name)  # which registers its tasks
+
 __all__ = [
+    "TASKS",
     "Demonstrator",
     "Measures",
     "Task",
@@ -11,5 +18,4 @@ __all__ = [
     "WindowView",
     "make_task",
     "register_task",
-    "task_names",
 ]

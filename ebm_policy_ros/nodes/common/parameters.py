@@ -116,11 +116,6 @@ def _is_array(parameter: Parameter) -> bool:
     return parameter.type_ == Parameter.Type.DOUBLE_ARRAY and parameter.value is not None
 
 
-def declare(node: Node, name: str, default: Any, description: str) -> Any:
-    """Declare a parameter that can't be changed while the node runs, and return its value."""
-    return declare_all(node, (Setting(name, default, description),))[name]
-
-
 def refuse_unknown(node: Any) -> None:
     """Check that every given parameter is one of the node's.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -19,6 +19,7 @@ from ebm_policy_ros.util.pipes import ends_with_its_reader
 from ebm_policy_ros.util.quoting import nearest
 
 RCLError = rclpy_implementation.RCLError
+_BAD_INPUT = (ValueError, OSError, ParameterException, RCLError)
 
 
 class TaskNode(Protocol):
@@ -83,7 +84,6 @@ def run_node(
     """
     given = sys.argv[1:] if args is None else list(args)
     answer_options(name, create.__doc__ or "", settings, remove_ros_args(given))
-    bad_input = (ValueError, OSError, ParameterException, RCLError, *expected)
     stopping = False
 
     def request_stop(signum: int, frame: Any) -> None:
@@ -102,12 +102,10 @@ def run_node(
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
         refuse_unknown(node)
-    except bad_input as error:
+    except (*_BAD_INPUT, *expected) as error:
         if node is not None:
             node.close()
-        rclpy.try_shutdown()
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+        _exit_refused(error)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -127,16 +125,25 @@ def run_node(
 
 def run_to_end(
     create: Callable[[], TaskNode],
+    name: str,
+    settings: Sequence[Setting],
     args: Sequence[str] | None = None,
     expected: tuple[type[Exception], ...] = (),
 ) -> None:
     """Create a node and run its task.
 
-    For an `expected` error, print one line to stderr and exit with code 1; after an interrupt the
-    exit code is 130.
+    For bad input on creation, print one line to stderr and exit with code 2, and for an `expected`
+    error of the task with code 1; after an interrupt the exit code is 130. Arguments: see
+    `run_node`.
     """
-    rclpy.init(args=args)
-    node = create()
+    given = sys.argv[1:] if args is None else list(args)
+    answer_options(name, create.__doc__ or "", settings, remove_ros_args(given))
+    try:
+        rclpy.init(args=args)
+        node = create()
+        refuse_unknown(node)
+    except _BAD_INPUT as error:
+        _exit_refused(error)
     try:
         node.run()
     except expected as error:
@@ -147,3 +154,10 @@ def run_to_end(
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _exit_refused(error: Exception) -> NoReturn:
+    """Shut ROS down, print the error in one line, and exit with code 2."""
+    rclpy.try_shutdown()
+    print(" ".join(str(error).split()), file=sys.stderr)
+    sys.exit(2)
