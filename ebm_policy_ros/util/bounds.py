@@ -72,6 +72,8 @@ MOST_PICTURE_WORK = 1 << 34
 CPU core. The image encoders of the paper need a billion (1e9)."""
 MOST_COMPONENTS = 1024
 """Maximum number of Gaussians of a mixture."""
+MOST_FLOW_STEPS = 1000
+"""Maximum number of Euler steps of a flow. Papers use 1 to 100."""
 
 # Searches.
 MOST_SAMPLES = 1 << 20

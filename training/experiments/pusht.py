@@ -104,6 +104,8 @@ METHODS = {
     "energy, drawn": Method(_ENERGY, 15000, _DRAW, drawn=True),
     "energy, lowest": Method(_ENERGY, 15000),
     "regression (MSE)": Method(_model("explicit", 256), 15000),
+    "flow matching": Method(_model("flow", 256), 15000),
+    "two-step regression": Method(_model("two_step", 256), 15000),
     "pictures, energy, drawn": Method(_PICTURE, 30000, _DRAW, drawn=True, learning=_SHIFTED),
     "pictures, energy, lowest": Method(_PICTURE, 30000, learning=_SHIFTED),
     "pictures, regression (MSE)": Method(
