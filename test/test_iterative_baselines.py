@@ -14,12 +14,16 @@ from torch import Tensor, nn
 
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Kind, ModelConfig, build_model
+from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.file import load_policy_file, save_policy
 from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
 from ebm_policy_ros.training.learning.processes import _OwnRows
 
 Draw = Callable[[torch.Generator, int], tuple[Tensor, Tensor]]
 KINDS: tuple[Kind, Kind] = ("flow", "two_step")
+SEEN: Observation = {
+    "camera": np.full((1, 96, 128, 3), 90, np.uint8), "tool": np.ones((1, 2), np.float32)
+}  # fmt: skip
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -131,12 +135,12 @@ def test_the_seed_decides_what_a_flow_answers_and_two_steps_draw_nothing() -> No
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_losses_of_two_processes_add_up_to_that_of_one(kind: Kind) -> None:
     model, features, target = model_of(kind, 3), torch.randn(15, 64), torch.rand(15, 3)
-    parts = []
+    total = torch.zeros(())
     for rows in (slice(0, 7), slice(7, 15)):
         with _OwnRows(15, rows):
             loss = model.loss(features[rows], target[rows], seeded(5))
-        parts.append(loss * (rows.stop - rows.start) / 15)
-    assert torch.allclose(sum(parts), model.loss(features, target, seeded(5)))  # type: ignore[arg-type]
+        total = total + loss * (rows.stop - rows.start) / 15
+    assert torch.allclose(total, model.loss(features, target, seeded(5)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,19 +151,16 @@ def test_a_policy_file_gives_the_same_decisions_each_time(
     content = load_policy_file(path)
     policy = Policy.load(path, device="cpu")
     policy.warm_up()
-    draw = np.random.default_rng(0)
-    seen = {"camera": draw.integers(0, 256, (1, 96, 128, 3), np.uint8)}
-    seen["tool"] = draw.normal(size=(1, 2)).astype(np.float32)
-    action = policy.decide(seen, modes=2, previous=np.zeros((1, 2)), budget=1.0).action
+    action = policy.decide(SEEN, modes=2, previous=np.zeros((1, 2)), budget=1.0).action
     assert action.shape == (1, 2) and np.isfinite(action).all()
     save_policy(tmp_path / "again.safetensors", content)
     for again in (policy, Policy.load(tmp_path / "again.safetensors", device="cpu")):
-        np.testing.assert_array_equal(again.decide(seen).action, action)
-    other = Policy.load(path, device="cpu", seed=1).decide(seen).action
+        np.testing.assert_array_equal(again.decide(SEEN).action, action)
+    other = Policy.load(path, device="cpu", seed=1).decide(SEEN).action
     assert np.array_equal(other, action) == (kind == "two_step")
     assert not policy.has_energy
     with pytest.raises(PolicyMismatch, match="no energy"):
-        policy.energies(seen, np.zeros((1, 2)))
+        policy.energies(SEEN, np.zeros((1, 2)))
     with pytest.raises(ValueError, match=f"without an energy \\({kind}\\)"):
         Policy.load(path, device="cpu", inference={"samples": 9})
 
@@ -170,7 +171,6 @@ def test_only_the_file_of_a_flow_has_its_steps(policy_file: Callable[..., Path])
     path = policy_file("flow")
     content = load_policy_file(path)
     assert content.model["flow_steps"] == 10
-    seen = {"camera": np.zeros((1, 96, 128, 3), np.uint8), "tool": np.ones((1, 2), np.float32)}
-    before = Policy.load(path, device="cpu").decide(seen).action
+    before = Policy.load(path, device="cpu").decide(SEEN).action
     save_policy(path, dataclasses.replace(content, model={**content.model, "flow_steps": 2}))
-    assert not np.allclose(Policy.load(path, device="cpu").decide(seen).action, before, atol=1e-3)
+    assert not np.allclose(Policy.load(path, device="cpu").decide(SEEN).action, before, atol=1e-3)
