@@ -58,7 +58,7 @@ class FlowModel(Baseline):
         points = torch.randn(shape, generator=generator, device=features.device)
         for step in range(self._steps):
             points = points + self.head(features, points, step / self._steps) / self._steps
-        return points
+        return points.clamp(-1, 1)  # noise has no bounds; the actions of a search stay in the box
 
     def loss(
         self, features: Tensor, target: Tensor, generator: torch.Generator | None = None
