@@ -163,7 +163,7 @@ def test_positions_are_relative_to_the_stream_that_measures_them(interface: Inte
     assert velocity == ActionSpaceConfig(), "a velocity is not relative to a position"
 
 
-@pytest.mark.parametrize("kind", ["energy", "explicit", "nearest_neighbour"])
+@pytest.mark.parametrize("kind", ["energy", "explicit", "flow", "two_step", "nearest_neighbour"])
 def test_a_chunk_is_learned_and_found_in_its_coordinates(kind: Kind, tmp_path: Path) -> None:
     data = lines()
     arrays = {f"observation/{name}": values[:, 0] for name, values in data.observations.items()}

@@ -40,7 +40,7 @@ def fits(found: str, line: str) -> bool:
 
 
 METHODS = "derivative_free, autoregressive, langevin, hybrid"
-KINDS = "energy, autoregressive, explicit, mixture or nearest_neighbour"
+KINDS = "energy, autoregressive, explicit, mixture, flow, two_step or nearest_neighbour"
 VALUES = "settings as {NAME: a whole number, a number or a text}"
 
 

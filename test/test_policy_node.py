@@ -335,14 +335,15 @@ def test_another_policy_takes_over_between_two_ticks_and_a_bad_one_does_not(
         assert not answer.success
         assert problem in answer.message and answer.message.endswith("energy.safetensors goes on")
     assert any(any(values) for values in drive(robot, range(13, 16)))
-    other = policy_file("explicit")
-    assert change(robot, "next_policy", str(other)).successful
-    answer = trigger(robot, "load_policy")
-    assert answer.success, answer.message
-    robot.tick(20)
-    sent = planar(robot.command_at(20))
-    decided = Policy.load(other, device="cpu").decide(node.inputs.observe(20 * PERIOD))
-    assert sent == pytest.approx(decided.action[0].tolist(), abs=1e-6)
+    for tick, kind in ((20, "explicit"), (21, "flow")):
+        other = policy_file(kind)
+        assert change(robot, "next_policy", str(other)).successful
+        answer = trigger(robot, "load_policy")
+        assert answer.success, answer.message
+        robot.tick(tick)
+        sent = planar(robot.command_at(tick))
+        decided = Policy.load(other, device="cpu").decide(node.inputs.observe(tick * PERIOD))
+        assert sent == pytest.approx(decided.action[0].tolist(), abs=1e-6)
 
 
 # Parameters that apply from the next tick on

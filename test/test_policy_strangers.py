@@ -40,8 +40,8 @@ PolicyWriter = Callable[..., Path]
 NASTY: list[Any] = [
     None, True, 0, -1, 1, 2, 7, 1.5, 255, 30_000, 1e8, 10**9, 10**30, 10**400, float("inf"),
     float("nan"), "", "x", "x" * 100_000, "\ud800\n", [], [[]], {}, {"a": []}, [1] * 1000,
-    "autoregressive", "langevin", "hybrid", "mixture", "nearest_neighbour", "explicit", "residual",
-    [2, 2, 1, 1], [1, 96, 128, 3], [1, 2],
+    "autoregressive", "langevin", "hybrid", "mixture", "nearest_neighbour", "explicit", "flow",
+    "two_step", "residual", [2, 2, 1, 1], [1, 96, 128, 3], [1, 2],
 ]  # fmt: skip
 HANG, MEMORY = 2.0, 1 << 30
 

@@ -70,9 +70,10 @@ def logged(folder: Path) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(demos: Path) -> None:
+@pytest.mark.parametrize("kind", ["energy", "flow"])
+def test_two_processes_learn_what_one_learns(kind: str, demos: Path) -> None:
     for name, launcher in (("one", []), ("two", two_processes())):
-        run = train(demos, name, *launcher)
+        run = train(demos, name, *launcher, **{"model.kind": kind})
         assert run.returncode == 0, run.stderr
         # Only the main process prints and writes.
         assert run.stdout.count(POLICY) == 1

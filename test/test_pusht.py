@@ -129,5 +129,5 @@ def test_the_experiment_writes_table_plot_and_seeds(
     assert (tmp_path / "table.md").read_text().startswith("|")
     assert (tmp_path / "pusht.png").stat().st_size > 1000
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["seeds"] == [1] and len(result["results"]) == 3
+    assert result["seeds"] == [1] and len(result["results"]) == 5
     assert all(len(r["scores"]["paper"]) == 2 for r in result["results"])

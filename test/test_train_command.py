@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from ebm_policy_ros.energy.models import Kind
 from ebm_policy_ros.policy.file import load_policy_file
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training import train
@@ -39,9 +40,7 @@ def bags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bag_dataset, "load_dataset", lambda folder, interface, **choice: dataset)
 
 
-@pytest.mark.parametrize(
-    "kind", ["energy", "autoregressive", "explicit", "mixture", "nearest_neighbour"]
-)
+@pytest.mark.parametrize("kind", get_args(Kind))
 def test_the_command_writes_a_policy_that_decides(kind: str, bags: None, tmp_path: Path) -> None:
     train.main(command(tmp_path, "--model.kind", kind))
     policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")

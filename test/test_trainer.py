@@ -125,6 +125,8 @@ CHAIN = Langevin(iterations=10, polish=0)
         ("autoregressive", {"negatives": NegativesConfig("hard", 32, pool=64)}),
         ("explicit", {}),
         ("mixture", {}),
+        ("flow", {"learning_rate": 3e-3}),
+        ("two_step", {}),
         ("nearest_neighbour", {}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value) or "uniform",
@@ -531,6 +533,8 @@ def test_some_counter_examples_are_needed() -> None:
 RESUMED: list[dict[str, Any]] = [
     {"kind": "nearest_neighbour"},
     {"kind": "mixture"},
+    {"kind": "flow"},
+    {"kind": "two_step"},
     {"kind": "autoregressive", "negatives": NegativesConfig("hard", 8, pool=16)},
     {"head": HeadConfig("mlp", 32, spectral_norm=True)},
     {"negatives": NegativesConfig("mixed", 8, chain=CHAIN), "image_shift": 1},

@@ -20,14 +20,13 @@ _NARROWEST_LOG_STD = math.log(1e-3)
 _CHUNK = 256
 
 
-class RegressionModel(nn.Module):
-    """Regression a(observation): the mean of the demonstrated actions."""
+class Baseline(nn.Module):
+    """Encoder and action space of a model without an energy."""
 
-    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace) -> None:
-        """Create a regression model for actions of a space."""
+    def __init__(self, encoder: ObservationEncoder, space: ActionSpace) -> None:
+        """Keep both; the further weights are those of the subclass."""
         super().__init__()
         self.encoder = encoder
-        self.head: nn.Module = VectorHead(encoder.size, space.size, head)
         self.box = space
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
@@ -35,35 +34,39 @@ class RegressionModel(nn.Module):
         features: Tensor = self.encoder(observation)
         return features
 
-    def action(self, features: Tensor) -> Tensor:
+
+class RegressionModel(Baseline):
+    """Regression a(observation): the mean of the demonstrated actions."""
+
+    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace) -> None:
+        """Create a regression model for actions of a space."""
+        super().__init__(encoder, space)
+        self.head: nn.Module = VectorHead(encoder.size, space.size, head)
+
+    def action(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Compute actions, shape (B, H*D), in the box mapped to [-1, 1]."""
         action: Tensor = self.head(features)
         return action
 
-    def loss(self, features: Tensor, target: Tensor) -> Tensor:
+    def loss(
+        self, features: Tensor, target: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Mean squared error against demonstrated actions, shape (B, H*D), in the same box."""
         return nn.functional.mse_loss(self.action(features).to(target.dtype), target)
 
 
-class MixtureModel(nn.Module):
+class MixtureModel(Baseline):
     """Density p(a | observation): mixture of Gaussians (Bishop 1994, Mixture Density Networks)."""
 
     def __init__(
         self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace, components: int
     ) -> None:
         """Create a mixture of `components` Gaussians for actions of a space."""
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder, space)
         self._shape = (components, space.size)
         self.head = VectorHead(encoder.size, components * (1 + 2 * space.size), head)
-        self.box = space
 
-    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Encode observations to features, shape (B, F)."""
-        features: Tensor = self.encoder(observation)
-        return features
-
-    def action(self, features: Tensor) -> Tensor:
+    def action(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Compute the mean of highest density, shape (B, H*D), in the box mapped to [-1, 1]."""
         _, means, _ = parts = self._parts(features)
         peak = torch.stack(
@@ -71,7 +74,9 @@ class MixtureModel(nn.Module):
         ).argmax(dim=1)
         return means.gather(1, peak[:, None, None].expand(-1, 1, means.shape[2]))[:, 0]
 
-    def loss(self, features: Tensor, target: Tensor) -> Tensor:
+    def loss(
+        self, features: Tensor, target: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Negative log likelihood of demonstrated actions, shape (B, H*D), in the same box."""
         return -self._log_density(self._parts(features), target).mean()
 
@@ -91,7 +96,7 @@ class MixtureModel(nn.Module):
         return torch.logsumexp(weights + logs.sum(dim=2), dim=1)
 
 
-class NearestNeighbourModel(nn.Module):
+class NearestNeighbourModel(Baseline):
     """Nearest neighbour: the action of the most similar demonstrated observation.
 
     The weights hold the demonstrations. Similarity is a small Euclidean distance between feature
@@ -106,9 +111,7 @@ class NearestNeighbourModel(nn.Module):
 
         The encoder must have no trainable weights.
         """
-        super().__init__()
-        self.encoder = encoder
-        self.box = space
+        super().__init__(encoder, space)
         self.register_buffer("keys", torch.empty(0, encoder.size))
         self.register_buffer("actions", torch.empty(0, space.size))
 
@@ -117,12 +120,7 @@ class NearestNeighbourModel(nn.Module):
         self.keys = torch.cat((self.keys, features.to(self.keys)))
         self.actions = torch.cat((self.actions, actions.to(self.actions)))
 
-    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Encode observations to features, shape (B, F)."""
-        features: Tensor = self.encoder(observation)
-        return features
-
-    def action(self, features: Tensor) -> Tensor:
+    def action(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Compute actions, shape (B, H*D), in the box mapped to [-1, 1]."""
         nearest = [
             torch.cdist(rows, self.keys).argmin(dim=1) for rows in torch.split(features, _CHUNK)

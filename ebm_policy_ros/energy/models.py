@@ -22,10 +22,12 @@ from ebm_policy_ros.energy.encoders import ObservationEncoder, Thumbnail
 from ebm_policy_ros.energy.features import Features
 from ebm_policy_ros.energy.head_gradient import value_and_slope
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
+from ebm_policy_ros.energy.iterative_baselines import FlowModel, TwoStepModel
 from ebm_policy_ros.energy.normalisation import Normalisation
 from ebm_policy_ros.util.bounds import (
     MOST_COMPONENTS,
     MOST_FEATURES,
+    MOST_FLOW_STEPS,
     MOST_HEAD_LAYERS,
     MOST_LAYERS,
     MOST_STREAMS,
@@ -36,7 +38,9 @@ from ebm_policy_ros.util.bounds import (
 from ebm_policy_ros.util.plugins import names_from_a_file
 from ebm_policy_ros.util.quoting import cut, quote
 
-Kind = Literal["energy", "autoregressive", "explicit", "mixture", "nearest_neighbour"]
+Kind = Literal[
+    "energy", "autoregressive", "explicit", "mixture", "flow", "two_step", "nearest_neighbour"
+]
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,9 @@ class ModelConfig:
     kind: Kind = "energy"
     """Kind of model: energy, the action minimises a learned energy; autoregressive, one energy for
     each dimension of the action; explicit, regression of the action (MSE); mixture, the likeliest
-    action of a mixture of Gaussians; nearest_neighbour, the action of the most similar
-    demonstrated observation."""
+    action of a mixture of Gaussians; flow, an action drawn by a flow from noise (flow matching);
+    two_step, regression whose second step improves the action of the first; nearest_neighbour, the
+    action of the most similar demonstrated observation."""
     streams: tuple[str, ...] = ("camera", "tool")
     """Streams of the interface that the policy observes. If demonstrations lack the default
     streams, train_policy uses all streams that they have."""
@@ -70,6 +75,8 @@ class ModelConfig:
     """Features of measured streams beside them, as formulas: block - tool; state[0:2] -
     state[2:4]; block - tool in goal - block, along and across a direction; angle state[4]; length
     goal - block."""
+    flow_steps: int = 10
+    """Number of Euler steps of a flow."""
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -95,13 +102,18 @@ class ModelConfig:
         if not all(isinstance(formula, str) for formula in self.features):
             raise ValueError(f"features: got {quote(list(self.features))}, expected formulas")
         check_whole("features, their number", len(self.features), 0, MOST_FEATURES)
+        if self.kind != "flow" and self.flow_steps != ModelConfig.flow_steps:
+            raise ValueError(f"flow_steps: has no meaning for kind {self.kind}")
         check_whole("trunk_width", self.trunk_width, 1, WIDEST)
         check_whole("trunk_depth", self.trunk_depth, 0, MOST_LAYERS)
         check_whole("components", self.components, 1, MOST_COMPONENTS)
+        check_whole("flow_steps", self.flow_steps, 1, MOST_FLOW_STEPS)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the settings to plain values for JSON, as `from_dict` reads them."""
         plain = dataclasses.asdict(self)
+        if self.kind != "flow":
+            del plain["flow_steps"]  # earlier releases read the files of other kinds
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in plain["image"].items()}
         plain |= {"streams": list(self.streams), "image": lists, "features": list(self.features)}
         if not self.features:  # earlier releases don't know them
@@ -289,7 +301,7 @@ def _with(model: M, **children: nn.Module) -> M:
 
 ImplicitModel = EnergyModel | AutoregressiveModel
 """Models whose action is found by a search."""
-ExplicitModel = RegressionModel | MixtureModel | NearestNeighbourModel
+ExplicitModel = RegressionModel | MixtureModel | FlowModel | TwoStepModel | NearestNeighbourModel
 """Models that compute an action directly: the baselines."""
 Model = ImplicitModel | ExplicitModel
 
@@ -335,6 +347,10 @@ def build_model(
     )
     if config.kind == "mixture":
         return MixtureModel(config.head, encoder, space, config.components)
+    if config.kind == "flow":
+        return FlowModel(config.head, encoder, space, config.flow_steps)
+    if config.kind == "two_step":
+        return TwoStepModel(config.head, encoder, space)
     if config.kind == "explicit":
         return RegressionModel(config.head, encoder, space)
     if config.kind == "autoregressive":

@@ -71,7 +71,7 @@ class GraphActionInference:
         Args:
             batch: Streams of the observation.
             previous: Last action, if the graph was captured with one.
-            seed: Seed of the candidates.
+            seed: Seed of the candidates, or of a flow's noise.
         """
         return self._graph(self._inputs(batch, previous), seed)
 

@@ -112,7 +112,7 @@ class ActionInference:
         Args:
             batch: Streams of one observation, with a batch dimension of 1, on the device.
             previous: Last action, shape (H*D,), in the interface's units.
-            generator: Random generator of the candidates, on the device.
+            generator: Random generator of the candidates, or of a flow's noise, on the device.
             deadline: Time to return the best action so far, in seconds of `time.perf_counter`.
         """
         model, box = self.model, self.model.box
@@ -124,7 +124,7 @@ class ActionInference:
             candidates, energies = solution.actions[0], solution.energies[0]
         else:
             solution = None
-            action = model.action(features)[0]
+            action = model.action(features, generator)[0]
             energy = action.new_zeros(())
             candidates, energies, minima = action[None], action.new_zeros(1), action.new_zeros(0)
         answer = InferenceResult(

@@ -89,7 +89,7 @@ class Policy:
         Args:
             path: Path of the file.
             device: auto (CUDA if available), cpu, cuda or cuda:N.
-            seed: Seed of the candidates.
+            seed: Seed of the candidates, or of a flow's noise.
             inference: Settings that replace those of the file. Another "method" starts from its
                 own defaults.
             choice: lowest, the action of lowest energy, or sample, a sample of exp(-E /
@@ -160,8 +160,8 @@ class Policy:
         """Decide on the action for an observation of the policy's interface.
 
         Equal observations (and previous actions) give equal decisions: each search draws the same
-        candidates. If the energy of an action isn't finite, the action is NaN, which the guard
-        rejects.
+        candidates, and each flow begins with the same noise. If the energy of an action isn't
+        finite, the action is NaN, which the guard rejects.
 
         Args:
             observation: Arrays of the streams that the policy uses; others are ignored.

@@ -74,6 +74,8 @@ MOST_COMPONENTS = 1024
 """Maximum number of Gaussians of a mixture."""
 MOST_FEATURES = 256
 """Maximum number of formulas of features. A scene of ten objects needs a hundred."""
+MOST_FLOW_STEPS = 1000
+"""Maximum number of Euler steps of a flow. Papers use 1 to 100."""
 
 # Searches.
 MOST_SAMPLES = 1 << 20

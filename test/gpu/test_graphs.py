@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +15,13 @@ from torch import Tensor
 
 from ebm_policy_ros.device.cuda_graph import CapturedGraph, CaptureError
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import ConditionalEnergy, EnergyModel, ModelConfig, build_model
+from ebm_policy_ros.energy.models import (
+    ConditionalEnergy,
+    EnergyModel,
+    Kind,
+    ModelConfig,
+    build_model,
+)
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
@@ -44,7 +50,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator(DEVICE).manual_seed(seed)
 
 
-def model_of(kind: Literal["energy", "autoregressive"] = "energy", **head: Any) -> Any:
+def model_of(kind: Kind = "energy", **head: Any) -> Any:
     torch.manual_seed(1)
     config = ModelConfig(kind, ("state",), trunk_depth=0, head=HeadConfig("mlp", 64, 2, **head))
     return build_model(config, {"state": (1, 4)}, 2).to(DEVICE)
@@ -132,6 +138,18 @@ def test_a_captured_decision_is_the_one_step_by_step(
             plain = action_inference(batch, last, seeded(seed))[0].to_host()
             torch.testing.assert_close(replayed.action, plain.action, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(replayed.energy, plain.energy, rtol=1e-4, atol=1e-4)
+
+
+def test_a_captured_flow_begins_with_the_noise_of_its_seed() -> None:
+    parts = PolicyComponents(model_of("flow").requires_grad_(False), None, None)
+    action_inference = ActionInference(parts, DEVICE, 1.0)
+    with torch.no_grad():
+        graph = GraphActionInference(action_inference, state(), None)
+        for seed in range(3):
+            batch = state()
+            replayed = graph(batch, None, seed)[0].to_host()
+            plain = action_inference(batch, None, seeded(seed))[0].to_host()
+            torch.testing.assert_close(replayed.action, plain.action, rtol=1e-4, atol=1e-4)
 
 
 class Fickle(ActionInference):

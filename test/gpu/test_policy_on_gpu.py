@@ -82,8 +82,11 @@ def test_an_action_is_as_low_as_the_cpus(
         assert decisions[1].energy == pytest.approx(float(found), abs=0.02 * spread)
 
 
-def test_explicit_actions_are_those_of_the_cpu(policy_file: Callable[..., Path]) -> None:
-    path = policy_file("explicit")
+@pytest.mark.parametrize("kind", ["explicit", "two_step"])
+def test_explicit_actions_are_those_of_the_cpu(
+    kind: str, policy_file: Callable[..., Path]
+) -> None:
+    path = policy_file(kind)
     here, there = (Policy.load(path, device) for device in ("cpu", DEVICE))
     there.warm_up()
     for seed in range(3):

@@ -134,16 +134,16 @@ def decide(
 ) -> Tensor:
     """Actions in their units, on the CPU, (B, D), for observations with (B, 1, ...) each.
 
-    Equal observations give equal actions: each search draws the same candidates.
+    Equal observations give equal actions: each call draws the same candidates or noise.
     """
     device = model.box.low.device
     seen = {name: values.to(device) for name, values in observation.items()}
     features = model.encode(seen)
+    generator = torch.Generator(device).manual_seed(0)
     if isinstance(model, ImplicitModel):
-        generator = torch.Generator(device).manual_seed(0)
         chosen = minimize(model, features, inference, generator).best
     else:
-        chosen = model.action(features)
+        chosen = model.action(features, generator)
     return model.box.denormalise(chosen, model.box.origin(seen)).cpu()
 
 

@@ -105,6 +105,7 @@ _CHAINS = NegativesConfig(
     around=8,
     nearest=0.03,
 )
+_REGRESSION = dataclasses.replace(_LEARNING, batch_size=256, learning_rate=3e-3, gradient_clip=1.0)
 METHODS = {
     "derivative-free": Method(
         _JOINT,
@@ -120,10 +121,14 @@ METHODS = {
     ),
     "autoregressive": _AUTOREGRESSIVE,
     "regression (MSE)": Method(
-        _model("explicit", width=256, depth=0),
-        dataclasses.replace(_LEARNING, batch_size=256, learning_rate=3e-3, gradient_clip=1.0),
-        DerivativeFree(64),
-        {2: 6000},
+        _model("explicit", width=256, depth=0), _REGRESSION, DerivativeFree(64), {2: 6000}
+    ),
+    # A layer more than regression: the point and the time enter only at the head.
+    "flow matching": Method(
+        _model("flow", width=256, depth=1), _REGRESSION, DerivativeFree(64), {2: 6000}
+    ),
+    "two-step regression": Method(
+        _model("two_step", width=256, depth=1), _REGRESSION, DerivativeFree(64), {2: 6000}
     ),
     "nearest neighbour": Method(
         _model("nearest_neighbour"), _LEARNING, DerivativeFree(64), {2: 1}

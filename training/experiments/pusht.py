@@ -79,6 +79,8 @@ METHODS = {
     "energy, lowest": Method("state"),
     "energy, drawn": Method("state", drawn=True),
     "regression (MSE)": Method("state", {"model.kind": "explicit", "model.head.width": 256}),
+    "flow matching": Method("state", {"model.kind": "flow", "model.head.width": 256}),
+    "two-step regression": Method("state", {"model.kind": "two_step", "model.head.width": 256}),
     "pictures, energy, lowest": Method("picture", _PICTURES),
     "pictures, energy, drawn": Method("picture", _PICTURES, drawn=True),
     "pictures, regression (MSE)": Method(

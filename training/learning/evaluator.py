@@ -75,7 +75,7 @@ class Evaluator:
         self._frames = held_out[np.linspace(0, len(held_out) - 1, count).round().astype(int)]
 
     def evaluate(self, generator: torch.Generator) -> EvaluationMetrics:
-        """Compute the means over all frames; `generator` draws the negatives."""
+        """Compute the means over all frames; `generator` draws negatives and noise."""
         if len(self._frames) == 0:
             return EvaluationMetrics.worst()
         parts = math.ceil(len(self._frames) / self._config.batch_size)
@@ -104,10 +104,10 @@ class Evaluator:
 
     def _choose(self, features: Tensor) -> Tensor:
         """Chosen actions in the box mapped to [-1, 1], shape (B, H*D)."""
-        if not isinstance(self._model, ImplicitModel):
-            return self._model.action(features).float()
-        # The same candidates each time, so that only the weights differ.
+        # The same candidates or noise each time, so that only the weights differ.
         generator = torch.Generator(features.device).manual_seed(0)
+        if not isinstance(self._model, ImplicitModel):
+            return self._model.action(features, generator).float()
         return minimize(self._model, features, self._inference, generator).best
 
 

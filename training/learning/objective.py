@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.energy.baselines import MixtureModel, RegressionModel
+from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     ConditionalEnergy,
@@ -59,7 +59,7 @@ def loss_of(
         features: Features from its `encode` for B observations.
         positive: Demonstrated actions in the box mapped to [-1, 1], shape (B, A).
         config: Negatives, temperature and penalty.
-        generator: Source of the negatives, on the model's device.
+        generator: Source of the negatives, or of noise, on the model's device.
         walk: Function that runs the chains of negatives; by default that of the settings.
 
     Returns:
@@ -70,8 +70,8 @@ def loss_of(
         loss, scalars = _contrast(energy, told, high, config, generator, walk)
         # The losses of the dimensions are summed.
         return loss * (len(told) / len(positive)), scalars
-    assert isinstance(model, (RegressionModel, MixtureModel))
-    return model.loss(features, positive), {}
+    assert not isinstance(model, NearestNeighbourModel)
+    return model.loss(features, positive, generator), {}
 
 
 def _choice(

@@ -35,7 +35,7 @@ POLICY = (
         Parameter.Type.DOUBLE,
         "Of that sample; unset: that of the training.",
     ),
-    Setting("seed", 0, "Seed of the candidates.", low=0, high=2**31 - 1),
+    Setting("seed", 0, "Seed of the candidates, or of a flow's noise.", low=0, high=2**31 - 1),
     Setting("threads", 1, "CPU threads of torch.", low=1, high=256),
     Setting(
         "warm_start",
