@@ -42,7 +42,10 @@ _ARGUMENTS = {
     "device": ("", "Where the policy decides: auto, cpu, cuda or cuda:N."),
     "autostart": ("", "Configure and activate the policy node at start: true or false."),
     "publish_commands": ("", "False: shadow mode, commands are only proposed: true or false."),
-    "task": ("", "Task of the simulation: push, push_either or my_package.my_module.MyTask."),
+    "task": (
+        "",
+        "Task of the simulation: push, push_either, push_two or package.module.Class.",
+    ),
     "source": ("", "What moves the arm: keyboard, gamepad, spacemouse or leader."),
     "topic": ("", "Topic of the gamepad, the 3-D mouse or the leader arm."),
     "viewer": ("", "Show the simulation in a window: true or false."),

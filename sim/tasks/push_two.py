@@ -33,11 +33,11 @@ _GOALS = ("goal_0", "goal_1")
 _GOAL_COLOURS = ((0.95, 0.75, 0.10), (0.05, 0.12, 0.75))
 # Smallest distances at the start (m): of blocks and goals from each other, of a block from a goal,
 # and of the tool from a block.
-_APART, _TO_PUSH, _TOOL_APART = 0.12, 0.09, 0.08
+_APART, _TO_PUSH, _TOOL_APART = 0.14, 0.09, 0.08
 # Smallest distance between the way of one block and the other block (m).
-_CLEAR_WAY = 0.10
+_CLEAR_WAY = 0.125
 # The tool keeps this far from the centre of a block that it does not push (m).
-_KEPT_OFF = 0.07
+_KEPT_OFF = 0.06
 # Gain (1/s) and largest speed (m/s) with which it does.
 _KEEP_OFF_GAIN, _KEEP_OFF_SPEED = 4.0, 0.14
 
