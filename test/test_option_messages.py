@@ -106,7 +106,7 @@ VALUES = "settings as {NAME: a whole number, a number or a text}"
         ),
         (
             "--learning.negatives.source=unifrm",
-            "--learning.negatives.source: got 'unifrm', expected one of uniform, chain, mixed, "
+            "--learning.negatives.source: got 'unifrm', expected one of uniform, gaussian, chain, mixed, "
             "hard, or the full name of your own source of negatives, package.module.Name; did you "
             "mean uniform?",
         ),

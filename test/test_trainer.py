@@ -24,7 +24,8 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod
-from ebm_policy_ros.training.data.batches import Batches, shift_images, split_episodes
+from ebm_policy_ros.training.data.augmentation import Augmentation, shift_images
+from ebm_policy_ros.training.data.batches import Batches, split_episodes
 from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.training.learning.checkpoint import (
     CheckpointError,
@@ -395,6 +396,29 @@ def test_shifted_images_are_crops_with_a_repeated_border() -> None:
     assert len({matches.index(True) for matches in found}) > 15
 
 
+def test_brightness_and_contrast_change_alike_in_all_samples_of_a_row() -> None:
+    frames = torch.full((200, 2, 4, 4, 3), 100, dtype=torch.uint8)
+    frames[:, :, :2] = 140
+    changed = Augmentation(jitter=0.2).apply(
+        {"camera": frames}, {}, torch.Generator().manual_seed(0), 200, slice(None)
+    )["camera"]
+    assert torch.equal(changed[:, 0], changed[:, 1]) and changed.dtype == torch.uint8
+    mean = changed.float().mean(dim=(1, 2, 3, 4)) / 120
+    contrast = (changed[:, 0, 0, 0, 0].float() - changed[:, 0, 3, 0, 0]) / 40 / mean
+    for factor in (mean, contrast):
+        assert factor.min() == pytest.approx(0.8, abs=0.04)
+        assert factor.max() == pytest.approx(1.2, abs=0.04)
+
+
+def test_noise_on_measurements_has_the_size_of_their_spread() -> None:
+    values = {"tool": torch.zeros(5000, 1, 2)}
+    found = Augmentation(noise=0.5).apply(
+        values, {"tool": torch.tensor([2.0, 0.1])}, torch.Generator().manual_seed(0), 5000,
+        slice(None),
+    )["tool"]  # fmt: skip
+    assert found.std(dim=0)[0].tolist() == pytest.approx([1.0, 0.05], rel=0.05)
+
+
 def test_held_out_images_are_not_shifted(tmp_path: Path) -> None:
     still, moved = (trainer(tmp_path, image_shift=shift) for shift in (0, 2))
     assert still.validate() == moved.validate()
@@ -644,6 +668,8 @@ def test_autoregression_is_refused_for_a_joint_model(tmp_path: Path) -> None:
         ({"held_out": -0.1}, "held_out: got -0.1"),
         ({"warm_up": -1}, "warm_up: got -1"),
         ({"image_shift": -1}, "image_shift: got -1"),
+        ({"image_jitter": 2.0}, "image_jitter: got 2.0, expected a share up to 1"),
+        ({"measurement_noise": -1.0}, "measurement_noise: got -1.0"),
         ({"precision": "fp8"}, "precision: got 'fp8', expected bf16 or fp32"),
         ({"schedule": "linear"}, "schedule: got 'linear', expected cosine or step"),
         (
@@ -663,7 +689,7 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, Any], message: 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"source": "nowhere"}, "source: got 'nowhere', expected one of uniform, chain"),
+        ({"source": "nowhere"}, "source: got 'nowhere', expected one of uniform, gaussian, chain"),
         ({"count": 0}, "count: got 0"),
         ({"source": "hard", "count": 64, "pool": 64}, "pool: got 64, expected more than"),
         ({"source": "mixed", "count": 1}, "count: got 1, expected at least 2"),

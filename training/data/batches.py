@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.training.data.augmentation import Augmentation
 from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.training.data.mirror import Mirror
 
@@ -86,6 +87,11 @@ class Batches:
         place = device if _fit(seen, device) else torch.device("cpu")
         # On the CPU these share memory with the demonstrations.
         self._seen = {name: values.to(place) for name, values in seen.items()}
+        self._spreads = {
+            name: values.std(dim=(0, 1), correction=0).cpu()
+            for name, values in self._seen.items()
+            if values.ndim == 3
+        }
         self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))
 
     def frames_of(self, step: int, frames: Frames) -> Frames:
@@ -99,7 +105,7 @@ class Batches:
     def observation(
         self,
         frames: Frames,
-        shift: int = 0,
+        augmentation: Augmentation | None = None,
         generator: torch.Generator | None = None,
         rows: slice = slice(None),
     ) -> dict[str, Tensor]:
@@ -107,17 +113,14 @@ class Batches:
 
         Args:
             frames: Indices of the frames.
-            shift: Largest random shift of images, pixels.
-            generator: Source of the shifts, on the CPU, so that they are equal for every device.
-            rows: Part of `frames` to return; shifts are drawn for all.
+            augmentation: Random changes; None for none.
+            generator: Source of the changes, on the CPU, so that they are equal for every device.
+            rows: Part of `frames` to return; changes are drawn for all.
         """
         streams = self._select(frames[rows], self._streams)
-        for name, seen in streams.items():
-            if shift and seen.ndim == 5:
-                size = (2, len(frames), 1)
-                shifts = torch.randint(-shift, shift + 1, size, generator=generator)[:, rows]
-                streams[name] = shift_images(streams[name], shift, shifts.to(self._device))
-        return streams
+        if augmentation is None:
+            return streams
+        return augmentation.apply(streams, self._spreads, generator, len(frames), rows)
 
     def measured(self, frames: Frames) -> dict[str, Tensor]:
         """All streams of `frames` that are not images, on the CPU."""
@@ -174,25 +177,3 @@ def _fit(streams: dict[str, Tensor], device: torch.device) -> bool:
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return sum(values.nbytes for values in streams.values()) <= free / 2
-
-
-def shift_images(frames: Tensor, pixels: int, shifts: Tensor) -> Tensor:
-    """Shift all frames of a row together by up to `pixels`; the border is repeated.
-
-    Args:
-        frames: Shape (B, T, H, W, 3).
-        pixels: Largest shift to each side.
-        shifts: Shifts down and right, from -pixels to pixels, shape (2, B, 1).
-    """
-    batch = len(frames)
-    rows, columns = shifts[..., 0] + pixels
-    for dim in (2, 3):
-        first, last = frames.narrow(dim, 0, 1), frames.narrow(dim, frames.shape[dim] - 1, 1)
-        border = [-1] * frames.ndim
-        border[dim] = pixels
-        frames = torch.cat((first.expand(border), frames, last.expand(border)), dim=dim)
-    # A view of all shifts of all rows; one shift of each row is copied, line by line.
-    height, width = (size - 2 * pixels for size in frames.shape[2:4])
-    windows = frames.unfold(2, height, 1).unfold(3, width, 1)
-    chosen = windows[torch.arange(batch, device=frames.device), :, rows, columns]
-    return chosen.permute(0, 1, 3, 4, 2)

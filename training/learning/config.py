@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ebm_policy_ros.inference.settings import at_least, not_negative, one_of, positive
+from ebm_policy_ros.training.data.augmentation import Augmentation
 from ebm_policy_ros.training.learning.losses import LOSSES
 from ebm_policy_ros.training.learning.negatives import NegativesConfig
 
@@ -51,6 +52,12 @@ class LearningConfig:
     """Decay of the moving average of the weights. The average is evaluated and saved."""
     image_shift: int = 0
     """Largest random shift of the images in training, pixels; 0 for none."""
+    image_jitter: float = 0.0
+    """Largest random change of the brightness, and of the contrast, of the images in training, as
+    a share; 0 for none."""
+    measurement_noise: float = 0.0
+    """Standard deviation of random noise on the measurements in training, in standard deviations
+    of each; 0 for none."""
     precision: Precision = "bf16"
     """Precision of the layers: bf16 (mixed, faster; fp32 on a CPU that only emulates it) or
     fp32."""
@@ -78,7 +85,12 @@ class LearningConfig:
         )  # fmt: skip
         at_least(self, 0, "warm_up", "image_shift")
         positive(self, "learning_rate", "gradient_clip", "temperature")
-        not_negative(self, "weight_decay", "gradient_penalty", "gradient_margin")
+        not_negative(
+            self, "weight_decay", "gradient_penalty", "gradient_margin", "measurement_noise",
+            "image_jitter",
+        )  # fmt: skip
+        if self.image_jitter > 1:
+            raise ValueError(f"image_jitter: got {self.image_jitter}, expected a share up to 1")
         try:
             LOSSES.find(self.loss)
         except ValueError as error:
@@ -92,6 +104,11 @@ class LearningConfig:
                 raise ValueError(f"{name}: got {got}, expected a number between 0 and 1")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out: got {self.held_out}, expected a fraction below 1")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Random changes of observations in training."""
+        return Augmentation(self.image_shift, self.image_jitter, self.measurement_noise)
 
     def rate_at(self, step: int, steps: int) -> float:
         """Learning rate of a step, from 0, of `steps`: a linear warm-up, then the schedule.

@@ -207,7 +207,7 @@ class Trainer:
             autocast(self.config, self._device),
             self._processes.draws(len(frames)),
         ):
-            seen = self._batches.observation(frames, self.config.image_shift, shifts, rows)
+            seen = self._batches.observation(frames, self.config.augmentation, shifts, rows)
             origin = self.model.box.origin(seen)
             positive = self.model.box.normalise(self._batches.actions(frames[rows]), origin)
             features = self.model.encode(seen)
