@@ -24,6 +24,8 @@ _PLACES = 16
 # Each trajectory draws its step size, within this share of the adapted one: trajectories of one
 # length may be periodic (Neal 2011, section 3.2).
 _JITTER = 0.2
+# Largest size of a leapfrog step, in half-widths of the box.
+_LONGEST = 1.0
 # Smallest effective sample size in the burn-in, as a share of the chains.
 _SHARE = 0.5
 
@@ -168,7 +170,7 @@ class MetropolisChains(Chains):
             energies = torch.where(moved, heights, energies)
             mean = chance.mean(dim=1, keepdim=True)
             if k < burn_in:
-                step = step * (mean - self.target_acceptance).exp()
+                step = (step * (mean - self.target_acceptance).exp()).clamp_max(_LONGEST)
             else:
                 accepted = accepted + mean / (self.iterations - burn_in)
         return Samples(actions, energies, self.temperature, accepted[:, 0])
