@@ -182,7 +182,8 @@ def test_an_autoregressive_policy_decides_with_any_method(
 ) -> None:
     path, seen = policy_file("autoregressive"), observation(interface)
     own = Policy.load(path, device="cpu").decide(seen)
-    search = {"method": "derivative_free", "samples": 512, "refine": 3}
+    # About a second of one core; a search that takes longer is refused.
+    search = {"method": "derivative_free", "samples": 128, "refine": 3, "refine_samples": 8}
     joint = Policy.load(path, device="cpu", inference=search).decide(seen)
     assert own.action.shape == joint.action.shape == (1, 2)
     # The joint search may find a wider minimum, but hardly a lower one.

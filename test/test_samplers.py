@@ -228,8 +228,8 @@ def test_the_solution_of_a_sampler_draws_its_samples_at_any_temperature() -> Non
         expected = grid_mean(two_wells, lambda p: p.sum(dim=-1) < 0, temperature)
         share = (picked.sum(dim=-1) < 0).float().mean().item()
         assert share == pytest.approx(expected, abs=0.09)
-    cold = solution.sample(1e-3, seeded())
-    assert (two_wells(cold[:, None])[:, 0] == solution.samples.energies.amin(dim=1)).all()
+    cold = two_wells(solution.sample(1e-6, seeded())[:, None])[:, 0]
+    assert torch.allclose(cold, solution.samples.energies.amin(dim=1), atol=1e-5)
     with pytest.raises(ValueError, match=r"temperature: got 0.0, expected a number > 0"):
         solution.sample(0.0)
 
@@ -275,20 +275,24 @@ def test_annealing_keeps_the_effective_sample_size() -> None:
     assert (weights.sum().square() / weights.square().sum()).item() == pytest.approx(100, rel=0.01)
 
 
-def test_langevin_begins_in_a_well_that_uniform_chains_miss() -> None:
-    """A needle on a plateau: no slope leads there, but one candidate in 400 lies in it."""
+def test_langevin_begins_in_low_wells_and_is_not_behind_a_search_without_slope() -> None:
+    """Eight dimensions with seven wells each; all searches evaluate as many candidates."""
+    centre = torch.linspace(-0.3, 0.4, 8)
 
     def energy(actions: Tensor) -> Tensor:
-        apart = (actions - 0.5).square().sum(dim=-1)
-        return -20 * torch.exp(-apart / 0.03**2 / 2) + 0.1 * actions.sum(dim=-1)
+        apart = 3.6 * (actions - centre)
+        return (apart.square() + 10 - 10 * torch.cos(2 * math.pi * apart)).sum(dim=-1) / 2
 
-    evaluations = sum(Langevin(32).evaluations)
-    plain = DerivativeFree(evaluations // 4).minimize(energy, *box(2), 32, seeded())
-    found = Langevin(32).minimize(energy, *box(2), 32, seeded())
-    cold = Langevin(32, pool=1).minimize(energy, *box(2), 32, seeded())
-    deep = [(s.best_energy < -19).float().mean().item() for s in (plain, found, cold)]
-    assert deep[0] == 1.0 and deep[1] > 0.9 and deep[2] < 0.6
-    assert (found.best_energy <= plain.best_energy + 1e-3).float().mean() > 0.9
+    methods = (
+        Langevin(256, 60),
+        Langevin(256, 75, pool=1),
+        DerivativeFree(sum(Langevin(256, 60).evaluations) // 4),
+    )
+    warm, cold, plain = (
+        method.minimize(energy, *box(8), 16, seeded()).best_energy.mean() for method in methods
+    )
+    assert warm < cold - 0.5
+    assert warm < plain - 2
 
 
 @pytest.mark.parametrize(

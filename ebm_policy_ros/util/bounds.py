@@ -92,9 +92,9 @@ MOST_STEP_WORK = 1 << 39
 """Maximum number of multiplications of one evaluation of all candidates, about 20 seconds on one
 CPU core. A search cannot be stopped within an evaluation. The largest evaluation of the benchmark
 needs a fifteenth of it."""
-MOST_JOINT_WORK = 1 << 33
+MOST_JOINT_WORK = 1 << 35
 """Maximum number of multiplications of a whole search of an autoregressive model's joint energy,
-less than a second on one CPU core. Its own method needs a hundredth of other methods' work."""
+about a second on one CPU core. The model's own method needs a hundredth of other methods' work."""
 LONGEST_DECISION = 60.0
 """Maximum duration of a decision in seconds, measured while a policy warms up. No robot waits for
 a minute."""
