@@ -28,8 +28,8 @@ from torch import Tensor
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Model, ModelConfig, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
+from ebm_policy_ros.inference.chains import Chains
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
-from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod, settings_of
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy.file import PolicyFile, save_policy
@@ -139,7 +139,7 @@ def cases(device: str, small: bool = False) -> list[Case]:
         Case("autoregressive, 1,024 x 3", each, {"samples": few(1024)},
              partial(plain.autoregressive, samples=few(1024), iterations=3), **on),
         Case("Langevin, 512 x 100", energy,
-             {"method": "langevin", "samples": few(512), "iterations": few(100)},
+             {"method": "langevin", "samples": few(512), "iterations": few(100), "pool": 1},
              partial(plain.langevin, samples=few(512), iterations=few(100)), **on),
         Case("demo's pixel policy, 1,024 x 3", PUSH, {"samples": few(1024)},
              partial(plain.derivative_free, samples=few(1024), evaluations=4), **on,
@@ -151,7 +151,7 @@ def cases(device: str, small: bool = False) -> list[Case]:
                  partial(plain.derivative_free, samples=few(2048), evaluations=4),
                  target="p50 <= 0.5 ms, ratio >= 15", **on),
             Case("Langevin, 512 x 200, 24-D", wide,
-                 {"method": "langevin", "samples": few(512), "iterations": few(200)},
+                 {"method": "langevin", "samples": few(512), "iterations": few(200), "pool": 1},
                  partial(plain.langevin, samples=few(512), iterations=few(200)),
                  target="p50 <= 20 ms, ratio >= 8", **on),
         ]  # fmt: skip
@@ -265,7 +265,7 @@ def measure(
         minima[known] = [plain.optimum(beside, observation, grid) for observation in seen]
     gflop = beside.flop(seen[0], policy.inference) / 1e9
     # On a GPU candidates are ranked in bfloat16; chains follow exact gradients.
-    exact = case.device == "cpu" or isinstance(policy.inference, Langevin)
+    exact = case.device == "cpu" or isinstance(policy.inference, Chains)
     limit = "fp32" if exact else "bf16"
     row = {
         "case": case.name,

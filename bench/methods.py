@@ -15,6 +15,7 @@ from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod
+from ebm_policy_ros.inference.metropolis import HamiltonianMonteCarlo
 
 DIMENSIONS = (1, 2, 4, 8, 16)
 ROWS = 50
@@ -25,6 +26,7 @@ METHODS: dict[str, InferenceMethod] = {
     "  polished, 30 steps": DerivativeFree(2048, polish=30),
     "hybrid, 2,048 x 1, 32 starts": Hybrid(),
     "Langevin, 512 x 100": Langevin(),
+    "Hamiltonian Monte Carlo, 512 x 20 x 5": HamiltonianMonteCarlo(),
     "autoregressive, 1,024 x 3": AutoregressiveDerivativeFree(),
 }
 

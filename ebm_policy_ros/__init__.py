@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ebm_policy_ros.inference.derivative_free import DerivativeFree
     from ebm_policy_ros.inference.hybrid import Hybrid
     from ebm_policy_ros.inference.langevin import Langevin
+    from ebm_policy_ros.inference.metropolis import HamiltonianMonteCarlo, MetropolisLangevin
     from ebm_policy_ros.inference.solution import Solution
     from ebm_policy_ros.interface import Interface, load_interface
     from ebm_policy_ros.observation.buffer import ObservationBuffer
@@ -36,10 +37,12 @@ __all__ = [
     "Decision",
     "DerivativeFree",
     "EnergyModel",
+    "HamiltonianMonteCarlo",
     "Hybrid",
     "Interface",
     "Langevin",
     "LearningConfig",
+    "MetropolisLangevin",
     "ModelConfig",
     "ObservationBuffer",
     "Policy",
@@ -58,10 +61,12 @@ _HOMES = {
     "Decision": "policy.decision",
     "DerivativeFree": "inference.derivative_free",
     "EnergyModel": "energy.models",
+    "HamiltonianMonteCarlo": "inference.metropolis",
     "Hybrid": "inference.hybrid",
     "Interface": "interface",
     "Langevin": "inference.langevin",
     "LearningConfig": "training.learning.config",
+    "MetropolisLangevin": "inference.metropolis",
     "ModelConfig": "energy.models",
     "ObservationBuffer": "observation.buffer",
     "Policy": "policy.policy",

@@ -39,7 +39,7 @@ def fits(found: str, line: str) -> bool:
     return found == line if start == line else found.startswith(start)
 
 
-METHODS = "derivative_free, autoregressive, langevin, hybrid"
+METHODS = "derivative_free, autoregressive, langevin, hybrid, hmc, mala"
 KINDS = "energy, autoregressive, explicit, mixture, flow, two_step or nearest_neighbour"
 VALUES = "settings as {NAME: a whole number, a number or a text}"
 
@@ -106,9 +106,9 @@ VALUES = "settings as {NAME: a whole number, a number or a text}"
         ),
         (
             "--learning.negatives.source=unifrm",
-            "--learning.negatives.source: got 'unifrm', expected one of uniform, gaussian, chain, mixed, "
-            "hard, or the full name of your own source of negatives, package.module.Name; did you "
-            "mean uniform?",
+            "--learning.negatives.source: got 'unifrm', expected one of uniform, gaussian, chain, "
+            "mixed, hmc, hard, or the full name of your own source of negatives, "
+            "package.module.Name; did you mean uniform?",
         ),
         ("--learning.decay=2", "--learning.decay: got 2.0, expected a number between 0 and 1"),
         ("--inference=3", f"--inference: got '3', expected {VALUES}"),

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
+from ebm_policy_ros.inference.methods import build_inference
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.file import PolicyFileError, load_policy_file
@@ -181,11 +182,43 @@ def test_an_autoregressive_policy_decides_with_any_method(
 ) -> None:
     path, seen = policy_file("autoregressive"), observation(interface)
     own = Policy.load(path, device="cpu").decide(seen)
-    search = {"method": "derivative_free", "samples": 512, "refine": 3}
+    # About a second of one core; a search that takes longer is refused.
+    search = {"method": "derivative_free", "samples": 128, "refine": 3, "refine_samples": 8}
     joint = Policy.load(path, device="cpu", inference=search).decide(seen)
     assert own.action.shape == joint.action.shape == (1, 2)
     # The joint search may find a wider minimum, but hardly a lower one.
     assert own.energy == pytest.approx(joint.energy, abs=0.3)
+
+
+@pytest.mark.parametrize("method", ["derivative_free", "hybrid", "langevin", "hmc", "mala"])
+def test_a_search_of_minutes_in_an_autoregressive_model_is_refused(
+    method: str, policy_file: PolicyWriter
+) -> None:
+    path = policy_file("autoregressive")
+    with pytest.raises(ValueError, match=f"inference.method: {method} takes .*; choose") as told:
+        Policy.load(path, device="cpu", inference={"method": method, "samples": 65536})
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("method", ["hmc", "mala"])
+def test_a_sampler_decides_by_its_lowest_action_or_one_of_its_samples(
+    method: str, policy_file: PolicyWriter, interface: Interface
+) -> None:
+    path, seen = policy_file(), observation(interface)
+    search = {"method": method, "samples": 128}
+    policy = Policy.load(path, device="cpu", inference=search)
+    lowest = policy.decide(seen)
+    assert policy.inference == build_inference(search)
+    dense = Policy.load(path, device="cpu", inference={"samples": 4096}).decide(seen)
+    assert lowest.energy <= dense.energy + 1e-3
+    drawn = [
+        Policy.load(path, device="cpu", inference=search, choice="sample", seed=seed).decide(seen)
+        for seed in range(3)
+    ]
+    assert len({float(d.action[0, 0]) for d in drawn}) == 3
+    for found in drawn:
+        assert np.isclose(found.candidates, found.action.reshape(1, -1)).all(axis=1).any()
+        assert policy.energies(seen, found.action)[0] == pytest.approx(found.energy, abs=1e-3)
 
 
 def test_a_decision_lists_its_modes_when_asked(

@@ -20,7 +20,6 @@ import yaml
 from ebm_policy_ros.device.selection import find_device
 from ebm_policy_ros.energy.models import ImplicitModel, ModelConfig, build_model
 from ebm_policy_ros.energy.outline import outline
-from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod, build_inference, settings_of
 from ebm_policy_ros.inference.settings import at_least
 from ebm_policy_ros.policy.file import PolicyFile, save_policy
@@ -91,8 +90,9 @@ class TrainConfig(EpisodeOptions):
     """Settings of the training."""
     inference: dict[str, int | float | str] = dataclasses.field(default_factory=dict)
     """Search for the action of lowest energy in the policy file: `method` (derivative_free,
-    autoregressive, langevin or hybrid) and its settings, see docs/reference/methods.md. Empty:
-    derivative_free with 1024 samples, or autoregressive for such a model."""
+    autoregressive, langevin, hybrid, hmc or mala) and its settings, see
+    docs/reference/methods.md. Empty: derivative_free with 1024 samples, or autoregressive for such
+    a model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,8 +130,7 @@ class TrainConfig(EpisodeOptions):
         if settings["method"] == "derivative_free":
             settings.setdefault("samples", 1024)
         found = build_inference(settings)
-        takes_one = hasattr(found, "temperature") and not isinstance(found, Langevin)
-        if not takes_one or "temperature" in settings:
+        if not hasattr(found, "temperature") or "temperature" in settings:
             return found
         # Energies trained with a temperature define the distribution only with this temperature.
         return build_inference({**settings, "temperature": self.learning.temperature})

@@ -16,6 +16,8 @@ Energy = Callable[[Tensor], Tensor]
 _LOOKS, _COMPARED = 16, 4
 # An odd number near 2^64 / golden ratio, as a signed integer: spreads cells over all integers.
 _HASH = -7046029254386353131
+# Steps of the bisection of a factor on energies.
+_BISECTIONS = 24
 
 
 def check_box(low: Tensor, high: Tensor) -> None:
@@ -88,48 +90,99 @@ def clip(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(actions, low), high)
 
 
+def reflect(actions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Reflect actions (B, N, D) at the faces of the box until they are inside.
+
+    Returns:
+        Actions in the box, and the mask of the values whose direction has changed its sign.
+    """
+    width = (high - low).clamp_min(torch.finfo(low.dtype).tiny)
+    there_and_back = torch.remainder(actions - low, 2 * width)
+    inside = torch.where(high > low, low + width - (there_and_back - width).abs(), low)
+    return clip(inside, low, high), there_and_back > width
+
+
 def take(actions: Tensor, index: Tensor) -> Tensor:
     """Select candidates of `actions`, (B, N, D), by `index`, (B, M); the result is (B, M, D)."""
     return actions.gather(1, index[..., None].expand(-1, -1, actions.shape[2]))
 
 
-def resample(energies: Tensor, generator: torch.Generator | None) -> Tensor:
+def resample(
+    energies: Tensor, generator: torch.Generator | None, count: int | None = None
+) -> Tensor:
     """Resample candidates: draw indices with probabilities softmax(-E), row by row.
 
-    Systematic resampling takes the N quantiles (i + offset) / N of the distribution (Kitagawa
+    Systematic resampling takes the M quantiles (i + offset) / M of the distribution (Kitagawa
     1996, appendix). It has less noise than independent draws and does not wait for the device.
 
     Args:
         energies: Energies, shape (B, N). A candidate whose energy is not finite is drawn only if
             no energy is finite.
         generator: Source of the random offset of each row.
+        count: Number of indices M; by default N.
 
     Returns:
-        Indices, shape (B, N), in ascending order.
+        Indices, shape (B, M), in ascending order.
     """
     shape = (len(energies), 1)
     offsets = torch.rand(shape, generator=generator, device=energies.device, dtype=energies.dtype)
-    return quantiles(energies, offsets)
+    return quantiles(energies, offsets, count)
 
 
-def quantiles(energies: Tensor, offsets: Tensor) -> Tensor:
-    """Indices of the candidates at the quantiles (i + offset) / N of softmax(-E).
+def quantiles(energies: Tensor, offsets: Tensor, count: int | None = None) -> Tensor:
+    """Indices of the candidates at the quantiles (i + offset) / M of softmax(-E).
 
     Args:
         energies: Energies, shape (B, N).
         offsets: Offsets from 0 to 1, shape (B, 1).
+        count: Number of quantiles M; by default N.
 
     Returns:
-        Indices, shape (B, N), in ascending order.
+        Indices, shape (B, M), in ascending order.
     """
-    count = energies.shape[1]
+    count = energies.shape[1] if count is None else count
     lowest = torch.finfo(energies.dtype).min
     weights = torch.softmax(torch.nan_to_num(-energies, nan=lowest, neginf=lowest), dim=1)
     cumulative = weights.cumsum(dim=1)
     places = (torch.arange(count, device=offsets.device, dtype=offsets.dtype) + offsets) / count
     # Due to rounding, the last sum may be below 1 and a quantile above it.
     places = places.to(cumulative.dtype) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, places, right=True).clamp_(max=count - 1)
+    found = torch.searchsorted(cumulative, places, right=True)
+    return found.clamp_(max=energies.shape[1] - 1)
+
+
+def anneal(
+    energies: Tensor,
+    fewest: int,
+    count: int,
+    generator: torch.Generator | None,
+    largest: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Resample candidates by exp(-b E), with the largest b that leaves many of them a chance.
+
+    The effective sample size of the weights, (sum w)^2 / sum w^2, falls as b grows. So the b at
+    which it is `fewest` is found by bisection.
+
+    Args:
+        energies: Energies, shape (B, N).
+        fewest: Smallest effective sample size.
+        count: Number of indices M.
+        generator: Source of randomness.
+        largest: Largest b, at least 0, shape (B, 1); by default 1.
+
+    Returns:
+        Indices, shape (B, M), in ascending order, and factors b, shape (B, 1).
+    """
+    upper = torch.ones_like(energies[:, :1]) if largest is None else largest
+    lower, factor = torch.zeros_like(upper), upper
+    above = finite(energies - energies.amin(dim=1, keepdim=True))
+    for _ in range(_BISECTIONS):
+        weights = torch.nan_to_num((-factor * above).exp())
+        size = weights.sum(dim=1, keepdim=True).square() / weights.square().sum(1, keepdim=True)
+        lower = torch.where(size >= fewest, factor, lower)
+        upper = torch.where(size >= fewest, upper, factor)
+        factor = (lower + upper) / 2
+    return resample(lower * energies, generator, count), lower
 
 
 def local_minima(

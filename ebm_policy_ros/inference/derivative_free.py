@@ -68,6 +68,12 @@ class DerivativeFree(Minimizer[Energy]):
         refined = self.places * self.refine_samples if self.refine else 0
         return max(self.samples, refined), self.places if self.polish else 0
 
+    @property
+    def evaluations(self) -> tuple[int, int]:
+        refined = self.refine * self.places * self.refine_samples
+        polished = self.places * (self.polish + 1) if self.polish else 0
+        return self.samples * (self.iterations + 1) + refined, polished
+
     def run(self, search: Search[Energy]) -> Solution:
         """Resample and perturb, then refine and polish.
 

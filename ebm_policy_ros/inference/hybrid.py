@@ -40,6 +40,10 @@ class Hybrid(Minimizer[Energy]):
     def evaluated(self) -> tuple[int, int]:
         return self.samples, self.starts
 
+    @property
+    def evaluations(self) -> tuple[int, int]:
+        return self.samples * (self.iterations + 1), self.starts * (self.steps + 1)
+
     def run(self, search: Search[Energy]) -> Solution:
         """Search with the low-precision energy, if there is one, then descend."""
         method = DerivativeFree(self.samples, self.iterations, temperature=self.temperature)

@@ -9,18 +9,19 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import Energy, clip, normal, take
-from ebm_policy_ros.inference.minimizer import Minimizer, Search
+from ebm_policy_ros.inference.candidates import Energy, anneal, clip, normal, take
+from ebm_policy_ros.inference.chains import Chains, joined, lowest
+from ebm_policy_ros.inference.minimizer import Search
 from ebm_policy_ros.inference.refinement import descend, value_and_gradient
-from ebm_policy_ros.inference.settings import at_least, at_most, not_negative, one_of, positive
+from ebm_policy_ros.inference.settings import at_most, not_negative, one_of, positive
 from ebm_policy_ros.inference.solution import Solution
-from ebm_policy_ros.util.bounds import MOST_POWER, MOST_ROUNDS, MOST_SAMPLES
+from ebm_policy_ros.util.bounds import MOST_POWER
 
 Schedule = Literal["polynomial", "power"]
 
 
 @dataclass(frozen=True)
-class Langevin(Minimizer[Energy]):
+class Langevin(Chains):
     """Langevin search: candidates follow the gradient with noise, then without it to a minimum.
 
     Distances are in half-widths of the box. A step of size s changes each dimension by
@@ -33,12 +34,12 @@ class Langevin(Minimizer[Energy]):
       exp(-E / (2 noise_scale^2)): exp(-E / 2) with a noise scale of 1, exp(-E) with sqrt(1/2).
 
     where w is standard normal. Steps are clipped, then the candidates are clipped to the box.
+
+    A chain starts from each start of the search. The others are drawn from a uniform pool by
+    exp(-b E), with b = 1 or, if then only few candidates had a chance, the largest b with an
+    effective sample size of `samples`. So chains begin in all low wells, however steep they are.
     """
 
-    samples: int = 512
-    """Number of candidates; each is a separate chain."""
-    iterations: int = 100
-    """Number of steps of a chain; in training half as many are usual."""
     schedule: Schedule = "polynomial"
     """Schedule of the step size: polynomial or power."""
     step_size: float = 0.1
@@ -53,41 +54,33 @@ class Langevin(Minimizer[Energy]):
     """Factor on the noise."""
     step_clip: float = 0.1
     """Largest change of a dimension in a step, in half-widths of the box."""
-    polish: int = 20
-    """Number of gradient descent steps without noise at the end; 0 for none."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "samples", largest=MOST_SAMPLES)
-        at_least(self, 1, "iterations", largest=MOST_ROUNDS)
-        at_least(self, 0, "polish", largest=MOST_ROUNDS)
+        super().__post_init__()
         one_of(self, "schedule", get_args(Schedule))
         positive(self, "step_size", "final_step_size", "exponent", "gamma", "step_clip")
         at_most(self, MOST_POWER, "exponent", "gamma")
         not_negative(self, "noise_scale")
 
-    @property
-    def evaluated(self) -> tuple[int, int]:
-        return self.samples, self.samples
-
     def run(self, search: Search[Energy]) -> Solution:
-        """Follow the exact gradient along the chains, then descend without noise."""
+        """Choose the starts, follow the exact gradient along the chains, then descend."""
         energy, low, high, until = search.energy, search.low, search.high, search.until
-        actions = search.first_candidates(self.samples)
+        pool, energies = self.drawn_pool(search)
+        if until.passed():
+            return search.solution(energy, pool, energies)
         # Noise may move a chain away from the best action on its way.
-        remember = search.starts is not None or until.at is not None
-        best = actions[:, :0], actions[:, :0, 0]
-        for here, energies, moved in self._moves(energy, actions, low, high, search.generator):
-            if remember:
-                best = _lowest(torch.cat((best[0], here), 1), torch.cat((best[1], energies), 1))
-            actions = moved
+        best = lowest((pool, energies))
+        kept = search.clipped_starts(self.samples)
+        free, heights = pool[:, kept.shape[1] :], energies[:, kept.shape[1] :]
+        index, _ = anneal(heights, self.samples, self.samples - kept.shape[1], search.generator)
+        start = torch.cat((kept, take(free, index)), dim=1)
+        for here, energies, moved in self._moves(energy, start, low, high, search.generator):
+            best = lowest(best, (here, energies))
             if until.passed():
-                actions = here
-                break
-        if until.complete:
-            actions, energies = descend(energy, actions, low, high, self.polish, until)
-        if search.starts is not None or not until.complete:
-            actions, energies = torch.cat((best[0], actions), 1), torch.cat((best[1], energies), 1)
-        return search.solution(energy, actions, energies)
+                return search.solution(energy, *joined(best, (here, energies)))
+            actions = moved
+        actions = torch.cat((best[0], actions), dim=1)
+        return search.solution(energy, *descend(energy, actions, low, high, self.polish, until))
 
     def chain(
         self,
@@ -139,9 +132,3 @@ class Langevin(Minimizer[Energy]):
             else:
                 size = self.step_size * ((k + 1) / count) ** -self.gamma
                 yield size, self.noise_scale * (2 * size) ** 0.5
-
-
-def _lowest(actions: Tensor, energies: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest of the candidates (B, N, D), and its energy: shapes (B, 1, D) and (B, 1)."""
-    energy, index = energies.min(dim=1, keepdim=True)
-    return take(actions, index), energy

@@ -10,10 +10,18 @@ from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.inference.metropolis import HamiltonianMonteCarlo, MetropolisLangevin
 from ebm_policy_ros.util.plugins import Registry
 from ebm_policy_ros.util.quoting import cut, suggestion
 
-InferenceMethod = DerivativeFree | AutoregressiveDerivativeFree | Langevin | Hybrid
+InferenceMethod = (
+    DerivativeFree
+    | AutoregressiveDerivativeFree
+    | Langevin
+    | Hybrid
+    | HamiltonianMonteCarlo
+    | MetropolisLangevin
+)
 """Frozen dataclass of settings; its contract is `Minimizer`."""
 
 METHODS: Registry[type[InferenceMethod]] = Registry("inference method")
@@ -21,6 +29,8 @@ METHODS.register("derivative_free")(DerivativeFree)
 METHODS.register("autoregressive")(AutoregressiveDerivativeFree)
 METHODS.register("langevin")(Langevin)
 METHODS.register("hybrid")(Hybrid)
+METHODS.register("hmc")(HamiltonianMonteCarlo)
+METHODS.register("mala")(MetropolisLangevin)
 
 SETTINGS = tuple(
     dict.fromkeys(

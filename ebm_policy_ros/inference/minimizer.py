@@ -94,6 +94,11 @@ class Minimizer(Generic[E], metaclass=ABCMeta):
     def evaluated(self) -> tuple[int, int]:
         """Largest number of candidates in one evaluation: without and with gradients."""
 
+    @property
+    def evaluations(self) -> tuple[int, int]:
+        """Number of candidates evaluated in a whole search: without and with gradients."""
+        return self.evaluated
+
     def minimize(
         self,
         energy: E,
@@ -108,9 +113,9 @@ class Minimizer(Generic[E], metaclass=ABCMeta):
         """Find the action of lowest energy in the box, for each row of the batch separately.
 
         Args:
-            energy: Function from candidates (B, N, D) to energies (B, N); `Langevin`, `Hybrid` and
-                a polish need its gradient. `AutoregressiveDerivativeFree` takes one function for
-                each dimension j, from prefixes (B, N, j+1) to energies (B, N).
+            energy: Function from candidates (B, N, D) to energies (B, N); `Langevin`, `Hybrid`,
+                samplers and a polish need its gradient. `AutoregressiveDerivativeFree` takes one
+                function for each dimension j, from prefixes (B, N, j+1) to energies (B, N).
             low: Lower corner of the box, shape (D,). It determines device and precision.
             high: Upper corner of the box, shape (D,).
             batch: Number of rows B.
@@ -120,7 +125,7 @@ class Minimizer(Generic[E], metaclass=ABCMeta):
             deadline: Time at which to return the best action so far, in seconds of
                 `time.perf_counter`. It is checked between rounds, after the first evaluation.
             low_precision: Low-precision energy, cheaper and nearly equal, which guides the search.
-                The result is chosen with `energy`. `Langevin` does not use it.
+                The result is chosen with `energy`. Chains do not use it.
 
         Raises:
             ValueError: If the corners do not form a box, energies or starts have the wrong shape,

@@ -7,8 +7,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import Energy, take
+from ebm_policy_ros.inference.candidates import Energy, resample, take
 from ebm_policy_ros.inference.modes import Modes, find_modes
+from ebm_policy_ros.util.bounds import check_number
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of exp(-E / temperature) from a sampler's chains."""
+
+    actions: Tensor
+    """Ends of the chains, shape (B, N, D)."""
+    energies: Tensor
+    """Their energies, shape (B, N)."""
+    temperature: float
+    """Temperature of the samples."""
+    acceptance: Tensor
+    """Mean acceptance of the Metropolis test after the burn-in, shape (B,)."""
+
+    def draw(self, temperature: float, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one of the samples for each row, shape (B, D).
+
+        For another temperature than that of the samples they are weighted with the ratio of the
+        two densities, which leaves few of them if it is much lower.
+
+        Raises:
+            ValueError: If the temperature is not a number above 0.
+        """
+        check_number("temperature", temperature, above_zero=True)
+        change = 1 / temperature - 1 / self.temperature
+        index = resample(torch.nan_to_num(self.energies * change), generator, 1)
+        return take(self.actions, index)[:, 0]
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,6 +60,8 @@ class Solution:
     """Upper corner of the box, shape (D,)."""
     complete: bool = True
     """True if the search was completed; False if its deadline interrupted it."""
+    samples: Samples | None = None
+    """Samples, if the method is a sampler and was completed."""
 
     def __repr__(self) -> str:
         """Summary: size of the search, and the lowest energy of its first row with its action."""
@@ -59,14 +90,16 @@ class Solution:
     def sample(self, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw from exp(-E / temperature), shape (B, D).
 
-        The draw is around the modes. If the energy has a method of this name, that method draws
-        instead: an energy with one part per dimension (`JointEnergy`) draws value by value, each
-        at the temperature.
+        The draw is one of the samples of a sampler, else around the modes. If the energy has a
+        method of this name, that method draws instead: an energy with one part per dimension
+        (`JointEnergy`) draws value by value, each at the temperature.
         """
         itself = getattr(self.energy, "sample", None)
         if itself is not None:
             drawn: Tensor = itself(len(self.actions), temperature, generator)
             return drawn
+        if self.samples is not None:
+            return self.samples.draw(temperature, generator)
         return self.modes(temperature=temperature, generator=generator).sample(generator)
 
     def modes(

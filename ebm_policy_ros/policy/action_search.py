@@ -20,7 +20,7 @@ from ebm_policy_ros.inference.autoregressive import (
 )
 from ebm_policy_ros.inference.candidates import Energy, evaluate, local_minima, normal, take
 from ebm_policy_ros.inference.derivative_free import SEPARATION
-from ebm_policy_ros.inference.methods import InferenceMethod
+from ebm_policy_ros.inference.methods import InferenceMethod, settings_of
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.util import bounds
 
@@ -63,12 +63,21 @@ def _check_size(model: ImplicitModel, inference: InferenceMethod) -> None:
     layers = [part for head in heads for part in head.modules() if isinstance(part, nn.Linear)]
     width = max(size, *(layer.out_features for layer in layers))
     compared = _COMPARED * _MINIMA * plain
-    work = (plain + 3 * sloped) * sum(layer.weight.numel() for layer in layers)
+    weights = sum(layer.weight.numel() for layer in layers)
+    work = (plain + 3 * sloped) * weights
     if not isinstance(model, EnergyModel) and not isinstance(
         inference, AutoregressiveDerivativeFree
     ):
         # Each candidate takes a whole grid of energies; they are evaluated in chunks of
         # candidates.
+        all_plain, all_sloped = inference.evaluations
+        whole = GRID * (all_plain + 3 * all_sloped) * weights
+        if whole > bounds.MOST_JOINT_WORK:
+            raise ValueError(
+                f"inference.method: {settings_of(inference)['method']} takes {whole:.2g} "
+                "multiplications for a decision of an autoregressive model, at most "
+                f"{bounds.MOST_JOINT_WORK:.2g}; choose autoregressive, or far fewer samples"
+            )
         plain, sloped = GRID * min(plain, CHUNK), GRID * sloped
         work *= GRID
     # Gradients need the values of all layers; energies alone need those of about three layers.
@@ -116,7 +125,7 @@ def minimize(
         starts: Initial candidates, shape (B, M, H*D).
         deadline: Time to return the best action so far, in seconds of `time.perf_counter`.
         low_precision: The same model, `folded` to lower precision, for the rounds that only choose
-            the region of the next ones. Langevin chains need the exact gradient and don't use it.
+            the region of the next ones. Chains need the exact gradient and don't use it.
     """
     low, high = model.box.corners()
     common = (low, high, len(features), generator, starts, deadline)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ebm_policy_ros.device.selection import has_fast_bfloat16
 from ebm_policy_ros.energy.models import ImplicitModel
-from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.inference.chains import Chains
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.policy.action_search import kept_minimum, minima_of, minimize, warm_starts
 from ebm_policy_ros.policy.components import PolicyComponents
@@ -67,8 +67,8 @@ class ActionInference:
         self._low_precision: ImplicitModel | None = None
         if isinstance(self.model, ImplicitModel):
             self._exact = self.model.folded()
-            # Langevin chains need exact gradients.
-            if has_fast_bfloat16(device) and not isinstance(parts.inference, Langevin):
+            # Chains need exact gradients.
+            if has_fast_bfloat16(device) and not isinstance(parts.inference, Chains):
                 self._low_precision = self.model.folded(torch.bfloat16)
 
     def fused(self) -> ActionInference | None:

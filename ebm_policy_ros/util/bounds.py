@@ -81,7 +81,7 @@ MOST_FLOW_STEPS = 1000
 MOST_SAMPLES = 1 << 20
 """Maximum number of candidates evaluated together: 64 times the number in the paper."""
 MOST_ROUNDS = 10_000
-"""Maximum number of rounds or steps of a search. Langevin chains have about 100 steps of about one
+"""Maximum number of rounds or steps of a search. Chains have about 100 steps of about one
 millisecond each."""
 MOST_POWER = 10
 """Maximum exponent of a step size schedule. With 20,000 steps a larger exponent exceeds the range
@@ -96,6 +96,9 @@ MOST_STEP_WORK = 1 << 39
 """Maximum number of multiplications of one evaluation of all candidates, about 20 seconds on one
 CPU core. A search cannot be stopped within an evaluation. The largest evaluation of the benchmark
 needs a fifteenth of it."""
+MOST_JOINT_WORK = 1 << 35
+"""Maximum number of multiplications of a whole search of an autoregressive model's joint energy,
+about a second on one CPU core. The model's own method needs a hundredth of other methods' work."""
 LONGEST_DECISION = 60.0
 """Maximum duration of a decision in seconds, measured while a policy warms up. No robot waits for
 a minute."""

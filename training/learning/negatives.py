@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ebm_policy_ros.inference.candidates import Energy, clip, normal, take, uniform
+from ebm_policy_ros.inference.candidates import Energy, clip, normal, reflect, take, uniform
 from ebm_policy_ros.inference.langevin import Langevin
+from ebm_policy_ros.inference.metropolis import HamiltonianMonteCarlo
 from ebm_policy_ros.inference.settings import at_least, not_negative, positive
 from ebm_policy_ros.util.plugins import Registry
 
@@ -71,8 +72,9 @@ class NegativesConfig:
     source: str = "uniform"
     """Source of the negatives: uniform, drawn from the action box; gaussian, drawn from the
     Gaussian of the demonstrated actions, whatever the observation; chain, end points of Langevin
-    chains through the current energy; mixed, uniform and chain, half of each; hard, those of
-    lowest energy in larger pools; or the full name of your own function, package.module.name."""
+    chains through the current energy; mixed, uniform and chain, half of each; hmc, end points of
+    Hamiltonian Monte Carlo; hard, those of lowest energy in larger pools; or the full name of your
+    own function, package.module.name."""
     count: int = 64
     """Number of negatives of the source; 0 only together with `around`."""
     around: int = 0
@@ -91,8 +93,10 @@ class NegativesConfig:
     """Ignore negatives of the source that differ from the demonstrated action by less than this in
     every dimension, in half-widths of the box: such near-duplicates are not wrong."""
     chain: Langevin = field(default_factory=lambda: Langevin(iterations=50, polish=0))
-    """Settings of the chains (samples and polish are ignored). Inference takes about twice the
-    iterations."""
+    """Settings of the Langevin chains (samples, pool and polish are ignored). Inference takes
+    about twice the iterations."""
+    hmc: HamiltonianMonteCarlo = field(default_factory=lambda: HamiltonianMonteCarlo(iterations=8))
+    """Settings of the Hamiltonian Monte Carlo (samples, pool and polish are ignored)."""
 
     def __post_init__(self) -> None:
         try:
@@ -113,6 +117,8 @@ class NegativesConfig:
             )
         if not isinstance(self.chain, Langevin):
             raise ValueError(f"chain: got {self.chain!r}, expected settings of Langevin")
+        if not isinstance(self.hmc, HamiltonianMonteCarlo):
+            raise ValueError(f"hmc: got {self.hmc!r}, expected settings of HamiltonianMonteCarlo")
         if self.count == self.around == 0:
             raise ValueError("count: got 0, and around 0; expected counter-examples of one kind")
         if self.count == 0 and (self.source != "uniform" or self.mask_radius):
@@ -190,6 +196,13 @@ def _chain(config: NegativesConfig, now: Situation) -> Tensor:
     return torch.cat((actions[:, :still], moved), dim=1)
 
 
+@NEGATIVES.register("hmc")
+def _hamiltonian(config: NegativesConfig, now: Situation) -> Tensor:
+    """Run chains with a Metropolis test from uniform samples."""
+    starts = now.uniform(config.count)
+    return config.hmc.chain(now.energy, starts, now.low, now.high, now.generator)
+
+
 @NEGATIVES.register("hard")
 def _hardest(config: NegativesConfig, now: Situation) -> Tensor:
     """Candidates of lowest energy over all rounds, shape (B, count, A)."""
@@ -244,22 +257,15 @@ def around(
     ratio = config.farthest / config.nearest
     spread = config.nearest * ratio ** uniform(batch, 1, zero, one, generator)
     point = positive[:, None]
-    point = _reflect(point + spread * normal(point, generator), low, high)
+    point, _ = reflect(point + spread * normal(point, generator), low, high)
     point = point.expand(batch, config.around, size)
-    return _reflect(point + spread * normal(point, generator), low, high)
+    return reflect(point + spread * normal(point, generator), low, high)[0]
 
 
 def in_parts(energy: Energy, actions: Tensor) -> Tensor:
     """Energies, (B, N), of many candidates (B, N, A), evaluated in parts, without gradient."""
     count = max(1, _TOGETHER // max(1, len(actions)))
     return torch.cat([energy(part) for part in torch.split(actions, count, dim=1)], dim=1)
-
-
-def _reflect(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Reflect actions (B, N, A) at the faces of the box until they are inside."""
-    width = (high - low).clamp_min(torch.finfo(low.dtype).tiny)
-    there_and_back = torch.remainder(actions - low, 2 * width)
-    return torch.where(high > low, low + width - (there_and_back - width).abs(), low)
 
 
 def near_duplicates(negatives: Tensor, positive: Tensor, radius: float) -> Tensor:

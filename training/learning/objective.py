@@ -37,7 +37,8 @@ def check_objective(model: Model, config: LearningConfig) -> None:
     Raises:
         ValueError: If an autoregressive model is to be trained with chains.
     """
-    if isinstance(model, AutoregressiveModel) and config.negatives.source in ("chain", "mixed"):
+    along_slope = config.negatives.source in ("chain", "mixed", "hmc")
+    if isinstance(model, AutoregressiveModel) and along_slope:
         raise ValueError(
             f"learning.negatives.source: got {config.negatives.source}, which needs one energy of "
             "whole actions; an autoregressive model takes uniform or hard, and around"
