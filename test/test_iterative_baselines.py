@@ -118,9 +118,8 @@ def test_the_two_steps_begin_at_nothing_and_at_nine_tenths_of_the_first() -> Non
     (start, first), (again, second) = asked
     assert (start, first, second) == ([0.0, 0.0], 0.0, 0.9)
     assert again == pytest.approx([0.18, 0.36])
-    # Errors 0.2 and 0.4, of the first step and, in units of its noise of 0.1, of the second.
     loss = model.loss(torch.randn(4, 64), torch.zeros(4, 2), seeded(0))
-    assert loss.item() == pytest.approx(0.1 + 0.1 / 0.1**2, rel=1e-4)
+    assert loss.item() == pytest.approx(2 * (0.2**2 + 0.4**2) / 2)
 
 
 def test_the_seed_decides_what_a_flow_answers_and_two_steps_draw_nothing() -> None:

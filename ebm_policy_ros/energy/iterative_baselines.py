@@ -22,9 +22,9 @@ class StepHead(nn.Module):
         """Create a head for feature vectors of `features` values and points of `size` values."""
         super().__init__()
         self.feature_half = nn.Linear(features, config.width)
+        # Apart from the features: as further inputs of one layer, point and time would begin with
+        # much smaller weights, as the many features do.
         self.point_half = nn.Linear(size + 1, config.width, bias=False)
-        # As in `EnergyHead`: the many features would dominate the few values of point and time.
-        nn.init.normal_(self.point_half.weight)
         self.body = HEAD_LAYERS.find(config.kind)(config)
         self.output = nn.Linear(config.width, size)
 
@@ -92,14 +92,11 @@ class TwoStepModel(Baseline):
     def loss(
         self, features: Tensor, target: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Mean squared errors of both steps against demonstrated actions, shape (B, H*D).
-
-        That of the second step is in units of its noise, as in the code of the paper.
-        """
+        """Sum of the mean squared errors of both steps against actions, shape (B, H*D)."""
         noisy = torch.lerp(_noise(target, generator), target, _SECOND)
         first = self.head(features, torch.zeros_like(target), 0.0)
         second = self.head(features, noisy, _SECOND)
-        return mse_loss(first, target) + mse_loss(second, target) / (1 - _SECOND) ** 2
+        return mse_loss(first, target) + mse_loss(second, target)
 
 
 def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
