@@ -76,11 +76,11 @@ def test_two_steps_take_the_more_frequent_of_two_right_actions() -> None:
     mean, _ = chosen("explicit", either)
     assert mean.sub(0.24).abs().max() < 0.1
     actions, _ = chosen("two_step", either)
-    assert actions.sub(0.6).abs().max() < 0.2
+    assert actions.sub(0.6).abs().max() < 0.25
 
 
 @pytest.mark.parametrize(
-    ("kind", "mean", "largest"), [("flow", 0.02, 0.2), ("two_step", 0.01, 0.1)]
+    ("kind", "mean", "largest"), [("flow", 0.02, 0.3), ("two_step", 0.01, 0.1)]
 )
 def test_the_one_right_action_is_found(kind: Kind, mean: float, largest: float) -> None:
     error = torch.sub(*chosen(kind, product)).abs()
