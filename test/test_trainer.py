@@ -126,7 +126,7 @@ CHAIN = Langevin(iterations=10, polish=0)
         ("autoregressive", {"negatives": NegativesConfig("hard", 32, pool=64)}),
         ("explicit", {}),
         ("mixture", {}),
-        ("flow", {"learning_rate": 3e-3}),
+        ("flow", {"learning_rate": 5e-3}),
         ("two_step", {}),
         ("nearest_neighbour", {}),
     ],
