@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ebm_policy_ros.energy.features import Features
+from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training import train
 
@@ -103,3 +104,9 @@ def test_a_policy_of_features_alone_decides_by_them(tmp_path: Path) -> None:
         seen = {"tool": np.full((1, 2), place), "block": np.array([[place + 0.5, place - 0.2]])}
         decision = policy.decide({name: v.astype(np.float32) for name, v in seen.items()})
         assert decision.action[0] == pytest.approx([0.5, -0.2], abs=0.05)
+
+
+def test_a_policy_file_with_a_long_formula_is_refused_before_it_is_read() -> None:
+    long = "a" + " in " * 20_000
+    with pytest.raises(ValueError, match="expected formulas of at most 256 characters"):
+        ModelConfig(features=(long,))

@@ -86,6 +86,7 @@ def test_topics_and_ages_may_differ_between_robots_but_not_meanings(interface: I
 
     assert differences("observation.camera.topic", "wrist/image_raw") == []
     assert differences("observation.camera.max_age", 1.0) == []
+    assert differences("action.horizon", 8) == []
     assert differences("observation.camera.size", [48, 64]) == [
         "observation.camera.size: [96, 128] here, [48, 64] there"
     ]

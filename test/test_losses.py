@@ -238,6 +238,16 @@ def test_gaussian_counter_examples_are_correlated_as_the_demonstrated_actions_ar
     assert correlation[0, 1] > 0.95 and correlation[0, 2] > 0.8
 
 
+def test_gaussian_counter_examples_are_drawn_in_bfloat16_too() -> None:
+    times = torch.linspace(0, 1, 8)
+    ends = torch.randn(64, 1, generator=seeded(3))
+    positive = 0.3 * ends * times  # smooth chunks, hardly of full rank
+    low = -torch.ones(8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = draw(NegativesConfig("gaussian", 4), bowl, positive, low, -low, seeded())
+    assert torch.isfinite(found.actions).all() and torch.isfinite(found.log_density).all()
+
+
 def test_counter_examples_around_an_action_are_near_and_far_and_in_the_box() -> None:
     config = NegativesConfig(around=16, nearest=0.01, farthest=1.0)
     found = around(config, torch.zeros(2000, 3), LOW, -LOW, seeded())

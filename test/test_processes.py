@@ -17,12 +17,14 @@ from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.learning.processes import Processes, _OwnRows
 from ebm_policy_ros.training.train import POLICY
 
-# 15 frames cannot be halved; images are shifted, and negatives are uniform and from chains.
+# 15 frames cannot be halved; observations are changed at random, and negatives are uniform and from chains.
 SETTINGS = {
     "steps": 20,
     "device": "cpu",
     "learning.batch_size": 15,
     "learning.image_shift": 2,
+    "learning.image_jitter": 0.1,
+    "learning.measurement_noise": 0.1,
     "learning.precision": "fp32",
     "learning.negatives.source": "mixed",
     "learning.negatives.chain.iterations": 5,

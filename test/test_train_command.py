@@ -118,6 +118,14 @@ def test_chunks_are_made_of_single_actions(tmp_path: Path) -> None:
     train.main([*flags, "--horizon=4"])
     policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")
     assert policy.decide({"state": np.zeros((1, 2), np.float32)}).action.shape == (4, 2)
+    # Chunks that are longer than wanted are cut.
+    arrays["actions"] = np.repeat(state[:, None], 4, axis=1)
+    np.savez(tmp_path / "chunks.npz", episode_ends=np.array([12, 24]), **arrays)
+    flags = [f"--data={tmp_path / 'chunks.npz'}", "--steps=2", f"--out={tmp_path / 'cut'}"]
+    train.main([*flags, "--horizon=2"])
+    assert load_policy_file(tmp_path / "cut" / train.POLICY).action_shape == (2, 2)
+    with pytest.raises(SystemExit):
+        train.main([*flags, f"--out={tmp_path / 'long'}", "--horizon=13"])
 
 
 def test_with_nothing_held_out_a_policy_has_no_thresholds(bags: None, tmp_path: Path) -> None:

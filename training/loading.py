@@ -65,10 +65,12 @@ def load_training_data(
     data = read_demonstrations(path, options, interface).dataset
     if horizon > data.actions.shape[1]:
         data = with_windows(data, {}, horizon, _velocities(interface))
+    elif horizon:
+        data = dataclasses.replace(data, actions=data.actions[:, :horizon])
     _refuse_long_horizon(path, data)
     streams = _usual_streams(data.observations) if streams is None else streams
     if interface:
-        refuse_other_shapes(path, data, interface, streams)
+        refuse_other_shapes(path, data, interface, [*streams, *data.observations])
     _refuse_missing(streams, data.observations)
     if interface:
         limits = Limits.of(interface)

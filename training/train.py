@@ -107,13 +107,20 @@ class TrainConfig(EpisodeOptions):
         """Streams that the policy observes; None if they are not chosen."""
         return None if self.model.streams == ModelConfig().streams else self.model.streams
 
+    def mirror_of(self, loaded: TrainingData) -> Mirror | None:
+        """Mirror symmetry of demonstrations; None if there is none."""
+        if self.mirror is None:
+            return None
+        size = loaded.dataset.actions.shape[2]
+        return Mirror.of(self.mirror, loaded.shapes, size, loaded.interface)
+
     def seconds(self) -> float:
         """Time of the training in seconds.
 
         Raises:
             ValueError: If `time` is not a number and a unit.
         """
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh])", self.time)
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([smh])", self.time)
         if not found or float(found[1]) == 0:
             raise ValueError(f"time: got {quote(self.time)}, expected for example 90s, 10m or 2h")
         return float(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
@@ -152,7 +159,8 @@ def _recipe(config: TrainConfig) -> list[str]:
     if config.resume:
         return ["--config", str(config.out / CONFIG)]
     loaded = load_training_data(config.data, config, config.streams(), config.horizon)
-    file, reasons = choose_recipe(loaded, config.action, config.model.kind)
+    mirror = config.mirror_of(loaded)
+    file, reasons = choose_recipe(loaded, config.action, config.model.kind, mirror)
     if int(os.environ.get("RANK", "0")) == 0:
         print("\n".join((f"recipe {file}:", *(f"  {reason}" for reason in reasons))))
         print(f"all settings will be in {config.out / CONFIG}, to change and give with --config")
@@ -172,7 +180,8 @@ def _train_and_tell(config: TrainConfig) -> None:
         cure = "--resume continues" if saved else "start anew with another --out"
         raise OSError(f"{config.out}: the disk is full; make room, {cure}") from None
     if not done:
-        print(f"stopped; --out {config.out} --resume continues", file=sys.stderr)
+        flags = f"--data {config.data} --out {config.out} --resume"
+        print(f"stopped; {flags} continues", file=sys.stderr)
         raise SystemExit(130)
 
 
@@ -199,9 +208,7 @@ def train(config: TrainConfig) -> bool:
     if config.threads:
         torch.set_num_threads(config.threads)
     action_size = int(np.prod(data.actions.shape[1:]))
-    mirror = None
-    if config.mirror is not None:
-        mirror = Mirror.of(config.mirror, loaded.shapes, data.actions.shape[2], loaded.interface)
+    mirror = config.mirror_of(loaded)
     coordinates = choose_coordinates(config.action, data, loaded.interface, mirror)
     # Refuses a model that no robot would load.
     outline(config.model, loaded.shapes, action_size, coordinates)
@@ -232,10 +239,11 @@ def train(config: TrainConfig) -> bool:
     if config.time and config.resume:
         steps = read_yaml(config.out / CONFIG)["steps"]
         config = dataclasses.replace(config, steps=steps, time="")
-    elif config.time:
-        steps = _steps_in(config.seconds(), trainer_of(_TIMED))
+    elif config.time and config.model.kind != "nearest_neighbour":
+        steps = _steps_in(config.seconds(), trainer_of(_TIMED), processes)
         config = dataclasses.replace(config, steps=steps, time="")
-        print(f"{steps:,} steps in the time")
+        if processes.is_main:
+            print(f"{steps:,} steps in the time")
     trainer = trainer_of(config.steps)
     if config.resume:
         trainer.resume()
@@ -249,14 +257,20 @@ def train(config: TrainConfig) -> bool:
     return True
 
 
-def _steps_in(seconds: float, trial: Trainer) -> int:
-    """Number of steps that fit into a time, by the speed of the first ones of a trial."""
+def _steps_in(seconds: float, trial: Trainer, processes: Processes) -> int:
+    """Number of steps that fit into a time, by the speed of the first ones of a trial.
+
+    It is the same in all processes: the mean of what they measure.
+    """
     for _ in range(_TIMED - _COUNTED):
         trial.update()
     started = time.monotonic()
     for _ in range(_COUNTED):
         trial.update()
-    return max(1, int(seconds * _COUNTED / (time.monotonic() - started)))
+    taken = torch.tensor([(time.monotonic() - started) / processes.count])
+    taken = taken.to(processes.device)
+    processes.add_up([taken])
+    return max(1, int(seconds * _COUNTED / taken.item()))
 
 
 def _try(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -25,6 +25,7 @@ from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
 from ebm_policy_ros.energy.iterative_baselines import FlowModel, TwoStepModel
 from ebm_policy_ros.energy.normalisation import Normalisation
 from ebm_policy_ros.util.bounds import (
+    LONGEST_NAME,
     MOST_COMPONENTS,
     MOST_FEATURES,
     MOST_FLOW_STEPS,
@@ -99,8 +100,12 @@ class ModelConfig:
             for name, usual in (("spectral_norm", False), ("feature_gain", 1.0)):
                 if getattr(self.head, name) != usual:
                     raise ValueError(f"head.{name}: has no meaning for kind {self.kind}")
-        if not all(isinstance(formula, str) for formula in self.features):
-            raise ValueError(f"features: got {quote(list(self.features))}, expected formulas")
+        for formula in self.features:
+            if not isinstance(formula, str) or len(formula) > LONGEST_NAME:
+                raise ValueError(
+                    f"features: got {quote(formula)}, expected formulas of at most {LONGEST_NAME} "
+                    "characters"
+                )
         check_whole("features, their number", len(self.features), 0, MOST_FEATURES)
         if self.kind != "flow" and self.flow_steps != ModelConfig.flow_steps:
             raise ValueError(f"flow_steps: has no meaning for kind {self.kind}")

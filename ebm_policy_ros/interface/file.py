@@ -111,8 +111,9 @@ class Interface:
     def differences(self, other: Interface) -> list[str]:
         """Differences from `other` that make it another robot or task for a policy, one per line.
 
-        Topics, ages, minimum rates, and limits other than the action's bounds may differ. They
-        change the source of samples and their supervision, not their meaning.
+        Topics, ages, minimum rates, the horizon, and limits other than the action's bounds may
+        differ. They change the source of samples, their supervision and how many actions follow,
+        not the meaning of any.
         """
         return [
             f"{key}: {quote(mine)} here, {quote(theirs)} there"
@@ -123,7 +124,7 @@ class Interface:
 # Keys for the source, the supervision and the reading of samples, and for the limits of commands.
 _MAY_DIFFER = (
     "name", "topic", "max_age", "min_rate", "max_skew", "qos", "workspace",
-    "max_velocity", "max_acceleration", "lag", "measured", "hold", "prefix",
+    "max_velocity", "max_acceleration", "lag", "measured", "hold", "prefix", "horizon",
 )  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def run(args: WithoutRosArgs) -> None:
         _apart(demonstrate, args, file)
     for seed in args.seeds:
         folder = args.out / f"{args.task}_{kind}_{args.name}_{seed}"
-        result = folder.with_suffix(".json")
+        result = args.out / f"{folder.name}.json"
         if not result.exists():
             common = {"data": file, "seed": seed, "horizon": args.horizon}
             policy = train_policy(folder, {**common, **args.train})

@@ -12,6 +12,7 @@ from torch import Tensor
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.interface.streams import ImageStream, JointStream
 from ebm_policy_ros.training.data.dataset import DemonstrationError
+from ebm_policy_ros.util.bounds import LARGEST_NUMBER, is_number
 from ebm_policy_ros.util.quoting import any_of, cut, quote, suggestion
 
 ACTION = "action"
@@ -153,9 +154,16 @@ def _vector(name: str, value: Any, size: int, names: Sequence[str] | None) -> _V
         lists = all(
             isinstance(part, list) and len(part) == size for part in (columns, signs, offsets)
         )
-        if not lists or sorted(columns) != list(range(size)):
+        if (
+            not lists
+            or not all(type(column) is int for column in columns)
+            or sorted(columns) != list(range(size))
+            or not all(is_number(sign) and abs(sign) == 1 for sign in signs)
+            or not all(is_number(each) and abs(each) <= LARGEST_NUMBER for each in offsets)
+        ):
             raise DemonstrationError(
-                f"mirror.{name}: expected {size} columns, each once, and {size} signs and offsets"
+                f"mirror.{name}: got {quote(dict(value))}, expected {size} columns, each once, "
+                f"and {size} signs (1 or -1) and offsets"
             )
     else:
         raise DemonstrationError(

@@ -22,7 +22,6 @@ from ebm_policy_ros.inference.candidates import take
 from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.action_search import minimize
 from ebm_policy_ros.training.data.dataset import Dataset
-from ebm_policy_ros.training.data.mirror import Mirror
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
@@ -67,7 +66,6 @@ def learn(
     device: str = "auto",
     box: tuple[Sequence[float], Sequence[float]] | None = None,
     action: ActionConfig | None = None,
-    mirror: Mirror | None = None,
     begin: Callable[[Model], None] = lambda model: None,
 ) -> tuple[Model, float]:
     """Train a model; an interrupted run continues, a complete one is loaded.
@@ -81,7 +79,7 @@ def learn(
     started = time.monotonic()
     torch.manual_seed(seed)
     shapes = {name: values.shape[1:] for name, values in data.observations.items()}
-    coordinates = choose_coordinates(action or ActionConfig(), data, None, mirror)
+    coordinates = choose_coordinates(action or ActionConfig(), data, None)
     model = build_model(config, shapes, int(np.prod(data.actions.shape[1:])), coordinates)
     begin(model)
     identity = {"model": config.to_dict(), "coordinates": dataclasses.asdict(coordinates)}
@@ -95,7 +93,6 @@ def learn(
         folder=folder,
         device=str(find_device(device)),
         box=box,
-        mirror=mirror,
         identity=identity,
     )
     if (folder / CHECKPOINT).exists():

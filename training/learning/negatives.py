@@ -171,19 +171,22 @@ def _uniform(config: NegativesConfig, now: Situation) -> Tensor:
 @NEGATIVES.register("gaussian")
 def _gaussian(config: NegativesConfig, now: Situation) -> Drawn:
     """Draw from the Gaussian of the batch's demonstrated actions, correlations included."""
-    batch = len(now.positive)
-    centred = now.positive - now.positive.mean(dim=0)
-    covariance = centred.T @ centred / batch
-    # A coordinate that hardly varies in the batch still gets negatives.
-    floor = (_NARROWEST * (now.high - now.low) / 2).square().clamp_min(_NARROWEST**4)
-    factor = torch.linalg.cholesky(covariance + floor.diag())
-    noise = normal(now.positive[:, None].expand(-1, config.count, -1), now.generator)
-    negatives = now.positive.mean(dim=0) + noise @ factor.T
-    negatives = torch.where(now.high > now.low, negatives, now.low)
-    offsets = torch.cat((now.positive[:, None], negatives), dim=1) - now.positive.mean(dim=0)
-    whitened = torch.linalg.solve_triangular(factor, offsets.flatten(0, 1).T, upper=False)
-    log_density = -whitened.square().sum(dim=0).view(batch, -1) / 2
-    return Drawn(negatives, log_density)
+    # In bfloat16 the covariance would not be positive definite.
+    with torch.autocast(now.positive.device.type, enabled=False):
+        positive = now.positive.double()
+        mean = positive.mean(dim=0)
+        covariance = (positive - mean).T @ (positive - mean) / len(positive)
+        # A coordinate that hardly varies in the batch still gets negatives.
+        half = ((now.high - now.low) / 2).double()
+        floor = (_NARROWEST * half).square().clamp_min(_NARROWEST**4)
+        factor = torch.linalg.cholesky(covariance + floor.diag())
+        noise = normal(now.positive[:, None].expand(-1, config.count, -1), now.generator)
+        negatives = mean + noise.double() @ factor.T
+        negatives = torch.where(half > 0, negatives, now.low.double())
+        offsets = torch.cat((positive[:, None], negatives), dim=1) - mean
+        whitened = torch.linalg.solve_triangular(factor, offsets.flatten(0, 1).T, upper=False)
+        log_density = -whitened.square().sum(dim=0).view(len(positive), -1) / 2
+    return Drawn(negatives.to(now.positive), log_density.to(now.positive))
 
 
 @NEGATIVES.register("mixed")

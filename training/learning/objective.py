@@ -37,8 +37,8 @@ def check_objective(model: Model, config: LearningConfig) -> None:
     Raises:
         ValueError: If an autoregressive model is to be trained with chains.
     """
-    along_slope = config.negatives.source in ("chain", "mixed", "hmc")
-    if isinstance(model, AutoregressiveModel) and along_slope:
+    whole = config.negatives.source in ("chain", "mixed", "hmc", "gaussian")
+    if isinstance(model, AutoregressiveModel) and whole:
         raise ValueError(
             f"learning.negatives.source: got {config.negatives.source}, which needs one energy of "
             "whole actions; an autoregressive model takes uniform or hard, and around"
@@ -82,8 +82,7 @@ def _choice(
 
     Returns:
         An energy of (R, N, A) actions, the demonstrated actions, (R, A), and the upper corner of
-        their box, (A,). For an autoregressive model an action is one value given the previous
-            ones,
+        their box, (A,). For an autoregressive model an action is one value given those before it,
         and each of the D dimensions has its own row.
     """
     _, high = model.box.corners()

@@ -201,13 +201,14 @@ class Trainer:
         draws = self._batches.generator(self.step, self._device)
         self._optimizer.zero_grad()
         rows = self._processes.rows(len(frames))
+        # It draws for the whole batch itself.
+        seen = self._batches.observation(frames, self.config.augmentation, shifts, rows)
         # A normalised weight is computed once per step, however often a chain needs it.
         with (
             parametrize.cached(),
             autocast(self.config, self._device),
             self._processes.draws(len(frames)),
         ):
-            seen = self._batches.observation(frames, self.config.augmentation, shifts, rows)
             origin = self.model.box.origin(seen)
             positive = self.model.box.normalise(self._batches.actions(frames[rows]), origin)
             features = self.model.encode(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,9 @@ def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
             f"policy {name} is for another interface than {wanted} ({differences[0]}); choose a "
             "policy trained with this interface"
         )
+    # The policy decides about as many actions as it was trained to.
+    action = dataclasses.replace(interface.action, horizon=policy.interface.action.horizon)
+    interface = dataclasses.replace(interface, action=action)
     loaded = LoadedPolicy(policy, interface, name, policy.sha256)
     if problem := loaded.unsuitable(values):
         raise PolicyMismatch(problem)
