@@ -28,6 +28,7 @@ SAMPLERS: dict[str, MetropolisChains] = {
     "hmc": HamiltonianMonteCarlo(2048),
     "mala": MetropolisLangevin(2048, 60),
 }
+KINDS = (HamiltonianMonteCarlo, MetropolisLangevin)
 CENTRE = torch.tensor([0.1, -0.2])
 COVARIANCE = torch.tensor([[0.04, 0.018], [0.018, 0.01]])
 
@@ -263,6 +264,21 @@ def test_the_same_seed_gives_the_same_samples_in_either_precision() -> None:
             assert torch.equal(first.actions, second.actions)
             assert not torch.equal(first.actions, other.actions)
             assert first.actions.dtype == first.acceptance.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "method",
+    [*(kind(1, pool=pool) for kind in (Langevin, *KINDS) for pool in (1, 2))],
+)
+def test_one_chain_beside_one_start_and_a_dimension_without_width_are_enough(
+    method: Langevin | MetropolisChains,
+) -> None:
+    low, high = torch.tensor([-1.0, 0.2]), torch.tensor([1.0, 0.2])
+    starts = torch.tensor([[[0.3, 0.2]], [[-0.4, 0.2]]])
+    energy = quadratic(torch.tensor([[0.5, 0.0], [-0.5, 0.0]]))
+    found = method.minimize(energy, low, high, 2, seeded(), starts=starts)
+    assert (found.best_energy <= energy(starts)[:, 0]).all()
+    assert (found.actions[..., 1] == 0.2).all() and torch.isfinite(found.actions).all()
 
 
 def test_annealing_keeps_the_effective_sample_size() -> None:

@@ -65,15 +65,15 @@ class Langevin(Chains):
     def run(self, search: Search[Energy]) -> Solution:
         """Choose the starts, follow the exact gradient along the chains, then descend."""
         energy, low, high, until = search.energy, search.low, search.high, search.until
-        pool, energies = self.drawn_pool(search)
+        pool, energies, known = self.drawn_pool(search)
         if until.passed():
             return search.solution(energy, pool, energies)
         # Noise may move a chain away from the best action on its way.
         best = lowest((pool, energies))
         kept = search.clipped_starts(self.samples)
-        free, heights = pool[:, kept.shape[1] :], energies[:, kept.shape[1] :]
-        index, _ = anneal(heights, self.samples, self.samples - kept.shape[1], search.generator)
-        start = torch.cat((kept, take(free, index)), dim=1)
+        count = self.samples - kept.shape[1]
+        index, _ = anneal(energies[:, known:], self.samples, count, search.generator)
+        start = torch.cat((kept, take(pool[:, known:], index)), dim=1)
         for here, energies, moved in self._moves(energy, start, low, high, search.generator):
             best = lowest(best, (here, energies))
             if until.passed():

@@ -74,7 +74,7 @@ class MetropolisChains(Chains):
     def run(self, search: Search[Energy]) -> Solution:
         """Run the chains, then descend from the lowest local minima of all evaluated actions."""
         energy, low, high, until = search.energy, search.low, search.high, search.until
-        pool, heights = self.drawn_pool(search)
+        pool, heights, known = self.drawn_pool(search)
         if until.passed():
             return search.solution(energy, pool, heights)
         best = lowest((pool, heights))
@@ -85,7 +85,6 @@ class MetropolisChains(Chains):
             if until.passed():
                 raise _DeadlinePassed
 
-        known = 0 if search.starts is None else search.starts.shape[1]
         scaled = heights[:, known:] / self.temperature
         index, power = anneal(scaled, self.samples, self.samples, search.generator)
         begun = take(pool[:, known:], index)

@@ -61,7 +61,7 @@ class Solution:
     complete: bool = True
     """True if the search was completed; False if its deadline interrupted it."""
     samples: Samples | None = None
-    """Samples, if the method is a sampler and was completed."""
+    """Samples, if the method is a sampler whose chains were completed."""
 
     def __repr__(self) -> str:
         """Summary: size of the search, and the lowest energy of its first row with its action."""

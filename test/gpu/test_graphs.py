@@ -27,6 +27,7 @@ from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod
+from ebm_policy_ros.inference.metropolis import HamiltonianMonteCarlo
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.policy import policy
 from ebm_policy_ros.policy.action_search import minimize
@@ -119,9 +120,10 @@ def test_a_function_that_waits_for_the_device_cannot_be_captured() -> None:
         DerivativeFree(1024, polish=30),
         Hybrid(),
         Langevin(32, 30),
+        HamiltonianMonteCarlo(32, 6),
         AutoregressiveDerivativeFree(256, places=4),
     ],
-    ids=["plain", "refined", "polished", "hybrid", "langevin", "autoregressive"],
+    ids=["plain", "refined", "polished", "hybrid", "langevin", "hmc", "autoregressive"],
 )
 def test_a_captured_decision_is_the_one_step_by_step(
     inference: InferenceMethod, warm: bool
