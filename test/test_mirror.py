@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,14 @@ def test_components_are_those_of_demonstrations_and_images() -> None:
         ({"tool": {"sign": [1, 1]}, "action": []}, "mirror.tool: got sign, expected columns"),
         (
             {"tool": {"columns": [0, 0]}, "action": []},
-            "mirror.tool: expected 2 columns, each once",
+            "mirror.tool: got .* expected 2 columns, each once",
         ),
+        ({"tool": {"columns": [1, "a"]}, "action": []}, "expected 2 columns, each once"),
+        ({"tool": {"columns": [True, False]}, "action": []}, "expected 2 columns, each once"),
+        ({"tool": {"signs": [None, 1]}, "action": []}, "2 signs .1 or -1. and offsets"),
+        ({"tool": {"signs": [2, 1]}, "action": []}, "2 signs .1 or -1. and offsets"),
+        ({"tool": {"offsets": [math.nan, 1]}, "action": []}, "2 signs .* and offsets"),
+        ({"tool": {"offsets": [10**400, 1]}, "action": []}, "2 signs .* and offsets"),
         ({"tool": "y", "action": []}, "mirror.tool: got 'y', expected a list of the fields"),
     ],
 )
