@@ -17,8 +17,8 @@ from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.learning.processes import Processes, _OwnRows
 from ebm_policy_ros.training.train import POLICY
 
-# 15 frames cannot be halved; observations are changed at random, and negatives are uniform and from
-# chains.
+# 15 frames cannot be halved; observations are changed at random, and negatives are uniform and
+# from chains.
 SETTINGS = {
     "steps": 20,
     "device": "cpu",

@@ -70,7 +70,7 @@ def load_training_data(
     _refuse_long_horizon(path, data)
     streams = _usual_streams(data.observations) if streams is None else streams
     if interface:
-        refuse_other_shapes(path, data, interface, [*streams, *data.observations])
+        refuse_other_shapes(path, data, interface, streams)
     _refuse_missing(streams, data.observations)
     if interface:
         limits = Limits.of(interface)

@@ -38,7 +38,7 @@ from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.training.learning.processes import Processes
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
-from ebm_policy_ros.training.loading import TrainingData, load_training_data
+from ebm_policy_ros.training.loading import TrainingData, load_training_data, refuse_other_shapes
 from ebm_policy_ros.training.recipe import choose_recipe
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.cli import run_command
@@ -216,6 +216,9 @@ def train(config: TrainConfig) -> bool:
     def trainer_of(steps: int) -> Trainer:
         torch.manual_seed(config.seed)
         model = build_model(config.model, loaded.shapes, action_size, coordinates)
+        if loaded.interface:  # features and relative actions may use further streams
+            used = [*model.encoder.shapes, *model.box.streams]
+            refuse_other_shapes(config.data, data, loaded.interface, used)
         _try(model, loaded.shapes)
         return Trainer(
             model,
