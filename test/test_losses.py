@@ -206,7 +206,7 @@ def test_counter_examples_around_the_demonstrated_action_teach_its_log_probabili
 
 @pytest.mark.parametrize("source", ["uniform", "gaussian"])
 def test_whatever_their_source_counter_examples_teach_the_log_probability(source: str) -> None:
-    """Of E = -log p - t log q, where q is the source, the loss is lowest for t = 0."""
+    """The loss of E = -log p - t log q, where q is the source, is lowest for t = 0."""
     rows = 20_000
     narrow = torch.rand(rows, 1, generator=seeded(1)) < 0.7
     draws = torch.randn(rows, 1, generator=seeded(2))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import errno
-import os
 import re
 import sys
 import time
@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from ebm_policy_ros.device.selection import find_device
-from ebm_policy_ros.energy.models import ImplicitModel, ModelConfig, build_model
+from ebm_policy_ros.energy.models import ImplicitModel, Model, ModelConfig, build_model
 from ebm_policy_ros.energy.outline import outline
 from ebm_policy_ros.inference.methods import InferenceMethod, build_inference, settings_of
 from ebm_policy_ros.inference.settings import at_least
@@ -146,33 +146,54 @@ class TrainConfig(EpisodeOptions):
 def main(argv: list[str] | None = None) -> None:
     """Run the command train_policy; `argv` replaces the command line's arguments."""
     switches = {"resume": "Continue the run in `out` exactly where it stopped."}
-    run_command(
-        "train_policy", TrainConfig, _train_and_tell, argv, switches=switches, recipe=_recipe
-    )
+    loaded: list[TrainingData] = []  # by the choice of the recipe, for the training
+
+    def recipe(config: TrainConfig) -> list[str]:
+        options, data = _recipe(config)
+        loaded.extend(data)
+        return options
+
+    def run(config: TrainConfig) -> None:
+        _train_and_tell(config, *loaded)
+
+    run_command("train_policy", TrainConfig, run, argv, switches=switches, recipe=recipe)
 
 
-def _recipe(config: TrainConfig) -> list[str]:
-    """Options of the recipe for a command line without a file; it is told with the reasons."""
+def _recipe(config: TrainConfig) -> tuple[list[str], list[TrainingData]]:
+    """Choose the recipe for a command line without a file, and tell it with the reasons.
+
+    Returns:
+        Options of the recipe, and the demonstrations if they were read.
+    """
     config.search()
-    find_device(config.device)
-    _refuse_mix_up(config)
+    processes = Processes(find_device(config.device))
     if config.resume:
-        return ["--config", str(config.out / CONFIG)]
-    loaded = load_training_data(config.data, config, config.streams(), config.horizon)
+        _refuse_mix_up(config)
+        return ["--config", str(config.out / CONFIG)], []
+    loaded = _load(config, processes)
     mirror = config.mirror_of(loaded)
     file, reasons = choose_recipe(loaded, config.action, config.model.kind, mirror)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if processes.is_main:
         print("\n".join((f"recipe {file}:", *(f"  {reason}" for reason in reasons))))
         print(f"all settings will be in {config.out / CONFIG}, to change and give with --config")
     own = read_yaml(file)["inference"]["method"]
     others = config.inference.get("method", own) != own
     # The settings of one method mean nothing to another.
-    return ["--config", str(file), *(["--inference={}"] if others else [])]
+    return ["--config", str(file), *(["--inference={}"] if others else [])], [loaded]
 
 
-def _train_and_tell(config: TrainConfig) -> None:
+def _load(config: TrainConfig, processes: Processes) -> TrainingData:
+    """Read the demonstrations, if nothing is in the folder of the run that must stay."""
+    # The main process fills the cache, which the others read.
+    with processes.main_first():
+        if processes.is_main:
+            _refuse_mix_up(config)
+        return load_training_data(config.data, config, config.streams(), config.horizon)
+
+
+def _train_and_tell(config: TrainConfig, loaded: TrainingData | None = None) -> None:
     try:
-        done = train(config)
+        done = train(config, loaded)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -185,8 +206,12 @@ def _train_and_tell(config: TrainConfig) -> None:
         raise SystemExit(130)
 
 
-def train(config: TrainConfig) -> bool:
+def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
     """Execute the run that `config` describes.
+
+    Args:
+        config: Settings of the run.
+        loaded: Its demonstrations, if they were read already.
 
     Returns:
         True if it was completed and the policy file was written; False after an interrupt.
@@ -197,11 +222,7 @@ def train(config: TrainConfig) -> bool:
     """
     search = config.search()
     processes = Processes(find_device(config.device))
-    # The main process fills the cache, which the others read.
-    with processes.main_first():
-        if processes.is_main:
-            _refuse_mix_up(config)
-        loaded = load_training_data(config.data, config, config.streams(), config.horizon)
+    loaded = loaded or _load(config, processes)
     model_config = dataclasses.replace(config.model, streams=loaded.streams)
     config = dataclasses.replace(config, model=model_config)
     data = loaded.dataset
@@ -212,14 +233,14 @@ def train(config: TrainConfig) -> bool:
     coordinates = choose_coordinates(config.action, data, loaded.interface, mirror)
     # Refuses a model that no robot would load.
     outline(config.model, loaded.shapes, action_size, coordinates)
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, loaded.shapes, action_size, coordinates)
+    if loaded.interface:  # features and relative actions may use further streams
+        used = [*model.encoder.shapes, *model.box.streams]
+        refuse_other_shapes(config.data, data, loaded.interface, used)
+    _try(model, loaded.shapes)
 
-    def trainer_of(steps: int) -> Trainer:
-        torch.manual_seed(config.seed)
-        model = build_model(config.model, loaded.shapes, action_size, coordinates)
-        if loaded.interface:  # features and relative actions may use further streams
-            used = [*model.encoder.shapes, *model.box.streams]
-            refuse_other_shapes(config.data, data, loaded.interface, used)
-        _try(model, loaded.shapes)
+    def trainer_of(model: Model, steps: int) -> Trainer:
         return Trainer(
             model,
             data,
@@ -243,11 +264,11 @@ def train(config: TrainConfig) -> bool:
         steps = read_yaml(config.out / CONFIG)["steps"]
         config = dataclasses.replace(config, steps=steps, time="")
     elif config.time and config.model.kind != "nearest_neighbour":
-        steps = _steps_in(config.seconds(), trainer_of(_TIMED), processes)
+        steps = _steps_in(config.seconds(), trainer_of(copy.deepcopy(model), _TIMED), processes)
         config = dataclasses.replace(config, steps=steps, time="")
         if processes.is_main:
             print(f"{steps:,} steps in the time")
-    trainer = trainer_of(config.steps)
+    trainer = trainer_of(model, config.steps)
     if config.resume:
         trainer.resume()
     if processes.is_main:
@@ -276,7 +297,7 @@ def _steps_in(seconds: float, trial: Trainer, processes: Processes) -> int:
     return max(1, int(seconds * _COUNTED / taken.item()))
 
 
-def _try(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _try(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Encode an empty observation, which refuses an encoder that is not what it says."""
     observation = {
         name: torch.zeros(2, *shape, dtype=torch.uint8 if len(shape) == 4 else torch.float32)

@@ -90,15 +90,7 @@ class Langevin(Chains):
         high: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Run chains from `actions`; return their ends, shape (B, N, D), without gradients.
-
-        Args:
-            energy: Differentiable function from candidates (B, N, D) to energies (B, N).
-            actions: Starts of the chains, shape (B, N, D).
-            low: Lower corner of the box, shape (D,).
-            high: Upper corner of the box, shape (D,).
-            generator: Source of randomness.
-        """
+        """Run chains from `actions`; see `Chains.chain`."""
         for _, _, moved in self._moves(energy, actions, low, high, generator):
             actions = moved
         return actions

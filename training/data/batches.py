@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,12 +88,16 @@ class Batches:
         place = device if _fit(seen, device) else torch.device("cpu")
         # On the CPU these share memory with the demonstrations.
         self._seen = {name: values.to(place) for name, values in seen.items()}
-        self._spreads = {
+        self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))
+
+    @cached_property
+    def _spreads(self) -> dict[str, Tensor]:
+        """Standard deviation of each measurement, (K,), on the CPU."""
+        return {
             name: values.std(dim=(0, 1), correction=0).cpu()
             for name, values in self._seen.items()
             if values.ndim == 3
         }
-        self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))
 
     def frames_of(self, step: int, frames: Frames) -> Frames:
         """Part of `frames` that `step` (from 0) trains on; each epoch has its own order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 import time
@@ -23,7 +22,6 @@ from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.action_search import minimize
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.learning.config import LearningConfig
-from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 from ebm_policy_ros.training.train import POLICY, main
 
@@ -65,13 +63,11 @@ def learn(
     folder: Path,
     device: str = "auto",
     box: tuple[Sequence[float], Sequence[float]] | None = None,
-    action: ActionConfig | None = None,
     begin: Callable[[Model], None] = lambda model: None,
 ) -> tuple[Model, float]:
     """Train a model; an interrupted run continues, a complete one is loaded.
 
-    The arguments are those of `Trainer`, except for `action`, by which the coordinates of the
-    actions are chosen, and `begin`, which changes the initial weights.
+    The arguments are those of `Trainer`, except for `begin`, which changes the initial weights.
 
     Returns:
         The model, ready for inference, and the minutes of training in this call.
@@ -79,10 +75,9 @@ def learn(
     started = time.monotonic()
     torch.manual_seed(seed)
     shapes = {name: values.shape[1:] for name, values in data.observations.items()}
-    coordinates = choose_coordinates(action or ActionConfig(), data, None)
-    model = build_model(config, shapes, int(np.prod(data.actions.shape[1:])), coordinates)
+    model = build_model(config, shapes, int(np.prod(data.actions.shape[1:])))
     begin(model)
-    identity = {"model": config.to_dict(), "coordinates": dataclasses.asdict(coordinates)}
+    identity = {"model": config.to_dict()}
     trainer = Trainer(
         model,
         data,
@@ -134,14 +129,13 @@ def decide(
     Equal observations give equal actions: each call draws the same candidates or noise.
     """
     device = model.box.low.device
-    seen = {name: values.to(device) for name, values in observation.items()}
-    features = model.encode(seen)
+    features = model.encode({name: values.to(device) for name, values in observation.items()})
     generator = torch.Generator(device).manual_seed(0)
     if isinstance(model, ImplicitModel):
         chosen = minimize(model, features, inference, generator).best
     else:
         chosen = model.action(features, generator)
-    return model.box.denormalise(chosen, model.box.origin(seen)).cpu()
+    return model.box.denormalise(chosen).cpu()
 
 
 def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
@@ -154,12 +148,10 @@ def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
     generator = torch.Generator(model.box.low.device).manual_seed(seed)
 
     def choose(observation: Mapping[str, Tensor]) -> Tensor:
-        seen = {name: v.to(model.box.low.device) for name, v in observation.items()}
-        features = model.encode(seen)
+        features = model.encode({k: v.to(model.box.low.device) for k, v in observation.items()})
         found = minimize(model, features, search, generator)
         index = torch.multinomial((-found.energies).softmax(dim=1), 1, generator=generator)
-        chosen = take(found.actions, index)[:, 0]
-        return model.box.denormalise(chosen, model.box.origin(seen)).cpu()
+        return model.box.denormalise(take(found.actions, index)[:, 0]).cpu()
 
     return choose
 
