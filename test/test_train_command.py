@@ -86,6 +86,20 @@ def test_without_a_configuration_the_demonstrations_choose_the_recipe(
     assert (run / train.POLICY).exists()
 
 
+def test_the_choice_of_a_recipe_and_the_training_read_the_demonstrations_once(
+    bags: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read, times = bag_dataset.load_dataset, []
+
+    def counting(*args: Any, **choice: Any) -> Dataset:
+        times.append(args)
+        return read(*args, **choice)
+
+    monkeypatch.setattr(bag_dataset, "load_dataset", counting)
+    train.main(command(tmp_path))
+    assert len(times) == 1
+
+
 def test_a_regression_takes_the_recipe_of_few_values(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
