@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ebm_policy_ros.bags.bag import BagError
+from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy.file import load_policy_file
 from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
 from ebm_policy_ros.sim.energy_picture import draw_energies
@@ -170,10 +172,19 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     }
     (args.out / "result.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
     if policy.has_energy:
-        episode = read_episode(Path(results[0].bag), policy.interface)
-        video = args.out / "videos" / f"episode_{results[0].seed}.mp4"
-        draw_energies(policy, policy.interface, episode, video, args.out / "energy.png")
+        _draw_first(args.out, policy, policy.interface, results[0])
     return summary
+
+
+def _draw_first(out: Path, policy: Policy, interface: Interface, result: EpisodeResult) -> None:
+    """Draw the energies of the first episode, or say why there is nothing to draw."""
+    try:
+        episode = read_episode(Path(result.bag), interface)
+    except BagError as error:  # a policy that stops at once has not commanded
+        print(f"no energy.png: {error}")
+        return
+    video = out / "videos" / f"episode_{result.seed}.mp4"
+    draw_energies(policy, interface, episode, video, out / "energy.png")
 
 
 def _evaluate_and_tell(args: EvaluateArgs) -> None:
