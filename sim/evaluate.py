@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ebm_policy_ros.bags.bag import BagError
+from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy.file import load_policy_file
 from ebm_policy_ros.policy.policy import Policy, PolicyMismatch

@@ -36,6 +36,7 @@ from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.learning.checkpoint import CheckpointError
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
+from ebm_policy_ros.training.learning.intents import intents_of
 from ebm_policy_ros.training.learning.processes import Processes
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 from ebm_policy_ros.training.loading import TrainingData, load_training_data, refuse_other_shapes
@@ -47,6 +48,7 @@ from ebm_policy_ros.util.yaml_file import read_yaml
 
 POLICY = "policy.safetensors"
 CONFIG = "config.yaml"
+INTENTS = "intents.npy"
 # Steps of a trial that measures the speed, and those at its end that count.
 _TIMED, _COUNTED = 60, 40
 _PATHS = ("data", "out", "exclude", "cache")
@@ -240,6 +242,21 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
         refuse_other_shapes(config.data, data, loaded.interface, used)
     _try(model, loaded.shapes)
 
+    intents = None
+    if config.model.intents:
+        with processes.main_first():  # the others read what it found
+            intents = intents_of(
+                config.out / INTENTS,
+                config.model,
+                data,
+                loaded.shapes,
+                coordinates,
+                config.learning.held_out,
+                config.seed,
+                processes.device,
+                mirror,
+            )
+
     def trainer_of(model: Model, steps: int) -> Trainer:
         return Trainer(
             model,
@@ -251,6 +268,7 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
             folder=config.out,
             device=str(processes.device),
             mirror=mirror,
+            intents=intents,
             identity={
                 "model": config.model.to_dict(),
                 "interface": loaded.interface.to_dict() if loaded.interface else None,

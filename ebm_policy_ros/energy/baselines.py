@@ -31,8 +31,11 @@ class Baseline(nn.Module):
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Encode observations to features, shape (B, F)."""
-        features: Tensor = self.encoder(observation)
-        return features
+        return self.prepare(self.encoder(observation))
+
+    def prepare(self, encoded: Tensor) -> Tensor:
+        """Return the encoder's output: the features of `encode`."""
+        return encoded
 
 
 class RegressionModel(Baseline):

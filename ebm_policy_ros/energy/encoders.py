@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ebm_policy_ros.energy.commitment import Commitment
 from ebm_policy_ros.energy.features import Features
 from ebm_policy_ros.energy.normalisation import Normalisation, Normalise
 from ebm_policy_ros.util.quoting import quote
@@ -42,6 +43,7 @@ class ObservationEncoder(nn.Module):
         depth: int = 0,
         skip: bool = False,
         features: Features | None = None,
+        intents: int = 0,
     ) -> None:
         """Create an encoder for streams of `shapes`.
 
@@ -53,6 +55,7 @@ class ObservationEncoder(nn.Module):
             depth: Number of layers of the trunk; 0 for none.
             skip: True if the input of the trunk is appended to its output.
             features: Features of measured streams, which may be others than those of `shapes`.
+            intents: Number of intents of the policy; 0 for none.
         """
         super().__init__()
         self._streams = tuple(shapes)
@@ -73,18 +76,23 @@ class ObservationEncoder(nn.Module):
         if features:
             self.features = Normalise(features.size, normalisation)
             self.size += features.size
+        self.joined_size = self.size
+        """Number of values of all streams together, the input of the trunk."""
         layers: list[nn.Module] = []
-        inputs = self.size
         for _ in range(depth):
             layers += [nn.Linear(self.size, width), nn.ReLU()]
             self.size = width
         self.trunk = nn.Sequential(*layers)
         self._skip = skip
         if skip:
-            self.size += inputs
+            self.size += self.joined_size
+        self.commitment = Commitment(self.size, intents, max(width, intents)) if intents else None
+        self.size += intents
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Compute features from batched streams; streams that the model does not use are ignored.
+
+        A policy with intents appends the intent, see `Commitment`.
 
         Raises:
             ValueError: If a stream is missing or has another shape.
@@ -103,7 +111,9 @@ class ObservationEncoder(nn.Module):
             parts.append(self.features(self._features(observation)))
         joined = torch.cat(parts, dim=1)
         features: Tensor = self.trunk(joined)
-        return torch.cat((features, joined), dim=1) if self._skip else features
+        if self._skip:
+            features = torch.cat((features, joined), dim=1)
+        return self.commitment(features, observation) if self.commitment else features
 
     def fit(self, observations: Mapping[str, Tensor]) -> None:
         """Fit the normalisation of measurements and features to demonstrations.

@@ -30,6 +30,7 @@ from ebm_policy_ros.util.bounds import (
     MOST_FEATURES,
     MOST_FLOW_STEPS,
     MOST_HEAD_LAYERS,
+    MOST_INTENTS,
     MOST_LAYERS,
     MOST_STREAMS,
     WIDEST,
@@ -78,6 +79,9 @@ class ModelConfig:
     goal - block."""
     flow_steps: int = 10
     """Number of Euler steps of a flow."""
+    intents: int = 0
+    """Number of intents, found in the demonstrations, of which the policy keeps one from decision
+    to decision; 0 for none. They help where demonstrators keep one of several answers."""
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -113,6 +117,9 @@ class ModelConfig:
         check_whole("trunk_depth", self.trunk_depth, 0, MOST_LAYERS)
         check_whole("components", self.components, 1, MOST_COMPONENTS)
         check_whole("flow_steps", self.flow_steps, 1, MOST_FLOW_STEPS)
+        check_whole("intents", self.intents, 0, MOST_INTENTS)
+        if self.intents and self.kind == "nearest_neighbour":
+            raise ValueError("intents: has no meaning for kind nearest_neighbour")
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the settings to plain values for JSON, as `from_dict` reads them."""
@@ -121,8 +128,9 @@ class ModelConfig:
             del plain["flow_steps"]  # earlier releases read the files of other kinds
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in plain["image"].items()}
         plain |= {"streams": list(self.streams), "image": lists, "features": list(self.features)}
-        if not self.features:  # earlier releases don't know them
-            del plain["features"]
+        for name in ("features", "intents"):
+            if not plain[name]:  # earlier releases don't know them
+                del plain[name]
         return plain
 
     @classmethod
@@ -190,7 +198,11 @@ class EnergyModel(nn.Module):
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Compute all that does not depend on the action, once per observation, shape (B, F)."""
-        return self.head.prepare(self.encoder(observation))
+        return self.prepare(self.encoder(observation))
+
+    def prepare(self, encoded: Tensor) -> Tensor:
+        """Compute the features of `encode`, (B, F), from the encoder's output."""
+        return self.head.prepare(encoded)
 
     def folded(
         self, precision: torch.dtype | None = None, head: type[FoldedHead] = FoldedHead
@@ -234,8 +246,11 @@ class AutoregressiveModel(nn.Module):
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Compute all that does not depend on the action, once per observation, (B, D, F)."""
-        features = self.encoder(observation)
-        return torch.stack([head.prepare(features) for head in self._heads()], dim=1)
+        return self.prepare(self.encoder(observation))
+
+    def prepare(self, encoded: Tensor) -> Tensor:
+        """Compute the features of `encode`, (B, D, F), from the encoder's output."""
+        return torch.stack([head.prepare(encoded) for head in self._heads()], dim=1)
 
     def folded(
         self, precision: torch.dtype | None = None, head: type[FoldedHead] = FoldedHead
@@ -349,6 +364,7 @@ def build_model(
         config.trunk_depth,
         config.trunk_skip,
         features,
+        config.intents,
     )
     if config.kind == "mixture":
         return MixtureModel(config.head, encoder, space, config.components)

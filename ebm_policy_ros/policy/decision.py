@@ -43,10 +43,13 @@ class Decision:
     """True if the search was completed; False if the time budget stopped it early."""
     timing: dict[str, float]
     """Durations of the steps, milliseconds: search (with the encoder) and modes."""
+    intent: int | None = None
+    """Intent of the action, for the next decision; None for a policy without intents."""
 
     def __repr__(self) -> str:
         """Action, energy, number of modes, and the measures beyond their thresholds."""
         action = np.array2string(self.action, precision=4, separator=", ").replace("\n", "")
         parts = [f"action {action}", f"energy {self.energy:.4g}", f"{len(self.modes)} modes"]
+        parts += [f"intent {self.intent}"] * (self.intent is not None)
         parts += [f"unsure: {', '.join(self.confidence.unsure)}"] * bool(self.confidence.unsure)
         return f"Decision({', '.join(parts)})"

@@ -37,6 +37,8 @@ class InferenceResult:
     distances: Tensor
     """Distances from familiar observations, shape (K,) for K measures; empty if the policy was not
     calibrated."""
+    intent: Tensor
+    """Chosen intent, shape (1,); empty for a policy without intents."""
 
     def to_host(self) -> InferenceResult:
         """Copy to the CPU, as one transfer, because each transfer waits for the device."""
@@ -116,7 +118,8 @@ class ActionInference:
             deadline: Time to return the best action so far, in seconds of `time.perf_counter`.
         """
         model, box = self.model, self.model.box
-        features, origin = model.encode(batch), box.origin(batch)
+        encoded, origin = model.encoder(batch), box.origin(batch)
+        features = model.prepare(encoded)
         if isinstance(model, ImplicitModel):
             kept = None if previous is None else box.normalise(previous[None], origin)[0]
             solution = self._search(features, kept, generator, deadline)
@@ -134,6 +137,7 @@ class ActionInference:
             energies,
             minima,
             self._distances(batch),
+            self._intent(encoded),
         )
         return answer, solution
 
@@ -166,6 +170,10 @@ class ActionInference:
             return solution.best[0], solution.best_energy[0], minima
         chosen = kept_minimum(actions, minima, kept, self._margin)[None]
         return actions.index_select(0, chosen)[0], minima.index_select(0, chosen)[0], minima
+
+    def _intent(self, encoded: Tensor) -> Tensor:
+        commitment = self.model.encoder.commitment
+        return encoded.new_zeros(0) if commitment is None else commitment.chosen(encoded)
 
     def _distances(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Distances of the batch that was just encoded."""

@@ -108,8 +108,7 @@ def sizes_of_measures(model: Model) -> dict[str, int]:
     """Size of the vectors from `FeatureTap`, by measure."""
     encoder = model.encoder
     linears = [layer for layer in encoder.trunk if isinstance(layer, nn.Linear)]
-    joined = linears[0].in_features if linears else encoder.size
-    features = joined + linears[-1].out_features if linears else joined
+    features = encoder.joined_size + (linears[-1].out_features if linears else 0)
     cameras = sum(len(shape) == 4 for shape in encoder.shapes.values())
     return {"features": features, "colours": cameras * _LEVELS**3}
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ebm_policy_ros.device.malloc import keep_freed_memory
 from ebm_policy_ros.device.selection import PolicyMismatch, find_device, has_cuda_graphs
+from ebm_policy_ros.energy.commitment import INTENT
 from ebm_policy_ros.energy.models import ImplicitModel, Model
 from ebm_policy_ros.inference.methods import settings_of
 from ebm_policy_ros.inference.modes import Modes
@@ -155,13 +156,14 @@ class Policy:
         modes: int = 0,
         *,
         previous: npt.NDArray[np.floating] | None = None,
+        intent: int | None = None,
         budget: float | None = None,
     ) -> Decision:
         """Decide on the action for an observation of the policy's interface.
 
-        Equal observations (and previous actions) give equal decisions: each search draws the same
-        candidates, and each flow begins with the same noise. If the energy of an action isn't
-        finite, the action is NaN, which the guard rejects.
+        Equal observations (and previous actions and intents) give equal decisions: each search
+        draws the same candidates, and each flow begins with the same noise. If the energy of an
+        action isn't finite, the action is NaN, which the guard rejects.
 
         Args:
             observation: Arrays of the streams that the policy uses; others are ignored.
@@ -169,6 +171,8 @@ class Policy:
             previous: Last action, shape (H, D), in the interface's units; ignored if it is NaN or
                 infinite. It is also an initial candidate of the search, and the minimum nearest to
                 it is chosen among those of about equal energy (`hysteresis`).
+            intent: Intent of the last decision; None for the first one. A policy without intents
+                ignores it.
             budget: Time for the decision, s. At its end the best action so far is returned, after
                 the current round of the search. Modes are searched only after a complete search,
                 and take additional time. Ignored for a policy without an energy.
@@ -180,7 +184,7 @@ class Policy:
         self._generator.manual_seed(self._seed)
         deadline = None if budget is None else started + budget
         with torch.no_grad():
-            batch = self._batch(observation)
+            batch = self._batch(observation, intent)
             found, solution = self._answer(batch, self._tensor(previous), deadline)
             found = found.to_host()
             computed = time.perf_counter()
@@ -211,6 +215,7 @@ class Policy:
             self._confidence(found, energy),
             complete,
             {"search": (computed - started) * 1e3, "modes": (finished - computed) * 1e3},
+            int(found.intent) if len(found.intent) else None,
         )
 
     def energies(
@@ -262,7 +267,7 @@ class Policy:
         for previous in (still, None, still):
             self.decide(blank, previous=previous)
 
-    def _batch(self, observation: Observation) -> dict[str, Tensor]:
+    def _batch(self, observation: Observation, intent: int | None = None) -> dict[str, Tensor]:
         batch = {}
         for name, shape in self.shapes.items():
             if name not in observation or observation[name].shape != shape:
@@ -271,6 +276,9 @@ class Policy:
             dtype = np.uint8 if len(shape) == 4 else np.float32
             array = np.ascontiguousarray(observation[name], dtype=dtype)
             batch[name] = torch.from_numpy(array)[None].to(self._device)
+        if self._model.encoder.commitment is not None:
+            told = [-1.0 if intent is None else float(intent), -1.0]
+            batch[INTENT] = torch.tensor([told], device=self._device)
         return batch
 
     def _answer(

@@ -76,6 +76,8 @@ MOST_FEATURES = 256
 """Maximum number of formulas of features. A scene of ten objects needs a hundred."""
 MOST_FLOW_STEPS = 1000
 """Maximum number of Euler steps of a flow. Papers use 1 to 100."""
+MOST_INTENTS = 64
+"""Maximum number of intents of a policy. Tasks of several objects have 2 to 12."""
 
 # Searches.
 MOST_SAMPLES = 1 << 20

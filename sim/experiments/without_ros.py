@@ -119,11 +119,13 @@ def judge(args: WithoutRosArgs, file: Path) -> list[int]:
     solved = []
     for seed in tqdm(range(args.seed, args.seed + args.episodes), "episodes"):
         world.reset(seed)
-        moments, chunk = [world.measures], deque[npt.NDArray[np.float32]]()
+        moments, chunk, intent = [world.measures], deque[npt.NDArray[np.float32]](), None
         while not _over(world):
             if not chunk:
                 seen = {name: values[None] for name, values in observe(world, args.camera).items()}
-                chunk.extend(policy.decide(seen).action[: max(1, args.horizon // 2)])
+                decision = policy.decide(seen, intent=intent)
+                intent = decision.intent
+                chunk.extend(decision.action[: max(1, args.horizon // 2)])
             world.step(chunk.popleft(), _PERIOD)
             moments.append(world.measures)
         if any(map(world.task.success, moments)):

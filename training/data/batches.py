@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.energy.commitment import INTENT
 from ebm_policy_ros.training.data.augmentation import Augmentation
 from ebm_policy_ros.training.data.dataset import DemonstrationError
 from ebm_policy_ros.training.data.mirror import Mirror
@@ -74,13 +75,16 @@ class Batches:
         seed: int,
         device: torch.device,
         mirror: Mirror | None = None,
+        intents: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """Prepare batches of `size` frames with the `streams` that the model uses.
 
-        With a mirror, the frames M to 2M-1 are the mirror images of the frames 0 to M-1.
+        With a mirror, the frames M to 2M-1 are the mirror images of the frames 0 to M-1. Intents,
+        (M, 2) or (2M, 2), are told beside the streams.
         """
         self._data, self._streams, self._seed, self._device = data, streams, seed, device
         self._size, self._mirror = size, mirror
+        self._intents = None if intents is None else torch.from_numpy(intents)
         with warnings.catch_warnings():
             # Arrays mapped from the cache are read-only, and are never written to.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
@@ -123,9 +127,11 @@ class Batches:
             rows: Part of `frames` to return; changes are drawn for all.
         """
         streams = self._select(frames[rows], self._streams)
-        if augmentation is None:
-            return streams
-        return augmentation.apply(streams, self._spreads, generator, len(frames), rows)
+        if augmentation is not None:
+            streams = augmentation.apply(streams, self._spreads, generator, len(frames), rows)
+        if self._intents is not None:
+            streams[INTENT] = self._intents[torch.from_numpy(frames[rows])].to(self._device)
+        return streams
 
     def measured(self, frames: Frames) -> dict[str, Tensor]:
         """All streams of `frames` that are not images, on the CPU."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
@@ -68,6 +69,7 @@ class Trainer:
         device: str = "cpu",
         box: tuple[Sequence[float], Sequence[float]] | None = None,
         mirror: Mirror | None = None,
+        intents: npt.NDArray[np.float32] | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
         """Prepare a run; `run` or `update` starts it.
@@ -84,6 +86,7 @@ class Trainer:
             box: Lower and upper corner of the action box, (H*D,) each, in units; by default the
                 demonstrated range and a margin.
             mirror: Mirror whose images of the demonstrations are trained on too; None for none.
+            intents: Intents that the frames tell, (M, 2), or (2M, 2) with a mirror; None for none.
             identity: Further settings that a continued run must share with this one.
 
         Raises:
@@ -107,7 +110,8 @@ class Trainer:
         # A confident model has gradients near 0; on some processors denormal numbers are ten times
         # slower.
         torch.set_flush_denormal(True)
-        self._batches = Batches(data, streams, config.batch_size, seed, self._device, mirror)
+        size = config.batch_size
+        self._batches = Batches(data, streams, size, seed, self._device, mirror, intents)
         if mirror:
             self._train = np.concatenate((self._train, self._train + len(data.actions)))
         self.model = model.to(self._device)
@@ -211,8 +215,12 @@ class Trainer:
         ):
             origin = self.model.box.origin(seen)
             positive = self.model.box.normalise(self._batches.actions(frames[rows]), origin)
-            features = self.model.encode(seen)
+            encoded = self.model.encoder(seen)
+            features = self.model.prepare(encoded)
             loss, scalars = loss_of(self.model, features, positive, self.config, draws, self._walk)
+            if self.model.encoder.commitment is not None:
+                scalars["intent"] = self.model.encoder.commitment.loss(encoded, seen)
+                loss = loss + scalars["intent"]
             # Means over these rows, weighted so that their sum is the mean over the batch.
             share = len(positive) / len(frames)
             loss, scalars = loss * share, {name: value * share for name, value in scalars.items()}

@@ -113,6 +113,7 @@ class ControlLoop:
         """Forget the earlier commands and measurements, which are not valid any more."""
         self.last_tick = self._now()
         self._chunk: Chunk | None = None
+        self._intent: int | None = None  # kept through a pause, as what the arm works on
         self._unsure_since: int | None = None
         self._observer.forget()
         if self.outputs is not None:
@@ -178,7 +179,8 @@ class ControlLoop:
     def swap(self, loaded: LoadedPolicy, inference_thread: InferenceThread) -> None:
         """Decide with another policy of the same interface from the next tick on."""
         self._inference_thread.end()
-        self.loaded, self._inference_thread, self._chunk = loaded, inference_thread, None
+        self.loaded, self._inference_thread = loaded, inference_thread
+        self._chunk = self._intent = None
 
     def tick(self, now: int) -> None:
         """Start a decision, or hold.
@@ -210,7 +212,7 @@ class ControlLoop:
         """Wait for new samples after the clock was set back."""
         self._node.get_logger().warning("the clock was set back: waiting for new samples")
         self._observer.clear()
-        self._chunk = self._unsure_since = None
+        self._chunk = self._intent = self._unsure_since = None
         self._session.set_back(now, self.last_tick)
 
     def _look(self, now: int) -> tuple[Sight | None, str]:
@@ -247,7 +249,7 @@ class ControlLoop:
         started, budget = boot_time(), self._timeliness.start()
         last = self._chunk if self.values["warm_start"] else None
         previous = None if last is None else last.continued()
-        future = self._inference_thread.decide(sight.snapshot, previous, budget)
+        future = self._inference_thread.decide(sight.snapshot, previous, self._intent, budget)
         self._pending = _Pending(sight, future, self.loaded, started)
         future.add_done_callback(self._on_done)
 
@@ -326,7 +328,10 @@ class ControlLoop:
         self._statistics.decided(milliseconds, decision)
         chunk = Chunk(decision, sight.now, sight.stamp)
         command = self._send(chunk, sight, pending)
-        self._chunk = chunk if pending.loaded is self.loaded else None
+        if pending.loaded is self.loaded:
+            self._chunk, self._intent = chunk, decision.intent
+        else:
+            self._chunk = None
         self._visualization.show(
             pending.loaded.policy, observation, sight.measured, decision, command.sent
         )

@@ -56,13 +56,14 @@ class InferenceThread:
         return self._running
 
     def decide(
-        self, snapshot: Snapshot, previous: Any, budget: float | None
+        self, snapshot: Snapshot, previous: Any, intent: int | None, budget: float | None
     ) -> Future[tuple[Observation, Decision]]:
         """Start to decode an observation and to decide on it.
 
         Args:
             snapshot: Samples of all streams of the policy's interface.
             previous: Previous action, also an initial candidate of the search, or None.
+            intent: Intent of the last decision, or None.
             budget: Time after which the search returns its best action so far, s; None for no
                 limit.
 
@@ -76,7 +77,10 @@ class InferenceThread:
 
         def work() -> tuple[Observation, Decision]:
             observation = snapshot.arrays()
-            return observation, self.policy.decide(observation, previous=previous, budget=budget)
+            decision = self.policy.decide(
+                observation, previous=previous, intent=intent, budget=budget
+            )
+            return observation, decision
 
         return self._submit(work)
 

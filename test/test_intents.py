@@ -1,0 +1,107 @@
+"""Intents: what is found in demonstrations, and how a policy keeps to one."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.learning.intents import smooth, told_intents
+from ebm_policy_ros.training.train import main
+
+
+def test_intents_of_a_chain_have_the_probabilities_of_all_its_paths() -> None:
+    draws = torch.Generator().manual_seed(0)
+    length, count, change = 5, 3, 0.3
+    likelihoods = torch.randn((2, length, count), generator=draws)
+    weights = torch.randn((2, length, count), generator=draws).log_softmax(dim=2)
+    valid = torch.ones(2, length, dtype=torch.bool)
+    valid[1, 3:] = False
+    found, anew = smooth(likelihoods, weights, change, valid)
+    fits, drawn = likelihoods.exp(), weights.exp()
+    for row, last in ((0, length), (1, 3)):
+        shares, fresh, total = torch.zeros(length, count), torch.zeros(length), 0.0
+        # Each path, with whether the intent was drawn anew at each frame but the first.
+        for path in itertools.product(range(count), repeat=last):
+            for new in itertools.product((False, True), repeat=last - 1):
+                steps = zip(path[:-1], path[1:], new, strict=True)
+                if any(not n and one != other for one, other, n in steps):
+                    continue
+                probability = float(drawn[row, 0, path[0]] * fits[row, 0, path[0]])
+                for t, n in enumerate(new, start=1):
+                    step = change * float(drawn[row, t, path[t]]) if n else 1 - change
+                    probability *= step * float(fits[row, t, path[t]])
+                total += probability
+                for t, intent in enumerate(path):
+                    shares[t, intent] += probability
+                for t, n in enumerate(new, start=1):
+                    fresh[t] += probability * n
+        assert torch.allclose(found[row, :last], shares[:last] / total, atol=1e-5)
+        assert torch.allclose(anew[row, :last], fresh[:last] / total, atol=1e-5)
+
+
+def test_a_batch_tells_the_intent_of_the_last_decision_of_the_same_episode() -> None:
+    present = np.array([2, 2, 1, 1, 0, 0, 3])
+    episodes = np.array([0, 0, 0, 0, 1, 1, 1])
+    told = told_intents(present, episodes, executed=2, seed=0)
+    assert told[:, 1].tolist() == present.tolist()
+    wanted = np.array([-1, -1, 2, 2, -1, -1, 0])
+    assert all(got in (-1, right) for got, right in zip(told[:, 0], wanted, strict=True))
+    many = told_intents(np.ones(10000, np.int64), np.zeros(10000, np.int64), 1, seed=0)
+    assert (many[:, 0] == -1).mean() == pytest.approx(0.1, abs=0.01)
+
+
+Signs = npt.NDArray[np.float64]
+EPISODES, LENGTH = 40, 30
+
+
+@pytest.fixture(scope="module")
+def signs() -> Signs:
+    """Hidden answer of each frame, +1 or -1: kept, but for one change in every fourth episode."""
+    rng = np.random.default_rng(0)
+    found = np.repeat(rng.choice([-1.0, 1.0], (EPISODES, 1)), LENGTH, axis=1)
+    found[::4, LENGTH // 2 :] *= -1
+    return found.flatten()
+
+
+@pytest.fixture(scope="module")
+def run(signs: Signs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a training on demonstrations that go left or right, whatever they see."""
+    folder = tmp_path_factory.mktemp("intents")
+    rng = np.random.default_rng(1)
+    places = rng.uniform(-1, 1, (len(signs), 1)).astype(np.float32)
+    actions = (0.5 * signs + rng.normal(0, 0.05, len(signs))).astype(np.float32)[:, None]
+    ends = LENGTH * np.arange(1, EPISODES + 1)
+    arrays: dict[str, Any] = {"observation/place": places, "actions": actions}
+    np.savez(folder / "demos.npz", episode_ends=ends, **arrays)
+    main(
+        f"--data {folder / 'demos.npz'} --out {folder / 'run'} --model.intents 2 --steps 300 "
+        "--learning.batch_size 64 --device cpu".split()
+    )
+    return folder / "run"
+
+
+def test_hidden_answers_are_found(run: Path, signs: Signs) -> None:
+    present = np.load(run / "intents.npy")
+    agree = ((present == 1) == (signs > 0)).mean()
+    assert max(agree, 1 - agree) >= 0.995
+
+
+def test_a_policy_keeps_its_intent_and_acts_by_it(run: Path, signs: Signs) -> None:
+    policy = Policy.load(run / "policy.safetensors", "cpu")
+    present = np.load(run / "intents.npy")
+    of_sign = {int(np.median(present[signs == sign])): sign for sign in (1, -1)}
+    for intent, sign in of_sign.items():
+        for place in (-0.9, 0.0, 0.9):
+            decision = policy.decide({"place": np.array([[place]], np.float32)}, intent=intent)
+            assert decision.intent == intent
+            assert decision.action.item() == pytest.approx(0.5 * sign, abs=0.1)
+    first = policy.decide({"place": np.zeros((1, 1), np.float32)})
+    assert first.intent in (0, 1), "one is chosen at the start"
+    assert first.action.item() == pytest.approx(0.5 * of_sign[first.intent], abs=0.1)
