@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ebm_policy_ros.training.data.episodes import read_episode
     from ebm_policy_ros.training.learning.config import LearningConfig
     from ebm_policy_ros.training.learning.losses import info_nce
-    from ebm_policy_ros.training.train import TrainConfig, train
+    from ebm_policy_ros.training.train import train
+    from ebm_policy_ros.training.train_config import TrainConfig
 
 __version__ = "0.1.0"
 
@@ -71,7 +72,7 @@ _HOMES = {
     "ObservationBuffer": "observation.buffer",
     "Policy": "policy.policy",
     "Solution": "inference.solution",
-    "TrainConfig": "training.train",
+    "TrainConfig": "training.train_config",
     "info_nce": "training.learning.losses",
     "load_interface": "interface",
     "read_episode": "training.data.episodes",

@@ -583,7 +583,7 @@ def many_activations(scene: Scene, folder: Path, cycles: int = 1000) -> Row:
 
 def many_ticks(scene: Scene, folder: Path, seconds: int = 3600) -> Row:
     """Decide and command for a long time."""
-    search: dict[str, Any] = {"inference.samples": 64}
+    search: dict[str, Any] = {"inference.samples": 64, "when_unsure": "go"}
     node = scene.start(**search)
     scene.until_moving()
     early, parts = 0.0, 10

@@ -13,7 +13,8 @@ from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.negatives import NegativesConfig
-from ebm_policy_ros.training.train import POLICY, TrainConfig, train
+from ebm_policy_ros.training.train import train
+from ebm_policy_ros.training.train_config import POLICY, TrainConfig
 
 
 def learn(

@@ -18,6 +18,7 @@ from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.learning.checkpoint import save_checkpoint
 from ebm_policy_ros.training.loading import load_training_data
+from ebm_policy_ros.training.train_config import POLICY
 
 RANDOM = np.random.default_rng(0)
 TOOL = RANDOM.uniform(-1, 1, (30, 2))
@@ -145,10 +146,10 @@ def test_the_command_learns_from_arrays_without_a_robot(tmp_path: Path) -> None:
     )
     flags = ["--model.streams=[tool]", "--steps=4", "--keep=0.7", "--keep_by=outcome"]
     train.main([f"--data={path}", f"--out={out}", *flags])
-    content = load_policy_file(out / train.POLICY)
+    content = load_policy_file(out / POLICY)
     assert content.interface is None and content.action_shape == (3, 2)
     assert content.training["demonstrations"] == 2
-    policy = Policy.load(out / train.POLICY, device="cpu")
+    policy = Policy.load(out / POLICY, device="cpu")
     policy.warm_up()
     decision = policy.decide({"tool": np.zeros((1, 2), np.float32)}, modes=2)
     assert decision.action.shape == (3, 2)
@@ -159,7 +160,7 @@ def test_a_policy_looks_at_every_stream_where_the_usual_ones_are_not_there(tmp_p
     out = tmp_path / "run"
     data = write(tmp_path, observation__camera=None, observation__state=TOOL[:, :1])
     train.main([f"--data={data}", f"--out={out}", "--steps=2"])
-    content = load_policy_file(out / train.POLICY)
+    content = load_policy_file(out / POLICY)
     assert sorted(content.model["streams"]) == sorted(content.shapes) == ["state", "tool"]
     usual = load_training_data(write(tmp_path, observation__state=TOOL), EpisodeOptions())
     assert usual.streams == ("camera", "tool")

@@ -23,7 +23,8 @@ from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.training.learning.negatives import NegativesConfig
-from ebm_policy_ros.training.train import TrainConfig, train
+from ebm_policy_ros.training.train import train
+from ebm_policy_ros.training.train_config import TrainConfig
 
 PolicyWriter = Callable[..., Path]
 # Two actions of two values each, relative to columns 2 and 0 of a measurement.

@@ -13,6 +13,7 @@ from ebm_policy_ros.energy.features import Features
 from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training import train
+from ebm_policy_ros.training.train_config import POLICY
 
 SHAPES = {
     "tool": (1, 2), "block": (1, 2), "goal": (1, 2), "state": (1, 5), "pose": (1, 7),
@@ -98,7 +99,7 @@ def test_a_policy_of_features_alone_decides_by_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", episode_ends=np.arange(30, 301, 30), **arrays)  # type: ignore[arg-type]
     flags = [f"--data={tmp_path / 'data.npz'}", f"--out={tmp_path / 'run'}", "--model.streams=[]"]
     train.main([*flags, "--model.features=[block - tool]", "--steps=400", "--model.kind=explicit"])
-    policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")
+    policy = Policy.load(tmp_path / "run" / POLICY, device="cpu")
     assert set(policy.shapes) == {"tool", "block"}
     for place in (0.0, 5.0):
         seen = {"tool": np.full((1, 2), place), "block": np.array([[place + 0.5, place - 0.2]])}

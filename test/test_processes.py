@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.learning.processes import Processes, _OwnRows
-from ebm_policy_ros.training.train import POLICY
+from ebm_policy_ros.training.train_config import POLICY
 
 # 15 frames cannot be halved; observations are changed at random, and negatives are uniform and
 # from chains.

@@ -22,7 +22,7 @@ from ebm_policy_ros.training.inspection.metrics import seconds
 from ebm_policy_ros.training.inspection.reading import Recording, read_recordings
 from ebm_policy_ros.training.inspection.report import make_report
 from ebm_policy_ros.training.loading import load_training_data
-from ebm_policy_ros.training.train import TrainConfig
+from ebm_policy_ros.training.train_config import TrainConfig
 
 # As paths are sorted, which is not the order of the texts: a folder counts before its - twin.
 USED = ("day/1", "day/2", "day-2/1")

@@ -16,6 +16,7 @@ from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training import train
 from ebm_policy_ros.training.data import bag_dataset
 from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.train_config import CONFIG, POLICY
 from ebm_policy_ros.util.resources import share_directory
 from ebm_policy_ros.util.yaml_file import read_yaml
 
@@ -43,11 +44,11 @@ def bags(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_the_command_writes_a_policy_that_decides(kind: str, bags: None, tmp_path: Path) -> None:
     train.main(command(tmp_path, "--model.kind", kind))
-    policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")
+    policy = Policy.load(tmp_path / "run" / POLICY, device="cpu")
     decision = policy.decide({"tool": np.zeros((1, 2), np.float32)})
     assert decision.action.shape == (1, 2)
     assert policy.has_energy == (kind in ("energy", "autoregressive"))
-    training = load_policy_file(tmp_path / "run" / train.POLICY).training
+    training = load_policy_file(tmp_path / "run" / POLICY).training
     assert training["demonstrations"] == 10 and training["held_out"]["action_error"] > 0
     assert policy.has_thresholds and set(policy.thresholds) == {"features"}
     far = policy.decide({"tool": np.full((1, 2), 50, np.float32)}).confidence
@@ -73,7 +74,7 @@ def test_without_a_configuration_the_demonstrations_choose_the_recipe(
         train.main([f"--data={data}", f"--out={run}", "--steps=2"])
         told = capsys.readouterr().out
         assert f"{name}.yaml:\n  2 demonstrations, 24 decisions" in told
-        content = load_policy_file(run / train.POLICY)
+        content = load_policy_file(run / POLICY)
         assert content.model["kind"] == kind
         recipe = read_yaml(share_directory() / "config" / "training" / f"{name}.yaml")
         settings = content.training["config"]
@@ -81,9 +82,9 @@ def test_without_a_configuration_the_demonstrations_choose_the_recipe(
         assert settings["learning"]["negatives"].items() >= recipe["learning"]["negatives"].items()
         assert content.inference.items() >= recipe["inference"].items()
     # An interrupted run is continued with its own settings.
-    (run / train.POLICY).unlink()
+    (run / POLICY).unlink()
     train.main([f"--data={data}", f"--out={run}", "--resume"])
-    assert (run / train.POLICY).exists()
+    assert (run / POLICY).exists()
 
 
 def test_the_choice_of_a_recipe_and_the_training_read_the_demonstrations_once(
@@ -115,8 +116,8 @@ def test_a_regression_takes_the_recipe_of_few_values(
 
 def test_the_steps_are_computed_from_a_time(tmp_path: Path, bags: None) -> None:
     train.main(command(tmp_path, "--time=0.5s"))
-    settings = read_yaml(tmp_path / "run" / train.CONFIG)
-    trained = load_policy_file(tmp_path / "run" / train.POLICY).training["steps"]
+    settings = read_yaml(tmp_path / "run" / CONFIG)
+    trained = load_policy_file(tmp_path / "run" / POLICY).training["steps"]
     assert settings["time"] == "" and settings["steps"] == trained
     train.main([*command(tmp_path), "--time=0.5s", "--resume"])
 
@@ -130,21 +131,21 @@ def test_chunks_are_made_of_single_actions(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", episode_ends=np.array([12, 24]), **arrays)
     flags = [f"--data={tmp_path / 'data.npz'}", "--steps=2", f"--out={tmp_path / 'run'}"]
     train.main([*flags, "--horizon=4"])
-    policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")
+    policy = Policy.load(tmp_path / "run" / POLICY, device="cpu")
     assert policy.decide({"state": np.zeros((1, 2), np.float32)}).action.shape == (4, 2)
     # Chunks that are longer than wanted are cut.
     arrays["actions"] = np.repeat(state[:, None], 4, axis=1)
     np.savez(tmp_path / "chunks.npz", episode_ends=np.array([12, 24]), **arrays)
     flags = [f"--data={tmp_path / 'chunks.npz'}", "--steps=2", f"--out={tmp_path / 'cut'}"]
     train.main([*flags, "--horizon=2"])
-    assert load_policy_file(tmp_path / "cut" / train.POLICY).action_shape == (2, 2)
+    assert load_policy_file(tmp_path / "cut" / POLICY).action_shape == (2, 2)
     with pytest.raises(SystemExit):
         train.main([*flags, f"--out={tmp_path / 'long'}", "--horizon=13"])
 
 
 def test_with_nothing_held_out_a_policy_has_no_thresholds(bags: None, tmp_path: Path) -> None:
     train.main(command(tmp_path, "--learning.held_out=0"))
-    policy = Policy.load(tmp_path / "run" / train.POLICY, device="cpu")
+    policy = Policy.load(tmp_path / "run" / POLICY, device="cpu")
     assert not policy.has_thresholds
     far = policy.decide({"tool": np.full((1, 2), 50, np.float32)}).confidence
     assert far.unsure == ()
@@ -152,9 +153,9 @@ def test_with_nothing_held_out_a_policy_has_no_thresholds(bags: None, tmp_path: 
 
 def test_the_command_repeats_itself_from_its_config_file(bags: None, tmp_path: Path) -> None:
     train.main(command(tmp_path, "--seed=5"))
-    config = tmp_path / "run" / train.CONFIG
+    config = tmp_path / "run" / CONFIG
     train.main(["--config", str(config), "--out", str(tmp_path / "again")])
-    weights, same = (load_file(tmp_path / n / train.POLICY) for n in ("run", "again"))
+    weights, same = (load_file(tmp_path / n / POLICY) for n in ("run", "again"))
     assert all(torch.equal(same[name], value) for name, value in weights.items())
 
 
@@ -183,12 +184,12 @@ def test_the_command_tells_mistakes_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     train.main(command(tmp_path))
-    before = (tmp_path / "run" / train.POLICY).read_bytes()
+    before = (tmp_path / "run" / POLICY).read_bytes()
     capsys.readouterr()
     with pytest.raises(SystemExit) as exit_:
         train.main(command(tmp_path, *more))
     lines = capsys.readouterr().err.strip().splitlines()
     assert exit_.value.code == 2
     assert len(lines) == 1 and message in lines[0]
-    assert (tmp_path / "run" / train.POLICY).read_bytes() == before
+    assert (tmp_path / "run" / POLICY).read_bytes() == before
     assert not (tmp_path / "new").exists() and not (tmp_path / "elsewhere").exists()

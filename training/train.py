@@ -5,144 +5,33 @@ from __future__ import annotations
 import copy
 import dataclasses
 import errno
-import re
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import yaml
 
 from ebm_policy_ros.device.selection import find_device
-from ebm_policy_ros.energy.models import ImplicitModel, Model, ModelConfig, build_model
+from ebm_policy_ros.energy.models import Model, build_model
 from ebm_policy_ros.energy.outline import outline
-from ebm_policy_ros.inference.methods import InferenceMethod, build_inference, settings_of
-from ebm_policy_ros.inference.settings import at_least
-from ebm_policy_ros.policy.file import PolicyFile, save_policy
-from ebm_policy_ros.training.calibration import (
-    FALSE_ALARMS,
-    Calibration,
-    calibrate,
-    check_false_alarms,
-)
-from ebm_policy_ros.training.data.batches import split_episodes
-from ebm_policy_ros.training.data.dataset import Dataset
-from ebm_policy_ros.training.data.mirror import Mirror
-from ebm_policy_ros.training.data.options import EpisodeOptions
+from ebm_policy_ros.inference.methods import settings_of
 from ebm_policy_ros.training.learning.checkpoint import CheckpointError
-from ebm_policy_ros.training.learning.config import LearningConfig
-from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
+from ebm_policy_ros.training.learning.coordinates import choose_coordinates
 from ebm_policy_ros.training.learning.intents import intents_of
 from ebm_policy_ros.training.learning.processes import Processes
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 from ebm_policy_ros.training.loading import TrainingData, load_training_data, refuse_other_shapes
 from ebm_policy_ros.training.recipe import choose_recipe
-from ebm_policy_ros.util import bounds
+from ebm_policy_ros.training.saving import policy_of, save_result
+from ebm_policy_ros.training.success import SuccessInSimulation
+from ebm_policy_ros.training.train_config import CONFIG, INTENTS, TrainConfig
 from ebm_policy_ros.util.cli import run_command
-from ebm_policy_ros.util.quoting import quote
 from ebm_policy_ros.util.yaml_file import read_yaml
 
-POLICY = "policy.safetensors"
-CONFIG = "config.yaml"
-INTENTS = "intents.npy"
 # Steps of a trial that measures the speed, and those at its end that count.
 _TIMED, _COUNTED = 60, 40
-_PATHS = ("data", "out", "exclude", "cache")
-
-
-@dataclass(frozen=True)
-class TrainConfig(EpisodeOptions):
-    """Train a policy on demonstrations. Give a file of these settings with --config."""
-
-    data: Path
-    """Folder with the demonstrations, bag folders at any depth; or an .npz file of arrays."""
-    out: Path
-    """Folder of this run: checkpoint, log and finally policy.safetensors."""
-    horizon: int = 0
-    """Actions of a decision; 0 for as many as the interface says or the arrays have."""
-    steps: int = 4000
-    """Batches to train on."""
-    time: str = ""
-    """Time of the training, as 90s, 10m or 2h, from which the number of steps is computed; empty
-    for `steps`."""
-    seed: int = 0
-    """Seed of all randomness: the same seed gives the same policy on the same machine."""
-    resume: bool = False
-    """Continue the run in `out` exactly where it stopped."""
-    device: str = "auto"
-    """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
-    threads: int = 0
-    """Threads of CPU operations; 0 for the default of torch."""
-    false_alarms: float = FALSE_ALARMS
-    """Share of familiar observations that the policy may classify as unfamiliar. The held-out
-    frames set the threshold."""
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    """Architecture of the model."""
-    mirror: dict[str, Any] | None = None
-    """Mirror symmetry of the task, which doubles the demonstrations: for `action` and each
-    measured stream the fields that change sign, for each camera its flips (rows, columns,
-    transpose), see docs/how-to/train.md. Without it there is none."""
-    action: ActionConfig = dataclasses.field(default_factory=ActionConfig)
-    """Coordinates in which actions are learned and searched."""
-    learning: LearningConfig = dataclasses.field(default_factory=LearningConfig)
-    """Settings of the training."""
-    inference: dict[str, int | float | str] = dataclasses.field(default_factory=dict)
-    """Search for the action of lowest energy in the policy file: `method` (derivative_free,
-    autoregressive, langevin, hybrid, hmc or mala) and its settings, see
-    docs/reference/methods.md. Empty: derivative_free with 1024 samples, or autoregressive for such
-    a model."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(self, 1, "steps")
-        if self.time:
-            self.seconds()
-        at_least(self, 0, "seed", "threads", largest=2**63 - 1)
-        at_least(self, 0, "horizon", largest=bounds.MOST_ACTION_VALUES)
-        check_false_alarms(self.false_alarms)
-
-    def streams(self) -> tuple[str, ...] | None:
-        """Streams that the policy observes; None if they are not chosen."""
-        return None if self.model.streams == ModelConfig().streams else self.model.streams
-
-    def mirror_of(self, loaded: TrainingData) -> Mirror | None:
-        """Mirror symmetry of demonstrations; None if there is none."""
-        if self.mirror is None:
-            return None
-        size = loaded.dataset.actions.shape[2]
-        return Mirror.of(self.mirror, loaded.shapes, size, loaded.interface)
-
-    def seconds(self) -> float:
-        """Time of the training in seconds.
-
-        Raises:
-            ValueError: If `time` is not a number and a unit.
-        """
-        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([smh])", self.time)
-        if not found or float(found[1]) == 0:
-            raise ValueError(f"time: got {quote(self.time)}, expected for example 90s, 10m or 2h")
-        return float(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
-
-    def search(self) -> InferenceMethod:
-        """Inference method of the `inference` settings.
-
-        Raises:
-            ValueError: If there is no such method or setting.
-        """
-        by_dimension = self.model.kind == "autoregressive"
-        usual = "autoregressive" if by_dimension else "derivative_free"
-        settings = {"method": usual, **self.inference}
-        if settings["method"] == "derivative_free":
-            settings.setdefault("samples", 1024)
-        found = build_inference(settings)
-        if not hasattr(found, "temperature") or "temperature" in settings:
-            return found
-        # Energies trained with a temperature define the distribution only with this temperature.
-        return build_inference({**settings, "temperature": self.learning.temperature})
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -231,6 +120,8 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
     if config.threads:
         torch.set_num_threads(config.threads)
     action_size = int(np.prod(data.actions.shape[1:]))
+    if config.evaluate and not loaded.interface:
+        raise ValueError("evaluate: these arrays name no robot; give its --interface too")
     mirror = config.mirror_of(loaded)
     coordinates = choose_coordinates(config.action, data, loaded.interface, mirror)
     # Refuses a model that no robot would load.
@@ -291,11 +182,18 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
         trainer.resume()
     if processes.is_main:
         config.out.mkdir(parents=True, exist_ok=True)
-        (config.out / CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False))
-    if not trainer.run():
+        (config.out / CONFIG).write_text(yaml.safe_dump(config.plain(), sort_keys=False))
+    success = None
+    if config.evaluate:
+        success = SuccessInSimulation(
+            config.out,
+            config.evaluate,
+            lambda: policy_of(config, trainer, loaded, trainer.average.state_dict()),
+        )
+    if not trainer.run(success, config.every):
         return False
     if processes.is_main:
-        _save_policy(config, trainer, loaded, data, search)
+        save_result(config, trainer, loaded)
     return True
 
 
@@ -334,67 +232,6 @@ def _refuse_mix_up(config: TrainConfig) -> None:
     if not config.resume and config.out.exists() and any(config.out.iterdir()):
         cure = "continue its run with --resume or choose" if started else "choose"
         raise CheckpointError(f"{config.out}: not empty; {cure} another --out")
-
-
-def _save_policy(
-    config: TrainConfig,
-    trainer: Trainer,
-    loaded: TrainingData,
-    data: Dataset,
-    search: InferenceMethod,
-) -> None:
-    interface, metrics = loaded.interface, trainer.best_metrics
-    training = {
-        "steps": config.steps,
-        "seed": config.seed,
-        "best_step": trainer.best_step,
-        "held_out": {k: v for k, v in dataclasses.asdict(metrics).items() if np.isfinite(v)},
-        "skipped_batches": trainer.skipped,
-        "demonstrations": len(data.names),
-        # The paths of the files do not describe the policy.
-        "config": {k: v for k, v in _plain(config).items() if k not in _PATHS},
-    }
-    horizon, size = data.actions.shape[1:]
-    found = _calibrated(config, trainer, data)
-    content = PolicyFile(
-        state=trainer.best,
-        model=config.model.to_dict(),
-        shapes={
-            name: loaded.shapes[name]
-            for name in dict.fromkeys((*trainer.model.encoder.shapes, *trainer.model.box.streams))
-        },
-        action_shape=(horizon, size),
-        interface=interface,
-        inference=settings_of(search) if isinstance(trainer.model, ImplicitModel) else {},
-        coordinates=trainer.model.box.config,
-        training=training,
-        **(vars(found) if found else {}),
-    )
-    save_policy(config.out / POLICY, content)
-    unit = f" {interface.action.unit}" if interface else ""
-    rank = ""
-    if isinstance(trainer.model, ImplicitModel):
-        rank = f", rank {metrics.rank:.2%} (share of other actions that look better; 0 is best)"
-    judged = f"held-out action error {metrics.action_error:.4g}{unit}{rank}"
-    if np.isinf(metrics.action_error):
-        judged = "nothing held out"
-    print(f"{config.out / POLICY}: {judged}, weights of step {trainer.best_step}")
-
-
-def _calibrated(config: TrainConfig, trainer: Trainer, data: Dataset) -> Calibration | None:
-    """Calibrate the confidence on the held-out frames; None if there are none."""
-    known, held_out = split_episodes(data.episodes, config.learning.held_out, config.seed)
-    if len(held_out) == 0:
-        return None
-    trainer.average.load_state_dict(trainer.best)
-    return calibrate(trainer.average, data, known, held_out, config.false_alarms)
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    """Settings as plain values for YAML, JSON and --config."""
-    plain = dataclasses.asdict(config)
-    paths = {name: None if plain[name] is None else str(plain[name]) for name in _PATHS}
-    return {**plain, **paths, "model": config.model.to_dict(), "resume": False}
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def load_arrays(path: Path) -> Dataset:
     - `actions`: (M, D) or (M, H, D), H actions per decision;
     - `episode_ends`: (E,), one past the last step of each episode, increasing, the last one M;
     - `outcomes`, optional: (E,), quality of each episode, higher is better;
-    - `names`, optional: (E,), source of each episode, as text.
+    - `names`, optional: (E,), source of each episode, as text;
+    - `intents`, optional: (M,), a number for what the demonstrator is at, such as the phase.
 
     Raises:
         DemonstrationError: Naming the file, the array and what was expected.
@@ -69,6 +70,7 @@ def load_arrays(path: Path) -> Dataset:
         episodes=np.repeat(np.arange(len(ends)), lengths),
         names=tuple(names.tolist()),
         outcomes=outcomes.astype(np.float64),
+        intents=_intents(path, arrays.get("intents"), len(actions)),
     )
 
 
@@ -81,6 +83,7 @@ def save_arrays(path: Path, data: Dataset) -> None:
         episode_ends=np.cumsum(np.bincount(data.episodes)),
         outcomes=data.outcomes,
         names=np.array(data.names),
+        **({} if data.intents is None else {"intents": data.intents}),
         **{OBSERVATION + name: values for name, values in data.observations.items()},
     )
 
@@ -200,6 +203,20 @@ def _ends(path: Path, ends: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int6
             f"numbers, the last of them {steps}, the number of steps"
         )
     return ends.astype(np.int64)
+
+
+def _intents(
+    path: Path, labels: npt.NDArray[Any] | None, steps: int
+) -> npt.NDArray[np.int64] | None:
+    if labels is None:
+        return None
+    fits = labels.shape == (steps,) and labels.dtype.kind in "iu"
+    if not fits or labels.min() < 0 or labels.max() >= bounds.MOST_INTENTS:
+        raise DemonstrationError(
+            f"{path}: intents has shape {labels.shape} of {labels.dtype}, expected ({steps},) "
+            f"whole numbers, one for each step, from 0 to {bounds.MOST_INTENTS - 1}"
+        )
+    return labels.astype(np.int64)
 
 
 def _of_episodes(

@@ -39,6 +39,8 @@ class Dataset:
     """Time of each step, nanoseconds, shape (M,); None if the source has no gaps."""
     failures: tuple[str, ...] = ()
     """Sources left out, since their outcome is a failure."""
+    intents: npt.NDArray[np.int64] | None = None
+    """Labelled intent of each step, shape (M,); None if there are no labels."""
 
     def select(self, steps: npt.NDArray[np.bool_]) -> Dataset:
         """Keep the steps for which `steps`, shape (M,), is true; of each episode at least one."""
@@ -48,6 +50,7 @@ class Dataset:
             actions=self.actions[steps],
             episodes=self.episodes[steps],
             times_ns=None if self.times_ns is None else self.times_ns[steps],
+            intents=None if self.intents is None else self.intents[steps],
         )
 
     def best(self, fraction: float, by: KeepBy) -> Dataset:

@@ -23,7 +23,8 @@ from ebm_policy_ros.policy.action_search import minimize
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
-from ebm_policy_ros.training.train import POLICY, main
+from ebm_policy_ros.training.train import main
+from ebm_policy_ros.training.train_config import POLICY
 
 Choose = Callable[[Mapping[str, Tensor]], Tensor]
 """Map observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""

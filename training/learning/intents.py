@@ -23,7 +23,8 @@ from ebm_policy_ros.energy.action_space import ActionSpaceConfig
 from ebm_policy_ros.energy.baselines import RegressionModel
 from ebm_policy_ros.energy.heads import HeadConfig, VectorHead
 from ebm_policy_ros.energy.models import ModelConfig, build_model
-from ebm_policy_ros.training.data.batches import Batches, Demonstrations, Frames, split_episodes
+from ebm_policy_ros.training.data.batches import Batches, Frames, split_episodes
+from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.data.mirror import Mirror
 from ebm_policy_ros.training.learning.weights import fit
 
@@ -45,7 +46,7 @@ _UNTOLD = 0.1
 def intents_of(
     file: Path,
     config: ModelConfig,
-    data: Demonstrations,
+    data: Dataset,
     shapes: Mapping[str, tuple[int, ...]],
     coordinates: ActionSpaceConfig,
     held_out: float,
@@ -53,7 +54,7 @@ def intents_of(
     device: torch.device,
     mirror: Mirror | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Return what batches tell of the intents, found now or in an earlier part of the run.
+    """Return what batches tell of the intents: labelled, or found now or earlier in the run.
 
     Args:
         file: File of the intents; written if it does not exist.
@@ -70,13 +71,21 @@ def intents_of(
         Last and present intent of each frame, (M, 2), or (2M, 2) with a mirror.
 
     Raises:
-        ValueError: If the file does not hold the intents of these demonstrations.
+        ValueError: If the file does not hold the intents of these demonstrations, or the model
+            has fewer intents than are labelled.
     """
     episodes, (known, _) = data.episodes, split_episodes(data.episodes, held_out, seed)
     if mirror:
         known = np.concatenate((known, known + len(episodes)))
         episodes = np.concatenate((episodes, episodes + episodes.max() + 1))
-    if file.exists():
+    if data.intents is not None:
+        present = np.concatenate((data.intents,) * (2 if mirror else 1))
+        if present.max() >= config.intents:
+            raise ValueError(
+                f"model.intents: got {config.intents}, but the labels go up to {present.max()}; "
+                f"choose {present.max() + 1}"
+            )
+    elif file.exists():
         present = np.load(file, allow_pickle=False)
         if present.shape != episodes.shape or present.max() >= config.intents:
             raise ValueError(f"{file}: holds intents of other demonstrations; remove it")

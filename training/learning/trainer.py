@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +139,16 @@ class Trainer:
             "demonstrations": self._batches.identity(),
         }
 
-    def run(self) -> bool:
+    def run(
+        self, success: Callable[[int], Mapping[str, float]] | None = None, every: int = 1
+    ) -> bool:
         """Train to the last step, or until an interrupt (SIGINT), which saves first.
 
         With several processes only the main one evaluates, logs and saves.
+
+        Args:
+            success: Function that judges the averaged weights of a step by scalars to log.
+            every: Steps from one such judgement to the next.
 
         Returns:
             True if the last step was reached.
@@ -181,6 +187,9 @@ class Trainer:
                         curves.add(f"held_out/{name}", value, self.step)
                 if self.step % self.config.checkpoint_every == 0 or last:
                     self.save()
+                if success and (self.step % every == 0 or last) and not received:
+                    for name, share in success(self.step).items():
+                        curves.add(name, share, self.step)
             if self.step < self.steps:
                 self.save()
         return self.step == self.steps
