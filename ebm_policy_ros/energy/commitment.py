@@ -22,42 +22,46 @@ class Commitment(nn.Module):
     """
 
     def __init__(self, size: int, intents: int, width: int) -> None:
-        """Create a choice among `intents` for feature vectors of `size` values."""
+        """Create a choice among `intents` for observations of `size` values."""
         super().__init__()
         self.count = intents
         self.body = nn.Sequential(
-            nn.Linear(size + intents + 1, width), nn.ReLU(), nn.Linear(width, intents)
+            nn.Linear(size + intents + 1, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, intents),
         )
 
-    def energies(self, features: Tensor, last: Tensor) -> Tensor:
-        """Compute energies of intents, (B, K), from features (B, F) and last intents (B,)."""
-        told = one_hot(last + 1, self.count + 1).to(features.dtype)
-        energies: Tensor = self.body(torch.cat((features, told), dim=1))
+    def energies(self, seen: Tensor, last: Tensor) -> Tensor:
+        """Compute energies of intents, (B, K), from observations (B, F) and last intents (B,)."""
+        told = one_hot(last + 1, self.count + 1).to(seen.dtype)
+        energies: Tensor = self.body(torch.cat((seen, told), dim=1))
         return energies.float()
 
-    def forward(self, features: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
-        """Append the intent to features, one column for each, (B, F + K).
+    def choose(self, seen: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
+        """Return the present intents of a batch, (B,), chosen where the batch does not tell them.
 
-        It is the present one of the batch, or chosen where the batch does not tell it.
+        Args:
+            seen: Observations as vectors, (B, F).
+            observation: The batch, with the key `INTENT`; without it there is no last intent.
         """
-        last, present = self._told(features, observation)
-        chosen = self.energies(features, last).argmin(dim=1)
-        intent = torch.where(present < 0, chosen, present)
-        return torch.cat((features, one_hot(intent, self.count).to(features.dtype)), dim=1)
+        last, present = self._told(seen, observation)
+        return torch.where(present < 0, self.energies(seen, last).argmin(dim=1), present)
 
-    def chosen(self, features: Tensor) -> Tensor:
-        """Return the intents, (B,), in features that `forward` has completed."""
-        return features[:, -self.count :].argmax(dim=1)
+    def append(self, seen: Tensor, intent: Tensor) -> Tensor:
+        """Append intents, (B,), to observations, a column for each, (B, F + K)."""
+        return torch.cat((seen, one_hot(intent, self.count).to(seen.dtype)), dim=1)
 
-    def loss(self, features: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
-        """Cross entropy of the present intents of a batch, given completed features (B, F + K)."""
-        last, present = self._told(features, observation)
-        return cross_entropy(-self.energies(features[:, : -self.count], last), present)
+    def loss(self, seen: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
+        """Cross entropy of the present intents of a batch, which tells them."""
+        last, present = self._told(seen, observation)
+        return cross_entropy(-self.energies(seen, last), present)
 
-    def _told(self, features: Tensor, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _told(self, seen: Tensor, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Last and present intents of a batch, (B,) each."""
         told = observation.get(INTENT)
         if told is None:
-            told = features.new_full((len(features), 2), -1)
+            told = seen.new_full((len(seen), 2), -1)
         last, present = told.round().long().clamp(-1, self.count - 1).unbind(1)
         return last, present

@@ -77,7 +77,12 @@ class ObservationEncoder(nn.Module):
             self.features = Normalise(features.size, normalisation)
             self.size += features.size
         self.joined_size = self.size
-        """Number of values of all streams together, the input of the trunk."""
+        """Number of values of all streams together."""
+        self.commitment = None
+        if intents:
+            self.commitment = Commitment(self.size, intents, width or self.size)
+            self.size += intents
+        inputs = self.size
         layers: list[nn.Module] = []
         for _ in range(depth):
             layers += [nn.Linear(self.size, width), nn.ReLU()]
@@ -85,14 +90,19 @@ class ObservationEncoder(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self._skip = skip
         if skip:
-            self.size += self.joined_size
-        self.commitment = Commitment(self.size, intents, max(width, intents)) if intents else None
-        self.size += intents
+            self.size += inputs
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Compute features from batched streams; streams that the model does not use are ignored.
+        """Compute features, (B, size), from batched streams; others are ignored.
 
-        A policy with intents appends the intent, see `Commitment`.
+        Raises:
+            ValueError: If a stream is missing or has another shape.
+        """
+        seen = self.join(observation)
+        return self.finish(seen, self.choose(seen, observation))
+
+    def join(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Compute what all streams and features are together, (B, joined_size).
 
         Raises:
             ValueError: If a stream is missing or has another shape.
@@ -109,11 +119,18 @@ class ObservationEncoder(nn.Module):
                 parts.append(self.measurements[name](observation[name].flatten(1)))
         if self._features:
             parts.append(self.features(self._features(observation)))
-        joined = torch.cat(parts, dim=1)
-        features: Tensor = self.trunk(joined)
-        if self._skip:
-            features = torch.cat((features, joined), dim=1)
-        return self.commitment(features, observation) if self.commitment else features
+        return torch.cat(parts, dim=1)
+
+    def choose(self, seen: Tensor, observation: Mapping[str, Tensor]) -> Tensor | None:
+        """Choose the intents of a batch, (B,), see `Commitment`; None for a policy without."""
+        return self.commitment.choose(seen, observation) if self.commitment else None
+
+    def finish(self, seen: Tensor, intent: Tensor | None) -> Tensor:
+        """Compute features, (B, size), from what `join` and `choose` return."""
+        if self.commitment and intent is not None:
+            seen = self.commitment.append(seen, intent)
+        features: Tensor = self.trunk(seen)
+        return torch.cat((features, seen), dim=1) if self._skip else features
 
     def fit(self, observations: Mapping[str, Tensor]) -> None:
         """Fit the normalisation of measurements and features to demonstrations.

@@ -118,8 +118,9 @@ class ActionInference:
             deadline: Time to return the best action so far, in seconds of `time.perf_counter`.
         """
         model, box = self.model, self.model.box
-        encoded, origin = model.encoder(batch), box.origin(batch)
-        features = model.prepare(encoded)
+        seen, origin = model.encoder.join(batch), box.origin(batch)
+        intent = model.encoder.choose(seen, batch)
+        features = model.prepare(model.encoder.finish(seen, intent))
         if isinstance(model, ImplicitModel):
             kept = None if previous is None else box.normalise(previous[None], origin)[0]
             solution = self._search(features, kept, generator, deadline)
@@ -137,7 +138,7 @@ class ActionInference:
             energies,
             minima,
             self._distances(batch),
-            self._intent(encoded),
+            features.new_zeros(0) if intent is None else intent,
         )
         return answer, solution
 
@@ -170,10 +171,6 @@ class ActionInference:
             return solution.best[0], solution.best_energy[0], minima
         chosen = kept_minimum(actions, minima, kept, self._margin)[None]
         return actions.index_select(0, chosen)[0], minima.index_select(0, chosen)[0], minima
-
-    def _intent(self, encoded: Tensor) -> Tensor:
-        commitment = self.model.encoder.commitment
-        return encoded.new_zeros(0) if commitment is None else commitment.chosen(encoded)
 
     def _distances(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Distances of the batch that was just encoded."""

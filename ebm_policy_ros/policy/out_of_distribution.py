@@ -89,12 +89,13 @@ class FeatureTap:
         """Register a hook on the model's encoder."""
         # One value per thread: energies may be computed in one thread while another decides.
         self._kept = threading.local()
+        self._joined = model.encoder.joined_size
         self._cameras = tuple(n for n, s in model.encoder.shapes.items() if len(s) == 4)
         model.encoder.trunk.register_forward_hook(self._keep)
 
     def _keep(self, trunk: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        same = output is inputs[0]  # an encoder without a trunk
-        parts = inputs if same else (*inputs, output)
+        seen = inputs[0][:, : self._joined]  # without the intent
+        parts = [seen] if output is inputs[0] else [seen, output]  # there may be no trunk
         self._kept.features = torch.cat(parts, dim=1).detach().float()
 
     def last(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -224,11 +224,12 @@ class Trainer:
         ):
             origin = self.model.box.origin(seen)
             positive = self.model.box.normalise(self._batches.actions(frames[rows]), origin)
-            encoded = self.model.encoder(seen)
-            features = self.model.prepare(encoded)
+            encoder = self.model.encoder
+            joined = encoder.join(seen)
+            features = self.model.prepare(encoder.finish(joined, encoder.choose(joined, seen)))
             loss, scalars = loss_of(self.model, features, positive, self.config, draws, self._walk)
-            if self.model.encoder.commitment is not None:
-                scalars["intent"] = self.model.encoder.commitment.loss(encoded, seen)
+            if encoder.commitment is not None:
+                scalars["intent"] = encoder.commitment.loss(joined, seen)
                 loss = loss + scalars["intent"]
             # Means over these rows, weighted so that their sum is the mean over the batch.
             share = len(positive) / len(frames)
