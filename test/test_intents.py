@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.learning.intents import smooth, told_intents
 from ebm_policy_ros.training.train import main
@@ -20,11 +22,10 @@ def test_intents_of_a_chain_have_the_probabilities_of_all_its_paths() -> None:
     draws = torch.Generator().manual_seed(0)
     length, count, change = 5, 3, 0.3
     likelihoods = torch.randn((2, length, count), generator=draws)
-    weights = torch.randn((2, length, count), generator=draws).log_softmax(dim=2)
     valid = torch.ones(2, length, dtype=torch.bool)
     valid[1, 3:] = False
-    found, anew = smooth(likelihoods, weights, change, valid)
-    fits, drawn = likelihoods.exp(), weights.exp()
+    found, anew = smooth(likelihoods, change, valid)
+    fits = likelihoods.exp()
     for row, last in ((0, length), (1, 3)):
         shares, fresh, total = torch.zeros(length, count), torch.zeros(length), 0.0
         # Each path, with whether the intent was drawn anew at each frame but the first.
@@ -33,9 +34,9 @@ def test_intents_of_a_chain_have_the_probabilities_of_all_its_paths() -> None:
                 steps = zip(path[:-1], path[1:], new, strict=True)
                 if any(not n and one != other for one, other, n in steps):
                     continue
-                probability = float(drawn[row, 0, path[0]] * fits[row, 0, path[0]])
+                probability = float(fits[row, 0, path[0]]) / count
                 for t, n in enumerate(new, start=1):
-                    step = change * float(drawn[row, t, path[t]]) if n else 1 - change
+                    step = change / count if n else 1 - change
                     probability *= step * float(fits[row, t, path[t]])
                 total += probability
                 for t, intent in enumerate(path):
@@ -70,27 +71,36 @@ def signs() -> Signs:
     return found.flatten()
 
 
-@pytest.fixture(scope="module")
-def run(signs: Signs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(folder: Path, signs: Signs, count: int = 2, **labels: Any) -> Path:
     """Folder of a training on demonstrations that go left or right, whatever they see."""
-    folder = tmp_path_factory.mktemp("intents")
     rng = np.random.default_rng(1)
-    places = rng.uniform(-1, 1, (len(signs), 1)).astype(np.float32)
-    actions = (0.5 * signs + rng.normal(0, 0.05, len(signs))).astype(np.float32)[:, None]
+    actions = 0.5 * signs + rng.normal(0, 0.05, len(signs))
+    starts = rng.uniform(-1, 1, (EPISODES, 1))
+    moved = 0.1 * np.cumsum(actions.reshape(EPISODES, LENGTH)[:, :-1], axis=1)
+    places = np.concatenate((starts, starts + moved), axis=1)
+    arrays: dict[str, Any] = {
+        "observation/place": places.reshape(-1, 1), "actions": actions[:, None], **labels
+    }  # fmt: skip
     ends = LENGTH * np.arange(1, EPISODES + 1)
-    arrays: dict[str, Any] = {"observation/place": places, "actions": actions}
     np.savez(folder / "demos.npz", episode_ends=ends, **arrays)
     main(
-        f"--data {folder / 'demos.npz'} --out {folder / 'run'} --model.intents 2 --steps 300 "
-        "--learning.batch_size 64 --device cpu".split()
+        f"--data {folder / 'demos.npz'} --out {folder / 'run'} --model.intents {count} "
+        "--steps 300 --learning.batch_size 64 --device cpu".split()
     )
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def run(signs: Signs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a training that finds the intents itself."""
+    return trained(tmp_path_factory.mktemp("intents"), signs)
 
 
 def test_hidden_answers_are_found(run: Path, signs: Signs) -> None:
     present = np.load(run / "intents.npy")
     agree = ((present == 1) == (signs > 0)).mean()
-    assert max(agree, 1 - agree) >= 0.995
+    # What follows a frame shortly before a change is a mixture of both answers.
+    assert max(agree, 1 - agree) >= 0.95
 
 
 def test_a_policy_keeps_its_intent_and_acts_by_it(run: Path, signs: Signs) -> None:
@@ -105,3 +115,41 @@ def test_a_policy_keeps_its_intent_and_acts_by_it(run: Path, signs: Signs) -> No
     first = policy.decide({"place": np.zeros((1, 1), np.float32)})
     assert first.intent in (0, 1), "one is chosen at the start"
     assert first.action.item() == pytest.approx(0.5 * of_sign[first.intent], abs=0.1)
+
+
+def test_labelled_intents_are_taken_as_they_are(signs: Signs, tmp_path: Path) -> None:
+    run = trained(tmp_path, signs, count=3, intents=np.where(signs > 0, 2, 0))
+    assert not (run / "intents.npy").exists()
+    policy = Policy.load(run / "policy.safetensors", "cpu")
+    for intent, action in ((2, 0.5), (0, -0.5)):
+        decision = policy.decide({"place": np.zeros((1, 1), np.float32)}, intent=intent)
+        assert decision.intent == intent
+        assert decision.action.item() == pytest.approx(action, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "count", "message"),
+    [
+        (np.full(EPISODES * LENGTH, 5), 3, "model.intents: got 3, but the labels go up to 5"),
+        (np.zeros(7, np.int64), 2, r"intents has shape \(7,\) of int64, expected \(1200,\)"),
+        (np.zeros(EPISODES * LENGTH), 2, "of float64, expected .* whole numbers"),
+        (np.full(EPISODES * LENGTH, -1), 2, "whole numbers, one for each step, from 0 to 63"),
+    ],
+)
+def test_labels_that_are_no_intents_are_refused_in_one_line(
+    labels: npt.NDArray[Any],
+    count: int,
+    message: str,
+    signs: Signs,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        trained(tmp_path, signs, count, intents=labels)
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("train_policy:")]
+    assert re.search(message, line)
+
+
+def test_nearest_neighbours_have_no_intents() -> None:
+    with pytest.raises(ValueError, match="intents: has no meaning for kind nearest_neighbour"):
+        ModelConfig(kind="nearest_neighbour", intents=2)

@@ -13,7 +13,7 @@ from ebm_policy_ros.energy.action_space import ActionSpaceConfig
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.training.data.batches import Batches
 from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
-from ebm_policy_ros.training.data.mirror import Mirror
+from ebm_policy_ros.training.data.mirror import Mirror, Mirrors, mirrors_of
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.util.resources import interface_path
 
@@ -23,6 +23,10 @@ LEFT_RIGHT = {"camera": ["columns"], "tool": ["y"], "action": ["linear.y"]}
 
 def mirror(settings: Any) -> Mirror:
     return Mirror.of(settings, UR5E.shapes, 2, UR5E)
+
+
+def mirrors(settings: Any) -> Mirrors:
+    return mirrors_of(settings, UR5E.shapes, 2, UR5E)
 
 
 def demonstrations() -> Dataset:
@@ -66,7 +70,7 @@ def test_columns_signs_and_offsets_exchange_axes() -> None:
 
 def test_batches_have_the_mirror_images_after_the_frames() -> None:
     batches = Batches(
-        demonstrations(), ("camera", "tool"), 4, 0, torch.device("cpu"), mirror(LEFT_RIGHT)
+        demonstrations(), ("camera", "tool"), 4, 0, torch.device("cpu"), mirrors(LEFT_RIGHT)
     )
     frames = np.array([1, 3, 0, 2])
     seen, actions = batches.observation(frames), batches.actions(frames)
@@ -78,13 +82,41 @@ def test_batches_have_the_mirror_images_after_the_frames() -> None:
     assert torch.equal(batches.observation(np.array([1]))["tool"], torch.tensor([[[0.5, -0.2]]]))
 
 
+def test_several_mirrors_make_all_combinations_of_their_images() -> None:
+    exchange = {"objects": {"columns": [1, 0]}, "action": {}, "intents": [1, 0]}
+    turn = {"objects": {"signs": [-1, -1]}, "action": {"signs": [-1]}}
+    both = mirrors_of([exchange, turn], {"objects": (1, 2)}, 1)
+    assert both.count == 4
+    data = Dataset(
+        observations={"objects": np.array([[[1, 2]], [[3, 4]], [[5, 6]]], np.float32)},
+        actions=np.array([[[7]], [[8]], [[9]]], np.float32),
+        episodes=np.array([0, 0, 1]),
+        names=("a", "b"),
+        outcomes=np.ones(2),
+    )
+    batches = Batches(data, ("objects",), 4, 0, torch.device("cpu"), both)
+    frames = both.images(np.array([0]), 3)
+    assert frames.tolist() == [0, 3, 6, 9]
+    seen = batches.observation(frames)["objects"][:, 0].tolist()
+    assert seen == [[1, 2], [2, 1], [-1, -2], [-2, -1]]
+    assert batches.actions(frames)[:, 0].tolist() == [7, 7, -7, -7]
+    everything, actions = both.everything(
+        {"objects": torch.from_numpy(data.observations["objects"])}, torch.from_numpy(data.actions)
+    )
+    assert torch.equal(everything["objects"], batches.observation(np.arange(12))["objects"])
+    assert torch.equal(actions[:, :, 0], batches.actions(np.arange(12)))
+    assert both.episodes(data.episodes).tolist() == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7]
+    labels = both.intents(np.array([0, 1, 2]))
+    assert labels.tolist() == [0, 1, 2, 1, 0, 2, 0, 1, 2, 1, 0, 2]
+
+
 def test_components_are_those_of_demonstrations_and_images() -> None:
     data = demonstrations()
     chunks = np.array([[[1.0, 1], [2, 2]], [[2, 2], [4, 4]]], np.float32)
     data = Dataset(data.observations, chunks, data.episodes, data.names, data.outcomes)
     settings = ActionConfig("none", "pca")
     assert choose_coordinates(settings, data, None).components == 1
-    found = choose_coordinates(settings, data, None, mirror(LEFT_RIGHT))
+    found = choose_coordinates(settings, data, None, mirrors(LEFT_RIGHT))
     assert found == ActionSpaceConfig("", (-1, -1), 2)
 
 
@@ -108,9 +140,11 @@ def test_components_are_those_of_demonstrations_and_images() -> None:
         ({"tool": {"offsets": [math.nan, 1]}, "action": []}, "2 signs .* and offsets"),
         ({"tool": {"offsets": [10**400, 1]}, "action": []}, "2 signs .* and offsets"),
         ({"tool": "y", "action": []}, "mirror.tool: got 'y', expected a list of the fields"),
+        ({"action": [], "intents": [0, 2]}, "mirror.intents: got .*, expected the intents 0 to K"),
+        ([{"action": []}] * 7, "mirror: got 7, expected at most 6, which make 64 images"),
     ],
 )
 def test_refuses_what_is_not_there_in_one_line(settings: Any, message: str) -> None:
     with pytest.raises(DemonstrationError, match=message) as caught:
-        mirror(settings)
+        mirrors(settings)
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ebm_policy_ros.energy.models import Kind
-from ebm_policy_ros.training.data.mirror import Mirror
+from ebm_policy_ros.training.data.mirror import NO_MIRRORS, Mirrors
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.training.loading import TrainingData
 from ebm_policy_ros.util.resources import share_directory
@@ -20,7 +20,7 @@ def choose_recipe(
     loaded: TrainingData,
     action: ActionConfig,
     kind: Kind = "energy",
-    mirror: Mirror | None = None,
+    mirrors: Mirrors = NO_MIRRORS,
 ) -> tuple[Path, list[str]]:
     """Choose the recipe for demonstrations.
 
@@ -28,7 +28,7 @@ def choose_recipe(
         loaded: The demonstrations.
         action: Wanted coordinates of the actions.
         kind: Wanted kind of model; energy to choose between one energy and autoregressive ones.
-        mirror: Mirror whose images of the demonstrations are trained on too.
+        mirrors: Mirrors whose images of the demonstrations are trained on too.
 
     Returns:
         The file, and the reasons, a line each.
@@ -36,7 +36,7 @@ def choose_recipe(
     shapes = {name: loaded.shapes[name] for name in loaded.streams}
     pictures = any(len(shape) == 4 for shape in shapes.values())
     horizon, size = loaded.dataset.actions.shape[1:]
-    chosen = choose_coordinates(action, loaded.dataset, loaded.interface, mirror)
+    chosen = choose_coordinates(action, loaded.dataset, loaded.interface, mirrors)
     coordinates = chosen.components or horizon * size
     jointly = coordinates <= _JOINTLY if kind == "energy" else kind != "autoregressive"
     name = "pictures" if pictures else "states"

@@ -62,8 +62,8 @@ def _recipe(config: TrainConfig) -> tuple[list[str], list[TrainingData]]:
         _refuse_mix_up(config)
         return ["--config", str(config.out / CONFIG)], []
     loaded = _load(config, processes)
-    mirror = config.mirror_of(loaded)
-    file, reasons = choose_recipe(loaded, config.action, config.model.kind, mirror)
+    mirrors = config.mirrors(loaded)
+    file, reasons = choose_recipe(loaded, config.action, config.model.kind, mirrors)
     if processes.is_main:
         print("\n".join((f"recipe {file}:", *(f"  {reason}" for reason in reasons))))
         print(f"all settings will be in {config.out / CONFIG}, to change and give with --config")
@@ -122,8 +122,8 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
     action_size = int(np.prod(data.actions.shape[1:]))
     if config.evaluate and not loaded.interface:
         raise ValueError("evaluate: these arrays name no robot; give its --interface too")
-    mirror = config.mirror_of(loaded)
-    coordinates = choose_coordinates(config.action, data, loaded.interface, mirror)
+    mirrors = config.mirrors(loaded)
+    coordinates = choose_coordinates(config.action, data, loaded.interface, mirrors)
     # Refuses a model that no robot would load.
     outline(config.model, loaded.shapes, action_size, coordinates)
     torch.manual_seed(config.seed)
@@ -141,11 +141,10 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
                 config.model,
                 data,
                 loaded.shapes,
-                coordinates,
                 config.learning.held_out,
                 config.seed,
                 processes.device,
-                mirror,
+                mirrors,
             )
 
     def trainer_of(model: Model, steps: int) -> Trainer:
@@ -158,7 +157,7 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
             seed=config.seed,
             folder=config.out,
             device=str(processes.device),
-            mirror=mirror,
+            mirrors=mirrors,
             intents=intents,
             identity={
                 "model": config.model.to_dict(),

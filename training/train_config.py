@@ -12,7 +12,7 @@ from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.inference.methods import InferenceMethod, build_inference
 from ebm_policy_ros.inference.settings import at_least
 from ebm_policy_ros.training.calibration import FALSE_ALARMS, check_false_alarms
-from ebm_policy_ros.training.data.mirror import Mirror
+from ebm_policy_ros.training.data.mirror import Mirrors, mirrors_of
 from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.coordinates import ActionConfig
@@ -59,8 +59,8 @@ class TrainConfig(EpisodeOptions):
     frames set the threshold."""
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     """Architecture of the model."""
-    mirror: dict[str, Any] | None = None
-    """Mirror symmetry of the task, which doubles the demonstrations: for `action` and each
+    mirror: dict[str, Any] | list[dict[str, Any]] | None = None
+    """Symmetry of the task, which doubles the demonstrations, or several: for `action` and each
     measured stream the fields that change sign, for each camera its flips (rows, columns,
     transpose), see docs/how-to/train.md. Without it there is none."""
     action: ActionConfig = dataclasses.field(default_factory=ActionConfig)
@@ -86,12 +86,10 @@ class TrainConfig(EpisodeOptions):
         """Streams that the policy observes; None if they are not chosen."""
         return None if self.model.streams == ModelConfig().streams else self.model.streams
 
-    def mirror_of(self, loaded: TrainingData) -> Mirror | None:
-        """Mirror symmetry of demonstrations; None if there is none."""
-        if self.mirror is None:
-            return None
+    def mirrors(self, loaded: TrainingData) -> Mirrors:
+        """Symmetries of demonstrations."""
         size = loaded.dataset.actions.shape[2]
-        return Mirror.of(self.mirror, loaded.shapes, size, loaded.interface)
+        return mirrors_of(self.mirror, loaded.shapes, size, loaded.interface)
 
     def seconds(self) -> float:
         """Time of the training in seconds.

@@ -78,6 +78,8 @@ MOST_FLOW_STEPS = 1000
 """Maximum number of Euler steps of a flow. Papers use 1 to 100."""
 MOST_INTENTS = 64
 """Maximum number of intents of a policy. Tasks of several objects have 2 to 12."""
+MOST_MIRRORS = 6
+"""Maximum number of mirrors of a task; 6 make 64 images of each demonstration."""
 
 # Searches.
 MOST_SAMPLES = 1 << 20

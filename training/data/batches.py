@@ -16,7 +16,7 @@ from torch import Tensor
 from ebm_policy_ros.energy.commitment import INTENT
 from ebm_policy_ros.training.data.augmentation import Augmentation
 from ebm_policy_ros.training.data.dataset import DemonstrationError
-from ebm_policy_ros.training.data.mirror import Mirror
+from ebm_policy_ros.training.data.mirror import NO_MIRRORS, Mirrors
 
 Frames = npt.NDArray[np.int64]
 """Indices of frames."""
@@ -74,16 +74,16 @@ class Batches:
         size: int,
         seed: int,
         device: torch.device,
-        mirror: Mirror | None = None,
+        mirrors: Mirrors = NO_MIRRORS,
         intents: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """Prepare batches of `size` frames with the `streams` that the model uses.
 
-        With a mirror, the frames M to 2M-1 are the mirror images of the frames 0 to M-1. Intents,
-        (M, 2) or (2M, 2), are told beside the streams.
+        The frames from M on are images in the mirrors, see `Mirrors`. Intents, (M * images, 2),
+        are told beside the streams.
         """
         self._data, self._streams, self._seed, self._device = data, streams, seed, device
-        self._size, self._mirror = size, mirror
+        self._size, self._mirrors = size, mirrors
         self._intents = None if intents is None else torch.from_numpy(intents)
         with warnings.catch_warnings():
             # Arrays mapped from the cache are read-only, and are never written to.
@@ -139,7 +139,7 @@ class Batches:
         return {name: values.cpu() for name, values in self._select(frames, names).items()}
 
     def _select(self, frames: Frames, names: Sequence[str]) -> dict[str, Tensor]:
-        """Streams of `frames` on the device; those in the mirror are mirrored."""
+        """Streams of `frames` on the device; those of images in mirrors are reflected."""
         count = len(self._data.actions)
         streams = {}
         for name in names:
@@ -147,11 +147,7 @@ class Batches:
             seen = self._seen[name]
             chosen = torch.from_numpy(frames % count).to(seen.device)
             streams[name] = seen.index_select(0, chosen).to(self._device)
-        if self._mirror and (frames >= count).any():
-            flipped = torch.from_numpy(np.flatnonzero(frames >= count)).to(self._device)
-            others = self._mirror.observation({n: v[flipped] for n, v in streams.items()})
-            for name, values in others.items():
-                streams[name][flipped] = values
+        self._mirrors.reflect(frames // count, streams)
         return streams
 
     def actions(self, frames: Frames) -> Tensor:
@@ -159,9 +155,7 @@ class Batches:
         count = len(self._data.actions)
         actions = self._data.actions[frames % count].astype(np.float32, copy=False)
         chosen = torch.from_numpy(actions)
-        if self._mirror:
-            flipped = torch.from_numpy(frames >= count)
-            chosen[flipped] = self._mirror.action(chosen[flipped])
+        self._mirrors.reflect(frames // count, {}, chosen)
         return chosen.flatten(1).to(self._device)
 
     def generator(self, step: int, device: torch.device | None = None) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""Mirror symmetry of a task: demonstrations as seen in a mirror are demonstrations too."""
+"""Symmetries of a task: demonstrations as seen in a mirror are demonstrations too."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.interface.streams import ImageStream, JointStream
 from ebm_policy_ros.training.data.dataset import DemonstrationError
-from ebm_policy_ros.util.bounds import LARGEST_NUMBER, is_number
+from ebm_policy_ros.util.bounds import LARGEST_NUMBER, MOST_MIRRORS, is_number
 from ebm_policy_ros.util.quoting import any_of, cut, quote, suggestion
 
-ACTION = "action"
-"""Key of the action in the settings."""
+ACTION, INTENTS = "action", "intents"
+"""Keys of the action and of labelled intents in the settings."""
 _FLIPS = ("rows", "columns", "transpose")
 _KEYS = ("columns", "signs", "offsets")
 
@@ -44,6 +46,8 @@ class Mirror:
     """Map of each measured stream; flips of each camera. Streams without either stay as they are.
     """
     action: _Vector
+    intents: tuple[int, ...] = ()
+    """Labelled intent in the mirror of each intent; empty if all stay."""
 
     @classmethod
     def of(
@@ -59,7 +63,7 @@ class Mirror:
             settings: For each measured stream, and for `action`: names of the fields that change
                 sign; or for arrays `columns`, `signs` and `offsets`, one of each for every column,
                 of signs * values[columns] + offsets. For each camera: flips in their order, rows,
-                columns or transpose.
+                columns or transpose. For labelled `intents`: the intent that each becomes.
             shapes: Shape of each stream.
             action_size: Dimensions of an action, D.
             interface: Robot, whose fields have names.
@@ -69,7 +73,7 @@ class Mirror:
         """
         streams: dict[str, _Vector | tuple[str, ...]] = {}
         for name, value in settings.items():
-            if name == ACTION:
+            if name in (ACTION, INTENTS):
                 continue
             shape = shapes.get(name)
             if shape is None:
@@ -86,7 +90,8 @@ class Mirror:
                 f"mirror.{ACTION}: missing; name the fields of the action that change sign"
             )
         names = interface.action.names if interface else None
-        return cls(streams, _vector(ACTION, settings[ACTION], action_size, names))
+        action = _vector(ACTION, settings[ACTION], action_size, names)
+        return cls(streams, action, _permutation(settings.get(INTENTS, [])))
 
     def observation(self, seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Mirror streams (B, T, ...)."""
@@ -106,6 +111,104 @@ class Mirror:
                 )
             found[name] = values
         return found
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """Any number of mirrors, and all images of demonstrations in them.
+
+    Image c of M frames are the frames c * M to (c + 1) * M - 1. Bit j of c tells whether it was
+    seen in mirror j.
+    """
+
+    mirrors: tuple[Mirror, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of images, with the demonstrations themselves."""
+        return 1 << len(self.mirrors)
+
+    def images(self, frames: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
+        """Return the frames of all images of some frames, of `total` in the demonstrations."""
+        return np.concatenate([frames + image * total for image in range(self.count)])
+
+    def episodes(self, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the episode of each frame of all images; each image has its own episodes."""
+        return self.images(episodes, int(episodes.max()) + 1)
+
+    def intents(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the labelled intent of each frame of all images."""
+        for mirror in self.mirrors:
+            table = np.arange(max(int(labels.max()) + 1, len(mirror.intents)))
+            table[: len(mirror.intents)] = mirror.intents
+            labels = np.concatenate((labels, table[labels]))
+        return labels
+
+    def everything(
+        self, seen: Mapping[str, Tensor], actions: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return all images of streams, (M, T, ...), and actions, (M, H, D)."""
+        found = dict(seen)
+        for mirror in self.mirrors:
+            actions = torch.cat((actions, mirror.action(actions)))
+            others = mirror.observation(found)
+            found = {name: torch.cat((values, others[name])) for name, values in found.items()}
+        return found, actions
+
+    def reflect(
+        self, images: npt.NDArray[np.int64], seen: dict[str, Tensor], actions: Tensor | None = None
+    ) -> None:
+        """Change streams, (B, T, ...), and actions, (B, H, D), to images of them, in place.
+
+        Args:
+            images: Image of each row, (B,).
+            seen: Streams.
+            actions: Actions, or None.
+        """
+        for bit, mirror in enumerate(self.mirrors):
+            flipped = torch.from_numpy(np.flatnonzero(images >> bit & 1))
+            if actions is not None:
+                actions[flipped] = mirror.action(actions[flipped])
+            for name in mirror.streams.keys() & seen.keys():
+                values = seen[name]
+                place = flipped.to(values.device)
+                values[place] = mirror.observation({name: values[place]})[name]
+
+
+NO_MIRRORS = Mirrors()
+
+
+def mirrors_of(
+    settings: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+    shapes: Mapping[str, tuple[int, ...]],
+    action_size: int,
+    interface: Interface | None = None,
+) -> Mirrors:
+    """Read the settings of a mirror or of several, see `Mirror.of`; None for none.
+
+    Raises:
+        DemonstrationError: If there are too many, or a setting names nothing that there is.
+    """
+    several = settings or ()
+    if isinstance(several, Mapping):
+        several = (several,)
+    if len(several) > MOST_MIRRORS:
+        raise DemonstrationError(
+            f"mirror: got {len(several)}, expected at most {MOST_MIRRORS}, which make "
+            f"{1 << MOST_MIRRORS} images"
+        )
+    return Mirrors(tuple(Mirror.of(each, shapes, action_size, interface) for each in several))
+
+
+def _permutation(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or sorted(map(str, value)) != sorted(
+        map(str, range(len(value)))
+    ):
+        raise DemonstrationError(
+            f"mirror.{INTENTS}: got {quote(value)}, expected the intents 0 to K-1, each once: "
+            "what each becomes"
+        )
+    return tuple(value)
 
 
 def _names(stream: str, interface: Interface | None) -> Sequence[str] | None:

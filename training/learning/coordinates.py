@@ -14,7 +14,7 @@ from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.interface.streams import JointStream, PoseStream, Stream
 from ebm_policy_ros.training.data.batches import Demonstrations
 from ebm_policy_ros.training.data.dataset import DemonstrationError
-from ebm_policy_ros.training.data.mirror import Mirror
+from ebm_policy_ros.training.data.mirror import NO_MIRRORS, Mirrors
 
 Basis = Literal["auto", "pca", "none"]
 
@@ -43,7 +43,7 @@ def choose_coordinates(
     config: ActionConfig,
     data: Demonstrations,
     interface: Interface | None,
-    mirror: Mirror | None = None,
+    mirrors: Mirrors = NO_MIRRORS,
 ) -> ActionSpaceConfig:
     """Choose the coordinates of the actions of demonstrations.
 
@@ -51,7 +51,7 @@ def choose_coordinates(
         config: What is wanted.
         data: Demonstrations, with actions (M, H, D).
         interface: Robot, whose action tells what measures it; None if it is not known.
-        mirror: Mirror whose images of the demonstrations are trained on too.
+        mirrors: Mirrors whose images of the demonstrations are trained on too.
 
     Raises:
         DemonstrationError: If principal components are asked of chunks that don't vary.
@@ -65,10 +65,7 @@ def choose_coordinates(
     space = ActionSpace(horizon * size, ActionSpaceConfig(relative.relative_to, columns))
     actions = torch.from_numpy(data.actions)
     measured = {name: torch.from_numpy(data.observations[name]) for name in space.streams}
-    if mirror:
-        actions = torch.cat((actions, mirror.action(actions)))
-        images = mirror.observation(measured)
-        measured = {name: torch.cat((v, images[name])) for name, v in measured.items()}
+    measured, actions = mirrors.everything(measured, actions)
     origin = space.origin(measured)
     values = actions.flatten(1).double()
     values = values if origin is None else values - origin

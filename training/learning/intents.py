@@ -1,46 +1,51 @@
 """Intents of demonstrations: for each frame one of K answers, which the demonstrator kept.
 
-The action is a mixture of K experts, each a regression of the action, and the expert stays the
-same from frame to frame but for rare changes. Experts and intents are found in turn, as in a
-hidden Markov model (Baum-Welch; Rabiner 1989): the intents by the errors of the experts over whole
-demonstrations, then the experts by the intents. Nothing but the demonstrations is needed.
+What follows in a demonstration tells what the demonstrator is at: which thing moves, and where it
+comes to rest. What follows is a mixture of K linear functions of what is seen, and the function
+stays the same from frame to frame but for rare changes. Functions and intents are found in turn,
+as in a hidden Markov model (Baum-Welch; Rabiner 1989), from several random starts and with a
+temperature that falls (Ueda and Nakano 1998), since each start ends in another optimum. Nothing
+but the demonstrations is needed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from ebm_policy_ros.energy.action_space import ActionSpaceConfig
-from ebm_policy_ros.energy.baselines import RegressionModel
-from ebm_policy_ros.energy.heads import HeadConfig, VectorHead
 from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.training.data.batches import Batches, Frames, split_episodes
 from ebm_policy_ros.training.data.dataset import Dataset
-from ebm_policy_ros.training.data.mirror import Mirror
-from ebm_policy_ros.training.learning.weights import fit
+from ebm_policy_ros.training.data.mirror import Mirrors
 
-# Rounds of intents and experts, and steps of the experts in each.
-_ROUNDS, _STEPS = 40, 150
-_BATCH, _RATE = 256, 1e-3
-# Encoded at a time.
-_PART = 4096
-# Least standard deviation of actions around their expert, in half-widths of the box.
-_NARROWEST = 0.05
-# Bounds of the share of frames at which the intent is drawn anew.
-_RAREST, _OFTENEST = 1e-4, 0.1
-# Share of frames with another intent than in the round before, below which the search ends.
-_SETTLED = 1e-3
+# What follows is what is seen after these shares of the median length of a demonstration.
+_AHEAD = (0.25, 0.5)
+# Frames of a median demonstration and rows that the functions are fitted to: frames close in time
+# add no information.
+_SAMPLES, _ROWS = 50, 20_000
+# Random starts, rounds of each, and those in which the temperature falls from _HOTTEST to 1.
+_STARTS, _ROUNDS, _COOLING, _HOTTEST = 3, 60, 30, 50.0
+# Least standard deviation of what follows around its function, in standard deviations of it all.
+_NARROWEST = 0.03
+# Least standard deviation of what varies at all.
+_STILL = 1e-6
+# Weight of the ridge, in rows.
+_RIDGE = 1.0
+# Bounds of the probability that the intent is drawn anew, and the one that the rounds begin with.
+_RAREST, _OFTENEST, _USUAL = 1e-4, 0.1, 0.01
 # Share of frames that are told no last intent, as the first ones after a start are.
 _UNTOLD = 0.1
+# Frames encoded at a time.
+_PART = 1024
+_TINY = 1e-30
 
 
 def intents_of(
@@ -48,38 +53,33 @@ def intents_of(
     config: ModelConfig,
     data: Dataset,
     shapes: Mapping[str, tuple[int, ...]],
-    coordinates: ActionSpaceConfig,
     held_out: float,
     seed: int,
     device: torch.device,
-    mirror: Mirror | None = None,
+    mirrors: Mirrors,
 ) -> npt.NDArray[np.float32]:
     """Return what batches tell of the intents: labelled, or found now or earlier in the run.
 
     Args:
         file: File of the intents; written if it does not exist.
         config: Settings of the model, with the number of intents.
-        data: Demonstrations.
+        data: Demonstrations, M frames.
         shapes: Shape of each stream.
-        coordinates: Coordinates of the action.
-        held_out: Share of the episodes that the experts do not learn from.
+        held_out: Share of the episodes that the functions are not fitted to.
         seed: Seed of all randomness.
-        device: Device to compute on.
-        mirror: Mirror whose images of the demonstrations have intents too.
+        device: Device to encode on.
+        mirrors: Mirrors, whose images of the demonstrations have intents too.
 
     Returns:
-        Last and present intent of each frame, (M, 2), or (2M, 2) with a mirror.
+        Last and present intent of each frame of all images, (M * images, 2).
 
     Raises:
         ValueError: If the file does not hold the intents of these demonstrations, or the model
             has fewer intents than are labelled.
     """
-    episodes, (known, _) = data.episodes, split_episodes(data.episodes, held_out, seed)
-    if mirror:
-        known = np.concatenate((known, known + len(episodes)))
-        episodes = np.concatenate((episodes, episodes + episodes.max() + 1))
+    episodes = mirrors.episodes(data.episodes)
     if data.intents is not None:
-        present = np.concatenate((data.intents,) * (2 if mirror else 1))
+        present = mirrors.intents(data.intents)
         if present.max() >= config.intents:
             raise ValueError(
                 f"model.intents: got {config.intents}, but the labels go up to {present.max()}; "
@@ -90,15 +90,9 @@ def intents_of(
         if present.shape != episodes.shape or present.max() >= config.intents:
             raise ValueError(f"{file}: holds intents of other demonstrations; remove it")
     else:
-        plain = replace(config, kind="explicit", intents=0, head=HeadConfig())
-        torch.manual_seed(seed)
-        horizon, size = data.actions.shape[1:]
-        model = build_model(plain, shapes, horizon * size, coordinates).to(device)
-        assert isinstance(model, RegressionModel)
-        streams = tuple({**model.encoder.shapes, **dict.fromkeys(model.box.streams)})
-        batches = Batches(data, streams, _BATCH, seed, device, mirror)
-        fit(model, batches, known, _BATCH, None)
-        present = find_intents(model, batches, known, episodes, config.intents, seed)
+        known = mirrors.images(split_episodes(data.episodes, held_out, seed)[0], len(data.actions))
+        seen = _Seen(config, data, shapes, known, seed, device, mirrors)
+        present = find_intents(seen, episodes, known, config.intents, seed)
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, present)
     executed = max(1, data.actions.shape[1] // 2)
@@ -126,91 +120,136 @@ def told_intents(
     return np.stack((last, present), axis=1).astype(np.float32)
 
 
+class _Seen:
+    """Frames as vectors: normalised measurements, features, and the grey values of small images.
+
+    They are what the nearest-neighbour baseline compares.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        data: Dataset,
+        shapes: Mapping[str, tuple[int, ...]],
+        known: Frames,
+        seed: int,
+        device: torch.device,
+        mirrors: Mirrors,
+    ) -> None:
+        horizon, size = data.actions.shape[1:]
+        plain = replace(config, kind="nearest_neighbour", intents=0)
+        model = build_model(plain, shapes, horizon * size).to(device)
+        streams = tuple(model.encoder.shapes)
+        self._batches = Batches(data, streams, _PART, seed, device, mirrors)
+        model.encoder.fit(self._batches.measured(known))
+        self._encoder = model.encoder
+
+    def __call__(self, frames: Frames) -> Tensor:
+        """Encode frames to vectors, (N, F), on the CPU."""
+        with torch.no_grad():
+            parts = [
+                self._encoder(self._batches.observation(part)).double().cpu()
+                for part in np.array_split(frames, math.ceil(len(frames) / _PART))
+            ]
+        return torch.cat(parts)
+
+
 def find_intents(
-    model: RegressionModel,
-    batches: Batches,
-    frames: Frames,
+    seen: Callable[[Frames], Tensor],
     episodes: npt.NDArray[np.int64],
+    known: Frames,
     count: int,
     seed: int,
 ) -> npt.NDArray[np.int64]:
     """Find the intent of each frame, shape (M,).
 
     Args:
-        model: Regression with random weights and fitted normalisation; its encoder is trained.
-        batches: Batches of the demonstrations.
-        frames: Frames that the experts learn from.
+        seen: Function that returns what is seen in frames as vectors, (N, F).
         episodes: Episode of each frame, shape (M,); those of an episode are consecutive.
+        known: Frames whose episodes the functions are fitted to.
         count: Number of intents.
         seed: Seed of all randomness.
     """
     rng = np.random.default_rng(seed)
-    experts = _Experts(model, count).to(model.box.low.device)
-    optimizer = torch.optim.AdamW(experts.parameters(), _RATE)
-    table = _Table(episodes)
-    shares = table.random(count, rng)
-    change, settled = _OFTENEST, 0
-    for _ in tqdm(range(_ROUNDS), "intents", dynamic_ncols=True):
-        for chosen in rng.choice(frames, (_STEPS, _BATCH)):
-            errors, weights = experts(batches.observation(chosen), batches.actions(chosen))
-            share = shares[chosen].to(errors)
-            loss = (share * (errors / (2 * experts.variance) - weights)).sum(dim=1).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        errors, weights = _all(experts, batches, len(episodes))
-        variance = float((shares * errors).sum()) / (len(shares) * model.box.size)
-        experts.variance = max(_NARROWEST**2, variance)
-        found, anew = smooth(
-            table.pad(-errors / (2 * experts.variance)), table.pad(weights), change, table.valid
-        )
-        before, shares = shares.argmax(dim=1), found[table.places]
-        moved = (shares.argmax(dim=1) != before).float().mean()
-        settled = settled + 1 if moved < _SETTLED else 0
-        if settled == 3:
-            break
-        change = float(np.clip(anew.sum() / len(shares), _RAREST, _OFTENEST))
-    return shares.argmax(dim=1).numpy()
+    _, first, which, lengths = np.unique(
+        episodes, return_index=True, return_inverse=True, return_counts=True
+    )
+    frames, usual = np.arange(len(episodes)), int(np.median(lengths))
+    rows = np.flatnonzero((frames - first[which]) % max(1, usual // _SAMPLES) == 0)
+    last = (first + lengths - 1)[which[rows]]
+    now = seen(rows)
+    follows = torch.cat(
+        [seen(np.minimum(rows + round(share * usual), last)) for share in _AHEAD], dim=1
+    )
+    spread = follows.std(dim=0)
+    follows = ((follows - follows.mean(dim=0)) / spread)[:, spread > _STILL]
+    now = torch.cat((now, now.new_ones(len(now), 1)), dim=1)
+    names = rng.permutation(np.unique(episodes[known]))
+    few = names[: max(1, _ROWS * len(lengths) // len(rows))]
+    part, of_rows = np.isin(episodes[rows], few), episodes[rows]
+    best = max(
+        (
+            _Mixture.fit(now[part], follows[part], _Table(of_rows[part]), count, rng)
+            for _ in tqdm(range(_STARTS), "intents", dynamic_ncols=True)
+        ),
+        key=lambda mixture: mixture.score,
+    )
+    table = _Table(of_rows)
+    shares, _ = smooth(table.pad(best.logs(now, follows)), best.change, table.valid)
+    found: npt.NDArray[np.int64] = shares[table.places].argmax(dim=1).numpy()
+    return found[np.searchsorted(rows, frames, side="right") - 1]
 
 
-class _Experts(nn.Module):
-    """Regressions of the action, one for each intent, with one encoder."""
+@dataclass(frozen=True)
+class _Mixture:
+    """K linear functions of what is seen, with normal errors."""
 
-    def __init__(self, model: RegressionModel, count: int) -> None:
-        super().__init__()
-        self.encoder, self.box = model.encoder, model.box
-        self._shape = (count, model.box.size)
-        self.head = VectorHead(model.encoder.size, count * (1 + model.box.size), HeadConfig())
-        self.variance = 1.0
-        """Mean square of the distance of a coordinate from its expert's."""
+    weights: Tensor
+    """(K, F, D)."""
+    variances: Tensor
+    """(K, D)."""
+    change: float
+    """Probability that the intent of a row is drawn anew."""
+    score: float = -math.inf
+    """Mean log likelihood of the rows, given their intents."""
 
-    def forward(self, seen: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared errors of the experts, and log probability of each, (B, K) each.
+    @classmethod
+    def fit(
+        cls, now: Tensor, follows: Tensor, table: _Table, count: int, rng: np.random.Generator
+    ) -> _Mixture:
+        """Fit from a random start to rows of what is seen, (N, F), and what follows, (N, D)."""
+        shares, change = table.random(count, rng), _USUAL
+        ridge = _RIDGE * torch.eye(now.shape[1]).to(now)
+        for round_ in range(_ROUNDS):
+            weights, variances = [], []
+            for share in shares.T[:, :, None]:
+                scaled = now * share
+                function = torch.linalg.solve(scaled.T @ now + ridge, scaled.T @ follows)
+                squares = (follows - now @ function).square() * share
+                weights.append(function)
+                variances.append(squares.sum(dim=0) / share.sum().clamp_min(1))
+            mixture = cls(
+                torch.stack(weights), torch.stack(variances).clamp_min(_NARROWEST**2), change
+            )
+            logs = mixture.logs(now, follows)
+            warmth = max(1.0, _HOTTEST ** (1 - round_ / _COOLING))
+            found, anew = smooth(table.pad(logs / warmth), change, table.valid)
+            shares = found[table.places]
+            if warmth == 1:
+                change = float((anew.sum() / len(now)).clamp(_RAREST, _OFTENEST))
+        return replace(mixture, score=float((shares * logs).sum(dim=1).mean()))
 
-        Args:
-            seen: Observations of B frames.
-            actions: Demonstrated actions in units, (B, H*D).
-        """
-        count, size = self._shape
-        positive = self.box.normalise(actions, self.box.origin(seen))
-        weights, means = self.head(self.encoder(seen)).split((count, count * size), dim=1)
-        errors = (positive[:, None] - means.view(-1, count, size)).square().sum(dim=2)
-        return errors, weights.log_softmax(dim=1)
-
-
-def _all(experts: _Experts, batches: Batches, count: int) -> tuple[Tensor, Tensor]:
-    """Results of the experts for all frames, (M, K) each, on the CPU."""
-    parts = []
-    with torch.no_grad():
-        for frames in np.array_split(np.arange(count), math.ceil(count / _PART)):
-            found = experts(batches.observation(frames), batches.actions(frames))
-            parts.append([values.float().cpu() for values in found])
-    errors, weights = (torch.cat(column) for column in zip(*parts, strict=True))
-    return errors, weights
+    def logs(self, now: Tensor, follows: Tensor) -> Tensor:
+        """Log likelihood of what follows for each intent, (N, K), but for a constant."""
+        found = []
+        for function, variance in zip(self.weights, self.variances, strict=True):
+            errors = (follows - now @ function).square() / variance
+            found.append(-(errors.sum(dim=1) + variance.log().sum()) / 2)
+        return torch.stack(found, dim=1)
 
 
 class _Table:
-    """Places of M frames in a table of N demonstrations of at most T frames."""
+    """Places of N rows in a table of E demonstrations of at most T rows."""
 
     def __init__(self, episodes: npt.NDArray[np.int64]) -> None:
         _, first, which, counts = np.unique(
@@ -222,53 +261,47 @@ class _Table:
         self.valid = self.pad(torch.ones(len(episodes), dtype=torch.bool))
 
     def pad(self, values: Tensor) -> Tensor:
-        """Put values of the frames, (M, ...), into the table, (N, T, ...)."""
+        """Put values of the rows, (N, ...), into the table, (E, T, ...)."""
         table = values.new_zeros(len(self._counts), int(self._counts.max()), *values.shape[1:])
         table[self.places] = values
         return table
 
     def random(self, count: int, rng: np.random.Generator) -> Tensor:
-        """Draw shares of the intents, (M, K), the same for all frames of a demonstration."""
-        drawn = rng.dirichlet(np.full(count, 0.5), len(self._counts)).astype(np.float32)
+        """Draw shares of the intents, (N, K), the same for all rows of a demonstration."""
+        drawn = rng.dirichlet(np.full(count, 0.5), len(self._counts))
         return torch.from_numpy(drawn)[self.places[0]]
 
 
-def smooth(
-    likelihoods: Tensor, weights: Tensor, change: float, valid: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Probability of each intent at each frame, given the whole demonstration.
+def smooth(likelihoods: Tensor, change: float, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability of each intent at each row, given the whole demonstration.
 
-    The intent stays with probability 1 - `change`; otherwise it is drawn anew by the weights.
+    The intent stays with probability 1 - `change`; otherwise it is drawn anew, each alike.
 
     Args:
-        likelihoods: Log likelihood of each frame's action for each intent, (N, T, K), of N
-            demonstrations of at most T frames.
-        weights: Log probability of each intent where it is drawn, (N, T, K).
+        likelihoods: Log likelihood of each row for each intent, (E, T, K), of E demonstrations of
+            at most T rows.
         change: Probability that it is drawn anew.
-        valid: Frames that there are, (N, T).
+        valid: Rows that there are, (E, T).
 
     Returns:
-        Probabilities (N, T, K), and the probability that it was drawn anew, (N, T).
+        Probabilities (E, T, K), and the probability that it was drawn anew, (E, T).
     """
     fits = (likelihoods - likelihoods.amax(dim=2, keepdim=True)).exp()
-    drawn, ahead = weights.exp(), torch.zeros_like(fits)
-    before = drawn[:, 0]
+    ahead, drawn = torch.zeros_like(fits), 1 / fits.shape[2]
+    before = torch.full_like(fits[:, 0], drawn)
     for t in range(fits.shape[1]):
-        known = (1 - change) * before + change * drawn[:, t]
+        known = (1 - change) * before + change * drawn
         before = ahead[:, t] = _share(known * fits[:, t])
     back, anew = torch.ones_like(fits), torch.zeros_like(fits[..., 0])
     for t in range(fits.shape[1] - 1, 0, -1):
         there = valid[:, t, None]
         coming = torch.where(there, fits[:, t] * back[:, t], 1.0)
-        fresh = change * (drawn[:, t] * coming).sum(dim=1, keepdim=True)
+        fresh = change * drawn * coming.sum(dim=1, keepdim=True)
         kept = (1 - change) * coming
         through = (ahead[:, t - 1] * (kept + fresh)).sum(dim=1)
         anew[:, t] = fresh[:, 0] / through.clamp_min(_TINY)
         back[:, t - 1] = torch.where(there, _share(kept + fresh), 1.0)
     return _share(ahead * back), anew * valid
-
-
-_TINY = 1e-30
 
 
 def _share(values: Tensor) -> Tensor:

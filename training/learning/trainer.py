@@ -24,7 +24,7 @@ from ebm_policy_ros.energy.models import EnergyModel, Model
 from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.training.data.batches import Batches, Demonstrations, split_episodes
 from ebm_policy_ros.training.data.checking import check_demonstrations
-from ebm_policy_ros.training.data.mirror import Mirror
+from ebm_policy_ros.training.data.mirror import NO_MIRRORS, Mirrors
 from ebm_policy_ros.training.learning import checkpoint
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.curves import Curves
@@ -68,7 +68,7 @@ class Trainer:
         folder: Path,
         device: str = "cpu",
         box: tuple[Sequence[float], Sequence[float]] | None = None,
-        mirror: Mirror | None = None,
+        mirrors: Mirrors = NO_MIRRORS,
         intents: npt.NDArray[np.float32] | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
@@ -85,8 +85,8 @@ class Trainer:
             device: Device of the training, as torch names it.
             box: Lower and upper corner of the action box, (H*D,) each, in units; by default the
                 demonstrated range and a margin.
-            mirror: Mirror whose images of the demonstrations are trained on too; None for none.
-            intents: Intents that the frames tell, (M, 2), or (2M, 2) with a mirror; None for none.
+            mirrors: Mirrors whose images of the demonstrations are trained on too.
+            intents: Intents that the frames of all images tell, (M * images, 2); None for none.
             identity: Further settings that a continued run must share with this one.
 
         Raises:
@@ -111,9 +111,8 @@ class Trainer:
         # slower.
         torch.set_flush_denormal(True)
         size = config.batch_size
-        self._batches = Batches(data, streams, size, seed, self._device, mirror, intents)
-        if mirror:
-            self._train = np.concatenate((self._train, self._train + len(data.actions)))
+        self._batches = Batches(data, streams, size, seed, self._device, mirrors, intents)
+        self._train = mirrors.images(self._train, len(data.actions))
         self.model = model.to(self._device)
         self._walk: Walk | None = None
         if has_cuda_graphs(self._device) and isinstance(self.model, EnergyModel):
