@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from programs import run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ebm_policy_ros.sim.evaluate import wilson_interval
 
@@ -106,6 +107,25 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
         assert (data.episodes == index).sum() >= episode["steps"] - 1
     assert abs(data.actions).max() <= 0.25
     assert abs(data.actions[data.episodes == 0]).max() > 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.ros
+@pytest.mark.sim
+def test_success_in_simulation_during_a_training_is_a_curve(tmp_path: Path) -> None:
+    demos, out = tmp_path / "demos", tmp_path / "run"
+    result = run("sim.record_demos", "--out", str(demos), "--episodes", "2")
+    assert result.returncode == 0, result.stderr
+    command = ("training.train", "--data", str(demos), "--out", str(out), "--steps", "4")
+    result = run(*command, "--evaluate", "push", "--every", "4")
+    assert result.returncode == 0, result.stderr
+    report = json.loads((out / "evaluation" / "4" / "result.json").read_text())
+    share = f"{report['successes']} of {report['episodes']} scenes solved"
+    assert report["episodes"] == 10 and f"step 4: {share}" in result.stdout
+    curves = EventAccumulator(str(out))
+    curves.Reload()
+    (point,) = curves.Scalars("success/push")
+    assert (point.step, point.value) == (4, pytest.approx(report["successes"] / 10))
 
 
 @pytest.mark.slow

@@ -41,6 +41,8 @@ _STILL = 1e-6
 _RIDGE = 1.0
 # Bounds of the probability that the intent is drawn anew, and the one that the rounds begin with.
 _RAREST, _OFTENEST, _USUAL = 1e-4, 0.1, 0.01
+# The last intent is that of a frame up to this part of a median demonstration earlier.
+_EARLIER = 8
 # Share of frames that are told no last intent, as the first ones after a start are.
 _UNTOLD = 0.1
 # Frames encoded at a time.
@@ -102,21 +104,24 @@ def intents_of(
 def told_intents(
     present: npt.NDArray[np.int64], episodes: npt.NDArray[np.int64], executed: int, seed: int
 ) -> npt.NDArray[np.float32]:
-    """Return what a batch tells of its intents: the last one, -1 for none, and the present one.
+    """Return what a batch tells of its intents: an earlier one, -1 for none, and the present one.
 
     Args:
         present: Intent of each frame, shape (M,).
         episodes: Episode of each frame, shape (M,); those of an episode are consecutive.
         executed: Frames from one decision to the next.
-        seed: Seed of the frames that are told no last intent.
+        seed: Seed of the earlier frames, and of those that are told no earlier intent.
 
     Returns:
         Shape (M, 2).
     """
-    last = np.full(len(present), -1)
-    same = episodes[executed:] == episodes[:-executed]
-    last[executed:][same] = present[:-executed][same]
-    last[np.random.default_rng(seed).random(len(last)) < _UNTOLD] = -1
+    rng, frames = np.random.default_rng(seed), np.arange(len(present))
+    usual = int(np.median(np.unique(episodes, return_counts=True)[1]))
+    # With the last frame's intent alone, it would be learned that intents change only at the very
+    # moments at which demonstrators changed; a policy that misses one would never change.
+    before = frames - rng.integers(executed, max(executed, usual // _EARLIER) + 1, len(frames))
+    same = (before >= 0) & (episodes[before] == episodes)
+    last = np.where(same & (rng.random(len(frames)) >= _UNTOLD), present[before], -1)
     return np.stack((last, present), axis=1).astype(np.float32)
 
 
