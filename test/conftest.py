@@ -22,7 +22,7 @@ for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from ebm_policy_ros.energy.models import ModelConfig, build_model  # noqa: E402
+from ebm_policy_ros.energy.models import Model, ModelConfig, build_model  # noqa: E402
 from ebm_policy_ros.interface import Interface, load_interface  # noqa: E402
 from ebm_policy_ros.policy.file import PolicyFile, load_policy_file, save_policy  # noqa: E402
 from ebm_policy_ros.util.resources import policy_path  # noqa: E402
@@ -44,15 +44,25 @@ def interface() -> Interface:
 
 @pytest.fixture
 def policy_file(tmp_path: Path, interface: Interface) -> Callable[..., Path]:
-    """Writer of a policy with random weights and the action box [-0.2, 0.2] m/s."""
+    """Writer of a policy with random weights and the action box [-0.2, 0.2] m/s.
 
-    def write(kind: str = "energy", interface: Interface | None = interface) -> Path:
-        config = ModelConfig(kind=kind)  # type: ignore[arg-type]
+    `change` changes the weights.
+    """
+
+    def write(
+        kind: str = "energy",
+        interface: Interface | None = interface,
+        intents: int = 0,
+        change: Callable[[Model], None] | None = None,
+    ) -> Path:
+        config = ModelConfig(kind=kind, intents=intents)  # type: ignore[arg-type]
         torch.manual_seed(0)
         model = build_model(config, STREAMS, 2)
         model.box.fit(torch.tensor([[-0.2, -0.2], [0.2, 0.2]]) / 1.1)
         shapes = {name: STREAMS[name] for name in config.streams}
-        path = tmp_path / f"{kind}.safetensors"
+        path = tmp_path / f"{kind}{intents or ''}.safetensors"
+        if change is not None:
+            change(model)
         searched = kind in ("energy", "autoregressive")
         method = "derivative_free" if kind == "energy" else kind
         search = {"method": method, "samples": 64, "iterations": 2} if searched else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 pytest.importorskip("rclpy")
@@ -27,6 +28,7 @@ from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
 from ebm_policy_ros.control.safety_state import SafetyState
+from ebm_policy_ros.energy.models import Model
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.nodes.policy.node import PolicyNode
 from ebm_policy_ros.policy.policy import Policy
@@ -577,6 +579,55 @@ def test_diagnostics_tell_the_state_the_streams_and_the_policy(
     assert found["policy"].message.startswith("stopped: held for 1.0 s: camera")
     assert found["camera"].level == DiagnosticStatus.ERROR
     assert found["joints"].level == DiagnosticStatus.OK
+
+
+def next_of_three(model: Model) -> None:
+    """Let the policy choose intent 0 without a last one, and otherwise the next of three."""
+    commitment = model.encoder.commitment
+    assert commitment is not None
+    first, middle, last = (commitment.body[i] for i in (0, 2, 4))
+    with torch.no_grad():
+        for layer in (first, middle, last):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        first.weight[:4, -4:] = middle.weight[:4, :4] = torch.eye(4)
+        # None, 0, 1 and 2 lead to 0, 1, 2 and 0.
+        last.weight[[0, 1, 2, 0], range(4)] = -1.0
+
+
+def test_the_intent_is_carried_through_a_pause_and_not_past_a_reset(
+    robot: Robot, start_policy: Callable[..., Any], policy_file: Callable[..., Path]
+) -> None:
+    policy = policy_file(intents=3, change=next_of_three)
+    node = start_policy(policy=str(policy), lockstep=False)
+
+    def intent() -> int | None:
+        found: int | None = node.statistics.decision.intent
+        return found
+
+    def after(last: int | None, steps: range) -> int | None:
+        """Intent of the first decision within the steps with another one."""
+        for step in steps:
+            robot.tick(step)
+            robot.command_at(step)
+            if intent() != last:
+                return intent()
+        return last
+
+    robot.tick(10)
+    for step in range(11, 15):
+        drive(robot, range(step, step + 1))
+        assert intent() == (step - 11) % 3
+    for step in range(15, 20):  # the camera's samples are valid for 0.25 s
+        robot.tick(step, only="joints tool")
+        command = planar(robot.command_at(step))
+    assert command == [0.0, 0.0]
+    paused = intent()
+    assert paused == 2
+    assert after(paused, range(20, 30)) == 0
+    assert after(intent(), range(30, 31)) == 1
+    assert trigger(robot, "stop").success and trigger(robot, "reset").success
+    assert after(1, range(31, 40)) == 0
 
 
 def test_candidates_and_debug_image_are_there_for_who_looks(

@@ -87,6 +87,8 @@ class Diagnostics:
         for name, count in sorted(statistics.interventions.items()):
             _add(status, f"guard {name}", str(count))
         if statistics.decision is not None:
+            if statistics.decision.intent is not None:
+                _add(status, "intent", str(statistics.decision.intent))
             confidence = statistics.decision.confidence
             if confidence.unsure and status.level == DiagnosticStatus.OK:
                 status.level = DiagnosticStatus.WARN
