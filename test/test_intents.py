@@ -156,3 +156,28 @@ def test_labels_that_are_no_intents_are_refused_in_one_line(
 def test_nearest_neighbours_have_no_intents() -> None:
     with pytest.raises(ValueError, match="intents: has no meaning for kind nearest_neighbour"):
         ModelConfig(kind="nearest_neighbour", intents=2)
+
+
+def test_a_resumed_run_keeps_its_intents_and_refuses_others(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = (run / "intents.npy").read_bytes()
+    again = f"--data {run.parent / 'demos.npz'} --out {run} --resume".split()
+    main(again)
+    assert (run / "intents.npy").read_bytes() == found
+    for wrong, message in (
+        (np.zeros(3, np.int64), "int64 of shape .* expected 1200 intents"),
+        (np.full(1200, 2), "intents up to 2, expected 0 to 1"),
+        (None, "No such file"),
+    ):
+        (run / "intents.npy").unlink()
+        if wrong is not None:
+            np.save(run / "intents.npy", wrong)
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(again)
+        (line,) = [
+            x for x in capsys.readouterr().err.splitlines() if x.startswith("train_policy:")
+        ]
+        assert re.search(f"intents.npy.*{message}.*start the run anew", line), line
+        (run / "intents.npy").write_bytes(found)

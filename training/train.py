@@ -145,6 +145,8 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
                 config.seed,
                 processes.device,
                 mirrors,
+                # The first process has found them for the others.
+                resume=config.resume or not processes.is_main,
             )
 
     def trainer_of(model: Model, steps: int) -> Trainer:
@@ -228,7 +230,9 @@ def _refuse_mix_up(config: TrainConfig) -> None:
     started = (config.out / CHECKPOINT).exists()
     if config.resume and not started:
         raise CheckpointError(f"{config.out}: no {CHECKPOINT}; start the run without --resume")
-    if not config.resume and config.out.exists() and any(config.out.iterdir()):
+    # Intents are found before the first checkpoint is written.
+    found = {path.name for path in config.out.iterdir()} if config.out.exists() else set()
+    if not config.resume and found - {INTENTS}:
         cure = "continue its run with --resume or choose" if started else "choose"
         raise CheckpointError(f"{config.out}: not empty; {cure} another --out")
 

@@ -201,9 +201,8 @@ def mirrors_of(
 
 
 def _permutation(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or sorted(map(str, value)) != sorted(
-        map(str, range(len(value)))
-    ):
+    whole = isinstance(value, list) and all(type(intent) is int for intent in value)
+    if not whole or sorted(value) != list(range(len(value))):
         raise DemonstrationError(
             f"mirror.{INTENTS}: got {quote(value)}, expected the intents 0 to K-1, each once: "
             "what each becomes"

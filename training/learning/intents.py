@@ -25,6 +25,8 @@ from ebm_policy_ros.energy.models import ModelConfig, build_model
 from ebm_policy_ros.training.data.batches import Batches, Frames, split_episodes
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.data.mirror import Mirrors
+from ebm_policy_ros.training.learning.checkpoint import CheckpointError
+from ebm_policy_ros.util.quoting import cut
 
 # What follows is what is seen after these shares of the median length of a demonstration.
 _AHEAD = (0.25, 0.5)
@@ -59,11 +61,12 @@ def intents_of(
     seed: int,
     device: torch.device,
     mirrors: Mirrors,
+    resume: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Return what batches tell of the intents: labelled, or found now or earlier in the run.
 
     Args:
-        file: File of the intents; written if it does not exist.
+        file: File of the intents that were found.
         config: Settings of the model, with the number of intents.
         data: Demonstrations, M frames.
         shapes: Shape of each stream.
@@ -71,13 +74,14 @@ def intents_of(
         seed: Seed of all randomness.
         device: Device to encode on.
         mirrors: Mirrors, whose images of the demonstrations have intents too.
+        resume: True to read the file, False to write it.
 
     Returns:
         Last and present intent of each frame of all images, (M * images, 2).
 
     Raises:
-        ValueError: If the file does not hold the intents of these demonstrations, or the model
-            has fewer intents than are labelled.
+        CheckpointError: If the file does not hold the intents of these demonstrations.
+        ValueError: If the model has fewer intents than are labelled.
     """
     episodes = mirrors.episodes(data.episodes)
     if data.intents is not None:
@@ -87,10 +91,8 @@ def intents_of(
                 f"model.intents: got {config.intents}, but the labels go up to {present.max()}; "
                 f"choose {present.max() + 1}"
             )
-    elif file.exists():
-        present = np.load(file, allow_pickle=False)
-        if present.shape != episodes.shape or present.max() >= config.intents:
-            raise ValueError(f"{file}: holds intents of other demonstrations; remove it")
+    elif resume:
+        present = _read(file, len(episodes), config.intents)
     else:
         known = mirrors.images(split_episodes(data.episodes, held_out, seed)[0], len(data.actions))
         seen = _Seen(config, data, shapes, known, seed, device, mirrors)
@@ -99,6 +101,21 @@ def intents_of(
         np.save(file, present)
     executed = max(1, data.actions.shape[1] // 2)
     return told_intents(present, episodes, executed, seed)
+
+
+def _read(file: Path, frames: int, count: int) -> npt.NDArray[np.int64]:
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+        if found.shape != (frames,) or found.dtype != np.int64:
+            raise ValueError(f"{found.dtype} of shape {found.shape}, expected {frames} intents")
+        found = np.array(found)
+        if not 0 <= found.min() <= found.max() < count:
+            raise ValueError(f"intents up to {found.max()}, expected 0 to {count - 1}")
+    except (OSError, ValueError, EOFError) as error:
+        raise CheckpointError(
+            f"{file}: {cut(error)}; start the run anew in another --out"
+        ) from None
+    return found
 
 
 def told_intents(
