@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import run
+from programs import Program, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ebm_policy_ros.sim.evaluate import wilson_interval
@@ -116,12 +116,16 @@ def test_success_in_simulation_during_a_training_is_a_curve(tmp_path: Path) -> N
     demos, out = tmp_path / "demos", tmp_path / "run"
     result = run("sim.record_demos", "--out", str(demos), "--episodes", "2")
     assert result.returncode == 0, result.stderr
-    command = ("training.train", "--data", str(demos), "--out", str(out), "--steps", "4")
-    result = run(*command, "--evaluate", "push", "--every", "4")
-    assert result.returncode == 0, result.stderr
+    told, errors = tmp_path / "out.txt", tmp_path / "errors.txt"
+    program = Program(
+        "training.train", "--data", str(demos), "--out", str(out), "--steps", "4",
+        "--evaluate", "push", "--every", "4", out=told, errors=errors,
+    )  # fmt: skip
+    assert program.wait(500.0) == 0, errors.read_text()
+    assert "no success" not in errors.read_text()
     report = json.loads((out / "evaluation" / "4" / "result.json").read_text())
     share = f"{report['successes']} of {report['episodes']} scenes solved"
-    assert report["episodes"] == 10 and f"step 4: {share}" in result.stdout
+    assert report["episodes"] == 10 and f"step 4: {share}" in told.read_text()
     curves = EventAccumulator(str(out))
     curves.Reload()
     (point,) = curves.Scalars("success/push")

@@ -30,9 +30,8 @@ class SuccessInSimulation:
 
     def __call__(self, step: int) -> dict[str, float]:
         """Return the share of solved scenes by curve, empty with a message if there is none."""
-        folder = self._folder / str(step)
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "policy.safetensors"
+        folder, file = self._folder / str(step), self._folder / f"{step}.safetensors"
+        self._folder.mkdir(parents=True, exist_ok=True)
         save_policy(file, self._policy())
         done = subprocess.run(
             [
