@@ -145,10 +145,11 @@ def measure(policy: Policy, situation: Situation, seeds: range) -> list[Array]:
         if situation.begin:
             situation.begin(world)
             world.step((0, 0), 0)  # updates all positions
-        rows, action = [], None
+        rows, action, intent = [], None, None
         while world.time < SECONDS and not world.finished:
-            decision = policy.decide(observe(world, situation.picture), previous=action)
-            action, sure = decision.action, decision.confidence
+            seen = observe(world, situation.picture)
+            decision = policy.decide(seen, previous=action, intent=intent)
+            action, intent, sure = decision.action, decision.intent, decision.confidence
             measures = (sure.energy, sure.gap, sure.effective_samples, sure.features, sure.colours)
             rows.append(measures)
             world.step(action[0], 0.1)

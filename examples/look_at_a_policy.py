@@ -27,7 +27,7 @@ def main() -> None:
     assert policy.interface is not None
     bag = next(path.parent for path in (ROOT / "test/data/push").rglob("metadata.yaml"))
     episode = read_episode(bag, policy.interface)
-    seen = {name: values[args.step] for name, values in episode.observations.items()}
+    seen = episode.observation(args.step)
     decision = policy.decide(seen, modes=4)
     print(decision)
     print(f"demonstrated: {episode.actions[args.step].tolist()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface
 from ebm_policy_ros.observation.buffer import Observation
+from ebm_policy_ros.policy.decision import Decision
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.episodes import Episode
 
@@ -49,8 +51,9 @@ def draw_energies(
     heights = [2.1] * (rows - 1) + [3.4]
     figure = Figure(figsize=(3 * len(steps), sum(heights)), layout="constrained")
     axes = figure.subplots(rows, len(steps), squeeze=False, height_ratios=heights)
+    decisions = _decisions(policy, episode, steps)
     for column, step in zip(axes.T, steps, strict=True):
-        observation = {name: values[step] for name, values in episode.observations.items()}
+        observation = episode.observation(step)
         if frames:
             # Both end with the episode; the bag may begin a little earlier.
             column[0].imshow(frames[max(0, step - len(episode.actions) + len(frames))])
@@ -59,7 +62,8 @@ def draw_energies(
             axis.set(xticks=[], yticks=[])
         seconds = (episode.times_ns[step] - episode.times_ns[0]) / NANOSECONDS
         column[0].set(title=f"{seconds:.1f} s")
-        mesh = _draw_landscape(column[-1], policy, observation, episode.actions[step, 0])
+        chosen = episode.actions[step, 0]
+        mesh = _draw_landscape(column[-1], policy, observation, decisions[step], chosen)
         column[-1].set(xlabel=f"{fields[0]} ({unit})")
     axes[-2, 0].set(ylabel="as the policy sees it")
     axes[-1, 0].set(ylabel=f"{fields[1]} ({unit})")
@@ -85,15 +89,28 @@ def _read_frames(video: Path) -> list[npt.NDArray[np.uint8]]:
         frames.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8))
 
 
+def _decisions(policy: Policy, episode: Episode, steps: Sequence[int]) -> dict[int, Decision]:
+    """Return the decisions at some steps; intents are carried through all steps before."""
+    found, intent = {}, None
+    for step in range(max(steps) + 1) if policy.has_intents else steps:
+        found[step] = policy.decide(episode.observation(step), intent=intent)
+        intent = found[step].intent
+    return found
+
+
 def _draw_landscape(
-    axes: Axes, policy: Policy, observation: Observation, chosen: npt.NDArray[np.float32]
+    axes: Axes,
+    policy: Policy,
+    observation: Observation,
+    decision: Decision,
+    chosen: npt.NDArray[np.float32],
 ) -> QuadMesh:
     low, high = policy.action_box(observation)
     xs, ys = (np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in range(2))
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-    energies = policy.energies(observation, grid).reshape(_GRID, _GRID)
+    energies = policy.energies(observation, grid, intent=decision.intent).reshape(_GRID, _GRID)
     mesh = axes.pcolormesh(xs, ys, energies - energies.min(), cmap="viridis", norm=_SCALE)
-    candidates = policy.decide(observation).candidates
+    candidates = decision.candidates
     axes.scatter(
         candidates[:, 0], candidates[:, 1], s=1, c="white", alpha=0.3, label="last candidates"
     )

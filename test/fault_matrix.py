@@ -305,10 +305,10 @@ def decision_over_budget(scene: Scene, folder: Path) -> Row:
     return Row("search takes ten times its budget", "the best action so far")
 
 
-def encoder_of(node: Any) -> torch.nn.Module:
-    """Encoder of the policy; hooks make its computation fail."""
-    encoder: torch.nn.Module = node.control_loop.loaded.policy._model.encoder
-    return encoder
+def trunk_of(node: Any) -> torch.nn.Module:
+    """Trunk of the policy's encoder; hooks make its computation fail."""
+    trunk: torch.nn.Module = node.control_loop.loaded.policy._model.encoder.trunk
+    return trunk
 
 
 def decision_never_ends(scene: Scene, folder: Path) -> Row:
@@ -316,7 +316,7 @@ def decision_never_ends(scene: Scene, folder: Path) -> Row:
     node = scene.start()
     scene.until_moving()
     never = threading.Event()
-    encoder_of(node).register_forward_hook(lambda *values: never.wait())
+    trunk_of(node).register_forward_hook(lambda *values: never.wait())
     begun = scene.time
     scene.run(STOP_AFTER + 1.0)
     seconds = check_safe(scene, begun, PERIOD)
@@ -336,7 +336,7 @@ def decision_fails(scene: Scene, folder: Path) -> Row:
     def lost(*values: Any) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    hook = encoder_of(node).register_forward_hook(lost)
+    hook = trunk_of(node).register_forward_hook(lost)
     begun = scene.time
     scene.run(2.0)
     seconds = check_safe(scene, begun, PERIOD)

@@ -133,6 +133,23 @@ def test_success_in_simulation_during_a_training_is_a_curve(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.sim
+def test_a_task_is_learned_and_judged_without_ros_and_options_are_not_mixed(
+    tmp_path: Path,
+) -> None:
+    command = ("sim.experiments.without_ros", "--out", str(tmp_path), "--demonstrations", "3")
+    options = ("--train", '{"steps": 20}', "--episodes")
+    result = run(*command, *options, "1")
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "push_states_recipe_0.json").read_text())
+    assert f"push_states_recipe_0: {report['solved']}/1 " in result.stdout
+    again = run(*command, *options, "1")
+    assert again.returncode == 0 and again.stdout == result.stdout.splitlines(True)[-1]
+    message = refusal(run(*command, *options, "2"))
+    assert "push_states_recipe_0.json: of another episodes, 1; choose another --name" in message
+
+
+@pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
 def test_the_same_seed_gives_the_same_commands_each_time(tmp_path: Path) -> None:

@@ -12,9 +12,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from ebm_policy_ros.device.selection import PolicyMismatch
+from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.policy.policy import Policy
-from ebm_policy_ros.training.learning.intents import smooth, told_intents
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.mirror import NO_MIRRORS
+from ebm_policy_ros.training.learning.intents import intents_of, smooth, told_intents
 from ebm_policy_ros.training.train import main
 
 
@@ -120,6 +124,55 @@ def test_a_policy_keeps_its_intent_and_acts_by_it(run: Path, signs: Signs) -> No
     assert first.action.item() == pytest.approx(0.5 * of_sign[first.intent], abs=0.1)
 
 
+def test_a_kept_intent_does_not_make_a_familiar_observation_unfamiliar(run: Path) -> None:
+    policy = Policy.load(run / "policy.safetensors", "cpu")
+    with np.load(run.parent / "demos.npz") as demos:
+        places = demos["observation/place"][::20, None].astype(np.float32)
+    for intent in (None, 0, 1):
+        unsure = [
+            bool(policy.decide({"place": place}, intent=intent).confidence.unsure)
+            for place in places
+        ]
+        assert np.mean(unsure) <= 0.05
+
+
+def test_energies_of_an_intent_are_those_of_its_decision(run: Path) -> None:
+    policy = Policy.load(run / "policy.safetensors", "cpu")
+    seen: dict[str, Any] = {"place": np.zeros((1, 1), np.float32)}
+    for intent in (0, 1):
+        decision = policy.decide(seen, intent=intent)
+        (energy,) = policy.energies(seen, decision.action.reshape(1, -1), intent=intent)
+        assert energy == pytest.approx(decision.energy, abs=1e-3)
+    for wrong in (2, -1, 1.0, float("nan")):
+        with pytest.raises(PolicyMismatch, match=r"intent: got .*, expected None or .* 0 to 1"):
+            policy.decide(seen, intent=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "autoregressive", "head": HeadConfig(feature_gain=3.5)},
+        {"kind": "energy", "head": HeadConfig(spectral_norm=True)},
+        {"kind": "flow", "flow_steps": 20},
+    ],
+)
+def test_intents_are_found_for_models_of_every_kind(options: Any, tmp_path: Path) -> None:
+    places = np.repeat(np.linspace(-1, 1, 6), 5).reshape(-1, 1, 1).astype(np.float32)
+    data = Dataset(
+        observations={"place": places},
+        actions=np.zeros((30, 1, 1), np.float32),
+        episodes=np.repeat(np.arange(3), 10),
+        names=("a", "b", "c"),
+        outcomes=np.ones(3),
+    )
+    config = ModelConfig(streams=("place",), intents=2, **options)
+    device = torch.device("cpu")
+    told = intents_of(
+        tmp_path / "intents.npy", config, data, {"place": (1, 1)}, 0.1, 0, device, NO_MIRRORS
+    )
+    assert told.shape == (30, 2) and set(told[:, 1].tolist()) <= {0.0, 1.0}
+
+
 def test_labelled_intents_are_taken_as_they_are(signs: Signs, tmp_path: Path) -> None:
     run = trained(tmp_path, signs, count=3, intents=np.where(signs > 0, 2, 0))
     assert not (run / "intents.npy").exists()
@@ -165,13 +218,17 @@ def test_a_resumed_run_keeps_its_intents_and_refuses_others(
     again = f"--data {run.parent / 'demos.npz'} --out {run} --resume".split()
     main(again)
     assert (run / "intents.npy").read_bytes() == found
-    for wrong, message in (
+    cases: list[tuple[Any, str]] = [
         (np.zeros(3, np.int64), "int64 of shape .* expected 1200 intents"),
         (np.full(1200, 2), "intents up to 2, expected 0 to 1"),
         (None, "No such file"),
-    ):
+        (b"PK\x05\x06" + bytes(18), "magic string is not correct"),
+    ]
+    for wrong, message in cases:
         (run / "intents.npy").unlink()
-        if wrong is not None:
+        if isinstance(wrong, bytes):
+            (run / "intents.npy").write_bytes(wrong)
+        elif wrong is not None:
             np.save(run / "intents.npy", wrong)
         capsys.readouterr()
         with pytest.raises(SystemExit):

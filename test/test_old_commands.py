@@ -158,9 +158,9 @@ def test_a_machine_that_was_suspended_moves_by_nothing_old(scene: Scene) -> None
     """The clock is two seconds later when the decision is ready."""
     node: Any = scene.start()
     scene.until_moving()
-    encoder = node.control_loop.loaded.policy._model.encoder
+    trunk = node.control_loop.loaded.policy._model.encoder.trunk
     later = Time(nanoseconds=scene.time + 2 * 10**9)
-    jump = encoder.register_forward_hook(
+    jump = trunk.register_forward_hook(
         lambda *values: node.get_clock().set_ros_time_override(later)
     )
     scene.bridge.tick()
@@ -175,8 +175,8 @@ def test_a_slow_policy_commands_nothing_late(scene: Scene) -> None:
     """A decision that takes more than ten periods of real time is discarded."""
     node: Any = scene.start()
     scene.until_moving()
-    encoder = node.control_loop.loaded.policy._model.encoder
-    slow = encoder.register_forward_hook(lambda *values: threading.Event().wait(1.05))
+    trunk = node.control_loop.loaded.policy._model.encoder.trunk
+    slow = trunk.register_forward_hook(lambda *values: threading.Event().wait(1.05))
     scene.step()
     slow.remove()
     scene.wait(lambda: scene.sent[-1].is_safe)

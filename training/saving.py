@@ -48,7 +48,7 @@ def policy_of(
 def _description(config: TrainConfig, trainer: Trainer, loaded: TrainingData) -> dict[str, Any]:
     held_out = dataclasses.asdict(trainer.best_metrics)
     return {
-        "steps": config.steps,
+        "steps": trainer.step,
         "seed": config.seed,
         "best_step": trainer.best_step,
         "held_out": {k: v for k, v in held_out.items() if np.isfinite(v)},

@@ -8,8 +8,10 @@ import errno
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import yaml
 
@@ -122,6 +124,8 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
     action_size = int(np.prod(data.actions.shape[1:]))
     if config.evaluate and not loaded.interface:
         raise ValueError("evaluate: these arrays name no robot; give its --interface too")
+    if config.evaluate and config.model.kind == "nearest_neighbour":
+        raise ValueError("evaluate: nearest_neighbour has no steps; evaluate_policy judges it")
     mirrors = config.mirrors(loaded)
     coordinates = choose_coordinates(config.action, data, loaded.interface, mirrors)
     # Refuses a model that no robot would load.
@@ -133,10 +137,10 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
         refuse_other_shapes(config.data, data, loaded.interface, used)
     _try(model, loaded.shapes)
 
-    intents = None
-    if config.model.intents:
+    @cache
+    def intents() -> npt.NDArray[np.float32]:
         with processes.main_first():  # the others read what it found
-            intents = intents_of(
+            return intents_of(
                 config.out / INTENTS,
                 config.model,
                 data,
@@ -145,7 +149,6 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
                 config.seed,
                 processes.device,
                 mirrors,
-                # The first process has found them for the others.
                 resume=config.resume or not processes.is_main,
             )
 
@@ -160,7 +163,7 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
             folder=config.out,
             device=str(processes.device),
             mirrors=mirrors,
-            intents=intents,
+            intents=intents if config.model.intents else None,
             identity={
                 "model": config.model.to_dict(),
                 "interface": loaded.interface.to_dict() if loaded.interface else None,
@@ -185,10 +188,11 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
         config.out.mkdir(parents=True, exist_ok=True)
         (config.out / CONFIG).write_text(yaml.safe_dump(config.plain(), sort_keys=False))
     success = None
-    if config.evaluate:
+    if config.evaluate and loaded.interface:
         success = SuccessInSimulation(
             config.out,
             config.evaluate,
+            loaded.interface,
             lambda: policy_of(config, trainer, loaded, trainer.average.state_dict()),
         )
     if not trainer.run(success, config.every):

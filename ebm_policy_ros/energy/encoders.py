@@ -98,15 +98,28 @@ class ObservationEncoder(nn.Module):
         Raises:
             ValueError: If a stream is missing or has another shape.
         """
-        seen = self.join(observation)
-        return self.finish(seen, self.choose(seen, observation))
+        return self.committed(observation)[2]
 
-    def join(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Compute what all streams and features are together, (B, joined_size).
+    def committed(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Compute features, and what they come from.
+
+        Returns:
+            All streams as one vector, (B, joined_size); the intent, (B,), or None for a policy
+                without intents; and the features, (B, size).
 
         Raises:
             ValueError: If a stream is missing or has another shape.
         """
+        seen = joined = self._join(observation)
+        intent = None
+        if self.commitment:
+            intent = self.commitment.choose(joined, observation)
+            seen = self.commitment.append(joined, intent)
+        features: Tensor = self.trunk(seen)
+        return joined, intent, torch.cat((features, seen), dim=1) if self._skip else features
+
+    def _join(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Join all streams and features to one vector, (B, joined_size)."""
         parts = []
         for name, shape in self.shapes.items():
             got = tuple(observation[name].shape) if name in observation else None
@@ -120,17 +133,6 @@ class ObservationEncoder(nn.Module):
         if self._features:
             parts.append(self.features(self._features(observation)))
         return torch.cat(parts, dim=1)
-
-    def choose(self, seen: Tensor, observation: Mapping[str, Tensor]) -> Tensor | None:
-        """Choose the intents of a batch, (B,), see `Commitment`; None for a policy without."""
-        return self.commitment.choose(seen, observation) if self.commitment else None
-
-    def finish(self, seen: Tensor, intent: Tensor | None) -> Tensor:
-        """Compute features, (B, size), from what `join` and `choose` return."""
-        if self.commitment and intent is not None:
-            seen = self.commitment.append(seen, intent)
-        features: Tensor = self.trunk(seen)
-        return torch.cat((features, seen), dim=1) if self._skip else features
 
     def fit(self, observations: Mapping[str, Tensor]) -> None:
         """Fit the normalisation of measurements and features to demonstrations.

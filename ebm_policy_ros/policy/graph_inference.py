@@ -112,6 +112,7 @@ class GraphActionInference:
                 answer.energy,
                 answer.minima,
                 answer.distances,
+                answer.intent,
             )
             for answer in answers
         ]

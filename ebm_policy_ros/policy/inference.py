@@ -118,9 +118,8 @@ class ActionInference:
             deadline: Time to return the best action so far, in seconds of `time.perf_counter`.
         """
         model, box = self.model, self.model.box
-        seen, origin = model.encoder.join(batch), box.origin(batch)
-        intent = model.encoder.choose(seen, batch)
-        features = model.prepare(model.encoder.finish(seen, intent))
+        _, intent, encoded = model.encoder.committed(batch)
+        features, origin = model.prepare(encoded), box.origin(batch)
         if isinstance(model, ImplicitModel):
             kept = None if previous is None else box.normalise(previous[None], origin)[0]
             solution = self._search(features, kept, generator, deadline)

@@ -82,7 +82,8 @@ class FeatureTap:
 
     The features are the input and the output of the encoder's trunk: the positions of things, and
     the policy's representation of them (Lee et al. 2018, arXiv 1807.03888, use a classifier's
-    layers).
+    layers). Of a policy with intents they are the input alone, since the output depends on the
+    intent, which is not seen.
     """
 
     def __init__(self, model: Model) -> None:
@@ -90,12 +91,14 @@ class FeatureTap:
         # One value per thread: energies may be computed in one thread while another decides.
         self._kept = threading.local()
         self._joined = model.encoder.joined_size
+        self._uses_output = _uses_output(model)
         self._cameras = tuple(n for n, s in model.encoder.shapes.items() if len(s) == 4)
         model.encoder.trunk.register_forward_hook(self._keep)
 
     def _keep(self, trunk: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen = inputs[0][:, : self._joined]  # without the intent
-        parts = [seen] if output is inputs[0] else [seen, output]  # there may be no trunk
+        parts = [inputs[0][:, : self._joined]]
+        if self._uses_output:
+            parts.append(output)
         self._kept.features = torch.cat(parts, dim=1).detach().float()
 
     def last(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,11 +108,19 @@ class FeatureTap:
         return {**found, "colours": torch.cat(pictures, dim=1)} if pictures else found
 
 
+def _uses_output(model: Model) -> bool:
+    """True if the features of the measure include the output of the trunk."""
+    return len(model.encoder.trunk) > 0 and model.encoder.commitment is None
+
+
 def sizes_of_measures(model: Model) -> dict[str, int]:
     """Size of the vectors from `FeatureTap`, by measure."""
     encoder = model.encoder
-    linears = [layer for layer in encoder.trunk if isinstance(layer, nn.Linear)]
-    features = encoder.joined_size + (linears[-1].out_features if linears else 0)
+    features = encoder.joined_size
+    if _uses_output(model):
+        features += [part for part in encoder.trunk if isinstance(part, nn.Linear)][
+            -1
+        ].out_features
     cameras = sum(len(shape) == 4 for shape in encoder.shapes.values())
     return {"features": features, "colours": cameras * _LEVELS**3}
 

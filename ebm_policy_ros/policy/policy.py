@@ -31,6 +31,7 @@ from ebm_policy_ros.policy.graph_inference import GraphActionInference, fastest
 from ebm_policy_ros.policy.inference import ActionInference, InferenceResult
 from ebm_policy_ros.policy.out_of_distribution import Confidence, effective_samples
 from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.quoting import quote
 
 __all__ = ["Choice", "Policy", "PolicyMismatch"]
 
@@ -146,6 +147,11 @@ class Policy:
         return self._detector is not None
 
     @property
+    def has_intents(self) -> bool:
+        """True if each decision has an intent, which the next one is to be told."""
+        return self._model.encoder.commitment is not None
+
+    @property
     def has_energy(self) -> bool:
         """True if the action is found by a search; False if the model computes it directly."""
         return isinstance(self._model, ImplicitModel)
@@ -178,13 +184,13 @@ class Policy:
                 and take additional time. Ignored for a policy without an energy.
 
         Raises:
-            PolicyMismatch: If `previous` has another shape.
+            PolicyMismatch: If `previous` has another shape, or there is no such intent.
         """
         started = time.perf_counter()
         self._generator.manual_seed(self._seed)
         deadline = None if budget is None else started + budget
         with torch.no_grad():
-            batch = self._batch(observation, intent)
+            batch = self._batch(observation, last=intent)
             found, solution = self._answer(batch, self._tensor(previous), deadline)
             found = found.to_host()
             computed = time.perf_counter()
@@ -219,12 +225,22 @@ class Policy:
         )
 
     def energies(
-        self, observation: Observation, actions: npt.NDArray[np.floating]
+        self,
+        observation: Observation,
+        actions: npt.NDArray[np.floating],
+        *,
+        intent: int | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Energies, shape (N,), of actions (N, H*D) in the interface's units.
+        """Energies, shape (N,), of actions in the interface's units.
+
+        Args:
+            observation: Arrays of the streams that the policy uses.
+            actions: Actions, shape (N, H*D).
+            intent: Intent of the actions, as `Decision.intent`; None for that of a first decision.
 
         Raises:
-            PolicyMismatch: If this policy has no energy, or actions have another size.
+            PolicyMismatch: If this policy has no energy or no such intent, or actions have another
+                size.
         """
         if not isinstance(self._model, ImplicitModel):
             raise PolicyMismatch(
@@ -234,7 +250,7 @@ class Policy:
         if actions.ndim != 2 or actions.shape[1] != size:
             raise PolicyMismatch(f"actions: got shape {actions.shape}, expected (N, {size})")
         with torch.no_grad():
-            batch = self._batch(observation)
+            batch = self._batch(observation, present=intent)
             features, origin = self._model.encode(batch), self._model.box.origin(batch)
             values = torch.as_tensor(actions, dtype=torch.float32, device=self._device)
             energy = energy_of(self._model, features, temperature_of(self.inference))
@@ -267,7 +283,10 @@ class Policy:
         for previous in (still, None, still):
             self.decide(blank, previous=previous)
 
-    def _batch(self, observation: Observation, intent: int | None = None) -> dict[str, Tensor]:
+    def _batch(
+        self, observation: Observation, last: int | None = None, present: int | None = None
+    ) -> dict[str, Tensor]:
+        """Batch of one observation, with the intents that are known."""
         batch = {}
         for name, shape in self.shapes.items():
             if name not in observation or observation[name].shape != shape:
@@ -276,10 +295,21 @@ class Policy:
             dtype = np.uint8 if len(shape) == 4 else np.float32
             array = np.ascontiguousarray(observation[name], dtype=dtype)
             batch[name] = torch.from_numpy(array)[None].to(self._device)
-        if self._model.encoder.commitment is not None:
-            told = [-1.0 if intent is None else float(intent), -1.0]
+        commitment = self._model.encoder.commitment
+        if commitment is not None:
+            told = [self._told(intent, commitment.count) for intent in (last, present)]
             batch[INTENT] = torch.tensor([told], device=self._device)
         return batch
+
+    def _told(self, intent: int | None, count: int) -> float:
+        if intent is None:
+            return -1.0
+        if not isinstance(intent, (int, np.integer)) or not 0 <= intent < count:
+            raise PolicyMismatch(
+                f"intent: got {quote(intent)}, expected None or a whole number from 0 to "
+                f"{count - 1}"
+            )
+        return float(intent)
 
     def _answer(
         self, batch: dict[str, Tensor], previous: Tensor | None, deadline: float | None

@@ -29,6 +29,7 @@ from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World
 from ebm_policy_ros.training.experiments.common import train_policy
 from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.quoting import quote
 from ebm_policy_ros.util.resources import interface_path
 
 Observation = dict[str, npt.NDArray[Any]]
@@ -161,6 +162,12 @@ def run(args: WithoutRosArgs) -> None:
             solved = _apart(judge, args, policy)
             result.write_text(json.dumps(_report(args, seed, solved)), encoding="utf-8")
         told = json.loads(result.read_text(encoding="utf-8"))
+        others = [key for key, value in _options(args).items() if told.get(key) != value]
+        if others:
+            raise ValueError(
+                f"{result}: of another {others[0]}, {quote(told.get(others[0]))}; choose another "
+                "--name or --out"
+            )
         low, high = wilson_interval(told["solved"], told["episodes"])
         print(
             f"{folder.name}: {told['solved']}/{told['episodes']} ({low:.1%} to {high:.1%})",
@@ -168,10 +175,19 @@ def run(args: WithoutRosArgs) -> None:
         )
 
 
+def _options(args: WithoutRosArgs) -> dict[str, Any]:
+    """Return the options that a result depends on, as JSON gives them back."""
+    apart = ("out", "seeds", "name")
+    plain: dict[str, Any] = json.loads(
+        json.dumps({name: v for name, v in asdict(args).items() if name not in apart})
+    )
+    return plain
+
+
 def _report(args: WithoutRosArgs, seed: int, solved: Sequence[int]) -> dict[str, Any]:
     scenes = range(args.seed, args.seed + args.episodes)
     return {
-        **{name: str(v) if isinstance(v, Path) else v for name, v in asdict(args).items()},
+        **_options(args),
         "training_seed": seed,
         "solved": len(solved),
         "failed_seeds": sorted(set(scenes) - set(solved)),

@@ -167,7 +167,8 @@ class Batches:
         """Identity of the demonstrations: counts and a checksum."""
         checksum = 0
         seen = [self._data.observations[name] for name in self._streams]
-        for values in (self._data.actions, self._data.episodes, *seen):
+        told = [] if self._intents is None else [self._intents.numpy()]
+        for values in (self._data.actions, self._data.episodes, *seen, *told):
             checksum = zlib.crc32(np.ascontiguousarray(values).data, checksum)
         return {
             "frames": len(self._data.actions),

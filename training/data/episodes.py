@@ -47,6 +47,10 @@ class Episode:
     differences: tuple[str, ...] = ()
     """Differences of the interface that it was recorded with, if they were looked for."""
 
+    def observation(self, step: int) -> dict[str, npt.NDArray[Any]]:
+        """Observation of a step, as `Policy.decide` takes it."""
+        return {name: values[step] for name, values in self.observations.items()}
+
     def pieces(self, period_ns: int) -> list[slice]:
         """Runs of steps without a gap, in order."""
         cuts = np.flatnonzero(np.diff(self.times_ns) != period_ns) + 1

@@ -47,18 +47,19 @@ def rollout(
     """Score of each initial state: the largest min(coverage / 0.95, 1) within 300 steps."""
     tees = Tees(len(seeds))
     tees.reset(seeds, published)
+    intents: list[int | None] = [None] * len(seeds)
     for step in range(STEPS):
         place = step % EXECUTED
         if place == 0:
             seen = observe(tees.states, tees.pictures() if sees == "picture" else None)
-            targets = np.stack(
-                [
-                    policy.decide(
-                        {name: values[i : i + 1] for name, values in seen.items()}
-                    ).action
-                    for i in range(len(seeds))
-                ]
-            )
+            decisions = [
+                policy.decide(
+                    {name: values[i : i + 1] for name, values in seen.items()}, intent=intent
+                )
+                for i, intent in enumerate(intents)
+            ]
+            intents = [decision.intent for decision in decisions]
+            targets = np.stack([decision.action for decision in decisions])
         tees.step(targets[:, place])
     return tees.scores
 

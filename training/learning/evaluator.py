@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from ebm_policy_ros.device.selection import has_fast_bfloat16
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
+from ebm_policy_ros.energy.commitment import INTENT
 from ebm_policy_ros.energy.models import ImplicitModel, Model
 from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.action_search import check_method, minimize
@@ -99,6 +100,9 @@ class Evaluator:
                 loss = value.item()
             if isinstance(model, ImplicitModel):
                 rank = rank_of(model, features, positive, generator).mean().item()
+            if INTENT in seen:  # the policy chooses the present one, given the last one
+                seen[INTENT][:, 1] = -1
+                features = model.encode(seen)
             chosen = model.box.denormalise(self._choose(features), origin)
         return loss, (chosen - demonstrated).norm(dim=1).mean().item(), rank
 

@@ -81,8 +81,13 @@ def intents_of(
 
     Raises:
         CheckpointError: If the file does not hold the intents of these demonstrations.
-        ValueError: If the model has fewer intents than are labelled.
+        ValueError: If the model has fewer intents than are labelled, or mirrors exchange labels
+            that there aren't.
     """
+    if data.intents is None and any(mirror.intents for mirror in mirrors.mirrors):
+        raise ValueError(
+            "mirror.intents: these demonstrations have no labelled intents; remove it"
+        )
     episodes = mirrors.episodes(data.episodes)
     if data.intents is not None:
         present = mirrors.intents(data.intents)
@@ -98,14 +103,16 @@ def intents_of(
         seen = _Seen(config, data, shapes, known, seed, device, mirrors)
         present = find_intents(seen, episodes, known, config.intents, seed)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, present)
+        partial = file.with_suffix(".partial.npy")
+        np.save(partial, present)
+        partial.replace(file)
     executed = max(1, data.actions.shape[1] // 2)
     return told_intents(present, episodes, executed, seed)
 
 
 def _read(file: Path, frames: int, count: int) -> npt.NDArray[np.int64]:
     try:
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
+        found = np.lib.format.open_memmap(file, mode="r")  # type: ignore[no-untyped-call]
         if found.shape != (frames,) or found.dtype != np.int64:
             raise ValueError(f"{found.dtype} of shape {found.shape}, expected {frames} intents")
         found = np.array(found)
@@ -159,7 +166,14 @@ class _Seen:
         mirrors: Mirrors,
     ) -> None:
         horizon, size = data.actions.shape[1:]
-        plain = replace(config, kind="nearest_neighbour", intents=0)
+        usual = ModelConfig(streams=config.streams)
+        plain = replace(
+            config,
+            kind="nearest_neighbour",
+            intents=0,
+            head=usual.head,
+            flow_steps=usual.flow_steps,
+        )
         model = build_model(plain, shapes, horizon * size).to(device)
         streams = tuple(model.encoder.shapes)
         self._batches = Batches(data, streams, _PART, seed, device, mirrors)

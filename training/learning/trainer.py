@@ -69,7 +69,7 @@ class Trainer:
         device: str = "cpu",
         box: tuple[Sequence[float], Sequence[float]] | None = None,
         mirrors: Mirrors = NO_MIRRORS,
-        intents: npt.NDArray[np.float32] | None = None,
+        intents: Callable[[], npt.NDArray[np.float32]] | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
         """Prepare a run; `run` or `update` starts it.
@@ -86,7 +86,8 @@ class Trainer:
             box: Lower and upper corner of the action box, (H*D,) each, in units; by default the
                 demonstrated range and a margin.
             mirrors: Mirrors whose images of the demonstrations are trained on too.
-            intents: Intents that the frames of all images tell, (M * images, 2); None for none.
+            intents: Function that returns the intents that the frames of all images tell, (M *
+                images, 2), called when the demonstrations have been checked; None for none.
             identity: Further settings that a continued run must share with this one.
 
         Raises:
@@ -111,7 +112,8 @@ class Trainer:
         # slower.
         torch.set_flush_denormal(True)
         size = config.batch_size
-        self._batches = Batches(data, streams, size, seed, self._device, mirrors, intents)
+        told = intents() if intents else None
+        self._batches = Batches(data, streams, size, seed, self._device, mirrors, told)
         self._train = mirrors.images(self._train, len(data.actions))
         self.model = model.to(self._device)
         self._walk: Walk | None = None
@@ -146,7 +148,8 @@ class Trainer:
         With several processes only the main one evaluates, logs and saves.
 
         Args:
-            success: Function that judges the averaged weights of a step by scalars to log.
+            success: Function that judges the averaged weights of a step, also of step 0, by
+                scalars to log.
             every: Steps from one such judgement to the next.
 
         Returns:
@@ -163,6 +166,8 @@ class Trainer:
             self.save()  # so that a run that is killed early can be continued too
         bar = tqdm(total=self.steps, initial=first, unit="step", dynamic_ncols=True)
         with Curves(self.folder, first + 1) as curves, bar, interrupts() as received:
+            if success and first == 0:
+                self._judge(success, curves)
             while self.step < self.steps and not self._processes.any(bool(received)):
                 loss, norm, scalars = self.update()
                 last = self.step == self.steps
@@ -187,11 +192,14 @@ class Trainer:
                 if self.step % self.config.checkpoint_every == 0 or last:
                     self.save()
                 if success and (self.step % every == 0 or last) and not received:
-                    for name, share in success(self.step).items():
-                        curves.add(name, share, self.step)
+                    self._judge(success, curves)
             if self.step < self.steps:
                 self.save()
         return self.step == self.steps
+
+    def _judge(self, success: Callable[[int], Mapping[str, float]], curves: Curves) -> None:
+        for name, share in success(self.step).items():
+            curves.add(name, share, self.step)
 
     def _follow(self) -> bool:
         """Training steps of a process other than the main one."""
@@ -223,12 +231,11 @@ class Trainer:
         ):
             origin = self.model.box.origin(seen)
             positive = self.model.box.normalise(self._batches.actions(frames[rows]), origin)
-            encoder = self.model.encoder
-            joined = encoder.join(seen)
-            features = self.model.prepare(encoder.finish(joined, encoder.choose(joined, seen)))
+            joined, _, encoded = self.model.encoder.committed(seen)
+            features = self.model.prepare(encoded)
             loss, scalars = loss_of(self.model, features, positive, self.config, draws, self._walk)
-            if encoder.commitment is not None:
-                scalars["intent"] = encoder.commitment.loss(joined, seen)
+            if (commitment := self.model.encoder.commitment) is not None:
+                scalars["intent"] = commitment.loss(joined, seen)
                 loss = loss + scalars["intent"]
             # Means over these rows, weighted so that their sum is the mean over the batch.
             share = len(positive) / len(frames)

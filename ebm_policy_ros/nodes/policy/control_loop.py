@@ -113,7 +113,7 @@ class ControlLoop:
         """Forget the earlier commands and measurements, which are not valid any more."""
         self.last_tick = self._now()
         self._chunk: Chunk | None = None
-        self._intent: int | None = None  # kept through a pause, as what the arm works on
+        self._intent: int | None = None
         self._unsure_since: int | None = None
         self._observer.forget()
         if self.outputs is not None:
@@ -204,7 +204,7 @@ class ControlLoop:
             if self._safety.step(now, problem) is SafetyState.FRESH and sight is not None:
                 self._decide(sight)
             else:
-                self._chunk = None  # its rest is not executed after a pause
+                self._chunk = None  # its rest is not executed after a pause; the intent stays
         if self._pending is None:
             self._finish(now, seen)
 

@@ -155,7 +155,7 @@ class Visualization:
         axes = [np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in (0, 1)]
         grid = np.tile(decision.action.reshape(1, -1), (_GRID * _GRID, 1))
         grid[:, :2] = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-        energies = policy.energies(observation, grid).reshape(_GRID, _GRID)
+        energies = policy.energies(observation, grid, intent=decision.intent).reshape(_GRID, _GRID)
         # The second dimension increases upwards.
         picture = _colours(energies - energies.min())[::-1].astype(np.uint8)
         picture = _fit(np.ascontiguousarray(picture))
