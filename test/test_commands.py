@@ -116,20 +116,24 @@ def test_success_in_simulation_during_a_training_is_a_curve(tmp_path: Path) -> N
     demos, out = tmp_path / "demos", tmp_path / "run"
     result = run("sim.record_demos", "--out", str(demos), "--episodes", "2")
     assert result.returncode == 0, result.stderr
+    command = ("training.train", "--data", str(demos), "--steps", "4", "--scenes", "1")
+    result = run(*command, "--out", str(tmp_path / "other"), "--evaluate", "psh")
+    assert result.returncode == 2
+    message = result.stderr.splitlines()[-1]
+    assert "train_policy: evaluate: evaluate_policy: --task: got 'psh'" in message
     told, errors = tmp_path / "out.txt", tmp_path / "errors.txt"
-    program = Program(
-        "training.train", "--data", str(demos), "--out", str(out), "--steps", "4",
-        "--evaluate", "push", "--every", "4", out=told, errors=errors,
-    )  # fmt: skip
+    program = Program(*command, "--out", str(out), "--evaluate", "push", out=told, errors=errors)
     assert program.wait(500.0) == 0, errors.read_text()
-    assert "no success" not in errors.read_text()
-    report = json.loads((out / "evaluation" / "4" / "result.json").read_text())
-    share = f"{report['successes']} of {report['episodes']} scenes solved"
-    assert report["episodes"] == 10 and f"step 4: {share}" in told.read_text()
     curves = EventAccumulator(str(out))
     curves.Reload()
-    (point,) = curves.Scalars("success/push")
-    assert (point.step, point.value) == (4, pytest.approx(report["successes"] / 10))
+    points = curves.Scalars("success/push")
+    assert [point.step for point in points] == [0, 4]
+    for point in points:
+        report = json.loads((out / "evaluation" / str(point.step) / "result.json").read_text())
+        assert report["episodes"] == 1
+        share = f"step {point.step}: {report['successes']} of 1 scenes solved"
+        assert share in told.read_text()
+        assert point.value == report["successes"]
 
 
 @pytest.mark.slow

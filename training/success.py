@@ -21,18 +21,24 @@ class SuccessInSimulation:
     """Runs the command evaluate_policy on the weights of a moment."""
 
     def __init__(
-        self, folder: Path, task: str, interface: Interface, policy: Callable[[], PolicyFile]
+        self,
+        folder: Path,
+        task: str,
+        scenes: int,
+        interface: Interface,
+        policy: Callable[[], PolicyFile],
     ) -> None:
         """Prepare evaluations.
 
         Args:
             folder: Folder of the training run.
             task: Task of the simulation.
+            scenes: Number of scenes.
             interface: Interface of the policy, which the simulated robot takes too.
             policy: Function that returns the policy of the moment.
         """
         self._folder, self._task, self._policy = folder / FOLDER, task, policy
-        self._interface = interface
+        self._scenes, self._interface = scenes, interface
 
     def __call__(self, step: int) -> dict[str, float]:
         """Return the share of solved scenes by curve.
@@ -50,7 +56,7 @@ class SuccessInSimulation:
             [
                 sys.executable, "-m", "ebm_policy_ros.sim.evaluate", "--policy", str(file),
                 "--out", str(folder), "--task", self._task, "--interface", str(interface),
-                "--videos", "0",
+                "--episodes", str(self._scenes), "--videos", "0",
             ],
             check=False,
             capture_output=True,

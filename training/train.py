@@ -192,6 +192,7 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
         success = SuccessInSimulation(
             config.out,
             config.evaluate,
+            config.scenes,
             loaded.interface,
             lambda: policy_of(config, trainer, loaded, trainer.average.state_dict()),
         )

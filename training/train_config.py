@@ -54,6 +54,8 @@ class TrainConfig(EpisodeOptions):
     share of solved scenes goes to TensorBoard. Empty for none."""
     every: int = 2000
     """Steps from one such evaluation to the next."""
+    scenes: int = 10
+    """Scenes of each such evaluation."""
     false_alarms: float = FALSE_ALARMS
     """Share of familiar observations that the policy may classify as unfamiliar. The held-out
     frames set the threshold."""
@@ -75,7 +77,7 @@ class TrainConfig(EpisodeOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "steps", "every")
+        at_least(self, 1, "steps", "every", "scenes")
         if self.time:
             self.seconds()
         at_least(self, 0, "seed", "threads", largest=2**63 - 1)
