@@ -8,7 +8,6 @@ of the task's objects, x and y of each, or the camera's picture.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.nodes.policy.chunk import Chunk
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.evaluate import wilson_interval
@@ -113,21 +113,24 @@ def observe(world: World, camera: bool) -> Observation:
 
 
 def judge(args: WithoutRosArgs, file: Path) -> list[int]:
-    """Seeds of the scenes that the policy of a file solves."""
+    """Seeds of the scenes that the policy of a file solves, deciding as policy_node does."""
     torch.set_num_threads(1)
     policy = Policy.load(file, "cpu")
     world = World(make_task(args.task), _PICTURE)
     solved = []
     for seed in tqdm(range(args.seed, args.seed + args.episodes), "episodes"):
         world.reset(seed)
-        moments, chunk, intent = [world.measures], deque[npt.NDArray[np.float32]](), None
+        moments, executed = [world.measures], max(1, args.horizon // 2)
+        chunk: Chunk | None = None
         while not _over(world):
-            if not chunk:
+            if chunk is None or chunk.sent == executed:
                 seen = {name: values[None] for name, values in observe(world, args.camera).items()}
-                decision = policy.decide(seen, intent=intent)
-                intent = decision.intent
-                chunk.extend(decision.action[: max(1, args.horizon // 2)])
-            world.step(chunk.popleft(), _PERIOD)
+                known: dict[str, Any] = {}
+                if chunk is not None:
+                    known = {"previous": chunk.continued(), "intent": chunk.decision.intent}
+                chunk = Chunk(policy.decide(seen, **known), 0, 0)
+            world.step(chunk.ahead()[0], _PERIOD)
+            chunk.sent += 1
             moments.append(world.measures)
         if any(map(world.task.success, moments)):
             solved.append(seed)
