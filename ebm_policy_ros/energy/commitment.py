@@ -33,35 +33,35 @@ class Commitment(nn.Module):
             nn.Linear(width, intents),
         )
 
-    def energies(self, seen: Tensor, last: Tensor) -> Tensor:
-        """Compute energies of intents, (B, K), from observations (B, F) and last intents (B,)."""
-        told = one_hot(last + 1, self.count + 1).to(seen.dtype)
-        energies: Tensor = self.body(torch.cat((seen, told), dim=1))
-        return energies.float()
-
-    def choose(self, seen: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
-        """Return the present intents of a batch, (B,), chosen where the batch does not tell them.
+    def energies(self, seen: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
+        """Compute the energy of each intent, (B, K).
 
         Args:
             seen: Observations as vectors, (B, F).
             observation: The batch, with the key `INTENT`; without it there is no last intent.
         """
-        last, present = self._told(seen, observation)
-        return torch.where(present < 0, self.energies(seen, last).argmin(dim=1), present)
+        last, _ = self._told(seen, observation)
+        told = one_hot(last + 1, self.count + 1).to(seen.dtype)
+        energies: Tensor = self.body(torch.cat((seen, told), dim=1))
+        return energies.float()
+
+    def choose(self, energies: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
+        """Return the present intents of a batch, (B,); the lowest where it does not tell them."""
+        _, present = self._told(energies, observation)
+        return torch.where(present < 0, energies.argmin(dim=1), present)
 
     def append(self, seen: Tensor, intent: Tensor) -> Tensor:
         """Append intents, (B,), to observations, a column for each, (B, F + K)."""
         return torch.cat((seen, one_hot(intent, self.count).to(seen.dtype)), dim=1)
 
-    def loss(self, seen: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, energies: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
         """Cross entropy of the present intents of a batch, which tells them."""
-        last, present = self._told(seen, observation)
-        return cross_entropy(-self.energies(seen, last), present)
+        return cross_entropy(-energies, self._told(energies, observation)[1])
 
-    def _told(self, seen: Tensor, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Last and present intents of a batch, (B,) each."""
+    def _told(self, rows: Tensor, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Last and present intents of a batch of as many rows, (B,) each."""
         told = observation.get(INTENT)
         if told is None:
-            told = seen.new_full((len(seen), 2), -1)
+            told = rows.new_full((len(rows), 2), -1)
         last, present = told.round().long().clamp(-1, self.count - 1).unbind(1)
         return last, present

@@ -98,25 +98,30 @@ class ObservationEncoder(nn.Module):
         Raises:
             ValueError: If a stream is missing or has another shape.
         """
-        return self.committed(observation)[2]
+        return self.committed(observation)[0]
 
-    def committed(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Compute features, and what they come from.
+    def committed(
+        self, observation: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Compute features, and the intent that they depend on.
 
         Returns:
-            All streams as one vector, (B, joined_size); the intent, (B,), or None for a policy
-                without intents; and the features, (B, size).
+            Features, (B, size); the intent, (B,), and the energy of each intent, (B, K), or None
+                for a policy without intents.
 
         Raises:
             ValueError: If a stream is missing or has another shape.
         """
-        seen = joined = self._join(observation)
-        intent = None
+        seen = self._join(observation)
+        intent = energies = None
         if self.commitment:
-            intent = self.commitment.choose(joined, observation)
-            seen = self.commitment.append(joined, intent)
+            energies = self.commitment.energies(seen, observation)
+            intent = self.commitment.choose(energies, observation)
+            seen = self.commitment.append(seen, intent)
         features: Tensor = self.trunk(seen)
-        return joined, intent, torch.cat((features, seen), dim=1) if self._skip else features
+        if self._skip:
+            features = torch.cat((features, seen), dim=1)
+        return features, intent, energies
 
     def _join(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Join all streams and features to one vector, (B, joined_size)."""

@@ -81,7 +81,8 @@ class ModelConfig:
     """Number of Euler steps of a flow."""
     intents: int = 0
     """Number of intents, found in the demonstrations, of which the policy keeps one from decision
-    to decision; 0 for none. They help where demonstrators keep one of several answers."""
+    to decision; 0 for none. They are for tasks in which demonstrators keep one of several answers.
+    """
 
     def __post_init__(self) -> None:
         for name, choices in (

@@ -118,7 +118,7 @@ class ActionInference:
             deadline: Time to return the best action so far, in seconds of `time.perf_counter`.
         """
         model, box = self.model, self.model.box
-        _, intent, encoded = model.encoder.committed(batch)
+        encoded, intent, _ = model.encoder.committed(batch)
         features, origin = model.prepare(encoded), box.origin(batch)
         if isinstance(model, ImplicitModel):
             kept = None if previous is None else box.normalise(previous[None], origin)[0]

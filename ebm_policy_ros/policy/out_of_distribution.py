@@ -116,11 +116,10 @@ def _uses_output(model: Model) -> bool:
 def sizes_of_measures(model: Model) -> dict[str, int]:
     """Size of the vectors from `FeatureTap`, by measure."""
     encoder = model.encoder
+    linears = [layer for layer in encoder.trunk if isinstance(layer, nn.Linear)]
     features = encoder.joined_size
     if _uses_output(model):
-        features += [part for part in encoder.trunk if isinstance(part, nn.Linear)][
-            -1
-        ].out_features
+        features += linears[-1].out_features
     cameras = sum(len(shape) == 4 for shape in encoder.shapes.values())
     return {"features": features, "colours": cameras * _LEVELS**3}
 

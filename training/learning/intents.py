@@ -217,8 +217,8 @@ def find_intents(
     follows = torch.cat(
         [seen(np.minimum(rows + round(share * usual), last)) for share in _AHEAD], dim=1
     )
-    spread = follows.std(dim=0)
-    follows = ((follows - follows.mean(dim=0)) / spread)[:, spread > _STILL]
+    follows = follows[:, follows.std(dim=0) > _STILL]
+    follows = (follows - follows.mean(dim=0)) / follows.std(dim=0)
     now = torch.cat((now, now.new_ones(len(now), 1)), dim=1)
     names = rng.permutation(np.unique(episodes[known]))
     few = names[: max(1, _ROWS * len(lengths) // len(rows))]

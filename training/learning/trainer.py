@@ -231,11 +231,12 @@ class Trainer:
         ):
             origin = self.model.box.origin(seen)
             positive = self.model.box.normalise(self._batches.actions(frames[rows]), origin)
-            joined, _, encoded = self.model.encoder.committed(seen)
+            encoded, _, energies = self.model.encoder.committed(seen)
             features = self.model.prepare(encoded)
             loss, scalars = loss_of(self.model, features, positive, self.config, draws, self._walk)
-            if (commitment := self.model.encoder.commitment) is not None:
-                scalars["intent"] = commitment.loss(joined, seen)
+            commitment = self.model.encoder.commitment
+            if commitment is not None and energies is not None:
+                scalars["intent"] = commitment.loss(energies, seen)
                 loss = loss + scalars["intent"]
             # Means over these rows, weighted so that their sum is the mean over the batch.
             share = len(positive) / len(frames)
