@@ -56,7 +56,9 @@ class WithoutRosArgs:
     knocks: float = 0.5
     """Knocks that push the arm off its way, per second."""
     horizon: int = 1
-    """Actions of a decision; half of them are executed before the next one."""
+    """Actions of a decision."""
+    execute: int = 0
+    """Actions of a decision that are executed before the next one; 0 for half of them."""
     train: dict[str, Any] = field(default_factory=dict)
     """Options of train_policy that replace those of its recipe, as {"steps": 4000}."""
     seeds: tuple[int, ...] = (0,)
@@ -71,6 +73,10 @@ class WithoutRosArgs:
     def __post_init__(self) -> None:
         if min(self.demonstrations, self.horizon, self.episodes, len(self.seeds)) < 1:
             raise ValueError("demonstrations, horizon, episodes and seeds: expected at least one")
+        if not 0 <= self.execute <= self.horizon:
+            raise ValueError(
+                f"execute: got {self.execute}, expected at most the horizon, {self.horizon}"
+            )
 
 
 def demonstrate(args: WithoutRosArgs, file: Path) -> None:
@@ -109,6 +115,8 @@ def observe(world: World, camera: bool) -> Observation:
     tool = world.tool_pose[0][:2].astype(np.float32)
     if camera:
         return {"camera": world.render(), "tool": tool}
+    if not len(world.poses):
+        return {"tool": tool}
     return {"tool": tool, "objects": world.poses[:, :2].flatten().astype(np.float32)}
 
 
@@ -120,7 +128,7 @@ def judge(args: WithoutRosArgs, file: Path) -> list[int]:
     solved = []
     for seed in tqdm(range(args.seed, args.seed + args.episodes), "episodes"):
         world.reset(seed)
-        moments, executed = [world.measures], max(1, args.horizon // 2)
+        moments, executed = [world.measures], args.execute or max(1, args.horizon // 2)
         chunk: Chunk | None = None
         while not _over(world):
             if chunk is None or chunk.sent == executed:
