@@ -44,26 +44,21 @@ _PICTURES = {
 def rollout(
     policy: Policy, seeds: Sequence[int], published: bool, sees: Sees
 ) -> npt.NDArray[np.float64]:
-    """Score of each initial state: the largest min(coverage / 0.95, 1) within 300 steps.
-
-    Each decision is told the last one, as policy_node does it.
-    """
+    """Score of each initial state: the largest min(coverage / 0.95, 1) within 300 steps."""
     tees = Tees(len(seeds))
     tees.reset(seeds, published)
-    told: list[dict[str, Any]] = [{} for _ in seeds]
+    intents: list[int | None] = [None] * len(seeds)
     for step in range(STEPS):
         place = step % EXECUTED
         if place == 0:
             seen = observe(tees.states, tees.pictures() if sees == "picture" else None)
             decisions = [
-                policy.decide({name: values[i : i + 1] for name, values in seen.items()}, **known)
-                for i, known in enumerate(told)
+                policy.decide(
+                    {name: values[i : i + 1] for name, values in seen.items()}, intent=intent
+                )
+                for i, intent in enumerate(intents)
             ]
-            # Of a chunk that was executed as a whole, only its end lies ahead.
-            told = [
-                {"previous": last.action[[-1] * HORIZON], "intent": last.intent}
-                for last in decisions
-            ]
+            intents = [decision.intent for decision in decisions]
             targets = np.stack([decision.action for decision in decisions])
         tees.step(targets[:, place])
     return tees.scores
