@@ -19,6 +19,7 @@ from ebm_policy_ros.energy.convolutions import (
     SpatialSoftArgmax,
 )
 from ebm_policy_ros.energy.heads import HEAD_LAYERS, EnergyHead, HeadConfig, bake_spectral_norm
+from ebm_policy_ros.energy.mixture import Mixture
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     EnergyModel,
@@ -28,7 +29,8 @@ from ebm_policy_ros.energy.models import (
     build_model,
 )
 from ebm_policy_ros.energy.normalisation import Normalise
-from ebm_policy_ros.policy.action_search import energy_of
+from ebm_policy_ros.inference.derivative_free import DerivativeFree
+from ebm_policy_ros.policy.action_search import energy_of, minimize
 
 SHAPES = {"camera": (2, 12, 20, 3), "tool": (1, 2), "joints": (1, 6)}
 SMALL = ImageEncoderConfig(channels=(4, 6), strides=(2, 1))
@@ -223,12 +225,73 @@ def test_a_mixture_is_a_density_and_its_action_is_the_highest_peak() -> None:
     features = model.encode({"tool": torch.zeros(1, 1, 2)})
     # Heights of the peaks over their widths: 0.2/0.1, 0.5/0.4, 0.3/0.05.
     assert model.action(features).item() == pytest.approx(0.6)
+    widened = [s + 1e-3 for s in deviations]
     density = sum(
         w / (s * math.sqrt(2 * math.pi)) * math.exp(-((0.2 - m) ** 2) / (2 * s**2))
-        for w, m, s in zip(weights, means, deviations, strict=True)
+        for w, m, s in zip(weights, means, widened, strict=True)
     )
     loss = model.loss(features, torch.tensor([[0.2]]))
     assert loss.item() == pytest.approx(-math.log(density), rel=1e-5)
+
+
+def test_samples_of_a_mixture_have_its_weights_means_and_deviations() -> None:
+    weights, means, deviations = (0.3, 0.7), (-0.5, 0.1, 0.4, -0.2), (0.1, 0.2, 0.1, 0.05)
+    numbers = torch.tensor([[*map(math.log, weights), *means, *map(math.log, deviations)]])
+    mixture = Mixture.of(numbers, 2, 1e-9)
+    drawn = mixture.sample(40_000, torch.Generator().manual_seed(0))[0]
+    # The first Gaussian is around (-0.5, 0.1), the second around (0.4, -0.2).
+    first = (drawn[:, 0] + 0.5).abs() < (drawn[:, 0] - 0.4).abs()
+    assert first.float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert drawn[first].mean(dim=0).tolist() == pytest.approx([-0.5, 0.1], abs=0.02)
+    assert drawn[~first].std(dim=0).tolist() == pytest.approx([0.1, 0.05], abs=0.01)
+    again = mixture.sample(40_000, torch.Generator().manual_seed(0))[0]
+    assert torch.equal(drawn, again)
+
+
+def test_a_mixture_is_normalised_and_no_narrower_than_it_may_be() -> None:
+    numbers = torch.tensor([[0.0, 1.0, -0.3, 0.2, -20.0, math.log(0.1)]])
+    mixture = Mixture.of(numbers, 1, 0.05)
+    grid = torch.linspace(-2, 2, 40_001)[None, :, None]
+    density = mixture.log_density(grid).exp()[0]
+    assert torch.trapezoid(density, grid[0, :, 0]).item() == pytest.approx(1.0, abs=1e-4)
+    assert mixture.log_std.exp()[0, :, 0].tolist() == pytest.approx([0.05, 0.15])
+
+
+def test_a_proposal_leaves_the_energies_as_they_are_and_gives_the_search_its_candidates() -> None:
+    torch.manual_seed(0)
+    head = HeadConfig("mlp", 16)
+    model = build_model(ModelConfig(streams=("tool",), head=head, proposals=2), SHAPES, 3)
+    plain = build_model(ModelConfig(streams=("tool",), head=head), SHAPES, 3)
+    assert isinstance(model, EnergyModel) and isinstance(plain, EnergyModel)
+    assert plain.proposed(torch.zeros(1, 16)) is None
+    plain.load_state_dict(
+        {name: value for name, value in model.state_dict().items() if "proposal" not in name}
+    )
+    tool, actions = {"tool": torch.randn(4, 1, 2)}, torch.rand(4, 9, 3)
+    features = model.encode(tool)
+    energies = plain.energy(plain.encode(tool), actions)
+    assert torch.equal(model.energy(features, actions), energies)
+    with torch.no_grad():
+        folded = model.folded().energy(features, actions)
+    assert torch.allclose(folded, energies, atol=1e-5)
+    # All of its weight around one place, which uniform candidates don't reach.
+    assert model.proposal is not None
+    last = model.proposal.layers[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.zeros_(last.weight)
+    last.bias.data = torch.tensor([5.0, -5.0, *(0.9, -0.9, 0.9), *(0.0,) * 3, *(-9.0,) * 6])
+    search = DerivativeFree(64, 0)
+    with torch.no_grad():
+        found = minimize(model, model.encode(tool), search, torch.Generator().manual_seed(0))
+    near = (found.actions - torch.tensor([0.9, -0.9, 0.9])).abs().amax(dim=2) < 0.2
+    assert near.sum(dim=1).tolist() == [32] * 4
+
+
+def test_a_proposal_needs_one_energy_of_whole_actions() -> None:
+    kinds: tuple[Kind, ...] = ("autoregressive", "explicit", "flow")
+    for kind in kinds:
+        with pytest.raises(ValueError, match=f"proposals: has no meaning for kind {kind}"):
+            ModelConfig(kind, proposals=4)
 
 
 def test_the_nearest_neighbour_repeats_what_was_done_in_the_most_similar_place() -> None:

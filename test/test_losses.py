@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.energy.mixture import Mixture
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.losses import gradient_penalty, info_nce
@@ -95,7 +96,17 @@ LOW = -torch.ones(3)
 
 
 def drawn(config: NegativesConfig, rows: int, seed: int = 0) -> Tensor:
-    return draw(config, bowl, torch.zeros(rows, 3), LOW, -LOW, seeded(seed)).actions
+    proposal = one_gaussian(torch.zeros(rows, 3), 0.5)
+    positive = torch.zeros(rows, 3)
+    return draw(config, bowl, positive, LOW, -LOW, seeded(seed), proposal=proposal).actions
+
+
+def one_gaussian(means: Tensor, spread: float) -> Mixture:
+    """Gaussian around each of the means, (B, A)."""
+    numbers = torch.zeros(len(means), 1 + 2 * means.shape[1])
+    numbers[:, 1 : 1 + means.shape[1]] = means
+    numbers[:, 1 + means.shape[1] :] = math.log(spread)
+    return Mixture.of(numbers, means.shape[1], 1e-6)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -204,7 +215,7 @@ def test_counter_examples_around_the_demonstrated_action_teach_its_log_probabili
     assert loss(1.0) < min(loss(0.85), loss(1.15))
 
 
-@pytest.mark.parametrize("source", ["uniform", "gaussian"])
+@pytest.mark.parametrize("source", ["uniform", "gaussian", "proposal"])
 def test_whatever_their_source_counter_examples_teach_the_log_probability(source: str) -> None:
     """The loss of E = -log p - t log q, where q is the source, is lowest for t = 0."""
     rows = 20_000
@@ -223,7 +234,9 @@ def test_whatever_their_source_counter_examples_teach_the_log_probability(source
             return -torch.log(p + 1e-30) - tilt * torch.log(density(values, mean, spread))
 
         config = LearningConfig(negatives=NegativesConfig(source, 8))
-        return _contrast(energy, positive, torch.ones(1), config, seeded(), None)[0].item()
+        proposal = one_gaussian(mean.expand(rows, 1), float(spread))
+        high = torch.ones(1)
+        return _contrast(energy, positive, high, config, seeded(), None, proposal)[0].item()
 
     assert loss(0.0) < min(loss(-0.15), loss(0.15))
 
@@ -262,8 +275,9 @@ def test_a_dimension_without_width_has_nothing_to_contrast() -> None:
     high = torch.tensor([1.0, 0.0, 1.0])
     for source in NEGATIVES:
         found = draw(
-            NegativesConfig(source, 8, pool=32), bowl, torch.zeros(2, 3), -high, high, seeded()
-        ).actions
+            NegativesConfig(source, 8, pool=32), bowl, torch.zeros(2, 3), -high, high, seeded(),
+            proposal=one_gaussian(torch.full((2, 3), 0.1), 0.5),
+        ).actions  # fmt: skip
         assert (found[..., 1] == 0).all() and found[..., 0].std() > 1e-3
     found = around(NegativesConfig(around=8), torch.zeros(2, 3), -high, high, seeded())
     assert (found[..., 1] == 0).all() and found[..., 0].std() > 1e-3

@@ -509,9 +509,12 @@ def test_step_size_can_fall_in_steps(tmp_path: Path) -> None:
 def test_every_weight_is_learned_with_every_kind_of_counter_example(
     kind: str, norm: bool, negatives: NegativesConfig, tmp_path: Path
 ) -> None:
-    if kind == "autoregressive" and negatives.source in ("chain", "mixed", "hmc", "gaussian"):
+    whole = ("chain", "mixed", "hmc", "gaussian", "proposal")
+    if kind == "autoregressive" and negatives.source in whole:
         pytest.skip("refused")
-    model = dataclasses.replace(MODEL, kind=kind, head=HeadConfig("mlp", 32, spectral_norm=norm))  # type: ignore[arg-type]
+    head = HeadConfig("mlp", 32, spectral_norm=norm)
+    proposals = 2 if negatives.source == "proposal" else 0
+    model = dataclasses.replace(MODEL, kind=kind, head=head, proposals=proposals)  # type: ignore[arg-type]
     run = trainer(tmp_path, model=model, negatives=negatives, gradient_penalty=1.0)
     before = {n: p.clone() for n, p in run.model.named_parameters()}
     _, _, scalars = run.update()

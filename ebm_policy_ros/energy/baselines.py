@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 from ebm_policy_ros.energy.action_space import ActionSpace
 from ebm_policy_ros.energy.encoders import ObservationEncoder
 from ebm_policy_ros.energy.heads import HeadConfig, VectorHead
+from ebm_policy_ros.energy.mixture import Mixture, numbers_of
 
-# Minimum of the log standard deviation, in half-widths of the box. A narrower Gaussian would
-# overfit single demonstrations.
-_NARROWEST_LOG_STD = math.log(1e-3)
+# Smallest standard deviation, in half-widths of the box. A narrower Gaussian would overfit single
+# demonstrations.
+_NARROWEST = 1e-3
 # Rows compared at a time. All together would need memory for queries x demonstrations.
 _CHUNK = 256
 
@@ -66,37 +66,22 @@ class MixtureModel(Baseline):
     ) -> None:
         """Create a mixture of `components` Gaussians for actions of a space."""
         super().__init__(encoder, space)
-        self._shape = (components, space.size)
-        self.head = VectorHead(encoder.size, components * (1 + 2 * space.size), head)
+        self.head = VectorHead(encoder.size, numbers_of(components, space.size), head)
 
     def action(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Compute the mean of highest density, shape (B, H*D), in the box mapped to [-1, 1]."""
-        _, means, _ = parts = self._parts(features)
-        peak = torch.stack(
-            [self._log_density(parts, means[:, i]) for i in range(means.shape[1])], dim=1
-        ).argmax(dim=1)
-        return means.gather(1, peak[:, None, None].expand(-1, 1, means.shape[2]))[:, 0]
+        mixture = self._mixture(features)
+        peak = mixture.log_density(mixture.means).argmax(dim=1)
+        return mixture.means[torch.arange(len(peak), device=peak.device), peak]
 
     def loss(
         self, features: Tensor, target: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """Negative log likelihood of demonstrated actions, shape (B, H*D), in the same box."""
-        return -self._log_density(self._parts(features), target).mean()
+        return -self._mixture(features).log_density(target[:, None]).mean()
 
-    def _parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights (B, K), means and log standard deviations (B, K, A)."""
-        numbers = self.head(features).float()
-        count, size = self._shape
-        weights, means, log_std = numbers.tensor_split((count, count * (1 + size)), dim=1)
-        shape = (len(numbers), count, size)
-        log_std = log_std.reshape(shape).clamp_min(_NARROWEST_LOG_STD)
-        return weights.log_softmax(dim=1), means.reshape(shape), log_std
-
-    def _log_density(self, parts: tuple[Tensor, Tensor, Tensor], actions: Tensor) -> Tensor:
-        weights, means, log_std = parts
-        deviation = (actions[:, None] - means) / log_std.exp()
-        logs = -deviation.square() / 2 - log_std - math.log(2 * math.pi) / 2
-        return torch.logsumexp(weights + logs.sum(dim=2), dim=1)
+    def _mixture(self, features: Tensor) -> Mixture:
+        return Mixture.of(self.head(features), self.box.size, _NARROWEST)
 
 
 class NearestNeighbourModel(Baseline):

@@ -21,8 +21,9 @@ from ebm_policy_ros.energy.convolutions import IMAGE_ENCODERS, ImageEncoderConfi
 from ebm_policy_ros.energy.encoders import ObservationEncoder, Thumbnail
 from ebm_policy_ros.energy.features import Features
 from ebm_policy_ros.energy.head_gradient import value_and_slope
-from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
+from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, VectorHead
 from ebm_policy_ros.energy.iterative_baselines import FlowModel, TwoStepModel
+from ebm_policy_ros.energy.mixture import Mixture, numbers_of
 from ebm_policy_ros.energy.normalisation import Normalisation
 from ebm_policy_ros.util.bounds import (
     LONGEST_NAME,
@@ -39,6 +40,11 @@ from ebm_policy_ros.util.bounds import (
 )
 from ebm_policy_ros.util.plugins import names_from_a_file
 from ebm_policy_ros.util.quoting import cut, quote
+
+# Network of a proposal, and its smallest standard deviation, in half-widths of the box. A narrower
+# one would overfit single demonstrations, and its samples would leave the energy without shape.
+_PROPOSAL = HeadConfig("mlp", 256, 1)
+_NARROWEST = 0.05
 
 Kind = Literal[
     "energy", "autoregressive", "explicit", "mixture", "flow", "two_step", "nearest_neighbour"
@@ -77,6 +83,10 @@ class ModelConfig:
     """Features of measured streams beside them, as formulas: block - tool; state[0:2] -
     state[2:4]; block - tool in goal - block, along and across a direction; angle state[4]; length
     goal - block."""
+    proposals: int = 0
+    """Number of Gaussians of the proposal, a mixture that is trained beside an energy (kind
+    energy): half of the first candidates of a search are drawn from it, and the negatives of the
+    source `proposal`; 0 for none."""
     flow_steps: int = 10
     """Number of Euler steps of a flow."""
     intents: int = 0
@@ -114,9 +124,12 @@ class ModelConfig:
         check_whole("features, their number", len(self.features), 0, MOST_FEATURES)
         if self.kind != "flow" and self.flow_steps != ModelConfig.flow_steps:
             raise ValueError(f"flow_steps: has no meaning for kind {self.kind}")
+        if self.kind != "energy" and self.proposals:
+            raise ValueError(f"proposals: has no meaning for kind {self.kind}")
         check_whole("trunk_width", self.trunk_width, 1, WIDEST)
         check_whole("trunk_depth", self.trunk_depth, 0, MOST_LAYERS)
         check_whole("components", self.components, 1, MOST_COMPONENTS)
+        check_whole("proposals", self.proposals, 0, MOST_COMPONENTS)
         check_whole("flow_steps", self.flow_steps, 1, MOST_FLOW_STEPS)
         check_whole("intents", self.intents, 0, MOST_INTENTS)
         if self.intents and self.kind == "nearest_neighbour":
@@ -129,7 +142,7 @@ class ModelConfig:
             del plain["flow_steps"]  # earlier releases read the files of other kinds
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in plain["image"].items()}
         plain |= {"streams": list(self.streams), "image": lists, "features": list(self.features)}
-        for name in ("features", "intents"):
+        for name in ("features", "intents", "proposals"):
             if not plain[name]:  # earlier releases don't know them
                 del plain[name]
         return plain
@@ -184,26 +197,61 @@ class ConditionalEnergy:
 
     def value_and_gradient(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Compute energies, (B, N), and their gradients over actions, (B, N, H*D), detached."""
-        return value_and_slope(_plain(self.model.head), self.features, actions)
+        head, prepared = _plain(self.model.head), self.model.prepared(self.features)
+        return value_and_slope(head, prepared, actions)
 
 
 class EnergyModel(nn.Module):
-    """Energy E(observation, action), low for actions that a demonstrator would take."""
+    """Energy E(observation, action), low for actions that a demonstrator would take.
 
-    def __init__(self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace) -> None:
-        """Create an energy model for actions of a space."""
+    Beside it may be a proposal: a mixture q(action | observation) with the same encoder.
+    """
+
+    def __init__(
+        self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace, proposals: int = 0
+    ) -> None:
+        """Create an energy model for actions of a space.
+
+        Args:
+            head: Settings of the head.
+            encoder: Encoder of the observations.
+            space: Coordinates of the actions.
+            proposals: Number of Gaussians of the proposal; 0 for none.
+        """
         super().__init__()
         self.encoder = encoder
         self.head: EnergyHead | FoldedHead = EnergyHead(encoder.size, space.size, head)
         self.box = space
+        self._width = head.width
+        self.proposal = (
+            VectorHead(encoder.size, numbers_of(proposals, space.size), _PROPOSAL)
+            if proposals
+            else None
+        )
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Compute all that does not depend on the action, once per observation, shape (B, F)."""
         return self.prepare(self.encoder(observation))
 
     def prepare(self, encoded: Tensor) -> Tensor:
-        """Compute the features of `encode`, (B, F), from the encoder's output."""
-        return self.head.prepare(encoded)
+        """Compute the features of `encode`, (B, F), from the encoder's output.
+
+        They are those of the head, and after them the numbers of the proposal.
+        """
+        prepared = self.head.prepare(encoded)
+        if self.proposal is None:
+            return prepared
+        return torch.cat((prepared, self.proposal(encoded)), dim=1)
+
+    def prepared(self, features: Tensor) -> Tensor:
+        """Return those of the features, (B, F), that the head needs, (B, width)."""
+        return features[:, : self._width]
+
+    def proposed(self, features: Tensor) -> Mixture | None:
+        """Return the proposal for features from `encode`; None for a model without one."""
+        if self.proposal is None:
+            return None
+        return Mixture.of(features[:, self._width :], self.box.size, _NARROWEST)
 
     def folded(
         self, precision: torch.dtype | None = None, head: type[FoldedHead] = FoldedHead
@@ -220,7 +268,7 @@ class EnergyModel(nn.Module):
 
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
         """Compute energies, shape (B, N), of candidates (B, N, H*D) in the box [-1, 1]."""
-        energies: Tensor = self.head(features, actions)
+        energies: Tensor = self.head(self.prepared(features), actions)
         return energies
 
 
@@ -377,4 +425,4 @@ def build_model(
         return RegressionModel(config.head, encoder, space)
     if config.kind == "autoregressive":
         return AutoregressiveModel(config.head, encoder, space)
-    return EnergyModel(config.head, encoder, space)
+    return EnergyModel(config.head, encoder, space, config.proposals)

@@ -117,6 +117,8 @@ def minimize(
 ) -> Solution:
     """Search the action of lowest energy for each of B observations, in the box mapped to [-1, 1].
 
+    Half of the first candidates are drawn from the model's proposal, if it has one.
+
     Args:
         model: A model with one energy, or with one for each dimension.
         features: Features of B observations, from the model's `encode`.
@@ -128,6 +130,10 @@ def minimize(
             the region of the next ones. Chains need the exact gradient and don't use it.
     """
     low, high = model.box.corners()
+    proposal = model.proposed(features) if isinstance(model, EnergyModel) else None
+    if proposal is not None:
+        drawn = proposal.sample(inference.samples // 2, generator)
+        starts = drawn if starts is None else torch.cat((starts, drawn), dim=1)
     common = (low, high, len(features), generator, starts, deadline)
     if isinstance(inference, AutoregressiveDerivativeFree):
         assert isinstance(model, AutoregressiveModel)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ebm_policy_ros.energy.mixture import Mixture
 from ebm_policy_ros.inference.candidates import Energy, clip, normal, reflect, take, uniform
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.metropolis import HamiltonianMonteCarlo
@@ -41,6 +42,8 @@ class Situation:
     """Source of randomness, on the device of the corners."""
     walk: Walk
     """Function that runs Langevin chains."""
+    proposal: Mixture | None = None
+    """Proposal of the model; None for a model without one."""
 
     def uniform(self, count: int) -> Tensor:
         """Draw actions uniformly from the box, shape (B, count, A)."""
@@ -71,7 +74,8 @@ class NegativesConfig:
 
     source: str = "uniform"
     """Source of the negatives: uniform, drawn from the action box; gaussian, drawn from the
-    Gaussian of the demonstrated actions, whatever the observation; chain, end points of Langevin
+    Gaussian of the demonstrated actions, whatever the observation; proposal, drawn from the
+    model's proposal (model.proposals); chain, end points of Langevin
     chains through the current energy; mixed, uniform and chain, half of each; hmc, end points of
     Hamiltonian Monte Carlo; hard, those of lowest energy in larger pools; or the full name of your
     own function, package.module.name."""
@@ -140,6 +144,7 @@ def draw(
     high: Tensor,
     generator: torch.Generator,
     walk: Walk | None = None,
+    proposal: Mixture | None = None,
 ) -> Drawn:
     """Draw negatives of the source in the normalised box, without gradient.
 
@@ -151,11 +156,13 @@ def draw(
         high: Upper corner.
         generator: Generator on the device of the corners.
         walk: Function that runs the chains; by default that of the settings.
+        proposal: Proposal of the model, if it has one.
 
     Returns:
         Negatives and their density; that of a source which tells none is taken as uniform.
     """
-    situation = Situation(energy, positive, low, high, generator, walk or config.chain.chain)
+    walk = walk or config.chain.chain
+    situation = Situation(energy, positive, low, high, generator, walk, proposal)
     found = NEGATIVES.find(config.source)(config, situation)
     if isinstance(found, Drawn):
         return found
@@ -228,6 +235,19 @@ def _hardest(config: NegativesConfig, now: Situation) -> Tensor:
             )
             hardest = take(torch.cat((hardest, pool), dim=1), index)
     return hardest
+
+
+@NEGATIVES.register("proposal")
+def _proposal(config: NegativesConfig, now: Situation) -> Drawn:
+    """Draw from the model's proposal, which is trained by likelihood, not by these."""
+    if now.proposal is None:
+        raise ValueError("source: got proposal, but the model has none; set model.proposals")
+    with torch.no_grad():
+        negatives = now.proposal.sample(config.count, now.generator)
+        # Outside the box they are as good: clipping them would change their density.
+        negatives = torch.where(now.high > now.low, negatives, now.low)
+        both = torch.cat((now.positive[:, None].float(), negatives), dim=1)
+        return Drawn(negatives.to(now.positive), now.proposal.log_density(both))
 
 
 def around(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
+from ebm_policy_ros.energy.mixture import Mixture
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     ConditionalEnergy,
@@ -35,13 +36,20 @@ def check_objective(model: Model, config: LearningConfig) -> None:
     """Refuse settings that do not match a model.
 
     Raises:
-        ValueError: If an autoregressive model is to be trained with chains.
+        ValueError: If an autoregressive model is to be trained with chains, or negatives are to
+            come from a proposal that the model does not have.
     """
     whole = config.negatives.source in ("chain", "mixed", "hmc", "gaussian")
     if isinstance(model, AutoregressiveModel) and whole:
         raise ValueError(
             f"learning.negatives.source: got {config.negatives.source}, which needs one energy of "
             "whole actions; an autoregressive model takes uniform or hard, and around"
+        )
+    has_proposal = isinstance(model, EnergyModel) and model.proposal is not None
+    if config.negatives.source == "proposal" and not has_proposal:
+        raise ValueError(
+            "learning.negatives.source: got proposal, which the model does not have; set "
+            "model.proposals to 4, or choose another source"
         )
 
 
@@ -68,9 +76,14 @@ def loss_of(
     """
     if isinstance(model, ImplicitModel):
         energy, told, high = _choice(model, features, positive)
-        loss, scalars = _contrast(energy, told, high, config, generator, walk)
+        proposal = model.proposed(features) if isinstance(model, EnergyModel) else None
+        loss, scalars = _contrast(energy, told, high, config, generator, walk, proposal)
         # The losses of the dimensions are summed.
-        return loss * (len(told) / len(positive)), scalars
+        loss = loss * (len(told) / len(positive))
+        if proposal is not None:
+            scalars["proposal"] = -proposal.log_density(positive[:, None].float()).mean()
+            loss = loss + scalars["proposal"]
+        return loss, scalars
     assert not isinstance(model, NearestNeighbourModel)
     return model.loss(features, positive, generator), {}
 
@@ -105,13 +118,14 @@ def _contrast(
     config: LearningConfig,
     generator: torch.Generator,
     walk: Walk | None,
+    proposal: Mixture | None = None,
 ) -> tuple[Tensor, Scalars]:
     chosen, radius = config.negatives, config.negatives.mask_radius
     tell_apart = LOSSES.find(config.loss)
     if chosen.source != "uniform":
         # First with a gradient: normalised weights are cached at their first use.
         energy(positive[:, None])
-    drawn = draw(chosen, energy, positive, -high, high, generator, walk)
+    drawn = draw(chosen, energy, positive, -high, high, generator, walk, proposal)
     mined = drawn.actions
     actions = torch.cat((positive[:, None], mined), dim=1)
     if chosen.around:
