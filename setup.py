@@ -56,6 +56,7 @@ setup(
     extras_require={
         "exchange": ["pyarrow", "zarr"],
         "pusht": ["gym-pusht", "zarr"],
+        "door": ["gymnasium-robotics"],
         "test": ["pytest"],
     },
     zip_safe=False,

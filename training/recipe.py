@@ -12,8 +12,9 @@ from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_co
 from ebm_policy_ros.training.loading import TrainingData
 from ebm_policy_ros.util.resources import share_directory
 
-# With more coordinates than this, an action is decided value by value.
-_JOINTLY = 6
+# With more coordinates than this, an action is decided value by value, and a chunk is searched
+# among proposals.
+_FEW = 6
 
 
 def choose_recipe(
@@ -38,10 +39,11 @@ def choose_recipe(
     horizon, size = loaded.dataset.actions.shape[1:]
     chosen = choose_coordinates(action, loaded.dataset, loaded.interface, mirrors)
     coordinates = chosen.components or horizon * size
-    jointly = coordinates <= _JOINTLY if kind == "energy" else kind != "autoregressive"
+    few = coordinates <= _FEW if kind == "energy" else kind != "autoregressive"
+    jointly = few or (kind == "energy" and horizon > 1)
     name = "pictures" if pictures else "states"
-    if not jointly:
-        name += "_many_values"
+    if not few:
+        name += "_chunks" if jointly else "_many_values"
     parts = [f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items()]
     seen = ", ".join(parts) or "features"
     relative = f"relative to {chosen.relative_to}" if chosen.relative_to else "absolute"
@@ -52,7 +54,8 @@ def choose_recipe(
         f"observation: {seen}, so the recipe for {'pictures' if pictures else 'states'}",
         f"action: {values}, {relative}, {basis}",
         f"{coordinates} coordinates, "
-        + ("decided together" if jointly else "decided one after another, given those before"),
+        + ("decided together" if jointly else "decided one after another, given those before")
+        + ("" if few or not jointly else ", searched among proposals"),
     ]
 
 

@@ -179,4 +179,4 @@ def write_results(
     content = {**machine, **content}
     (folder / "result.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
     print(table)
-    print(f"\ntable.md, result.json and the plot are in {folder}")
+    print(f"\nall results are in {folder}")
