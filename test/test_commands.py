@@ -145,12 +145,17 @@ def test_a_task_is_learned_and_judged_without_ros_and_options_are_not_mixed(
     options = ("--train", '{"steps": 20}', "--episodes")
     result = run(*command, *options, "1")
     assert result.returncode == 0, result.stderr
-    report = json.loads((tmp_path / "push_states_recipe_0.json").read_text())
-    assert f"push_states_recipe_0: {report['solved']}/1 " in result.stdout
+    (scene,) = json.loads((tmp_path / "push_states_recipe_0.json").read_text())["scenes"]
+    assert scene["seed"] == 110_000 and 0 <= scene["closest"] <= scene["distance"]
+    assert f"push_states_recipe_0: {scene['solved']:d}/1 " in result.stdout
     again = run(*command, *options, "1")
     assert again.returncode == 0 and again.stdout == result.stdout.splitlines(True)[-1]
     message = refusal(run(*command, *options, "2"))
     assert "push_states_recipe_0.json: of another episodes, 1; choose another --name" in message
+    # The same policy, acting by a draw.
+    drawn = run(*command, *options, "1", "--choice", "sample")
+    assert drawn.returncode == 0 and "push_states_recipe_0_sample: " in drawn.stdout
+    assert len(list(tmp_path.glob("*/policy.safetensors"))) == 1
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ of the task's objects, x and y of each, or the camera's picture.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.nodes.policy.chunk import Chunk
-from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.policy.policy import Choice, Policy
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.evaluate import wilson_interval
 from ebm_policy_ros.sim.tasks import make_task
@@ -63,6 +63,8 @@ class WithoutRosArgs:
     """Options of train_policy that replace those of its recipe, as {"steps": 4000}."""
     seeds: tuple[int, ...] = (0,)
     """Training seeds."""
+    choice: Choice = "lowest"
+    """Action of a policy: lowest, that of lowest energy, or sample, a draw from exp(-E)."""
     name: str = "recipe"
     """Name of these options in the results."""
     episodes: int = 100
@@ -120,12 +122,16 @@ def observe(world: World, camera: bool) -> Observation:
     return {"tool": tool, "objects": world.poses[:, :2].flatten().astype(np.float32)}
 
 
-def judge(args: WithoutRosArgs, file: Path) -> list[int]:
-    """Seeds of the scenes that the policy of a file solves, deciding as policy_node does."""
+def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
+    """Run the policy of a file, deciding as policy_node does.
+
+    Returns:
+        Of each scene its seed, whether it was solved, and the task's own result.
+    """
     torch.set_num_threads(1)
-    policy = Policy.load(file, "cpu")
+    policy = Policy.load(file, "cpu", choice=args.choice)
     world = World(make_task(args.task), _PICTURE)
-    solved = []
+    results = []
     for seed in tqdm(range(args.seed, args.seed + args.episodes), "episodes"):
         world.reset(seed)
         moments, executed = [world.measures], args.execute or max(1, args.horizon // 2)
@@ -140,10 +146,10 @@ def judge(args: WithoutRosArgs, file: Path) -> list[int]:
             world.step(chunk.ahead()[0], _PERIOD)
             chunk.sent += 1
             moments.append(world.measures)
-        if any(map(world.task.success, moments)):
-            solved.append(seed)
+        solved = any(map(world.task.success, moments))
+        results.append({"seed": seed, "solved": solved, **world.task.result(moments)})
     world.close()
-    return solved
+    return results
 
 
 def _over(world: World) -> bool:
@@ -166,12 +172,14 @@ def run(args: WithoutRosArgs) -> None:
         _apart(demonstrate, args, file)
     for seed in args.seeds:
         folder = args.out / f"{args.task}_{kind}_{args.name}_{seed}"
-        result = args.out / f"{folder.name}.json"
+        drawn = "_sample" if args.choice == "sample" else ""
+        result = args.out / f"{folder.name}{drawn}.json"
         if not result.exists():
             common = {"data": file, "seed": seed, "horizon": args.horizon}
             policy = train_policy(folder, {**common, **args.train})
-            solved = _apart(judge, args, policy)
-            result.write_text(json.dumps(_report(args, seed, solved)), encoding="utf-8")
+            scenes = _apart(judge, args, policy)
+            report = {**_options(args), "training_seed": seed, "scenes": scenes}
+            result.write_text(json.dumps(report), encoding="utf-8")
         told = json.loads(result.read_text(encoding="utf-8"))
         others = [key for key, value in _options(args).items() if told.get(key) != value]
         if others:
@@ -179,10 +187,10 @@ def run(args: WithoutRosArgs) -> None:
                 f"{result}: of another {others[0]}, {quote(told.get(others[0]))}; choose another "
                 "--name or --out"
             )
-        low, high = wilson_interval(told["solved"], told["episodes"])
+        solved = sum(scene["solved"] for scene in told["scenes"])
+        low, high = wilson_interval(solved, len(told["scenes"]))
         print(
-            f"{folder.name}: {told['solved']}/{told['episodes']} ({low:.1%} to {high:.1%})",
-            flush=True,
+            f"{result.stem}: {solved}/{len(told['scenes'])} ({low:.1%} to {high:.1%})", flush=True
         )
 
 
@@ -193,16 +201,6 @@ def _options(args: WithoutRosArgs) -> dict[str, Any]:
         json.dumps({name: v for name, v in asdict(args).items() if name not in apart})
     )
     return plain
-
-
-def _report(args: WithoutRosArgs, seed: int, solved: Sequence[int]) -> dict[str, Any]:
-    scenes = range(args.seed, args.seed + args.episodes)
-    return {
-        **_options(args),
-        "training_seed": seed,
-        "solved": len(solved),
-        "failed_seeds": sorted(set(scenes) - set(solved)),
-    }
 
 
 def main(argv: list[str] | None = None) -> None:
