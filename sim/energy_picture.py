@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.decision import Decision
+from ebm_policy_ros.policy.landscape import landscape
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.episodes import Episode
 
@@ -31,7 +32,8 @@ def draw_energies(
     """Draw the video, the policy's picture and the energy that it minimised, at moments.
 
     Args:
-        policy: A policy with an energy over two action dimensions.
+        policy: A policy with an energy over two action dimensions; of a chunk the picture shows
+            those in which all actions are equal.
         interface: Interface of the policy.
         episode: Read with the policy's interface.
         video: File of the episode's video; without it its row is left out.
@@ -105,15 +107,13 @@ def _draw_landscape(
     decision: Decision,
     chosen: npt.NDArray[np.float32],
 ) -> QuadMesh:
-    low, high = policy.action_box(observation)
-    xs, ys = (np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in range(2))
-    grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-    energies = policy.energies(observation, grid, intent=decision.intent).reshape(_GRID, _GRID)
-    mesh = axes.pcolormesh(xs, ys, energies - energies.min(), cmap="viridis", norm=_SCALE)
+    x, y, energies = landscape(policy, observation, decision, _GRID)
+    mesh = axes.pcolormesh(x, y, energies - energies.min(), cmap="viridis", norm=_SCALE)
     candidates = decision.candidates
     axes.scatter(
         candidates[:, 0], candidates[:, 1], s=1, c="white", alpha=0.3, label="last candidates"
     )
     axes.scatter(chosen[0], chosen[1], marker="x", s=70, c="red", label="command sent")
-    axes.set_aspect("equal")
+    axes.set(xlim=x[[0, -1]], ylim=y[[0, -1]])
+    axes.set_box_aspect(1)
     return mesh

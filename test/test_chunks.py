@@ -17,6 +17,7 @@ from ebm_policy_ros.energy.models import Kind, ModelConfig
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.nodes.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.policy.file import load_policy_file, save_policy
+from ebm_policy_ros.policy.landscape import landscape
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.calibrate import main as calibrate
 from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
@@ -203,6 +204,9 @@ def test_a_chunk_is_learned_and_found_in_its_coordinates(kind: Kind, tmp_path: P
         assert energies == pytest.approx(decision.energies, abs=2e-2)
         again = policy.decide(seen, previous=decision.action)
         assert again.action == pytest.approx(decision.action, abs=0.05)
+        x, y, values = landscape(policy, seen, decision, 5)
+        held = np.tile([x[3], y[1]], 8)[None].astype(np.float32)
+        assert values[1, 3] == pytest.approx(policy.energies(seen, held)[0], abs=1e-4)
 
 
 def test_a_policy_file_with_a_basis_of_another_size_is_refused(

@@ -63,8 +63,8 @@ def choose_coordinates(
         return relative
     columns = relative.columns or (-1,) * size
     space = ActionSpace(horizon * size, ActionSpaceConfig(relative.relative_to, columns))
-    actions = torch.from_numpy(data.actions)
-    measured = {name: torch.from_numpy(data.observations[name]) for name in space.streams}
+    actions = torch.tensor(data.actions)  # a copy: what comes from the cache is read-only
+    measured = {name: torch.tensor(data.observations[name]) for name in space.streams}
     measured, actions = mirrors.everything(measured, actions)
     origin = space.origin(measured)
     values = actions.flatten(1).double()

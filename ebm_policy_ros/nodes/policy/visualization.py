@@ -19,6 +19,7 @@ from ebm_policy_ros.interface import ImageStream, Interface
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.policy.decision import Decision
+from ebm_policy_ros.policy.landscape import landscape
 from ebm_policy_ros.policy.policy import Policy
 
 Picture = npt.NDArray[np.uint8]
@@ -151,16 +152,13 @@ class Visualization:
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any
     ) -> Picture:
         """Energy over the first two dimensions; the others have the values of the decision."""
-        low, high = policy.action_box(observation)
-        axes = [np.linspace(low[i], high[i], _GRID, dtype=np.float32) for i in (0, 1)]
-        grid = np.tile(decision.action.reshape(1, -1), (_GRID * _GRID, 1))
-        grid[:, :2] = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-        energies = policy.energies(observation, grid, intent=decision.intent).reshape(_GRID, _GRID)
+        x, y, energies = landscape(policy, observation, decision, _GRID)
         # The second dimension increases upwards.
         picture = _colours(energies - energies.min())[::-1].astype(np.uint8)
         picture = _fit(np.ascontiguousarray(picture))
+        low, high = np.array([x[0], y[0]]), np.array([x[-1], y[-1]])
         for values, colour in ((decision.action[0], (255, 255, 255)), (sent[-1], (255, 40, 40))):
-            part = (np.asarray(values)[:2] - low[:2]) / np.maximum(high[:2] - low[:2], 1e-9)
+            part = (np.asarray(values)[:2] - low) / np.maximum(high - low, 1e-9)
             centre = (int(part[0] * (_HEIGHT - 1)), int((1 - part[1]) * (_HEIGHT - 1)))
             cv2.circle(picture, centre, 6, colour, 2, cv2.LINE_AA)
         names = self._action.names
