@@ -73,10 +73,18 @@ def logged(folder: Path) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["energy", "flow"])
-def test_two_processes_learn_what_one_learns(kind: str, demos: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model.kind": "energy"},
+        {"model.kind": "energy", "model.proposals": 2, "learning.negatives.source": "proposal"},
+        {"model.kind": "flow"},
+    ],
+    ids=["energy", "proposal", "flow"],
+)
+def test_two_processes_learn_what_one_learns(options: dict[str, object], demos: Path) -> None:
     for name, launcher in (("one", []), ("two", two_processes())):
-        run = train(demos, name, *launcher, **{"model.kind": kind})
+        run = train(demos, name, *launcher, **options)
         assert run.returncode == 0, run.stderr
         # Only the main process prints and writes.
         assert run.stdout.count(POLICY) == 1

@@ -62,8 +62,8 @@ class Mixture:
         """Draw actions, shape (B, count, A), on the device of the mixture."""
         shape = (len(self.means), count, self.means.shape[1])
         # The Gumbel-max trick does not wait for the device.
-        noise = torch.empty(shape, device=self.means.device).exponential_(generator=generator)
-        index = (self.log_weights[:, None] - noise.log()).argmax(dim=2)
+        uniform = torch.rand(shape, generator=generator, device=self.means.device)
+        index = (self.log_weights[:, None] - (-uniform.log()).log()).argmax(dim=2)
         index = index[..., None].expand(-1, -1, self.means.shape[2])
         means, std = self.means.gather(1, index), self.log_std.exp().gather(1, index)
         draws = torch.randn(means.shape, generator=generator, device=means.device)
