@@ -107,7 +107,7 @@ VALUES = "settings as {NAME: a whole number, a number or a text}"
         (
             "--learning.negatives.source=unifrm",
             "--learning.negatives.source: got 'unifrm', expected one of uniform, gaussian, chain, "
-            "mixed, hmc, hard, or the full name of your own source of negatives, "
+            "mixed, hmc, hard, proposal, or the full name of your own source of negatives, "
             "package.module.Name; did you mean uniform?",
         ),
         ("--learning.decay=2", "--learning.decay: got 2.0, expected a number between 0 and 1"),
