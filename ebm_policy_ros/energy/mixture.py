@@ -37,11 +37,11 @@ class Mixture:
         count = numbers.shape[1] // numbers_of(1, size)
         weights, means, log_std = numbers.float().tensor_split((count, count * (1 + size)), dim=1)
         shape = (len(numbers), count, size)
-        floor = log_std.new_tensor(math.log(narrowest))
+        floor = torch.full_like(log_std, math.log(narrowest))
         return cls(
             weights.log_softmax(dim=1),
             means.reshape(shape),
-            torch.logaddexp(log_std.reshape(shape), floor),
+            torch.logaddexp(log_std, floor).reshape(shape),
         )
 
     def log_density(self, actions: Tensor) -> Tensor:
