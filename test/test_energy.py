@@ -225,10 +225,9 @@ def test_a_mixture_is_a_density_and_its_action_is_the_highest_peak() -> None:
     features = model.encode({"tool": torch.zeros(1, 1, 2)})
     # Heights of the peaks over their widths: 0.2/0.1, 0.5/0.4, 0.3/0.05.
     assert model.action(features).item() == pytest.approx(0.6)
-    widened = [s + 1e-3 for s in deviations]
     density = sum(
         w / (s * math.sqrt(2 * math.pi)) * math.exp(-((0.2 - m) ** 2) / (2 * s**2))
-        for w, m, s in zip(weights, means, widened, strict=True)
+        for w, m, s in zip(weights, means, deviations, strict=True)
     )
     loss = model.loss(features, torch.tensor([[0.2]]))
     assert loss.item() == pytest.approx(-math.log(density), rel=1e-5)
@@ -237,7 +236,7 @@ def test_a_mixture_is_a_density_and_its_action_is_the_highest_peak() -> None:
 def test_samples_of_a_mixture_have_its_weights_means_and_deviations() -> None:
     weights, means, deviations = (0.3, 0.7), (-0.5, 0.1, 0.4, -0.2), (0.1, 0.2, 0.1, 0.05)
     numbers = torch.tensor([[*map(math.log, weights), *means, *map(math.log, deviations)]])
-    mixture = Mixture.of(numbers, 2, 1e-9)
+    mixture = Mixture.of(numbers, 2)
     drawn = mixture.sample(40_000, torch.Generator().manual_seed(0))[0]
     # The first Gaussian is around (-0.5, 0.1), the second around (0.4, -0.2).
     first = (drawn[:, 0] + 0.5).abs() < (drawn[:, 0] - 0.4).abs()
@@ -248,9 +247,14 @@ def test_samples_of_a_mixture_have_its_weights_means_and_deviations() -> None:
     assert torch.equal(drawn, again)
 
 
-def test_a_mixture_is_normalised_and_no_narrower_than_it_may_be() -> None:
-    numbers = torch.tensor([[0.0, 1.0, -0.3, 0.2, -20.0, math.log(0.1)]])
-    mixture = Mixture.of(numbers, 1, 0.05)
+def test_a_proposal_is_normalised_and_no_narrower_than_it_may_be() -> None:
+    model = build_model(
+        ModelConfig(streams=("tool",), head=HeadConfig(width=8), proposals=2), SHAPES, 1
+    )
+    assert isinstance(model, EnergyModel)
+    numbers = torch.tensor([[*(0.0,) * 8, 0.0, 1.0, -0.3, 0.2, -20.0, math.log(0.1)]])
+    mixture = model.proposed(numbers)
+    assert mixture is not None
     grid = torch.linspace(-2, 2, 40_001)[None, :, None]
     density = mixture.log_density(grid).exp()[0]
     assert torch.trapezoid(density, grid[0, :, 0]).item() == pytest.approx(1.0, abs=1e-4)

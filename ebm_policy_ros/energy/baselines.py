@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +15,9 @@ from ebm_policy_ros.energy.encoders import ObservationEncoder
 from ebm_policy_ros.energy.heads import HeadConfig, VectorHead
 from ebm_policy_ros.energy.mixture import Mixture, numbers_of
 
-# Smallest standard deviation, in half-widths of the box. A narrower Gaussian would overfit single
-# demonstrations.
-_NARROWEST = 1e-3
+# Minimum of the log standard deviation, in half-widths of the box. A narrower Gaussian would
+# overfit single demonstrations.
+_NARROWEST_LOG_STD = math.log(1e-3)
 # Rows compared at a time. All together would need memory for queries x demonstrations.
 _CHUNK = 256
 
@@ -81,7 +83,8 @@ class MixtureModel(Baseline):
         return -self._mixture(features).log_density(target[:, None]).mean()
 
     def _mixture(self, features: Tensor) -> Mixture:
-        return Mixture.of(self.head(features), self.box.size, _NARROWEST)
+        mixture = Mixture.of(self.head(features), self.box.size)
+        return replace(mixture, log_std=mixture.log_std.clamp_min(_NARROWEST_LOG_STD))
 
 
 class NearestNeighbourModel(Baseline):

@@ -26,23 +26,17 @@ class Mixture:
     """Logarithms of the standard deviations, in half-widths of the box, shape (B, K, A)."""
 
     @classmethod
-    def of(cls, numbers: Tensor, size: int, narrowest: float) -> Mixture:
+    def of(cls, numbers: Tensor, size: int) -> Mixture:
         """Create the mixtures that a network describes.
 
         Args:
             numbers: Output of the network, shape (B, `numbers_of(K, size)`).
             size: Number of coordinates A.
-            narrowest: Smallest standard deviation, which is added to that of the network.
         """
         count = numbers.shape[1] // numbers_of(1, size)
         weights, means, log_std = numbers.float().tensor_split((count, count * (1 + size)), dim=1)
         shape = (len(numbers), count, size)
-        floor = torch.full_like(log_std, math.log(narrowest))
-        return cls(
-            weights.log_softmax(dim=1),
-            means.reshape(shape),
-            torch.logaddexp(log_std, floor).reshape(shape),
-        )
+        return cls(weights.log_softmax(dim=1), means.reshape(shape), log_std.reshape(shape))
 
     def log_density(self, actions: Tensor) -> Tensor:
         """Compute logarithms of the density, shape (B, N), at actions (B, N, A)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,10 +42,11 @@ from ebm_policy_ros.util.bounds import (
 from ebm_policy_ros.util.plugins import names_from_a_file
 from ebm_policy_ros.util.quoting import cut, quote
 
-# Network of a proposal, and its smallest standard deviation, in half-widths of the box. A narrower
-# one would overfit single demonstrations, and its samples would leave the energy without shape.
+# Network of a proposal, and the logarithm of its smallest standard deviation, in half-widths of
+# the box. A narrower one would overfit single demonstrations, and its samples would leave the
+# energy without shape.
 _PROPOSAL = HeadConfig("mlp", 256, 1)
-_NARROWEST = 0.05
+_NARROWEST_LOG_STD = math.log(0.05)
 
 Kind = Literal[
     "energy", "autoregressive", "explicit", "mixture", "flow", "two_step", "nearest_neighbour"
@@ -251,7 +253,10 @@ class EnergyModel(nn.Module):
         """Return the proposal for features from `encode`; None for a model without one."""
         if self.proposal is None:
             return None
-        return Mixture.of(features[:, self._width :], self.box.size, _NARROWEST)
+        mixture = Mixture.of(features[:, self._width :], self.box.size)
+        # Added, so that it can grow again.
+        floor = torch.full_like(mixture.log_std, _NARROWEST_LOG_STD)
+        return dataclasses.replace(mixture, log_std=torch.logaddexp(mixture.log_std, floor))
 
     def folded(
         self, precision: torch.dtype | None = None, head: type[FoldedHead] = FoldedHead

@@ -41,8 +41,9 @@ def landscape(
     """
     low, high = (corner[:2] for corner in policy.action_box(observation))
     if policy.interface is not None:  # components of chunks reach far beyond its limits
-        limits = policy.interface.action
-        low, high = np.maximum(low, limits.low[:2]), np.minimum(high, limits.high[:2])
+        lowest, highest = (np.array(limit[:2]) for limit in policy.interface.action.bounds)
+        if (np.maximum(low, lowest) <= np.minimum(high, highest)).all():
+            low, high = np.maximum(low, lowest), np.minimum(high, highest)
     x, y = (np.linspace(low[i], high[i], count, dtype=np.float32) for i in (0, 1))
     actions = np.repeat(decision.action[None], count * count, axis=0)
     actions[:, :, :2] = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 1, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,17 @@ from ebm_policy_ros.training.train_config import POLICY
 
 Choose = Callable[[Mapping[str, Tensor]], Tensor]
 """Map observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""
+
+
+def check_methods(names: Collection[str], known: Collection[str]) -> None:
+    """Refuse a method that an experiment does not have.
+
+    Raises:
+        ValueError: With the names of those that it has.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"methods: got {unknown[0]!r}, expected some of {', '.join(known)}")
 
 
 def dataset(

@@ -18,7 +18,7 @@ import torch
 
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.exchange.demonstrations import needed_module
-from ebm_policy_ros.training.experiments.common import train_policy, write_results
+from ebm_policy_ros.training.experiments.common import check_methods, train_policy, write_results
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import share_directory
 
@@ -64,9 +64,7 @@ class DoorArgs:
     """Only collect existing results."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.methods if name not in METHODS]
-        if unknown:
-            raise ValueError(f"methods: got {unknown[0]!r}, expected some of {', '.join(METHODS)}")
+        check_methods(self.methods, METHODS)
         if not self.seeds or self.episodes < 1:
             raise ValueError("seeds and episodes: expected at least one")
 

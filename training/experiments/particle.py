@@ -28,6 +28,7 @@ from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod, settings_of
 from ebm_policy_ros.training.experiments.common import (
     Choose,
+    check_methods,
     decide,
     draw,
     learn,
@@ -178,9 +179,7 @@ class ParticleArgs:
     """Only collect existing results."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.methods if name not in METHODS]
-        if unknown:
-            raise ValueError(f"methods: got {unknown[0]!r}, expected some of {', '.join(METHODS)}")
+        check_methods(self.methods, METHODS)
         if not self.seeds or min(self.sizes, default=0) < 1 or self.episodes < 1:
             raise ValueError("sizes, seeds and episodes: expected at least one, from 1 on")
         if not all(0 <= seed < 10 for seed in self.seeds):

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.arrays import save_arrays
-from ebm_policy_ros.training.experiments.common import train_policy, write_results
+from ebm_policy_ros.training.experiments.common import check_methods, train_policy, write_results
 from ebm_policy_ros.training.experiments.pusht_data import (
     HORIZON,
     OPTIONS,
@@ -119,9 +119,7 @@ class PushTArgs:
     """Only collect existing results."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.methods if name not in METHODS]
-        if unknown:
-            raise ValueError(f"methods: got {unknown[0]!r}, expected some of {', '.join(METHODS)}")
+        check_methods(self.methods, METHODS)
         if not self.seeds or not self.everything or self.starts < 1:
             raise ValueError("seeds, everything and starts: expected at least one")
         if self.steps is not None and self.steps < 1:

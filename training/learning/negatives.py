@@ -75,10 +75,10 @@ class NegativesConfig:
     source: str = "uniform"
     """Source of the negatives: uniform, drawn from the action box; gaussian, drawn from the
     Gaussian of the demonstrated actions, whatever the observation; proposal, drawn from the
-    model's proposal (model.proposals); chain, end points of Langevin
-    chains through the current energy; mixed, uniform and chain, half of each; hmc, end points of
-    Hamiltonian Monte Carlo; hard, those of lowest energy in larger pools; or the full name of your
-    own function, package.module.name."""
+    model's proposal (model.proposals); chain, end points of Langevin chains through the current
+    energy; mixed, uniform and chain, half of each; hmc, end points of Hamiltonian Monte Carlo;
+    hard, those of lowest energy in larger pools; or the full name of your own function,
+    package.module.name."""
     count: int = 64
     """Number of negatives of the source; 0 only together with `around`."""
     around: int = 0
