@@ -246,9 +246,9 @@ class SimBridgeNode(Node):
         self._reset_if_over()
         if self._lockstep:
             if self._episode.engaged and self._state == "running":
-                # Samples are sent best effort where asked for; one may have been lost.
+                # Samples and time are heard best effort; one may have been lost.
                 if time.perf_counter() - self._out.published > _RESEND_AFTER:
-                    self._publish_samples()
+                    self._publish_sensors()
             elif (
                 self._state != "running"
                 or time.perf_counter() - self._out.published > _FIRST_COMMAND
@@ -317,7 +317,7 @@ class SimBridgeNode(Node):
 
     def _publish_sensors(self) -> None:
         """Publish the samples of this tick and then, for whoever acts on it, their time."""
-        self._publish_samples()
+        self._out.moment(self._samples, self._world, self._time_ns)
         self._out.time(self._time_ns)
 
     def _see(self) -> None:
@@ -328,9 +328,6 @@ class SimBridgeNode(Node):
                 self.get_logger().info("the window was closed; the simulation goes on")
                 self._viewer = None
         self._samples = self._sensors.messages(self._world, self._time_ns)
-
-    def _publish_samples(self) -> None:
-        self._out.moment(self._samples, self._world, self._time_ns)
 
     def close(self) -> None:
         """Finish the video and close the window."""

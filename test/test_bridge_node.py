@@ -119,10 +119,11 @@ def test_lock_step_waits_for_the_command_of_its_tick(commander: Commander) -> No
     commander.until(lambda: commander.clocks[-1] == waiting + PERIOD)
 
 
-def test_samples_that_nobody_answers_are_sent_again(commander: Commander) -> None:
+def test_samples_and_time_that_nobody_answers_are_sent_again(commander: Commander) -> None:
     last = drive(commander, 3, 0.0)[-1]
     waiting = last + PERIOD
     commander.until(lambda: commander.received.count(waiting) >= 2)
+    commander.until(lambda: commander.clocks.count(waiting) >= 2)
     assert commander.clocks[-1] == waiting
 
 

@@ -582,6 +582,20 @@ def test_diagnostics_tell_the_state_the_streams_and_the_policy(
     assert found["joints"].level == DiagnosticStatus.OK
 
 
+def test_diagnostics_tell_a_stop_although_the_clock_stands_still(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    """In lock-step a stopped policy stops the clock too; whoever waits must hear of the stop."""
+    node = start_policy()
+    heard = listen(robot, DiagnosticArray, "/diagnostics")
+    robot.tick(10)
+    assert robot.call(Trigger, "policy_node/stop", Trigger.Request()).success
+    robot.until(node.clock_watch.stands)
+    heard.clear()
+    robot.until(lambda: len(heard) > 0)
+    assert statuses(heard)["policy"].message.startswith("stopped: ")
+
+
 def next_of_three(model: Model) -> None:
     """Let the policy choose intent 0 without a last one, and otherwise the next of three."""
     commitment = model.encoder.commitment

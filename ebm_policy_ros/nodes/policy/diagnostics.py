@@ -64,11 +64,12 @@ class Diagnostics:
 
     def _policy(self) -> Any:
         state, safety, statistics = self._state, self._state.safety, self._state.statistics
-        if state.clock_watch.stands():
+        stopped = safety.state is SafetyState.STOPPED  # the arm's state says more than the clock's
+        if not stopped and state.clock_watch.stands():
             return self._status("policy", DiagnosticStatus.ERROR, STANDSTILL)
-        if state.control_loop is None and safety.state is not SafetyState.STOPPED:
+        if state.control_loop is None and not stopped:
             return self._status("policy", DiagnosticStatus.OK, "not configured")
-        if state.is_active or safety.state is SafetyState.STOPPED:
+        if state.is_active or stopped:
             text = safety.state.value + (f": {safety.reason}" if safety.reason else "")
             status = self._status("policy", _LEVELS[safety.state], text)
         else:
