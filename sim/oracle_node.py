@@ -100,7 +100,8 @@ class OracleNode(Node):
         if gripper is not None:
             values, grip = values[:-1], values[-1:]
             self._gripper.publish(command_message(gripper, grip[None], time_ns, seconds))
-        self._publisher.publish(command_message(action, values[None], time_ns, seconds))
+        limited = np.clip(values, action.low, action.high)  # as teleoperation does
+        self._publisher.publish(command_message(action, limited[None], time_ns, seconds))
 
     def close(self) -> None:
         """Do nothing: a simulation without commands needs no last one."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import rclpy
+from geometry_msgs.msg import PoseArray, PoseStamped, TwistStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from robot import parameters
+from std_msgs.msg import String
 
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.sim.disturbance import Disturbance
+from ebm_policy_ros.sim.oracle_node import OracleNode
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.tasks.push import PushDemonstrator
 from ebm_policy_ros.sim.world import MAX_SPEED, World
@@ -100,3 +109,41 @@ def test_right_in_front_it_keeps_to_one_side_for_the_episode() -> None:
 def test_each_of_two_goals_is_chosen_about_half_the_time() -> None:
     chosen = [oracle(seed, goals=2).goal for seed in range(200)]
     assert 80 <= sum(chosen) <= 120
+
+
+@pytest.mark.ros
+def test_its_node_keeps_commands_within_the_interfaces_limits(context: Any) -> None:
+    """A tool far off its way would be sent back at 1 m/s."""
+    oracle = OracleNode(
+        context=context, parameter_overrides=parameters(task="avoid", interface="ur5e_push")
+    )
+    node = rclpy.create_node("bridge", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(oracle)
+    executor.add_node(node)
+    commands: list[Any] = []
+    node.create_subscription(TwistStamped, "servo_node/delta_twist_cmds", commands.append, 10)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publishers = {
+        name: node.create_publisher(kind, name, qos)
+        for name, kind, qos in (
+            ("sim_bridge_node/status", String, latched),
+            ("sim_bridge_node/scene", PoseArray, 10),
+            ("tool_pose", PoseStamped, 10),
+        )
+    }
+    publishers["sim_bridge_node/status"].publish(String(data='{"state": "running", "seed": 0}'))
+    tool = PoseStamped()
+    tool.pose.position.x, tool.pose.position.y = 0.41, -0.3
+    try:
+        for _ in range(200):
+            publishers["sim_bridge_node/scene"].publish(PoseArray())
+            publishers["tool_pose"].publish(tool)
+            executor.spin_once(timeout_sec=0.05)
+            if commands:
+                break
+        assert commands[0].twist.linear.y == 0.25
+    finally:
+        executor.shutdown()
+        oracle.destroy_node()
+        node.destroy_node()

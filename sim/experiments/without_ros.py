@@ -94,6 +94,7 @@ def demonstrate(args: WithoutRosArgs, file: Path) -> None:
         begun = len(actions)
         while not _over(world):
             action = demonstrator.act(np.concatenate(world.tool_pose), world.poses)
+            action = np.clip(action, interface.action.low, interface.action.high)
             seen.append(observe(world, args.camera))
             actions.append(action)
             world.step(action, _PERIOD)
