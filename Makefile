@@ -14,10 +14,15 @@ setup: .venv/.ready
 .venv/.ready: requirements.txt requirements-ros.txt setup.py setup_environment.sh
 	@PYTHON=$(PYTHON) ./setup_environment.sh
 
-demo: setup  ## Ten episodes of the shipped policy, with videos: out/demo
+TASK ?= avoid
+DEMO_POLICIES = $(wildcard config/policies/ur5e_$(TASK).safetensors \
+	config/policies/ur5e_$(TASK)_regression.safetensors)
+comma := ,
+demo: setup  ## Ten scenes of a task by the shipped policies, side by side in a video: out/demo
+	@test -n "$(DEMO_POLICIES)" || { echo "no policy is shipped for TASK=$(TASK)"; exit 2; }
 	@if [ -e out/demo ]; then mv out/demo "out/demo-$$(date -r out/demo +%Y%m%d-%H%M%S)"; fi
-	$(BIN)/evaluate_policy --policy config/policies/ur5e_push.safetensors --task push \
-		--episodes 10 --out out/demo
+	$(BIN)/compare_policies --task $(TASK) --episodes 10 --out out/demo \
+		--policies "[$(subst .safetensors config,.safetensors$(comma)config,$(DEMO_POLICIES))]"
 
 pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes on if interrupted
 	$(BIN)/record_demos --task push --episodes 500 --out out/pipeline/demos

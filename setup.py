@@ -74,6 +74,7 @@ setup(
             f"convert_demos = {NAME}.util.executables:convert_demos",
             f"calibrate_policy = {NAME}.util.executables:calibrate_policy",
             f"evaluate_policy = {NAME}.util.executables:evaluate_policy",
+            f"compare_policies = {NAME}.util.executables:compare_policies",
         ],
     },
 )

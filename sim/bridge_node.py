@@ -100,9 +100,9 @@ class SimBridgeNode(Node):
         self._auto_reset: bool = values["auto_reset"]
         self._interface = load_interface(interface_path(values["interface"]))
         folder = expanded(values["video_dir"]) if values["video_dir"] else None
-        self._videos = EpisodeVideos(folder, values["videos"], self._interface.rate)
         disturbance = Disturbance(values["command_noise"], values["knocks"])
         self._world = World(make_task(values["task"]), disturbance=disturbance)
+        self._videos = EpisodeVideos(self._world, folder, values["videos"])
         self._controller = Controller(self._interface.action)
         self._sensors = Sensors(self._interface)
         self._viewer = Viewer(self._world) if values["viewer"] else None
@@ -302,8 +302,6 @@ class SimBridgeNode(Node):
     def _advance(self, parts: int = 1) -> None:
         """Move, by a whole period or the last of so many parts of it, and end the tick."""
         self._move(parts)
-        if self._videos.is_open and self._state == "running":
-            self._videos.add(self._world.render("cinematic", size=(480, 640), shadows=True))
         self._see()
         if self._lockstep:
             # Nobody is to answer samples of an episode that is over.

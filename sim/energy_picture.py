@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -18,6 +17,7 @@ from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.decision import Decision
 from ebm_policy_ros.policy.landscape import landscape
 from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.sim.video import FRAMES_PER_SECOND, read_video
 from ebm_policy_ros.training.data.episodes import Episode
 
 _GRID = 101
@@ -47,7 +47,7 @@ def draw_energies(
         raise ValueError(f"got actions of {len(fields)} dimensions, expected 2 for a picture")
     cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
     steps = [round(moment * (len(episode.actions) - 1)) for moment in _MOMENTS]
-    frames = _read_frames(video)
+    frames = list(read_video(video))
     rows = 3 if frames else 2
     # Pictures are wide, the box of actions is square and has labels.
     heights = [2.1] * (rows - 1) + [3.4]
@@ -58,7 +58,8 @@ def draw_energies(
         observation = episode.observation(step)
         if frames:
             # Both end with the episode; the bag may begin a little earlier.
-            column[0].imshow(frames[max(0, step - len(episode.actions) + len(frames))])
+            left = (len(episode.actions) - step) / interface.rate
+            column[0].imshow(frames[max(0, len(frames) - round(left * FRAMES_PER_SECOND))])
         column[-2].imshow(observation[cameras[0]][-1])
         for axis in column[:-1]:
             axis.set(xticks=[], yticks=[])
@@ -78,17 +79,6 @@ def draw_energies(
         handle.set(sizes=[40], alpha=1)
     figure.colorbar(mesh, ax=axes[-1, :].tolist(), label="energy above its minimum")
     figure.savefig(path, dpi=100)
-
-
-def _read_frames(video: Path) -> list[npt.NDArray[np.uint8]]:
-    """Read every frame as rgb; none if there is no such video."""
-    capture = cv2.VideoCapture(str(video))
-    frames: list[npt.NDArray[np.uint8]] = []
-    while True:
-        found, frame = capture.read()
-        if not found:
-            return frames
-        frames.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8))
 
 
 def _decisions(policy: Policy, episode: Episode, steps: Sequence[int]) -> dict[int, Decision]:

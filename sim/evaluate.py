@@ -45,6 +45,8 @@ class EvaluateArgs:
     """Interface file of the simulated robot, or the bare name of one that the package ships."""
     videos: int | None = None
     """Episodes to film, from the first on; by default all."""
+    bags: int = 1
+    """Episodes to record, from the first on."""
     device: str = "cpu"
     """Device on which the policy decides: cpu, cuda or auto."""
     inference: dict[str, int | float | str] = field(default_factory=dict)
@@ -146,7 +148,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
         policy_sha256=digest,
         videos=args.episodes if args.videos is None else args.videos,
         bags=args.out / "bags",
-        record=1,
+        record=args.bags,
     )
     commander = Program(
         "nodes.policy.node",

@@ -77,6 +77,8 @@ class World:
         self._servo_lag = actuators[:, 2] / actuators[:, 1]
         self._fingers = [self.model.actuator(name).id for name in task.gripper]
         self._grip = 0.0
+        self._show: Callable[[], None] | None = None
+        self._frame_period = self._next_frame = 0.0
         self._renderers: dict[tuple[int, int, bool], mujoco.Renderer] = {}
         self.reset(0)
 
@@ -89,6 +91,7 @@ class World:
         # Two streams, so that disturbing the commands leaves the scene as it is.
         scene, noise = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
         mujoco.mj_resetData(self.model, self.data)
+        self._next_frame = 0.0
         self._controller.reset(self.task.reset(self.model, self.data, scene))
         self.data.qpos[_ARM] = self._controller.positions
         self.data.ctrl[_ARM] = self._controller.positions
@@ -125,8 +128,20 @@ class World:
                 ahead = (index + 1) * _PHYSICS_STEP + self._servo_lag
                 self.data.ctrl[_ARM] = start + joint_velocity * ahead
                 mujoco.mj_step(self.model, self.data)
+                if self._show is not None and self.data.time >= self._next_frame:
+                    self._next_frame += self._frame_period
+                    self._show()
         # `mj_step` leaves poses one physics step behind the joints.
         mujoco.mj_forward(self.model, self.data)
+
+    def film(self, frames_per_second: float, show: Callable[[], None]) -> None:
+        """Call a function at the time of each frame while the arm moves, until `cut`."""
+        self._frame_period, self._next_frame = 1.0 / frames_per_second, self.time
+        self._show = show
+
+    def cut(self) -> None:
+        """End the film."""
+        self._show = None
 
     def grip(self, position: float) -> None:
         """Command the gripper; its fingers move in the steps that follow.

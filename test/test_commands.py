@@ -13,11 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from programs import Program, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ebm_policy_ros.sim.evaluate import wilson_interval
+from ebm_policy_ros.sim.video import read_video
 
 ROOT = Path(__file__).resolve().parents[1]
 PolicyWriter = Callable[..., Path]
@@ -64,6 +66,36 @@ def test_evaluation_runs_the_policy_on_every_scene_and_can_go_on(
     other = policy_file("explicit")
     refused = run("sim.evaluate", "--policy", str(other), "--out", str(out))
     assert "holds episodes of another policy_sha256; choose another folder" in refusal(refused)
+
+
+@pytest.mark.slow
+@pytest.mark.ros
+@pytest.mark.sim
+def test_policies_are_compared_on_the_same_scenes_in_a_table_and_a_video(
+    policy_file: PolicyWriter, tmp_path: Path
+) -> None:
+    out, policies = tmp_path / "comparison", [str(policy_file()), str(policy_file("explicit"))]
+    result = run(
+        "sim.compare", "--policies", json.dumps(policies), "--task", "push", "--episodes", "1",
+        "--out", str(out),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("  ") for line in result.stdout.splitlines()]
+    told = {row[0]: [cell.strip() for cell in row[1:] if cell.strip()] for row in rows}
+    assert told["within 2 cm"] == ["0/1", "0/1"], "random weights don't push"
+    frames = list(read_video(out / "comparison.mp4"))
+    assert frames[0].shape == (480, 1280, 3)
+    steps = [
+        json.loads((out / name / "result.json").read_text())["results"][0]["steps"]
+        for name in ("energy", "explicit")
+    ]
+    # Thirty frames a second of the longer one, and a second that shows the outcome.
+    assert len(frames) == pytest.approx(3 * max(steps) + 30, abs=3)
+    # Only an energy has a landscape; a failure has a red edge.
+    corner = np.abs(frames[5][60:190, 16:160].astype(int) - frames[5][60:190, 656:800]).mean()
+    assert corner > 20
+    red, green, blue = frames[-1][470:, 300].mean(axis=0)
+    assert red > 150 > 100 > max(green, blue)
 
 
 @pytest.mark.slow

@@ -294,7 +294,7 @@ def test_a_proposal_leaves_the_energies_as_they_are_and_gives_the_search_its_can
 def test_a_proposal_needs_one_energy_of_whole_actions() -> None:
     kinds: tuple[Kind, ...] = ("autoregressive", "explicit", "flow")
     for kind in kinds:
-        with pytest.raises(ValueError, match=f"proposals: has no meaning for kind {kind}"):
+        with pytest.raises(ValueError, match=f"has no meaning for kind {kind}; set it to 0"):
             ModelConfig(kind, proposals=4)
 
 

@@ -550,3 +550,40 @@ def test_wrong_energies_are_told_in_one_line() -> None:
         (name,) = setting
         with pytest.raises(ValueError, match=f"{name}: got"):
             solution.modes(**setting)
+
+
+def test_proposals_take_the_place_of_drawn_candidates_after_the_starts() -> None:
+    """A well that uniform candidates do not hit; the low-precision energy does not see it."""
+    place = torch.tensor([0.31, -0.17])
+
+    def energy(actions: Tensor) -> Tensor:
+        apart = (actions - place).square().sum(dim=2)
+        return (actions + 0.5).square().sum(dim=2) - 5.0 * torch.exp(-apart / 2e-6)
+
+    proposals = place + torch.tensor([[[0.4, 0.3], [0.0, 0.0]]])
+    methods: list[DerivativeFree | Langevin | Hybrid] = [
+        DerivativeFree(16, 0),
+        DerivativeFree(16, 2),
+        Langevin(16, iterations=2),
+        Hybrid(16, starts=4, steps=2),
+    ]
+    for method in methods:
+        found = method.minimize(energy, *box(2), generator=seeded(), proposals=proposals)
+        assert found.best_energy < -4.0, method
+        alone = method.minimize(energy, *box(2), generator=seeded())
+        assert alone.best_energy > -1.0, method
+    # Unlike a start, a proposal is evaluated exactly only if the low-precision energy likes it.
+    method, exact = DerivativeFree(16, 0), proposals[:, 1:]
+
+    def rough(actions: Tensor) -> Tensor:
+        return actions[..., 0]
+
+    found = method.minimize(energy, *box(2), 1, seeded(), exact, low_precision=rough)
+    assert found.best_energy < -4.0
+    found = method.minimize(
+        energy, *box(2), 1, seeded(), low_precision=rough, proposals=exact.clone()
+    )
+    assert found.best_energy > -1.0
+    with pytest.raises(ValueError, match=r"proposals: got shape \(1, 2, 2\), .* M at most 1"):
+        method = DerivativeFree(2, 0)
+        method.minimize(energy, *box(2), starts=proposals[:, 1:], proposals=proposals)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ebm_policy_ros.sim import evaluate, record_demos
+from ebm_policy_ros.sim import compare, evaluate, record_demos
 from ebm_policy_ros.sim.replay import command as replay
 from ebm_policy_ros.training import calibrate, convert, inspect_demos, train
 
@@ -184,6 +184,7 @@ def test_a_wrong_value_in_the_environment_is_named(
 # Each command, with its required options.
 COMMANDS: dict[str, tuple[Command, dict[str, str]]] = {
     "calibrate_policy": (calibrate.main, {"--policy": "p", "--data": "d", "--out": "o"}),
+    "compare_policies": (compare.main, {"--policies": "[p]", "--out": "o"}),
     "convert_demos": (convert.main, {"--source": "d", "--out": "o"}),
     "evaluate_policy": (evaluate.main, {"--policy": "p", "--out": "o"}),
     "inspect_demos": (inspect_demos.main, {"folder": "d"}),
@@ -222,6 +223,12 @@ def test_every_command_names_what_is_missing_and_what_is_too_much(
             "calibrate_policy",
             "--fase_alarms=1",
             "unknown option --fase_alarms; did you mean ...",
+        ),
+        ("compare_policies", "--policies=[]", "--policies: got none, expected at least one"),
+        (
+            "compare_policies",
+            "--policies=[ur5e_push, ur5e_push]",
+            "--policies: got two named ur5e_push, expected each name once; rename a file",
         ),
         ("convert_demos", "--fps=x", "--fps: got 'x', expected a number or null"),
         (

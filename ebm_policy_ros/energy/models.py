@@ -127,7 +127,10 @@ class ModelConfig:
         if self.kind != "flow" and self.flow_steps != ModelConfig.flow_steps:
             raise ValueError(f"flow_steps: has no meaning for kind {self.kind}")
         if self.kind != "energy" and self.proposals:
-            raise ValueError(f"proposals: has no meaning for kind {self.kind}")
+            raise ValueError(
+                f"proposals: got {self.proposals}, which has no meaning for kind {self.kind}; set "
+                "it to 0"
+            )
         check_whole("trunk_width", self.trunk_width, 1, WIDEST)
         check_whole("trunk_depth", self.trunk_depth, 0, MOST_LAYERS)
         check_whole("components", self.components, 1, MOST_COMPONENTS)
@@ -225,6 +228,8 @@ class EnergyModel(nn.Module):
         self.head: EnergyHead | FoldedHead = EnergyHead(encoder.size, space.size, head)
         self.box = space
         self._width = head.width
+        self.proposals = proposals
+        """Number of Gaussians of the proposal; 0 for none."""
         self.proposal = (
             VectorHead(encoder.size, numbers_of(proposals, space.size), _PROPOSAL)
             if proposals

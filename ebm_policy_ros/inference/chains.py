@@ -69,12 +69,12 @@ class Chains(Minimizer[Energy]):
             generator: Source of randomness.
         """
 
-    def drawn_pool(self, search: Search[Energy]) -> tuple[Tensor, Tensor, int]:
+    def drawn_pool(self, search: Search[Energy]) -> tuple[Tensor, Tensor]:
         """Draw and evaluate the pool, as many candidates at a time as there are chains.
 
         Returns:
             Candidates, shape (B, N, D), and their energies, shape (B, N), fewer if the deadline
-            passes; and the number of the first ones that are starts of the search, less than N.
+            passes; they begin with the starts and the proposals of the search.
         """
         pool, energies = [search.first_candidates(self.samples)], []
         for i in range(max(1, min(self.pool, MOST_SAMPLES // self.samples))):
@@ -86,9 +86,7 @@ class Chains(Minimizer[Energy]):
                 )
                 pool.append(drawn)
             energies.append(evaluate(search.energy, pool[-1]))
-        actions = torch.cat(pool, dim=1)
-        known = 0 if search.starts is None else search.starts.shape[1]
-        return actions, torch.cat(energies, dim=1), min(known, actions.shape[1] - 1)
+        return torch.cat(pool, dim=1), torch.cat(energies, dim=1)
 
 
 def joined(*groups: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -35,9 +35,10 @@ class Langevin(Chains):
 
     where w is standard normal. Steps are clipped, then the candidates are clipped to the box.
 
-    A chain starts from each start of the search. The others are drawn from a uniform pool by
-    exp(-b E), with b = 1 or, if then only few candidates had a chance, the largest b with an
-    effective sample size of `samples`. So chains begin in all low wells, however steep they are.
+    A chain starts from each start of the search. The others are drawn from a pool, the proposals
+    of the search and uniform candidates, by exp(-b E), with b = 1 or, if then only few candidates
+    had a chance, the largest b with an effective sample size of `samples`. So chains begin in all
+    low wells, however steep they are.
     """
 
     schedule: Schedule = "polynomial"
@@ -65,12 +66,13 @@ class Langevin(Chains):
     def run(self, search: Search[Energy]) -> Solution:
         """Choose the starts, follow the exact gradient along the chains, then descend."""
         energy, low, high, until = search.energy, search.low, search.high, search.until
-        pool, energies, known = self.drawn_pool(search)
+        pool, energies = self.drawn_pool(search)
         if until.passed():
             return search.solution(energy, pool, energies)
         # Noise may move a chain away from the best action on its way.
         best = lowest((pool, energies))
         kept = search.clipped_starts(self.samples)
+        known = min(kept.shape[1], pool.shape[1] - 1)
         count = self.samples - kept.shape[1]
         index, _ = anneal(energies[:, known:], self.samples, count, search.generator)
         start = torch.cat((kept, take(pool[:, known:], index)), dim=1)

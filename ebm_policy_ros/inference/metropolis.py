@@ -46,8 +46,8 @@ class MetropolisChains(Chains):
     the size of the leapfrog steps. The second half is plain sampling. A well that no candidate of
     the pool has seen has no mass.
 
-    The starts of a search would distort these masses. They are candidates for the lowest action,
-    as are all actions on the way, but no chain begins there.
+    The starts and proposals of a search would distort these masses. They are candidates for the
+    lowest action, as are all actions on the way, but no chain begins there.
     """
 
     step_size: float = 0.1
@@ -74,7 +74,7 @@ class MetropolisChains(Chains):
     def run(self, search: Search[Energy]) -> Solution:
         """Run the chains, then descend from the lowest local minima of all evaluated actions."""
         energy, low, high, until = search.energy, search.low, search.high, search.until
-        pool, heights, known = self.drawn_pool(search)
+        pool, heights = self.drawn_pool(search)
         if until.passed():
             return search.solution(energy, pool, heights)
         best = lowest((pool, heights))
@@ -85,6 +85,7 @@ class MetropolisChains(Chains):
             if until.passed():
                 raise _DeadlinePassed
 
+        known = min(search.given, pool.shape[1] - 1)
         scaled = heights[:, known:] / self.temperature
         index, power = anneal(scaled, self.samples, self.samples, search.generator)
         begun = take(pool[:, known:], index)

@@ -29,6 +29,7 @@ class Search(Generic[E]):
     starts: Tensor | None
     until: Deadline
     low_precision: E | None
+    proposals: Tensor | None
 
     @property
     def cheap(self) -> E:
@@ -40,10 +41,15 @@ class Search(Generic[E]):
         """Half-widths of the box, shape (D,)."""
         return (self.high - self.low) / 2
 
-    def first_candidates(self, count: int) -> Tensor:
-        """Draw candidates uniformly from the box, and replace the first ones by the starts.
+    @property
+    def given(self) -> int:
+        """Number of starts and proposals."""
+        return sum(part.shape[1] for part in (self.starts, self.proposals) if part is not None)
 
-        The draws do not depend on the starts.
+    def first_candidates(self, count: int) -> Tensor:
+        """Starts, proposals, and candidates drawn uniformly from the box.
+
+        The draws do not depend on the starts and the proposals, which replace the first ones.
 
         Args:
             count: Number of candidates N in a row.
@@ -52,12 +58,14 @@ class Search(Generic[E]):
             Candidates, shape (B, N, D).
 
         Raises:
-            ValueError: If the starts have another shape than (B, M, D) with M at most N.
+            ValueError: If starts and proposals do not have the shapes (B, M, D) and (B, P, D) with
+                M + P at most N.
         """
         drawn = uniform(self.batch, count, self.low, self.high, self.generator)
-        if self.starts is None:
-            return drawn
-        return torch.cat((self.clipped_starts(count), drawn[:, self.starts.shape[1] :]), dim=1)
+        starts = self.clipped_starts(count)
+        proposals = self._clipped("proposals", self.proposals, count - starts.shape[1])
+        given = torch.cat((starts, proposals), dim=1)
+        return torch.cat((given, drawn[:, given.shape[1] :]), dim=1)
 
     def clipped_starts(self, count: int) -> Tensor:
         """Clip the starts to the box, in its precision; shape (B, M, D), with M = 0 for none.
@@ -65,16 +73,19 @@ class Search(Generic[E]):
         Raises:
             ValueError: If their shape is not (B, M, D) with M at most `count`.
         """
+        return self._clipped("starts", self.starts, count)
+
+    def _clipped(self, name: str, candidates: Tensor | None, count: int) -> Tensor:
         size = self.low.shape[0]
-        if self.starts is None:
+        if candidates is None:
             return self.low.new_empty(self.batch, 0, size)
-        shape = tuple(self.starts.shape)
+        shape = tuple(candidates.shape)
         if len(shape) != 3 or shape[::2] != (self.batch, size) or shape[1] > count:
             raise ValueError(
-                f"starts: got shape {shape}, expected ({self.batch}, M, {size}) with M at most "
+                f"{name}: got shape {shape}, expected ({self.batch}, M, {size}) with M at most "
                 f"{count}"
             )
-        return clip(self.starts.to(self.low), self.low, self.high)
+        return clip(candidates.to(self.low), self.low, self.high)
 
     def solution(self, energy: Energy, actions: Tensor, energies: Tensor) -> Solution:
         """Create the solution from evaluated candidates; `energy` compares whole actions."""
@@ -109,6 +120,7 @@ class Minimizer(Generic[E], metaclass=ABCMeta):
         starts: Tensor | None = None,
         deadline: float | None = None,
         low_precision: E | None = None,
+        proposals: Tensor | None = None,
     ) -> Solution:
         """Find the action of lowest energy in the box, for each row of the batch separately.
 
@@ -126,6 +138,8 @@ class Minimizer(Generic[E], metaclass=ABCMeta):
                 `time.perf_counter`. It is checked between rounds, after the first evaluation.
             low_precision: Low-precision energy, cheaper and nearly equal, which guides the search.
                 The result is chosen with `energy`. Chains do not use it.
+            proposals: Likely candidates, shape (B, P, D), in place of the P drawn ones after the
+                starts.
 
         Raises:
             ValueError: If the corners do not form a box, energies or starts have the wrong shape,
@@ -134,7 +148,10 @@ class Minimizer(Generic[E], metaclass=ABCMeta):
         """
         check_box(low, high)
         until = Deadline(deadline, low.device)
-        return self.run(Search(energy, low, high, batch, generator, starts, until, low_precision))
+        search = Search(
+            energy, low, high, batch, generator, starts, until, low_precision, proposals
+        )
+        return self.run(search)
 
     @abstractmethod
     def run(self, search: Search[E]) -> Solution:

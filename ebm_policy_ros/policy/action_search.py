@@ -82,6 +82,9 @@ def _check_size(model: ImplicitModel, inference: InferenceMethod) -> None:
         work *= GRID
     # Gradients need the values of all layers; energies alone need those of about three layers.
     held = max(compared, 3 * plain * width, len(layers) * sloped * width)
+    if isinstance(model, EnergyModel) and model.proposals:
+        # Each draw compares all Gaussians.
+        held = max(held, 2 * model.proposals * inference.samples // 2)
     for name, got, most in (
         ("numbers to hold", held, bounds.MOST_HELD),
         ("multiplications in a step", work, bounds.MOST_STEP_WORK),
@@ -131,9 +134,8 @@ def minimize(
     """
     low, high = model.box.corners()
     proposal = model.proposed(features) if isinstance(model, EnergyModel) else None
-    if proposal is not None:
-        drawn = proposal.sample(inference.samples // 2, generator)
-        starts = drawn if starts is None else torch.cat((starts, drawn), dim=1)
+    half = inference.samples // 2
+    proposals = None if proposal is None else proposal.sample(half, generator)
     common = (low, high, len(features), generator, starts, deadline)
     if isinstance(inference, AutoregressiveDerivativeFree):
         assert isinstance(model, AutoregressiveModel)
@@ -145,9 +147,8 @@ def minimize(
         return inference.minimize(model.energies(features), *common, cheap_energies)
     temperature = temperature_of(inference)
     energy = energy_of(model, features, temperature)
-    return inference.minimize(
-        energy, *common, low_precision and energy_of(low_precision, features, temperature)
-    )
+    cheap = low_precision and energy_of(low_precision, features, temperature)
+    return inference.minimize(energy, *common, cheap, proposals)
 
 
 def warm_starts(action: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:

@@ -63,3 +63,7 @@ def calibrate_policy() -> None:
 
 def evaluate_policy() -> None:
     _run("sim.evaluate")
+
+
+def compare_policies() -> None:
+    _run("sim.compare")

@@ -6,7 +6,6 @@ import threading
 import time
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from geometry_msgs.msg import Point
@@ -19,10 +18,15 @@ from ebm_policy_ros.interface import ImageStream, Interface
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.policy.decision import Decision
-from ebm_policy_ros.policy.landscape import landscape
+from ebm_policy_ros.policy.landscape import (
+    Picture,
+    colours_of,
+    draw_landscape,
+    fit,
+    landscape,
+    write,
+)
 from ebm_policy_ros.policy.policy import Policy
-
-Picture = npt.NDArray[np.uint8]
 
 _HEIGHT = 360
 _GRID = 64
@@ -34,8 +38,6 @@ _SECONDS = 0.5
 _PAUSE = 0.5
 # Longest time to wait for the end of a drawing, s.
 _LAST_IMAGE = 1.0
-# Range of energies above the lowest, from dark blue to yellow.
-_RANGE = 20.0
 
 
 class Visualization:
@@ -106,7 +108,7 @@ class Visualization:
         low.pose.orientation.w = 1.0
         size = len(self._action.names)
         low.points = [self._place(row[:size], measured) for row in decision.candidates[order]]
-        colours = _colours(energies)[:, 0] / 255.0
+        colours = colours_of(energies)[:, 0] / 255.0
         low.colors = [ColorRGBA(r=float(r), g=float(g), b=float(b), a=0.8) for r, g, b in colours]
         chosen = Marker(type=Marker.LINE_STRIP, ns="command", id=1, header=low.header)
         chosen.scale.x, chosen.color = 0.006, ColorRGBA(r=1.0, g=0.1, b=0.1, a=1.0)
@@ -134,7 +136,7 @@ class Visualization:
     def _draw(
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any, stamp: Any
     ) -> None:
-        parts = [_fit(observation[name][-1]) for name in self._cameras]
+        parts = [fit(observation[name][-1], _HEIGHT) for name in self._cameras]
         if policy.has_energy and len(self._action.names) >= 2:
             parts.append(self._landscape(policy, observation, decision, sent))
         picture = np.ascontiguousarray(np.hstack(parts))
@@ -152,33 +154,10 @@ class Visualization:
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any
     ) -> Picture:
         """Energy over the first two dimensions; the others have the values of the decision."""
-        x, y, energies = landscape(policy, observation, decision, _GRID)
-        # The second dimension increases upwards.
-        picture = _colours(energies - energies.min())[::-1].astype(np.uint8)
-        picture = _fit(np.ascontiguousarray(picture))
-        low, high = np.array([x[0], y[0]]), np.array([x[-1], y[-1]])
-        for values, colour in ((decision.action[0], (255, 255, 255)), (sent[-1], (255, 40, 40))):
-            part = (np.asarray(values)[:2] - low) / np.maximum(high - low, 1e-9)
-            centre = (int(part[0] * (_HEIGHT - 1)), int((1 - part[1]) * (_HEIGHT - 1)))
-            cv2.circle(picture, centre, 6, colour, 2, cv2.LINE_AA)
+        drawn = landscape(policy, observation, decision, _GRID)
+        marks = ((decision.action[0], (255, 255, 255)), (sent[-1], (255, 40, 40)))
+        picture = draw_landscape(drawn, _HEIGHT, marks)
         names = self._action.names
         text = f"{names[0]} right, {names[1]} up, energy {decision.energy:.2f}"
-        # White text with a black edge is readable on every colour.
-        for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            font = cv2.FONT_HERSHEY_SIMPLEX
-            cv2.putText(picture, text, (8, 18), font, 0.42, colour, width, cv2.LINE_AA)
+        write(picture, text, (8, 18))
         return picture
-
-
-def _fit(image: Picture) -> Picture:
-    """Resize an image to the common height."""
-    width = round(image.shape[1] * _HEIGHT / image.shape[0])
-    fitted = cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(fitted, dtype=np.uint8)
-
-
-def _colours(energies: npt.NDArray[np.floating]) -> Picture:
-    """Energies above the lowest, shape (...), as rgb; one-dimensional ones as a column."""
-    part = np.sqrt(np.clip(energies / _RANGE, 0, 1))
-    coloured = cv2.applyColorMap((255 * part).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-    return np.asarray(coloured[..., ::-1], dtype=np.uint8)
