@@ -134,8 +134,10 @@ def minimize(
     """
     low, high = model.box.corners()
     proposal = model.proposed(features) if isinstance(model, EnergyModel) else None
-    half = inference.samples // 2
-    proposals = None if proposal is None else proposal.sample(half, generator)
+    # A method from outside may not know this argument.
+    further = {}
+    if proposal is not None:
+        further["proposals"] = proposal.sample(inference.samples // 2, generator)
     common = (low, high, len(features), generator, starts, deadline)
     if isinstance(inference, AutoregressiveDerivativeFree):
         assert isinstance(model, AutoregressiveModel)
@@ -148,7 +150,7 @@ def minimize(
     temperature = temperature_of(inference)
     energy = energy_of(model, features, temperature)
     cheap = low_precision and energy_of(low_precision, features, temperature)
-    return inference.minimize(energy, *common, cheap, proposals)
+    return inference.minimize(energy, *common, cheap, **further)
 
 
 def warm_starts(action: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
