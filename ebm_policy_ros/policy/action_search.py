@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -135,7 +137,7 @@ def minimize(
     low, high = model.box.corners()
     proposal = model.proposed(features) if isinstance(model, EnergyModel) else None
     # A method from outside may not know this argument.
-    further = {}
+    further: dict[str, Any] = {}
     if proposal is not None:
         further["proposals"] = proposal.sample(inference.samples // 2, generator)
     common = (low, high, len(features), generator, starts, deadline)
