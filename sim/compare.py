@@ -53,8 +53,8 @@ class CompareArgs:
     """Number of scenes."""
     seed: int = 100000
     """Seed of the first scene; the others follow by one."""
-    interface: str = "ur5e_push"
-    """Interface file of the simulated robot, or the bare name of one that the package ships."""
+    interface: str | None = None
+    """Interface file of the arm, or the bare name of a shipped one; by default the task's."""
 
     def __post_init__(self) -> None:
         if not self.policies:

@@ -41,8 +41,8 @@ class EvaluateArgs:
     """Number of scenes."""
     seed: int = 100000
     """Seed of the first scene; the others follow by one."""
-    interface: str = "ur5e_push"
-    """Interface file of the simulated robot, or the bare name of one that the package ships."""
+    interface: str | None = None
+    """Interface file of the arm, or the bare name of a shipped one; by default the task's."""
     videos: int | None = None
     """Episodes to film, from the first on; by default all."""
     bags: int = 1
@@ -138,7 +138,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
             f"{args.policy}: trained on arrays that name no robot; train it with --interface"
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    interface = interface_path(args.interface)
+    interface = interface_path(args.interface or make_task(args.task).interface)
     config = EpisodesConfig(
         task=args.task,
         interface=interface,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ebm_policy_ros.sim.episodes import EpisodesConfig, run_episodes
 from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed
+from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import interface_path
 
@@ -24,17 +25,18 @@ class RecordArgs:
     """Number of demonstrations."""
     seed: int = 0
     """Seed of the first scene; the others follow by one."""
-    interface: str = "ur5e_push"
-    """Interface file, or the bare name of one that the package ships."""
+    interface: str | None = None
+    """Interface file of the arm, or the bare name of a shipped one; by default the task's."""
     command_noise: float = 0.005
     """Largest noise on the executed motion, metres per 0.1 s."""
-    knocks: float = 0.5
-    """Knocks that push the arm off its way, per second."""
+    knocks: float | None = None
+    """Knocks that push the arm off its way, per second; by default as many as the task takes."""
 
 
 def record_demos(args: RecordArgs) -> None:
     """Run the episodes and say how many succeeded."""
-    interface = interface_path(args.interface)
+    task = make_task(args.task)
+    interface = interface_path(args.interface or task.interface)
     config = EpisodesConfig(
         task=args.task,
         interface=interface,
@@ -42,7 +44,7 @@ def record_demos(args: RecordArgs) -> None:
         seed=args.seed,
         episodes=args.episodes,
         command_noise=args.command_noise,
-        knocks=args.knocks,
+        knocks=task.knocks if args.knocks is None else args.knocks,
         bags=args.out,
         record=args.episodes,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,8 +53,8 @@ class WithoutRosArgs:
     """Number of demonstrations; scenes from seed 0."""
     noise: float = 0.005
     """Largest noise on the executed motion, m per 0.1 s."""
-    knocks: float = 0.5
-    """Knocks that push the arm off its way, per second."""
+    knocks: float | None = None
+    """Knocks that push the arm off its way, per second; by default as many as the task takes."""
     horizon: int = 1
     """Actions of a decision."""
     execute: int = 0
@@ -83,6 +83,7 @@ class WithoutRosArgs:
 
 def demonstrate(args: WithoutRosArgs, file: Path) -> None:
     """Write the scripted demonstrations that succeed to an .npz file."""
+    assert args.knocks is not None
     world = World(make_task(args.task), _PICTURE, Disturbance(args.noise, args.knocks))
     interface = load_interface(interface_path("ur5e_push"))
     seen: list[Observation] = []
@@ -166,6 +167,8 @@ def _apart(function: Callable[..., Result], *arguments: Any) -> Result:
 def run(args: WithoutRosArgs) -> None:
     """Demonstrate, train and judge what is missing; print a line for each training."""
     torch.set_num_threads(1)
+    if args.knocks is None:
+        args = replace(args, knocks=make_task(args.task).knocks)
     args.out.mkdir(parents=True, exist_ok=True)
     kind = "pictures" if args.camera else "states"
     file = args.out / f"{args.task}_{kind}_{args.demonstrations}_{args.noise}_{args.knocks}.npz"

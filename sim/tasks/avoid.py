@@ -45,6 +45,7 @@ class Avoid(Task):
     """
 
     time_limit = 8.0
+    knocks = 0.0  # a knock beside a pillar touches it
     labels: Mapping[str, str] = {"success": "line reached, none touched", "touched": "touched"}
 
     def scene(self, spec: mujoco.MjSpec) -> None:

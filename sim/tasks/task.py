@@ -64,6 +64,10 @@ class Task(ABC):
 
     time_limit: float = 15.0
     """Seconds until an episode ends."""
+    interface: str = "ur5e_push"
+    """Interface file of the arm, or the bare name of one that the package ships."""
+    knocks: float = 0.5
+    """Knocks that push the arm off its way in demonstrations, per second."""
     labels: Mapping[str, str] = {"success": "solved"}
     """Rows in the table of evaluate_policy: for `success`, and for a True or False of `result`."""
     gripper: Sequence[str] = ()
