@@ -88,8 +88,12 @@ class Controller:
         """
         old = time_ns - self._received_ns >= COMMAND_TIMEOUT * NANOSECONDS
         values = None if old and self._action.is_velocity else self._values
-        if set(self._action.fields) <= _PLANE:
-            world.step(self._plane(values), duration)
+        if self._action.is_velocity and not self._action.is_joints:
+            linear, angular = self._twist(values)
+            if set(self._action.fields) <= _PLANE:
+                world.step(linear[:2], duration)
+            else:
+                world.twist(linear, angular, duration)
         elif values is None:
             world.follow(lambda arm, at, step: arm.move_joints(np.zeros(6), step), duration)
         else:
@@ -101,22 +105,19 @@ class Controller:
                 duration,
             )
 
-    def _plane(self, values: Array | None) -> Array:
+    def _twist(self, values: Array | None) -> tuple[Array, Array]:
+        """Return the linear velocity, (3,), and the angular one in base_link; None for rest."""
         named = dict(zip(self._action.fields, [] if values is None else values, strict=False))
-        sign = FRAMES[self._action.frame_id]
-        return sign * np.array([named.get("linear.x", 0.0), named.get("linear.y", 0.0)])
+        turn = np.array([FRAMES[self._action.frame_id]] * 2 + [1.0])
+        linear, angular = (
+            turn * [named.get(f"{part}.{axis}", 0.0) for axis in "xyz"]
+            for part in ("linear", "angular")
+        )
+        return linear, angular
 
     def _advance(self, arm: ToolController, values: Array, end_ns: int, step: float) -> Array:
         if self._action.is_joints:
             return self._advance_joints(arm, values, end_ns, step)
-        if self._action.is_velocity:
-            named = dict(zip(self._action.fields, values, strict=True))
-            turn = np.array([FRAMES[self._action.frame_id]] * 2 + [1.0])
-            linear, angular = (
-                turn * [named.get(f"{part}.{axis}", 0.0) for axis in "xyz"]
-                for part in ("linear", "angular")
-            )
-            return arm.move_tool(linear, angular, step)
         named = {**self._action.fixed, **dict(zip(self._action.fields, values, strict=True))}
         x, y, z, *quaternion = (named[field] for field in TOOL_POSE)
         sign = FRAMES[self._action.frame_id]

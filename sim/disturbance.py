@@ -41,19 +41,27 @@ class Disturbance:
         """Begin an episode, in which everything random comes from `rng`."""
         self._rng = rng
         self._scale = rng.uniform(0.0, 1.0) * self._noise / _NOISE_INTERVAL
-        self._deviation: Array = np.zeros(2)
+        self._deviation: Array = np.zeros(1)
         self._knock: Array = np.zeros(2)
         self._knock_left = 0.0
 
     def executed(self, command: Array, duration: float) -> Array:
-        """Return the motion for `duration` (s) under `command` (m/s). Shape (2,)."""
+        """Return the motion for `duration` (s) under `command` (m/s).
+
+        Noise acts along all axes of the command, a knock along the table.
+
+        Args:
+            command: Along x, y and, if the tool moves up and down too, z. Shape (2,) or (3,).
+            duration: In s.
+        """
         kept = np.exp(-duration / _NOISE_TIME)
         kick = self._scale * np.sqrt(1 - kept**2)
-        self._deviation = kept * self._deviation + kick * self._rng.standard_normal(2)
+        self._deviation = kept * self._deviation + kick * self._rng.standard_normal(len(command))
         if self._knock_left <= 0 and self._rng.random() < self._knocks * duration:
             angle = self._rng.uniform(-np.pi, np.pi)
             speed = self._rng.uniform(*_KNOCK_SPEED)
-            self._knock = speed * np.array([np.cos(angle), np.sin(angle)])
+            self._knock = np.zeros(len(command))
+            self._knock[:2] = speed * np.cos(angle), speed * np.sin(angle)
             self._knock_left = self._rng.uniform(*_KNOCK_DURATION)
         motion = self._knock if self._knock_left > 0 else command
         self._knock_left -= duration

@@ -114,6 +114,21 @@ class World:
         planar = self._disturbance.executed(command, duration)
         self.follow(lambda arm, seconds, step: arm.move(planar, step), duration)
 
+    def twist(self, linear: npt.ArrayLike, angular: npt.ArrayLike, duration: float) -> None:
+        """Move the tool in all six dimensions.
+
+        Args:
+            linear: Velocity in base_link in m/s. Shape (3,).
+            angular: In rad/s. Shape (3,).
+            duration: In s, a multiple of 0.02.
+
+        Raises:
+            ValueError: If a velocity has another shape or is not finite.
+        """
+        turn = finite_vector("angular velocity", angular, 3)
+        way = self._disturbance.executed(finite_vector("velocity", linear, 3), duration)
+        self.follow(lambda arm, seconds, step: arm.move_tool(way, turn, step), duration)
+
     def follow(self, motion: Motion, duration: float) -> None:
         """Move the arm in any way.
 

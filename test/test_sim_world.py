@@ -211,6 +211,33 @@ def test_knocks_replace_the_command_as_often_as_asked() -> None:
     assert begins == pytest.approx(20000 / 25, rel=0.1)
 
 
+def test_a_twist_moves_the_tool_in_three_dimensions_and_is_disturbed_in_all_of_them() -> None:
+    linear = np.array([0.05, -0.1, 0.1])
+    ways = []
+    for noise in (0.0, 0.005):
+        world = World(make_task("push"), disturbance=Disturbance(noise))
+        for seed in range(10):
+            world.reset(seed)
+            start = tool(world)
+            world.twist(linear, np.zeros(3), 0.2)
+            ways.append(tool(world) - start)
+        world.close()
+    calm, noisy = np.array(ways).reshape(2, 10, 3)
+    assert calm == pytest.approx(np.tile(0.2 * linear, (10, 1)), abs=0.001)
+    assert np.all(np.std(noisy - calm, axis=0) > 0.001)
+    with pytest.raises(ValueError, match=r"^velocity: got .*, expected 3 finite numbers"):
+        world.twist([0.1, 0.1], np.zeros(3), 0.1)
+
+
+def test_knocks_are_along_the_table() -> None:
+    disturbance = Disturbance(knocks=1e6)
+    disturbance.reset(np.random.default_rng(0))
+    command = np.array([0.0, 0.0, 0.2])
+    motions = np.array([disturbance.executed(command, 0.1) for _ in range(100)])
+    assert np.all(motions[:, 2] == 0)
+    assert np.linalg.norm(motions[:, :2], axis=1).min() >= 0.08
+
+
 @pytest.mark.parametrize(("name", "count"), [("push", 1), ("push_either", 2)])
 def test_every_episode_starts_unsolved_apart_and_inside_the_picture(name: str, count: int) -> None:
     world = World(make_task(name))

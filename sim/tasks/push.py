@@ -243,7 +243,7 @@ class PushDemonstrator:
         lateral = float(offset @ left)
         # From exactly behind the block, positive to the left.
         angle = float(np.arctan2(lateral, -(offset @ forward)))
-        blend = _smoothstep(abs(angle), *_BEHIND)
+        blend = smoothstep(abs(angle), *_BEHIND)
         slow = 0.3 + 0.7 * min(1.0, remaining / _SLOW_WITHIN)
         correction = _ORBIT_SPEED * np.tanh(_LATERAL_GAIN * lateral / _ORBIT_SPEED)
         push = _PUSH_SPEED * slow * forward - correction * left
@@ -263,6 +263,7 @@ class PushDemonstrator:
         return orbit
 
 
-def _smoothstep(value: float, low: float, high: float) -> float:
+def smoothstep(value: float, low: float, high: float) -> float:
+    """Return 0 up to `low` and 1 from `high` on, with a smooth step between."""
     x = min(1.0, max(0.0, (value - low) / (high - low)))
     return x * x * (3 - 2 * x)

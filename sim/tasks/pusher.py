@@ -10,10 +10,15 @@ TIP_RADIUS = 0.01
 """Radius of the tip (m)."""
 
 
-def add_pusher(spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
-    """Add mount plate, adapter, rod and rubber tip along the tool's z axis."""
+def add_materials(spec: mujoco.MjSpec) -> None:
+    """Add `steel` and `rubber`, of which tools are made."""
     spec.add_material(name="steel", rgba=[0.62, 0.64, 0.67, 1], specular=0.7, shininess=0.6)
     spec.add_material(name="rubber", rgba=[0.08, 0.08, 0.09, 1], specular=0.1, shininess=0.1)
+
+
+def add_pusher(spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
+    """Add mount plate, adapter, rod and rubber tip along the tool's z axis."""
+    add_materials(spec)
     for material, radius, start, end in (
         ("rubber", 0.034, 0.0, 0.010),
         ("steel", 0.022, 0.010, 0.028),
