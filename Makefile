@@ -18,10 +18,11 @@ TASK ?= avoid
 DEMO_POLICIES = $(wildcard config/policies/ur5e_$(TASK).safetensors \
 	config/policies/ur5e_$(TASK)_regression.safetensors)
 comma := ,
-demo: setup  ## Ten scenes of a task by the shipped policies, side by side in a video: out/demo
+DEMO = out/demo/$(TASK)
+demo: setup  ## Ten scenes of a task by its shipped policies, side by side in a video: out/demo/avoid
 	@test -n "$(DEMO_POLICIES)" || { echo "no policy is shipped for TASK=$(TASK)"; exit 2; }
-	@if [ -e out/demo ]; then mv out/demo "out/demo-$$(date -r out/demo +%Y%m%d-%H%M%S)"; fi
-	$(BIN)/compare_policies --task $(TASK) --episodes 10 --out out/demo \
+	@if [ -e $(DEMO) ]; then mv $(DEMO) "$(DEMO)-$$(date -r $(DEMO) +%Y%m%d-%H%M%S)"; fi
+	$(BIN)/compare_policies --task $(TASK) --episodes 10 --out $(DEMO) \
 		--policies "[$(subst .safetensors config,.safetensors$(comma)config,$(DEMO_POLICIES))]"
 
 pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes on if interrupted
@@ -32,7 +33,7 @@ pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes 
 	$(BIN)/evaluate_policy --policy out/pipeline/train/policy.safetensors --task push \
 		--episodes 30 --seed 200000 --videos 3 --out out/pipeline/evaluation
 
-figures: setup  ## The pictures of the documentation, after `make demo experiments`
+figures: setup  ## The pictures of the documentation, after `make demo`, `make demo TASK=push`, `make experiments`
 	$(BIN)/python docs/make_figures.py
 
 parameters: setup  ## docs/reference/parameters.md from what policy_node declares

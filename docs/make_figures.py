@@ -1,4 +1,4 @@
-"""The figures of the documentation; run `make demo experiments figures`."""
+"""The figures of the documentation; run `make demo`, `make demo TASK=push`, `make experiments figures`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import subprocess
 from pathlib import Path
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
 
 from ebm_policy_ros.interface import ImageStream, load_interface
 from ebm_policy_ros.sim import record_demos
-from ebm_policy_ros.sim.tasks import make_task
+from ebm_policy_ros.sim.tasks import TASKS, make_task
 from ebm_policy_ros.sim.world import World
 from ebm_policy_ros.training import inspect_demos
 from ebm_policy_ros.util.resources import interface_path
@@ -21,7 +22,7 @@ from ebm_policy_ros.util.resources import interface_path
 IMAGES = Path(__file__).parent / "images"
 RESULTS = Path("out")
 FIGURES = {
-    "demo/energy.png": "demo.png",
+    "demo/push/ur5e_push/energy.png": "demo.png",
     "experiments/functions/functions.png": "functions.png",
     "experiments/coordinates/coordinates.png": "coordinates.png",
     "experiments/particle/particle.png": "particle.png",
@@ -43,6 +44,26 @@ def draw_views() -> None:
         world.render("cinematic", (height, width), shadows=True),
     ]
     cv2.imwrite(str(IMAGES / "views.png"), cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR))
+
+
+def draw_tasks() -> None:
+    """A picture of each task, as the videos show it."""
+    for name in TASKS:
+        world = World(make_task(name))
+        world.reset(3)
+        picture = world.render("cinematic", (480, 640), shadows=True)
+        small = cv2.resize(picture, (400, 300), interpolation=cv2.INTER_AREA)
+        path = str(IMAGES / f"task_{name}.jpg")
+        cv2.imwrite(path, small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+        world.close()
+
+
+def draw_comparison() -> None:
+    """Moving picture of the first scenes of `make demo`."""
+    video, colours = RESULTS / "demo" / "avoid" / "comparison.mp4", "split[a][b];[a]palettegen[p];[b][p]"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-t", "11"]
+    command += ["-i", str(video), "-vf", f"fps=10,scale=720:-1,{colours}paletteuse=dither=none"]
+    subprocess.run([*command, str(IMAGES / "avoid.gif")], check=True)
 
 
 def draw_inspection() -> None:
@@ -71,6 +92,8 @@ if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__).parse_args()
     IMAGES.mkdir(exist_ok=True)
     draw_views()
+    draw_tasks()
+    draw_comparison()
     draw_inspection()
     for source, name in FIGURES.items():
         shutil.copy(RESULTS / source, IMAGES / name)

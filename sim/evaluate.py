@@ -35,7 +35,7 @@ class EvaluateArgs:
     out: Path
     """Folder for result.json, videos and pictures; a run that was cut short goes on."""
     task: str = "push"
-    """Task of the simulation: avoid, push, push_either, push_two, or a class in full, as
+    """Task of the simulation: its bare name (docs/reference/tasks.md), or a class in full, as
     my_package.my_module.MyTask."""
     episodes: int = 10
     """Number of scenes."""

@@ -19,7 +19,7 @@ class RecordArgs:
     out: Path
     """Folder for the bags; a run that was cut short goes on where it stopped."""
     task: str = "push"
-    """Task of the simulation: avoid, push, push_either, push_two, or a class in full, as
+    """Task of the simulation: its bare name (docs/reference/tasks.md), or a class in full, as
     my_package.my_module.MyTask."""
     episodes: int = 500
     """Number of demonstrations."""

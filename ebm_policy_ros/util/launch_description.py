@@ -44,7 +44,7 @@ _ARGUMENTS = {
     "publish_commands": ("", "False: shadow mode, commands are only proposed: true or false."),
     "task": (
         "",
-        "Task of the simulation: avoid, push, push_either, push_two or package.module.Class.",
+        "Task of the simulation, as avoid or push, or package.module.Class.",
     ),
     "source": ("", "What moves the arm: keyboard, gamepad, spacemouse or leader."),
     "topic": ("", "Topic of the gamepad, the 3-D mouse or the leader arm."),
