@@ -1,4 +1,4 @@
-"""The figures of the documentation; run `make demo`, `make demo TASK=push`, `make experiments figures`."""
+"""Figures of the documentation, after `make demo`, `make demo TASK=push`, `make experiments`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def draw_tasks() -> None:
 
 def draw_comparison() -> None:
     """Moving picture of the first scenes of `make demo`."""
-    video, colours = RESULTS / "demo" / "avoid" / "comparison.mp4", "split[a][b];[a]palettegen[p];[b][p]"
+    video = RESULTS / "demo" / "avoid" / "comparison.mp4"
+    colours = "split[a][b];[a]palettegen[p];[b][p]"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-t", "11"]
     command += ["-i", str(video), "-vf", f"fps=10,scale=720:-1,{colours}paletteuse=dither=none"]
     subprocess.run([*command, str(IMAGES / "avoid.gif")], check=True)

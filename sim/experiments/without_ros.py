@@ -85,7 +85,7 @@ def demonstrate(args: WithoutRosArgs, file: Path) -> None:
     """Write the scripted demonstrations that succeed to an .npz file."""
     assert args.knocks is not None
     world = World(make_task(args.task), _PICTURE, Disturbance(args.noise, args.knocks))
-    interface = load_interface(interface_path("ur5e_push"))
+    interface = load_interface(interface_path(world.task.interface))
     seen: list[Observation] = []
     actions: list[npt.NDArray[np.float64]] = []
     ends = []
@@ -95,10 +95,10 @@ def demonstrate(args: WithoutRosArgs, file: Path) -> None:
         begun = len(actions)
         while not _over(world):
             action = demonstrator.act(np.concatenate(world.tool_pose), world.poses)
-            action = np.clip(action, interface.action.low, interface.action.high)
+            action = np.clip(action, *interface.action.bounds)
             seen.append(observe(world, args.camera))
             actions.append(action)
-            world.step(action, _PERIOD)
+            move(world, action)
         if world.success:
             ends.append(len(actions))
         else:
@@ -114,14 +114,24 @@ def demonstrate(args: WithoutRosArgs, file: Path) -> None:
     partial.replace(file)
 
 
+def move(world: World, action: npt.NDArray[np.floating]) -> None:
+    """Move for a period: by a velocity along x, y and perhaps z, and a position of a gripper."""
+    if len(action) == 2:
+        world.step(action, _PERIOD)
+    else:
+        world.grip(float(action[3]))
+        world.twist(action[:3], np.zeros(3), _PERIOD)
+
+
 def observe(world: World, camera: bool) -> Observation:
-    """Observation of this moment, one frame of each stream."""
-    tool = world.tool_pose[0][:2].astype(np.float32)
+    """Observation of this moment, one frame of each stream; heights where there is a gripper."""
+    axes = 3 if world.task.gripper else 2
+    tool = world.tool_pose[0][:axes].astype(np.float32)
     if camera:
         return {"camera": world.render(), "tool": tool}
     if not len(world.poses):
         return {"tool": tool}
-    return {"tool": tool, "objects": world.poses[:, :2].flatten().astype(np.float32)}
+    return {"tool": tool, "objects": world.poses[:, :axes].flatten().astype(np.float32)}
 
 
 def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
@@ -145,7 +155,7 @@ def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
                 if chunk is not None:
                     known = {"previous": chunk.continued(), "intent": chunk.decision.intent}
                 chunk = Chunk(policy.decide(seen, **known), 0, 0)
-            world.step(chunk.ahead()[0], _PERIOD)
+            move(world, chunk.ahead()[0])
             chunk.sent += 1
             moments.append(world.measures)
         solved = any(map(world.task.success, moments))
