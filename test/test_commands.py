@@ -191,6 +191,25 @@ def test_a_task_is_learned_and_judged_without_ros_and_options_are_not_mixed(
 
 
 @pytest.mark.slow
+@pytest.mark.sim
+def test_a_gripper_is_learned_without_ros_too(tmp_path: Path) -> None:
+    result = run(
+        "sim.experiments.without_ros", "--task", "pick_place", "--out", str(tmp_path),
+        "--demonstrations", "2", "--train", '{"steps": 5}', "--horizon", "2", "--episodes", "1",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (file,) = tmp_path.glob("*.npz")
+    with np.load(file) as arrays:
+        actions = arrays["actions"]
+        # Two cubes, two boxes and two fingertips.
+        assert arrays["observation/objects"].shape == (len(actions), 18)
+    assert actions.shape[1] == 4
+    assert actions[:, 3].min() == 0.0 and actions[:, 3].max() > 0.04, "opens and closes"
+    (scene,) = json.loads((tmp_path / "pick_place_states_recipe_0.json").read_text())["scenes"]
+    assert scene["solved"] is False and scene["cube"] == -1
+
+
+@pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
 def test_the_same_seed_gives_the_same_commands_each_time(tmp_path: Path) -> None:
