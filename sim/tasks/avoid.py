@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import mujoco
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task
+from ebm_policy_ros.sim.tasks.ways import follow_way
 
 Array = npt.NDArray[np.float64]
 
@@ -20,7 +20,7 @@ ROWS = (0.40, 0.50, 0.60)
 LINE = 0.68
 """x of the line that the tool must reach (m)."""
 TOUCHED = 0.001
-"""Smallest way that a pillar moves when it is touched (m)."""
+"""Smallest way that what stands freely moves when it is touched (m)."""
 ROUTES = 2 ** len(ROWS)
 """Number of routes: left or right at each row."""
 
@@ -33,8 +33,8 @@ _PILLARS = tuple(
     for number in range(row + 1)
 )
 _START_LOW, _START_HIGH = np.array([0.27, -0.015]), np.array([0.31, 0.015])
-# Demonstrator: speed (m/s), and gain (1/s) with which it returns to its way.
-_SPEED, _GAIN = 0.18, 4.0
+# Speed of the demonstrator (m/s).
+_SPEED = 0.18
 
 
 @register_task("avoid")
@@ -134,20 +134,6 @@ class AvoidDemonstrator:
 
     def act(self, tool: Array, poses: Array) -> Array:
         """Return the tool's velocity along x and y in m/s. Shape (2,)."""
-        x, y = tool[:2]
         if self._begin is None:
-            self._begin = (float(x), float(y))
-        wanted, slope = _way([self._begin, *self._gaps], float(x))
-        ahead = _SPEED / np.hypot(1, slope)
-        return np.array([ahead, slope * ahead + _GAIN * (wanted - y)])
-
-
-def _way(points: Sequence[tuple[float, float]], x: float) -> tuple[float, float]:
-    """Return y and slope of a way through points, by a smooth step from each to the next."""
-    for (x0, y0), (x1, y1) in pairwise(points):
-        if x < x1:
-            share = max(0.0, (x - x0) / (x1 - x0))
-            step = share * share * (3 - 2 * share)
-            slope = 6 * share * (1 - share) / (x1 - x0)
-            return y0 + (y1 - y0) * step, (y1 - y0) * slope
-    return points[-1][1], 0.0
+            self._begin = (float(tool[0]), float(tool[1]))
+        return follow_way([self._begin, *self._gaps], tool[:2], _SPEED)

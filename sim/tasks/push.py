@@ -35,7 +35,7 @@ RED = (0.86, 0.07, 0.07)
 _GOAL_COLOURS = ([0.02, 0.55, 0.22], [0.05, 0.12, 0.75])
 
 _BLOCK_MASS = 0.1
-_BLOCK_FRICTION = 0.6
+_FRICTION = 0.6
 _BLOCK = "block"
 
 # Demonstrator: speeds in m/s, distances in m, gains in 1/s, angles in rad.
@@ -46,21 +46,40 @@ _CONTACT_RADIUS = 0.036
 _CLEARANCE = 0.031
 _LATERAL_GAIN = 4.0
 _RADIAL_GAIN = 4.0
-_BEHIND = (0.25, 1.0)
 
 
 def add_block(spec: mujoco.MjSpec, name: str, colour: Sequence[float]) -> None:
     """Add a cube that moves freely."""
+    add_box(spec, name, colour, (BLOCK_SIZE, BLOCK_SIZE, BLOCK_SIZE), _BLOCK_MASS)
+
+
+def add_box(
+    spec: mujoco.MjSpec,
+    name: str,
+    colour: Sequence[float],
+    size: tuple[float, float, float],
+    mass: float,
+    place: tuple[float, float] = (0.5, 0.0),
+) -> None:
+    """Add a box that moves freely.
+
+    Args:
+        spec: The scene.
+        name: Name of its body, joint, geom and material.
+        colour: Red, green and blue, 0 to 1.
+        size: Edges along x, y and z (m).
+        mass: In kg.
+        place: x and y (m) where it stands on the table until it is placed elsewhere.
+    """
     spec.add_material(name=name, rgba=[*colour, 1.0], specular=0.3, shininess=0.4)
-    half = BLOCK_SIZE / 2
-    block = spec.worldbody.add_body(name=name, pos=[0.5, 0, half])
-    block.add_freejoint(name=name)
-    block.add_geom(
+    box = spec.worldbody.add_body(name=name, pos=[*place, size[2] / 2])
+    box.add_freejoint(name=name)
+    box.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[half, half, half],
-        mass=_BLOCK_MASS,
-        friction=[_BLOCK_FRICTION, 0.005, 0.0001],
+        size=[edge / 2 for edge in size],
+        mass=mass,
+        friction=[_FRICTION, 0.005, 0.0001],
         condim=4,
         material=name,
     )
@@ -215,6 +234,9 @@ class PushDemonstrator:
     which of several goals, and which way round when the tool stands right in front.
     """
 
+    behind = (0.25, 1.0)
+    """Angles from the point behind the block between which pushing blends into orbiting (rad)."""
+
     def __init__(self, rng: np.random.Generator, goals: int) -> None:
         self.goal = int(rng.integers(goals))
         self._side = float(rng.choice([-1.0, 1.0]))
@@ -243,7 +265,7 @@ class PushDemonstrator:
         lateral = float(offset @ left)
         # From exactly behind the block, positive to the left.
         angle = float(np.arctan2(lateral, -(offset @ forward)))
-        blend = smoothstep(abs(angle), *_BEHIND)
+        blend = smoothstep(abs(angle), *self.behind)
         slow = 0.3 + 0.7 * min(1.0, remaining / _SLOW_WITHIN)
         correction = _ORBIT_SPEED * np.tanh(_LATERAL_GAIN * lateral / _ORBIT_SPEED)
         push = _PUSH_SPEED * slow * forward - correction * left

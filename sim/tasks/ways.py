@@ -1,0 +1,43 @@
+"""Ways of a tool over the table, for scripted teleoperators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+_GAIN = 4.0
+"""Gain with which a tool returns to its way (1/s)."""
+
+
+def follow_way(points: Sequence[tuple[float, float]], tool: Array, speed: float) -> Array:
+    """Return the velocity along a way with smooth turns, and back to it from beside.
+
+    Args:
+        points: x and y of each (m), at least two, towards larger or towards smaller x; from each
+            to the next, y is a smooth step over x. Behind the last, the way goes straight on.
+        tool: Position of the tool (m). Shape (2,).
+        speed: Along the way (m/s).
+
+    Returns:
+        Along x and y, in m/s. Shape (2,).
+    """
+    x, y = tool
+    wanted, slope = _at(points, float(x))
+    ahead = np.copysign(speed, points[-1][0] - points[0][0]) / np.hypot(1, slope)
+    return np.array([ahead, slope * ahead + _GAIN * (wanted - y)])
+
+
+def _at(points: Sequence[tuple[float, float]], x: float) -> tuple[float, float]:
+    """Return y and slope of a way at x."""
+    for (x0, y0), (x1, y1) in pairwise(points):
+        share = max(0.0, (x - x0) / (x1 - x0))
+        if share < 1:
+            step = share * share * (3 - 2 * share)
+            slope = 6 * share * (1 - share) / (x1 - x0)
+            return y0 + (y1 - y0) * step, (y1 - y0) * slope
+    return points[-1][1], 0.0
