@@ -50,6 +50,7 @@ class Detour(PushTask):
     speed = 0.20
     """Speed of the demonstrator round the wall (m/s)."""
     time_limit = 12.0
+    knocks = 0.0  # a knock beside the wall touches it
     labels: Mapping[str, str] = {
         "success": "within 2 cm, wall untouched",
         "left": "passed left",
