@@ -63,7 +63,7 @@ def draw_tasks() -> None:
 
 def draw_comparison() -> None:
     """Moving picture of the first scenes of `make demo`."""
-    video = RESULTS / "demo" / "avoid" / "comparison.mp4"
+    video = RESULTS / "demo" / "avoid" / "ur5e_avoid_and_ur5e_avoid_regression.mp4"
     colours = "split[a][b];[a]palettegen[p];[b][p]"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-t", "11"]
     command += ["-i", str(video), "-vf", f"fps=10,scale=720:-1,{colours}paletteuse=dither=none"]

@@ -48,7 +48,7 @@ _MOST_LATE = 5.0
 
 SETTINGS = (
     Setting("task", "push", "Task to simulate: a name, or my_package.my_module.MyTask."),
-    Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
+    Setting("interface", "", "Interface file, or a shipped one's name; empty: the task's."),
     Setting("lockstep", False, "Wait for each tick's command."),
     Setting("real_time_factor", 1.0, "Simulated seconds in a second; 0: paused, see tick()."),
     Setting("seed", 0, "Seed of the first scene; then +1."),
@@ -98,10 +98,11 @@ class SimBridgeNode(Node):
         self._next_seed: int = values["seed"]
         self._wait_for_start: bool = values["wait_for_start"]
         self._auto_reset: bool = values["auto_reset"]
-        self._interface = load_interface(interface_path(values["interface"]))
+        task = make_task(values["task"])
+        self._interface = load_interface(interface_path(values["interface"] or task.interface))
         folder = expanded(values["video_dir"]) if values["video_dir"] else None
         disturbance = Disturbance(values["command_noise"], values["knocks"])
-        self._world = World(make_task(values["task"]), disturbance=disturbance)
+        self._world = World(task, disturbance=disturbance)
         self._videos = EpisodeVideos(self._world, folder, values["videos"])
         self._controller = Controller(self._interface.action)
         self._sensors = Sensors(self._interface)
@@ -157,7 +158,6 @@ class SimBridgeNode(Node):
         self._see()
         self._episode = RunningEpisode(self._world, seed, self._time_ns)
         self._controller.reset()
-        self._videos.begin(seed)
         self._set_state("waiting" if self._wait_for_start else "running")
         self._publish_sensors()
 
@@ -193,6 +193,8 @@ class SimBridgeNode(Node):
 
     def _set_state(self, state: str, **result: Any) -> None:
         self._state = state
+        if state == "running":
+            self._videos.begin(self._episode.seed)
         status = {"state": state, "seed": self._episode.seed, **result}
         self._statuses.publish(String(data=json.dumps(status)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -17,10 +18,16 @@ from ebm_policy_ros.policy.file import load_policy_file
 from ebm_policy_ros.policy.landscape import draw_landscape, landscape, write
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.sim.episodes import EpisodeResult, read_results
-from ebm_policy_ros.sim.evaluate import EvaluateArgs, evaluate, wilson_interval
+from ebm_policy_ros.sim.evaluate import EvaluateArgs, counted_rows, evaluate, load_judged
 from ebm_policy_ros.sim.subprocesses import ProgramFailed
 from ebm_policy_ros.sim.tasks import make_task
-from ebm_policy_ros.sim.video import FRAMES_PER_SECOND, VideoWriter, read_video
+from ebm_policy_ros.sim.video import (
+    FRAMES_PER_SECOND,
+    SIZE,
+    VideoWriter,
+    count_frames,
+    read_video,
+)
 from ebm_policy_ros.training.data.episodes import read_episode
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import policy_path
@@ -83,16 +90,16 @@ class _Judged(NamedTuple):
 def compare(args: CompareArgs) -> None:
     """Judge each policy, print the table, and put the videos side by side."""
     task = make_task(args.task)
-    # Each is loaded before the first one runs for minutes.
-    policies = {name: Policy.load(policy_path(name), "cpu") for name in args.policies}
+    # All are loaded before the first one runs for minutes.
+    policies = {name: load_judged(name) for name in args.policies}
     judged = [_judge(args, name, policy) for name, policy in policies.items()]
     print(_table(args, judged, task.labels))
-    video = VideoWriter(args.out / "comparison.mp4", FRAMES_PER_SECOND)
-    for scene in range(args.episodes):
-        for frame in _side_by_side(args, judged, scene, task.labels):
-            video.add(frame)
-    video.close()
-    print(f"\nside by side: {args.out / 'comparison.mp4'}; each on its own is beside it")
+    path = args.out / f"{'_and_'.join(each.folder.name for each in judged)}.mp4"
+    with closing(VideoWriter(path, FRAMES_PER_SECOND)) as video:
+        for scene in range(args.episodes):
+            for frame in _side_by_side(judged, scene, task.labels):
+                video.add(frame)
+    print(f"\nside by side: {path}; each on its own is beside it")
 
 
 def _judge(args: CompareArgs, name: str, policy: Policy) -> _Judged:
@@ -109,7 +116,7 @@ def _judge(args: CompareArgs, name: str, policy: Policy) -> _Judged:
             bags=args.episodes,
         )
     )
-    assert policy.interface is not None  # or `evaluate` had refused it
+    assert policy.interface is not None
     return _Judged(
         policy=policy,
         name=f"{path.stem} ({load_policy_file(path).model['kind']})",
@@ -123,10 +130,9 @@ def _judge(args: CompareArgs, name: str, policy: Policy) -> _Judged:
 def _table(args: CompareArgs, judged: Sequence[_Judged], labels: Mapping[str, str]) -> str:
     """Return the figures of all policies, a column for each."""
     rows = [("", [each.name for each in judged])]
-    for key, label in labels.items():
-        counts = [each.summary["successes" if key == "success" else key] for each in judged]
-        rows.append((label, [f"{count}/{args.episodes}" for count in counts]))
-    bounds = [wilson_interval(each.summary["successes"], args.episodes) for each in judged]
+    for row in zip(*(counted_rows(labels, each.summary) for each in judged), strict=True):
+        rows.append((row[0][0], [f"{count}/{args.episodes}" for _, count in row]))
+    bounds = [each.summary["success_interval_95"] for each in judged]
     rows.append(("95 % interval", [f"{low:.0%} to {high:.0%}" for low, high in bounds]))
     for name in ("p50", "p99"):
         times = [each.summary["decision_ms"][name] for each in judged]
@@ -141,11 +147,11 @@ def _table(args: CompareArgs, judged: Sequence[_Judged], labels: Mapping[str, st
 
 
 def _side_by_side(
-    args: CompareArgs, judged: Sequence[_Judged], scene: int, labels: Mapping[str, str]
+    judged: Sequence[_Judged], scene: int, labels: Mapping[str, str]
 ) -> Iterator[Frame]:
     """Yield the frames of a scene; a policy that is done earlier waits for the others."""
     panes: list[Frame] = []
-    for frames in zip_longest(*(_pane(args, each, scene, labels) for each in judged)):
+    for frames in zip_longest(*(_pane(each, scene, labels) for each in judged)):
         last = panes or frames
         panes = [old if new is None else new for new, old in zip(frames, last, strict=True)]
         yield np.hstack(panes)
@@ -153,15 +159,16 @@ def _side_by_side(
         yield np.hstack(panes)
 
 
-def _pane(
-    args: CompareArgs, each: _Judged, scene: int, labels: Mapping[str, str]
-) -> Iterator[Frame]:
+def _pane(each: _Judged, scene: int, labels: Mapping[str, str]) -> Iterator[Frame]:
     """Yield the frames of one policy's scene, with name, count, energies and outcome."""
     result = each.results[scene]
-    frames = list(read_video(each.folder / "videos" / f"episode_{result.seed}.mp4"))
+    video = each.folder / "videos" / f"episode_{result.seed}.mp4"
+    frames, count = read_video(video), count_frames(video)
+    if not count:  # a policy that stops at once has not moved
+        frames, count = iter([np.zeros((*SIZE, 3), np.uint8)]), 1
     energies = _energies(each.policy, result)
     solved = sum(one.success for one in each.results[:scene])
-    for left, frame in zip(reversed(range(len(frames))), frames, strict=True):
+    for left, frame in zip(reversed(range(count)), frames, strict=False):
         if energies:
             # Both end with the episode; the bag may begin a little earlier.
             ticks = int(left / FRAMES_PER_SECOND * each.rate)
@@ -182,7 +189,8 @@ def _energies(policy: Policy, result: EpisodeResult) -> list[Frame]:
         return []
     try:
         episode = read_episode(Path(result.bag), policy.interface)
-    except BagError:  # a policy that stops at once has not commanded
+    except BagError as error:  # not recorded, or of a policy that stops at once
+        print(f"scene {result.seed}: no energies in the video: {error}")
         return []
     pictures: list[Frame] = []
     intent: int | None = None
@@ -199,10 +207,9 @@ def _energies(policy: Policy, result: EpisodeResult) -> list[Frame]:
 
 def _tell(frame: Frame, result: EpisodeResult, labels: Mapping[str, str]) -> None:
     """Draw the outcome of a scene: an edge in its colour, and why."""
-    told = [label for key, label in labels.items() if key != "success" and result.measures[key]]
-    text = (
-        labels["success"] if result.success else ", ".join(told) or result.stopped or "not solved"
-    )
+    told = [label for key, label in labels.items() if result.measures.get(key) is True]
+    failed = result.stopped or ", ".join(told) or "not solved"
+    text = labels.get("success", "solved") if result.success else failed
     colour = _GREEN if result.success else _RED
     height, width = frame.shape[:2]
     cv2.rectangle(frame, (0, 0), (width - 1, height - 1), colour, 2 * _EDGE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.decision import Decision
 from ebm_policy_ros.policy.landscape import landscape
 from ebm_policy_ros.policy.policy import Policy
-from ebm_policy_ros.sim.video import FRAMES_PER_SECOND, read_video
+from ebm_policy_ros.sim.video import FRAMES_PER_SECOND, count_frames, read_video
 from ebm_policy_ros.training.data.episodes import Episode
 
 _GRID = 101
@@ -32,23 +32,20 @@ def draw_energies(
     """Draw the video, the policy's picture and the energy that it minimised, at moments.
 
     Args:
-        policy: A policy with an energy over two action dimensions; of a chunk the picture shows
-            those in which all actions are equal.
+        policy: A policy with an energy over at least two action dimensions. The picture shows the
+            first two of all actions of a chunk; further dimensions are those of the decision.
         interface: Interface of the policy.
         episode: Read with the policy's interface.
-        video: File of the episode's video; without it its row is left out.
+        video: File of the episode's video; without it, or a camera, that row is left out.
         path: PNG to write.
-
-    Raises:
-        ValueError: If the action doesn't have two dimensions.
     """
     fields, unit = interface.action.names, interface.action.unit
-    if len(fields) != 2:
-        raise ValueError(f"got actions of {len(fields)} dimensions, expected 2 for a picture")
     cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
     steps = [round(moment * (len(episode.actions) - 1)) for moment in _MOMENTS]
-    frames = list(read_video(video))
-    rows = 3 if frames else 2
+    # Video and bag end with the episode; the bag may begin a little earlier.
+    left = {step: (len(episode.actions) - step) / interface.rate for step in steps}
+    filmed = _frames_before_end(video, left)
+    rows = bool(filmed) + bool(cameras) + 1
     # Pictures are wide, the box of actions is square and has labels.
     heights = [2.1] * (rows - 1) + [3.4]
     figure = Figure(figsize=(3 * len(steps), sum(heights)), layout="constrained")
@@ -56,11 +53,10 @@ def draw_energies(
     decisions = _decisions(policy, episode, steps)
     for column, step in zip(axes.T, steps, strict=True):
         observation = episode.observation(step)
-        if frames:
-            # Both end with the episode; the bag may begin a little earlier.
-            left = (len(episode.actions) - step) / interface.rate
-            column[0].imshow(frames[max(0, len(frames) - round(left * FRAMES_PER_SECOND))])
-        column[-2].imshow(observation[cameras[0]][-1])
+        if filmed:
+            column[0].imshow(filmed[step])
+        if cameras:
+            column[-2].imshow(observation[cameras[0]][-1])
         for axis in column[:-1]:
             axis.set(xticks=[], yticks=[])
         seconds = (episode.times_ns[step] - episode.times_ns[0]) / NANOSECONDS
@@ -68,7 +64,8 @@ def draw_energies(
         chosen = episode.actions[step, 0]
         mesh = _draw_landscape(column[-1], policy, observation, decisions[step], chosen)
         column[-1].set(xlabel=f"{fields[0]} ({unit})")
-    axes[-2, 0].set(ylabel="as the policy sees it")
+    if cameras:
+        axes[-2, 0].set(ylabel="as the policy sees it")
     axes[-1, 0].set(ylabel=f"{fields[1]} ({unit})")
     handles, labels = axes[-1, 0].get_legend_handles_labels()
     legend = figure.legend(
@@ -79,6 +76,16 @@ def draw_energies(
         handle.set(sizes=[40], alpha=1)
     figure.colorbar(mesh, ax=axes[-1, :].tolist(), label="energy above its minimum")
     figure.savefig(path, dpi=100)
+
+
+def _frames_before_end(video: Path, left: Mapping[int, float]) -> dict[int, npt.NDArray[np.uint8]]:
+    """Read the frames so many seconds before the end; empty if there is no such video."""
+    count = count_frames(video)
+    wanted = {step: max(0, count - round(s * FRAMES_PER_SECOND)) for step, s in left.items()}
+    found = {}
+    for number, frame in enumerate(read_video(video)):
+        found.update({step: frame for step, place in wanted.items() if place == number})
+    return found
 
 
 def _decisions(policy: Policy, episode: Episode, steps: Sequence[int]) -> dict[int, Decision]:

@@ -95,24 +95,24 @@ def _counts(results: Sequence[EpisodeResult]) -> dict[str, int]:
     return {name: sum(bool(each[name]) for each in measures) for name in yes_or_no}
 
 
+def counted_rows(labels: Mapping[str, str], summary: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Return the label of each measure that is yes or no, and its count; successes first."""
+    counted = {"success": "solved", **labels}
+    first = counted.pop("success"), summary["successes"]
+    return [first, *((text, summary[key]) for key, text in counted.items() if key in summary)]
+
+
 def format_table(task: str, labels: Mapping[str, str], summary: dict[str, Any]) -> str:
     """Return the figures for people; `labels` are those of the task."""
     low, high = summary["success_interval_95"]
     count = summary["episodes"]
     decision = summary["decision_ms"]
-    counted = {"success": "solved", **labels}
+    (solved, successes), *others = counted_rows(labels, summary)
     rows = [
         ("task", task),
         ("scenes", f"{count}, seeds {summary['seeds'][0]} to {summary['seeds'][-1]}"),
-        (
-            counted.pop("success"),
-            f"{summary['successes']}/{count}  (95 % interval {low:.1%} to {high:.1%})",
-        ),
-        *[
-            (label, f"{summary[name]}/{count}")
-            for name, label in counted.items()
-            if name in summary
-        ],
+        (solved, f"{successes}/{count}  (95 % interval {low:.1%} to {high:.1%})"),
+        *[(label, f"{number}/{count}") for label, number in others],
         ("policy stopped", _stops(summary["stops"], count)),
         ("steps", f"{summary['mean_steps']} on average"),
         ("image to command", f"p50 {decision['p50']} ms, p99 {decision['p99']} ms"),
@@ -129,14 +129,25 @@ def _stops(stops: Mapping[str, str], count: int) -> str:
     return f"{len(stops)}/{count}  (scene {seed}: {reason})"
 
 
+def load_judged(name: str, inference: Mapping[str, Any] | None = None) -> Policy:
+    """Load a policy to judge, a file or the bare name of a shipped one, with its interface.
+
+    Raises:
+        PolicyMismatch: If it names no robot.
+    """
+    policy = Policy.load(policy_path(name), "cpu", inference=inference)
+    if policy.interface is None:
+        raise PolicyMismatch(
+            f"{name}: trained on arrays that name no robot; train it with --interface"
+        )
+    return policy
+
+
 def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     """Run the episodes, write every result into the folder and return the figures."""
     path = policy_path(args.policy)
-    policy = Policy.load(path, "cpu", inference=args.inference)
-    if policy.interface is None:
-        raise PolicyMismatch(
-            f"{args.policy}: trained on arrays that name no robot; train it with --interface"
-        )
+    policy = load_judged(args.policy, args.inference)
+    assert policy.interface is not None
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     interface = interface_path(args.interface or make_task(args.task).interface)
     config = EpisodesConfig(
@@ -173,7 +184,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
         "results": [result.to_dict() for result in results],
     }
     (args.out / "result.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
-    if policy.has_energy:
+    if policy.has_energy and len(policy.interface.action.names) > 1:
         _draw_first(args.out, policy, policy.interface, results[0])
     return summary
 

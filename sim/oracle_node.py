@@ -25,7 +25,7 @@ from ebm_policy_ros.util.resources import interface_path
 
 SETTINGS = (
     Setting("task", "push", "Task of the simulation: a name, or my_package.my_module.MyTask."),
-    Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
+    Setting("interface", "", "Interface file, or a shipped one's name; empty: the task's."),
     Setting("bridge", "sim_bridge_node", "Name of the simulation's node."),
 )
 
@@ -42,10 +42,12 @@ class OracleNode(Node):
         super().__init__("oracle_node", **options)
         ClockWatch(self, log=True)
         values = declare_all(self, SETTINGS)
-        self._interface = load_interface(interface_path(values["interface"]))
+        self._task = make_task(values["task"])
+        self._interface = load_interface(
+            interface_path(values["interface"] or self._task.interface)
+        )
         bridge: str = values["bridge"]
         poses = [s for s in self._interface.observation.values() if s.type.endswith("PoseStamped")]
-        self._task = make_task(values["task"])
         self._task.demonstrator(np.random.default_rng(0), self._interface)  # or refuse now
         self._demonstrator: Demonstrator | None = None
         self._seed: int | None = None
@@ -96,12 +98,12 @@ class OracleNode(Node):
     def _publish(self, values: npt.NDArray[np.float64], time_ns: int) -> None:
         """Publish an action, the gripper's part first: the arm's ends the simulation's tick."""
         action, gripper = self._interface.action, self._interface.action.gripper
+        values = np.clip(values, *action.bounds)  # as teleoperation does
         seconds = np.array([self._interface.period_ns / NANOSECONDS])
         if gripper is not None:
             values, grip = values[:-1], values[-1:]
             self._gripper.publish(command_message(gripper, grip[None], time_ns, seconds))
-        limited = np.clip(values, action.low, action.high)  # as teleoperation does
-        self._publisher.publish(command_message(action, limited[None], time_ns, seconds))
+        self._publisher.publish(command_message(action, values[None], time_ns, seconds))
 
     def close(self) -> None:
         """Do nothing: a simulation without commands needs no last one."""

@@ -77,6 +77,11 @@ class EpisodeVideos:
             self._video = None
 
 
+def count_frames(path: Path) -> int:
+    """Count the frames of a video; 0 if there is no such file."""
+    return max(0, int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT)))
+
+
 def read_video(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
     """Read the frames of a video, each of shape (H, W, 3) rgb; none if there is no such file."""
     capture = cv2.VideoCapture(str(path))

@@ -83,7 +83,7 @@ def test_policies_are_compared_on_the_same_scenes_in_a_table_and_a_video(
     rows = [line.split("  ") for line in result.stdout.splitlines()]
     told = {row[0]: [cell.strip() for cell in row[1:] if cell.strip()] for row in rows}
     assert told["within 2 cm"] == ["0/1", "0/1"], "random weights don't push"
-    frames = list(read_video(out / "comparison.mp4"))
+    frames = list(read_video(out / "energy_and_explicit.mp4"))
     assert frames[0].shape == (480, 1280, 3)
     steps = [
         json.loads((out / name / "result.json").read_text())["results"][0]["steps"]

@@ -27,7 +27,7 @@ class Chains(Minimizer[Energy]):
     iterations: int = 100
     """Number of steps of a chain."""
     pool: int = field(default=16, kw_only=True)
-    """Number of uniform candidates for each chain, among which the starts are chosen; together at
+    """Number of candidates for each chain, among which its start is chosen; together at
     most 1,048,576."""
     polish: int = field(default=20, kw_only=True)
     """Number of gradient descent steps without noise at the end; 0 for none."""

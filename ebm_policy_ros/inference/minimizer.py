@@ -142,9 +142,9 @@ class Minimizer(Generic[E], metaclass=ABCMeta):
                 starts.
 
         Raises:
-            ValueError: If the corners do not form a box, energies or starts have the wrong shape,
-                there is not one energy for each dimension where that is needed, or the energy
-                lacks a needed gradient.
+            ValueError: If the corners do not form a box, energies, starts or proposals have the
+                wrong shape, there is not one energy for each dimension where that is needed, or
+                the energy lacks a needed gradient.
         """
         check_box(low, high)
         until = Deadline(deadline, low.device)

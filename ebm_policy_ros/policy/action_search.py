@@ -23,6 +23,7 @@ from ebm_policy_ros.inference.autoregressive import (
 from ebm_policy_ros.inference.candidates import Energy, evaluate, local_minima, normal, take
 from ebm_policy_ros.inference.derivative_free import SEPARATION
 from ebm_policy_ros.inference.methods import InferenceMethod, settings_of
+from ebm_policy_ros.inference.minimizer import Minimizer
 from ebm_policy_ros.inference.solution import Solution
 from ebm_policy_ros.util import bounds
 
@@ -86,7 +87,7 @@ def _check_size(model: ImplicitModel, inference: InferenceMethod) -> None:
     held = max(compared, 3 * plain * width, len(layers) * sloped * width)
     if isinstance(model, EnergyModel) and model.proposals:
         # Each draw compares all Gaussians.
-        held = max(held, 2 * model.proposals * inference.samples // 2)
+        held = max(held, model.proposals * inference.samples)
     for name, got, most in (
         ("numbers to hold", held, bounds.MOST_HELD),
         ("multiplications in a step", work, bounds.MOST_STEP_WORK),
@@ -136,10 +137,13 @@ def minimize(
     """
     low, high = model.box.corners()
     proposal = model.proposed(features) if isinstance(model, EnergyModel) else None
-    # A method from outside may not know this argument.
     further: dict[str, Any] = {}
     if proposal is not None:
-        further["proposals"] = proposal.sample(inference.samples // 2, generator)
+        drawn = proposal.sample(inference.samples // 2, generator)
+        if type(inference).minimize is Minimizer.minimize:
+            further["proposals"] = drawn
+        else:  # from outside, with its own arguments
+            starts = drawn if starts is None else torch.cat((starts, drawn), dim=1)
     common = (low, high, len(features), generator, starts, deadline)
     if isinstance(inference, AutoregressiveDerivativeFree):
         assert isinstance(model, AutoregressiveModel)

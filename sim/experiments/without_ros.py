@@ -37,6 +37,7 @@ Result = TypeVar("Result")
 
 _PERIOD = 0.1
 _PICTURE = (96, 128)
+_PLANE, _SPACE = ("linear.x", "linear.y"), ("linear.x", "linear.y", "linear.z")
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,15 @@ def _apart(function: Callable[..., Result], *arguments: Any) -> Result:
 def run(args: WithoutRosArgs) -> None:
     """Demonstrate, train and judge what is missing; print a line for each training."""
     torch.set_num_threads(1)
+    task = make_task(args.task)
+    fields = load_interface(interface_path(task.interface)).action.names
+    if fields[:3] not in (_PLANE, _SPACE) or len(fields) != (4 if task.gripper else 2):
+        raise ValueError(
+            f"task: the actions of {args.task} are {', '.join(fields)}, expected "
+            f"{', '.join(_PLANE)}, or {', '.join(_SPACE)} and a gripper"
+        )
     if args.knocks is None:
-        args = replace(args, knocks=make_task(args.task).knocks)
+        args = replace(args, knocks=task.knocks)
     args.out.mkdir(parents=True, exist_ok=True)
     kind = "pictures" if args.camera else "states"
     file = args.out / f"{args.task}_{kind}_{args.demonstrations}_{args.noise}_{args.knocks}.npz"
