@@ -17,12 +17,14 @@ setup: .venv/.ready
 TASK ?= avoid
 DEMO_POLICIES = $(wildcard config/policies/ur5e_$(TASK).safetensors \
 	config/policies/ur5e_$(TASK)_regression.safetensors)
+# Half a second, executed as a whole: regression's mean is not corrected in time.
+DEMO_OPTIONS_avoid = --execute 5
 comma := ,
 DEMO = out/demo/$(TASK)
 demo: setup  ## Ten scenes of a task by its shipped policies, side by side in a video: out/demo/avoid
 	@test -n "$(DEMO_POLICIES)" || { echo "no policy is shipped for TASK=$(TASK)"; exit 2; }
 	@if [ -e $(DEMO) ]; then mv $(DEMO) "$(DEMO)-$$(date -r $(DEMO) +%Y%m%d-%H%M%S)"; fi
-	$(BIN)/compare_policies --task $(TASK) --episodes 10 --out $(DEMO) \
+	$(BIN)/compare_policies --task $(TASK) --episodes 10 --out $(DEMO) $(DEMO_OPTIONS_$(TASK)) \
 		--policies "[$(subst .safetensors config,.safetensors$(comma)config,$(DEMO_POLICIES))]"
 
 pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes on if interrupted

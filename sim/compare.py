@@ -60,6 +60,8 @@ class CompareArgs:
     """Number of scenes."""
     seed: int = 100000
     """Seed of the first scene; the others follow by one."""
+    execute: int = 0
+    """Actions of a chunk that are executed before the next decision; 0 for half of them."""
     interface: str | None = None
     """Interface file of the arm, or the bare name of a shipped one; by default the task's."""
 
@@ -112,6 +114,7 @@ def _judge(args: CompareArgs, name: str, policy: Policy) -> _Judged:
             task=args.task,
             episodes=args.episodes,
             seed=args.seed,
+            execute=args.execute,
             interface=args.interface,
             bags=args.episodes,
         )

@@ -47,6 +47,8 @@ class EvaluateArgs:
     """Episodes to film, from the first on; by default all."""
     bags: int = 1
     """Episodes to record, from the first on."""
+    execute: int = 0
+    """Actions of a chunk that are executed before the next decision; 0 for half of them."""
     device: str = "cpu"
     """Device on which the policy decides: cpu, cuda or auto."""
     inference: dict[str, int | float | str] = field(default_factory=dict)
@@ -167,6 +169,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
             "policy": str(path.resolve()),
             "interface": str(interface.resolve()),
             "device": args.device,
+            "execute": args.execute,
             **{f"inference.{name}": value for name, value in args.inference.items()},
             "lockstep": True,
             "autostart": True,
