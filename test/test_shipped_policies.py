@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ebm_policy_ros.nodes.policy.chunk import Chunk
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.sim.tasks import make_task
@@ -93,6 +94,29 @@ def test_a_second_disc_is_not_familiar_to_a_policy_that_was_shown_one() -> None:
     seen = [each for seed in SEEDS[:2] for each in drive(policy, world, seed)]
     world.close()
     assert share(policy, seen) == 1.0
+
+
+def test_past_pillars_an_energy_reaches_the_line_and_regression_touches_one() -> None:
+    """Half a second executed as a whole: the mean of the routes is not corrected in time."""
+    world = World(make_task("avoid"))
+    solved = {}
+    for name in ("ur5e_avoid", "ur5e_avoid_regression"):
+        policy = Policy.load(POLICIES / f"{name}.safetensors", device="cpu")
+        solved[name] = 0
+        for seed in range(90000, 90010):
+            world.reset(seed)
+            chunk: Chunk | None = None
+            while not world.finished and world.time < world.task.time_limit:
+                if chunk is None or chunk.sent == 5:
+                    previous = None if chunk is None else chunk.continued()
+                    tool = world.tool_pose[0][None, :2].astype(np.float32)
+                    chunk = Chunk(policy.decide({"tool": tool}, previous=previous), 0, 0)
+                world.step(chunk.ahead()[0], 0.1)
+                chunk.sent += 1
+            solved[name] += world.success
+    world.close()
+    assert solved["ur5e_avoid"] >= 9
+    assert solved["ur5e_avoid_regression"] <= 4
 
 
 def test_a_table_without_the_block_is_not(at_home: tuple[str, Policy, list[Observation]]) -> None:
