@@ -75,27 +75,32 @@ def test_policies_are_compared_on_the_same_scenes_in_a_table_and_a_video(
     policy_file: PolicyWriter, tmp_path: Path
 ) -> None:
     out, policies = tmp_path / "comparison", [str(policy_file()), str(policy_file("explicit"))]
-    result = run(
-        "sim.compare", "--policies", json.dumps(policies), "--task", "push", "--episodes", "1",
-        "--out", str(out),
+    told, errors = tmp_path / "out.txt", tmp_path / "errors.txt"
+    program = Program(
+        "sim.compare", "--policies", json.dumps(policies), "--episodes", "1", "--out", str(out),
+        out=told, errors=errors,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    rows = [line.split("  ") for line in result.stdout.splitlines()]
-    told = {row[0]: [cell.strip() for cell in row[1:] if cell.strip()] for row in rows}
-    assert told["within 2 cm"] == ["0/1", "0/1"], "random weights don't push"
-    frames = list(read_video(out / "energy_and_explicit.mp4"))
-    assert frames[0].shape == (480, 1280, 3)
-    steps = [
-        json.loads((out / name / "result.json").read_text())["results"][0]["steps"]
+    assert program.wait(500.0) == 0, errors.read_text()
+    rows = [line.split("  ") for line in told.read_text().splitlines()]
+    cells = {row[0]: [cell.strip() for cell in row[1:] if cell.strip()] for row in rows}
+    results = [
+        json.loads((out / name / "result.json").read_text())["results"][0]
         for name in ("energy", "explicit")
     ]
+    solved = [result["success"] for result in results]
+    assert cells["line reached, none touched"] == [f"{success:d}/1" for success in solved]
+    frames = list(read_video(out / "energy_and_explicit.mp4"))
+    assert frames[0].shape == (480, 1280, 3)
     # Thirty frames a second of the longer one, and a second that shows the outcome.
-    assert len(frames) == pytest.approx(3 * max(steps) + 30, abs=3)
-    # Only an energy has a landscape; a failure has a red edge.
+    longer = max(result["steps"] for result in results)
+    assert len(frames) == pytest.approx(3 * longer + 30, abs=3)
+    # Only an energy has a landscape.
     corner = np.abs(frames[5][60:190, 16:160].astype(int) - frames[5][60:190, 656:800]).mean()
     assert corner > 20
-    red, green, blue = frames[-1][470:, 300].mean(axis=0)
-    assert red > 150 > 100 > max(green, blue)
+    # The edge of a pane is green for a success and red for a failure.
+    for success, pane in zip(solved, np.split(frames[-1], 2, axis=1), strict=True):
+        red, green, _ = pane[474:, 300].mean(axis=0)
+        assert (green > red + 50) if success else (red > green + 50)
 
 
 @pytest.mark.slow
