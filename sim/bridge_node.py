@@ -152,6 +152,7 @@ class SimBridgeNode(Node):
     def _reset(self) -> None:
         # A command for the last scene's last tick must not answer this one's first.
         self._time_ns += self._interface.period_ns
+        self._videos.close()
         seed = self._next_seed
         self._next_seed += 1
         self._world.reset(seed)
