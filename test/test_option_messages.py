@@ -246,7 +246,7 @@ def test_every_command_names_what_is_missing_and_what_is_too_much(
         ),
         ("inspect_demos", "--oot=x", "unknown option --oot; did you mean --out?"),
         ("inspect_demos", "--out", "--out: no value given, expected a path or null"),
-        ("record_demos", "--knocks=x", "--knocks: got 'x', expected a number"),
+        ("record_demos", "--knocks=x", "--knocks: got 'x', expected a number or null"),
         (
             "record_demos",
             "--command-noise=1",
