@@ -17,6 +17,7 @@ from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.policy.file import load_policy_file
 from ebm_policy_ros.policy.landscape import draw_landscape, landscape, write
 from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.sim.energy_picture import decide_at
 from ebm_policy_ros.sim.episodes import EpisodeResult, read_results
 from ebm_policy_ros.sim.evaluate import EvaluateArgs, counted_rows, evaluate, load_judged
 from ebm_policy_ros.sim.subprocesses import ProgramFailed
@@ -196,12 +197,9 @@ def _energies(policy: Policy, result: EpisodeResult) -> list[Frame]:
         print(f"scene {result.seed}: no energies in the video: {error}")
         return []
     pictures: list[Frame] = []
-    intent: int | None = None
-    for step in range(len(episode.actions)):
-        observation = episode.observation(step)
-        decision = policy.decide(observation, intent=intent)
-        intent = decision.intent
-        drawn = landscape(policy, observation, decision, _GRID)
+    decisions = decide_at(policy, episode, range(len(episode.actions)))
+    for step, decision in decisions.items():
+        drawn = landscape(policy, episode.observation(step), decision, _GRID)
         picture = draw_landscape(drawn, _SIDE, [(episode.actions[step, 0], _RED)])
         write(picture, "energy", (6, 14))
         pictures.append(picture)

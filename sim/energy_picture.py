@@ -36,11 +36,13 @@ def draw_energies(
             first two of all actions of a chunk; further dimensions are those of the decision.
         interface: Interface of the policy.
         episode: Read with the policy's interface.
-        video: File of the episode's video; without it, or a camera, that row is left out.
+        video: File of the episode's video; without it its row is left out, and without a camera
+            that the policy observes the row of its pictures.
         path: PNG to write.
     """
     fields, unit = interface.action.names, interface.action.unit
-    cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
+    streams = interface.observation
+    cameras = [name for name in policy.shapes if isinstance(streams[name], ImageStream)]
     steps = [round(moment * (len(episode.actions) - 1)) for moment in _MOMENTS]
     # Video and bag end with the episode; the bag may begin a little earlier.
     left = {step: (len(episode.actions) - step) / interface.rate for step in steps}
@@ -50,7 +52,7 @@ def draw_energies(
     heights = [2.1] * (rows - 1) + [3.4]
     figure = Figure(figsize=(3 * len(steps), sum(heights)), layout="constrained")
     axes = figure.subplots(rows, len(steps), squeeze=False, height_ratios=heights)
-    decisions = _decisions(policy, episode, steps)
+    decisions = decide_at(policy, episode, steps)
     for column, step in zip(axes.T, steps, strict=True):
         observation = episode.observation(step)
         if filmed:
@@ -88,7 +90,7 @@ def _frames_before_end(video: Path, left: Mapping[int, float]) -> dict[int, npt.
     return found
 
 
-def _decisions(policy: Policy, episode: Episode, steps: Sequence[int]) -> dict[int, Decision]:
+def decide_at(policy: Policy, episode: Episode, steps: Sequence[int]) -> dict[int, Decision]:
     """Return the decisions at some steps; intents are carried through all steps before."""
     found, intent = {}, None
     for step in range(max(steps) + 1) if policy.has_intents else steps:

@@ -53,7 +53,7 @@ def run(
 
 
 def carrying(world: World) -> bool:
-    """Whether a cube is up and level with the others' tops or above."""
+    """Return True if a cube is up, level with the other's top or above."""
     return world.measures["height"] > 0.08
 
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.sim.tasks.avoid import TOUCHED
-from ebm_policy_ros.sim.tasks.push import PushDemonstrator, PushTask, add_box, smoothstep
+from ebm_policy_ros.sim.tasks.push import PushDemonstrator, PushTask, add_box
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, View
-from ebm_policy_ros.sim.tasks.ways import follow_way
+from ebm_policy_ros.sim.tasks.ways import follow_way, smoothstep
 
 Array = npt.NDArray[np.float64]
 

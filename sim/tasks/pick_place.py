@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.sim.tasks.gripper import GRIPPER, STROKE, add_gripper, opening, tips
-from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, RED, add_block, place_block, smoothstep
+from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, RED, add_block, place_block
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task
+from ebm_policy_ros.sim.tasks.ways import smoothstep
 
 Array = npt.NDArray[np.float64]
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task
+from ebm_policy_ros.sim.tasks.ways import smoothstep
 
 Array = npt.NDArray[np.float64]
 
@@ -283,9 +284,3 @@ class PushDemonstrator:
         radial = np.clip(_RADIAL_GAIN * error, -_ORBIT_SPEED, _ORBIT_SPEED)
         orbit: Array = _ORBIT_SPEED * tangent + radial * outward
         return orbit
-
-
-def smoothstep(value: float, low: float, high: float) -> float:
-    """Return 0 up to `low` and 1 from `high` on, with a smooth step between."""
-    x = min(1.0, max(0.0, (value - low) / (high - low)))
-    return x * x * (3 - 2 * x)

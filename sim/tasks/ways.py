@@ -37,7 +37,12 @@ def _at(points: Sequence[tuple[float, float]], x: float) -> tuple[float, float]:
     for (x0, y0), (x1, y1) in pairwise(points):
         share = max(0.0, (x - x0) / (x1 - x0))
         if share < 1:
-            step = share * share * (3 - 2 * share)
             slope = 6 * share * (1 - share) / (x1 - x0)
-            return y0 + (y1 - y0) * step, (y1 - y0) * slope
+            return y0 + (y1 - y0) * smoothstep(share, 0.0, 1.0), (y1 - y0) * slope
     return points[-1][1], 0.0
+
+
+def smoothstep(value: float, low: float, high: float) -> float:
+    """Return 0 up to `low` and 1 from `high` on, with a smooth step between."""
+    x = min(1.0, max(0.0, (value - low) / (high - low)))
+    return x * x * (3 - 2 * x)
