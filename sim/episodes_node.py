@@ -18,8 +18,12 @@ from std_srvs.srv import SetBool, Trigger
 
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_to_end
+from ebm_policy_ros.nodes.recorder.client import RecorderWatch
 
 _ANSWER_TIMEOUT = 60.0
+# Of a request without an answer, s: far longer than any node takes to do what it was asked for,
+# since a scene that is reset twice would be the next one.
+_REPEAT_AFTER = 15.0
 _STALL_TIMEOUT = 60.0
 # Simulated time before an episode's first command, s: it goes on slowly while nobody commands.
 _LONGEST_WAIT = 85
@@ -38,9 +42,13 @@ SETTINGS = (
 class EpisodesNode(Node):
     """Runner of episodes one after the other in a bridge, which records them if asked."""
 
-    def __init__(self) -> None:
-        """Waits for nothing yet."""
-        super().__init__("episodes_node")
+    def __init__(self, **options: Any) -> None:
+        """Open the clients; nothing is waited for yet.
+
+        Args:
+            options: Options of the node, such as `parameter_overrides`.
+        """
+        super().__init__("episodes_node", **options)
         values = declare_all(self, SETTINGS)
         self._count: int = values["episodes"]
         self._results = Path(values["results"])
@@ -56,6 +64,7 @@ class EpisodesNode(Node):
         self._status: dict[str, Any] = {}
         self._alive = time.monotonic()
         self._simulated = 0
+        self._recorder = RecorderWatch(self, recorder)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, f"{bridge}/status", self._on_status, latched)
         self.create_subscription(Clock, "/clock", self._on_clock, 1)
@@ -84,63 +93,87 @@ class EpisodesNode(Node):
         Raises:
             TimeoutError: If a node is missing or the simulation waits for a command in vain.
         """
+        self._spin_until(lambda: self._status, "no status of the simulation")
         for index in range(self._count):
-            if index > 0 or self._status.get("state") == "done":
+            if index > 0 or self._status["state"] == "done":
                 # Refused until the bridge has heard that the last recording is over.
-                self._call_until_done(self._reset, "the scene isn't reset")
+                self._request(
+                    self._reset,
+                    lambda: self._status["state"] == "waiting",
+                    "the scene isn't reset",
+                )
             record = index < self._record
             if record:
                 # Refused until every topic has been heard, which takes a moment at first.
-                self._call_until_done(self._start_recorder, "the recorder doesn't start")
+                self._request(
+                    self._start_recorder,
+                    lambda: self._recorder.is_recording,
+                    "the recorder doesn't start",
+                )
             # Last, since one that is unsure of what it sees while it waits stops again in seconds.
-            if self._stopped:
-                self._call_until_done(self._reset_policy, "the policy doesn't leave its stop")
-                self._spin_until(lambda: not self._stopped, "the policy doesn't leave its stop")
-            seed = self._call(self._start, Trigger.Request()).message
-            self._wait_until_done(seed)
+            self._request(
+                self._reset_policy, lambda: not self._stopped, "the policy doesn't leave its stop"
+            )
+            self._request(
+                self._start,
+                lambda: self._status["state"] in ("running", "done"),
+                "the episode doesn't start",
+            )
+            self._wait_until_done()
             if record:
                 outcome = SetBool.Request(data=self._status["success"])
-                self._status["bag"] = self._call(self._stop_recorder, outcome).message
+                answer = self._ask(self._stop_recorder, outcome)
+                if not answer.success:
+                    raise TimeoutError(f"{self._stop_recorder.srv_name} refused: {answer.message}")
+                self._status["bag"] = answer.message
             with self._results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self._status) + "\n")
 
-    def _call_until_done(self, client: Any, problem: str) -> None:
-        """Repeat a request that is refused until the other node has heard of something."""
-        deadline = time.monotonic() + _ANSWER_TIMEOUT
-        while not (answer := self._ask(client, Trigger.Request())).success:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{problem}: {answer.message}")
-            rclpy.spin_once(self, timeout_sec=0.1)
+    def _request(self, client: Any, happened: Callable[[], bool], problem: str) -> None:
+        """Repeat a request until what it asks for has happened, by the other node's topics.
 
-    def _spin_until(self, condition: Callable[[], bool], problem: str) -> None:
+        A request may be refused until the other node has heard of something. An answer may be
+        lost: DDS drops it where the asked node has not discovered this one's reader yet.
+        """
+        said = "no answer"
+        deadline = time.monotonic() + _ANSWER_TIMEOUT
+        while not happened():
+            future = self._send(client, Trigger.Request())
+            repeat = time.monotonic() + _REPEAT_AFTER
+            while not happened() and time.monotonic() < repeat:
+                rclpy.spin_once(self, timeout_sec=0.1)
+                if future.done():
+                    said = future.result().message
+                    if not future.result().success:
+                        break
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{problem}: {said} ({client.srv_name})")
+
+    def _send(self, client: Any, request: Any) -> Any:
+        """Send a request to a service that is there, and return its future."""
+        if not client.wait_for_service(timeout_sec=_ANSWER_TIMEOUT):
+            raise TimeoutError(f"no service {client.srv_name} for {_ANSWER_TIMEOUT:.0f} s")
+        return client.call_async(request)
+
+    def _spin_until(self, condition: Callable[[], Any], problem: str) -> None:
         deadline = time.monotonic() + _ANSWER_TIMEOUT
         while not condition():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{problem}: {self._stopped}")
+                raise TimeoutError(f"{problem} for {_ANSWER_TIMEOUT:.0f} s")
             rclpy.spin_once(self, timeout_sec=0.1)
 
     def _ask(self, client: Any, request: Any) -> Any:
-        if not client.wait_for_service(timeout_sec=_ANSWER_TIMEOUT):
-            raise TimeoutError(f"no service {client.srv_name} for {_ANSWER_TIMEOUT:.0f} s")
-        future = client.call_async(request)
-        rclpy.spin_until_future_complete(self, future, timeout_sec=_ANSWER_TIMEOUT)
-        if not future.done():
-            raise TimeoutError(f"no answer from {client.srv_name} for {_ANSWER_TIMEOUT:.0f} s")
+        future = self._send(client, request)
+        self._spin_until(future.done, f"no answer from {client.srv_name}")
         return future.result()
 
-    def _call(self, client: Any, request: Any) -> Any:
-        answer = self._ask(client, request)
-        if not answer.success:
-            raise TimeoutError(f"{client.srv_name} refused: {answer.message}")
-        return answer
-
-    def _wait_until_done(self, seed: str) -> None:
-        """Wait until the started episode, named by its seed, has its result.
+    def _wait_until_done(self) -> None:
+        """Wait until the started episode has its result.
 
         A policy that stops says so once a second; in lock-step the simulation waits meanwhile.
         """
         self._alive, begun, stopped = time.monotonic(), self._simulated, ""
-        while self._status.get("state") != "done" or f"seed {self._status['seed']}" != seed:
+        while self._status["state"] != "done":
             rclpy.spin_once(self, timeout_sec=0.5)
             if self._stopped and not stopped:
                 stopped = self._stopped

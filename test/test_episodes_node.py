@@ -1,0 +1,131 @@
+"""The runner of episodes, between a simulation and a recorder whose answers get lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import rclpy
+from domains import give_back, take_domain
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from ebm_policy_ros.sim import episodes_node
+from ebm_policy_ros.sim.episodes_node import EpisodesNode
+
+pytestmark = pytest.mark.ros
+
+
+class Scene(Node):
+    """A bridge and a recorder that lose requests, or the answers to them, once each."""
+
+    def __init__(self, context: Any, lost: str) -> None:
+        """Offer the services; `lost` is `answer` or `request`."""
+        super().__init__("scene", context=context)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._bridge = self.create_publisher(String, "sim_bridge_node/status", latched)
+        self._recorder = self.create_publisher(String, "recorder_node/status", latched)
+        self._lost, self._losses = lost, {"reset", "record", "start"}
+        self._group = ReentrantCallbackGroup()
+        self.seed = 7
+        self.asked: list[str] = []
+        self._offer("sim_bridge_node/reset", "reset", self._reset)
+        self._offer("sim_bridge_node/start", "start", self._start)
+        self._offer("recorder_node/start", "record", lambda: self._tell_recorder("recording"))
+        self.create_service(SetBool, "recorder_node/stop", self._stop)
+        self._tell("waiting")
+        self._tell_recorder("idle")
+
+    def _offer(self, service: str, name: str, do: Callable[[], None]) -> None:
+        async def on_request(_: Any, response: Any) -> Any:
+            self.asked.append(name)
+            lose = name in self._losses
+            self._losses.discard(name)
+            if not (lose and self._lost == "request"):
+                do()
+            if lose:
+                await rclpy.task.Future()  # which nobody completes: no answer is sent
+            response.success = True
+            return response
+
+        # In one group that is not reentrant, the answer that never comes would hold up all others.
+        self.create_service(Trigger, service, on_request, callback_group=self._group)
+
+    def _reset(self) -> None:
+        self.seed += 1
+        self._tell("waiting")
+
+    def _start(self) -> None:
+        self._tell("running")
+        self._tell("done", success=True)
+
+    def _stop(self, request: Any, response: Any) -> Any:
+        self._tell_recorder("idle")
+        response.success, response.message = True, f"bag of {self.seed}, {request.data}"
+        return response
+
+    def _tell(self, state: str, **more: Any) -> None:
+        told = {"state": state, "seed": self.seed, **more}
+        self._bridge.publish(String(data=json.dumps(told)))
+
+    def _tell_recorder(self, state: str) -> None:
+        self._recorder.publish(String(data=json.dumps({"state": state})))
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """A scene in a process's own domain, served by a thread."""
+    domain = take_domain()
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    node = Scene(context, request.param)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def spin() -> None:
+        with suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = Thread(target=spin, daemon=True)
+    thread.start()
+    rclpy.init(domain_id=domain)
+    yield node
+    rclpy.shutdown()
+    context.shutdown()
+    thread.join()
+    give_back(domain)
+
+
+@pytest.mark.parametrize(
+    ("scene", "asked"),
+    [
+        # Its effect is heard of: nothing is asked for twice, so no scene is left out.
+        ("answer", ["record", "start", "reset", "record", "start"]),
+        ("request", ["record"] * 2 + ["start"] * 2 + ["reset"] * 2 + ["record", "start"]),
+    ],
+    indirect=["scene"],
+)
+def test_lost_answers_and_requests_cost_no_episode(
+    scene: Scene, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(episodes_node, "_REPEAT_AFTER", 3.0)
+    out = tmp_path / "results.jsonl"
+    values = {"episodes": 2, "record": 2, "results": str(out)}
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    node = EpisodesNode(parameter_overrides=overrides)
+    node.run()
+    results = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [result["seed"] for result in results] == [7, 8]
+    assert [result["bag"] for result in results] == ["bag of 7, True", "bag of 8, True"]
+    assert scene.asked == asked
+    node.destroy_node()
