@@ -6,8 +6,8 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: setup demo pipeline figures parameters faults bench experiments gpu-wheels gpu-data gpu-dry \
-	docs test test-slow lint format clean
+.PHONY: setup demo pipeline figures parameters faults bench experiments suite suite-quick \
+	gpu-wheels gpu-data gpu-dry docs test test-slow lint format clean
 
 setup: .venv/.ready
 
@@ -67,6 +67,13 @@ experiments: setup  ## The classic experiments that fit a CPU: out/experiments; 
 		--out out/experiments/coordinates
 	$(BIN)/python -m ebm_policy_ros.training.experiments.particle \
 		--out out/experiments/particle --sizes '[2,4,8]'
+
+SUITE = $(BIN)/python -m ebm_policy_ros.sim.experiments.suite --config sim/experiments/suite.yaml
+suite: setup  ## Demonstrate, train and judge every row of the tasks: out/suite, hours; goes on if interrupted
+	$(SUITE) --out out/suite
+
+suite-quick: setup  ## A tenth of it, which shows that every row runs: out/suite-quick
+	$(SUITE) --share 0.1 --out out/suite-quick
 
 gpu-wheels: setup  ## What a bare GPU machine lacks, as wheels: .whl
 	rm -rf .whl
