@@ -102,8 +102,9 @@ gpu-dry: gpu-wheels .gpu/push.npz .gpu-venv/.ready  ## Try bench/gpu.sh on the C
 	OUT=out/gpu-dry DEVICE=cpu SMALL=1 CASE_SECONDS=0.2 PYTHON=$(CURDIR)/.gpu-venv/bin/python \
 		bench/gpu.sh
 
-# One process for each core; a file's tests stay in one of them.
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+# One process for each core; a file's tests stay in one of them. Hundreds of processes import the
+# package: they compile it once, whatever the environment says.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile
 
 test: setup  ## Everything that guards behaviour: about 5 minutes on two cores
 	$(PYTEST) -m "not slow"
