@@ -16,7 +16,7 @@ import numpy as np
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy.file import load_policy_file
-from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
+from ebm_policy_ros.policy.policy import Choice, Policy, PolicyMismatch
 from ebm_policy_ros.sim.energy_picture import draw_energies
 from ebm_policy_ros.sim.episodes import EpisodeResult, EpisodesConfig, run_episodes
 from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed
@@ -49,6 +49,8 @@ class EvaluateArgs:
     """Episodes to record, from the first on."""
     execute: int = 0
     """Actions of a chunk that are executed before the next decision; 0 for half of them."""
+    choice: Choice = "lowest"
+    """Action that is chosen: lowest, that of lowest energy, or sample, a draw from exp(-E)."""
     device: str = "cpu"
     """Device on which the policy decides: cpu, cuda or auto."""
     inference: dict[str, int | float | str] = field(default_factory=dict)
@@ -170,6 +172,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
             "interface": str(interface.resolve()),
             "device": args.device,
             "execute": args.execute,
+            "choice": args.choice,
             **{f"inference.{name}": value for name, value in args.inference.items()},
             "lockstep": True,
             "autostart": True,

@@ -75,7 +75,8 @@ def test_rows_that_cannot_be_are_refused(tmp_path: Path) -> None:
 @pytest.mark.sim
 def test_a_suite_runs_to_its_table_and_then_has_nothing_left_to_do(tmp_path: Path) -> None:
     train = {"horizon": 5, "model.kind": "explicit", "model.streams": ["tool"]}
-    row = {"task": "avoid", "name": "regression", "steps": 20, "execute": 5, "train": train}
+    row = {"task": "avoid", "name": "regression", "steps": 20, "train": train}
+    row["judge"] = {"execute": 5}
     options = ["--out", str(tmp_path), "--rows", json.dumps([row]), "--videos", "0"]
     options += ["--demonstrations", "2", "--episodes", "1"]
     first = run("sim.experiments.suite", *options)

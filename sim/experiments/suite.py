@@ -44,8 +44,8 @@ class Row:
     """Steps of a training."""
     train: dict[str, Any] = field(default_factory=dict)
     """Options of train_policy, as {model.kind: explicit}."""
-    execute: int = 0
-    """Actions of a chunk that are executed before the next decision; 0 for half of them."""
+    judge: dict[str, Any] = field(default_factory=dict)
+    """Options of evaluate_policy, as {execute: 5}."""
     seeds: tuple[int, ...] = (0,)
     """Training seeds."""
 
@@ -162,13 +162,8 @@ def jobs(args: SuiteArgs) -> list[_Job]:
             run = folder / f"{row.name}_{seed}"
             steps, scenes = args.part(row.steps), args.part(args.episodes)
             training = {**row.train, "seed": seed, "steps": steps}
-            judging = {
-                "task": row.task,
-                "episodes": scenes,
-                "seed": args.seed,
-                "execute": row.execute,
-                "videos": min(args.videos, scenes),
-            }
+            chosen = {"seed": args.seed, "videos": min(args.videos, scenes), **row.judge}
+            judging = {"task": row.task, "episodes": scenes, **chosen}
             paths = {"data": folder / "demos", "out": run / "train"}
             policy = {"policy": run / "train" / POLICY, "out": run / "scenes"}
             for job in (
