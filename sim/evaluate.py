@@ -55,6 +55,8 @@ class EvaluateArgs:
     """Device on which the policy decides: cpu, cuda or auto."""
     inference: dict[str, int | float | str] = field(default_factory=dict)
     """Settings of the search that replace the policy's, such as --inference.samples 2048."""
+    parameters: dict[str, int | float | str] = field(default_factory=dict)
+    """Further parameters of policy_node, such as --parameters.when_unsure go."""
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
@@ -174,6 +176,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
             "execute": args.execute,
             "choice": args.choice,
             **{f"inference.{name}": value for name, value in args.inference.items()},
+            **args.parameters,
             "lockstep": True,
             "autostart": True,
         },

@@ -31,6 +31,8 @@ TOOL_FRAME = "tool0"
 """Site that the arm moves: the pusher's tip."""
 TOOL_HEIGHT = 0.012
 """Height of `tool0` above the table in planar motions (m)."""
+LEASH = 0.010
+"""Largest distance of the reference from the tool in planar motions (m); free ones need less."""
 
 _HOME = np.array([-0.27, -1.33, 2.10, -2.34, -1.57, -1.84])
 _MESH_CELL = 0.003
@@ -189,18 +191,24 @@ class ToolController:
         if np.linalg.norm(frame.translation()[: len(tool)] - tool) > _REACHED:
             raise ValueError(f"start of the tool: the arm does not reach {tool.tolist()} m")
 
-    def move(self, velocity: Array, duration: float) -> Array:
+    def move(self, velocity: Array, duration: float, tool: Array) -> Array:
         """Advance the reference.
 
         Args:
             velocity: Of the tool along x and y of base_link, in m/s. Shape (2,).
             duration: In s.
+            tool: Where the tool is along x and y, in m, from which the reference keeps within
+                `LEASH`: a tool that presses on something does not press ever harder. Shape (2,).
 
         Returns:
             The reference's joint velocities in rad/s. Shape (6,).
         """
         frame = self._configuration.get_transform_frame_to_world(TOOL_FRAME, "site")
-        return self._solve(frame.translation()[:2] + velocity * duration, duration)
+        target = frame.translation()[:2] + velocity * duration
+        away = float(np.linalg.norm(target - tool))
+        if away > LEASH:
+            target = tool + (target - tool) * (LEASH / away)
+        return self._solve(target, duration)
 
     def move_tool(self, linear: Array, angular: Array, duration: float) -> Array:
         """Advance the reference in all six dimensions; see `move`.

@@ -112,7 +112,8 @@ class World:
         """
         command = np.clip(finite_vector("velocity", velocity, 2), -MAX_SPEED, MAX_SPEED)
         planar = self._disturbance.executed(command, duration)
-        self.follow(lambda arm, seconds, step: arm.move(planar, step), duration)
+        tool = self.data.site(TOOL_FRAME).xpos
+        self.follow(lambda arm, seconds, step: arm.move(planar, step, tool[:2]), duration)
 
     def twist(self, linear: npt.ArrayLike, angular: npt.ArrayLike, duration: float) -> None:
         """Move the tool in all six dimensions.

@@ -152,34 +152,40 @@ class RobustnessArgs:
 
 def run(args: RobustnessArgs) -> None:
     """Judge the policy where it is not judged yet, and print and write the table."""
-    summaries: dict[str, dict[str, Any]] = {}
+    rows, summaries = [], {}
     for condition in CONDITIONS:
-        name = condition.__name__
-        summaries[condition.text] = evaluate(
-            EvaluateArgs(
-                policy=args.policy,
-                out=args.out / name,
-                task=f"{__spec__.name}.{name}",
-                episodes=args.episodes,
-                seed=args.seed,
-                videos=args.videos,
-            )
-        )
-    columns = ("condition", "solved", "stopped as unfamiliar", "failed unnoticed", "steps")
-    rows = [[text, *_cells(summary)] for text, summary in summaries.items()]
+        stops, goes = (_judge(args, condition, wanted) for wanted in ("slow", "go"))
+        summaries[condition.text] = {"slow": stops, "go": goes}
+        count = stops["episodes"]
+        unfamiliar = sum("unfamiliar" in reason for reason in stops["stops"].values())
+        unnoticed = count - stops["successes"] - len(stops["stops"])
+        cells = (goes["successes"], stops["successes"], unfamiliar, unnoticed)
+        rows.append([condition.text, *(f"{cell}/{count}" for cell in cells)])
+    columns = (
+        "condition",
+        "solved unguarded",
+        "solved",
+        "stopped as unfamiliar",
+        "failed unnoticed",
+    )
     write_results(args.out, columns, rows, {"conditions": summaries})
 
 
-def _cells(summary: dict[str, Any]) -> list[str]:
-    count, stops = summary["episodes"], summary["stops"]
-    unfamiliar = sum("unfamiliar" in reason for reason in stops.values())
-    unnoticed = count - summary["successes"] - len(stops)
-    return [
-        f"{summary['successes']}/{count}",
-        f"{unfamiliar}/{count}",
-        f"{unnoticed}/{count}",
-        f"{summary['mean_steps']}",
-    ]
+def _judge(
+    args: RobustnessArgs, condition: type[AsDemonstrated], when_unsure: str
+) -> dict[str, Any]:
+    """Return the figures of one condition, with doubts heeded, as usual (slow), or not (go)."""
+    name = condition.__name__
+    chosen = EvaluateArgs(
+        policy=args.policy,
+        out=args.out / f"{name}_{when_unsure}",
+        task=f"{__spec__.name}.{name}",
+        episodes=args.episodes,
+        seed=args.seed,
+        videos=args.videos,
+        parameters={"when_unsure": when_unsure},
+    )
+    return evaluate(chosen)
 
 
 def main(argv: list[str] | None = None) -> None:
