@@ -159,8 +159,11 @@ OFFLINE = [f"{PACKAGE}.training", f"{PACKAGE}.sim", "rclpy"]
             OFFLINE,
             id="what decides knows no ROS, training or simulation",
         ),
-        pytest.param(["training/**/*.py"], ["rclpy"], id="training knows no ROS"),
-        pytest.param(["sim/**/*.py"], ["rclpy"], id="only nodes of the simulation know ROS"),
+        pytest.param(
+            ["training/**/*.py", "sim/**/*.py"],
+            ["rclpy"],
+            id="of training and simulation, only nodes know ROS",
+        ),
     ],
 )
 def test_imports_stay_within_their_layer(patterns: list[str], forbidden: list[str]) -> None:
