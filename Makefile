@@ -19,6 +19,7 @@ DEMO_POLICIES = $(wildcard config/policies/ur5e_$(TASK).safetensors \
 	config/policies/ur5e_$(TASK)_regression.safetensors)
 # Half a second, executed as a whole: regression's mean is not corrected in time.
 DEMO_OPTIONS_avoid = --execute 5
+DEMO_OPTIONS_detour = --execute 5
 comma := ,
 DEMO = out/demo/$(TASK)
 demo: setup  ## Ten scenes of a task by its shipped policies, side by side in a video: out/demo/avoid
