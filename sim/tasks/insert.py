@@ -14,6 +14,7 @@ from ebm_policy_ros.sim.tasks.pusher import LENGTH, TIP_RADIUS, add_pusher
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task, View
 from ebm_policy_ros.sim.tasks.ways import smoothstep
+from ebm_policy_ros.util.geometry import rotation_vector
 
 Array = npt.NDArray[np.float64]
 
@@ -151,9 +152,8 @@ def yaw_of(quaternion: Array) -> float:
     Args:
         quaternion: x, y, z, w.
     """
-    x, y, z, w = quaternion
-    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    return float((yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+    yaw = float(rotation_vector(quaternion)[2])
+    return (yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4
 
 
 class InsertDemonstrator:
