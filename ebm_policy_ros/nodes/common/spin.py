@@ -86,12 +86,15 @@ def run_node(
     answer_options(name, create.__doc__ or "", settings, remove_ros_args(given))
     stopping = False
 
+    node = None
+
     def request_stop(signum: int, frame: Any) -> None:
         nonlocal stopping
         # A launch forwards a Ctrl-C that its nodes already received: the second one has no effect.
         stopping = True
+        if node is None:  # it has commanded nothing yet
+            sys.exit()
 
-    node = None
     # With nohup, a node continues after its terminal was closed.
     handled = [signal.SIGINT, signal.SIGTERM]
     handled += [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) != signal.SIG_IGN)
