@@ -15,7 +15,7 @@ from ebm_policy_ros.energy.action_space import ActionSpace, ActionSpaceConfig
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import Kind, ModelConfig
 from ebm_policy_ros.interface import Interface, interface_from_dict
-from ebm_policy_ros.nodes.policy.chunk import Chunk, executed_of
+from ebm_policy_ros.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.policy.file import load_policy_file, save_policy
 from ebm_policy_ros.policy.landscape import landscape
 from ebm_policy_ros.policy.policy import Policy
@@ -226,14 +226,26 @@ def test_a_policy_file_with_a_basis_of_another_size_is_refused(
 
 
 def test_half_of_a_chunk_is_executed_unless_a_number_is_given() -> None:
-    def executed(wanted: int, horizon: int, when_unsure: str = "go") -> int:
-        return executed_of({"execute": wanted, "when_unsure": when_unsure}, horizon)
-
-    assert [executed(0, horizon) for horizon in (1, 2, 3, 8)] == [1, 1, 1, 4]
-    assert executed(8, 8) == executed(8, 8, "hold") == 8
-    assert executed(0, 8, "hold") == 1
+    assert [executed_of(0, horizon) for horizon in (1, 2, 3, 8)] == [1, 1, 1, 4]
+    assert executed_of(8, 8) == 8
     with pytest.raises(ValueError, match="execute: got 9, expected at most 8"):
-        executed(9, 8)
+        executed_of(9, 8)
+
+
+@pytest.mark.ros
+def test_a_node_that_holds_when_unsure_decides_each_time(
+    chunked: tuple[Path, Path], interface: Interface
+) -> None:
+    pytest.importorskip("rclpy")
+    from ebm_policy_ros.nodes.policy.loading import LoadedPolicy, on_robot
+
+    policy = Policy.load(chunked[1], device="cpu")
+    loaded = LoadedPolicy(policy, on_robot(policy, interface), "several", policy.sha256)
+    assert loaded.executed({"execute": 0, "when_unsure": "slow"}) == 2
+    assert loaded.executed({"execute": 0, "when_unsure": "hold"}) == 1
+    assert loaded.executed({"execute": 3, "when_unsure": "hold"}) == 3
+    refusal = loaded.unsuitable({"execute": 5, "when_unsure": "slow"})
+    assert refusal == "execute: got 5, expected at most 4, the horizon of the policy"
 
 
 def test_an_action_of_a_chunk_has_its_turn() -> None:
@@ -319,5 +331,47 @@ def test_within_a_chunk_no_action_goes_out_without_fresh_streams(
         scene.until(lambda: not scene.sent[-1].is_safe)
         first = next(sent for sent in scene.sent[begun:] if not sent.is_safe)
         assert first.values[0] == pytest.approx(VELOCITIES[0], abs=2e-3), "a new decision"
+    finally:
+        scene.close()
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_a_policy_of_another_horizon_takes_over_and_more_actions_than_it_has_are_refused(
+    chunked: tuple[Path, Path], policy_for: PolicyWriter, interface: Interface
+) -> None:
+    pytest.importorskip("rclpy")
+    from rclpy.parameter import Parameter
+    from scene import Scene
+    from std_srvs.srv import Trigger
+
+    several = chunked[1].rename(chunked[1].with_name("several.safetensors"))
+    single = policy_for(interface, [0.049, -0.001], [0.051, 0.001])
+    scene = Scene("ur5e_push")
+    try:
+        node = scene.start(policy=str(several))
+
+        def swap(policy: Path, velocity: float) -> None:
+            assert node.set_parameters([Parameter("next_policy", value=str(policy))])[0].successful
+            answer = scene.call(Trigger, "policy_node/load_policy", Trigger.Request())
+            assert answer.success, answer.message
+            begun = len(scene.sent)
+            scene.until(lambda: len(scene.sent) >= begun + 10)
+            assert all(not sent.is_safe for sent in scene.sent[begun:])
+            moves = [sent.values[0] for sent in scene.sent[begun + 2 : begun + 10]]
+            assert max(moves) == pytest.approx(velocity, abs=3e-3)
+
+        scene.until(lambda: len(scene.sent) >= 6)
+        swap(single, 0.05)
+        swap(several, VELOCITIES[1])
+    finally:
+        scene.close()
+    scene = Scene("ur5e_push")
+    try:
+        node = scene.start(policy=str(several), execute=4, next_policy=str(single))
+        answer = scene.call(Trigger, "policy_node/load_policy", Trigger.Request())
+        assert not answer.success
+        assert answer.message.startswith("execute: got 4, expected at most 1")
+        assert answer.message.endswith("several.safetensors goes on")
     finally:
         scene.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 pytest.importorskip("rclpy")
 
@@ -28,9 +29,11 @@ from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
 from ebm_policy_ros.control.safety_state import SafetyState
-from ebm_policy_ros.energy.models import Model
+from ebm_policy_ros.energy.convolutions import IMAGE_ENCODERS, ImageEncoderConfig
+from ebm_policy_ros.energy.models import Model, ModelConfig, build_model
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.nodes.policy.node import PolicyNode
+from ebm_policy_ros.policy.file import PolicyFile, save_policy
 from ebm_policy_ros.policy.policy import Policy
 
 pytestmark = pytest.mark.ros
@@ -249,6 +252,60 @@ def test_start_configures_and_activates_and_says_what_is_wrong(
         answer = trigger(robot, "reset")
         assert not answer.success and "not stopped" in answer.message
     finally:
+        node.close()
+        node.destroy_node()
+
+
+class Gated(nn.Module):
+    """Image encoder that is as slow as the test wants."""
+
+    gate = threading.Event()
+
+    def __init__(self, config: ImageEncoderConfig, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.size = 1
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Zeros, shape (B, 1), from frames (B, T, H, W, 3), as soon as the gate is open."""
+        assert self.gate.wait(60)
+        return torch.zeros(len(frames), 1)
+
+
+@pytest.fixture
+def slow_policy(interface: Interface, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A policy that does not get warm until `Gated.gate` is opened."""
+    monkeypatch.setitem(IMAGE_ENCODERS._parts, "gated", Gated)
+    monkeypatch.setattr(Gated, "gate", threading.Event())
+    config = ModelConfig(streams=("camera",), image=ImageEncoderConfig(network="gated"))
+    shapes = {"camera": interface.shapes["camera"]}
+    state = build_model(config, shapes, 2).state_dict()
+    path = tmp_path / "slow.safetensors"
+    search = {"method": "derivative_free", "samples": 64, "iterations": 2}
+    save_policy(path, PolicyFile(state, config.to_dict(), shapes, (1, 2), interface, search, {}))
+    return path
+
+
+def test_while_a_policy_is_loaded_everything_else_is_answered(
+    robot: Robot, context: Any, slow_policy: Path
+) -> None:
+    values = {"policy": str(slow_policy), "use_sim_time": True}
+    node = PolicyNode(context=context, parameter_overrides=parameters(**values))
+    robot.add(node)
+    try:
+        client = robot.node.create_client(Trigger, "policy_node/start")
+        robot.until(client.service_is_ready)
+        started = client.call_async(Trigger.Request())
+        robot.until(lambda: node.preparation is not None)
+        assert trigger(robot, "start").message == "a policy is being loaded"
+        assert trigger(robot, "stop").success
+        assert not started.done()
+        Gated.gate.set()
+        robot.until(started.done)
+        # The stop that came meanwhile stays.
+        assert started.result().message.startswith("stopped: ~/stop was called")
+        assert robot.node.count_publishers("servo_node/delta_twist_cmds") == 0
+    finally:
+        Gated.gate.set()
         node.close()
         node.destroy_node()
 

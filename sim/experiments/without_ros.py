@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.nodes.policy.chunk import Chunk
+from ebm_policy_ros.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.policy.policy import Choice, Policy
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.evaluate import wilson_interval
@@ -76,10 +76,7 @@ class WithoutRosArgs:
     def __post_init__(self) -> None:
         if min(self.demonstrations, self.horizon, self.episodes, len(self.seeds)) < 1:
             raise ValueError("demonstrations, horizon, episodes and seeds: expected at least one")
-        if not 0 <= self.execute <= self.horizon:
-            raise ValueError(
-                f"execute: got {self.execute}, expected at most the horizon, {self.horizon}"
-            )
+        executed_of(self.execute, self.horizon)  # refuses a wrong number
 
 
 def demonstrate(args: WithoutRosArgs, file: Path) -> None:
@@ -147,7 +144,7 @@ def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
     results = []
     for seed in tqdm(range(args.seed, args.seed + args.episodes), "episodes"):
         world.reset(seed)
-        moments, executed = [world.measures], args.execute or max(1, args.horizon // 2)
+        moments, executed = [world.measures], executed_of(args.execute, args.horizon)
         chunk: Chunk | None = None
         while not _over(world):
             if chunk is None or chunk.sent == executed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,8 @@ from ebm_policy_ros.util.geometry import near, wrap
 
 Actions = npt.NDArray[np.float64]
 
-# Time that a node waits for the delivery of its last command.
-_LAST_COMMAND = Duration(seconds=0.5)
+# Time that a node waits for the delivery of its last commands, s.
+_LAST_COMMAND = 0.5
 _PROPOSED = "~/proposed_command"
 # Positions that differ by less are equal within the sensor's noise, rad or m.
 _NOISE = 0.01
@@ -79,9 +80,10 @@ class Outputs:
 
     def close(self) -> None:
         """Close the topics after the last commands have been delivered."""
-        publishers = [p for p in (self._publisher, self._gripper) if p is not None]
-        for publisher in publishers:
-            publisher.wait_for_all_acked(_LAST_COMMAND)
+        end = time.monotonic() + _LAST_COMMAND
+        for publisher in filter(None, (self._publisher, self._gripper)):
+            left = max(0.0, end - time.monotonic())
+            publisher.wait_for_all_acked(Duration(seconds=left))
             self._node.destroy_publisher(publisher)
 
     def forget(self) -> None:

@@ -21,7 +21,6 @@ from ebm_policy_ros.nodes.common.command_session import CommandSession
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.outputs import Command, Outputs
 from ebm_policy_ros.nodes.common.pauses import boot_time
-from ebm_policy_ros.nodes.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.nodes.policy.inference_thread import DecisionLate, InferenceThread
 from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
 from ebm_policy_ros.nodes.policy.observer import Observer, Sight
@@ -30,6 +29,7 @@ from ebm_policy_ros.nodes.policy.timeliness import Timeliness
 from ebm_policy_ros.nodes.policy.visualization import Visualization
 from ebm_policy_ros.observation.buffer import Observation, StaleObservation
 from ebm_policy_ros.observation.robot_state import RobotState
+from ebm_policy_ros.policy.chunk import Chunk
 from ebm_policy_ros.policy.decision import Decision
 
 # Longest duration of the policy's self-check, s.
@@ -63,6 +63,7 @@ class ControlLoop:
         self,
         node: Node,
         loaded: LoadedPolicy,
+        inference_thread: InferenceThread,
         inputs: Inputs,
         safety: SafetyStateMachine,
         statistics: RuntimeStatistics,
@@ -73,6 +74,7 @@ class ControlLoop:
         Args:
             node: Node whose clock, log and publishers are used.
             loaded: Policy and interface.
+            inference_thread: Thread of the policy, warmed up.
             inputs: Source of the observations.
             safety: State machine that defines what the loop may do; it is kept when the loop ends.
             statistics: Counters of events; they are kept when the loop ends.
@@ -83,10 +85,9 @@ class ControlLoop:
         """
         self.loaded, self.values = loaded, values
         self.guard = CommandGuard(loaded.interface, loaded.limits(values))
-        executed_of(values, loaded.interface.action.horizon)  # refuses a wrong number
         self._node, self._safety, self._statistics = node, safety, statistics
         self._session = CommandSession(node, loaded.interface)
-        self._inference_thread = InferenceThread(loaded.policy, values["threads"])
+        self._inference_thread = inference_thread
         self._observer = Observer(loaded.interface, inputs)
         self._timeliness = Timeliness(node, loaded.interface, values, self._on_late)
         self._visualization = Visualization(node, loaded.interface)
@@ -233,7 +234,7 @@ class ControlLoop:
             DecisionLate: If the last decision still runs, or a stream became too old.
         """
         chunk, interface = self._chunk, self.loaded.interface
-        executed = executed_of(self.values, interface.action.horizon)
+        executed = self.loaded.executed(self.values)
         # A slower arm falls behind the actions of a chunk, which were decided for full speed.
         if chunk is None or executed == 1 or self._speed(chunk.decision, sight.now) < 1:
             self._begin(sight)

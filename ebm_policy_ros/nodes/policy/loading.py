@@ -11,6 +11,8 @@ from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.nodes.common.limit_parameters import limits_of
 from ebm_policy_ros.nodes.common.parameters import part_of
+from ebm_policy_ros.nodes.policy.inference_thread import InferenceThread
+from ebm_policy_ros.policy.chunk import executed_of
 from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
 from ebm_policy_ros.util.resources import interface_path, policy_path
 
@@ -49,7 +51,22 @@ class LoadedPolicy:
                 f"when_unsure: hold needs a calibrated policy, which {self.name} is not; see "
                 "calibrate_policy"
             )
+        try:
+            self.executed(values)
+        except ValueError as error:
+            return str(error)
         return ""
+
+    def executed(self, values: Mapping[str, Any]) -> int:
+        """Number of actions that are executed of each decision.
+
+        Raises:
+            ValueError: If a decision has fewer actions than wanted.
+        """
+        wanted: int = values["execute"]
+        if not wanted and values["when_unsure"] == "hold":
+            return 1  # only a decision tells if the policy is unsure
+        return executed_of(wanted, self.interface.action.horizon)
 
     def limits(self, values: Mapping[str, Any]) -> Limits:
         """Limits of the interface, tightened by the parameters `limits.*`.
@@ -97,10 +114,20 @@ def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:
             f"policy {name} is for another interface than {wanted} ({differences[0]}); choose a "
             "policy trained with this interface"
         )
-    # The policy decides about as many actions as it was trained to.
-    action = dataclasses.replace(interface.action, horizon=policy.interface.action.horizon)
-    interface = dataclasses.replace(interface, action=action)
-    loaded = LoadedPolicy(policy, interface, name, policy.sha256)
+    loaded = LoadedPolicy(policy, on_robot(policy, interface), name, policy.sha256)
     if problem := loaded.unsuitable(values):
         raise PolicyMismatch(problem)
     return loaded
+
+
+def prepare_policy(values: Mapping[str, Any], name: str) -> tuple[LoadedPolicy, InferenceThread]:
+    """Load a policy and warm it up in its own thread, which takes seconds; see `load_policy`."""
+    loaded = load_policy(values, name)
+    return loaded, InferenceThread(loaded.policy, values["threads"])
+
+
+def on_robot(policy: Policy, interface: Interface) -> Interface:
+    """Interface of a robot with as many actions in a decision as a policy was trained for."""
+    assert policy.interface is not None
+    action = dataclasses.replace(interface.action, horizon=policy.interface.action.horizon)
+    return dataclasses.replace(interface, action=action)

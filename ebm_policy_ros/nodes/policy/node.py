@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -19,7 +21,8 @@ from ebm_policy_ros.nodes.common.spin import run_node
 from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
 from ebm_policy_ros.nodes.policy.control_loop import ControlLoop
 from ebm_policy_ros.nodes.policy.diagnostics import Diagnostics
-from ebm_policy_ros.nodes.policy.loading import load_policy
+from ebm_policy_ros.nodes.policy.inference_thread import InferenceThread
+from ebm_policy_ros.nodes.policy.loading import LoadedPolicy, prepare_policy
 from ebm_policy_ros.nodes.policy.parameters import SETTINGS
 from ebm_policy_ros.nodes.policy.services import PolicyServices
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
@@ -49,6 +52,7 @@ class PolicyNode(LifecycleNode):
         self.statistics = RuntimeStatistics()
         self.inputs: Inputs | None = None
         self.control_loop: ControlLoop | None = None
+        self.preparation: Future[tuple[LoadedPolicy, InferenceThread]] | None = None
         self._timer: Any = None
         self._waiting_since: int | None = None
         self._triggered_ns = 0
@@ -93,27 +97,32 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
-        if self.values["lockstep"] and not self.get_parameter("use_sim_time").value:
-            raise ValueError(
-                "lockstep: waits for every sample as long as it takes; expected use_sim_time too"
+        prepared, self.preparation = self.preparation, None
+        if prepared is not None:
+            loaded, inference_thread = prepared.result()
+        else:
+            loaded, inference_thread = prepare_policy(self.values, self.values["policy"])
+        with ExitStack() as undo:
+            undo.callback(inference_thread.close)
+            if self.values["lockstep"] and not self.get_parameter("use_sim_time").value:
+                raise ValueError(
+                    "lockstep: waits for every sample as long as it takes; expected use_sim_time "
+                    "too"
+                )
+            self._trigger = self._find_trigger(loaded.interface)
+            loaded.limits(self.values)
+            inputs = Inputs(self, loaded.interface, self._on_sample)
+            undo.callback(inputs.close)
+            self.control_loop = ControlLoop(
+                self, loaded, inference_thread, inputs, self.safety, self.statistics, self.values
             )
-        loaded = load_policy(self.values, self.values["policy"])
-        self._trigger = self._find_trigger(loaded.interface)
-        loaded.limits(self.values)
+            undo.pop_all()
+        self.inputs = inputs
         if not loaded.policy.has_thresholds:
             self.get_logger().warning(
                 f"policy {loaded.name} is not calibrated: it cannot tell when it is not at home; "
                 "see calibrate_policy"
             )
-        inputs = Inputs(self, loaded.interface, self._on_sample)
-        try:
-            control_loop = ControlLoop(
-                self, loaded, inputs, self.safety, self.statistics, self.values
-            )
-        except Exception:
-            inputs.close()
-            raise
-        self.inputs, self.control_loop = inputs, control_loop
 
     def _find_trigger(self, interface: Interface) -> str:
         """Stream whose samples start decisions; empty for the timer."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from ebm_policy_ros.control.safety_state import SafetyStateMachine
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.ticks import ClockWatch
 from ebm_policy_ros.nodes.policy.control_loop import ControlLoop
+from ebm_policy_ros.nodes.policy.inference_thread import InferenceThread
+from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
 
 
@@ -23,6 +26,8 @@ class PolicyNodeState(Protocol):
     """Inputs; None until the node is configured."""
     control_loop: ControlLoop | None
     """Control loop; None until the node is configured."""
+    preparation: Future[tuple[LoadedPolicy, InferenceThread]] | None
+    """Policy that the next configuration takes; None if it has to load one."""
     failure: str
     """Reason why the last transition failed."""
 

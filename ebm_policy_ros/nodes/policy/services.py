@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import suppress
 from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -14,7 +16,7 @@ from ebm_policy_ros.nodes.common.background import result_of, run_in_background
 from ebm_policy_ros.nodes.common.ticks import STANDSTILL
 from ebm_policy_ros.nodes.policy.control_loop import ControlLoop
 from ebm_policy_ros.nodes.policy.inference_thread import InferenceThread
-from ebm_policy_ros.nodes.policy.loading import LoadedPolicy, load_policy
+from ebm_policy_ros.nodes.policy.loading import LoadedPolicy, on_robot, prepare_policy
 from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
 from ebm_policy_ros.policy.policy import PolicyMismatch
 
@@ -33,15 +35,27 @@ class PolicyServices:
         self._loading = False
         # Long-running services, which must not block other callbacks.
         group = ReentrantCallbackGroup()
-        node.create_service(Trigger, "~/start", self._start)
+        node.create_service(Trigger, "~/start", self._start, callback_group=group)
         node.create_service(Trigger, "~/stop", self._stop)
         node.create_service(Trigger, "~/reset", self._reset, callback_group=group)
         node.create_service(SetBool, "~/shadow", self._shadow)
         node.create_service(Trigger, "~/load_policy", self._load, callback_group=group)
 
-    def _start(self, request: Any, response: Any) -> Any:
+    async def _start(self, request: Any, response: Any) -> Any:
         """Configure and activate the node, if not already done."""
         state = self._state
+        if self._loading:
+            response.message = "a policy is being loaded"
+            return response
+        if state.control_loop is None:
+            self._loading = True
+            values = dict(state.values)
+            state.preparation = run_in_background(
+                lambda: prepare_policy(values, values["policy"]), "start"
+            )
+            with suppress(Exception):  # raised again by the configuration
+                await result_of(state.preparation)
+            self._loading = False
         steps = [] if state.control_loop is not None else [self._node.trigger_configure]
         steps += [] if state.is_active else [self._node.trigger_activate]
         for step in steps:
@@ -150,12 +164,13 @@ class PolicyServices:
         self, control_loop: ControlLoop, name: str
     ) -> tuple[LoadedPolicy, InferenceThread]:
         """Load and warm up a policy of the same interface."""
-        loaded = load_policy(self._state.values, name)
+        loaded, inference_thread = prepare_policy(self._state.values, name)
         differences = loaded.interface.differences(control_loop.loaded.interface)
         if differences:
+            inference_thread.close()
             raise PolicyMismatch(
                 f"policy {name} is for another interface than the one that runs ({differences[0]})"
             )
         # Topics, ages and limits stay those that were checked at the start.
-        loaded = LoadedPolicy(loaded.policy, control_loop.loaded.interface, name, loaded.sha256)
-        return loaded, InferenceThread(loaded.policy, self._state.values["threads"])
+        interface = on_robot(loaded.policy, control_loop.loaded.interface)
+        return dataclasses.replace(loaded, interface=interface), inference_thread

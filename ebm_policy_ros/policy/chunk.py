@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,24 +13,21 @@ from ebm_policy_ros.policy.decision import Decision
 Actions = npt.NDArray[np.floating[Any]]
 
 
-def executed_of(values: Mapping[str, Any], horizon: int) -> int:
+def executed_of(wanted: int, horizon: int) -> int:
     """Number of actions that are executed of each decision, E.
 
     Args:
-        values: Parameters of policy_node.
+        wanted: Number that was asked for; 0 for half of the actions.
         horizon: Number of actions in a decision, H.
 
     Raises:
         ValueError: If a decision has fewer actions.
     """
-    wanted: int = values["execute"]
-    if wanted > horizon:
+    if not 0 <= wanted <= horizon:
         raise ValueError(
             f"execute: got {wanted}, expected at most {horizon}, the horizon of the policy"
         )
-    # Whether the policy is unsure is known only at a decision.
-    usual = 1 if values["when_unsure"] == "hold" else max(1, horizon // 2)
-    return wanted or usual
+    return wanted or max(1, horizon // 2)
 
 
 @dataclass
