@@ -290,7 +290,8 @@ def test_a_process_that_is_killed_loses_at_most_the_last_second(tmp_path: Path) 
     assert process.stdout is not None
     added: list[tuple[int, float]] = []
     folder = EpisodeFolder(tmp_path, "episode")
-    while not added or added[-1][1] < added[0][1] + 2.0:
+    # Many from before the last second, also on a busy machine.
+    while len(added) < 150 or added[150 - 1][1] > added[-1][1] - 1.0:
         number, time = process.stdout.readline().split()
         added.append((int(number), float(time)))
     assert folder.recover() == []  # the episode is still being recorded
