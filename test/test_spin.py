@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("rclpy")
+
+import rclpy
 
 from ebm_policy_ros.nodes.common.spin import run_node
 

@@ -13,7 +13,7 @@ from ebm_policy_ros.sim.tasks.gripper import GRIPPER, STROKE, add_gripper, openi
 from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, RED, add_block, place_block
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task
-from ebm_policy_ros.sim.tasks.ways import smoothstep
+from ebm_policy_ros.sim.tasks.ways import smoothstep, towards
 
 Array = npt.NDArray[np.float64]
 
@@ -211,7 +211,4 @@ def _from_above(tool: Array, aim: Array, low: float) -> Array:
 
 
 def _towards(apart: Array) -> Array:
-    """Return the velocity over a way (m), straight and slower near its end."""
-    distance = max(float(np.linalg.norm(apart)), 1e-6)
-    velocity: Array = apart * (_SPEED * np.tanh(_GAIN * distance / _SPEED) / distance)
-    return velocity
+    return towards(apart, _SPEED, _GAIN)

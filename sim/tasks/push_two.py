@@ -24,6 +24,7 @@ from ebm_policy_ros.sim.tasks.push import (
 )
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task
+from ebm_policy_ros.sim.tasks.ways import distance_from_segment
 
 Array = npt.NDArray[np.float64]
 
@@ -127,8 +128,8 @@ def clear_ways(blocks: Array, goals: Array) -> list[tuple[int, tuple[int, ...]]]
     for first in range(2):
         for way in _WAYS:
             second = 1 - first
-            waits = _from_line(blocks[second], blocks[first], goals[way[first]])
-            passes = _from_line(goals[way[first]], blocks[second], goals[way[second]])
+            waits = distance_from_segment(blocks[second], blocks[first], goals[way[first]])
+            passes = distance_from_segment(goals[way[first]], blocks[second], goals[way[second]])
             if min(waits, passes) >= _CLEAR_WAY:
                 found.append((first, way))
     return found
@@ -174,10 +175,3 @@ def _keep_off(velocity: Array, tool: Array, block: Array) -> Array:
 
 def _distance(one: Array, other: Array) -> float:
     return float(np.linalg.norm(one - other))
-
-
-def _from_line(point: Array, start: Array, end: Array) -> float:
-    """Distance of a point from a line segment (m)."""
-    along = end - start
-    share = np.clip((point - start) @ along / max(float(along @ along), 1e-9), 0, 1)
-    return _distance(point, start + share * along)

@@ -46,3 +46,26 @@ def smoothstep(value: float, low: float, high: float) -> float:
     """Return 0 up to `low` and 1 from `high` on, with a smooth step between."""
     x = min(1.0, max(0.0, (value - low) / (high - low)))
     return x * x * (3 - 2 * x)
+
+
+def towards(apart: Array, speed: float, gain: float) -> Array:
+    """Return the velocity over a way, straight and slower near its end.
+
+    Args:
+        apart: From here to the end of the way (m). Shape (D,).
+        speed: Largest speed (m/s).
+        gain: Speed for each metre that is left, near the end (1/s).
+
+    Returns:
+        In m/s. Shape (D,).
+    """
+    distance = max(float(np.linalg.norm(apart)), 1e-6)
+    velocity: Array = apart * (speed * np.tanh(gain * distance / speed) / distance)
+    return velocity
+
+
+def distance_from_segment(point: Array, start: Array, end: Array) -> float:
+    """Return the distance of a point from a straight way (m)."""
+    along = end - start
+    share = np.clip((point - start) @ along / max(float(along @ along), 1e-9), 0, 1)
+    return float(np.linalg.norm(point - (start + share * along)))
