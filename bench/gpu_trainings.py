@@ -10,7 +10,6 @@ Unpacked in out/gpu, they continue there or on the next machine.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -23,6 +22,8 @@ from typing import Any
 
 import yaml
 
+from ebm_policy_ros.util.cli import flags_of
+
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("gpu_trainings.yaml")
 # Time for an interrupted training to save, s; it is killed afterwards.
@@ -34,11 +35,7 @@ def command(training: Mapping[str, Any], folder: Path, device: str, small: bool)
     options = {**training["options"], "device": device, "out": str(folder)}
     if small:
         options |= training["small"]
-    flags = [
-        f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
-        for name, value in options.items()
-    ]
-    return [sys.executable, "-m", training["module"], *flags]
+    return [sys.executable, "-m", training["module"], *flags_of(options)]
 
 
 def run(training: list[str], seconds: float) -> str:

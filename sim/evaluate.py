@@ -59,10 +59,11 @@ class EvaluateArgs:
     """Further parameters of policy_node, such as --parameters.when_unsure go."""
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion, by default 95 % (Wilson 1927, JASA 22)."""
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion (Wilson 1927, JASA 22)."""
     if trials == 0:
         return 0.0, 1.0
+    z = 1.96  # of a standard normal distribution
     share = successes / trials
     scale = 1 + z**2 / trials
     centre = (share + z**2 / (2 * trials)) / scale

@@ -21,6 +21,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
+from ebm_policy_ros.bags.bag import Bag
 from ebm_policy_ros.bags.discovery import find_bags
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
@@ -28,7 +29,6 @@ from ebm_policy_ros.nodes.recorder.node import RecorderNode
 from ebm_policy_ros.observation.buffer import ObservationBuffer
 from ebm_policy_ros.training.data.episodes import (
     read_episode,
-    read_outcome,
     read_recorded_interface,
 )
 
@@ -176,7 +176,7 @@ def test_closing_leaves_the_episode_unfinished_but_whole(
         robot.tick(10)
     recorder.close()
     assert [path.name for path in (tmp_path / "demos").iterdir()] == [".partial"]
-    assert read_outcome(tmp_path / "demos" / ".partial" / "episode_0000") == "unfinished"
+    assert Bag(tmp_path / "demos" / ".partial" / "episode_0000").custom["outcome"] == "unfinished"
     with pytest.raises(BagError, match="no bags in it"):
         find_bags(tmp_path / "demos")
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ebm_policy_ros.nodes.policy.chunk import Chunk
 from ebm_policy_ros.observation.buffer import Observation
+from ebm_policy_ros.policy.chunk import Chunk
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World

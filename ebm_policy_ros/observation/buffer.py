@@ -184,14 +184,13 @@ class Snapshot:
         self.stamps = {name: found[-1].stamp for name, found in samples.items()}
         """Stamp of the newest sample by stream, nanoseconds."""
 
-    def arrays(self, names: Iterable[str] | None = None) -> Observation:
-        """Observation of all streams, or of the named ones.
+    def arrays(self) -> Observation:
+        """Observation of all streams.
 
         Raises:
             MessageError: If a message doesn't match the description of its stream.
         """
-        chosen = self._samples if names is None else names
-        return {name: _unwrapped(self._streams[name], self._raw(name)) for name in chosen}
+        return {name: _unwrapped(self._streams[name], self._raw(name)) for name in self._samples}
 
     def measured(self, names: Iterable[str]) -> Observation:
         """Numeric streams as they were sent; continuous joints keep their number of turns.

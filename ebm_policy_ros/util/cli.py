@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import (
@@ -89,3 +91,11 @@ def run_command(
 def _refuse(name: str, problem: str) -> NoReturn:
     print(f"{name}: {cut(problem, LONGEST_REFUSAL)}", file=sys.stderr)
     sys.exit(2)
+
+
+def flags_of(options: Mapping[str, Any]) -> list[str]:
+    """Return a command line with options by name; values that are no text become JSON."""
+    return [
+        f"--{name}={value if isinstance(value, (str, Path)) else json.dumps(value)}"
+        for name, value in options.items()
+    ]

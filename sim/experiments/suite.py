@@ -20,7 +20,7 @@ from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.training.experiments.common import write_results
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT
 from ebm_policy_ros.training.train_config import POLICY
-from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.cli import flags_of, run_command
 from ebm_policy_ros.util.quoting import quote
 
 Stage = Literal["demonstrate", "train", "judge"]
@@ -129,8 +129,7 @@ class _Job:
         Raises:
             ValueError: If it fails.
         """
-        options = {**self.options, **{name: str(path) for name, path in self.paths.items()}}
-        flags = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in options.items()]
+        flags = flags_of({**self.options, **self.paths})
         if (self.paths["out"] / CHECKPOINT).exists():
             flags.append("--resume")
         module = _MODULES[self.stage]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.sim.tasks.push import DARK_GREEN, RED
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task
 from ebm_policy_ros.sim.tasks.ways import follow_way
@@ -50,8 +51,8 @@ class Avoid(Task):
 
     def scene(self, spec: mujoco.MjSpec) -> None:
         """Add the pillars, and the line, which nothing can touch."""
-        spec.add_material(name="pillar", rgba=[0.86, 0.07, 0.07, 1], specular=0.3, shininess=0.4)
-        spec.add_material(name="line", rgba=[0.02, 0.55, 0.22, 1], specular=0.0)
+        spec.add_material(name="pillar", rgba=[*RED, 1], specular=0.3, shininess=0.4)
+        spec.add_material(name="line", rgba=[*DARK_GREEN, 1], specular=0.0)
         for number in range(len(_PILLARS)):
             pillar = spec.worldbody.add_body(name=f"pillar_{number}", pos=[0, 0, _HEIGHT / 2])
             pillar.add_freejoint(name=f"pillar_{number}")
@@ -90,22 +91,23 @@ class Avoid(Task):
 
     def success(self, measures: Measures) -> bool:
         """Return whether the tool is beyond the line, and no pillar was touched."""
-        return measures["x"] >= LINE and not _touched(measures)
+        return measures["x"] >= LINE and not was_touched(measures)
 
     def finished(self, measures: Measures) -> bool:
         """Return whether the tool is beyond the line, or a pillar was touched."""
-        return measures["x"] >= LINE or _touched(measures)
+        return measures["x"] >= LINE or was_touched(measures)
 
     def result(self, moments: Sequence[Measures]) -> Mapping[str, float | bool]:
         """Return whether a pillar was touched, and the route, see `route_of`."""
-        return {"touched": _touched(moments[-1]), "route": route_of(moments)}
+        return {"touched": was_touched(moments[-1]), "route": route_of(moments)}
 
     def demonstrator(self, rng: np.random.Generator, interface: Interface) -> AvoidDemonstrator:
         """Make the demonstrator of one episode."""
         return AvoidDemonstrator(rng)
 
 
-def _touched(measures: Measures) -> bool:
+def was_touched(measures: Measures) -> bool:
+    """Return whether something that stands freely has moved, by the measure `moved`."""
     return measures["moved"] > TOUCHED
 
 

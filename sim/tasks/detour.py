@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.sim.tasks.avoid import TOUCHED
+from ebm_policy_ros.sim.tasks.avoid import was_touched
 from ebm_policy_ros.sim.tasks.push import PushDemonstrator, PushTask, add_box
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, View
@@ -86,11 +86,11 @@ class Detour(PushTask):
 
     def success(self, measures: Measures) -> bool:
         """Return whether the block is on the goal, and the wall untouched."""
-        return super().success(measures) and not _touched(measures)
+        return super().success(measures) and not was_touched(measures)
 
     def finished(self, measures: Measures) -> bool:
         """Return whether nothing is left to do, or the wall was touched."""
-        return super().finished(measures) or _touched(measures)
+        return super().finished(measures) or was_touched(measures)
 
     def result(self, moments: Sequence[Measures]) -> Mapping[str, float | bool]:
         """Return what `PushTask` does, the side of the way, and whether the wall was touched.
@@ -99,7 +99,7 @@ class Detour(PushTask):
         """
         passed = next((moment["y"] for moment in moments if moment["x"] <= WALL_X), 0.0)
         sides = {"left": passed > 0, "right": passed < 0}
-        return {**super().result(moments), **sides, "touched": _touched(moments[-1])}
+        return {**super().result(moments), **sides, "touched": was_touched(moments[-1])}
 
     def demonstrator(self, rng: np.random.Generator, interface: Interface) -> DetourDemonstrator:
         """Make the demonstrator of one episode."""
@@ -119,10 +119,6 @@ class DetourFarther(DetourFar):
     """Start farther still."""
 
     start_x = 0.66
-
-
-def _touched(measures: Measures) -> bool:
-    return measures["moved"] > TOUCHED
 
 
 class DetourDemonstrator(PushDemonstrator):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, add_block, place_block
+from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, BLUE, add_block, place_block
 from ebm_policy_ros.sim.tasks.pusher import LENGTH, TIP_RADIUS, add_pusher
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task, View
@@ -25,7 +25,6 @@ SEAT_X = 0.36
 SEATED, STRAIGHT = 0.002, 0.05
 """Largest distance from the end (m), and largest yaw (rad), of a block that is in."""
 
-_BLUE = (0.05, 0.12, 0.75)
 # Plate on the pusher's tip, which turns the block until it lies flush: thickness, width along y
 # and height (m).
 _PLATE = (0.008, 0.10, 0.03)
@@ -78,7 +77,7 @@ class Insert(Task):
 
     def scene(self, spec: mujoco.MjSpec) -> None:
         """Add the block, which moves freely, and the fixture, which does not move."""
-        add_block(spec, "block", _BLUE)
+        add_block(spec, "block", BLUE)
         spec.add_material(name="fixture", rgba=[0.85, 0.55, 0.10, 1.0], specular=0.3)
         inner = BLOCK_SIZE / 2 + PLAY
         end = SEAT_X - BLOCK_SIZE / 2

@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.sim.tasks.gripper import GRIPPER, STROKE, add_gripper, opening, tips
-from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, RED, add_block, place_block
+from ebm_policy_ros.sim.tasks.push import (
+    BLOCK_SIZE,
+    BLUE,
+    GREEN,
+    RED,
+    YELLOW,
+    add_block,
+    place_block,
+    place_goal,
+)
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task
 from ebm_policy_ros.sim.tasks.ways import smoothstep, towards
@@ -24,8 +33,8 @@ WALL_HEIGHT = 0.022
 LIFTED = 0.03
 """Height of a cube above the table from which it counts as lifted (m)."""
 
-_CUBES = {"red": RED, "green": (0.10, 0.60, 0.12)}
-_BOXES = {"yellow": (0.95, 0.75, 0.10), "blue": (0.05, 0.12, 0.75)}
+_CUBES = {"red": RED, "green": GREEN}
+_BOXES = {"yellow": YELLOW, "blue": BLUE}
 # Thickness of a box's walls and of its floor (m).
 _WALL, _FLOOR = 0.004, 0.003
 # Area in which cubes and tool start (m), with a box on the left and one on the right of it, and
@@ -80,7 +89,7 @@ class PickPlace(Task):
         sides = rng.permutation([-1.0, 1.0])
         for name, side in zip(_BOXES, sides, strict=True):
             x, y = rng.uniform(_BOX_LOW, _BOX_HIGH)
-            data.mocap_pos[model.body(name).mocapid[0]] = x, side * y, 0
+            place_goal(model, data, name, np.array([x, side * y]))
         return np.array([*rng.uniform(_LOW, _HIGH), rng.uniform(*_START_HEIGHT)])
 
     def poses(self, model: mujoco.MjModel, data: mujoco.MjData) -> Array:

@@ -29,11 +29,14 @@ AREA_LOW = np.array([0.38, -0.16])
 AREA_HIGH = np.array([0.62, 0.16])
 """Area in which block, goals and tool start, in base_link (m)."""
 
-RED = (0.86, 0.07, 0.07)
-"""Colour of the block."""
-# Green and blue. Two of one colour would be one thing in two places to a spatial soft-argmax,
+RED, GREEN = (0.86, 0.07, 0.07), (0.10, 0.60, 0.12)
+YELLOW, BLUE = (0.95, 0.75, 0.10), (0.05, 0.12, 0.75)
+"""Colours of things, red, green and blue from 0 to 1."""
+DARK_GREEN = (0.02, 0.55, 0.22)
+"""Colour of a goal."""
+# Two of one colour would be one thing in two places to a spatial soft-argmax,
 # which sees such things at their midpoint.
-_GOAL_COLOURS = ([0.02, 0.55, 0.22], [0.05, 0.12, 0.75])
+_GOAL_COLOURS = (DARK_GREEN, BLUE)
 
 _BLOCK_MASS = 0.1
 _FRICTION = 0.6

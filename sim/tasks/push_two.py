@@ -13,9 +13,12 @@ from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.sim.tasks.push import (
     AREA_HIGH,
     AREA_LOW,
+    BLUE,
     FINISHED_DISTANCE,
+    GREEN,
     RED,
     SUCCESS_DISTANCE,
+    YELLOW,
     PushDemonstrator,
     add_block,
     add_goal,
@@ -28,10 +31,9 @@ from ebm_policy_ros.sim.tasks.ways import distance_from_segment
 
 Array = npt.NDArray[np.float64]
 
-_BLOCKS = {"red": RED, "green": (0.10, 0.60, 0.12)}
+_BLOCKS = {"red": RED, "green": GREEN}
 _GOALS = ("goal_0", "goal_1")
-# Yellow and blue.
-_GOAL_COLOURS = ((0.95, 0.75, 0.10), (0.05, 0.12, 0.75))
+_GOAL_COLOURS = (YELLOW, BLUE)
 # Smallest distances at the start (m): of blocks and goals from each other, of a block from a goal,
 # and of the tool from a block.
 _APART, _TO_PUSH, _TOOL_APART = 0.14, 0.09, 0.08

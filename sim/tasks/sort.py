@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.sim.tasks.push import add_box
+from ebm_policy_ros.sim.tasks.push import BLUE, YELLOW, add_box
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task, View
 from ebm_policy_ros.sim.tasks.ways import distance_from_segment, smoothstep, towards
@@ -24,7 +24,7 @@ INSIDE = 0.02
 SIDES = np.repeat([1.0, -1.0], 4)
 """Half of each block: 1 for yellow, on the left, -1 for blue, on the right. Shape (8,)."""
 
-_COLOURS = {"yellow": (0.95, 0.75, 0.10), "blue": (0.05, 0.12, 0.75)}
+_COLOURS = {"yellow": YELLOW, "blue": BLUE}
 _BLOCKS = tuple(f"{colour}_{index}" for colour in _COLOURS for index in range(4))
 _MASS = 0.035
 # Mats that show the halves: the yellow one; the other is its mirror image.

@@ -155,11 +155,6 @@ def _has_clock(path: Path) -> bool:
         return False
 
 
-def read_outcome(path: Path) -> str:
-    """Outcome noted by the recorder: success, failure or unknown."""
-    return Bag(path).custom.get("outcome", "unknown")
-
-
 def read_recorded_interface(path: Path) -> dict[str, Any]:
     """Interface that the bag was recorded with, as plain values; empty if not noted.
 

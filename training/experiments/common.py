@@ -25,6 +25,7 @@ from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 from ebm_policy_ros.training.train import main
 from ebm_policy_ros.training.train_config import POLICY
+from ebm_policy_ros.util.cli import flags_of
 
 Choose = Callable[[Mapping[str, Tensor]], Tensor]
 """Map observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""
@@ -123,10 +124,7 @@ def train_policy(folder: Path, options: Mapping[str, Any]) -> Path:
     """
     policy = folder / POLICY
     if not policy.exists():
-        flags = [
-            f"--{name}={value if isinstance(value, (str, Path)) else json.dumps(value)}"
-            for name, value in {"out": folder, **options}.items()
-        ]
+        flags = flags_of({"out": folder, **options})
         main([*flags, "--resume"] if (folder / CHECKPOINT).exists() else flags)
     return policy
 

@@ -19,8 +19,6 @@ Numbers = npt.NDArray[np.float64]
 
 SIZE = 512.0
 STEPS = 300
-# Coverage that counts as complete, since human demonstrations end near 0.90.
-FULL = 0.95
 
 
 class Tees:

@@ -13,16 +13,15 @@ from std_msgs.msg import String
 class SceneStatus:
     """Status of the simulation, if one runs."""
 
-    def __init__(self, node: Node, simulation: str = "sim_bridge_node") -> None:
+    def __init__(self, node: Node) -> None:
         """Subscribe to the status.
 
         Args:
             node: Node that owns the subscription.
-            simulation: Name of the simulation's node.
         """
         self._state: dict[str, Any] = {}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        node.create_subscription(String, f"{simulation}/status", self._on_status, latched)
+        node.create_subscription(String, "sim_bridge_node/status", self._on_status, latched)
 
     def _on_status(self, message: Any) -> None:
         self._state = json.loads(message.data)
