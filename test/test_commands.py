@@ -188,7 +188,7 @@ def test_a_task_is_learned_and_judged_without_ros_and_options_are_not_mixed(
     again = run(*command, *options, "1")
     assert again.returncode == 0 and again.stdout == result.stdout.splitlines(True)[-1]
     message = refusal(run(*command, *options, "2"))
-    assert "push_states_recipe_0.json: of another episodes, 1; choose another --name" in message
+    assert "push_states_recipe_0.json: of another episodes, 1; choose another --out" in message
     # The same policy, acting by a draw.
     drawn = run(*command, *options, "1", "--choice", "sample")
     assert drawn.returncode == 0 and "push_states_recipe_0_sample: " in drawn.stdout

@@ -44,4 +44,4 @@ def test_the_experiment_writes_its_table_and_a_closed_door_costs_what_d4rl_says(
     # Results of other episodes are not mixed in.
     with pytest.raises(SystemExit):
         door.main([*command, "--episodes", "2"])
-    assert "judged by the episodes [100000, 1]" in capsys.readouterr().err
+    assert "of another episodes, [100000, 1]; choose another --out" in capsys.readouterr().err

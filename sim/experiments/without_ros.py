@@ -7,10 +7,10 @@ of the task's objects, x and y of each, or the camera's picture.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,9 +27,8 @@ from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.evaluate import wilson_interval
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World
-from ebm_policy_ros.training.experiments.common import train_policy
+from ebm_policy_ros.training.experiments.common import kept_result, train_policy
 from ebm_policy_ros.util.cli import run_command
-from ebm_policy_ros.util.quoting import quote
 from ebm_policy_ros.util.resources import interface_path
 
 Observation = dict[str, npt.NDArray[Any]]
@@ -193,19 +192,8 @@ def run(args: WithoutRosArgs) -> None:
         folder = args.out / f"{args.task}_{kind}_{args.name}_{seed}"
         drawn = "_sample" if args.choice == "sample" else ""
         result = args.out / f"{folder.name}{drawn}.json"
-        if not result.exists():
-            common = {"data": file, "seed": seed, "horizon": args.horizon}
-            policy = train_policy(folder, {**common, **args.train})
-            scenes = _apart(judge, args, policy)
-            report = {**_options(args), "training_seed": seed, "scenes": scenes}
-            result.write_text(json.dumps(report), encoding="utf-8")
-        told = json.loads(result.read_text(encoding="utf-8"))
-        others = [key for key, value in _options(args).items() if told.get(key) != value]
-        if others:
-            raise ValueError(
-                f"{result}: of another {others[0]}, {quote(told.get(others[0]))}; choose another "
-                "--name or --out"
-            )
+        told = kept_result(result, _options(args), partial(_learn, args, file, folder, seed))
+        assert told is not None
         solved = sum(scene["solved"] for scene in told["scenes"])
         low, high = wilson_interval(solved, len(told["scenes"]))
         print(
@@ -213,13 +201,17 @@ def run(args: WithoutRosArgs) -> None:
         )
 
 
+def _learn(args: WithoutRosArgs, file: Path, folder: Path, seed: int) -> dict[str, Any]:
+    """Train a policy in `folder` and judge it; return the result."""
+    common = {"data": file, "seed": seed, "horizon": args.horizon}
+    policy = train_policy(folder, {**common, **args.train})
+    scenes = _apart(judge, args, policy)
+    return {**_options(args), "training_seed": seed, "scenes": scenes}
+
+
 def _options(args: WithoutRosArgs) -> dict[str, Any]:
-    """Return the options that a result depends on, as JSON gives them back."""
-    apart = ("out", "seeds", "name")
-    plain: dict[str, Any] = json.loads(
-        json.dumps({name: v for name, v in asdict(args).items() if name not in apart})
-    )
-    return plain
+    """Return the options that a result depends on."""
+    return {n: v for n, v in asdict(args).items() if n not in ("out", "seeds", "name")}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -26,6 +26,7 @@ from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
 from ebm_policy_ros.training.train import main
 from ebm_policy_ros.training.train_config import POLICY
 from ebm_policy_ros.util.cli import flags_of
+from ebm_policy_ros.util.quoting import quote
 
 Choose = Callable[[Mapping[str, Tensor]], Tensor]
 """Map observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""
@@ -164,6 +165,38 @@ def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
         return model.box.denormalise(take(found.actions, index)[:, 0]).cpu()
 
     return choose
+
+
+def kept_result(
+    path: Path, depends_on: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]] | None
+) -> dict[str, Any] | None:
+    """Read a result, after computing and keeping it if it is missing.
+
+    Args:
+        path: JSON file of the result.
+        depends_on: Parts of the result that tell how it was obtained, as plain values.
+        compute: Function that returns the result; None to compute nothing.
+
+    Returns:
+        The result; None if it is missing and nothing computes it.
+
+    Raises:
+        ValueError: If the kept result was obtained in another way.
+    """
+    if not path.exists():
+        if compute is None:
+            return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")  # an interruption leaves no half of a result
+        partial.write_text(json.dumps(compute()), encoding="utf-8")
+        partial.replace(path)
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in json.loads(json.dumps(depends_on)).items():
+        if result.get(name) != value:
+            raise ValueError(
+                f"{path}: of another {name}, {quote(result.get(name))}; choose another --out"
+            )
+    return result
 
 
 def write_results(

@@ -6,10 +6,10 @@ wanted position of all 28, learned in principal components by train_policy.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,12 @@ import torch
 
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.exchange.demonstrations import needed_module
-from ebm_policy_ros.training.experiments.common import check_methods, train_policy, write_results
+from ebm_policy_ros.training.experiments.common import (
+    check_methods,
+    kept_result,
+    train_policy,
+    write_results,
+)
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import share_directory
 
@@ -120,18 +125,9 @@ def run(args: DoorArgs) -> None:
     for name in args.methods:
         for seed in args.seeds:
             path = args.out / "results" / f"{_key(name, seed)}.json"
-            if not path.exists() and not args.table:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(evaluate(args, name, seed)), encoding="utf-8")
-            if path.exists():
-                result = json.loads(path.read_text(encoding="utf-8"))
-                if result["episodes"] != [args.first, args.episodes]:
-                    raise ValueError(
-                        f"{path}: judged by the episodes {result['episodes']}, not by "
-                        f"{[args.first, args.episodes]}; choose another --out"
-                    )
-                results.append(result)
-    _write(args, results)
+            compute = None if args.table else partial(evaluate, args, name, seed)
+            results.append(kept_result(path, {"episodes": [args.first, args.episodes]}, compute))
+    _write(args, [result for result in results if result is not None])
 
 
 def _write(args: DoorArgs, results: Sequence[Mapping[str, Any]]) -> None:

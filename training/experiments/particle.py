@@ -31,6 +31,7 @@ from ebm_policy_ros.training.experiments.common import (
     check_methods,
     decide,
     draw,
+    kept_result,
     learn,
     write_results,
 )
@@ -251,22 +252,10 @@ def run(args: ParticleArgs) -> None:
         for name in args.methods:
             for seed in args.seeds:
                 path = args.out / "results" / f"{_key(name, size, seed)}.json"
-                if not path.exists() and not args.table:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    result = evaluate(args, name, size, seed)
-                    path.write_text(json.dumps(result), encoding="utf-8")
+                compute = None if args.table else partial(evaluate, args, name, size, seed)
+                way = {"episodes": args.episodes, "settings": _settings(name, size)}
+                if (result := kept_result(path, way, compute)) is not None:
                     print(f"{name}, {size}-D, seed {seed}: {result['successes']}", flush=True)
-                if path.exists():
-                    result = json.loads(path.read_text(encoding="utf-8"))
-                    if result["episodes"] != args.episodes:
-                        raise ValueError(
-                            f"{path}: judged by {result['episodes']} episodes, not by "
-                            f"{args.episodes}; choose another --out"
-                        )
-                    if result.get("settings") != _settings(name, size):
-                        raise ValueError(
-                            f"{path}: made with other settings than today's; choose another --out"
-                        )
                     results.append(result)
     _write(args, results)
 

@@ -7,10 +7,10 @@ train_policy with the recipe that it chooses.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ from matplotlib.figure import Figure
 
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.arrays import save_arrays
-from ebm_policy_ros.training.experiments.common import check_methods, train_policy, write_results
+from ebm_policy_ros.training.experiments.common import (
+    check_methods,
+    kept_result,
+    train_policy,
+    write_results,
+)
 from ebm_policy_ros.training.experiments.pusht_data import (
     HORIZON,
     OPTIONS,
@@ -186,17 +191,9 @@ def run(args: PushTArgs) -> None:
                     train(args, name, everything, seed)
                     continue
                 path = args.out / "results" / f"{_key(name, everything, seed)}.json"
-                if not path.exists() and not args.table:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    result = evaluate(args, name, everything, seed)
-                    path.write_text(json.dumps(result), encoding="utf-8")
-                if path.exists():
-                    result = json.loads(path.read_text(encoding="utf-8"))
-                    if result["starts"] != [args.first, args.starts]:
-                        raise ValueError(
-                            f"{path}: judged by the initial states {result['starts']}, not by "
-                            f"{[args.first, args.starts]}; choose another --out"
-                        )
+                compute = None if args.table else partial(evaluate, args, name, everything, seed)
+                way = {"starts": [args.first, args.starts]}
+                if (result := kept_result(path, way, compute)) is not None:
                     results.append(result)
                     print(f"{path.stem}: {np.mean(result['scores']['paper']):.3f}", flush=True)
     if not args.train_only:
