@@ -57,7 +57,7 @@ def prose(page: Path) -> Iterator[str]:
         starts, ends = bare.startswith("$$"), bare.rstrip(".,").endswith("$$") and len(bare) > 3
         if starts or formula:
             formula = not ends
-        elif bare and not bare.startswith(("|", "#", "![", ":::")) and " " in bare:
+        elif bare and not re.match(r"\||#+ |!\[|:::", bare) and " " in bare:
             yield line
 
 
