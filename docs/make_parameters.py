@@ -50,9 +50,9 @@ OPTIONS = """# Options
 `make parameters` writes this page from the code. [Command lines](commands.md) says what each
 command does.
 
-In brackets stands the default of an option, if it has one, or that it is needed. `--config FILE`
-reads options from a YAML file; there `--learning.batch_size` is the key `batch_size` in the group
-`learning`.
+In brackets stands the default of an option, if it has one, or that it is needed, or that it takes
+no value. `--config FILE` reads options from a YAML file; there `--learning.batch_size` is the key
+`batch_size` in the group `learning`.
 """
 
 NODES = {
@@ -94,6 +94,8 @@ COMMANDS: dict[str, tuple[type[Any], bool]] = {
     "replay_demo": (ReplayArgs, True),
     "convert_demos": (ConvertConfig, False),
 }
+# Options that take no value.
+SWITCHES = ("resume", "video")
 
 
 def parameters() -> str:
@@ -166,7 +168,7 @@ def _option(field: dataclasses.Field[Any], text: str, group: str, positional: bo
     default = _default(field)
     needed = default is dataclasses.MISSING
     name = f"`{'' if positional and needed else '--'}{group}{field.name}`"
-    note = "needed" if needed else _shown(default)
+    note = "needed" if needed else "no value" if field.name in SWITCHES else _shown(default)
     note = f" ({note})" if note else ""
     return textwrap.fill(f"- {name}{note}: {text}", 108, subsequent_indent="  ")
 
