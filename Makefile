@@ -39,7 +39,7 @@ pipeline: setup  ## Record, train and evaluate from nothing: out/pipeline; goes 
 figures: setup  ## The pictures of the documentation, after `make demo`, `make demo TASK=push`, `make experiments`
 	$(BIN)/python docs/make_figures.py
 
-parameters: setup  ## docs/reference/parameters.md from what policy_node declares
+parameters: setup  ## docs/reference/parameters.md and options.md from what the code declares
 	$(BIN)/python docs/make_parameters.py
 
 docs: .docs-venv/.ready  ## All pages as a site: site/

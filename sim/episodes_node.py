@@ -21,8 +21,8 @@ from ebm_policy_ros.nodes.common.spin import run_to_end
 from ebm_policy_ros.nodes.recorder.client import RecorderWatch
 
 _ANSWER_TIMEOUT = 60.0
-# Of a request without an answer, s: far longer than any node takes to do what it was asked for,
-# since a scene that is reset twice would be the next one.
+# Time after which a request without an answer is sent again, s: far longer than any node takes,
+# because a scene that is reset twice would be the next one.
 _REPEAT_AFTER = 15.0
 _STALL_TIMEOUT = 60.0
 # Simulated time before an episode's first command, s: it goes on slowly while nobody commands.

@@ -195,10 +195,10 @@ class ToolController:
         """Advance the reference.
 
         Args:
-            velocity: Of the tool along x and y of base_link, in m/s. Shape (2,).
+            velocity: Velocity of the tool along x and y of base_link, in m/s. Shape (2,).
             duration: In s.
-            tool: Where the tool is along x and y, in m, from which the reference keeps within
-                `LEASH`: a tool that presses on something does not press ever harder. Shape (2,).
+            tool: Position of the tool along x and y, in m, shape (2,). The reference keeps within
+                `LEASH` of it: a tool that presses on something does not press ever harder.
 
         Returns:
             The reference's joint velocities in rad/s. Shape (6,).

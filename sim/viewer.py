@@ -73,7 +73,9 @@ def _run(task: type[Task], state: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which closes this
     os.nice(_NICENESS)
     if not glfw.init():
-        raise SystemExit("viewer: the display cannot be opened")
+        raise SystemExit(
+            "viewer: the display cannot be opened; set DISPLAY to yours, or viewer:=false"
+        )
     # Only here: it starts a library for windows.
     import mujoco.viewer
 

@@ -232,7 +232,10 @@ def test_the_command_adds_thresholds_and_leaves_the_weights(
     [
         (["--out=policy.safetensors"], "policy.safetensors: exists; choose another --out"),
         (["--false_alarms=1.5"], "false_alarms: got 1.5, expected a share"),
-        (["--data=nowhere"], "nowhere: no such folder of demonstrations"),
+        (
+            ["--data=nowhere"],
+            "nowhere: no such folder of demonstrations; name a folder",
+        ),
         (["--policy=nowhere"], "nowhere.safetensors: no such policy file"),
         (["--data=small.npz"], "camera has shape (1, 4, 4, 3), policy.safetensors was trained"),
     ],

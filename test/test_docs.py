@@ -13,6 +13,7 @@ import ebm_policy_ros
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *PAGES]
+CHANGES = ROOT / "CHANGELOG.rst"
 FOLDERS = (
     "bench",
     "config",
@@ -26,6 +27,7 @@ FOLDERS = (
 )
 WIDTH = 110
 COLUMNS = 7
+CELL = 200
 # Columns of an exported dataset, which have the package's name in front.
 DATASET_COLUMNS = ("ebm_policy_ros/name", "ebm_policy_ros/outcome")
 
@@ -55,7 +57,7 @@ def prose(page: Path) -> Iterator[str]:
         starts, ends = bare.startswith("$$"), bare.rstrip(".,").endswith("$$") and len(bare) > 3
         if starts or formula:
             formula = not ends
-        elif bare and not bare.startswith(("|", "#", "![", ":::")) and " " in bare:
+        elif bare and not re.match(r"\||#+ |!\[|:::", bare) and " " in bare:
             yield line
 
 
@@ -82,7 +84,7 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
             assert known, f"{name(page)}: {found}"
 
 
-@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+@pytest.mark.parametrize("page", [*DOCUMENTS, CHANGES], ids=name)
 def test_lines_of_prose_are_short(page: Path) -> None:
     long = [line for line in prose(page) if len(line) > WIDTH]
     assert not long, f"{name(page)}: {long[0]}"
@@ -94,6 +96,16 @@ def test_tables_have_few_columns(page: Path) -> None:
         if line.strip().startswith("|"):
             columns = len(re.sub(r"\\\||`[^`]*`", "", line.strip().strip("|")).split("|"))
             assert columns <= COLUMNS, f"{name(page)}: {line[:80]}"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_cells_of_tables_are_short(page: Path) -> None:
+    for line in text_outside_code(page).splitlines():
+        if line.strip().startswith("|"):
+            # What a reader sees: a link without its address.
+            shown = re.sub(r"\]\([^)]*\)", "]", line.strip().strip("|"))
+            longest = max(map(len, re.split(r"(?<!\\)\|", shown)))
+            assert longest <= CELL + 2, f"{name(page)}: {line[:80]}"
 
 
 def test_the_site_leads_to_every_page() -> None:

@@ -607,7 +607,10 @@ def test_nothing_is_overwritten_and_nothing_half_done_stays(tmp_path: Path) -> N
         (["--out=x", "--fps=10", "--streams={a: b}"], "no stream 'b', only tool, grip, camera"),
         (["--out=x", "--fps=10", "--streams={a-b: tool}"], "a-b: a feature's name has letters"),
         (["--out=x.npz", "--interface=ur5e_push"], "has shape"),
-        (["--out=x", "--source=nowhere"], "nowhere: no such folder of demonstrations"),
+        (
+            ["--out=x", "--source=nowhere"],
+            "no such folder of demonstrations; name a folder",
+        ),
     ],
 )
 def test_the_command_says_in_one_line_what_is_wrong(

@@ -1,7 +1,8 @@
-"""Node parameters: code, parameter files and docs/reference/parameters.md agree."""
+"""Parameters and options: code, parameter files and the pages in docs/reference agree."""
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 from pathlib import Path
@@ -34,10 +35,37 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def test_the_page_of_the_parameters_is_what_the_code_declares() -> None:
-    made = runpy.run_path(str(ROOT / "docs" / "make_parameters.py"))
-    shown = (ROOT / "docs" / "reference" / "parameters.md").read_text(encoding="utf-8")
-    assert shown == made["page"](), "run: make parameters"
+MADE = runpy.run_path(str(ROOT / "docs" / "make_parameters.py"))
+
+
+@pytest.mark.parametrize("page", MADE["PAGES"])
+def test_a_page_of_parameters_or_options_is_what_the_code_declares(page: str) -> None:
+    shown = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    assert shown == MADE["PAGES"][page](), "run: make parameters"
+
+
+def test_the_pages_have_every_node_and_every_command() -> None:
+    programs = set(re.findall(r"f\"(\w+) = \{NAME\}", (ROOT / "setup.py").read_text("utf-8")))
+    nodes = {title.partition(":")[0] for title in MADE["NODES"]}
+    assert programs == {name for name in nodes if name in programs} | set(MADE["COMMANDS"])
+
+
+def launch_texts() -> list[str]:
+    """Texts of the launch arguments; their module needs the launch package to be imported."""
+    source = (ROOT / "ebm_policy_ros/util/launch_description.py").read_text(encoding="utf-8")
+    (found,) = re.findall(r"^_ARGUMENTS = (\{.*?^\})", source, flags=re.S | re.M)
+    return [text for _, text in ast.literal_eval(found).values()]
+
+
+def test_no_text_of_a_parameter_or_option_begins_with_a_question_word() -> None:
+    settings = [each for _, node in MADE["NODES"].values() for each in node]
+    texts = [each.text for each in [*settings, *SETTINGS, *TELEOP_SETTINGS]] + launch_texts()
+    for kind, _ in MADE["COMMANDS"].values():
+        for fields in MADE["_groups"](kind).values():
+            texts += [text for _, text in fields]
+    question = re.compile(r"(of|what|whether|how|where|which|when)\b", re.IGNORECASE)
+    assert [text for text in texts if question.match(text)] == []
+    assert len(texts) > 200
 
 
 @pytest.mark.parametrize(("file", "settings"), [("policy", SETTINGS), ("teleop", TELEOP_SETTINGS)])

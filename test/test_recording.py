@@ -490,7 +490,7 @@ def test_an_episode_that_is_set_aside_keeps_its_name_to_itself(tmp_path: Path) -
     again = begin(tmp_path).keep([JOINTS], {"outcome": "success"})
     assert again.name == "episode_0001"
     os.rename(again, bag)
-    with pytest.raises(OSError, match="episode_0000 exists"):
+    with pytest.raises(OSError, match="episode_0000 exists; move it to another folder"):
         folder.set_aside(bag)
 
 

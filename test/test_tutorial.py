@@ -27,6 +27,8 @@ SMALLER = {
 }
 # Values that differ from run to run, as the page writes them or as digits.
 VALUE = re.compile(r"\d[\d.,:/%]*|…%?")
+# What the inspection adds depends on the demonstrations.
+REMARK = re.compile(r" (Nothing stands out|To look at: \d+)\.")
 TIMEOUT = 300.0
 
 
@@ -73,7 +75,7 @@ def start(command: str, folder: Path) -> subprocess.Popen[str]:
 def shape(line: str) -> str:
     """Line without values, spaces, and the time and level of a log."""
     line = re.sub(r"^(\[[^\]]*\] )+", "", line).partition("%|")[0]
-    return "".join(VALUE.sub("#", line).split())
+    return "".join(VALUE.sub("#", REMARK.sub("", line)).split())
 
 
 def test_each_command_works_and_prints_what_the_page_shows(
@@ -106,5 +108,4 @@ def test_each_command_works_and_prints_what_the_page_shows(
         assert process.returncode in expected, f"{command}: {printed}"
         lines = [shape(line) for line in re.split(r"[\n\r]", printed)]
         for line in filter(None, shown):
-            start_of = shape(line).rstrip("#.")  # what follows differs from run to run
-            assert any(p.startswith(start_of) for p in lines), f"{command}: {line}\n{printed}"
+            assert shape(line) in lines, f"{command}: {line}\n{printed}"

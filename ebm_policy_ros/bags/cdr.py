@@ -93,6 +93,6 @@ def decode(channel: Channel, data: bytes) -> Any:
     """Decode a message.
 
     Raises:
-        Exception: Of many kinds, if the bytes don't match the definition.
+        Exception: Any kind of exception, if the bytes don't match the definition.
     """
     return _store(channel).deserialize_cdr(data, message_type(channel.type))

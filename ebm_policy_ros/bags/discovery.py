@@ -23,7 +23,9 @@ def find_bags(folder: Path) -> list[Path]:
         BagError: If there is none.
     """
     if not folder.is_dir():
-        raise BagError(f"{folder}: no such folder of demonstrations")
+        raise BagError(
+            f"{folder}: no such folder of demonstrations; name a folder that contains bags"
+        )
     by_folder: dict[Path, list[Path]] = {}
     strange = False
     for path in _walk(folder):

@@ -95,7 +95,7 @@ class EpisodeFolder:
         self.partial.mkdir(exist_ok=True)
         aside = self.partial / episode.name
         if aside.exists():
-            raise OSError(f"{aside} exists")
+            raise OSError(f"{aside} exists; move it to another folder, or delete it")
         episode.rename(aside)
         sync_folder(self.path)
         return aside
@@ -150,7 +150,7 @@ def _move(folder: Path) -> str:
     """Move a kept and finished episode whose recorder died just before the move."""
     final = folder.parent.parent / folder.name
     if final.exists():
-        raise OSError(f"{final} exists")
+        raise OSError(f"{final} exists; move it to another folder, or delete it")
     folder.rename(final)
     sync_folder(final.parent)
     (final / NOTE).unlink()

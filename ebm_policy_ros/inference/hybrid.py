@@ -19,11 +19,11 @@ class Hybrid(Minimizer[Energy]):
     """Short derivative-free search, then gradient descent from many of its local minima."""
 
     samples: int = 2048
-    """Number of candidates of the search."""
+    """Number of candidates."""
     iterations: int = 1
-    """Number of rounds of the search after its uniform candidates."""
+    """Number of rounds of resampling and perturbation after the initial uniform candidates."""
     temperature: float = 1.0
-    """Temperature of the search's resampling weights exp(-E / temperature)."""
+    """Temperature of the resampling weights exp(-E / temperature)."""
     starts: int = 32
     """Number of lowest local minima among the candidates from which to descend."""
     steps: int = 50

@@ -73,9 +73,9 @@ KINDS: dict[str, IssueType] = {
     ),
     "jump": IssueType(
         "jump",
-        "The measured tool, or a joint, is from one step to the next, also over a gap, more than "
-        "twice as far away as the limits of its speed allow in that time, and five times as far "
-        "as at its usual speed. Training cuts the episode there.",
+        "The tool or a joint moves, from one step to the next, more than twice as far as the "
+        "limits of its speed allow, and five times as far as at its usual speed. Training cuts "
+        "the episode there.",
         5,
     ),
     "frozen": IssueType(
@@ -129,8 +129,8 @@ KINDS: dict[str, IssueType] = {
     "idle": IssueType(
         "idle",
         f"Nothing moves in over {percent(IDLE)} of the steps, or for {LONGEST_IDLE:g} s on end: "
-        f"every commanded velocity is within {percent(IDLE_SPEED)} of its range of zero (a "
-        "position's velocity is its change from step to step), and the gripper doesn't move.",
+        f"every commanded velocity is within {percent(IDLE_SPEED)} of its range of zero, and the "
+        "gripper doesn't move.",
         2,
     ),
     "saturated": IssueType(

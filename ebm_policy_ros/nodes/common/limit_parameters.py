@@ -14,8 +14,8 @@ from ebm_policy_ros.nodes.common.parameters import Setting, part_of
 _TEXTS = {
     "low": "Lowest value of each dimension of the action",
     "high": "Highest value of each dimension of the action",
-    "max_velocity": "Of a position, unit/s",
-    "max_acceleration": "Of the velocity, unit/s of a velocity and unit/s^2 of a position",
+    "max_velocity": "Largest velocity of a position command, unit/s",
+    "max_acceleration": "Largest acceleration, unit/s of a velocity and unit/s^2 of a position",
     "workspace_low": "Lower corner of the box that the tool must not leave, m",
     "workspace_high": "Upper corner of that box, m",
 }

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from rclpy.parameter import Parameter
 
-from ebm_policy_ros.inference.methods import SETTINGS as SEARCH_SETTINGS
+from ebm_policy_ros.inference.methods import METHODS
 from ebm_policy_ros.nodes.common.limit_parameters import LIMIT_SETTINGS
 from ebm_policy_ros.nodes.common.parameters import Setting
+from ebm_policy_ros.util.field_texts import field_texts
+
+
+def search_texts() -> dict[str, dict[str, list[str]]]:
+    """Texts of each setting of the search, and the methods that each text is about."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for method in METHODS:
+        kind = METHODS.find(method)
+        texts = field_texts(kind)
+        for field in dataclasses.fields(kind):
+            text = texts.get(field.name, "Setting of the search.").removesuffix(".")
+            found.setdefault(field.name, {}).setdefault(text, []).append(method)
+    return found
+
 
 POLICY = (
     Setting("policy", "", "Policy file, or the name of one that is shipped; has to be named."),
@@ -15,14 +31,20 @@ POLICY = (
         "",
         "Interface file of this robot, or the name of a shipped one; empty: the policy's.",
     ),
-    Setting("device", "auto", "Where to decide: auto, cpu, cuda or cuda:N."),
+    Setting("device", "auto", "Device that decides: auto, cpu, cuda or cuda:N."),
+    Setting(
+        "inference.method",
+        None,
+        f"Method of the search: {', '.join(METHODS)}; unset: the policy's.",
+    ),
     *(
         Setting(
             f"inference.{name}",
             None,
-            "Of the search, see docs/reference/methods.md; unset: the policy's.",
+            " ".join(f"{text} ({', '.join(methods)})." for text, methods in texts.items())
+            + " Unset: the policy's.",
         )
-        for name in SEARCH_SETTINGS
+        for name, texts in search_texts().items()
     ),
     Setting(
         "choice",
@@ -33,7 +55,7 @@ POLICY = (
     Setting(
         "temperature",
         Parameter.Type.DOUBLE,
-        "Of that sample; unset: that of the training.",
+        "Temperature of that sample; unset: that of the training.",
     ),
     Setting("seed", 0, "Seed of the candidates, or of a flow's noise.", low=0, high=2**31 - 1),
     Setting("threads", 1, "CPU threads of torch.", low=1, high=256),
@@ -79,7 +101,7 @@ RUNNING = (
     Setting(
         "trigger",
         "auto",
-        "What a decision waits for: timer, the name of a stream, or auto, the first camera; under "
+        "Cause of a decision: timer, the name of a stream, or auto, the first camera; under "
         "use_sim_time auto means timer.",
     ),
     Setting(
@@ -91,7 +113,8 @@ RUNNING = (
     Setting(
         "publish_commands",
         True,
-        "False: shadow mode, commands go to ~/proposed_command alone. ~/shadow sets it.",
+        "Send commands to the arm; false: shadow mode, they go to ~/proposed_command alone. "
+        "~/shadow sets it.",
         fixed=False,
     ),
     Setting(
@@ -130,7 +153,7 @@ SAFETY = (
     Setting(
         "when_unsure",
         "slow",
-        "What to do when the policy's confidence is below that on held-out demonstrations.",
+        "Reaction when the policy's confidence is below that on held-out demonstrations.",
         fixed=False,
         choices=("go", "slow", "hold"),
     ),

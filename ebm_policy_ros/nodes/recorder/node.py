@@ -29,10 +29,10 @@ from ebm_policy_ros.util.resources import expanded, interface_path
 SETTINGS = (
     Setting("interface", "ur5e_push", "Interface file, or a shipped one's name."),
     Setting("folder", "demos", "Folder for the bags."),
-    Setting("prefix", "episode", "Beginning of the bags' names."),
+    Setting("prefix", "episode", "Beginning of the bags' names; no / and no dot in front."),
     Setting("min_free", 1.0, "GiB that stay free on the disk.", low=0.0, high=1e6),
-    Setting("keys", True, "Whether keys of the terminal do what the services do."),
-    Setting("note", "", "What episodes that end from now on say of themselves.", fixed=False),
+    Setting("keys", True, "Take keys from the terminal, which do the same as the services."),
+    Setting("note", "", "Note for each episode that ends from now on.", fixed=False),
 )
 _PERIOD = 0.1
 _STATUS_PERIOD, _IDLE_STATUS_PERIOD = 0.2, 1.0

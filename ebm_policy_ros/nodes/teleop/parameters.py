@@ -33,7 +33,7 @@ SETTINGS = (
     Setting(
         "source",
         "keyboard",
-        "What moves the arm; the keys for speed, recording and stopping work with each.",
+        "Device that moves the arm; the keys for speed, recording and stopping work with each.",
         choices=SOURCES,
     ),
     Setting(
@@ -59,14 +59,14 @@ SETTINGS = (
     Setting(
         "key_timeout",
         0.2,
-        "How long a key moves the arm after it came last, s.",
+        "Time for which a key moves the arm after it came last, s.",
         low=0.02,
         high=2.0,
     ),
     Setting(
         "message_timeout",
         0.3,
-        "How long a message of the gamepad, the 3-D mouse or the leader arm counts, s.",
+        "Time for which a message of the gamepad, the 3-D mouse or the leader arm counts, s.",
         low=0.02,
         high=2.0,
     ),
@@ -89,7 +89,7 @@ SETTINGS = (
     Setting(
         "joy.signs",
         Parameter.Type.DOUBLE_ARRAY,
-        "Factor on each of them, -1 to 1; unset: the source's.",
+        "Factor on each of these axes, -1 to 1; unset: the source's.",
     ),
     Setting(
         "joy.dead_zone",
@@ -118,19 +118,19 @@ SETTINGS = (
     Setting(
         "leader.offsets",
         Parameter.Type.DOUBLE_ARRAY,
-        "Added to each of them then; unset: 0.",
+        "Offset that is then added to each of its positions; unset: 0.",
     ),
     Setting(
         "leader.near",
         0.1,
-        "So near in every joint the leader must be to the arm before the arm follows, rad.",
+        "Largest difference in any joint at which the arm begins to follow the leader, rad.",
         low=0.0,
         high=3.15,
     ),
     Setting(
         "leader.far",
         0.5,
-        "So far from the arm the arm follows the leader no longer, rad.",
+        "Difference in any joint at which the arm stops following the leader, rad.",
         low=0.0,
         high=6.3,
     ),
