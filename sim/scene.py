@@ -17,7 +17,7 @@ _BOX = mujoco.mjtGeom.mjGEOM_BOX
 _CYLINDER = mujoco.mjtGeom.mjGEOM_CYLINDER
 
 
-def add_room(spec: mujoco.MjSpec) -> None:
+def add_laboratory(spec: mujoco.MjSpec) -> None:
     """Add a laboratory whose table top is at z = 0."""
     _add_materials(spec)
     _add_table(spec)

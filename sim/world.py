@@ -20,7 +20,7 @@ from ebm_policy_ros.sim.robots import (
     finite_vector,
     ur5e,
 )
-from ebm_policy_ros.sim.scene import add_camera, add_room
+from ebm_policy_ros.sim.scene import add_camera, add_laboratory
 from ebm_policy_ros.sim.tasks import Measures, Task
 
 Array = npt.NDArray[np.float64]
@@ -65,7 +65,7 @@ class World:
         task.add_tool(spec, tool)
         for body in tool.find_all("body"):
             body.gravcomp = 1  # the real controller knows the tool's weight too
-        add_room(spec)
+        add_laboratory(spec)
         for name, view in zip(CAMERAS, (task.camera, task.video), strict=True):
             add_camera(spec, name, view)
         task.scene(spec)

@@ -18,7 +18,7 @@ from ebm_policy_ros.energy.models import ModelConfig
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.data.mirror import NO_MIRRORS
-from ebm_policy_ros.training.learning.intents import intents_of, smooth, told_intents
+from ebm_policy_ros.training.learning.intents import intents_of, observed_intents, smooth
 from ebm_policy_ros.training.train import main
 
 
@@ -54,11 +54,11 @@ def test_intents_of_a_chain_have_the_probabilities_of_all_its_paths() -> None:
 def test_a_batch_tells_an_intent_of_shortly_before_in_the_same_episode() -> None:
     present = np.array([2, 2, 1, 1, 0, 0, 3])
     episodes = np.array([0, 0, 0, 0, 1, 1, 1])
-    told = told_intents(present, episodes, executed=2, seed=0)
+    told = observed_intents(present, episodes, executed=2, seed=0)
     assert told[:, 1].tolist() == present.tolist()
     wanted = np.array([-1, -1, 2, 2, -1, -1, 0])
     assert all(got in (-1, right) for got, right in zip(told[:, 0], wanted, strict=True))
-    many = told_intents(np.arange(800) // 100, np.zeros(800, np.int64), 1, seed=0)
+    many = observed_intents(np.arange(800) // 100, np.zeros(800, np.int64), 1, seed=0)
     assert (many[100:, 0] == -1).mean() == pytest.approx(0.1, abs=0.05)
     # An eighth of the demonstration has 100 frames, one intent.
     late = many[100:][many[100:, 0] >= 0]

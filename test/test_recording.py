@@ -459,7 +459,7 @@ def test_an_episode_that_is_being_recorded_is_not_to_be_decided_about(tmp_path: 
 def test_the_screen_names_topics_by_what_tells_them_apart(
     topics: tuple[str, ...], shown: str
 ) -> None:
-    facts = TopicStatistics(None).facts(0)
+    facts = TopicStatistics(None).metrics(0)
     kept = {"success": 0, "failure": 0}
     status = RecorderStatus("idle", "", kept, 0.0, 0, None, 0, 0, dict.fromkeys(topics, facts))
     assert status.line().rpartition(" | ")[2] == shown
@@ -508,17 +508,17 @@ def feed(statistics: TopicStatistics, *times: float, step: int = 1) -> None:
 def test_a_tally_tells_rate_gaps_drops_and_age() -> None:
     statistics = TopicStatistics(max_age=0.25)
     feed(statistics, 0.0, 0.1, 0.2, 0.3, 0.7, step=2)
-    facts = statistics.facts(round(0.9 * SECOND), whole=True)
+    facts = statistics.metrics(round(0.9 * SECOND), whole=True)
     assert (facts.count, facts.gaps, facts.drops) == (5, 1, 4)
     assert facts.longest_gap == pytest.approx(0.4)
     assert facts.rate == pytest.approx(4 / 0.7)
     assert facts.age == pytest.approx(0.2)
     statistics.add(SECOND, 0, 1)  # its publisher was restarted
-    assert statistics.facts(SECOND).drops == 4
+    assert statistics.metrics(SECOND).drops == 4
     statistics.lost(9)
-    assert statistics.facts(SECOND).drops == 9
+    assert statistics.metrics(SECOND).drops == 9
     statistics.clear()
-    facts = statistics.facts(SECOND)
+    facts = statistics.metrics(SECOND)
     assert (facts.count, facts.drops, facts.longest_gap) == (0, 0, 0.0)
 
 
@@ -527,13 +527,13 @@ def test_numbers_of_different_publishers_tell_of_no_drops() -> None:
     # A second publisher starts, numbers are ambiguous, and the first one ends.
     for number in (9, 10, None, 1000, 1001, 1003):
         statistics.add(SECOND, 0, number)
-    assert statistics.facts(SECOND).drops == 1
+    assert statistics.metrics(SECOND).drops == 1
 
 
 def test_a_clock_that_is_set_back_is_no_gap() -> None:
     statistics = TopicStatistics(max_age=0.25)
     feed(statistics, 100.0, 100.1, 100.2, 5.0, 5.1, 5.2)
-    facts = statistics.facts(round(5.3 * SECOND))
+    facts = statistics.metrics(round(5.3 * SECOND))
     assert facts.longest_gap == pytest.approx(0.1)
     assert (facts.count, facts.gaps) == (6, 0)
     assert facts.age == pytest.approx(0.1)
@@ -543,7 +543,7 @@ def test_gaps_are_of_the_stamps_where_there_are_stamps() -> None:
     statistics = TopicStatistics(max_age=0.25)
     for number in range(3):
         statistics.add(SECOND + number, (5 + number) * SECOND, None)
-    assert statistics.facts(SECOND).longest_gap == 1.0
+    assert statistics.metrics(SECOND).longest_gap == 1.0
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class TopicStatistics:
         usual = _GAPS * statistics.median(gaps) if gaps else 0
         return silence > min(self._max_age_ns, max(_SILENCE_NS, usual))
 
-    def facts(self, now: int, whole: bool = False) -> TopicMetrics:
+    def metrics(self, now: int, whole: bool = False) -> TopicMetrics:
         """Metrics of the messages.
 
         Args:

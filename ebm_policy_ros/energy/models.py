@@ -202,7 +202,7 @@ class ConditionalEnergy:
 
     def value_and_gradient(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Compute energies, (B, N), and their gradients over actions, (B, N, H*D), detached."""
-        head, prepared = _plain(self.model.head), self.model.prepared(self.features)
+        head, prepared = _plain(self.model.head), self.model.head_features(self.features)
         return value_and_slope(head, prepared, actions)
 
 
@@ -250,7 +250,7 @@ class EnergyModel(nn.Module):
             return prepared
         return torch.cat((prepared, self.proposal(encoded)), dim=1)
 
-    def prepared(self, features: Tensor) -> Tensor:
+    def head_features(self, features: Tensor) -> Tensor:
         """Return those of the features, (B, F), that the head needs, (B, width)."""
         return features[:, : self._width]
 
@@ -278,7 +278,7 @@ class EnergyModel(nn.Module):
 
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
         """Compute energies, shape (B, N), of candidates (B, N, H*D) in the box [-1, 1]."""
-        energies: Tensor = self.head(self.prepared(features), actions)
+        energies: Tensor = self.head(self.head_features(features), actions)
         return energies
 
 

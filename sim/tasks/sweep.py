@@ -105,7 +105,7 @@ class Sweep(Task):
         """Place disc and cubes; return where the tool starts, above (m). Shape (3,)."""
         disc = rng.uniform(_DISC_LOW, _DISC_HIGH)
         place_goal(model, data, "disc", disc)
-        places = np.empty((0, 2))
+        places: Array = np.empty((0, 2))
         while len(places) < COUNT:
             place = rng.uniform(_LOW, _HIGH)
             near = np.linalg.norm(places - place, axis=1) < _APART

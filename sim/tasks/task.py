@@ -92,7 +92,7 @@ class Task(ABC):
 
     @abstractmethod
     def scene(self, spec: mujoco.MjSpec) -> None:
-        """Add the task's objects to the arm and its room."""
+        """Add the task's objects to the arm and the laboratory."""
 
     @abstractmethod
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> Array:

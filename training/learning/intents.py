@@ -107,7 +107,7 @@ def intents_of(
         np.save(partial, present)
         partial.replace(file)
     executed = max(1, data.actions.shape[1] // 2)
-    return told_intents(present, episodes, executed, seed)
+    return observed_intents(present, episodes, executed, seed)
 
 
 def _read(file: Path, frames: int, count: int) -> npt.NDArray[np.int64]:
@@ -125,7 +125,7 @@ def _read(file: Path, frames: int, count: int) -> npt.NDArray[np.int64]:
     return found
 
 
-def told_intents(
+def observed_intents(
     present: npt.NDArray[np.int64], episodes: npt.NDArray[np.int64], executed: int, seed: int
 ) -> npt.NDArray[np.float32]:
     """Return what a batch tells of its intents: an earlier one, -1 for none, and the present one.

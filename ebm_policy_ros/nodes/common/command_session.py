@@ -9,7 +9,7 @@ from ebm_policy_ros.nodes.common.outputs import Command, Outputs
 from ebm_policy_ros.observation.robot_state import RobotState
 
 # Time for which the safe command is repeated after a stop, or beside another commander.
-_LAST_WORDS_NS = NANOSECONDS // 2
+_SAFE_COMMAND_NS = NANOSECONDS // 2
 
 
 class CommandSession:
@@ -105,7 +105,7 @@ class CommandSession:
         if not stopped and not self._contested:
             self._silent_after = None
         elif self._silent_after is None:
-            self._silent_after = time_ns + _LAST_WORDS_NS
+            self._silent_after = time_ns + _SAFE_COMMAND_NS
         elif time_ns > self._silent_after:
             if stopped:
                 self.outputs.close()

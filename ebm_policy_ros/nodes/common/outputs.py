@@ -143,7 +143,7 @@ class Outputs:
         period = self._interface.period_ns
         times: npt.NDArray[np.int64] = time_ns + period * np.arange(1, len(arm) + 1)
         now = max(time_ns, self._now())
-        self.told(now, measured)
+        self.setpoint_at(now, measured)
         points, times = self._setpoint.join(
             arm, times, now, blend, limits.max_velocity, limits.max_acceleration
         )
@@ -156,7 +156,7 @@ class Outputs:
             times = np.array([now + period])
         return points, times
 
-    def told(self, time_ns: int, measured: RobotState) -> Actions:
+    def setpoint_at(self, time_ns: int, measured: RobotState) -> Actions:
         """Setpoint at a time, shape (D,); only for a position.
 
         Before the first command, or if the arm was moved by another node or by hand, this is the

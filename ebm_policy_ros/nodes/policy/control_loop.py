@@ -23,7 +23,7 @@ from ebm_policy_ros.nodes.common.outputs import Command, Outputs
 from ebm_policy_ros.nodes.common.pauses import boot_time
 from ebm_policy_ros.nodes.policy.inference_thread import DecisionLate, InferenceThread
 from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
-from ebm_policy_ros.nodes.policy.observer import Observer, Sight
+from ebm_policy_ros.nodes.policy.observer import Observer, PendingObservation
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
 from ebm_policy_ros.nodes.policy.timeliness import Timeliness
 from ebm_policy_ros.nodes.policy.visualization import Visualization
@@ -44,7 +44,7 @@ class Withheld(Exception):
 class _Pending:
     """A decision in progress."""
 
-    sight: Sight
+    sight: PendingObservation
     future: Future[tuple[Observation, Decision]]
     loaded: LoadedPolicy
     started: float
@@ -216,7 +216,7 @@ class ControlLoop:
         self._chunk = self._intent = self._unsure_since = None
         self._session.set_back(now, self.last_tick)
 
-    def _look(self, now: int) -> tuple[Sight | None, str]:
+    def _look(self, now: int) -> tuple[PendingObservation | None, str]:
         """Read the inputs; return the observation and the problem."""
         problem = self._timeliness.pause() or self._topic_problem()
         try:
@@ -226,7 +226,7 @@ class ControlLoop:
 
     # Decisions
 
-    def _decide(self, sight: Sight) -> None:
+    def _decide(self, sight: PendingObservation) -> None:
         """Send the next action of the last decision if it is its turn, or start a decision.
 
         Raises:
@@ -245,7 +245,7 @@ class ControlLoop:
         elif due >= chunk.sent:  # it is executed, or a tick was missed
             self._begin(sight)
 
-    def _begin(self, sight: Sight) -> None:
+    def _begin(self, sight: PendingObservation) -> None:
         """Start a decision."""
         started, budget = boot_time(), self._timeliness.start()
         last = self._chunk if self.values["warm_start"] else None
@@ -337,7 +337,9 @@ class ControlLoop:
             pending.loaded.policy, observation, sight.measured, decision, command.sent
         )
 
-    def _send(self, chunk: Chunk, sight: Sight, pending: _Pending | None = None) -> Command:
+    def _send(
+        self, chunk: Chunk, sight: PendingObservation, pending: _Pending | None = None
+    ) -> Command:
         """Command the next action of a chunk.
 
         Args:

@@ -11,7 +11,7 @@ from ebm_policy_ros.observation.robot_state import RobotState, RobotStateEstimat
 
 
 @dataclass
-class Sight:
+class PendingObservation:
     """An observation that is not decoded yet, and the robot state in it."""
 
     now: int
@@ -34,7 +34,7 @@ class Observer:
         self._images = [n for n, stream in streams.items() if isinstance(stream, ImageStream)]
         self._measurements = [name for name in streams if name not in self._images]
 
-    def look(self, now: int) -> Sight:
+    def look(self, now: int) -> PendingObservation:
         """Take the newest samples; images are not decoded, because that is slow.
 
         Raises:
@@ -45,7 +45,7 @@ class Observer:
         stamps = snapshot.stamps
         measured = self._estimator.update(snapshot.measured(self._measurements), stamps, now)
         images = [stamps[name] for name in self._images]
-        return Sight(now, snapshot, measured, max(images or stamps.values()))
+        return PendingObservation(now, snapshot, measured, max(images or stamps.values()))
 
     def forget(self) -> None:
         """Forget the earlier measurements, so that no velocity is estimated from them."""

@@ -87,7 +87,7 @@ class RecorderInputs:
     def metrics(self, whole: bool = False) -> dict[str, TopicMetrics]:
         """Metrics of the messages of each topic, recent or over the whole episode."""
         now = self._node.get_clock().now().nanoseconds
-        return {found.name: found.statistics.facts(now, whole) for found in self._inputs}
+        return {found.name: found.statistics.metrics(now, whole) for found in self._inputs}
 
     def stalled(self) -> set[str]:
         """Topics of streams that have become silent; the clock topic if a simulation hangs.

@@ -154,7 +154,7 @@ class Commander:
         """Send a command; return the reason if it is not possible."""
         assert self._measured is not None
         is_velocity = self._interface.action.is_velocity
-        told = None if is_velocity else outputs.told(now, self._measured)
+        told = None if is_velocity else outputs.setpoint_at(now, self._measured)
         actions = mapping.actions(desired, told, self.guard.limits)
         guarded = self.guard.guard(actions, self._measured)
         self.changed = guarded.interventions
