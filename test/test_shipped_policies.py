@@ -97,11 +97,11 @@ def test_a_second_disc_is_not_familiar_to_a_policy_that_was_shown_one() -> None:
 
 
 def solves(policy: Policy, world: World, seed: int) -> bool:
-    """Act by chunks of five actions, executed as a whole, until the episode is over."""
+    """Act by chunks of actions, executed as a whole, until the episode is over."""
     world.reset(seed)
     chunk: Chunk | None = None
     while not world.finished and world.time < world.task.time_limit:
-        if chunk is None or chunk.sent == 5:
+        if chunk is None or chunk.sent == len(chunk.decision.action):
             previous = None if chunk is None else chunk.continued()
             chunk = Chunk(policy.decide(see(world), previous=previous), 0, 0)
         world.step(chunk.ahead()[0], 0.1)
@@ -116,9 +116,10 @@ def solves(policy: Policy, world: World, seed: int) -> bool:
         # The mean of the routes, half a second of it, is not corrected in time.
         ("avoid", "ur5e_avoid_regression", 0, 4),
         ("detour", "ur5e_detour", 8, 10),
+        ("insert", "ur5e_insert", 9, 10),
     ],
 )
-def test_policies_of_chunks_solve_their_task_as_results_say(
+def test_policies_solve_their_task_as_results_say(
     task: str, name: str, least: int, most: int
 ) -> None:
     policy = Policy.load(POLICIES / f"{name}.safetensors", device="cpu")
