@@ -372,10 +372,7 @@ def test_a_script_explains_itself_and_does_nothing_for_an_unknown_argument(
     script: Path, tmp_path: Path
 ) -> None:
     for argument, code in (("--help", 0), ("--xyzzy", 2)):
-        done = subprocess.run(
-            [sys.executable, script, argument],
-            cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
-        )  # fmt: skip
+        done = run(script, argument, folder=tmp_path)
         assert done.returncode == code, done.stderr
         assert (done.stdout or done.stderr).startswith("usage: ")
     assert not list(tmp_path.iterdir())
