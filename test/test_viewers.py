@@ -35,6 +35,7 @@ from visualization_msgs.msg import MarkerArray  # noqa: E402
 from ebm_policy_ros.interface import Interface  # noqa: E402
 from ebm_policy_ros.nodes.policy.node import PolicyNode  # noqa: E402
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode  # noqa: E402
+from ebm_policy_ros.util.resources import policy_path  # noqa: E402
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 TIMEOUT = 20.0
@@ -108,13 +109,15 @@ class Offer:
             self.executor.spin_once(timeout_sec=0.05)
 
 
-@pytest.fixture
-def offer(context: Any, policy_file: Callable[..., Path]) -> Iterator[Offer]:
+@pytest.fixture(scope="module")
+def offer() -> Iterator[Offer]:
     """Topics and services of the simulation, and of a policy node with and without shadow mode."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
     executor = SingleThreadedExecutor(context=context)
     onlooker = rclpy.create_node("onlooker", context=context)
     bridge = SimBridgeNode(context=context, parameter_overrides=parameters(lockstep=True))
-    values = {"policy": str(policy_file()), "use_sim_time": True, "lockstep": True}
+    values = {"policy": str(policy_path("ur5e_push")), "use_sim_time": True, "lockstep": True}
     values |= {"device": "cpu", "autostart": True}
     node = PolicyNode(context=context, parameter_overrides=parameters(**values))
     offer = Offer(onlooker, executor)
@@ -129,6 +132,7 @@ def offer(context: Any, policy_file: Callable[..., Path]) -> Iterator[Offer]:
     bridge.close()
     for each in (node, bridge, onlooker):
         each.destroy_node()
+    rclpy.try_shutdown(context=context)
 
 
 # The Foxglove layout
