@@ -15,6 +15,8 @@ import pytest
 from installing import ROOT, install
 from modules import PACKAGE, PACKAGES
 
+import ebm_policy_ros
+
 pytest.importorskip("setuptools", reason="setup.py needs setuptools")
 
 TIMEOUT = 60.0
@@ -52,6 +54,7 @@ def test_setup_py_and_package_xml_say_the_same(setup: dict[str, Any]) -> None:
     manifest = ElementTree.parse(ROOT / "package.xml").getroot()
     for field in ("name", "version", "license", "maintainer"):
         assert manifest.findtext(field) == setup[field]
+    assert setup["version"] == ebm_policy_ros.__version__
     maintainer = manifest.find("maintainer")
     assert maintainer is not None
     assert maintainer.get("email") == setup["email"]
