@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_inference import box, centres, conditional, four_wells, quadratic, seeded
+from seeds import seeded
+from test_inference import box, centres, conditional, four_wells, quadratic
 from test_policy import observation
 from torch import Tensor
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from seeds import seeded
 from torch import Tensor
 
 from ebm_policy_ros.inference.ancestral import draw_ancestral
@@ -27,10 +28,6 @@ JOINT: dict[str, DerivativeFree | Langevin | Hybrid] = {
     "langevin": Langevin(64, polish=40),
     "hybrid": Hybrid(),
 }
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def box(size: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_inference import box, four_wells, quadratic, seeded
+from seeds import seeded
+from test_inference import box, four_wells, quadratic
 from torch import Tensor
 
 from ebm_policy_ros.inference import deadline
