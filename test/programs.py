@@ -21,12 +21,13 @@ _CONTEXT.set_forkserver_preload(["torch", "accelerate", "cv2", "rclpy.node"])
 
 
 class Program:
-    """Running module of the package, like `python -m ebm_policy_ros.<module>`."""
+    """Running module of the package, like `python -m ebm_policy_ros.<module>`, or script."""
 
     def __init__(
         self,
-        module: str,
+        module: str | Path,
         *arguments: str,
+        folder: Path | str = ".",
         out: Path | str = os.devnull,
         errors: Path | str = os.devnull,
         **environment: str,
@@ -34,8 +35,9 @@ class Program:
         """Start the program.
 
         Args:
-            module: Name within the package.
+            module: Name within the package; or the path of a script.
             arguments: Command line.
+            folder: Working directory.
             out: File for its standard output.
             errors: File for its standard error.
             environment: Variables that it sees besides those of this process.
@@ -43,8 +45,8 @@ class Program:
         self._process = _CONTEXT.Process(
             target=_run,
             args=(
-                f"ebm_policy_ros.{module}", arguments, {**os.environ, **environment},
-                str(out), str(errors),
+                module, arguments, {**os.environ, **environment}, str(folder), str(out),
+                str(errors),
             ),
         )  # fmt: skip
         self._process.start()
@@ -76,24 +78,27 @@ class Program:
         self.wait()
 
 
-def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    module: str | Path, *arguments: str, folder: Path | str = ".", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, as `subprocess.run` does."""
     with tempfile.TemporaryDirectory() as place:
         out, errors = (Path(place) / name for name in ("out", "errors"))
-        program = Program(module, *arguments, out=out, errors=errors, **environment)
+        program = Program(module, *arguments, folder=folder, out=out, errors=errors, **environment)
         try:
             code = program.wait()
         finally:
             program.kill()
         return subprocess.CompletedProcess(
-            [module, *arguments], code, out.read_text(), errors.read_text()
+            [str(module), *arguments], code, out.read_text(), errors.read_text()
         )
 
 
 def _run(
-    module: str,
+    module: str | Path,
     arguments: Sequence[str],
     environment: Mapping[str, str],
+    folder: str,
     out: str,
     errors: str,
 ) -> None:
@@ -105,5 +110,12 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    os.chdir(folder)
+    if isinstance(module, Path):
+        sys.path.insert(0, str(module.parent))
+        sys.argv = [str(module), *arguments]
+        runpy.run_path(str(module), run_name="__main__")
+    else:
+        name = f"ebm_policy_ros.{module}"
+        sys.argv = [name, *arguments]
+        runpy.run_module(name, run_name="__main__", alter_sys=True)

@@ -22,6 +22,14 @@ TIMEOUT = 20.0
 PERIOD = 100_000_000
 
 
+def spin_until(executor: Any, condition: Callable[[], bool], timeout: float = TIMEOUT) -> None:
+    """Let the nodes of an executor work until a condition holds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        executor.spin_once(timeout_sec=0.05)
+
+
 class Robot:
     """Publishes the streams of an arm and its camera on simulated time, and receives commands."""
 
@@ -48,10 +56,7 @@ class Robot:
         self.executor.add_node(node)
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < deadline, "nothing happened in time"
-            self.executor.spin_once(timeout_sec=0.05)
+        spin_until(self.executor, condition)
 
     def heard(self, topic: str, count: int = 1) -> None:
         self.until(lambda: self.node.count_subscribers(topic) >= count)

@@ -14,7 +14,7 @@ from programs import Program
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.time import Time
-from robot import TIMEOUT, parameters
+from robot import TIMEOUT, parameters, spin_until
 
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.messages.commands import read_command
@@ -253,10 +253,7 @@ class Scene:
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition without advancing the simulation."""
-        deadline = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < deadline, "nothing happened in time"
-            self.executor.spin_once(timeout_sec=0.05)
+        spin_until(self.executor, condition)
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         client = self.node.create_client(kind, name)

@@ -18,6 +18,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from rclpy.time import Time  # noqa: E402
+from robot import spin_until  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
@@ -56,10 +57,7 @@ class Commander:
         self.received.append(stamp_ns(message))
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < deadline, "nothing happened in time"
-            self.executor.spin_once(timeout_sec=0.05)
+        spin_until(self.executor, condition, TIMEOUT)
 
     def command(self, stamp: int, velocity: float) -> None:
         message = TwistStamped()

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -122,19 +122,25 @@ def test_a_scene_in_which_the_policy_stops_has_failed_and_the_next_one_is_run(
     assert "policy stopped    2/2  (scene 100000: held for 3.0 s: unsure: " in result.stdout
 
 
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two demonstrations of the scripted teleoperator, by a run and its continuation."""
+    demos = tmp_path_factory.mktemp("recorded") / "demos"
+    for episodes in ("1", "2"):
+        result = run("sim.record_demos", "--out", str(demos), "--episodes", episodes)
+        assert result.returncode == 0, result.stderr
+        assert f"{episodes} of {episodes} demonstrations succeeded" in result.stdout
+    return demos
+
+
 @pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
-def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Path) -> None:
+def test_the_scripted_teleoperator_records_bags_that_training_reads(demos: Path) -> None:
     from ebm_policy_ros.interface import load_interface
     from ebm_policy_ros.training.data.bag_dataset import load_dataset
     from ebm_policy_ros.util.resources import interface_path
 
-    demos = tmp_path / "demos"
-    for episodes in ("1", "2"):
-        result = run("sim.record_demos", "--out", str(demos), "--episodes", episodes)
-        assert result.returncode == 0, result.stderr
-    assert "2 of 2 demonstrations succeeded" in result.stdout
     results = [json.loads(line) for line in (demos / "run" / "episodes.jsonl").open()]
     data = load_dataset(demos, load_interface(interface_path("ur5e_push")))
     assert [Path(name).name for name in data.names] == ["push_0000", "push_0001"]
@@ -149,10 +155,8 @@ def test_the_scripted_teleoperator_records_bags_that_training_reads(tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
-def test_success_in_simulation_during_a_training_is_a_curve(tmp_path: Path) -> None:
-    demos, out = tmp_path / "demos", tmp_path / "run"
-    result = run("sim.record_demos", "--out", str(demos), "--episodes", "2")
-    assert result.returncode == 0, result.stderr
+def test_success_in_simulation_during_a_training_is_a_curve(demos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
     command = ("training.train", "--data", str(demos), "--steps", "4", "--scenes", "1")
     result = run(*command, "--out", str(tmp_path / "other"), "--evaluate", "psh")
     assert result.returncode == 2
@@ -218,22 +222,22 @@ def test_a_gripper_is_learned_without_ros_too(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.sim
-def test_the_same_seed_gives_the_same_commands_each_time(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_commands_each_time(demos: Path, tmp_path: Path) -> None:
     from ebm_policy_ros.bags.bag import Bag
     from ebm_policy_ros.messages.streams import stamp_ns
 
     topics = {"servo_node/delta_twist_cmds": "geometry_msgs/msg/TwistStamped"}
 
-    def commands(name: str) -> list[tuple[float, float]]:
-        out = tmp_path / name
-        result = run("sim.record_demos", "--out", str(out), "--episodes", "1", "--seed", "1")
-        assert result.returncode == 0, result.stderr
-        found = [message.content for message in Bag(out / "push_0000").messages(topics)]
+    def commands(bag: Path) -> list[tuple[float, float]]:
+        found = [message.content for message in Bag(bag).messages(topics)]
         stamps = [stamp_ns(command) for command in found]
         assert {b - a for a, b in itertools.pairwise(stamps)} == {100_000_000}
         return [(command.twist.linear.x, command.twist.linear.y) for command in found]
 
-    assert commands("one") == commands("two")
+    out = tmp_path / "again"
+    result = run("sim.record_demos", "--out", str(out), "--episodes", "1")
+    assert result.returncode == 0, result.stderr
+    assert commands(out / "push_0000") == commands(demos / "push_0000")
 
 
 def children_of(parent: int) -> list[Path]:
@@ -273,54 +277,45 @@ def test_a_killed_recording_leaves_no_processes_and_the_next_start_goes_on(
     assert f"{done + 1} of {done + 1} demonstrations succeeded" in again.stdout
 
 
+Told = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Told]:
+    """Function that runs a node until it exits with a code, and returns its two outputs."""
+    monkeypatch.chdir(tmp_path)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a node replaces their handlers
+    handlers = [signal.getsignal(number) for number in numbers]
+
+    def run(module: str, *words: str, code: int) -> tuple[str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            import_module(f"ebm_policy_ros.{module}").main(list(words))
+        assert exit_.value.code == code
+        out, errors = capsys.readouterr()
+        return out, errors
+
+    yield run
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
 @pytest.mark.ros
 @pytest.mark.parametrize(
-    ("module", "arguments", "message"),
+    ("module", "words", "message"),
     [
-        (
-            "sim.record_demos",
-            ("--task", "juggle"),
-            "task: got 'juggle', expected one of avoid, ",
-        ),
-        ("sim.record_demos", ("--knocks", "-1"), "knocks: got -1.0, expected a number >= 0"),
-        ("sim.record_demos", ("--interface", "no.yaml"), "no.yaml: cannot read the interface"),
-        ("sim.evaluate", ("--policy", "no.safetensors"), "no such policy file"),
+        ("nodes.policy.node", ("--ros-args", "-p", "seed:=1.5"), "'seed' to '1.5'"),
+        ("sim.replay.node", (), "bags: got none"),
     ],
 )
-def test_a_wrong_argument_is_answered_in_one_line(
-    tmp_path: Path, module: str, arguments: tuple[str, ...], message: str
+def test_a_node_refuses_bad_parameters_in_one_line_and_leaves_no_file(
+    told: Told, tmp_path: Path, module: str, words: tuple[str, ...], message: str
 ) -> None:
-    result = run(module, *arguments, "--out", str(tmp_path / "out"))
-    assert message in refusal(result)
-
-
-def test_training_refuses_a_folder_without_demonstrations(tmp_path: Path) -> None:
-    def train(data: Path) -> Any:
-        config = Path(__file__).parents[1] / "config" / "training" / "push.yaml"
-        return run(
-            "training.train", "--config", str(config), "--data", str(data), "--out",
-            str(tmp_path / "run"),
-        )  # fmt: skip
-
-    assert "no such folder of demonstrations" in refusal(train(tmp_path / "nowhere"))
-    assert "no bags in it" in refusal(train(tmp_path))
-    assert not (tmp_path / "run" / "policy.safetensors").exists()
-
-
-@pytest.mark.ros
-def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
-    missing = run(
-        "nodes.policy.node", "--ros-args", "-p", "policy:=/no.safetensors", "-p", "autostart:=true"
-    )
-    assert missing.returncode == 2
-    assert "Traceback" not in missing.stderr
-    assert "/no.safetensors: no such policy file" in missing.stderr
-    misspelt = run("nodes.recorder.node", "--ros-args", "-p", f"foldr:={tmp_path}")
-    assert "recorder_node has no parameter 'foldr'; it has: folder" in refusal(misspelt)
-    kind = run("nodes.policy.node", "--ros-args", "-p", "seed:=1.5")
-    assert "'seed' to '1.5'" in refusal(kind)
-    task = run("sim.bridge_node", "--ros-args", "-p", "task:=juggle")
-    assert "task: got 'juggle', expected one of avoid, " in refusal(task)
+    out, errors = told(module, *words, code=2)
+    (line,) = errors.splitlines()
+    assert out == "" and message in line
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.ros
@@ -337,22 +332,34 @@ def test_a_node_refuses_a_bad_parameter_in_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_node_explains_its_parameters_and_refuses_what_is_no_option(
-    module: str, parameter: str
+    told: Told, module: str, parameter: str
 ) -> None:
-    told = run(module, "--help")
-    assert told.returncode == 0 and told.stderr == ""
-    assert told.stdout.startswith("usage: ") and f"\n  {parameter} [" in told.stdout
-    line = refusal(run(module, f"--{parameter[:-1]}x=1", "--ros-args", "-p", "use_sim_time:=true"))
-    assert f"unknown option --{parameter[:-1]}x=1; did you mean --ros-args -p {parameter}" in line
+    text, errors = told(module, "--help", code=0)
+    assert errors == "" and text.startswith("usage: ") and f"\n  {parameter} [" in text
+    option = f"--{parameter[:-1]}x=1"
+    text, errors = told(module, option, "--ros-args", "-p", "use_sim_time:=true", code=2)
+    (line,) = errors.splitlines()
+    assert text == ""
+    assert f"unknown option {option}; did you mean --ros-args -p {parameter}" in line
 
 
 @pytest.mark.ros
-def test_a_replay_of_nothing_is_refused_and_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_node_as_a_process_explains_itself_and_refuses_what_it_does_not_know(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert "bags: got none" in refusal(run("sim.replay.node"))
-    assert not list(tmp_path.iterdir())
+    help_ = run("nodes.recorder.node", "--help")
+    assert help_.returncode == 0 and help_.stderr == ""
+    assert help_.stdout.startswith("usage: ") and "\n  min_free [" in help_.stdout
+    option = run("nodes.recorder.node", "--min_frex=1", "--ros-args", "-p", "use_sim_time:=true")
+    assert "unknown option --min_frex=1; did you mean --ros-args -p min_free" in refusal(option)
+    misspelt = run("nodes.recorder.node", "--ros-args", "-p", f"foldr:={tmp_path}")
+    assert "recorder_node has no parameter 'foldr'; it has: folder" in refusal(misspelt)
+    missing = run(
+        "nodes.policy.node", "--ros-args", "-p", "policy:=/no.safetensors", "-p", "autostart:=true"
+    )
+    assert missing.returncode == 2
+    assert "Traceback" not in missing.stderr
+    assert "/no.safetensors: no such policy file" in missing.stderr
 
 
 SCRIPTS = [
@@ -369,10 +376,7 @@ def test_a_script_explains_itself_and_does_nothing_for_an_unknown_argument(
     script: Path, tmp_path: Path
 ) -> None:
     for argument, code in (("--help", 0), ("--xyzzy", 2)):
-        done = subprocess.run(
-            [sys.executable, script, argument],
-            cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
-        )  # fmt: skip
+        done = run(script, argument, folder=tmp_path)
         assert done.returncode == code, done.stderr
         assert (done.stdout or done.stderr).startswith("usage: ")
     assert not list(tmp_path.iterdir())
@@ -392,19 +396,6 @@ def test_help_that_nobody_reads_to_its_end_ends_without_a_word(module: str) -> N
     assert process.stderr.read() == ""
     assert process.wait(120) == -signal.SIGPIPE
     process.stderr.close()
-
-
-def test_a_bare_name_is_a_shipped_policy_and_home_is_found_in_options(tmp_path: Path) -> None:
-    for module, more in (
-        ("sim.evaluate", ()),
-        ("training.calibrate", ("--data", str(tmp_path / "none.npz"))),
-    ):
-        absent = run(module, "--policy", "ur5e_pull", "--out", str(tmp_path / "out"), *more)
-        assert "config/policies/ur5e_pull.safetensors: no such policy file" in refusal(absent)
-    found = run(
-        "training.calibrate", "--policy=ur5e_push", "--data=~/none.npz", "--out=o", HOME="/h"
-    )
-    assert "/h/none.npz" in refusal(found)
 
 
 def test_ctrl_c_while_a_command_is_imported_ends_it_without_a_traceback() -> None:

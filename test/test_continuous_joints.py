@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from messages import joints
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -53,16 +54,6 @@ def numbers(store: Any, values: list[float]) -> Any:
     return store.types[ARRAY](layout, np.array(values))
 
 
-class Joints:
-    """A message with the fields of sensor_msgs/JointState."""
-
-    def __init__(self, time_ns: int, *position: float) -> None:
-        self.header = type("Header", (), {"frame_id": ""})()
-        self.header.stamp = type("Stamp", (), {"sec": 0, "nanosec": time_ns})()
-        self.name, self.position = ["a", "b"], list(position)
-        self.velocity: list[float] = []
-
-
 def measured(a: float, velocity: float = 0.0) -> RobotState:
     return RobotState({"a": a, "b": 0.0}, {"a": velocity, "b": 0.0}, {})
 
@@ -81,12 +72,12 @@ def test_an_observation_is_within_half_a_turn_and_its_samples_don_t_jump() -> No
     buffer = ObservationBuffer(interface(history=3))
     for step, angle in enumerate((3.08, JUST_BELOW, JUST_ABOVE)):
         time = 100 * MS * step
-        buffer.add("joints", Joints(time, angle, 1.0), time)
+        buffer.add("joints", joints(["a", "b"], [angle, 1.0], time), time)
     seen = buffer.observe(200 * MS)["joints"]
     assert seen[-1] == pytest.approx([JUST_ABOVE, 1.0])
     assert np.diff(seen[:, 0]) == pytest.approx([0.04, 0.04], abs=1e-3)
     # Independent of the number of turns that the driver has counted.
-    buffer.add("joints", Joints(300 * MS, 4 * np.pi + 0.5, 1.0), 300 * MS)
+    buffer.add("joints", joints(["a", "b"], [4 * np.pi + 0.5, 1.0], 300 * MS), 300 * MS)
     assert buffer.observe(300 * MS)["joints"][-1, 0] == pytest.approx(0.5, abs=1e-5)
     kept = buffer.snapshot(300 * MS).measured(["joints"])["joints"]
     assert kept[-1, 0] == pytest.approx(4 * np.pi + 0.5, abs=1e-5)
@@ -98,7 +89,7 @@ def test_turns_take_no_digits_of_an_angle(turns: int) -> None:
     far = turns * 2 * np.pi
     buffer, state = ObservationBuffer(interface(history=2)), RobotStateEstimator(interface())
     for time, angle in ((0, 0.5), (100 * MS, 0.5001), (200 * MS, 0.5002)):
-        buffer.add("joints", Joints(time, far + angle, 1.0), time)
+        buffer.add("joints", joints(["a", "b"], [far + angle, 1.0], time), time)
         if time:
             snapshot = buffer.snapshot(time)
             found = state.update(snapshot.measured(["joints"]), snapshot.stamps, time)

@@ -1,4 +1,4 @@
-"""The examples and notebooks run unchanged and print the expected results."""
+"""The examples run unchanged and print the expected results; notebooks train for fewer steps."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def test_a_notebook_prints_what_it_shows(name: str) -> None:
     cells = [cell for cell in cells if cell["cell_type"] == "code"]
     shown = [output for cell in cells for output in cell["outputs"]]
     assert any("image/png" in output.get("data", {}) for output in shown)
-    printed = python("-c", "\n".join("".join(cell["source"]) for cell in cells),
-                     folder=ROOT / "examples")  # fmt: skip
+    source = "\n".join("".join(cell["source"]) for cell in cells)
+    # The example scripts do the same trainings in full; here only the form of the output counts.
+    assert source.count(" steps=600,") == 1
+    printed = python("-c", source.replace(" steps=600,", " steps=200,"), folder=ROOT / "examples")
     streams = ["".join(output["text"]) for output in shown if output["output_type"] == "stream"]
     assert shape_of(printed) == shape_of("".join(streams))

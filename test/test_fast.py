@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from seeds import seeded
 
 from ebm_policy_ros.energy.heads import HeadConfig
 from ebm_policy_ros.energy.models import (
@@ -45,10 +46,6 @@ def own_layers(config: HeadConfig) -> torch.nn.Sequential:
 
 
 KINDS = ["mlp", "residual", "preactivation", "dense_residual", f"{__name__}.own_layers"]
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def model_of(kind: str, autoregressive: bool) -> EnergyModel | AutoregressiveModel:

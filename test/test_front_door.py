@@ -25,8 +25,3 @@ def test_importing_the_package_takes_neither_torch_nor_ros() -> None:
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     assert not {"torch", "numpy", "rclpy"} & set(json.loads(loaded))
-
-
-def test_the_version_is_that_of_the_metadata() -> None:
-    assert f"<version>{ebm_policy_ros.__version__}</version>" in (ROOT / "package.xml").read_text()
-    assert f'version="{ebm_policy_ros.__version__}"' in (ROOT / "setup.py").read_text()

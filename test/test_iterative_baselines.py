@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from seeds import seeded
 from torch import Tensor, nn
 
 from ebm_policy_ros.energy.heads import HeadConfig
@@ -24,10 +25,6 @@ KINDS: tuple[Kind, Kind] = ("flow", "two_step")
 SEEN: Observation = {
     "camera": np.full((1, 96, 128, 3), 90, np.uint8), "tool": np.ones((1, 2), np.float32)
 }  # fmt: skip
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def model_of(kind: Kind, size: int = 1, **settings: Any) -> Any:

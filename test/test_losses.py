@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from seeds import seeded
 from torch import Tensor
 
 from ebm_policy_ros.energy.mixture import Mixture
@@ -107,10 +108,6 @@ def one_gaussian(means: Tensor, spread: float) -> Mixture:
     numbers[:, 1 : 1 + means.shape[1]] = means
     numbers[:, 1 + means.shape[1] :] = math.log(spread)
     return Mixture.of(numbers, means.shape[1])
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def bowl(actions: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from ebm_policy_ros.sim import compare, evaluate, record_demos
 from ebm_policy_ros.sim.replay import command as replay
 from ebm_policy_ros.training import calibrate, convert, inspect_demos, train
 
+PUSH = Path(__file__).resolve().parents[1] / "config" / "training" / "push.yaml"
 Command = Callable[[list[str]], None]
 Answer = Callable[..., str]
 
@@ -246,6 +247,9 @@ def test_every_command_names_what_is_missing_and_what_is_too_much(
         ),
         ("inspect_demos", "--oot=x", "unknown option --oot; did you mean --out?"),
         ("inspect_demos", "--out", "--out: no value given, expected a path or null"),
+        ("record_demos", "--task=juggle", "--task: got 'juggle', expected one of avoid, ..."),
+        ("record_demos", "--knocks=-1", "--knocks: got -1.0, expected a number >= 0"),
+        ("record_demos", "--interface=no.yaml", "no.yaml: cannot read the interface..."),
         ("record_demos", "--knocks=x", "--knocks: got 'x', expected a number or null"),
         (
             "record_demos",
@@ -261,3 +265,26 @@ def test_a_wrong_option_of_a_command_is_named(
     answer: Answer, name: str, option: str, line: str
 ) -> None:
     assert fits(answer(COMMANDS[name][0], *needed(name), option), line)
+
+
+def test_a_bare_name_is_a_shipped_policy(answer: Answer) -> None:
+    for main, more in ((evaluate.main, ()), (calibrate.main, ("--data=d",))):
+        line = answer(main, "--policy=ur5e_pull", "--out=o", *more)
+        assert "config/policies/ur5e_pull.safetensors: no such policy file" in line
+    assert "no such policy file" in answer(evaluate.main, "--policy=no.safetensors", "--out=o")
+
+
+def test_home_is_found_in_options(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/h")
+    assert "/h/none.npz" in answer(
+        calibrate.main, "--policy=ur5e_push", "--data=~/none.npz", "--out=o"
+    )
+
+
+def test_training_refuses_a_folder_without_demonstrations(answer: Answer, tmp_path: Path) -> None:
+    def refusal(data: str) -> str:
+        return answer(train.main, f"--config={PUSH}", f"--data={data}", "--out=run")
+
+    assert "no such folder of demonstrations" in refusal("nowhere")
+    assert "no bags in it" in refusal(".")
+    assert not (tmp_path / "run" / "policy.safetensors").exists()

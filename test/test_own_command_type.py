@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -30,13 +28,13 @@ from ebm_policy_ros.interface import (
     InterfaceError,
     load_interface,
 )
+from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.bag_dataset import load_dataset
 from ebm_policy_ros.training.data.episodes import read_episode
 from ebm_policy_ros.util.plugins import VARIABLE
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
-ROOT = Path(__file__).resolve().parents[1]
 FULL, BARE = "my_lab_commands.types.Twist", "geometry_msgs/msg/Twist"
 
 TYPES = '''
@@ -146,26 +144,35 @@ def test_the_policy_node_commands_it_and_a_bag_of_it_has_the_same_actions(
 
 
 def test_a_policy_says_which_package_has_its_command_type(
-    packages: Path, tmp_path: Path, interface: Interface, policy_for: Callable[..., Path]
+    packages: Path,
+    tmp_path: Path,
+    interface: Interface,
+    policy_for: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = load_interface(write_interface(tmp_path, interface, FULL))
     policy = policy_for(own, [-0.1, -0.1], [0.1, 0.1])
-    load = f"from ebm_policy_ros import Policy; Policy.load({str(policy)!r}, device='cpu')"
 
-    def loaded(**environment: str) -> str:
-        path = os.pathsep.join((str(packages), str(ROOT)))
-        done = subprocess.run(
-            [sys.executable, "-c", load],
-            env={**os.environ, "PYTHONPATH": path, **environment},
-            capture_output=True, text=True, timeout=100, check=False,
-        )  # fmt: skip
-        return done.stderr
+    def load() -> None:
+        """Load the policy as in a process that has not imported the package."""
+        for names in (COMMAND_TYPES._parts, COMMAND_TYPES._imported):
+            for name in (FULL, BARE):
+                names.pop(name, None)
+        for name in ("my_lab_commands", "my_lab_commands.types"):
+            sys.modules.pop(name, None)
+        Policy.load(policy, device="cpu")
+
+    def refusal() -> str:
+        with pytest.raises(ValueError) as refused:
+            load()
+        return str(refused.value)
 
     needs = f"interface: action.type: needs the command type '{FULL}' of the package "
-    assert f"{policy}: {needs}'my_lab_commands'; install it, and allow it with " in loaded()
-    assert loaded(**{VARIABLE: "my_lab_commands"}) == ""
-    gone = loaded(**{VARIABLE: "my_lab_commands", "PYTHONPATH": str(ROOT)})
-    assert f"{needs}'my_lab_commands', which cannot be imported" in gone
+    assert f"{policy}: {needs}'my_lab_commands'; install it, and allow it with " in refusal()
+    monkeypatch.setenv(VARIABLE, "my_lab_commands")
+    load()
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(packages)])
+    assert f"{needs}'my_lab_commands', which cannot be imported" in refusal()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Installation, package metadata, and allowed imports of the modules."""
+"""Installation and package metadata."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from xml.etree import ElementTree
 
 import pytest
 from installing import ROOT, install
+from modules import PACKAGE, PACKAGES
+
+import ebm_policy_ros
 
 pytest.importorskip("setuptools", reason="setup.py needs setuptools")
 
-PACKAGE = "ebm_policy_ros"
 TIMEOUT = 60.0
 
 # As colcon reads it.
@@ -48,23 +50,11 @@ def setup() -> dict[str, Any]:
     return dict(python(READ_SETUP))
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    if parts[0] != PACKAGE:
-        parts = (PACKAGE, *parts)
-    return ".".join(parts).removesuffix(".__init__")
-
-
-def modules(*patterns: str) -> list[str]:
-    found = sorted({module_name(path) for pattern in patterns for path in ROOT.glob(pattern)})
-    assert found, patterns
-    return found
-
-
 def test_setup_py_and_package_xml_say_the_same(setup: dict[str, Any]) -> None:
     manifest = ElementTree.parse(ROOT / "package.xml").getroot()
     for field in ("name", "version", "license", "maintainer"):
         assert manifest.findtext(field) == setup[field]
+    assert setup["version"] == ebm_policy_ros.__version__
     maintainer = manifest.find("maintainer")
     assert maintainer is not None
     assert maintainer.get("email") == setup["email"]
@@ -78,8 +68,7 @@ def test_colcon_finds_out_that_the_tests_need_pytest(setup: dict[str, Any]) -> N
 def test_every_folder_of_modules_is_installed_and_only_below_the_package(
     setup: dict[str, Any],
 ) -> None:
-    patterns = [f"{top}/**/__init__.py" for top in (PACKAGE, "training", "sim")]
-    assert sorted(setup["packages"]) == modules(*patterns)
+    assert sorted(setup["packages"]) == PACKAGES
 
 
 def test_every_executable_has_something_to_run(setup: dict[str, Any]) -> None:
@@ -113,63 +102,3 @@ def test_an_installation_has_its_executables_and_finds_its_shared_files(
     shared = {path.relative_to(found) for path in Path(found).rglob("*") if path.is_file()}
     sources = [ROOT / "package.xml", *ROOT.glob("launch/*.launch.py"), *ROOT.glob("config/**/*")]
     assert shared == {path.relative_to(ROOT) for path in sources if path.is_file()}
-
-
-def imported(path: Path) -> set[str]:
-    """Modules imported by a file."""
-    names = set()
-    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(part, ast.Import):
-            names |= {alias.name for alias in part.names}
-        elif isinstance(part, ast.ImportFrom):
-            names.add(part.module or "")
-    return names
-
-
-def test_package_xml_names_every_ros_package_that_is_imported() -> None:
-    manifest = ElementTree.parse(ROOT / "package.xml").getroot()
-    for kinds, folders in (
-        (("exec_depend",), (PACKAGE, "training", "sim", "launch")),
-        (("exec_depend", "test_depend"), ("test",)),
-    ):
-        named = {depend.text for kind in kinds for depend in manifest.findall(kind)}
-        files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
-        names = {name.partition(".")[0] for path in files for name in imported(path)}
-        ros = ("_msgs", "_srvs", "_interfaces", "rclpy", "launch", "launch_ros", "cv_bridge")
-        assert {name for name in names if name.endswith(ros)} <= named
-
-
-# Packages of the decision path; they run without ROS.
-RUNTIME = (
-    "energy", "inference", "interface", "messages", "observation", "control", "policy", "teleop",
-)  # fmt: skip
-OFFLINE = [f"{PACKAGE}.training", f"{PACKAGE}.sim", "rclpy"]
-
-
-@pytest.mark.parametrize(
-    ("patterns", "forbidden"),
-    [
-        pytest.param(
-            [f"{top}/**/__init__.py" for top in (PACKAGE, "training", "sim")],
-            ["rclpy", "torch"],
-            id="__init__ files import neither torch nor ROS",
-        ),
-        pytest.param(
-            [f"{PACKAGE}/{room}/*.py" for room in RUNTIME],
-            OFFLINE,
-            id="what decides knows no ROS, training or simulation",
-        ),
-        pytest.param(
-            ["training/**/*.py", "sim/**/*.py"],
-            ["rclpy"],
-            id="of training and simulation, only nodes know ROS",
-        ),
-    ],
-)
-def test_imports_stay_within_their_layer(patterns: list[str], forbidden: list[str]) -> None:
-    names = [name for name in modules(*patterns) if not name.endswith("node")]
-    loaded = python(
-        f"import importlib, json, sys; list(map(importlib.import_module, {names}));"
-        "print(json.dumps(list(sys.modules)))"
-    )
-    assert not set(forbidden) & set(loaded)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from programs import run
 
 from ebm_policy_ros import ModelConfig, TrainConfig, train
 from ebm_policy_ros.energy.convolutions import IMAGE_ENCODERS, ImageEncoderConfig
@@ -94,28 +94,22 @@ def lab(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join((str(folder / "packages"), str(ROOT)))
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        cwd=folder, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+DECIDE = """
+import json
+import numpy as np
+from ebm_policy_ros import Policy
 
-
-DECIDE = (
-    "import json, numpy as np; from ebm_policy_ros import Policy;"
-    "p = Policy.load('run/policy.safetensors', device='cpu');"
-    "frames = np.full((1, 8, 8, 3), 255, np.uint8);"
-    "d = p.decide({'camera': frames}); print(json.dumps([type(p.inference).__name__, "
-    "d.action.tolist()]))"
-)
+policy = Policy.load("run/policy.safetensors", device="cpu")
+decision = policy.decide({"camera": np.full((1, 8, 8, 3), 255, np.uint8)})
+print(json.dumps([type(policy.inference).__name__, decision.action.tolist()]))
+"""
 
 
 @pytest.mark.slow
 def test_one_of_each_from_outside_is_trained_and_decides(lab: Path) -> None:
+    path = os.pathsep.join((str(lab / "packages"), str(ROOT)))
     done = run(
-        lab, "-m", "ebm_policy_ros.training.train", "--data", "demos.npz", "--out", "run",
+        "training.train", "--data", "demos.npz", "--out", "run",
         "--steps", "300", "--device", "cpu", "--threads", "1",
         "--model.image.network", "my_lab.parts.Mean",
         "--model.head.kind", "my_lab.parts.smooth_layers",
@@ -124,17 +118,20 @@ def test_one_of_each_from_outside_is_trained_and_decides(lab: Path) -> None:
         "--learning.negatives.around", "16",
         "--learning.held_out", "0", "--learning.precision", "fp32",
         "--inference.method", "my_lab.parts.Grid",
+        folder=lab, PYTHONPATH=path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    refused = run(lab, "-c", DECIDE)
+    decide = lab / "decide.py"
+    decide.write_text(DECIDE)
+    refused = run(decide, folder=lab, PYTHONPATH=path)
     assert refused.returncode and "install it, and allow it with" in refused.stderr
     assert f"{VARIABLE}=my_lab" in refused.stderr and "train it again" not in refused.stderr
-    decided = run(lab, "-c", DECIDE, **{VARIABLE: "my_lab"})
+    decided = run(decide, folder=lab, **{VARIABLE: "my_lab", "PYTHONPATH": path})
     assert decided.returncode == 0, decided.stderr
     kind, action = json.loads(decided.stdout.splitlines()[-1])
     # For the brightest image, the action is the highest demonstrated one, about 0.5.
     assert kind == "Grid" and np.asarray(action).ravel() == pytest.approx([0.5], abs=0.15)
-    gone = run(lab, "-c", DECIDE, **{VARIABLE: "my_lab", "PYTHONPATH": str(ROOT)})
+    gone = run(decide, folder=lab, **{VARIABLE: "my_lab", "PYTHONPATH": str(ROOT)})
     assert "of the package 'my_lab', which cannot be imported" in gone.stderr
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from messages import joints
 
 from ebm_policy_ros.interface import Interface, InterfaceError, interface_from_dict, load_interface
 from ebm_policy_ros.observation.buffer import ObservationBuffer, StaleObservation
@@ -60,19 +61,10 @@ def test_a_prefix_is_text() -> None:
         interface_from_dict({**values_of("ur5e_push"), "prefix": 3}, "x")
 
 
-class Joints:
-    """A message with the fields of sensor_msgs/JointState."""
-
-    def __init__(self, *names: str) -> None:
-        stamp = type("Stamp", (), {"sec": 0, "nanosec": 1})()
-        self.header = type("Header", (), {"stamp": stamp, "frame_id": ""})()
-        self.name, self.position = list(names), [0.0] * len(names)
-
-
 def test_the_names_of_other_joints_are_told() -> None:
     interface = load_interface(interface_path("ur5e_trajectory"))
     buffer = ObservationBuffer(interface, ["joints"])
-    buffer.add("joints", Joints("left_elbow_joint", "left_wrist_1_joint"), 1)
+    buffer.add("joints", joints(["left_elbow_joint", "left_wrist_1_joint"], [0.0] * 2, 1), 1)
     with pytest.raises(StaleObservation) as told:
         buffer.observe(2)
     assert "its messages have the joints left_elbow_joint, left_wrist_1_joint, none" in str(

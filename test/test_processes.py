@@ -14,7 +14,9 @@ from programs import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.learning import trainer
 from ebm_policy_ros.training.learning.processes import Processes, _OwnRows
+from ebm_policy_ros.training.train import main
 from ebm_policy_ros.training.train_config import POLICY
 
 # 15 frames cannot be halved; observations are changed at random, and negatives are uniform and
@@ -36,14 +38,18 @@ SETTINGS = {
 }
 
 
+def arguments(folder: Path, name: str, **more: object) -> list[str]:
+    settings = {**SETTINGS, "data": folder / "demos.npz", "out": folder / name, **more}
+    return [f"--{key}={value}" for key, value in settings.items()]
+
+
 def train(
     folder: Path, name: str, *launcher: str, **more: object
 ) -> subprocess.CompletedProcess[str]:
-    settings = {**SETTINGS, "data": folder / "demos.npz", "out": folder / name, **more}
-    arguments = [f"--{key}={value}" for key, value in settings.items()]
+    words = arguments(folder, name, **more)
     if not launcher:
-        return run("training.train", *arguments)
-    command = [sys.executable, *launcher, "-m", "ebm_policy_ros.training.train", *arguments]
+        return run("training.train", *words)
+    command = [sys.executable, *launcher, "-m", "ebm_policy_ros.training.train", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -96,12 +102,20 @@ def test_two_processes_learn_what_one_learns(options: dict[str, object], demos: 
     Policy.load(demos / "two" / POLICY, device="cpu")
 
 
-@pytest.mark.slow
-def test_a_batch_smaller_than_the_processes_is_refused(demos: Path) -> None:
-    run = train(demos, "few", *two_processes(), **{"learning.batch_size": 1})
-    assert run.returncode != 0
-    assert "learning.batch_size: got batches of 1 frames for 2 processes" in run.stderr
-    # There are really two processes.
+def test_a_batch_smaller_than_the_processes_is_refused(
+    demos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Two(Processes):
+        def __init__(self, device: torch.device) -> None:
+            super().__init__(device)
+            self.count = 2
+
+    monkeypatch.setattr(trainer, "Processes", Two)
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments(demos, "few", **{"learning.batch_size": 1}))
+    assert exit_.value.code == 2
+    refusal = "learning.batch_size: got batches of 1 frames for 2 processes"
+    assert refusal in capsys.readouterr().err
     assert not (demos / "few").exists()
 
 

@@ -1,16 +1,15 @@
-"""Import rules between the packages, and absence of import cycles."""
+"""Import rules between the packages, absence of import cycles, and imports of ROS packages."""
 
 from __future__ import annotations
 
-import ast
+import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable
+from xml.etree import ElementTree
 
 import pytest
 from installing import ROOT
-
-PACKAGE = "ebm_policy_ros"
+from modules import MODULES, PACKAGE, PACKAGES, imported
 
 # From the bottom up: a package imports only from itself and those before it.
 ROOMS = (
@@ -25,36 +24,7 @@ ROOMS = (
 OFFLINE = ("training", "sim")
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    if parts[0] != PACKAGE:
-        parts = (PACKAGE, *parts)
-    return ".".join(parts).removesuffix(".__init__")
-
-
-def sources() -> dict[str, Path]:
-    """Modules of the package by name."""
-    found = {}
-    for top in (PACKAGE, "training", "sim"):
-        for path in (ROOT / top).rglob("*.py"):
-            # Skip the links to training/ and sim/ in the package.
-            if path.relative_to(ROOT).parts[:2] not in ((PACKAGE, "training"), (PACKAGE, "sim")):
-                found[module_name(path)] = path
-    return found
-
-
-MODULES = sources()
-
-
-def imported(module: str) -> Iterator[str]:
-    """Modules imported by a module, including those only for annotations."""
-    for part in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
-        if isinstance(part, ast.Import):
-            yield from (alias.name for alias in part.names)
-        elif isinstance(part, ast.ImportFrom) and part.module:
-            for alias in part.names:
-                whole = f"{part.module}.{alias.name}"
-                yield whole if whole in MODULES else part.module
+IMPORTS = {name: imported(path) for name, path in MODULES.items()}
 
 
 def room(module: str) -> str:
@@ -63,6 +33,16 @@ def room(module: str) -> str:
     return next(
         r for r in sorted(ROOMS, key=len, reverse=True) if f"{inside}.".startswith(f"{r}.")
     )
+
+
+def reached(modules: Iterable[str]) -> set[str]:
+    """Modules imported by these ones, or by those that they import."""
+    found: set[str] = set()
+    new = set(modules)
+    while new:
+        found |= new
+        new = {other for name in new for other in IMPORTS.get(name, ())} - found
+    return found
 
 
 OWN = [name for name in MODULES if name not in (PACKAGE, f"{PACKAGE}.nodes")]
@@ -77,13 +57,13 @@ def test_a_room_imports_only_from_those_below_it(name: str) -> None:
     allowed = ROOMS[: ROOMS.index(name) + 1]
     for module in OWN:
         if room(module) == name:
-            for other in imported(module):
+            for other in IMPORTS[module]:
                 if other.startswith(f"{PACKAGE}."):
                     assert room(other) in allowed, f"{module} imports {other}"
 
 
 def test_no_import_goes_in_a_circle() -> None:
-    graph = {name: set(imported(name)) & set(MODULES) - {name} for name in MODULES}
+    graph = {name: needed & set(MODULES) - {name} for name, needed in IMPORTS.items()}
     while leaves := [name for name, needed in graph.items() if not needed]:
         graph = {name: needed - set(leaves) for name, needed in graph.items() if needed}
     assert not graph
@@ -92,7 +72,7 @@ def test_no_import_goes_in_a_circle() -> None:
 def test_energy_and_inference_know_torch_alone() -> None:
     for module in OWN:
         if room(module) in ("energy", "inference"):
-            for other in imported(module):
+            for other in IMPORTS[module]:
                 top = other.partition(".")[0]
                 assert top in sys.stdlib_module_names | {"torch", PACKAGE}, f"{module}: {other}"
 
@@ -100,7 +80,7 @@ def test_energy_and_inference_know_torch_alone() -> None:
 def test_the_robot_needs_neither_training_nor_simulation() -> None:
     for module in OWN:
         if not room(module).startswith(OFFLINE):
-            for other in imported(module):
+            for other in IMPORTS[module]:
                 assert not other.startswith(tuple(f"{PACKAGE}.{r}" for r in OFFLINE)), module
 
 
@@ -108,6 +88,35 @@ def test_only_nodes_know_ros() -> None:
     for module in OWN:
         is_node = room(module).startswith("nodes.") or module.endswith("node")
         launches = module == f"{PACKAGE}.util.launch_description"
-        for other in imported(module):
+        for other in IMPORTS[module]:
             ros = other.partition(".")[0] in ("rclpy", "launch", "launch_ros")
             assert not ros or is_node or launches, f"{module}: {other}"
+
+
+def test_training_and_simulation_reach_ros_only_through_their_nodes() -> None:
+    offline = [name for name in OWN if room(name).startswith(OFFLINE)]
+    assert "rclpy" in reached(offline)
+    assert "rclpy" not in reached(name for name in offline if not name.endswith("node"))
+
+
+def test_init_files_load_neither_torch_nor_ros() -> None:
+    code = f"import importlib, sys; list(map(importlib.import_module, {PACKAGES}))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(*sys.modules)"],
+        cwd=ROOT, check=True, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert set(PACKAGES) <= loaded and not {"rclpy", "torch"} & loaded
+
+
+def test_package_xml_names_every_ros_package_that_is_imported() -> None:
+    manifest = ElementTree.parse(ROOT / "package.xml").getroot()
+    for kinds, folders in (
+        (("exec_depend",), (PACKAGE, "training", "sim", "launch")),
+        (("exec_depend", "test_depend"), ("test",)),
+    ):
+        named = {depend.text for kind in kinds for depend in manifest.findall(kind)}
+        files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+        names = {name.partition(".")[0] for path in files for name in imported(path)}
+        ros = ("_msgs", "_srvs", "_interfaces", "rclpy", "launch", "launch_ros", "cv_bridge")
+        assert {name for name in names if name.endswith(ros)} <= named

@@ -300,11 +300,6 @@ def test_the_cinematic_camera_gives_the_size_asked_for(world: World) -> None:
     assert image.std() > 20
 
 
-def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'stack'.*push, push_either.*package\.module\.Name"):
-        make_task("stack")
-
-
 def test_missing_opengl_is_told_in_one_line_with_its_cure() -> None:
     code = (
         "from ebm_policy_ros.sim.tasks import make_task\n"

@@ -162,24 +162,21 @@ def test_the_command_repeats_itself_from_its_config_file(bags: None, tmp_path: P
     assert all(torch.equal(same[name], value) for name, value in weights.items())
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ([], "run: not empty; continue its run with --resume or choose another --out"),
-        (["--resume", "--steps=9"], "steps is 9 here, 8 in the checkpoint"),
-        (["--resume", "--out=elsewhere"], "elsewhere: no checkpoint.safetensors"),
-        (["--out=new", "--model.streams=[wrist]"], "got 'wrist', expected some of"),
-        (["--out=new", "--interface=missing.yaml"], "missing.yaml: cannot read"),
-        (["--out=new", "--device=cuda:99"], "got 'cuda:99', which is not there"),
-        (["--out=new", "--steps=0"], "steps: got 0"),
-        (["--out=new", "--time=soon"], "time: got 'soon', expected for example 90s, 10m or 2h"),
-        (["--out=new", "--horizon=-1"], "horizon: got -1"),
-        (["--out=new", "--false_alarms=2"], "false_alarms: got 2.0, expected a share"),
-    ],
+MISTAKES: tuple[tuple[list[str], str], ...] = (
+    ([], "run: not empty; continue its run with --resume or choose another --out"),
+    (["--resume", "--steps=9"], "steps is 9 here, 8 in the checkpoint"),
+    (["--resume", "--out=elsewhere"], "elsewhere: no checkpoint.safetensors"),
+    (["--out=new", "--model.streams=[wrist]"], "got 'wrist', expected some of"),
+    (["--out=new", "--interface=missing.yaml"], "missing.yaml: cannot read"),
+    (["--out=new", "--device=cuda:99"], "got 'cuda:99', which is not there"),
+    (["--out=new", "--steps=0"], "steps: got 0"),
+    (["--out=new", "--time=soon"], "time: got 'soon', expected for example 90s, 10m or 2h"),
+    (["--out=new", "--horizon=-1"], "horizon: got -1"),
+    (["--out=new", "--false_alarms=2"], "false_alarms: got 2.0, expected a share"),
 )
+
+
 def test_the_command_tells_mistakes_in_one_line(
-    more: list[str],
-    message: str,
     bags: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -189,10 +186,11 @@ def test_the_command_tells_mistakes_in_one_line(
     train.main(command(tmp_path))
     before = (tmp_path / "run" / POLICY).read_bytes()
     capsys.readouterr()
-    with pytest.raises(SystemExit) as exit_:
-        train.main(command(tmp_path, *more))
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert exit_.value.code == 2
-    assert len(lines) == 1 and message in lines[0]
-    assert (tmp_path / "run" / POLICY).read_bytes() == before
-    assert not (tmp_path / "new").exists() and not (tmp_path / "elsewhere").exists()
+    for more, message in MISTAKES:
+        with pytest.raises(SystemExit) as exit_:
+            train.main(command(tmp_path, *more))
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert exit_.value.code == 2
+        assert len(lines) == 1 and message in lines[0]
+        assert (tmp_path / "run" / POLICY).read_bytes() == before
+        assert not (tmp_path / "new").exists() and not (tmp_path / "elsewhere").exists()

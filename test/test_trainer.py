@@ -126,7 +126,7 @@ CHAIN = Langevin(iterations=10, polish=0)
         ("autoregressive", {"negatives": NegativesConfig("hard", 32, pool=64)}),
         ("explicit", {}),
         ("mixture", {}),
-        ("flow", {"learning_rate": 5e-3}),
+        ("flow", {}),
         ("two_step", {}),
         ("nearest_neighbour", {}),
     ],
@@ -136,8 +136,10 @@ def test_a_policy_learns_the_demonstrated_action(
     kind: str, learning: dict[str, Any], tmp_path: Path
 ) -> None:
     model = ModelConfig.from_dict({**MODEL.to_dict(), "kind": kind, "streams": ["tool"]})
-    settings = {"validate_every": 100, "batch_size": 64, "precision": "fp32", **learning}
-    run = trainer(tmp_path, demonstrations(1200), 300, model, **settings)
+    steps, rate = (300, 5e-3) if kind == "flow" else (150, 3e-3)
+    settings = {"batch_size": 64, "precision": "fp32", "learning_rate": rate, **learning}
+    settings["validate_every"] = steps // 2
+    run = trainer(tmp_path, demonstrations(1200), steps, model, **settings)
     before = run.validate()
     assert run.run()
     assert run.best_metrics.action_error < 0.03
@@ -604,13 +606,14 @@ def test_constant_actions_do_not_make_the_others_easy(tmp_path: Path) -> None:
     data.actions = np.concatenate((data.actions, constant), axis=2)
     model = dataclasses.replace(MODEL, streams=("tool",))
     settings = {"batch_size": 64, "precision": "fp32", "allow_constant": True}
+    settings |= {"learning_rate": 3e-3, "validate_every": 75}
     torch.manual_seed(0)
     run = Trainer(
         build_model(model, {"tool": (1, 2)}, 8),
         data,
-        dataclasses.replace(LEARNING, validate_every=100, **settings),  # type: ignore[arg-type]
+        dataclasses.replace(LEARNING, **settings),  # type: ignore[arg-type]
         DerivativeFree(samples=256),
-        steps=300,
+        steps=150,
         seed=3,
         folder=tmp_path,
     )

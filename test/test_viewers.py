@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -26,7 +25,7 @@ from rclpy.qos import (  # noqa: E402
     ReliabilityPolicy,
     qos_check_compatible,
 )
-from robot import parameters  # noqa: E402
+from robot import parameters, spin_until  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
@@ -35,9 +34,9 @@ from visualization_msgs.msg import MarkerArray  # noqa: E402
 from ebm_policy_ros.interface import Interface  # noqa: E402
 from ebm_policy_ros.nodes.policy.node import PolicyNode  # noqa: E402
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode  # noqa: E402
+from ebm_policy_ros.util.resources import policy_path  # noqa: E402
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-TIMEOUT = 20.0
 
 # The first comes from the robot's own bring-up, the second from every node.
 ELSEWHERE = {"/robot_description": String, "/rosout": Log}
@@ -101,20 +100,16 @@ class Offer:
         self.qualities |= {each.topic_name: each.qos_profile for each in node.publishers}
         self.services |= {each.service_name: each.srv_type for each in node.services}
 
-    def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < deadline, "nothing happened in time"
-            self.executor.spin_once(timeout_sec=0.05)
 
-
-@pytest.fixture
-def offer(context: Any, policy_file: Callable[..., Path]) -> Iterator[Offer]:
+@pytest.fixture(scope="module")
+def offer() -> Iterator[Offer]:
     """Topics and services of the simulation, and of a policy node with and without shadow mode."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
     executor = SingleThreadedExecutor(context=context)
     onlooker = rclpy.create_node("onlooker", context=context)
     bridge = SimBridgeNode(context=context, parameter_overrides=parameters(lockstep=True))
-    values = {"policy": str(policy_file()), "use_sim_time": True, "lockstep": True}
+    values = {"policy": str(policy_path("ur5e_push")), "use_sim_time": True, "lockstep": True}
     values |= {"device": "cpu", "autostart": True}
     node = PolicyNode(context=context, parameter_overrides=parameters(**values))
     offer = Offer(onlooker, executor)
@@ -129,6 +124,7 @@ def offer(context: Any, policy_file: Callable[..., Path]) -> Iterator[Offer]:
     bridge.close()
     for each in (node, bridge, onlooker):
         each.destroy_node()
+    rclpy.try_shutdown(context=context)
 
 
 # The Foxglove layout
@@ -195,7 +191,7 @@ def test_the_diagnostics_that_are_singled_out_exist(layout: dict[str, Any], offe
         heard.update({status.name: status.hardware_id for status in message.status})
 
     offer.onlooker.create_subscription(DiagnosticArray, "/diagnostics", listen, 10)
-    offer.until(lambda: bool(heard))
+    spin_until(offer.executor, lambda: bool(heard))
     for panel in panels(layout, "DiagnosticStatusPanel"):
         assert heard[panel["selectedName"]] == panel["selectedHardwareId"]
     known = {f"|{hardware}|{name}|" for name, hardware in heard.items()}
