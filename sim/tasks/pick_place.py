@@ -21,7 +21,7 @@ from ebm_policy_ros.sim.tasks.push import (
     place_goal,
 )
 from ebm_policy_ros.sim.tasks.registry import register_task
-from ebm_policy_ros.sim.tasks.task import Measures, Task
+from ebm_policy_ros.sim.tasks.task import Measures, Task, View
 from ebm_policy_ros.sim.tasks.ways import smoothstep, towards
 
 Array = npt.NDArray[np.float64]
@@ -67,6 +67,7 @@ class PickPlace(Task):
     interface = "ur5e_pick_place"
     labels: Mapping[str, str] = {"success": "a cube in a box", "lifted": "a cube lifted"}
     gripper = (GRIPPER,)
+    camera = View(eye=(1.0, 0.0, 0.58), target=(0.48, 0.0, 0.04), fovy=46)
 
     def add_tool(self, spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
         """Add the gripper."""
