@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -103,6 +105,42 @@ def test_live_samples_and_the_bag_give_equal_observations(
     robot.until(lambda: live.complete(2_300_000_000))
     for name, values in live.observe(2_300_000_000).items():
         assert np.array_equal(values, episode.observations[name][-1])
+
+
+def test_while_a_slow_disk_takes_an_episode_everything_is_answered_and_the_next_one_waits(
+    robot: Robot, recorder: RecorderNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, sync = threading.Event(), os.fsync
+
+    def slow(descriptor: int) -> None:
+        assert disk.wait(60)
+        sync(descriptor)
+
+    statuses: list[Any] = []
+    robot.node.create_subscription(
+        String, "recorder_node/status", lambda message: statuses.append(message.data), 10
+    )
+    record(robot, range(20, 23), False)
+    robot.tick(29)
+    assert robot.call(Trigger, "recorder_node/start", Trigger.Request()).success
+    try:
+        monkeypatch.setattr(os, "fsync", slow)
+        stop = robot.node.create_client(SetBool, "recorder_node/stop")
+        start = robot.node.create_client(Trigger, "recorder_node/start")
+        robot.until(lambda: stop.service_is_ready() and start.service_is_ready())
+        stopped = stop.call_async(SetBool.Request(data=True))
+        answer = robot.call(Trigger, "recorder_node/discard", Trigger.Request())
+        assert answer.message == "no episode is being recorded", "it is kept already"
+        started = start.call_async(Trigger.Request())
+        heard = len(statuses)
+        robot.until(lambda: len(statuses) >= heard + 2)
+        assert not stopped.done() and not started.done()
+        robot.tick(30)  # what the next episode needs
+    finally:
+        disk.set()
+    robot.until(lambda: stopped.done() and started.done())
+    assert stopped.result().message == str(tmp_path / "demos" / "episode_0001")
+    assert started.result().message == "episode_0002"
 
 
 def test_a_discarded_episode_leaves_nothing_and_a_kept_one_is_never_overwritten(

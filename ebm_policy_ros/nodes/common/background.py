@@ -59,8 +59,13 @@ async def result_of(future: Future[Result], seconds: float = math.inf) -> Result
         TimeoutError: If there is no result by then.
     """
     end = time.monotonic() + seconds
-    while not future.done():
-        if time.monotonic() > end:
-            raise TimeoutError(f"no answer after {seconds:g} s")
-        await _Rest()
+    await until(lambda: future.done() or time.monotonic() > end)
+    if not future.done():
+        raise TimeoutError(f"no answer after {seconds:g} s")
     return future.result()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait in a service's coroutine for a condition; see `result_of`."""
+    while not condition():
+        await _Rest()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -73,6 +74,8 @@ class RecorderNode(Node):
             self._log,
         )
         self._scene = SceneStatus(self)
+        # A request may take a while, which must not block the others.
+        self._group = ReentrantCallbackGroup()
         self._offer_services()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(String, "~/status", latched)
@@ -93,27 +96,28 @@ class RecorderNode(Node):
 
     def _offer_services(self) -> None:
         session = self._session
-        actions = {
-            "start": session.start, "discard": session.discard, "rerecord": session.rerecord
-        }  # fmt: skip
-        for name, action in actions.items():
-            self.create_service(
-                Trigger, f"~/{name}", lambda _, answer, do=action: self._answer(answer, do)
-            )
-        self.create_service(
-            SetBool,
-            "~/stop",
-            lambda request, answer: self._answer(answer, lambda: session.keep(request.data)),
-        )
+        self._serve(Trigger, "start", lambda _: session.start())
+        self._serve(SetBool, "stop", lambda request: session.keep(request.data))
+        self._serve(Trigger, "discard", lambda _: session.discard())
+        self._serve(Trigger, "rerecord", lambda _: session.rerecord())
 
-    def _answer(self, response: Any, action: Callable[[], str]) -> Any:
+    def _serve(
+        self, kind: Any, name: str, action: Callable[[Any], Coroutine[Any, Any, str]]
+    ) -> None:
+        async def answer(request: Any, response: Any) -> Any:
+            response.success, response.message = await self._answer(action(request))
+            return response
+
+        self.create_service(kind, f"~/{name}", answer, callback_group=self._group)
+
+    async def _answer(self, action: Coroutine[Any, Any, str]) -> tuple[bool, str]:
+        """Success of a request, and its result or the reason why not."""
         try:
-            response.message = action()
-            response.success = True
+            return True, await action
         except (Refused, OSError) as error:
-            response.message = str(error)
-        self._told = 0.0
-        return response
+            return False, str(error)
+        finally:
+            self._told = 0.0
 
     def _tick(self) -> None:
         self._inputs.search(self._session.episode is not None)
@@ -127,7 +131,7 @@ class RecorderNode(Node):
         if self._terminal is None:
             return
         session = self._session
-        actions: dict[str, Callable[[], str]] = {
+        actions: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
             "start": session.start,
             "success": lambda: session.keep(True),
             "failure": lambda: session.keep(False),
@@ -140,11 +144,12 @@ class RecorderNode(Node):
             if question := self._confirmation.question(event, time.monotonic()):
                 self._terminal.say(question)
             elif event:
-                self._told = 0.0
-                try:
-                    actions[event]()
-                except (Refused, OSError) as error:
-                    self._log.warning(str(error))
+                self.executor.create_task(self._follow_key, actions[event])
+
+    async def _follow_key(self, action: Callable[[], Coroutine[Any, Any, str]]) -> None:
+        done, text = await self._answer(action())
+        if not done:
+            self._log.warning(text)
 
     def make_room(self) -> None:
         """Remove the status line before a line is logged."""
@@ -184,9 +189,7 @@ class RecorderNode(Node):
 
     def close(self) -> None:
         """Leave the current episode unfinished, and restore the terminal."""
-        if self._session.episode is not None:
-            path = self._session.leave("the recorder was ended")
-            self._log.warning(f"left unfinished: {path}")
+        self._session.close()
         if self._terminal is not None:
             self._terminal.close()
             self._terminal = None

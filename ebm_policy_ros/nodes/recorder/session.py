@@ -7,7 +7,9 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,8 +17,10 @@ from typing import Protocol
 
 from ebm_policy_ros.bags.episode_folder import EpisodeFolder
 from ebm_policy_ros.bags.episode_writer import UNFINISHED, EpisodeWriter, check_free
+from ebm_policy_ros.bags.statistics import TopicMetrics
 from ebm_policy_ros.bags.topics import Message, Topic
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.nodes.common.background import result_of, run_in_background, until
 from ebm_policy_ros.nodes.recorder.inputs import RecorderInputs
 from ebm_policy_ros.nodes.recorder.screen import episode_lines
 
@@ -39,6 +43,7 @@ class RecorderSession:
     """Records at most one episode at a time; a request is executed, or rejected with a reason.
 
     A rejected request raises `Refused`, or OSError if the disk is the reason, and changes nothing.
+    Requests are coroutines: while a kept episode is written to its end, the node goes on.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class RecorderSession:
         folder."""
         self._interface, self._inputs, self._folder = interface, inputs, folder
         self._min_free, self._note, self._log = min_free, note, log
+        self._writing: Future[Path] | None = None
         self._last_kept: tuple[Path, str] | None = None
         self._ended = ""
         self._silent: set[str] = set()
@@ -79,41 +85,51 @@ class RecorderSession:
         if self.episode is not None:
             self.episode.add(topic, message)
 
-    def start(self) -> str:
-        """Begin an episode and return its name."""
+    async def start(self) -> str:
+        """Begin an episode, after the last one is written, and return its name."""
+        await self._written()
         if self.episode is not None:
             raise Refused("an episode is being recorded; stop or discard it first")
         self._check_start()
         return self._begin()
 
-    def keep(self, success: bool) -> str:
+    async def keep(self, success: bool) -> str:
         """Keep the current episode and return its folder."""
         episode = self._take_episode()
         outcome = "success" if success else "failure"
-        path = self._finish(
-            episode, lambda custom: episode.keep(self._inputs.topics(), custom), outcome
-        )
+        metrics, topics = self._inputs.metrics(whole=True), self._inputs.topics()
+        custom = self._last_custom(episode, metrics, outcome)
+        self._writing = run_in_background(lambda: episode.keep(topics, custom), "keep episode")
+        try:
+            path = await result_of(self._writing)
+        finally:
+            self._writing = None
+            self._report(episode, metrics)
         self._last_kept = path, outcome
         self.kept.update((outcome, "in_folder"))
         self._log.info(f"kept {path} ({outcome})")
         return str(path)
 
-    def discard(self) -> str:
+    async def _written(self) -> None:
+        await until(lambda: self._writing is None)
+
+    async def discard(self) -> str:
         """Delete the current episode."""
         self._take_episode().discard()
         self._log.info("discarded")
         return "discarded"
 
-    def rerecord(self) -> str:
+    async def rerecord(self) -> str:
         """Replace the current episode, or the last kept one, by a new episode.
 
         The current episode is deleted; a kept one is moved to `.partial`.
         """
+        await self._written()
         if self.episode is None and self._last_kept is None:
             raise Refused("no episode is being recorded, and none was kept since the start")
         self._check_start()
         if self.episode is not None:
-            self.discard()
+            await self.discard()
             return self._begin()
         assert self._last_kept is not None
         (path, outcome), self._last_kept = self._last_kept, None
@@ -151,13 +167,19 @@ class RecorderSession:
 
     def leave(self, why: str) -> Path:
         """Finish the current episode in `.partial`: it is not lost, and not used for training."""
-        episode = self._take_episode()
-        topics = self._inputs.topics()
+        episode, metrics = self._take_episode(), self._inputs.metrics(whole=True)
+        custom = {"problem": why, **self._last_custom(episode, metrics, UNFINISHED)}
+        path = episode.leave(self._inputs.topics(), custom)
+        self._report(episode, metrics)
+        return path
 
-        def finish(custom: dict[str, str]) -> Path:
-            return episode.leave(topics, {"problem": why, **custom})
-
-        return self._finish(episode, finish, UNFINISHED)
+    def close(self) -> None:
+        """Wait until a kept episode is written, and leave the current one unfinished."""
+        if self._writing is not None:
+            with suppress(OSError):
+                self._log.info(f"kept {self._writing.result()}")
+        if self.episode is not None:
+            self._log.warning(f"left unfinished: {self.leave('the recorder was ended')}")
 
     def _check_start(self) -> None:
         if found := self._inputs.refusals():
@@ -203,20 +225,19 @@ class RecorderSession:
         episode, self.episode = self.episode, None
         return episode
 
-    def _finish(
-        self, episode: EpisodeWriter, finish: Callable[[dict[str, str]], Path], outcome: str
-    ) -> Path:
-        """End an episode and log the metrics of its streams."""
-        metrics = self._inputs.metrics(whole=True)
+    def _last_custom(
+        self, episode: EpisodeWriter, metrics: Mapping[str, TopicMetrics], outcome: str
+    ) -> dict[str, str]:
+        """Custom data known at the end of an episode."""
         streams = {
-            name: {**dataclasses.asdict(f), "not_written": episode.dropped[name]}
-            for name, f in metrics.items()
+            name: {**dataclasses.asdict(found), "not_written": episode.dropped[name]}
+            for name, found in metrics.items()
         }
-        custom = {"outcome": outcome, "note": self._note(), "streams": json.dumps(streams)}
-        try:
-            return finish(custom)
-        finally:
-            for line in episode_lines(metrics):
-                self._log.info(line)
-            for name, count in episode.dropped.items():
-                self._log.warning(f"{name}: {count} messages that came were not written")
+        return {"outcome": outcome, "note": self._note(), "streams": json.dumps(streams)}
+
+    def _report(self, episode: EpisodeWriter, metrics: Mapping[str, TopicMetrics]) -> None:
+        """Log the metrics of an episode's streams."""
+        for line in episode_lines(metrics):
+            self._log.info(line)
+        for name, count in episode.dropped.items():
+            self._log.warning(f"{name}: {count} messages that came were not written")
