@@ -12,6 +12,7 @@ import torch
 from ebm_policy_ros.energy.baselines import RegressionModel
 from ebm_policy_ros.energy.models import EnergyModel, build_model
 from ebm_policy_ros.training.experiments import coordinates, functions, particle
+from ebm_policy_ros.training.experiments.common import train_policy
 from ebm_policy_ros.training.experiments.particle_world import Particles, demonstrate
 
 
@@ -158,6 +159,14 @@ def test_results_of_other_settings_are_not_mixed_in(
         particle.main([*flags, "--methods=[nearest neighbour]"])
     told = capsys.readouterr().err
     assert "nearest_2_1.json: of another settings" in told
+
+
+def test_a_run_of_other_options_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    noted = {"training": {"data": "demos.npz", "steps": 100, "seed": 1}}
+    (tmp_path / "options.json").write_text(json.dumps(noted))
+    for options in ({"data": Path("demos.npz"), "steps": 200, "seed": 1}, {"data": "demos.npz"}):
+        with pytest.raises(ValueError, match=r"options.json: of another training, .*100"):
+            train_policy(tmp_path, options)
 
 
 def test_an_unknown_method_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,7 +122,13 @@ def train_policy(folder: Path, options: Mapping[str, Any]) -> Path:
 
     Returns:
         The policy file.
+
+    Raises:
+        ValueError: If the folder holds a run with other options.
     """
+    plain = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
+    noted = {"training": plain}
+    kept_result(folder / "options.json", noted, lambda: noted)
     policy = folder / POLICY
     if not policy.exists():
         flags = flags_of({"out": folder, **options})
