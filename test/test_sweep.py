@@ -39,7 +39,7 @@ def test_the_demonstrator_sweeps_nearly_all_cubes_onto_the_disc(world: World) ->
         world.twist(action[:3], [0, 0, action[3]], 0.1)
         position, quaternion = world.tool_pose
         heights.append(position[2])
-        turns.append(2 * np.arctan2(quaternion[1], quaternion[0]))
+        turns.append(2 * np.arctan(quaternion[1] / quaternion[0]))
     assert world.success
     assert min(heights) < 0.008 and max(heights) > 0.03, "strokes, and lifts in between"
     assert np.ptp(turns) > 0.5, "from several sides"

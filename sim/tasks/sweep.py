@@ -28,6 +28,8 @@ RADIUS = 0.06
 """Radius of the disc (m)."""
 
 _CUBES = tuple(f"cube_{number}" for number in range(COUNT))
+# Bit of the geoms that touch each other but not the table, whose bit is 1.
+_PLATE_AND_CUBES = 2
 # Plate: thickness, width and height (m).
 _PLATE = (0.008, 0.12, 0.03)
 # Where things start (m): cubes and tool, and the disc, which the cubes are not on.
@@ -77,6 +79,10 @@ class Sweep(Task):
             mass=0.02,
             friction=[0.4, 0.005, 0.0001],
         )
+        # Its lip bends on the table, so that an arm that is pushed down does not press on it.
+        for geom in tool.geoms:
+            if geom.contype:
+                geom.contype = geom.conaffinity = _PLATE_AND_CUBES
 
     def scene(self, spec: mujoco.MjSpec) -> None:
         """Add the cubes, which move freely, and the disc, which nothing can touch."""
@@ -98,6 +104,8 @@ class Sweep(Task):
                 size=[EDGE / 2] * 3,
                 mass=0.001,
                 friction=[0.6, 0.005, 0.0001],
+                contype=1 | _PLATE_AND_CUBES,
+                conaffinity=1 | _PLATE_AND_CUBES,
                 material="cube",
             )
 
@@ -182,7 +190,8 @@ class Sweeper:
         if self._stroke is None:
             return np.array([0.0, 0.0, _rise(height, _TRAVEL), 0.0])
         outward = self._stroke.outward
-        turn = _plate_turn(outward) - 2 * float(np.arctan2(tool[4], tool[3]))
+        # The signs of a quaternion may change from one moment to the next.
+        turn = _plate_turn(outward) - 2 * float(np.arctan(tool[4] / tool[3]))
         if self._sweeps:
             aside = np.array([-outward[1], outward[0]])
             along = -_SWEEP_SPEED * outward - _STEER_GAIN * float(from_disc @ aside) * aside
