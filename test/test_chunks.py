@@ -201,7 +201,8 @@ def test_a_chunk_is_learned_and_found_in_its_coordinates(kind: Kind, tmp_path: P
     if kind == "energy":
         assert decision.candidates.shape[1] == 16 and decision.modes[0].spread.shape == (8, 2)
         energies = policy.energies(seen, decision.candidates)
-        assert energies == pytest.approx(decision.energies, abs=2e-2)
+        # The search rounds to the 8 bits of bfloat16 where the processor has it.
+        assert energies == pytest.approx(decision.energies, abs=2e-2, rel=2**-7)
         again = policy.decide(seen, previous=decision.action)
         assert again.action == pytest.approx(decision.action, abs=0.05)
         x, y, values = landscape(policy, seen, decision, 5)

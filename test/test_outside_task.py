@@ -245,7 +245,7 @@ def test_record_demos_and_its_bags_take_a_task_from_another_package(
 def test_a_name_that_is_no_task_is_answered_with_what_is_missing(package: str) -> None:
     for name, answer in {
         "pusj": "task: got 'pusj', expected one of avoid, ",
-        "push_other": "push_two, or the full name of your own task, package.module.Name; did you "
+        "push_other": "sweep, or the full name of your own task, package.module.Name; did you "
         "mean ",
         "other_tasks.lift.Lift": "the task 'other_tasks.lift.Lift' of the package 'other_tasks', "
         "which cannot be imported (No module named 'other_tasks'); install it, or put its folder "

@@ -490,6 +490,7 @@ def test_keys_do_what_the_services_do_and_the_screen_shows_it(
         lab.robot.until(lambda: recorder.shows(shown))
 
     def start() -> None:
+        recorder.screen = ""  # which may show the episode before
         while "RECORDING" not in recorder.screen:
             recorder.press("\r")
             lab.robot.until(lambda: recorder.shows("RECORDING") or recorder.shows("[WARN]"))

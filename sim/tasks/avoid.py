@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.sim.tasks.push import DARK_GREEN, RED
+from ebm_policy_ros.sim.tasks.colours import DARK_GREEN, RED
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task
 from ebm_policy_ros.sim.tasks.ways import follow_way

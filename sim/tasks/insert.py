@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, BLUE, add_block, place_block
+from ebm_policy_ros.sim.tasks.colours import BLUE
+from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, add_block, place_block
 from ebm_policy_ros.sim.tasks.pusher import LENGTH, TIP_RADIUS, add_pusher
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task, View

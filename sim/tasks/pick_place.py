@@ -9,17 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.sim.tasks.colours import BLUE, GREEN, RED, YELLOW
 from ebm_policy_ros.sim.tasks.gripper import GRIPPER, STROKE, add_gripper, opening, tips
-from ebm_policy_ros.sim.tasks.push import (
-    BLOCK_SIZE,
-    BLUE,
-    GREEN,
-    RED,
-    YELLOW,
-    add_block,
-    place_block,
-    place_goal,
-)
+from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, add_block, place_block, place_goal
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task, View
 from ebm_policy_ros.sim.tasks.ways import smoothstep, towards

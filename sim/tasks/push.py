@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.sim.tasks.colours import BLUE, DARK_GREEN, RED
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task
 from ebm_policy_ros.sim.tasks.ways import smoothstep
@@ -29,11 +30,6 @@ AREA_LOW = np.array([0.38, -0.16])
 AREA_HIGH = np.array([0.62, 0.16])
 """Area in which block, goals and tool start, in base_link (m)."""
 
-RED, GREEN = (0.86, 0.07, 0.07), (0.10, 0.60, 0.12)
-YELLOW, BLUE = (0.95, 0.75, 0.10), (0.05, 0.12, 0.75)
-"""Colours of things, red, green and blue from 0 to 1."""
-DARK_GREEN = (0.02, 0.55, 0.22)
-"""Colour of a goal."""
 # Two of one colour would be one thing in two places to a spatial soft-argmax,
 # which sees such things at their midpoint.
 _GOAL_COLOURS = (DARK_GREEN, BLUE)

@@ -10,15 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.sim.tasks.colours import BLUE, GREEN, RED, YELLOW
 from ebm_policy_ros.sim.tasks.push import (
     AREA_HIGH,
     AREA_LOW,
-    BLUE,
     FINISHED_DISTANCE,
-    GREEN,
-    RED,
     SUCCESS_DISTANCE,
-    YELLOW,
     PushDemonstrator,
     add_block,
     add_goal,

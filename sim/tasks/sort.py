@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.sim.tasks.push import BLUE, YELLOW, add_box
+from ebm_policy_ros.sim.tasks.colours import BLUE, YELLOW
+from ebm_policy_ros.sim.tasks.push import add_box
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task, View
 from ebm_policy_ros.sim.tasks.ways import distance_from_segment, smoothstep, towards

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
-from ebm_policy_ros.sim.tasks.push import BLUE, RED, place_goal
+from ebm_policy_ros.sim.tasks.colours import BLUE, RED
+from ebm_policy_ros.sim.tasks.push import place_goal
 from ebm_policy_ros.sim.tasks.pusher import LENGTH, add_pusher
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task, View
