@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Model, ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import Model, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.chains import Chains
 from ebm_policy_ros.inference.derivative_free import DerivativeFree

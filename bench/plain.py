@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ebm_policy_ros.energy.heads import EnergyHead
-from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree, JointEnergy
 from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.file import load_policy_file

@@ -22,7 +22,8 @@ from plain_training import PlainTraining
 from torch.utils.flop_counter import FlopCounterMode
 
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import EnergyModel, ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import EnergyModel, build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.training.data.dataset import Dataset

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ebm_policy_ros.bags.bag import Bag
     from ebm_policy_ros.control.command_guard import CommandGuard
-    from ebm_policy_ros.energy.models import EnergyModel, ModelConfig
+    from ebm_policy_ros.energy.model_config import ModelConfig
+    from ebm_policy_ros.energy.models import EnergyModel
     from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
     from ebm_policy_ros.inference.derivative_free import DerivativeFree
     from ebm_policy_ros.inference.hybrid import Hybrid
@@ -68,7 +69,7 @@ _HOMES = {
     "Langevin": "inference.langevin",
     "LearningConfig": "training.learning.config",
     "MetropolisLangevin": "inference.metropolis",
-    "ModelConfig": "energy.models",
+    "ModelConfig": "energy.model_config",
     "ObservationBuffer": "observation.buffer",
     "Policy": "policy.policy",
     "Solution": "inference.solution",

@@ -22,7 +22,8 @@ for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from ebm_policy_ros.energy.models import Model, ModelConfig, build_model  # noqa: E402
+from ebm_policy_ros.energy.model_config import ModelConfig  # noqa: E402
+from ebm_policy_ros.energy.models import Model, build_model  # noqa: E402
 from ebm_policy_ros.interface import Interface, load_interface  # noqa: E402
 from ebm_policy_ros.policy.file import PolicyFile, load_policy_file, save_policy  # noqa: E402
 from ebm_policy_ros.util.resources import policy_path  # noqa: E402

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Kind, ModelConfig
+from ebm_policy_ros.energy.model_config import Kind, ModelConfig
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.learning.config import LearningConfig

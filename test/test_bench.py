@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ebm_policy_ros.energy.heads import HEAD_LAYERS, HeadConfig
-from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import AutoregressiveModel, EnergyModel, build_model
 from ebm_policy_ros.inference.autoregressive import JointEnergy
 from ebm_policy_ros.policy.file import PolicyFile, save_policy
 from ebm_policy_ros.policy.policy import Policy

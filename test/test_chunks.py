@@ -13,7 +13,7 @@ import yaml
 
 from ebm_policy_ros.energy.action_space import ActionSpace, ActionSpaceConfig
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Kind, ModelConfig
+from ebm_policy_ros.energy.model_config import Kind, ModelConfig
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.policy.file import load_policy_file, save_policy

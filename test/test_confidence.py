@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 from test_policy import observation
 
-from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import build_model
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy.file import PolicyFileError, load_policy_file, save_policy
 from ebm_policy_ros.policy.out_of_distribution import (

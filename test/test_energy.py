@@ -20,12 +20,11 @@ from ebm_policy_ros.energy.convolutions import (
 )
 from ebm_policy_ros.energy.heads import HEAD_LAYERS, EnergyHead, HeadConfig, bake_spectral_norm
 from ebm_policy_ros.energy.mixture import Mixture
+from ebm_policy_ros.energy.model_config import Kind, ModelConfig
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     EnergyModel,
     ImplicitModel,
-    Kind,
-    ModelConfig,
     build_model,
 )
 from ebm_policy_ros.energy.normalisation import Normalise

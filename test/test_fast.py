@@ -11,11 +11,11 @@ import torch
 from seeds import seeded
 
 from ebm_policy_ros.energy.heads import HeadConfig
+from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
     ConditionalEnergy,
     EnergyModel,
-    ModelConfig,
     build_model,
 )
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ebm_policy_ros.energy.features import Features
-from ebm_policy_ros.energy.models import ModelConfig
+from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training import train
 from ebm_policy_ros.training.train_config import POLICY

@@ -11,7 +11,7 @@ import pytest
 from demonstration import LATENCY, SECOND, START, pose, sent, twist, write_bag
 from small_policy import learn
 
-from ebm_policy_ros.energy.models import Kind
+from ebm_policy_ros.energy.model_config import Kind
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.data.idle import trim_idle

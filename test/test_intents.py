@@ -14,7 +14,7 @@ import torch
 
 from ebm_policy_ros.device.selection import PolicyMismatch
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import ModelConfig
+from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.data.mirror import NO_MIRRORS

@@ -14,7 +14,8 @@ from seeds import seeded
 from torch import Tensor, nn
 
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import Kind, ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import Kind, ModelConfig
+from ebm_policy_ros.energy.models import build_model
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.file import load_policy_file, save_policy
 from ebm_policy_ros.policy.policy import Policy, PolicyMismatch

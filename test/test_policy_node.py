@@ -30,7 +30,8 @@ from visualization_msgs.msg import MarkerArray
 
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.energy.convolutions import IMAGE_ENCODERS, ImageEncoderConfig
-from ebm_policy_ros.energy.models import Model, ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import Model, build_model
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.nodes.policy.node import PolicyNode
 from ebm_policy_ros.policy.file import PolicyFile, save_policy

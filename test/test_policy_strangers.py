@@ -23,7 +23,8 @@ from decisions import MADE
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.heads import HEAD_LAYERS, HeadConfig
-from ebm_policy_ros.energy.models import Kind, ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import Kind, ModelConfig
+from ebm_policy_ros.energy.models import build_model
 from ebm_policy_ros.energy.outline import outline
 from ebm_policy_ros.inference.methods import build_inference
 from ebm_policy_ros.interface import load_interface

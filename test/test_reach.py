@@ -11,7 +11,7 @@ from demonstration import SECOND, START, Sent, header, joints, message, sent, wr
 from small_policy import learn
 
 from ebm_policy_ros.control.setpoint import Setpoint
-from ebm_policy_ros.energy.models import Kind
+from ebm_policy_ros.energy.model_config import Kind
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.episodes import read_episode

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ebm_policy_ros.energy.models import Kind
+from ebm_policy_ros.energy.model_config import Kind
 from ebm_policy_ros.policy.file import load_policy_file
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training import train

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebm_policy_ros.device.selection import find_device
-from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import build_model
 from ebm_policy_ros.policy.file import PolicyFile, load_policy_file, save_policy
 from ebm_policy_ros.training.calibration import FALSE_ALARMS, calibrate, check_false_alarms
 from ebm_policy_ros.training.data.batches import split_episodes

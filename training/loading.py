@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ebm_policy_ros.control.limits import Limits
-from ebm_policy_ros.energy.models import ModelConfig
+from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.training.data.checking import check_bounds
 from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ebm_policy_ros.energy.models import Kind
+from ebm_policy_ros.energy.model_config import Kind
 from ebm_policy_ros.training.data.mirror import NO_MIRRORS, Mirrors
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 from ebm_policy_ros.training.loading import TrainingData

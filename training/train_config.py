@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebm_policy_ros.energy.models import ModelConfig
+from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.inference.methods import InferenceMethod, build_inference
 from ebm_policy_ros.inference.settings import at_least
 from ebm_policy_ros.training.calibration import FALSE_ALARMS, check_false_alarms

@@ -11,7 +11,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ebm_policy_ros.energy.action_space import ActionSpaceConfig
-from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import build_model
 from ebm_policy_ros.util.bounds import MOST_PARAMETERS
 
 Shape = tuple[int, ...]

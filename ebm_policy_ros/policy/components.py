@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ebm_policy_ros.energy.heads import bake_spectral_norm
-from ebm_policy_ros.energy.models import ImplicitModel, Model, ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import ImplicitModel, Model, build_model
 from ebm_policy_ros.inference.methods import InferenceMethod, build_inference
 from ebm_policy_ros.policy.action_search import check_method
 from ebm_policy_ros.policy.file import PolicyFile, PolicyFileError

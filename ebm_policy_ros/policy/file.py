@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ebm_policy_ros.energy.action_space import ActionSpaceConfig
-from ebm_policy_ros.energy.models import ModelConfig
+from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.energy.outline import fits, outline
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.util import bounds

@@ -12,7 +12,8 @@ import torch
 
 from ebm_policy_ros.device.selection import has_fast_bfloat16
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
-from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import build_model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
 from ebm_policy_ros.inference.methods import InferenceMethod

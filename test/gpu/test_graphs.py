@@ -15,13 +15,8 @@ from torch import Tensor
 
 from ebm_policy_ros.device.cuda_graph import CapturedGraph, CaptureError
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import (
-    ConditionalEnergy,
-    EnergyModel,
-    Kind,
-    ModelConfig,
-    build_model,
-)
+from ebm_policy_ros.energy.model_config import Kind, ModelConfig
+from ebm_policy_ros.energy.models import ConditionalEnergy, EnergyModel, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.hybrid import Hybrid

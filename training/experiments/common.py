@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ebm_policy_ros.device.selection import find_device
 from ebm_policy_ros.energy.heads import bake_spectral_norm
-from ebm_policy_ros.energy.models import ImplicitModel, Model, ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import ImplicitModel, Model, build_model
 from ebm_policy_ros.inference.candidates import take
 from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.action_search import minimize

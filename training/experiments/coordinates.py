@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from ebm_policy_ros.energy.baselines import RegressionModel
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, VectorHead
-from ebm_policy_ros.energy.models import EnergyModel, Model, ModelConfig
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import EnergyModel, Model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
 from ebm_policy_ros.training.learning.config import LearningConfig

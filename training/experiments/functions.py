@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import ImplicitModel, Kind, Model, ModelConfig
+from ebm_policy_ros.energy.model_config import Kind, ModelConfig
+from ebm_policy_ros.energy.models import ImplicitModel, Model
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.policy.action_search import energy_of
 from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results

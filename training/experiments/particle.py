@@ -21,7 +21,8 @@ import torch
 from matplotlib.figure import Figure
 
 from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.models import ImplicitModel, Kind, ModelConfig
+from ebm_policy_ros.energy.model_config import Kind, ModelConfig
+from ebm_policy_ros.energy.models import ImplicitModel
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin

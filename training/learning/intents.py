@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ebm_policy_ros.energy.models import ModelConfig, build_model
+from ebm_policy_ros.energy.model_config import ModelConfig
+from ebm_policy_ros.energy.models import build_model
 from ebm_policy_ros.training.data.batches import Batches, Frames, split_episodes
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.data.mirror import Mirrors
