@@ -231,6 +231,18 @@ def test_what_was_received_before_the_first_clock_is_no_piece_of_its_own(
     assert not [note for note in episode.notes if "set back" in note]
 
 
+def test_a_clock_that_was_set_back_late_is_still_the_clock_of_the_stamps(tmp_path: Path) -> None:
+    """A recorder hears of a simulation that began anew after the first samples of that."""
+    messages = []
+    for step in range(60):
+        time = START + step * PERIOD
+        received = START + 15 * SECOND if step < 25 else time
+        messages += [joint_states(time, 0.1 * step, received), numbers(step / 1000, received + 10)]
+    episode = read_episode(write_bag(tmp_path / "bag", messages), arm())
+    assert steps_of(episode) == list(range(25, 60))
+    assert episode.observations["joints"][:, 0, 0] == pytest.approx(0.1 * np.arange(25, 60))
+
+
 # Jumps
 
 

@@ -19,8 +19,9 @@ CLOCK_TYPE = "rosgraph_msgs/msg/Clock"
 # clock, such as a simulation's.
 _SAME_CLOCK_NS = NANOSECONDS
 # Number of stamped messages needed to identify the clock, and maximum number of messages read to
-# find them.
-_STAMPED, _LOOKED_AT = 20, 200
+# find them. The first may be received on a clock that was not set back yet, by a simulation that
+# began anew.
+_STAMPED, _LOOKED_AT = 100, 200
 UNSTAMPED = "have no stamp; the time of receipt counts"
 BY_CLOCK = "have no stamp; /clock tells when they were received"
 NO_CLOCK = "have no stamp, and the other topics use another clock than the recorder; left out"
