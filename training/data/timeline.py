@@ -18,10 +18,10 @@ CLOCK_TYPE = "rosgraph_msgs/msg/Clock"
 # Largest difference of stamp and receipt on one clock. If it is larger, the stamps are of another
 # clock, such as a simulation's.
 _SAME_CLOCK_NS = NANOSECONDS
-# Number of stamped messages needed to identify the clock, and maximum number of messages read to
-# find them. The first may be received on a clock that was not set back yet, by a simulation that
-# began anew.
-_STAMPED, _LOOKED_AT = 100, 200
+# Number of stamped messages that show that the clock is one, or that there are two: the first may
+# be received on a clock that was not set back yet, by a simulation that began anew. And maximum
+# number of messages read to find them.
+_SHOW_ONE, _SHOW_TWO, _LOOKED_AT = 20, 100, 200
 UNSTAMPED = "have no stamp; the time of receipt counts"
 BY_CLOCK = "have no stamp; /clock tells when they were received"
 NO_CLOCK = "have no stamp, and the other topics use another clock than the recorder; left out"
@@ -133,6 +133,7 @@ def is_same_clock(messages: Iterator[Message]) -> tuple[bool, list[Message]]:
         stamp = stamp_ns(message.content)
         if stamp and message.received_ns:  # zero before the first /clock
             ahead.append(abs(message.received_ns - stamp))
-        if len(ahead) >= _STAMPED or len(begun) >= _LOOKED_AT:
+        enough = len(ahead) == _SHOW_ONE and np.median(ahead) <= _SAME_CLOCK_NS
+        if enough or len(ahead) == _SHOW_TWO or len(begun) >= _LOOKED_AT:
             break
     return not ahead or float(np.median(ahead)) <= _SAME_CLOCK_NS, begun
