@@ -163,10 +163,10 @@ def test_results_of_other_settings_are_not_mixed_in(
 
 def test_a_run_of_other_options_is_not_taken_for_this_one(tmp_path: Path) -> None:
     noted = {"training": {"data": "demos.npz", "steps": 100, "seed": 1}}
-    (tmp_path / "options.json").write_text(json.dumps(noted))
+    (tmp_path / "run.options.json").write_text(json.dumps(noted))
     for options in ({"data": Path("demos.npz"), "steps": 200, "seed": 1}, {"data": "demos.npz"}):
-        with pytest.raises(ValueError, match=r"options.json: of another training, .*100"):
-            train_policy(tmp_path, options)
+        with pytest.raises(ValueError, match=r"run.options.json: of another training, .*100"):
+            train_policy(tmp_path / "run", options)
 
 
 def test_an_unknown_method_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,7 +129,8 @@ def train_policy(folder: Path, options: Mapping[str, Any]) -> Path:
     """
     plain = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
     noted = {"training": plain}
-    kept_result(folder / "options.json", noted, lambda: noted)
+    # Beside the folder: a run begins in an empty one.
+    kept_result(folder.with_name(f"{folder.name}.options.json"), noted, lambda: noted)
     policy = folder / POLICY
     if not policy.exists():
         flags = flags_of({"out": folder, **options})
