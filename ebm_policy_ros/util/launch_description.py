@@ -41,10 +41,7 @@ _ARGUMENTS = {
     "policy": ("", "Policy file, or the bare name of a shipped one."),
     "device": ("", "Device that decides: auto, cpu, cuda or cuda:N."),
     "autostart": ("", "Configure and activate the policy node at start: true or false."),
-    "publish_commands": (
-        "",
-        "Send commands: true; false: shadow mode, only propose them.",
-    ),
+    "publish_commands": ("", "Send commands: true; or only propose them, in shadow mode: false."),
     "task": (
         "",
         "Task of the simulation, as avoid or push, or package.module.Class.",

@@ -17,11 +17,10 @@ from statistics import fmean
 from typing import Any, Literal
 
 from ebm_policy_ros.sim.tasks import make_task
-from ebm_policy_ros.training.experiments.common import write_results
+from ebm_policy_ros.training.experiments.common import refuse_others, write_results, write_whole
 from ebm_policy_ros.training.learning.trainer import CHECKPOINT
 from ebm_policy_ros.training.train_config import POLICY
 from ebm_policy_ros.util.cli import flags_of, run_command
-from ebm_policy_ros.util.quoting import quote
 
 Stage = Literal["demonstrate", "train", "judge"]
 
@@ -115,12 +114,7 @@ class _Job:
         if not self.done.exists():
             return None
         noted: dict[str, Any] = json.loads(self.done.read_text(encoding="utf-8"))
-        wanted, was = json.loads(json.dumps(self.options)), noted["options"]
-        for key in sorted({*wanted, *was}):
-            if was.get(key) != wanted.get(key):
-                raise ValueError(
-                    f"{self.done}: of another {key}, {quote(was.get(key))}; choose another --out"
-                )
+        refuse_others(self.done, noted["options"], self.options)
         return noted
 
     def run(self) -> None:
@@ -138,9 +132,7 @@ class _Job:
             raise ValueError(f"{self.paths['out']}: {module} failed; its message is above")
         seconds = round(time.monotonic() - begun, 1)
         noted = {"options": self.options, "units": self.units, "seconds": seconds}
-        partial = self.done.with_suffix(".partial")
-        partial.write_text(json.dumps(noted, indent=2), encoding="utf-8")
-        partial.replace(self.done)
+        write_whole(self.done, noted, indent=2)
 
 
 def jobs(args: SuiteArgs) -> list[_Job]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.sim.tasks.colours import BLUE
 from ebm_policy_ros.sim.tasks.push import BLOCK_SIZE, add_block, place_block
-from ebm_policy_ros.sim.tasks.pusher import LENGTH, TIP_RADIUS, add_pusher
+from ebm_policy_ros.sim.tasks.pusher import TIP_RADIUS, add_plate_pusher
 from ebm_policy_ros.sim.tasks.registry import register_task
 from ebm_policy_ros.sim.tasks.task import Measures, Task, View
 from ebm_policy_ros.sim.tasks.ways import smoothstep
@@ -65,16 +65,7 @@ class Insert(Task):
 
     def add_tool(self, spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
         """Add the pusher, with a plate on its tip."""
-        add_pusher(spec, tool)
-        tool.add_geom(
-            name="plate",
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            size=[edge / 2 for edge in _PLATE],
-            pos=[-TIP_RADIUS, 0, LENGTH - _PLATE[2] / 2],
-            material="rubber",
-            mass=0.02,
-            friction=[0.8, 0.005, 0.0001],
-        )
+        add_plate_pusher(spec, tool, _PLATE, ahead=-TIP_RADIUS, friction=0.8)
 
     def scene(self, spec: mujoco.MjSpec) -> None:
         """Add the block, which moves freely, and the fixture, which does not move."""

@@ -86,11 +86,16 @@ def add_box(
 
 
 def place_block(
-    model: mujoco.MjModel, data: mujoco.MjData, name: str, place: Array, yaw: float
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    name: str,
+    place: Array,
+    yaw: float,
+    edge: float = BLOCK_SIZE,
 ) -> None:
     """Place a cube on the table, with its centre at x, y (m), turned by `yaw` (rad)."""
     start = model.joint(name).qposadr[0]
-    data.qpos[start : start + 3] = *place, BLOCK_SIZE / 2
+    data.qpos[start : start + 3] = *place, edge / 2
     data.qpos[start + 3 : start + 7] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
 
 

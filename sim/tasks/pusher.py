@@ -42,3 +42,31 @@ def add_pusher(spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
         mass=0.03,
         friction=[0.6, 0.005, 0.0001],
     )
+
+
+def add_plate_pusher(
+    spec: mujoco.MjSpec,
+    tool: mujoco.MjsBody,
+    size: tuple[float, float, float],
+    ahead: float,
+    friction: float,
+) -> None:
+    """Add a pusher with a plate on its tip.
+
+    Args:
+        spec: The arm alone.
+        tool: Body on the flange.
+        size: Thickness, width and height of the plate (m).
+        ahead: Place of the plate along its thickness, from the tip's axis (m).
+        friction: Sliding friction of the plate.
+    """
+    add_pusher(spec, tool)
+    tool.add_geom(
+        name="plate",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[edge / 2 for edge in size],
+        pos=[ahead, 0, LENGTH - size[2] / 2],
+        material="rubber",
+        mass=0.02,
+        friction=[friction, 0.005, 0.0001],
+    )

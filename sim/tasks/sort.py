@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.sim.tasks.colours import BLUE, YELLOW
-from ebm_policy_ros.sim.tasks.push import add_box
+from ebm_policy_ros.sim.tasks.push import add_box, place_block
 from ebm_policy_ros.sim.tasks.registry import register_task
-from ebm_policy_ros.sim.tasks.task import Measures, Task, View
+from ebm_policy_ros.sim.tasks.task import Measures, Task, View, refuse_other_actions
 from ebm_policy_ros.sim.tasks.ways import distance_from_segment, smoothstep, towards
 
 Array = npt.NDArray[np.float64]
@@ -38,6 +38,8 @@ _START_HEIGHT = (0.07, 0.10)
 # Demonstrator: where the tool comes down behind a block, how far the block is pushed past the
 # line, and how much room it needs there and beside the block's way (m);
 _BEHIND, _PAST, _ROOM, _WAY = 0.038, 0.036, 0.036, 0.046
+# how far past the line it is let go;
+_PAST_ENOUGH = _PAST - 0.004
 # directions of a push, from straight across (rad), and ends of the table that the arm reaches (m);
 _ANGLES = np.deg2rad([0, 25, -25, 50, -50, 75, -75])
 _NEAR, _FAR = 0.30, 0.68
@@ -85,10 +87,7 @@ class Sort(Task):
         while _nearest(places) < _APART:
             places = rng.uniform(_LOW, _HIGH, (len(_BLOCKS), 2))
         for name, place in zip(_BLOCKS, places, strict=True):
-            yaw = rng.uniform(-np.pi / 4, np.pi / 4)
-            start = model.joint(name).qposadr[0]
-            data.qpos[start : start + 3] = *place, EDGE / 2
-            data.qpos[start + 3 : start + 7] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+            place_block(model, data, name, place, rng.uniform(-np.pi / 4, np.pi / 4), EDGE)
         return np.array([*rng.uniform(_LOW, _HIGH), rng.uniform(*_START_HEIGHT)])
 
     def poses(self, model: mujoco.MjModel, data: mujoco.MjData) -> Array:
@@ -111,12 +110,7 @@ class Sort(Task):
         Raises:
             ValueError: An action is not the tool's velocity along x, y and z.
         """
-        action = interface.action
-        if action.names != ("linear.x", "linear.y", "linear.z"):
-            raise ValueError(
-                "sort: the demonstrator commands linear.x, linear.y, linear.z, as in the "
-                f"interface ur5e_lift; got {', '.join(action.names)}"
-            )
+        refuse_other_actions("sort", self, interface, ("linear.x", "linear.y", "linear.z"))
         return Sorter(rng)
 
 
@@ -130,7 +124,7 @@ class Push(NamedTuple):
 
     block: int
     end: Array
-    """Where the block's centre goes (m). Shape (2,)."""
+    """End of the way of the block's centre (m). Shape (2,)."""
     turned: float
     """Angle from straight across (rad)."""
     room: float
@@ -166,11 +160,11 @@ class Sorter:
         return _push_along(place, block, forward / np.linalg.norm(forward))
 
     def _is_done(self, blocks: Array) -> bool:
-        return self._push is not None and _past(blocks, self._push.block) >= _PAST - 0.004
+        return self._push is not None and _past(blocks, self._push.block) >= _PAST_ENOUGH
 
     def _choose(self, blocks: Array) -> Push | None:
         """Draw a block of those that can be pushed; None if all are in their halves."""
-        wrong = [block for block in range(len(blocks)) if _past(blocks, block) < _PAST - 0.004]
+        wrong = [block for block in range(len(blocks)) if _past(blocks, block) < _PAST_ENOUGH]
         pushes = [push for block in wrong for push in _pushes(blocks, block)]
         if not pushes:
             return None

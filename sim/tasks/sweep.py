@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.sim.tasks.colours import BLUE, RED
-from ebm_policy_ros.sim.tasks.push import place_goal
-from ebm_policy_ros.sim.tasks.pusher import LENGTH, add_pusher
+from ebm_policy_ros.sim.tasks.push import place_block, place_goal
+from ebm_policy_ros.sim.tasks.pusher import add_plate_pusher
 from ebm_policy_ros.sim.tasks.registry import register_task
-from ebm_policy_ros.sim.tasks.task import Measures, Task, View
+from ebm_policy_ros.sim.tasks.task import Measures, Task, View, refuse_other_actions
 from ebm_policy_ros.sim.tasks.ways import smoothstep, towards
 
 Array = npt.NDArray[np.float64]
@@ -70,16 +70,7 @@ class Sweep(Task):
 
     def add_tool(self, spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
         """Add the pusher, with a plate on its tip."""
-        add_pusher(spec, tool)
-        tool.add_geom(
-            name="plate",
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            size=[edge / 2 for edge in _PLATE],
-            pos=[0, 0, LENGTH - _PLATE[2] / 2],
-            material="rubber",
-            mass=0.02,
-            friction=[0.4, 0.005, 0.0001],
-        )
+        add_plate_pusher(spec, tool, _PLATE, ahead=0.0, friction=0.4)
         # Its lip bends on the table, so that an arm that is pushed down does not press on it.
         for geom in tool.geoms:
             if geom.contype:
@@ -121,10 +112,7 @@ class Sweep(Task):
             if not near.any() and np.linalg.norm(place - disc) > RADIUS + _BESIDE_DISC:
                 places = np.vstack([places, place])
         for name, place in zip(_CUBES, places, strict=True):
-            yaw = rng.uniform(-np.pi / 4, np.pi / 4)
-            start = model.joint(name).qposadr[0]
-            data.qpos[start : start + 3] = *place, EDGE / 2
-            data.qpos[start + 3 : start + 7] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+            place_block(model, data, name, place, rng.uniform(-np.pi / 4, np.pi / 4), EDGE)
         return np.array([*rng.uniform(_LOW, _HIGH), _START_HEIGHT])
 
     def poses(self, model: mujoco.MjModel, data: mujoco.MjData) -> Array:
@@ -153,11 +141,7 @@ class Sweep(Task):
         Raises:
             ValueError: An action is not the tool's velocity and its turn about z.
         """
-        if interface.action.names != _FIELDS:
-            raise ValueError(
-                f"sweep: the demonstrator commands {', '.join(_FIELDS)}, as in the interface "
-                f"ur5e_sweep; got {', '.join(interface.action.names)}"
-            )
+        refuse_other_actions("sweep", self, interface, _FIELDS)
         return Sweeper(rng)
 
 

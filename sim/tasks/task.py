@@ -142,3 +142,18 @@ class Task(ABC):
             ValueError: The task has no demonstrator, or none for this interface.
         """
         raise ValueError(f"{type(self).__name__} has no demonstrator")
+
+
+def refuse_other_actions(
+    name: str, task: Task, interface: Interface, wanted: tuple[str, ...]
+) -> None:
+    """Check that an action of an interface is what a demonstrator commands.
+
+    Raises:
+        ValueError: It is another one.
+    """
+    if interface.action.names != wanted:
+        raise ValueError(
+            f"{name}: the demonstrator commands {', '.join(wanted)}, as in the interface "
+            f"{task.interface}; got {', '.join(interface.action.names)}"
+        )

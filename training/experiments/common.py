@@ -195,16 +195,31 @@ def kept_result(
         if compute is None:
             return None
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")  # an interruption leaves no half of a result
-        partial.write_text(json.dumps(compute()), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, compute())
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    for name, value in json.loads(json.dumps(depends_on)).items():
-        if result.get(name) != value:
-            raise ValueError(
-                f"{path}: of another {name}, {quote(result.get(name))}; choose another --out"
-            )
+    refuse_others(path, {name: result.get(name) for name in depends_on}, depends_on)
     return result
+
+
+def write_whole(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:
+    """Write a JSON file; an interruption leaves no half of it."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=indent), encoding="utf-8")
+    partial.replace(path)
+
+
+def refuse_others(path: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compare the values that a kept file was made with to the wanted ones, as JSON has them.
+
+    Raises:
+        ValueError: If one differs; the message names it.
+    """
+    plain = json.loads(json.dumps(wanted))
+    for name in sorted({*plain, *kept}):
+        if kept.get(name) != plain.get(name):
+            raise ValueError(
+                f"{path}: of another {name}, {quote(kept.get(name))}; choose another --out"
+            )
 
 
 def write_results(

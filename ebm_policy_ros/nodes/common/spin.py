@@ -85,7 +85,6 @@ def run_node(
     given = sys.argv[1:] if args is None else list(args)
     answer_options(name, create.__doc__ or "", settings, remove_ros_args(given))
     stopping = False
-
     node = None
 
     def request_stop(signum: int, frame: Any) -> None:

@@ -16,7 +16,7 @@ from ebm_policy_ros.nodes.common.background import result_of, run_in_background
 from ebm_policy_ros.nodes.common.ticks import STANDSTILL
 from ebm_policy_ros.nodes.policy.control_loop import ControlLoop
 from ebm_policy_ros.nodes.policy.inference_thread import InferenceThread
-from ebm_policy_ros.nodes.policy.loading import LoadedPolicy, on_robot, prepare_policy
+from ebm_policy_ros.nodes.policy.loading import LoadedPolicy, load_policy, on_robot, prepare_policy
 from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
 from ebm_policy_ros.policy.policy import PolicyMismatch
 
@@ -164,13 +164,13 @@ class PolicyServices:
         self, control_loop: ControlLoop, name: str
     ) -> tuple[LoadedPolicy, InferenceThread]:
         """Load and warm up a policy of the same interface."""
-        loaded, inference_thread = prepare_policy(self._state.values, name)
+        loaded = load_policy(self._state.values, name)
         differences = loaded.interface.differences(control_loop.loaded.interface)
         if differences:
-            inference_thread.close()
             raise PolicyMismatch(
                 f"policy {name} is for another interface than the one that runs ({differences[0]})"
             )
         # Topics, ages and limits stay those that were checked at the start.
         interface = on_robot(loaded.policy, control_loop.loaded.interface)
-        return dataclasses.replace(loaded, interface=interface), inference_thread
+        loaded = dataclasses.replace(loaded, interface=interface)
+        return loaded, InferenceThread(loaded.policy, self._state.values["threads"])

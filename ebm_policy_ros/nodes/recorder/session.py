@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -176,8 +175,11 @@ class RecorderSession:
     def close(self) -> None:
         """Wait until a kept episode is written, and leave the current one unfinished."""
         if self._writing is not None:
-            with suppress(OSError):
-                self._log.info(f"kept {self._writing.result()}")
+            writing, self._writing = self._writing, None
+            try:
+                self._log.info(f"kept {writing.result()}")
+            except OSError as error:
+                self._log.warning(str(error))
         if self.episode is not None:
             self._log.warning(f"left unfinished: {self.leave('the recorder was ended')}")
 
