@@ -23,6 +23,7 @@ from ebm_policy_ros.energy.mixture import Mixture
 from ebm_policy_ros.energy.model_config import Kind, ModelConfig
 from ebm_policy_ros.energy.models import (
     AutoregressiveModel,
+    ConditionalEnergy,
     EnergyModel,
     ImplicitModel,
     build_model,
@@ -235,7 +236,7 @@ def test_a_mixture_is_a_density_and_its_action_is_the_highest_peak() -> None:
 def test_samples_of_a_mixture_have_its_weights_means_and_deviations() -> None:
     weights, means, deviations = (0.3, 0.7), (-0.5, 0.1, 0.4, -0.2), (0.1, 0.2, 0.1, 0.05)
     numbers = torch.tensor([[*map(math.log, weights), *means, *map(math.log, deviations)]])
-    mixture = Mixture.of(numbers, 2)
+    mixture = Mixture.of(numbers, torch.ones(2))
     drawn = mixture.sample(40_000, torch.Generator().manual_seed(0))[0]
     # The first Gaussian is around (-0.5, 0.1), the second around (0.4, -0.2).
     first = (drawn[:, 0] + 0.5).abs() < (drawn[:, 0] - 0.4).abs()
@@ -244,6 +245,75 @@ def test_samples_of_a_mixture_have_its_weights_means_and_deviations() -> None:
     assert drawn[~first].std(dim=0).tolist() == pytest.approx([0.1, 0.05], abs=0.01)
     again = mixture.sample(40_000, torch.Generator().manual_seed(0))[0]
     assert torch.equal(drawn, again)
+
+
+def two_gaussians() -> Mixture:
+    """Two Gaussians of two coordinates, for one observation."""
+    weights, means, deviations = (0.3, 0.7), (-0.5, 0.1, 0.4, -0.2), (0.5, 0.2, 0.1, 0.4)
+    numbers = torch.tensor([[*map(math.log, weights), *means, *map(math.log, deviations)]])
+    return Mixture.of(numbers, torch.ones(2))
+
+
+def test_means_of_a_mixture_learn_by_their_shares_of_the_squared_error() -> None:
+    mixture, place = two_gaussians(), torch.tensor([[0.1, 0.0]])
+    means = mixture.means.requires_grad_()
+    loss = mixture.loss(place)
+    assert loss.item() == pytest.approx(-mixture.log_density(place[:, None]).item())
+    (slope,) = torch.autograd.grad(loss, means)
+    # Weight times height of each Gaussian at the place; their widths don't scale the slope.
+    heights = [
+        0.3 / (0.5 * 0.2) * math.exp(-((0.6 / 0.5) ** 2 + (0.1 / 0.2) ** 2) / 2),
+        0.7 / (0.1 * 0.4) * math.exp(-((0.3 / 0.1) ** 2 + (0.2 / 0.4) ** 2) / 2),
+    ]
+    shares = torch.tensor(heights) / sum(heights)
+    assert torch.allclose(slope[0], shares[:, None] * (means[0] - place), atol=1e-6)
+
+
+def test_the_slope_of_a_mixture_is_that_of_its_energy() -> None:
+    mixture, places = two_gaussians(), torch.rand(1, 50, 2) * 2 - 1
+    places.requires_grad_()
+    energies = -mixture.log_density(places)
+    (expected,) = torch.autograd.grad(energies.sum(), places)
+    found, slope = mixture.energy_and_slope(places)
+    assert torch.allclose(found, energies) and torch.allclose(slope, expected, atol=1e-5)
+
+
+def test_a_coordinate_without_width_is_no_part_of_a_mixture() -> None:
+    numbers = torch.randn(3, 2 * (1 + 2 * 2))
+    places = torch.rand(3, 5, 2)
+    flat = places * torch.tensor([1.0, 0.0])
+    weights, means, deviations = numbers.tensor_split((2, 6), dim=1)
+    alone = torch.cat((weights, means[:, ::2], deviations[:, ::2]), dim=1)
+    expected = Mixture.of(alone, torch.ones(1)).log_density(places[..., :1])
+    found = Mixture.of(numbers, torch.tensor([1.0, 0.0])).log_density(flat)
+    assert torch.allclose(found, expected - math.log(2 * math.pi) / 2, atol=1e-5)
+
+
+def test_an_energy_may_begin_as_that_of_its_proposal() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        streams=("tool",), head=HeadConfig("mlp", 16), proposals=2, from_proposal=True
+    )
+    model = build_model(config, SHAPES, 2)
+    assert isinstance(model, EnergyModel)
+    model.box.high[:], model.box.low[:] = 1.0, -1.0
+    actions = (torch.rand(4, 9, 2) * 2 - 1).requires_grad_()
+    features = model.encode({"tool": torch.randn(4, 1, 2)})
+    q = model.proposed(features)
+    assert q is not None
+    energies = model.energy(features, actions)
+    head = model.head(model.head_features(features), actions)
+    assert torch.allclose(energies, head - q.log_density(actions), atol=1e-6)
+    found, slope = ConditionalEnergy(model, features).value_and_gradient(actions)
+    (expected,) = torch.autograd.grad(energies.sum(), actions, retain_graph=True)
+    assert torch.allclose(found, energies) and torch.allclose(slope, expected, atol=1e-4)
+    assert not slope.requires_grad
+    # It learns by its own likelihood, not by the energy.
+    assert model.proposal is not None
+    weights = [next(model.head.parameters()), *model.proposal.parameters()]
+    learned, *still = torch.autograd.grad(energies.sum(), weights, allow_unused=True)
+    assert learned is not None and learned.any()
+    assert not any(slope is not None and slope.any() for slope in still)
 
 
 def test_a_proposal_is_normalised_and_no_narrower_than_it_may_be() -> None:

@@ -107,7 +107,7 @@ def one_gaussian(means: Tensor, spread: float) -> Mixture:
     numbers = torch.zeros(len(means), 1 + 2 * means.shape[1])
     numbers[:, 1 : 1 + means.shape[1]] = means
     numbers[:, 1 + means.shape[1] :] = math.log(spread)
-    return Mixture.of(numbers, means.shape[1])
+    return Mixture.of(numbers, torch.ones(means.shape[1]))
 
 
 def bowl(actions: Tensor) -> Tensor:

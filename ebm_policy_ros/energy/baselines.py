@@ -80,10 +80,10 @@ class MixtureModel(Baseline):
         self, features: Tensor, target: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """Negative log likelihood of demonstrated actions, shape (B, H*D), in the same box."""
-        return -self._mixture(features).log_density(target[:, None]).mean()
+        return self._mixture(features).loss(target)
 
     def _mixture(self, features: Tensor) -> Mixture:
-        mixture = Mixture.of(self.head(features), self.box.size)
+        mixture = Mixture.of(self.head(features), self.box.corners()[1])
         return replace(mixture, log_std=mixture.log_std.clamp_min(_NARROWEST_LOG_STD))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,31 +26,64 @@ class Mixture:
     """Logarithms of the standard deviations, in half-widths of the box, shape (B, K, A)."""
 
     @classmethod
-    def of(cls, numbers: Tensor, size: int) -> Mixture:
+    def of(cls, numbers: Tensor, high: Tensor) -> Mixture:
         """Create the mixtures that a network describes.
 
         Args:
-            numbers: Output of the network, shape (B, `numbers_of(K, size)`).
-            size: Number of coordinates A.
+            numbers: Output of the network, shape (B, `numbers_of(K, A)`).
+            high: Upper corner of the box, shape (A,). A coordinate whose bound is 0 has no width:
+                it has the same density in every Gaussian.
         """
+        size = len(high)
         count = numbers.shape[1] // numbers_of(1, size)
         weights, means, log_std = numbers.float().tensor_split((count, count * (1 + size)), dim=1)
-        shape = (len(numbers), count, size)
-        return cls(weights.log_softmax(dim=1), means.reshape(shape), log_std.reshape(shape))
+        means, log_std = (part.reshape(-1, count, size) * high for part in (means, log_std))
+        return cls(weights.log_softmax(dim=1), means, log_std)
 
     def log_density(self, actions: Tensor) -> Tensor:
         """Compute logarithms of the density, shape (B, N), at actions (B, N, A)."""
-        logs = [
-            self.log_weights[:, k, None]
-            - (
-                ((actions - self.means[:, k, None]) * (-self.log_std[:, k, None]).exp()).square()
-                / 2
-                + self.log_std[:, k, None]
-            ).sum(dim=2)
+        return torch.logsumexp(self._joint(self._standard(actions)), dim=0)
+
+    def loss(self, actions: Tensor) -> Tensor:
+        """Negative log-likelihood of actions (B, A), a scalar, with another gradient of the means.
+
+        By its own gradient a Gaussian that is far off becomes wide and then hardly moves. So it is
+        multiplied by the variance: each mean learns by its share of the mean squared error
+        (Seitzer et al. 2022, On the pitfalls of heteroscedastic uncertainty estimation, beta = 1).
+        """
+        variance = (2 * self.log_std.detach()).exp()
+        means = self.means.detach() + variance * (self.means - self.means.detach())
+        return -replace(self, means=means).log_density(actions[:, None]).mean()
+
+    def energy_and_slope(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute -log density, shape (B, N), and its gradient over the actions, (B, N, A)."""
+        standard = self._standard(actions)
+        joint = self._joint(standard)
+        share = joint.softmax(dim=0)
+        slope = sum(
+            part[..., None] * offset * (-self.log_std[:, k, None]).exp()
+            for k, (part, offset) in enumerate(zip(share, standard, strict=True))
+        )
+        return -torch.logsumexp(joint, dim=0), slope
+
+    def _standard(self, actions: Tensor) -> list[Tensor]:
+        """Offsets of actions from each mean in standard deviations, K of (B, N, A)."""
+        return [
+            (actions - self.means[:, k, None]) * (-self.log_std[:, k, None]).exp()
             for k in range(self.means.shape[1])
         ]
-        constant = actions.shape[2] * math.log(2 * math.pi) / 2
-        return torch.logsumexp(torch.stack(logs), dim=0) - constant
+
+    def _joint(self, standard: list[Tensor]) -> Tensor:
+        """Logarithms of weight times density of each Gaussian, shape (K, B, N)."""
+        constant = self.means.shape[2] * math.log(2 * math.pi) / 2
+        return torch.stack(
+            [
+                self.log_weights[:, k, None]
+                - (offset.square() / 2 + self.log_std[:, k, None]).sum(dim=2)
+                - constant
+                for k, offset in enumerate(standard)
+            ]
+        )
 
     def sample(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Draw actions, shape (B, count, A), on the device of the mixture."""

@@ -69,6 +69,9 @@ class ModelConfig:
     """Number of Gaussians of the proposal, a mixture that is trained beside an energy (kind
     energy): half of the first candidates of a search are drawn from it, and the negatives of the
     source `proposal`; 0 for none."""
+    from_proposal: bool = False
+    """Begin with the energy of the proposal, its negative log density, so that the head learns
+    only what the proposal lacks."""
     flow_steps: int = 10
     """Number of Euler steps of a flow."""
     intents: int = 0
@@ -111,6 +114,8 @@ class ModelConfig:
                 f"proposals: got {self.proposals}, which has no meaning for kind {self.kind}; set "
                 "it to 0"
             )
+        if self.from_proposal and not self.proposals:
+            raise ValueError("from_proposal: got true, but proposals is 0; set it to 4")
         check_whole("trunk_width", self.trunk_width, 1, WIDEST)
         check_whole("trunk_depth", self.trunk_depth, 0, MOST_LAYERS)
         check_whole("components", self.components, 1, MOST_COMPONENTS)
@@ -127,7 +132,7 @@ class ModelConfig:
             del plain["flow_steps"]  # earlier releases read the files of other kinds
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in plain["image"].items()}
         plain |= {"streams": list(self.streams), "image": lists, "features": list(self.features)}
-        for name in ("features", "intents", "proposals"):
+        for name in ("features", "intents", "proposals", "from_proposal"):
             if not plain[name]:  # earlier releases don't know them
                 del plain[name]
         return plain

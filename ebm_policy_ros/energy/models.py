@@ -52,17 +52,29 @@ class ConditionalEnergy:
     def value_and_gradient(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Compute energies, (B, N), and their gradients over actions, (B, N, H*D), detached."""
         head, prepared = _plain(self.model.head), self.model.head_features(self.features)
-        return value_and_slope(head, prepared, actions)
+        energies, slope = value_and_slope(head, prepared, actions)
+        if not self.model.from_proposal:
+            return energies, slope
+        with torch.no_grad():
+            base, base_slope = self.model.base(self.features).energy_and_slope(actions.float())
+        return energies + base, slope + base_slope.to(slope.dtype)
 
 
 class EnergyModel(nn.Module):
     """Energy E(observation, action), low for actions that a demonstrator would take.
 
-    Beside it may be a proposal: a mixture q(action | observation) with the same encoder.
+    Beside it may be a proposal: a mixture q(action | observation) with the same encoder. The
+    energy may begin as that of the proposal, E = h - log q, so that its head h learns only what
+    the proposal lacks (Deng et al. 2020, Residual energy-based models for text generation).
     """
 
     def __init__(
-        self, head: HeadConfig, encoder: ObservationEncoder, space: ActionSpace, proposals: int = 0
+        self,
+        head: HeadConfig,
+        encoder: ObservationEncoder,
+        space: ActionSpace,
+        proposals: int = 0,
+        from_proposal: bool = False,
     ) -> None:
         """Create an energy model for actions of a space.
 
@@ -71,6 +83,7 @@ class EnergyModel(nn.Module):
             encoder: Encoder of the observations.
             space: Coordinates of the actions.
             proposals: Number of Gaussians of the proposal; 0 for none.
+            from_proposal: True if the energy begins as that of the proposal.
         """
         super().__init__()
         self.encoder = encoder
@@ -79,6 +92,8 @@ class EnergyModel(nn.Module):
         self._width = head.width
         self.proposals = proposals
         """Number of Gaussians of the proposal; 0 for none."""
+        self.from_proposal = from_proposal
+        """True if the energy is the head's and -log q."""
         self.proposal = (
             VectorHead(encoder.size, numbers_of(proposals, space.size), _PROPOSAL)
             if proposals
@@ -105,9 +120,14 @@ class EnergyModel(nn.Module):
 
     def proposed(self, features: Tensor) -> Mixture | None:
         """Return the proposal for features from `encode`; None for a model without one."""
-        if self.proposal is None:
-            return None
-        mixture = Mixture.of(features[:, self._width :], self.box.size)
+        return None if self.proposal is None else self._mixture(features)
+
+    def base(self, features: Tensor) -> Mixture:
+        """Return the proposal as a part of the energy: it learns by its likelihood alone."""
+        return self._mixture(features.detach())
+
+    def _mixture(self, features: Tensor) -> Mixture:
+        mixture = Mixture.of(features[:, self._width :], self.box.corners()[1])
         # Added, so that it can grow again.
         floor = torch.full_like(mixture.log_std, _NARROWEST_LOG_STD)
         return dataclasses.replace(mixture, log_std=torch.logaddexp(mixture.log_std, floor))
@@ -128,6 +148,8 @@ class EnergyModel(nn.Module):
     def energy(self, features: Tensor, actions: Tensor) -> Tensor:
         """Compute energies, shape (B, N), of candidates (B, N, H*D) in the box [-1, 1]."""
         energies: Tensor = self.head(self.head_features(features), actions)
+        if self.from_proposal:
+            energies = energies - self.base(features).log_density(actions.float())
         return energies
 
 
@@ -284,4 +306,4 @@ def build_model(
         return RegressionModel(config.head, encoder, space)
     if config.kind == "autoregressive":
         return AutoregressiveModel(config.head, encoder, space)
-    return EnergyModel(config.head, encoder, space, config.proposals)
+    return EnergyModel(config.head, encoder, space, config.proposals, config.from_proposal)

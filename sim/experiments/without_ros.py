@@ -20,7 +20,8 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.interface import Action, Interface, PoseStream, load_interface
+from ebm_policy_ros.interface.command_types import TOOL_POSE
 from ebm_policy_ros.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.policy.policy import Choice, Policy
 from ebm_policy_ros.sim.disturbance import Disturbance
@@ -36,7 +37,7 @@ Result = TypeVar("Result")
 
 _PERIOD = 0.1
 _PICTURE = (96, 128)
-_PLANE, _SPACE = ("linear.x", "linear.y"), ("linear.x", "linear.y", "linear.z")
+_PLANE, _KINDS = ("linear.x", "linear.y"), ("linear", "angular")
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ def demonstrate(args: WithoutRosArgs, file: Path) -> None:
         while not _over(world):
             action = demonstrator.act(np.concatenate(world.tool_pose), world.poses)
             action = np.clip(action, *interface.action.bounds)
-            seen.append(observe(world, args.camera))
+            seen.append(observe(world, interface, args.camera))
             actions.append(action)
-            move(world, action)
+            move(world, interface.action, action)
         if world.success:
             ends.append(len(actions))
         else:
@@ -111,23 +112,32 @@ def demonstrate(args: WithoutRosArgs, file: Path) -> None:
     partial.replace(file)
 
 
-def move(world: World, action: npt.NDArray[np.floating]) -> None:
-    """Move for a period: by a velocity along x, y and perhaps z, and a position of a gripper."""
-    if len(action) == 2:
+def move(world: World, meaning: Action, action: npt.NDArray[np.floating]) -> None:
+    """Move for a period by an action: velocities of the tool, and perhaps a gripper's position."""
+    value = dict(zip(meaning.names, action.astype(float), strict=True))
+    if meaning.gripper is not None:
+        world.grip(value[meaning.gripper.name])
+    if meaning.fields == _PLANE:
         world.step(action, _PERIOD)
-    else:
-        world.grip(float(action[3]))
-        world.twist(action[:3], np.zeros(3), _PERIOD)
+        return
+    linear, angular = ([value.get(f"{kind}.{axis}", 0.0) for axis in "xyz"] for kind in _KINDS)
+    world.twist(linear, angular, _PERIOD)
 
 
-def observe(world: World, camera: bool) -> Observation:
-    """Observation of this moment, one frame of each stream; heights where there is a gripper."""
-    axes = 3 if world.task.gripper else 2
-    tool = world.tool_pose[0][:axes].astype(np.float32)
+def observe(world: World, interface: Interface, camera: bool) -> Observation:
+    """Observation of this moment, one frame of each stream.
+
+    The tool has the fields of the interface. Objects have heights where the tool has one.
+    """
+    stream = interface.observation["tool"]
+    assert isinstance(stream, PoseStream)
+    pose = dict(zip(TOOL_POSE, np.concatenate(world.tool_pose), strict=True))
+    tool = np.array([pose[name] for name in stream.fields], np.float32)
     if camera:
         return {"camera": world.render(), "tool": tool}
     if not len(world.poses):
         return {"tool": tool}
+    axes = 3 if "z" in stream.fields else 2
     return {"tool": tool, "objects": world.poses[:, :axes].flatten().astype(np.float32)}
 
 
@@ -140,6 +150,7 @@ def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     policy = Policy.load(file, "cpu", choice=args.choice)
     world = World(make_task(args.task), _PICTURE)
+    interface = load_interface(interface_path(world.task.interface))
     results = []
     for seed in tqdm(range(args.seed, args.seed + args.episodes), "episodes"):
         world.reset(seed)
@@ -147,12 +158,13 @@ def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
         chunk: Chunk | None = None
         while not _over(world):
             if chunk is None or chunk.sent == executed:
-                seen = {name: values[None] for name, values in observe(world, args.camera).items()}
+                now = observe(world, interface, args.camera)
+                seen = {name: values[None] for name, values in now.items()}
                 known: dict[str, Any] = {}
                 if chunk is not None:
                     known = {"previous": chunk.continued(), "intent": chunk.decision.intent}
                 chunk = Chunk(policy.decide(seen, **known), 0, 0)
-            move(world, chunk.ahead()[0])
+            move(world, interface.action, chunk.ahead()[0])
             chunk.sent += 1
             moments.append(world.measures)
         solved = any(map(world.task.success, moments))
@@ -175,11 +187,11 @@ def run(args: WithoutRosArgs) -> None:
     """Demonstrate, train and judge what is missing; print a line for each training."""
     torch.set_num_threads(1)
     task = make_task(args.task)
-    fields = load_interface(interface_path(task.interface)).action.names
-    if fields[:3] not in (_PLANE, _SPACE) or len(fields) != (4 if task.gripper else 2):
+    action = load_interface(interface_path(task.interface)).action
+    if action.is_joints or not action.is_velocity:
         raise ValueError(
-            f"task: the actions of {args.task} are {', '.join(fields)}, expected "
-            f"{', '.join(_PLANE)}, or {', '.join(_SPACE)} and a gripper"
+            f"task: got {args.task}, whose actions are a {action.type}, expected one with "
+            "velocities of the tool"
         )
     if args.knocks is None:
         args = replace(args, knocks=task.knocks)

@@ -31,7 +31,7 @@ class EvaluationMetrics:
     """Means over held-out frames."""
 
     loss: float
-    """Training loss; NaN for nearest neighbours."""
+    """Training loss, without that of a proposal; NaN for nearest neighbours."""
     action_error: float
     """Distance between the chosen and the demonstrated action, in the interface's units."""
     rank: float
@@ -96,8 +96,9 @@ class Evaluator:
             positive = model.box.normalise(demonstrated, origin)
             loss, rank = math.nan, 0.0
             if not isinstance(model, NearestNeighbourModel):
-                value, _ = loss_of(model, features, positive, self._config, generator)
-                loss = value.item()
+                value, scalars = loss_of(model, features, positive, self._config, generator)
+                # A proposal overfits earlier than the energy, which is what decides.
+                loss = (value - scalars.get("proposal", 0.0)).item()
             if isinstance(model, ImplicitModel):
                 rank = rank_of(model, features, positive, generator).mean().item()
             if INTENT in seen:  # the policy chooses the present one, given the last one

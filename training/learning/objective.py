@@ -81,7 +81,7 @@ def loss_of(
         # The losses of the dimensions are summed.
         loss = loss * (len(told) / len(positive))
         if proposal is not None:
-            scalars["proposal"] = -proposal.log_density(positive[:, None].float()).mean()
+            scalars["proposal"] = proposal.loss(positive.float())
             loss = loss + scalars["proposal"]
         return loss, scalars
     assert not isinstance(model, NearestNeighbourModel)
