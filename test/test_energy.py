@@ -18,7 +18,13 @@ from ebm_policy_ros.energy.convolutions import (
     Pooling,
     SpatialSoftArgmax,
 )
-from ebm_policy_ros.energy.heads import HEAD_LAYERS, EnergyHead, HeadConfig, bake_spectral_norm
+from ebm_policy_ros.energy.heads import (
+    HEAD_LAYERS,
+    EnergyHead,
+    HeadConfig,
+    VectorHead,
+    bake_spectral_norm,
+)
 from ebm_policy_ros.energy.mixture import Mixture
 from ebm_policy_ros.energy.model_config import Kind, ModelConfig
 from ebm_policy_ros.energy.models import (
@@ -278,6 +284,13 @@ def test_the_slope_of_a_mixture_is_that_of_its_energy() -> None:
     assert torch.allclose(found, energies) and torch.allclose(slope, expected, atol=1e-5)
 
 
+def test_an_evened_mixture_offers_unlikely_answers_too() -> None:
+    mixture = two_gaussians()
+    even = mixture.evened()
+    assert even.log_weights.exp()[0].tolist() == pytest.approx([0.4, 0.6])
+    assert torch.equal(even.means, mixture.means) and torch.equal(even.log_std, mixture.log_std)
+
+
 def test_a_coordinate_without_width_is_no_part_of_a_mixture() -> None:
     numbers = torch.randn(3, 2 * (1 + 2 * 2))
     places = torch.rand(3, 5, 2)
@@ -348,7 +361,7 @@ def test_a_proposal_leaves_the_energies_as_they_are_and_gives_the_search_its_can
         folded = model.folded().energy(features, actions)
     assert torch.allclose(folded, energies, atol=1e-5)
     # All of its weight around one place, which uniform candidates don't reach.
-    assert model.proposal is not None
+    assert isinstance(model.proposal, VectorHead)
     last = model.proposal.layers[-1]
     assert isinstance(last, torch.nn.Linear)
     torch.nn.init.zeros_(last.weight)

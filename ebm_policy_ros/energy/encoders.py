@@ -82,7 +82,7 @@ class ObservationEncoder(nn.Module):
         if intents:
             self.commitment = Commitment(self.size, intents, width or self.size)
             self.size += intents
-        inputs = self.size
+        self._joined = self.size
         layers: list[nn.Module] = []
         for _ in range(depth):
             layers += [nn.Linear(self.size, width), nn.ReLU()]
@@ -90,7 +90,7 @@ class ObservationEncoder(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self._skip = skip
         if skip:
-            self.size += inputs
+            self.size += self._joined
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Compute features, (B, size), from batched streams; others are ignored.
@@ -122,6 +122,15 @@ class ObservationEncoder(nn.Module):
         if self._skip:
             features = torch.cat((features, seen), dim=1)
         return features, intent, energies
+
+    @property
+    def inputs(self) -> int:
+        """Number of values of `inputs_of`."""
+        return self._joined if self._skip else self.size
+
+    def inputs_of(self, features: Tensor) -> Tensor:
+        """Return the trunk's input, where its output, (B, size), is appended to it; else all."""
+        return features[:, -self.inputs :]
 
     def _join(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Join all streams and features to one vector, (B, joined_size)."""

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+# Units of each layer of a network.
+_WIDTH = 256
 
 
 def numbers_of(components: int, size: int) -> int:
@@ -85,6 +88,12 @@ class Mixture:
             ]
         )
 
+    def evened(self) -> Mixture:
+        """Return the mixture with weights halfway to equal ones."""
+        equal = torch.full_like(self.log_weights, -math.log(self.log_weights.shape[1]))
+        weights = torch.logaddexp(self.log_weights, equal) - math.log(2)
+        return replace(self, log_weights=weights)
+
     def sample(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Draw actions, shape (B, count, A), on the device of the mixture."""
         shape = (len(self.means), count, self.means.shape[1])
@@ -95,3 +104,34 @@ class Mixture:
         means, std = self.means.gather(1, index), self.log_std.exp().gather(1, index)
         draws = torch.randn(means.shape, generator=generator, device=means.device)
         return means + std * draws
+
+
+class MixtureNetwork(nn.Module):
+    """Network of a proposal, beside the trunk of its energy.
+
+    In layers that both share the gradient of the energy prevails, as that of weights and widths
+    does over that of the means. The last layers see the inputs too: exact measurements are part of
+    many exact actions.
+    """
+
+    def __init__(self, inputs: int, components: int, size: int) -> None:
+        """Create a network from `inputs` values to the numbers of Gaussians over `size` values."""
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Linear(inputs, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH), nn.ReLU()
+        )
+        self._components = components
+        self.means = self._head(inputs, components * size)
+        self.rest = self._head(inputs, components + components * size)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Compute the numbers that `Mixture.of` takes, (B, numbers), from inputs (B, inputs)."""
+        seen = torch.cat((self.trunk(inputs), inputs), dim=1)
+        weights, log_std = self.rest(seen).tensor_split((self._components,), dim=1)
+        return torch.cat((weights, self.means(seen), log_std), dim=1)
+
+    @staticmethod
+    def _head(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Linear(_WIDTH + inputs, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, outputs)
+        )

@@ -23,17 +23,17 @@ from ebm_policy_ros.energy.features import Features
 from ebm_policy_ros.energy.head_gradient import value_and_slope
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, VectorHead
 from ebm_policy_ros.energy.iterative_baselines import FlowModel, TwoStepModel
-from ebm_policy_ros.energy.mixture import Mixture, numbers_of
+from ebm_policy_ros.energy.mixture import Mixture, MixtureNetwork, numbers_of
 from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.util.bounds import (
     MOST_HEAD_LAYERS,
     check_whole,
 )
 
-# Network of a proposal, and the logarithm of its smallest standard deviation, in half-widths of
-# the box. A narrower one would overfit single demonstrations, and its samples would leave the
-# energy without shape.
+# Network of a proposal behind the trunk.
 _PROPOSAL = HeadConfig("mlp", 256, 1)
+# Logarithm of its smallest standard deviation, in half-widths of the box. A narrower one would
+# overfit single demonstrations, and its samples would leave the energy without shape.
 _NARROWEST_LOG_STD = math.log(0.05)
 
 
@@ -94,11 +94,12 @@ class EnergyModel(nn.Module):
         """Number of Gaussians of the proposal; 0 for none."""
         self.from_proposal = from_proposal
         """True if the energy is the head's and -log q."""
-        self.proposal = (
-            VectorHead(encoder.size, numbers_of(proposals, space.size), _PROPOSAL)
-            if proposals
-            else None
-        )
+        self.proposal: nn.Module | None = None
+        if from_proposal:
+            self.proposal = MixtureNetwork(encoder.inputs, proposals, space.size)
+        elif proposals:
+            numbers = numbers_of(proposals, space.size)
+            self.proposal = VectorHead(encoder.size, numbers, _PROPOSAL)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Compute all that does not depend on the action, once per observation, shape (B, F)."""
@@ -112,7 +113,8 @@ class EnergyModel(nn.Module):
         prepared = self.head.prepare(encoded)
         if self.proposal is None:
             return prepared
-        return torch.cat((prepared, self.proposal(encoded)), dim=1)
+        seen = self.encoder.inputs_of(encoded) if self.from_proposal else encoded
+        return torch.cat((prepared, self.proposal(seen)), dim=1)
 
     def head_features(self, features: Tensor) -> Tensor:
         """Return those of the features, (B, F), that the head needs, (B, width)."""

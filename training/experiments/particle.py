@@ -108,6 +108,8 @@ _CHAINS = NegativesConfig(
     around=8,
     nearest=0.03,
 )
+# Those of the proposal are likely mistakes, the other goal among them.
+_LIKELY = NegativesConfig("proposal", 8, around=8, nearest=0.03)
 _REGRESSION = dataclasses.replace(_LEARNING, batch_size=256, learning_rate=3e-3, gradient_clip=1.0)
 METHODS = {
     "derivative-free": Method(
@@ -121,6 +123,12 @@ METHODS = {
         dataclasses.replace(_JOINTLY, negatives=_CHAINS),
         Langevin(16, iterations=20, polish=40),
         {2: 3000, 4: 6000},
+    ),
+    "proposal and energy": Method(
+        dataclasses.replace(_model("energy", width=128, depth=1), proposals=4, from_proposal=True),
+        dataclasses.replace(_JOINTLY, batch_size=256, gradient_clip=1.0, negatives=_LIKELY),
+        DerivativeFree(512, 3, noise_shrink=0.6, places=2, polish=20),
+        {2: 6000},
     ),
     "autoregressive": _AUTOREGRESSIVE,
     "regression (MSE)": Method(

@@ -243,11 +243,13 @@ def _proposal(config: NegativesConfig, now: Situation) -> Drawn:
     if now.proposal is None:
         raise ValueError("source: got proposal, but the model has none; set model.proposals")
     with torch.no_grad():
-        negatives = now.proposal.sample(config.count, now.generator)
+        # An answer that the proposal finds unlikely must be ranked too: a search compares it.
+        proposal = now.proposal.evened()
+        negatives = proposal.sample(config.count, now.generator)
         # Outside the box they are as good: clipping them would change their density.
         negatives = torch.where(now.high > now.low, negatives, now.low)
         both = torch.cat((now.positive[:, None].float(), negatives), dim=1)
-        return Drawn(negatives.to(now.positive), now.proposal.log_density(both))
+        return Drawn(negatives.to(now.positive), proposal.log_density(both))
 
 
 def around(
