@@ -104,7 +104,7 @@ class SimBridgeNode(Node):
         disturbance = Disturbance(values["command_noise"], values["knocks"])
         self._world = World(task, disturbance=disturbance)
         self._videos = EpisodeVideos(self._world, folder, values["videos"])
-        self._controller = Controller(self._interface.action)
+        self._controller = Controller(self._interface.command)
         self._sensors = Sensors(self._interface)
         self._viewer = Viewer(self._world) if values["viewer"] else None
         self._recorder = RecorderWatch(self, values["recorder"])
@@ -130,7 +130,7 @@ class SimBridgeNode(Node):
     def _open_topics(self) -> None:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._statuses = self.create_publisher(String, "~/status", latched)
-        action, gripper = self._interface.action, self._interface.action.gripper
+        action, gripper = self._interface.command, self._interface.command.gripper
         if gripper is not None:
             # First: of two commands that wait, the gripper's is taken before the tick ends.
             kind = message_class(gripper.command_type.ROS_TYPE)
@@ -288,7 +288,7 @@ class SimBridgeNode(Node):
             self._reset()
 
     def _on_gripper(self, message: Any) -> None:
-        gripper = self._interface.action.gripper
+        gripper = self._interface.command.gripper
         assert gripper is not None
         try:
             points, _ = read_points(message, gripper)

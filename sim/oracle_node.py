@@ -53,7 +53,7 @@ class OracleNode(Node):
         self._seed: int | None = None
         self._scene: Any = None
         self._tool: Any = None
-        action, gripper = self._interface.action, self._interface.action.gripper
+        action, gripper = self._interface.command, self._interface.command.gripper
         kind = message_class(action.command_type.ROS_TYPE)
         self._publisher = self.create_publisher(kind, action.topic, 10)
         if gripper is not None:
@@ -97,7 +97,7 @@ class OracleNode(Node):
 
     def _publish(self, values: npt.NDArray[np.float64], time_ns: int) -> None:
         """Publish an action, the gripper's part first: the arm's ends the simulation's tick."""
-        action, gripper = self._interface.action, self._interface.action.gripper
+        action, gripper = self._interface.command, self._interface.command.gripper
         values = np.clip(values, *action.bounds)  # as teleoperation does
         seconds = np.array([self._interface.period_ns / NANOSECONDS])
         if gripper is not None:

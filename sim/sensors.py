@@ -30,7 +30,7 @@ class Sensors:
             ValueError: If the simulated arm has no such sensor.
         """
         self._streams = interface.observation
-        self._gripper = interface.action.gripper
+        self._gripper = interface.command.gripper
         self._cv = CvBridge()
         cameras = [n for n, s in self._streams.items() if isinstance(s, ImageStream)]
         self._cameras = dict(zip(cameras, CAMERAS, strict=False))
