@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from ebm_policy_ros.interface import (
     load_interface,
 )
 from ebm_policy_ros.policy.file import load_policy_file
+from ebm_policy_ros.training.data.arrays import save_arrays
 from ebm_policy_ros.training.data.dataset import Dataset
 from ebm_policy_ros.training.data.episodes import read_episode
 from ebm_policy_ros.training.data.idle import moves
 from ebm_policy_ros.training.data.mirror import Mirror
 from ebm_policy_ros.training.exchange.demonstrations import with_windows
+from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot
+from ebm_policy_ros.training.exchange.sources import read_source
 from ebm_policy_ros.training.inspection.columns import action_columns
 from ebm_policy_ros.training.inspection.metrics import episode_metrics
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
@@ -90,6 +94,7 @@ def test_parts_and_their_workspaces_survive_a_file(tmp_path: Path) -> None:
     assert load_interface(path) == robot
     assert "horizon" not in robot.to_dict()["action"]["parts"]["left"]
     left, right = (part.interface for part in robot.parts)
+    assert interface_from_dict(left.to_dict(), "left") == left, "a whole interface by itself"
     assert left.workspace is not None and left.workspace.high == (0.5,)
     assert right.workspace is None and robot.workspace is None
 
@@ -232,6 +237,24 @@ def test_a_longer_horizon_has_the_next_commands_of_both(tmp_path: Path) -> None:
     assert episode.actions.shape == (20, 3, 4)
     np.testing.assert_allclose(episode.actions[5, :, 2], [-0.005, -0.006, -0.007], atol=1e-7)
     np.testing.assert_allclose(episode.actions[19, :, 0], [0.019, 0.0, 0.0], atol=1e-7)
+
+
+def test_demonstrations_of_both_arms_survive_an_exchange(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    content = without_joints().to_dict()
+    content["action"]["horizon"] = 2
+    robot = interface_from_dict(content, "x")
+    write_bag(tmp_path / "bags" / "one", demonstration(12))
+    recorded = read_source(tmp_path / "bags", robot)
+    assert recorded.dataset.actions.shape == (12, 2, 4)
+    write_lerobot(tmp_path / "lerobot", recorded, 10.0, video=False)
+    info = json.loads((tmp_path / "lerobot" / "meta" / "info.json").read_text())
+    assert info["features"]["action"]["names"] == list(robot.action.names)
+    save_arrays(tmp_path / "arrays.npz", recorded.dataset)
+    for name in ("lerobot", "arrays.npz"):
+        again = read_source(tmp_path / name, robot)
+        np.testing.assert_allclose(again.dataset.actions, recorded.dataset.actions)
+        assert again.dimensions["action"] == robot.action.names
 
 
 def test_inspection_names_the_dimensions_of_both(tmp_path: Path) -> None:

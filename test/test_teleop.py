@@ -26,7 +26,7 @@ GRIPPER = {
 
 
 def with_gripper(path: Path) -> Interface:
-    values = load_interface(path).to_dict()
+    values = load_interface(path).parts[0].interface.to_dict()
     values["action"]["gripper"] = GRIPPER
     return interface_from_dict(values, path.name)
 

@@ -24,6 +24,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.executors import SingleThreadedExecutor
 from robot import PERIOD, parameters, spin_until
 from rosgraph_msgs.msg import Clock
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 from two_arms import SIDES, arm, demonstration, values
 from visualization_msgs.msg import MarkerArray
@@ -202,6 +203,24 @@ def test_a_limit_of_one_arm_guards_that_arm_alone(
     assert [*node.statistics.interventions] == ["right: workspace: linear.x"]
 
 
+def test_a_guard_that_allows_nothing_holds_both(
+    arms: TwoArms, policy_for: Callable[..., Path]
+) -> None:
+    """The left arm is commanded by joints, whose motions may lead anywhere outside of its box."""
+    box = {"stream": "left_tool", "fields": ["x"], "low": [0.0], "high": [0.4]}
+    joints = arm("left", topic="left/velocity", type="std_msgs/msg/Float64MultiArray")
+    joints |= {"quantity": "velocity", "fields": ["a", "b"], "frame_id": "", "workspace": box}
+    robot = robot_of(left=joints, right=arm("right"))
+    sent: list[list[float]] = []
+    arms.listen("left/velocity", lambda message: sent.append([*message.data]), Float64MultiArray)
+    node = arms.start_policy(policy_for(robot, ACTION, ACTION))
+    assert arms.ticks(4)["right"] == MOVING["right"]
+    assert sent[-1] == pytest.approx(MOVING["left"])
+    arms.x["left"] = 0.45
+    assert arms.tick()["right"] == STILL["right"] and sent[-1] == [0.0, 0.0]
+    assert node.safety.reason == "guard: left: workspace: x"
+
+
 def test_parameters_tighten_the_limits_of_all_arms(arms: TwoArms, policy: Path) -> None:
     node = arms.start_policy(policy, **{"limits.high": [0.02, 0.25, 0.25, 0.25]})
     assert arms.ticks(4) == {"left": (0.02, 0.05), "right": (-0.2, 0.0)}
@@ -275,10 +294,15 @@ def test_diagnostics_and_markers_tell_of_both_arms(
         ("left.candidates", "left_base"), ("left.command", "left_base"),
         ("right.candidates", "right_base"), ("right.command", "right_base"),
     }  # fmt: skip
-    told.clear()
-    arms.until(lambda: bool(told))
-    policy = {pair.key: pair.value for pair in told[-1].status[0].values}
-    assert int(policy["guard right: bounds: linear.x"]) > 0
+
+    def guarded() -> dict[str, int]:
+        """Changes by the guards in the newest diagnostics, while time goes on."""
+        arms.tick()
+        pairs = told[-1].status[0].values if told else []
+        return {pair.key: int(pair.value) for pair in pairs if pair.key.startswith("guard ")}
+
+    arms.until(lambda: bool(guarded()))
+    assert [*guarded()] == ["guard right: bounds: linear.x"]
     names = [status.name.rpartition(": ")[2] for status in told[-1].status]
     assert names == ["policy", "left_tool", "right_tool"]
 

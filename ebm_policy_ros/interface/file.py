@@ -132,8 +132,10 @@ class Interface:
 
     def _alone(self, action: CombinedAction, name: str) -> Interface:
         """Interface with the command of one part alone."""
-        part = dataclasses.replace(action.parts[name], horizon=action.horizon)
-        return dataclasses.replace(self, action=part, workspace=part.workspace)
+        part = action.parts[name]
+        own = {field.name: getattr(part, field.name) for field in dataclasses.fields(Action)}
+        alone = Action(**{**own, "horizon": action.horizon})
+        return dataclasses.replace(self, action=alone, workspace=part.workspace)
 
     @property
     def commands(self) -> tuple[Action | Gripper, ...]:
