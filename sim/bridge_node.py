@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -14,7 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from ebm_policy_ros.interface import NANOSECONDS, load_interface
+from ebm_policy_ros.interface import NANOSECONDS, Interface, load_interface
 from ebm_policy_ros.messages.commands import read_points
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
@@ -28,7 +29,7 @@ from ebm_policy_ros.sim.opengl import RenderingUnavailable
 from ebm_policy_ros.sim.publishers import Publishers
 from ebm_policy_ros.sim.running_episode import RunningEpisode
 from ebm_policy_ros.sim.sensors import Sensors
-from ebm_policy_ros.sim.tasks import make_task
+from ebm_policy_ros.sim.tasks import Task, make_task
 from ebm_policy_ros.sim.video import EpisodeVideos
 from ebm_policy_ros.sim.viewer import Viewer
 from ebm_policy_ros.sim.world import World
@@ -104,8 +105,10 @@ class SimBridgeNode(Node):
         disturbance = Disturbance(values["command_noise"], values["knocks"])
         self._world = World(task, disturbance=disturbance)
         self._videos = EpisodeVideos(self._world, folder, values["videos"])
-        self._controller = Controller(self._interface.action)
-        self._sensors = Sensors(self._interface)
+        self._controllers = _controllers(self._interface, task)
+        self._answered: set[int] = set()
+        """Numbers of the arms whose commands for this tick have come, in lock-step."""
+        self._sensors = Sensors(self._interface, task.arms)
         self._viewer = Viewer(self._world) if values["viewer"] else None
         self._recorder = RecorderWatch(self, values["recorder"])
         self._out = Publishers(self, self._interface)
@@ -130,14 +133,15 @@ class SimBridgeNode(Node):
     def _open_topics(self) -> None:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._statuses = self.create_publisher(String, "~/status", latched)
-        action, gripper = self._interface.action, self._interface.action.gripper
-        if gripper is not None:
-            # First: of two commands that wait, the gripper's is taken before the tick ends.
-            kind = message_class(gripper.command_type.ROS_TYPE)
-            self.create_subscription(kind, gripper.topic, self._on_gripper, 10)
-            self._world.grip(gripper.low)
-        kind = message_class(action.command_type.ROS_TYPE)
-        self.create_subscription(kind, action.topic, self._on_command, 10)
+        for number, part in enumerate(self._interface.parts):
+            action, gripper = part.interface.command, part.interface.command.gripper
+            if gripper is not None:
+                # First: of two commands that wait, the gripper's is taken before the tick ends.
+                kind = message_class(gripper.command_type.ROS_TYPE)
+                self.create_subscription(kind, gripper.topic, self._on_gripper, 10)
+                self._world.grip(gripper.low)
+            kind = message_class(action.command_type.ROS_TYPE)
+            self.create_subscription(kind, action.topic, partial(self._on_command, number), 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(Trigger, "~/end", self._on_end)
@@ -158,7 +162,9 @@ class SimBridgeNode(Node):
         self._world.reset(seed)
         self._see()
         self._episode = RunningEpisode(self._world, seed, self._time_ns)
-        self._controller.reset()
+        self._answered.clear()
+        for controller in self._controllers:
+            controller.reset()
         self._set_state("waiting" if self._wait_for_start else "running")
         self._publish_sensors()
 
@@ -219,11 +225,12 @@ class SimBridgeNode(Node):
 
     # Ticks
 
-    def _on_command(self, message: Any) -> None:
+    def _on_command(self, number: int, message: Any) -> None:
+        """Take a command of one of the arms; in lock-step the last one of a tick ends it."""
         if self._state != "running":
             return
         try:
-            self._controller.take(message, self._time_ns)
+            self._controllers[number].take(message, self._time_ns)
         except MessageError as error:
             self.get_logger().warning(f"command ignored: {error}", throttle_duration_sec=1.0)
             return
@@ -241,6 +248,8 @@ class SimBridgeNode(Node):
         # A commander that needs longer than an idle tick answers an earlier one first.
         self._episode.engage(self._time_ns)
         if late_ns == 0:
+            self._answered.add(number)
+        if len(self._answered) == len(self._controllers):
             self._episode.latencies.append((time.perf_counter() - self._out.published) * 1e3)
             self._advance()
 
@@ -266,6 +275,7 @@ class SimBridgeNode(Node):
         The time that a commander takes to come must not change the episode.
         """
         self._time_ns += self._interface.period_ns
+        self._answered.clear()
         self._see()
         self._publish_sensors()
 
@@ -288,7 +298,7 @@ class SimBridgeNode(Node):
             self._reset()
 
     def _on_gripper(self, message: Any) -> None:
-        gripper = self._interface.action.gripper
+        gripper = self._interface.command.gripper  # of a single arm
         assert gripper is not None
         try:
             points, _ = read_points(message, gripper)
@@ -299,7 +309,12 @@ class SimBridgeNode(Node):
     def _move(self, parts: int) -> None:
         """Let the arm move for one of so many parts of a period."""
         duration = 1.0 / self._interface.rate / parts
-        self._controller.move(self._world, self._time_ns, duration)
+        motions = [
+            controller.motion(arm, self._time_ns, duration)
+            for controller, arm in zip(self._controllers, self._world.arms, strict=True)
+        ]
+        self._world.follow(motions, duration)
+        self._answered.clear()
         self._time_ns += self._interface.period_ns // parts
 
     def _advance(self, parts: int = 1) -> None:
@@ -336,6 +351,31 @@ class SimBridgeNode(Node):
         if self._viewer is not None:
             self._viewer.close()
         self._world.close()
+
+
+def _controllers(interface: Interface, task: Task) -> list[Controller]:
+    """Return the controller of each arm.
+
+    Raises:
+        ValueError: If the interface commands other arms, or more than they have.
+    """
+    arms, parts = [mount.name for mount in task.arms], [part.name for part in interface.parts]
+    if arms != parts:
+        raise ValueError(
+            f"interface: {interface.name} commands {_listed(parts)}, the task "
+            f"{type(task).__name__} has {_listed(arms)}; choose the interface {task.interface}"
+        )
+    commands = [part.interface.command for part in interface.parts]
+    if len(commands) > 1 and any(command.gripper for command in commands):
+        raise ValueError(
+            f"interface: {interface.name} has a gripper, the simulation of several arms has none"
+        )
+    pairs = zip(commands, task.arms, strict=True)
+    return [Controller(command, mount.prefix) for command, mount in pairs]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"the arms {' and '.join(names)}" if any(names) else "one arm"
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -11,8 +11,8 @@ from ebm_policy_ros.interface import NANOSECONDS, TOOL_POSE, Action
 from ebm_policy_ros.messages.commands import read_command, read_points
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.sim.arm import Motion, SimulatedArm
 from ebm_policy_ros.sim.robots import JOINT_NAMES, ToolController
-from ebm_policy_ros.sim.world import World
 from ebm_policy_ros.util.geometry import multiply
 
 Array = npt.NDArray[np.float64]
@@ -22,34 +22,49 @@ COMMAND_TIMEOUT = 0.25
 
 _PLANE = {"linear.x", "linear.y"}
 
-FRAMES = {"base_link": 1.0, "base": -1.0}
-"""Frames by the sign of their x and y axes: UR's `base` is half a turn from base_link."""
+_FRAMES = {"base_link": 1.0, "base": -1.0}
 HALF_TURN = np.array([0.0, 0.0, 1.0, 0.0])
 """Orientation of `base` in base_link, xyzw: half a turn about z."""
 
 
-class Controller:
-    """Controller of the arm: the last command, and the motion that it means."""
+def frames(prefix: str) -> dict[str, float]:
+    """Frames of an arm by the sign of their x and y axes: `base` is half a turn from base_link.
 
-    def __init__(self, action: Action) -> None:
+    Args:
+        prefix: Beginning of the names of the arm's frames.
+    """
+    return {prefix + frame: sign for frame, sign in _FRAMES.items()}
+
+
+class Controller:
+    """Controller of an arm: the last command, and the motion that it means."""
+
+    def __init__(self, action: Action, prefix: str = "") -> None:
         """Takes commands of one action.
+
+        Args:
+            action: The commands.
+            prefix: Beginning of the names of the arm's joints and frames.
 
         Raises:
             ValueError: If this arm has no such joint or frame.
         """
+        joints, known = [prefix + name for name in JOINT_NAMES], frames(prefix)
         if action.is_joints:
-            missing = [name for name in action.fields if name not in JOINT_NAMES]
+            missing = [name for name in action.fields if name not in joints]
             if missing:
                 raise ValueError(
                     f"action.fields: the simulated UR5e has no joint {missing[0]!r}; it has "
-                    f"{', '.join(JOINT_NAMES)}"
+                    f"{', '.join(joints)}"
                 )
-        elif action.frame_id not in FRAMES:
+        elif action.frame_id not in known:
             raise ValueError(
-                f"action.frame_id: got {action.frame_id!r}, expected one of {', '.join(FRAMES)} "
+                f"action.frame_id: got {action.frame_id!r}, expected one of {', '.join(known)} "
                 "for the simulated UR5e"
             )
         self._action = action
+        self._index = [joints.index(name) for name in action.fields if name in joints]
+        self._sign = known.get(action.frame_id, 1.0)
         self.reset()
 
     def reset(self) -> None:
@@ -78,11 +93,11 @@ class Controller:
         self._values = read_command(message, self._action).astype(np.float64)
         self._received_ns = time_ns
 
-    def move(self, world: World, time_ns: int, duration: float) -> None:
-        """Move the arm as it was told.
+    def motion(self, arm: SimulatedArm, time_ns: int, duration: float) -> Motion:
+        """Motion of the arm as it was told.
 
         Args:
-            world: World of the arm.
+            arm: The arm.
             time_ns: Start of the motion.
             duration: Length of the motion, s.
         """
@@ -91,24 +106,18 @@ class Controller:
         if self._action.is_velocity and not self._action.is_joints:
             linear, angular = self._twist(values)
             if set(self._action.fields) <= _PLANE:
-                world.step(linear[:2], duration)
-            else:
-                world.twist(linear, angular, duration)
-        elif values is None:
-            world.follow(lambda arm, at, step: arm.move_joints(np.zeros(6), step), duration)
-        else:
-            given = values
-            world.follow(
-                lambda arm, at, step: self._advance(
-                    arm, given, time_ns + round((at + step) * NANOSECONDS), step
-                ),
-                duration,
-            )
+                return arm.planar(linear[:2], duration)
+            return arm.twist(linear, angular, duration)
+        if values is None:
+            return lambda controller, at, step: controller.move_joints(np.zeros(6), step)
+        return lambda controller, at, step: self._advance(
+            controller, values, time_ns + round((at + step) * NANOSECONDS), step
+        )
 
     def _twist(self, values: Array | None) -> tuple[Array, Array]:
         """Return the linear velocity, (3,), and the angular one in base_link; None for rest."""
         named = dict(zip(self._action.fields, [] if values is None else values, strict=False))
-        turn = np.array([FRAMES[self._action.frame_id]] * 2 + [1.0])
+        turn = np.array([self._sign, self._sign, 1.0])
         linear, angular = (
             turn * [named.get(f"{part}.{axis}", 0.0) for axis in "xyz"]
             for part in ("linear", "angular")
@@ -120,7 +129,7 @@ class Controller:
             return self._advance_joints(arm, values, end_ns, step)
         named = {**self._action.fixed, **dict(zip(self._action.fields, values, strict=True))}
         x, y, z, *quaternion = (named[field] for field in TOOL_POSE)
-        sign = FRAMES[self._action.frame_id]
+        sign = self._sign
         turned = np.asarray(quaternion)
         if sign < 0:
             turned = multiply(HALF_TURN, turned)
@@ -129,7 +138,7 @@ class Controller:
     def _advance_joints(
         self, arm: ToolController, values: Array, end_ns: int, step: float
     ) -> Array:
-        index = [JOINT_NAMES.index(name) for name in self._action.fields]
+        index = self._index
         velocity = np.zeros(len(JOINT_NAMES))
         if self._action.is_velocity:
             velocity[index] = values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from ebm_policy_ros.interface import NANOSECONDS, load_interface
+from ebm_policy_ros.interface import NANOSECONDS, Action, Gripper, Interface, load_interface
 from ebm_policy_ros.messages.commands import command_message
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
@@ -47,22 +48,23 @@ class OracleNode(Node):
             interface_path(values["interface"] or self._task.interface)
         )
         bridge: str = values["bridge"]
-        poses = [s for s in self._interface.observation.values() if s.type.endswith("PoseStamped")]
         self._task.demonstrator(np.random.default_rng(0), self._interface)  # or refuse now
         self._demonstrator: Demonstrator | None = None
         self._seed: int | None = None
         self._scene: Any = None
-        self._tool: Any = None
-        action, gripper = self._interface.action, self._interface.action.gripper
-        kind = message_class(action.command_type.ROS_TYPE)
-        self._publisher = self.create_publisher(kind, action.topic, 10)
-        if gripper is not None:
-            kind = message_class(gripper.command_type.ROS_TYPE)
-            self._gripper = self.create_publisher(kind, gripper.topic, 10)
+        topics = _tool_topics(self._interface)
+        self._tools: list[Any] = [None] * len(topics)
+        self._commanders = {
+            command.topic: self.create_publisher(
+                message_class(command.command_type.ROS_TYPE), command.topic, 10
+            )
+            for command in self._interface.commands
+        }
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, f"{bridge}/status", self._on_status, latched)
         self.create_subscription(PoseArray, f"{bridge}/scene", self._on_scene, 1)
-        self.create_subscription(PoseStamped, poses[0].topic, self._on_tool, 1)
+        for number, topic in enumerate(topics):
+            self.create_subscription(PoseStamped, topic, partial(self._on_tool, number), 1)
 
     def _on_status(self, message: Any) -> None:
         status = json.loads(message.data)
@@ -70,7 +72,7 @@ class OracleNode(Node):
             self._seed = status["seed"]
             self._demonstrator = None
             # It acts on what comes from now on: the simulation sends samples after a start.
-            self._scene = self._tool = None
+            self._scene, self._tools = None, [None] * len(self._tools)
         else:
             self._seed = None
 
@@ -78,35 +80,51 @@ class OracleNode(Node):
         self._scene = message
         self._act()
 
-    def _on_tool(self, message: Any) -> None:
-        self._tool = message
+    def _on_tool(self, number: int, message: Any) -> None:
+        self._tools[number] = message
         self._act()
 
     def _act(self) -> None:
-        """Command once both halves of a scene are there."""
-        if self._seed is None or self._scene is None or self._tool is None:
+        """Command once all parts of a scene are there."""
+        if self._seed is None or self._scene is None or None in self._tools:
             return
         time_ns = stamp_ns(self._scene)
-        if stamp_ns(self._tool) != time_ns:
+        if any(stamp_ns(tool) != time_ns for tool in self._tools):
             return
         if self._demonstrator is None:
             rng = np.random.default_rng(self._seed)
             self._demonstrator = self._task.demonstrator(rng, self._interface)
         poses = np.array([_values(pose) for pose in self._scene.poses]).reshape(-1, 7)
-        self._publish(self._demonstrator.act(_values(self._tool.pose), poses), time_ns)
+        tools = np.concatenate([_values(tool.pose) for tool in self._tools])
+        self._publish(self._demonstrator.act(tools, poses), time_ns)
 
     def _publish(self, values: npt.NDArray[np.float64], time_ns: int) -> None:
-        """Publish an action, the gripper's part first: the arm's ends the simulation's tick."""
-        action, gripper = self._interface.action, self._interface.action.gripper
-        values = np.clip(values, *action.bounds)  # as teleoperation does
+        """Publish an action, a gripper's part first: the arm's ends the simulation's tick."""
+        values = np.clip(values, *self._interface.action.bounds)  # as teleoperation does
+        for part in self._interface.parts:
+            action, own = part.interface.command, values[part.columns]
+            if action.gripper is not None:
+                self._send(action.gripper, own[-1:], time_ns)
+            self._send(action, own[: len(action.fields)], time_ns)
+
+    def _send(
+        self, command: Action | Gripper, values: npt.NDArray[np.float64], time_ns: int
+    ) -> None:
         seconds = np.array([self._interface.period_ns / NANOSECONDS])
-        if gripper is not None:
-            values, grip = values[:-1], values[-1:]
-            self._gripper.publish(command_message(gripper, grip[None], time_ns, seconds))
-        self._publisher.publish(command_message(action, values[None], time_ns, seconds))
+        message = command_message(command, values[None], time_ns, seconds)
+        self._commanders[command.topic].publish(message)
 
     def close(self) -> None:
         """Do nothing: a simulation without commands needs no last one."""
+
+
+def _tool_topics(interface: Interface) -> list[str]:
+    """Topics of the poses of the tools: the only arm's, or those that measure each part."""
+    streams = interface.observation
+    poses = {n: s.topic for n, s in streams.items() if s.type.endswith("PoseStamped")}
+    if len(interface.parts) == 1:
+        return list(poses.values())[:1]
+    return [poses[part.interface.command.measured] for part in interface.parts]
 
 
 def _values(pose: Any) -> npt.NDArray[np.float64]:

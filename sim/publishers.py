@@ -43,7 +43,7 @@ class Publishers:
         """Publish every stream's sample, the camera's intrinsics and the true scene."""
         scene = message_class("geometry_msgs/msg/PoseArray")()
         scene.header.stamp = stamp(time_ns)
-        scene.header.frame_id = "base_link"
+        scene.header.frame_id = world.frame
         scene.poses = [pose_message(values) for values in world.poses]
         self.published = time.perf_counter()
         self.samples(samples)

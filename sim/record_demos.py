@@ -27,8 +27,8 @@ class RecordArgs:
     """Seed of the first scene; the others follow by one."""
     interface: str | None = None
     """Interface file of the arm, or the bare name of a shipped one; by default the task's."""
-    command_noise: float = 0.005
-    """Largest noise on the executed motion, metres per 0.1 s."""
+    command_noise: float | None = None
+    """Largest noise on the motion, metres per 0.1 s; by default as much as the task takes."""
     knocks: float | None = None
     """Knocks that push the arm off its way, per second; by default as many as the task takes."""
 
@@ -37,14 +37,15 @@ def record_demos(args: RecordArgs) -> None:
     """Run the episodes and say how many succeeded."""
     task = make_task(args.task)
     interface = interface_path(args.interface or task.interface)
+    noise, knocks = args.command_noise, args.knocks
     config = EpisodesConfig(
         task=args.task,
         interface=interface,
         out=args.out / "run",
         seed=args.seed,
         episodes=args.episodes,
-        command_noise=args.command_noise,
-        knocks=task.knocks if args.knocks is None else args.knocks,
+        command_noise=task.command_noise if noise is None else noise,
+        knocks=task.knocks if knocks is None else knocks,
         bags=args.out,
         record=args.episodes,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +19,15 @@ _BOX = mujoco.mjtGeom.mjGEOM_BOX
 _CYLINDER = mujoco.mjtGeom.mjGEOM_CYLINDER
 
 
-def add_laboratory(spec: mujoco.MjSpec) -> None:
-    """Add a laboratory whose table top is at z = 0."""
+def add_laboratory(spec: mujoco.MjSpec, bases: Sequence[float] = (0.0,)) -> None:
+    """Add a laboratory whose table top is at z = 0.
+
+    Args:
+        spec: Gets the laboratory.
+        bases: x of the base of each arm (m), under which the table has a plate.
+    """
     _add_materials(spec)
-    _add_table(spec)
+    _add_table(spec, bases)
     _add_floor_and_walls(spec)
     _add_lights(spec)
 
@@ -77,9 +84,11 @@ def _wood(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     return image
 
 
-def _add_table(spec: mujoco.MjSpec) -> None:
-    centre = (_TABLE_LOW + _TABLE_HIGH) / 2
-    half = (_TABLE_HIGH - _TABLE_LOW) / 2
+def _add_table(spec: mujoco.MjSpec, bases: Sequence[float]) -> None:
+    # The table reaches as far beyond a second arm as beyond the first.
+    high = np.maximum(_TABLE_HIGH, [max(bases) - _TABLE_LOW[0], 0])
+    centre = (_TABLE_LOW + high) / 2
+    half = (high - _TABLE_LOW) / 2
     world = spec.worldbody
     world.add_geom(
         name="table",
@@ -95,7 +104,8 @@ def _add_table(spec: mujoco.MjSpec) -> None:
             middle = (_FLOOR - _TABLE_THICKNESS) / 2
             size = [0.03, 0.03, (-_TABLE_THICKNESS - _FLOOR) / 2]
             _add_visual(spec, _BOX, [*corner, middle], size, "frame")
-    _add_visual(spec, _BOX, [0, 0, 0.002], [0.11, 0.11, 0.002], "plate")
+    for base in bases:
+        _add_visual(spec, _BOX, [base, 0, 0.002], [0.11, 0.11, 0.002], "plate")
 
 
 def _add_floor_and_walls(spec: mujoco.MjSpec) -> None:

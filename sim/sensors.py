@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -13,7 +14,9 @@ from cv_bridge import CvBridge
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointStream, PoseStream
 from ebm_policy_ros.messages.depth import HEADER_BYTES
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.sim.controllers import FRAMES, HALF_TURN
+from ebm_policy_ros.sim.arm import SimulatedArm
+from ebm_policy_ros.sim.controllers import HALF_TURN, frames
+from ebm_policy_ros.sim.tasks import Mount, Task
 from ebm_policy_ros.sim.world import CAMERAS, World
 from ebm_policy_ros.util.geometry import conjugate, multiply
 
@@ -23,25 +26,36 @@ _OPTICAL_FRAME = "camera_optical_frame"
 class Sensors:
     """Maker of the messages of a moment."""
 
-    def __init__(self, interface: Interface) -> None:
+    def __init__(self, interface: Interface, arms: Sequence[Mount] = Task.arms) -> None:
         """Takes the streams of an interface; its cameras are those of the world in order.
 
+        Args:
+            interface: Names the streams.
+            arms: Arms of the world.
+
         Raises:
-            ValueError: If the simulated arm has no such sensor.
+            ValueError: If the simulated arms have no such sensor.
         """
         self._streams = interface.observation
-        self._gripper = interface.action.gripper
+        # A single arm may have a gripper.
+        self._gripper = interface.command.gripper if len(arms) == 1 else None
+        # Arm and sign of its x and y axes, by the frame.
+        self._frames = {
+            frame: (number, sign)
+            for number, mount in enumerate(arms)
+            for frame, sign in frames(mount.prefix).items()
+        }
         self._cv = CvBridge()
         cameras = [n for n, s in self._streams.items() if isinstance(s, ImageStream)]
         self._cameras = dict(zip(cameras, CAMERAS, strict=False))
         for name, stream in self._streams.items():
             if isinstance(stream, ImageStream) and name in self._cameras:
                 continue
-            framed = isinstance(stream, PoseStream) and stream.frame_id in FRAMES
+            framed = isinstance(stream, PoseStream) and stream.frame_id in self._frames
             if not framed and not isinstance(stream, JointStream):
                 raise ValueError(
                     f"observation.{name}: the simulated UR5e has {len(CAMERAS)} cameras, joints "
-                    f"and the pose of its tool in {' and '.join(FRAMES)}, not this"
+                    f"and the pose of its tool in {' and '.join(self._frames)}, not this"
                 )
 
     def messages(self, world: World, time_ns: int, images: bool = True) -> dict[str, Any]:
@@ -72,7 +86,8 @@ class Sensors:
                         column.append(world.gripper_position if moves else 0.0)
             else:
                 message.header.frame_id = stream.frame_id
-                message.pose = pose_message(_tool_pose(world, stream.frame_id))
+                number, sign = self._frames[stream.frame_id]
+                message.pose = pose_message(_tool_pose(world.arms[number], sign))
         message.header.stamp = when
         return message
 
@@ -127,10 +142,10 @@ def _fill_joints(message: Any, world: World) -> None:
     message.effort = world.joint_efforts.tolist()
 
 
-def _tool_pose(world: World, frame_id: str) -> npt.NDArray[np.float64]:
-    """Return the pose of the tool in a frame: x, y, z, qx, qy, qz, qw."""
-    position, quaternion = world.tool_pose
-    if FRAMES[frame_id] < 0:
+def _tool_pose(arm: SimulatedArm, sign: float) -> npt.NDArray[np.float64]:
+    """Return the pose of the tool in a frame of the arm: x, y, z, qx, qy, qz, qw."""
+    position, quaternion = arm.tool_pose
+    if sign < 0:
         position = position * [-1, -1, 1]
         quaternion = multiply(conjugate(HALF_TURN), quaternion)
     return np.concatenate((position, quaternion))

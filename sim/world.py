@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import glfw
 import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.sim.arm import MAX_SPEED, Motion, SimulatedArm
 from ebm_policy_ros.sim.disturbance import Disturbance
 from ebm_policy_ros.sim.opengl import RenderingUnavailable
-from ebm_policy_ros.sim.robots import (
-    JOINT_NAMES,
-    TOOL,
-    TOOL_FRAME,
-    ToolController,
-    finite_vector,
-    ur5e,
-)
+from ebm_policy_ros.sim.robots import TOOL, ur5e
 from ebm_policy_ros.sim.scene import add_camera, add_laboratory
 from ebm_policy_ros.sim.tasks import Measures, Task
 
+__all__ = ["CAMERAS", "MAX_SPEED", "Motion", "World"]
+
 Array = npt.NDArray[np.float64]
-
-Motion = Callable[[ToolController, float, float], Array]
-"""Function of (controller, seconds since the start, length of the step in s): velocities, rad/s.
-"""
-
-MAX_SPEED = 0.25
-"""Largest speed of the tool along x and along y (m/s)."""
 
 CAMERAS = ("camera", "cinematic")
 """Cameras of the world: the policy's, and the videos', which is an interface's second one."""
 
-_ARM = slice(len(JOINT_NAMES))
-_PHYSICS_STEP = 0.002
 _CONTROL_STEP = 0.02
 
 
@@ -56,25 +44,23 @@ class World:
         disturbance: Disturbance | None = None,
     ) -> None:
         self.task = task
-        self.joint_names = JOINT_NAMES
         self.camera_size = camera_size
-        self._disturbance = disturbance or Disturbance()
-        spec = ur5e()
-        spec.option.timestep = _PHYSICS_STEP
-        tool = spec.body(TOOL)
-        task.add_tool(spec, tool)
-        for body in tool.find_all("body"):
-            body.gravcomp = 1  # the real controller knows the tool's weight too
-        add_laboratory(spec)
+        spec = _with_arms(task)
+        spec.option.timestep = task.physics_step
+        add_laboratory(spec, [mount.place[0] for mount in task.arms])
         for name, view in zip(CAMERAS, (task.camera, task.video), strict=True):
             add_camera(spec, name, view)
         task.scene(spec)
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
-        self._controller = ToolController()
-        # A servo that damps velocity lags behind a moving target by damping over stiffness (s).
-        actuators = self.model.actuator_biasprm[_ARM]
-        self._servo_lag = actuators[:, 2] / actuators[:, 1]
+        first = disturbance or Disturbance()
+        # Each arm is disturbed by itself.
+        disturbances = [first, *(copy.deepcopy(first) for _ in task.arms[1:])]
+        self.arms = [
+            SimulatedArm(self.model, self.data, mount, number, disturbances[number])
+            for number, mount in enumerate(task.arms)
+        ]
+        """Arms, in the order of the parts of the action."""
         self._fingers = [self.model.actuator(name).id for name in task.gripper]
         self._grip = 0.0
         self._show: Callable[[], None] | None = None
@@ -88,14 +74,15 @@ class World:
         Raises:
             ValueError: If the task starts the tool where the arm does not reach.
         """
-        # Two streams, so that disturbing the commands leaves the scene as it is.
-        scene, noise = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+        # Separate streams, so that disturbing the commands leaves the scene as it is.
+        sources = np.random.SeedSequence(seed).spawn(1 + len(self.arms))
+        scene, *noises = (np.random.default_rng(source) for source in sources)
         mujoco.mj_resetData(self.model, self.data)
         self._next_frame = 0.0
-        self._controller.reset(self.task.reset(self.model, self.data, scene))
-        self.data.qpos[_ARM] = self._controller.positions
-        self.data.ctrl[_ARM] = self._controller.positions
-        self._disturbance.reset(noise)
+        starts = self.task.reset(self.model, self.data, scene)
+        for arm, start, noise in zip(self.arms, np.atleast_2d(starts), noises, strict=True):
+            arm.reset(start)
+            arm.disturbance.reset(noise)
         mujoco.mj_forward(self.model, self.data)
         # The fingers stay where the task put them until they are commanded.
         self.data.ctrl[self._fingers] = self.data.actuator_length[self._fingers]
@@ -110,10 +97,7 @@ class World:
         Raises:
             ValueError: If the velocity has another shape or is not finite.
         """
-        command = np.clip(finite_vector("velocity", velocity, 2), -MAX_SPEED, MAX_SPEED)
-        planar = self._disturbance.executed(command, duration)
-        tool = self.data.site(TOOL_FRAME).xpos
-        self.follow(lambda arm, seconds, step: arm.move(planar, step, tool[:2]), duration)
+        self.follow([self.arms[0].planar(velocity, duration)], duration)
 
     def twist(self, linear: npt.ArrayLike, angular: npt.ArrayLike, duration: float) -> None:
         """Move the tool in all six dimensions.
@@ -126,23 +110,27 @@ class World:
         Raises:
             ValueError: If a velocity has another shape or is not finite.
         """
-        turn = finite_vector("angular velocity", angular, 3)
-        way = self._disturbance.executed(finite_vector("velocity", linear, 3), duration)
-        self.follow(lambda arm, seconds, step: arm.move_tool(way, turn, step), duration)
+        self.follow([self.arms[0].twist(linear, angular, duration)], duration)
 
-    def follow(self, motion: Motion, duration: float) -> None:
-        """Move the arm in any way.
+    def follow(self, motions: Sequence[Motion], duration: float) -> None:
+        """Move the arms in any way.
 
         Args:
-            motion: Advances the arm's controller at each of its steps.
+            motions: Advances the controller of each arm at each of its steps.
             duration: In s, a multiple of 0.02.
         """
+        physics_step = self.task.physics_step
         for number in range(round(duration / _CONTROL_STEP)):
-            start = self._controller.positions
-            joint_velocity = motion(self._controller, number * _CONTROL_STEP, _CONTROL_STEP)
-            for index in range(round(_CONTROL_STEP / _PHYSICS_STEP)):
-                ahead = (index + 1) * _PHYSICS_STEP + self._servo_lag
-                self.data.ctrl[_ARM] = start + joint_velocity * ahead
+            at = number * _CONTROL_STEP
+            starts = [arm.controller.positions for arm in self.arms]
+            velocities = [
+                motion(arm.controller, at, _CONTROL_STEP)
+                for arm, motion in zip(self.arms, motions, strict=True)
+            ]
+            for index in range(round(_CONTROL_STEP / physics_step)):
+                for arm, start, velocity in zip(self.arms, starts, velocities, strict=True):
+                    ahead = (index + 1) * physics_step + arm.servo_lag
+                    self.data.ctrl[arm.joints] = start + velocity * ahead
                 mujoco.mj_step(self.model, self.data)
                 if self._show is not None and self.data.time >= self._next_frame:
                     self._next_frame += self._frame_period
@@ -219,27 +207,39 @@ class World:
         return float(self.data.time)
 
     @property
+    def frame(self) -> str:
+        """Frame of the world's axes: base_link of a single arm."""
+        return "world" if self.arms[0].prefix else "base_link"
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the joints of all arms, J."""
+        return tuple(name for arm in self.arms for name in arm.joint_names)
+
+    @property
     def joint_positions(self) -> Array:
-        """Joint positions in rad, in the order of `joint_names`. Shape (6,)."""
-        return np.array(self.data.qpos[_ARM])
+        """Joint positions in rad, in the order of `joint_names`. Shape (J,)."""
+        return np.concatenate([arm.joint_positions for arm in self.arms])
 
     @property
     def joint_velocities(self) -> Array:
-        """Joint velocities in rad/s, in the order of `joint_names`. Shape (6,)."""
-        return np.array(self.data.qvel[_ARM])
+        """Joint velocities in rad/s, in the order of `joint_names`. Shape (J,)."""
+        return np.concatenate([arm.joint_velocities for arm in self.arms])
 
     @property
     def joint_efforts(self) -> Array:
-        """Torques of the actuators in Nm, in the order of `joint_names`. Shape (6,)."""
-        return np.array(self.data.qfrc_actuator[_ARM])
+        """Torques of the actuators in Nm, in the order of `joint_names`. Shape (J,)."""
+        return np.concatenate([arm.joint_efforts for arm in self.arms])
 
     @property
     def tool_pose(self) -> tuple[Array, Array]:
-        """Position (3,) in m and quaternion xyzw (4,) of tool0 in base_link."""
-        site = self.data.site(TOOL_FRAME)
-        quaternion = np.empty(4)
-        mujoco.mju_mat2Quat(quaternion, site.xmat)
-        return np.array(site.xpos), np.roll(quaternion, -1)
+        """Position (3,) in m and quaternion xyzw (4,) of the first arm's tool0 in base_link."""
+        return self.arms[0].tool_pose
+
+    @property
+    def tools(self) -> Array:
+        """Pose of each arm's tool0 in its base_link, one after the other. Shape (7 A,)."""
+        return np.concatenate([part for arm in self.arms for part in arm.tool_pose])
 
     @property
     def camera_matrix(self) -> Array:
@@ -273,6 +273,29 @@ class World:
         for renderer in self._renderers.values():
             renderer.close()
         self._renderers.clear()
+
+
+def _with_arms(task: Task) -> mujoco.MjSpec:
+    """Return the task's arms with their tools; a single one is not copied into another model."""
+    specs = []
+    for _ in task.arms:
+        spec = ur5e()
+        tool = spec.body(TOOL)
+        task.add_tool(spec, tool)
+        for body in tool.find_all("body"):
+            body.gravcomp = 1  # the real controller knows the tool's weight too
+        specs.append(spec)
+    if not task.arms[0].name:
+        return specs[0]
+    whole = mujoco.MjSpec()
+    whole.option, whole.compiler = specs[0].option, specs[0].compiler
+    for mount, spec in zip(task.arms, specs, strict=True):
+        half = mount.turn / 2
+        frame = whole.worldbody.add_frame(
+            pos=[*mount.place, 0], quat=[np.cos(half), 0, 0, np.sin(half)]
+        )
+        frame.attach_body(spec.body("base"), mount.prefix, "")
+    return whole
 
 
 def _make_renderer(

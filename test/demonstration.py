@@ -122,7 +122,7 @@ def demonstration(
             (streams["camera"].topic, image(now, step)),
             (streams["joints"].topic, joints(now, streams["joints"].parts, [0.1 * step] * 6)),
             (streams["tool"].topic, pose(now, float(step), 0.0)),
-            (interface.action.topic, twist(now, step / 1000)),
+            (interface.command.topic, twist(now, step / 1000)),
         ):
             found.append(sent(f"/{topic}", content, receipt(time)))
     return found

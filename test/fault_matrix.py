@@ -289,7 +289,7 @@ def policy_out_of_bounds(scene: Scene, folder: Path) -> Row:
     node = scene.start(policy=str(policy_with(folder, change)), when_unsure="go")
     scene.until_moving()
     scene.run(1.0)
-    high = scene.interface.action.high[0]
+    high = scene.interface.command.high[0]
     assert all(abs(value) <= high + 1e-6 for sent in scene.sent for value in sent.values)
     assert node.statistics.interventions["bounds: linear.x"] > 0
     return Row("policy outside its bounds", "cut to the bounds")
@@ -374,7 +374,7 @@ def camera_covered_slow(scene: Scene, folder: Path) -> Row:
     scene.spoil = lambda name, message: covered(message) if name == "camera" else (message,)
     scene.run(1.5)
     after = [sent for sent in scene.sent if sent.stamp > begun]
-    fastest = 0.25 * scene.interface.action.high[0]
+    fastest = 0.25 * scene.interface.command.high[0]
     assert all(abs(value) <= fastest + 1e-6 for sent in after for value in sent.values)
     assert not after[0].is_safe
     assert all(sent.is_safe for sent in after if sent.stamp > begun + 0.6 * SECOND)
@@ -414,7 +414,7 @@ def two_policies(scene: Scene, folder: Path) -> Row:
     first = scene.start()
     scene.until_moving()
     second = scene.start("other_policy")
-    scene.wait(lambda: scene.node.count_publishers(scene.interface.action.topic) == 2)
+    scene.wait(lambda: scene.node.count_publishers(scene.interface.command.topic) == 2)
     scene.settle()
     begun = scene.time
     scene.run(1.0)
@@ -479,7 +479,7 @@ def parameters_in_motion(scene: Scene, folder: Path) -> Row:
     """A tightened limit applies at the next tick; an invalid one is refused."""
     scene.start()
     scene.until_moving()
-    topic = scene.interface.action.topic
+    topic = scene.interface.command.topic
     assert max(max(map(abs, sent.values)) for sent in scene.sent[-3:]) > 0.02, topic
 
     def change(name: str, value: Any) -> Any:
@@ -518,7 +518,7 @@ def stop_is_latched(scene: Scene, folder: Path) -> Row:
     assert scene.sent[-1].time <= begun + SECOND, "it speaks on"
     count = len(scene.sent)
     assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
-    assert scene.node.count_publishers(scene.interface.action.topic) == 0
+    assert scene.node.count_publishers(scene.interface.command.topic) == 0
     for restart in (node.trigger_deactivate, node.trigger_activate):
         restart()
     scene.run(0.5)

@@ -49,7 +49,7 @@ def write_motion(
         contents = {
             streams["joints"].topic: joints(time, streams["joints"].parts, [place.sum()] * 6),
             streams["tool"].topic: pose(time, *place),
-            interface.action.topic: twist(time, *velocity),
+            interface.command.topic: twist(time, *velocity),
         }
         if step not in unseen:
             contents[streams["camera"].topic] = image(time, step % 250)

@@ -47,7 +47,7 @@ class Robot:
         self.joints = create(JointState, self.topics["joints"], 10)
         self.tool = create(PoseStamped, self.topics["tool"], 10)
         self.commands: list[TwistStamped] = []
-        topic = interface.action.topic
+        topic = interface.command.topic
         self.listener = self.node.create_subscription(
             TwistStamped, topic, self.commands.append, 100
         )

@@ -91,7 +91,7 @@ class Scene:
                 lambda message, name=name: self._relay(name, message),
                 100,
             )
-        action = self.interface.action
+        action = self.interface.command
         self._command_class = message_class(action.command_type.ROS_TYPE)
         self.listen()
         self._to_arm = self.node.create_publisher(self._command_class, self._raw(action.topic), 10)
@@ -104,7 +104,7 @@ class Scene:
 
     def _start_bridge(self, task: str) -> SimBridgeNode:
         remaps = ["--ros-args"]
-        for topic in (*self.topics.values(), self.interface.action.topic):
+        for topic in (*self.topics.values(), self.interface.command.topic):
             remaps += ["-r", f"{topic}:={self._raw(topic)}"]
         values = {
             "interface": self._interface_name,
@@ -119,7 +119,7 @@ class Scene:
     def listen(self) -> None:
         """Subscribe to the commands, as a controller does."""
         self._commands = self.node.create_subscription(
-            self._command_class, self.interface.action.topic, self._on_command, 100
+            self._command_class, self.interface.command.topic, self._on_command, 100
         )
 
     def be_deaf(self) -> None:
@@ -127,7 +127,7 @@ class Scene:
         self.node.destroy_subscription(self._commands)
 
     def _on_command(self, message: Any) -> None:
-        values = tuple(float(v) for v in read_command(message, self.interface.action))
+        values = tuple(float(v) for v in read_command(message, self.interface.command))
         self.sent.append(Sent(self.time, stamp_ns(message), values, message))
         if hasattr(message, "header"):
             message = copy.deepcopy(message)
@@ -192,7 +192,7 @@ class Scene:
         process = Program(
             "nodes.policy.node", "--ros-args", *arguments, ROS_DOMAIN_ID=str(self.domain)
         )
-        topic = self.interface.action.topic
+        topic = self.interface.command.topic
         # Simulated time stands still meanwhile, so that the episode does not end early.
         self.wait(lambda: self.node.count_publishers(topic) > 0)
         return process

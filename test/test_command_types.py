@@ -109,8 +109,8 @@ def test_trajectories_that_are_planned_anew_join_without_a_jump(
         told, path = [], Setpoint()
         plans = [sent.message for sent in scene.sent[-15:]]
         for message, following in pairwise(plans):
-            points, seconds = read_points(message, scene.interface.action)
-            assert list(message.joint_names) == list(scene.interface.action.fields)
+            points, seconds = read_points(message, scene.interface.command)
+            assert list(message.joint_names) == list(scene.interface.command.fields)
             assert (np.diff(seconds) > 0).all() and seconds[-1] == pytest.approx(0.8)
             times = stamp_ns(message) + np.rint(seconds * SECOND).astype(np.int64)
             path.follow(points.astype(np.float64), times)
@@ -198,7 +198,7 @@ def test_a_trajectory_never_ends_in_the_past_and_counts_from_the_images_stamp(
         assert scene.sent[-1].time - scene.sent[-1].stamp == pytest.approx(80_000_000, abs=1000)
         camera_stops(scene, 0.5)
         for sent in scene.sent[-10:]:
-            _, seconds = read_points(sent.message, scene.interface.action)
+            _, seconds = read_points(sent.message, scene.interface.command)
             assert sent.stamp + seconds[-1] * SECOND > sent.time
     finally:
         scene.close()
@@ -238,7 +238,7 @@ def test_velocities_move_the_arm_and_zero_holds_it(
     shipped, changes = VELOCITIES[name]
     interface = arm(shipped, **changes)
     low, high = np.array(interface.action.bounds)
-    free = FREE if interface.action.is_joints else np.array([1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+    free = FREE if interface.command.is_joints else np.array([1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
     policy = policy_for(interface, list(low * free), list(high * free))
     scene = run(tmp_path, interface, policy)
     try:

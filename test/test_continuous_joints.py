@@ -182,7 +182,7 @@ def test_a_gripper_turns_no_joint() -> None:
 
 
 def test_a_leader_is_followed_across_the_seam() -> None:
-    leader = Leader(interface().action, (), (), (), 0.3, 0.6, 1.0, continuous=[0])
+    leader = Leader(interface().command, (), (), (), 0.3, 0.6, 1.0, continuous=[0])
     leader.take(["a", "b"], [JUST_ABOVE, 0.0], 0.0)
     desired = leader.desired(0.1, measured(JUST_BELOW))
     assert desired.problem == "" and desired.target is not None

@@ -51,7 +51,7 @@ def test_the_demonstrator_solves_the_same_scene_on_either_side(name: str) -> Non
         moments = [world.measures]
         while not world.finished and world.time < world.task.time_limit:
             action = demonstrator.act(np.concatenate(world.tool_pose), world.poses)
-            assert (UR5E.action.low <= action).all() and (action <= UR5E.action.high).all()
+            assert (UR5E.command.low <= action).all() and (action <= UR5E.command.high).all()
             world.step(action, 0.1)
             moments.append(world.measures)
         assert world.success and max(moment["moved"] for moment in moments) < 1e-4

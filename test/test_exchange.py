@@ -181,7 +181,7 @@ def test_chunks_and_history_are_put_together_within_their_episode() -> None:
     ]  # fmt: skip
     held = [[10, 11, 12], [11, 12, 13], [12, 13, 13], [13, 13, 13], [14, 15, 15], [15, 15, 15]]
     assert several.actions[..., 0].tolist() == held
-    stopped = with_windows(data, {}, 3, velocities=1).actions[..., 0]
+    stopped = with_windows(data, {}, 3, velocities=[0]).actions[..., 0]
     assert stopped.tolist()[2:] == [[12, 13, 0], [13, 0, 0], [14, 15, 0], [15, 0, 0]]
 
 

@@ -265,7 +265,7 @@ def planar_pose_interface(z: float) -> Interface:
 def test_a_pose_stays_in_the_box_and_its_quaternion_is_one() -> None:
     measured = RobotState(
         {"x": 0.0, "y": 0.0, "z": 0.02, "qx": 1.0, "qy": 0.0, "qz": 0.0, "qw": 0.0},
-        dict.fromkeys(pose_interface().action.fields, 0.0),
+        dict.fromkeys(pose_interface().command.fields, 0.0),
         {"z": 0.02},
     )
     # The same orientation, as the negative quaternion.
@@ -277,7 +277,7 @@ def test_a_pose_stays_in_the_box_and_its_quaternion_is_one() -> None:
 
 def at_pose(z: float, vz: float = 0.0) -> RobotState:
     place = {"x": 0.0, "y": 0.0, "z": z, "qx": 1.0, "qy": 0.0, "qz": 0.0, "qw": 0.0}
-    velocity = dict.fromkeys(pose_interface().action.fields, 0.0) | {"z": vz}
+    velocity = dict.fromkeys(pose_interface().command.fields, 0.0) | {"z": vz}
     return RobotState(place, velocity, {"z": z})
 
 

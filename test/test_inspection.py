@@ -112,7 +112,7 @@ def test_idle_time_of_positions_is_where_they_stay(interface: Interface) -> None
 def test_a_gripper_that_moves_is_not_idle(interface: Interface) -> None:
     kind = "std_msgs/msg/Float64MultiArray"
     gripper = Gripper(topic="grip", type=kind, name="grip", low=0.0, high=0.8)
-    action = dataclasses.replace(interface.action, gripper=gripper)
+    action = dataclasses.replace(interface.command, gripper=gripper)
     actions = np.zeros((20, 1, 3), np.float32)
     one = dataclasses.replace(episode(sweep(0, 20)), actions=actions)
     with_gripper = dataclasses.replace(interface, action=action)
@@ -215,7 +215,7 @@ def test_numbers_are_named_in_the_order_in_which_observations_have_them() -> Non
     interface = dataclasses.replace(
         push,
         observation={**push.observation, **streams},
-        action=dataclasses.replace(push.action, measured=""),
+        action=dataclasses.replace(push.command, measured=""),
     )
     named = [(c.label, c.unit) for c in state_columns(interface) if c.source in streams]
     assert named == [
@@ -234,7 +234,7 @@ def test_numbers_that_never_change_are_named_unless_they_are_pinned(interface: I
     found = recordings(interface, *map(episode, actions))
     named = [(column.label, value) for column, value in constant_columns(found, interface)]
     assert named == [("action linear.y", 0), ("tool y", 0)]
-    pinned = dataclasses.replace(interface.action, low=(-0.25, 0.0), high=(0.25, 0.0))
+    pinned = dataclasses.replace(interface.command, low=(-0.25, 0.0), high=(0.25, 0.0))
     other = dataclasses.replace(interface, action=pinned)
     assert [c.label for c, _ in constant_columns(found, other)] == ["tool y"]
 

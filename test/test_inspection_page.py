@@ -108,7 +108,7 @@ def test_an_exclude_list_names_bags_from_the_folder(demos: Path, tmp_path: Path)
 
 
 def test_a_bag_of_another_robot_is_told(interface: Interface, tmp_path: Path) -> None:
-    wide = dataclasses.replace(interface.action, low=(-0.3, -0.25))
+    wide = dataclasses.replace(interface.command, low=(-0.3, -0.25))
     other = dataclasses.replace(interface, action=wide)
     for number in range(2):
         write_motion(tmp_path / f"push_{number}", interface, sweep(number))

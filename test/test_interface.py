@@ -102,8 +102,9 @@ def test_every_shipped_interface_is_valid_and_called_as_its_file(path: Path) -> 
     assert loaded.name == path.stem
     assert interface_from_dict(loaded.to_dict(), "again") == loaded
     # An arm commanded by positions needs a velocity limit and a measured position.
-    if not loaded.action.is_velocity and loaded.action.unit != "px":
-        assert max(loaded.action.max_velocity or (9.0,)) < 1.0 and loaded.action.measured
+    for action in (part.interface.command for part in loaded.parts):
+        if not action.is_velocity and action.unit != "px":
+            assert max(action.max_velocity or (9.0,)) < 1.0 and action.measured
 
 
 def shipped(name: str, path: str, value: Any) -> dict[str, Any]:

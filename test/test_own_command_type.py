@@ -98,7 +98,7 @@ def test_the_policy_node_commands_it_and_a_bag_of_it_has_the_same_actions(
 ) -> None:
     path = write_interface(tmp_path, interface, name)
     own = load_interface(path)
-    assert own.action.is_velocity and not own.action.is_joints
+    assert own.command.is_velocity and not own.command.is_joints
     assert own.differences(interface) == [
         f"action.type: '{name}' here, 'geometry_msgs/msg/TwistStamped' there"
     ]

@@ -128,7 +128,7 @@ def recorded(interface: Interface) -> list[Sent]:
     every(1 / 40, 0.003, streams["joints"].topic, half(slice(3, 6)))
     every(1 / 25, 0.004, streams["tool"].topic, lambda s: pose(s, *generator.normal(size=2)))
     every(1 / 40, 0.002, streams["force"].topic, wrench)
-    every(1 / 10, 0.02, interface.action.topic, lambda s: twist(s, generator.uniform(-0.2, 0.2)))
+    every(1 / 10, 0.02, interface.command.topic, lambda s: twist(s, generator.uniform(-0.2, 0.2)))
     return sorted(found, key=lambda m: m.received_ns)
 
 

@@ -25,22 +25,22 @@ def prefixed(name: str, prefix: str = "left_") -> Interface:
 
 def test_a_prefix_comes_before_joints_and_frames_and_before_nothing_else() -> None:
     plain, left = load_interface(interface_path("ur5e_trajectory")), prefixed("ur5e_trajectory")
-    assert left.action.fields == tuple(f"left_{name}" for name in plain.action.fields)
+    assert left.command.fields == tuple(f"left_{name}" for name in plain.command.fields)
     assert [s.topic for s in left.observation.values()] == [
         s.topic for s in plain.observation.values()
     ]
     frames = [getattr(s, "frame_id", "") for s in left.observation.values()]
     assert frames[-1] == "left_base"
     twist = prefixed("ur5e_push")
-    assert twist.action.fields == ("linear.x", "linear.y")
-    assert twist.action.frame_id == "left_base_link"
+    assert twist.command.fields == ("linear.x", "linear.y")
+    assert twist.command.frame_id == "left_base_link"
 
 
 def test_a_shared_frame_keeps_its_name() -> None:
     values = values_of("ur5e_push")
     values["observation"]["tool"]["frame_id"] = values["action"]["frame_id"] = "world"
     values["prefix"] = "left_"
-    assert interface_from_dict(values, "x").action.frame_id == "world"
+    assert interface_from_dict(values, "x").command.frame_id == "world"
 
 
 @pytest.mark.parametrize("name", ["ur5e_push", "ur5e_trajectory", "fr3_pose", "xarm6_trajectory"])

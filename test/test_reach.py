@@ -109,7 +109,7 @@ def reached(policy: Policy, interface: Interface, late: float = 0.0) -> float:
     """
     path = Setpoint()
     path.follow(np.zeros((1, 2)), np.array([START]))
-    speed = np.array(interface.action.max_velocity)
+    speed = np.array(interface.command.max_velocity)
     for step in range(60):
         time = START + step * PERIOD
         here = path.at(time)

@@ -138,13 +138,13 @@ def test_a_message_is_stamped_anew_and_nothing_else_of_it_changes() -> None:
 def test_messages_are_played_with_their_delays_in_the_order_of_their_receipt(
     interface: Interface, tmp_path: Path
 ) -> None:
-    camera, command = interface.observation["camera"].topic, interface.action.topic
+    camera, command = interface.observation["camera"].topic, interface.command.topic
     late = [
         sent(f"/{camera}", image(START, 1), START + 50_000_000),
         sent(f"/{command}", twist(START + 20_000_000, 0.1), START + 60_000_000),
         sent(f"/{camera}", image(0, 2), START + 90_000_000),
     ]
-    topics = {camera: "sensor_msgs/msg/Image", command: interface.action.type}
+    topics = {camera: "sensor_msgs/msg/Image", command: interface.command.type}
     played = list(read_ahead(write_bag(tmp_path / "bag", late), topics))
     assert [(p.topic, p.after_ns) for p in played] == [
         (camera, 0),

@@ -26,7 +26,7 @@ GRIPPER = {
 
 
 def with_gripper(path: Path) -> Interface:
-    values = load_interface(path).to_dict()
+    values = load_interface(path).parts[0].interface.to_dict()
     values["action"]["gripper"] = GRIPPER
     return interface_from_dict(values, path.name)
 
@@ -37,7 +37,7 @@ def named(name: str) -> Interface:
 
 @pytest.mark.parametrize("path", INTERFACES, ids=lambda path: path.stem)
 def test_no_key_does_two_things_and_every_direction_has_two_keys(path: Path) -> None:
-    action = with_gripper(path).action
+    action = with_gripper(path).command
     table = key_table(action, "keyboard")
     assert max(Counter(key.name for key in table).values()) == 1
     moved = Counter(key_direction for key in table for key_direction in key.motion.items())
@@ -47,13 +47,13 @@ def test_no_key_does_two_things_and_every_direction_has_two_keys(path: Path) -> 
 
 def test_beside_another_source_keys_do_not_move_the_arm() -> None:
     for source in ("gamepad", "leader"):
-        table = key_table(named("ur5e_servo").action, source)
+        table = key_table(named("ur5e_servo").command, source)
         assert not any(key.motion for key in table)
         assert {"let_go", "start", "discard"} <= {key.event for key in table}
 
 
 def test_a_key_counts_until_its_timeout_and_opposite_keys_cancel() -> None:
-    keyboard = Keyboard(key_table(named("ur5e_push").action, "keyboard"), 0.2)
+    keyboard = Keyboard(key_table(named("ur5e_push").command, "keyboard"), 0.2)
     assert keyboard.press("w", 1.0) == ""
     keyboard.press("q", 1.1)
     assert keyboard.desired(1.2).motion == {"linear.x": 1.0, "linear.y": 1.0}
@@ -108,7 +108,7 @@ def test_a_button_says_something_once_for_each_press_and_nothing_at_first() -> N
 
 def leader(**changes: Any) -> Leader:
     values: dict[str, Any] = {"names": (), "scales": (), "offsets": (), "near": 0.1, "far": 0.5}
-    return Leader(named("ur5e_trajectory").action, **(values | changes), timeout=0.3)
+    return Leader(named("ur5e_trajectory").command, **(values | changes), timeout=0.3)
 
 
 def test_a_leader_is_mapped_by_name_by_order_and_by_what_the_parameters_say() -> None:
@@ -148,7 +148,7 @@ def test_a_leader_that_does_not_fit_is_named(sent: Any, told: str) -> None:
 
 
 def test_a_velocity_takes_no_leader() -> None:
-    action = named("ur5e_joint_velocity").action
+    action = named("ur5e_joint_velocity").command
     with pytest.raises(ValueError, match="commands std_msgs/msg/Float64MultiArray \\(velocity"):
         Leader(action, (), (), (), 0.1, 0.5, 0.3)
 
@@ -190,6 +190,6 @@ def test_what_deletes_is_a_capital_letter_that_is_pressed_twice() -> None:
 
 @pytest.mark.parametrize("path", INTERFACES, ids=lambda path: path.stem)
 def test_no_key_that_moves_the_arm_does_something_to_an_episode(path: Path) -> None:
-    keys = key_table(with_gripper(path).action, "keyboard")
+    keys = key_table(with_gripper(path).command, "keyboard")
     assert [key for key in keys if key in RECORDING] == list(RECORDING)
     assert not {k.name for k in RECORDING} & {k.name for k in keys if k not in RECORDING}

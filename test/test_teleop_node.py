@@ -200,7 +200,7 @@ def test_a_clock_that_is_set_back_does_not_stop_the_person(start: Start) -> None
 
 def test_space_leaves_the_topic_and_t_takes_it(start: Start) -> None:
     person = start()
-    topic = person.scene.interface.action.topic
+    topic = person.scene.interface.command.topic
     person.hold("w", 2)
     assert person.hold(" ", 1) == [(0.0, 0.0)]
     count = len(person.scene.sent)
@@ -217,7 +217,7 @@ def test_space_leaves_the_topic_and_t_takes_it(start: Start) -> None:
 
 def test_beside_another_commander_nobody_moves_the_arm(start: Start) -> None:
     person = start()
-    topic = person.scene.interface.action.topic
+    topic = person.scene.interface.command.topic
 
     def other() -> Any:
         return person.scene.node.create_publisher(person.scene._command_class, topic, 1)
@@ -253,7 +253,7 @@ def test_keys_move_the_arm_by_every_type_of_command(
     person = start(write(tmp_path, interface), speed=1.0)
     # For joints the sixth, which turns about the tool's own axis; otherwise a turn about the
     # vertical.
-    is_joints = interface.action.is_joints
+    is_joints = interface.command.is_joints
     commands = person.hold("6w" if is_joints else "j", 10)
     moved = np.subtract(person.scene.joints[-1], person.scene.joints[-8])
     assert abs(moved[5]) > 0.05 and np.abs(moved[:5]).max() < 0.01
@@ -263,7 +263,7 @@ def test_keys_move_the_arm_by_every_type_of_command(
     person.scene.run(0.5)
     assert np.abs(np.diff(person.scene.joints[-3:], axis=0)).max() < 2e-3
     held = person.scene.sent[-1].values
-    if not interface.action.is_velocity:
+    if not interface.command.is_velocity:
         assert np.abs(np.subtract(held, person.scene.joints[-1])).max() < 0.02
         assert held == person.scene.sent[-2].values
 
@@ -460,7 +460,7 @@ class LeaderArm:
 
     def __init__(self, person: Person) -> None:
         self._scene = person.scene
-        self._names = list(person.scene.interface.action.fields)
+        self._names = list(person.scene.interface.command.fields)
         self._publisher = person.scene.node.create_publisher(JointState, "leader/joint_states", 10)
         person.scene.wait(lambda: self._publisher.get_subscription_count() > 0)
         self.place = np.array(person.scene.joints[-1])

@@ -206,11 +206,11 @@ def test_both_viewers_look_at_the_table_in_the_frame_of_the_actions(
     layout: dict[str, Any], rviz: dict[str, Any], interface: Interface
 ) -> None:
     manager = rviz["Visualization Manager"]
-    assert manager["Global Options"]["Fixed Frame"] == interface.action.frame_id
+    assert manager["Global Options"]["Fixed Frame"] == interface.command.frame_id
     view = manager["Views"]["Current"]
     assert view["Focal Point"] == {"X": 0.5, "Y": 0, "Z": 0}
     (scene,) = panels(layout, "3D")
-    assert scene["followTf"] == interface.action.frame_id
+    assert scene["followTf"] == interface.command.frame_id
     assert scene["cameraState"]["targetOffset"] == [0.5, 0, 0]
     assert scene["cameraState"]["distance"] == view["Distance"]
 

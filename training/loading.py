@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ebm_policy_ros.control.limits import Limits
+from ebm_policy_ros.control.limits import part_limits
 from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.training.data.checking import check_bounds
@@ -64,7 +64,7 @@ def load_training_data(
         _refuse_missing(streams, interface.shapes)
     data = read_demonstrations(path, options, interface).dataset
     if horizon > data.actions.shape[1]:
-        data = with_windows(data, {}, horizon, _velocities(interface))
+        data = with_windows(data, {}, horizon, interface.velocities if interface else ())
     elif horizon:
         data = dataclasses.replace(data, actions=data.actions[:, :horizon])
     _refuse_long_horizon(path, data)
@@ -73,8 +73,11 @@ def load_training_data(
         refuse_other_shapes(path, data, interface, streams)
     _refuse_missing(streams, data.observations)
     if interface:
-        limits = Limits.of(interface)
-        check_bounds(data.actions, interface.action.names, limits.low, limits.high)
+        limits = part_limits(interface, {})
+        low, high = (
+            np.concatenate([getattr(one, end) for one in limits]) for end in ("low", "high")
+        )
+        check_bounds(data.actions, interface.action.names, low, high)
     return TrainingData(choose(path, data, options, interface), interface, tuple(streams))
 
 
@@ -152,11 +155,6 @@ def tell_notes(notes: Sequence[tuple[str, str]]) -> None:
             f"and {len(bags) - _MOST_NOTES} more such lines; inspect_demos shows all",
             file=sys.stderr,
         )
-
-
-def _velocities(interface: Interface | None) -> int:
-    """Number of the action's dimensions that are velocities."""
-    return len(interface.action.fields) if interface and interface.action.is_velocity else 0
 
 
 def _refuse_long_horizon(path: Path, data: Dataset) -> None:

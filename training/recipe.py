@@ -46,7 +46,7 @@ def choose_recipe(
         name += "_chunks" if jointly else "_many_values"
     parts = [f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items()]
     seen = ", ".join(parts) or "features"
-    relative = f"relative to {chosen.relative_to}" if chosen.relative_to else "absolute"
+    relative = f"relative to {' and '.join(chosen.streams)}" if chosen.streams else "absolute"
     values = f"{horizon} x {size} values" if horizon > 1 else f"{size} values"
     basis = f"{coordinates} principal components" if chosen.components else "as they are"
     return share_directory() / "config" / "training" / f"{name}.yaml", [

@@ -49,10 +49,10 @@ class CommandGuard:
             limits: Limits to apply; by default those of the interface.
         """
         self.limits = limits or Limits.of(interface)
-        self._action = interface.action
+        self._action = interface.command
         self._box = interface.workspace
         self._period = 1.0 / interface.rate
-        fields = interface.action.fields
+        fields = interface.command.fields
         self._size = len(fields)
         # Indices of the quaternion's fields, if the action has a quaternion.
         whole = set(QUATERNION) <= set(fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,7 @@ class Limits:
     @classmethod
     def of(cls, interface: Interface) -> Limits:
         """Limits that the interface defines."""
-        action, box = interface.action, interface.workspace
+        action, box = interface.command, interface.workspace
         low, high = (np.array(values, dtype=np.float64) for values in action.bounds)
         # A continuous joint has no position bounds.
         low[interface.continuous], high[interface.continuous] = -np.inf, np.inf
@@ -85,7 +86,7 @@ class Limits:
             LimitError: If a limit has another number of values, is not a number, is looser than
                 this one or leaves no value in between.
         """
-        names = {limit: self._fields(interface, limit) for limit in LIMITS}
+        names = {limit: _fields(interface, limit) for limit in LIMITS}
         replaced = dataclasses.replace(
             self, **{n: self._tighter(interface, n, value) for n, value in wanted.items()}
         )
@@ -101,27 +102,22 @@ class Limits:
         for axis, low, high in zip(
             box, replaced.workspace_low, replaced.workspace_high, strict=True
         ):
-            fixed = interface.action.fixed.get(axis, low)
+            fixed = interface.command.fixed.get(axis, low)
             if not low <= fixed <= high:
                 raise LimitError(
                     f"workspace: action.fixed has {axis} at {fixed}, outside {low} to {high}"
                 )
         return replaced
 
-    def _fields(self, interface: Interface, limit: str) -> tuple[str, ...]:
-        if limit.startswith("workspace"):
-            return interface.workspace.fields if interface.workspace else ()
-        return interface.action.names if limit in ("low", "high") else interface.action.fields
-
     def _tighter(self, interface: Interface, limit: str, values: Sequence[float]) -> Vector:
-        fields = self._fields(interface, limit)
+        fields = _fields(interface, limit)
         new = np.asarray(values, dtype=np.float64)
         if new.shape != (len(fields),) or not np.isfinite(new).all():
             expected = f"one number for each of {', '.join(fields)}" if fields else "none"
             raise LimitError(f"limits.{limit}: got {list(values)}, expected {expected}")
-        if limit == "max_acceleration" and not interface.action.measured:
+        if limit == "max_acceleration" and not interface.command.measured:
             raise LimitError(f"limits.{limit}: action.measured names no stream to measure it by")
-        if limit == "max_velocity" and interface.action.is_velocity:
+        if limit == "max_velocity" and interface.command.is_velocity:
             raise LimitError(f"limits.{limit}: low and high bound a velocity; set those")
         outer = getattr(self, limit)
         if limit in ("low", "high"):
@@ -136,6 +132,60 @@ class Limits:
         if limit.startswith("max") and (new < 0).any():
             raise LimitError(f"limits.{limit}: got {list(values)}, expected numbers >= 0")
         return new
+
+
+def _fields(interface: Interface, limit: str) -> tuple[str, ...]:
+    """Fields of a command or of its workspace that a limit is about."""
+    if limit.startswith("workspace"):
+        return interface.workspace.fields if interface.workspace else ()
+    return interface.command.names if limit in ("low", "high") else interface.command.fields
+
+
+def part_limits(interface: Interface, wanted: Mapping[str, Sequence[float]]) -> tuple[Limits, ...]:
+    """Limits of each part of an action, tightened by the values in `wanted`.
+
+    Args:
+        interface: Interface that the limits belong to.
+        wanted: New values by name of the limit: one for each dimension of all parts that have such
+            a limit, in the order of the parts.
+
+    Raises:
+        LimitError: If a limit is invalid.
+    """
+    if len(interface.parts) == 1:
+        return (Limits.of(interface).tightened(interface, wanted),)
+    split = {limit: _split(interface, limit, values) for limit, values in wanted.items()}
+    found = []
+    for part in interface.parts:
+        own = {limit: values[part.name] for limit, values in split.items() if values[part.name]}
+        try:
+            found.append(Limits.of(part.interface).tightened(part.interface, own))
+        except LimitError as error:
+            raise LimitError(part.named(str(error))) from None
+    return tuple(found)
+
+
+def _split(
+    interface: Interface, limit: str, values: Sequence[float]
+) -> dict[str, Sequence[float]]:
+    """Values of a limit for each part, none for a part that has no such limit."""
+    fields = {part.name: _limited(part.interface, limit) for part in interface.parts}
+    names = [part.field(field) for part in interface.parts for field in fields[part.name]]
+    if len(values) != len(names):
+        expected = f"one number for each of {', '.join(names)}" if names else "none"
+        raise LimitError(f"limits.{limit}: got {list(values)}, expected {expected}")
+    left = iter(values)
+    return {name: list(islice(left, len(own))) for name, own in fields.items()}
+
+
+def _limited(interface: Interface, limit: str) -> tuple[str, ...]:
+    """Fields that a limit has a number for; none if it may not be set at all."""
+    action = interface.command
+    if limit == "max_velocity" and action.is_velocity:
+        return ()
+    if limit == "max_acceleration" and not action.measured:
+        return ()
+    return _fields(interface, limit)
 
 
 LIMITS = tuple(field.name for field in dataclasses.fields(Limits))

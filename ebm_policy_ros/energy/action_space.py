@@ -19,11 +19,12 @@ ROUNDING = 1e-6
 class ActionSpaceConfig:
     """Coordinates of an action. They are chosen when training starts."""
 
-    relative_to: str = ""
+    relative_to: str | tuple[str, ...] = ""
     """Stream whose newest measurement is subtracted from each action of a chunk; empty for
-    absolute actions."""
+    absolute actions. If several streams measure an action: the stream of each dimension, empty for
+    one that stays absolute."""
     columns: tuple[int, ...] = ()
-    """Column of that stream for each dimension of an action; -1 for one that stays absolute. Empty
+    """Column of the stream for each dimension of an action; -1 for one that stays absolute. Empty
     if all stay absolute and there are no components."""
     components: int = 0
     """Number of principal components of chunks; 0 for the values themselves."""
@@ -31,13 +32,32 @@ class ActionSpaceConfig:
     def __post_init__(self) -> None:
         check_whole("action.components", self.components, 0, MOST_ACTION_VALUES)
         whole = all(type(column) is int and column >= -1 for column in self.columns)
-        if not isinstance(self.relative_to, str) or not whole:
+        if not whole:
             raise ValueError(f"action.columns: got {quote(self.columns)}, expected columns or -1")
-        if bool(self.relative_to) != any(column >= 0 for column in self.columns):
+        relative = tuple(column >= 0 for column in self.columns)
+        named = self.relative_to
+        if isinstance(named, tuple):
+            texts = all(isinstance(name, str) for name in named)
+            fits = texts and relative == tuple(map(bool, named)) and any(relative)
+        else:
+            fits = isinstance(named, str) and bool(named) == any(relative)
+        if not fits:
             raise ValueError(
-                f"action.relative_to: got {quote(self.relative_to)} with the columns "
+                f"action.relative_to: got {quote(named)} with the columns "
                 f"{quote(self.columns)}, expected a stream and its columns, or neither"
             )
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams whose measurements actions are relative to, each once."""
+        return tuple(dict.fromkeys(name for name, column in self.sources if column >= 0))
+
+    @property
+    def sources(self) -> tuple[tuple[str, int], ...]:
+        """Stream and column that each dimension is relative to; the column is -1 for none."""
+        named = self.relative_to
+        names = named if isinstance(named, tuple) else (named,) * len(self.columns)
+        return tuple(zip(names, self.columns, strict=True))
 
 
 class ActionSpace(nn.Module):
@@ -86,8 +106,8 @@ class ActionSpace(nn.Module):
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Streams whose measurements actions are relative to: one or none."""
-        return (self.config.relative_to,) if self.config.relative_to else ()
+        """Streams whose measurements actions are relative to, each once."""
+        return self.config.streams
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse streams without the measurement that actions are relative to.
@@ -95,24 +115,28 @@ class ActionSpace(nn.Module):
         Raises:
             ValueError: If there is no such stream or column.
         """
-        name = self.config.relative_to
-        shape = shapes.get(name, ())
-        if name and (len(shape) != 2 or max(self.config.columns) >= shape[1]):
-            raise ValueError(
-                f"action.relative_to: got {quote(name)} with the columns "
-                f"{quote(list(self.config.columns))}, expected measurements of the interface"
-            )
+        for name in self.streams:
+            columns = [column for source, column in self.config.sources if source == name]
+            shape = shapes.get(name, ())
+            if len(shape) != 2 or max(columns) >= shape[1]:
+                raise ValueError(
+                    f"action.relative_to: got {quote(name)} with the columns "
+                    f"{quote(columns)}, expected measurements of the interface"
+                )
 
     def origin(self, observation: Mapping[str, Tensor]) -> Tensor | None:
         """Measurement that actions are relative to, (B, H*D), from streams (B, T, K).
 
         None for absolute actions.
         """
-        if not self.config.relative_to:
+        if not self.streams:
             return None
-        newest = observation[self.config.relative_to][:, -1]
-        zero = newest.new_zeros(len(newest))
-        parts = [zero if column < 0 else newest[:, column] for column in self.config.columns]
+        newest = {name: observation[name][:, -1] for name in self.streams}
+        first = newest[self.streams[0]]
+        zero = first.new_zeros(len(first))
+        parts = [
+            zero if column < 0 else newest[name][:, column] for name, column in self.config.sources
+        ]
         return torch.stack(parts, dim=1).repeat(1, self._repeats)
 
     def units(self, values: Tensor) -> tuple[Tensor, Tensor]:

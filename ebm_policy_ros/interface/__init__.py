@@ -10,9 +10,11 @@ from ebm_policy_ros.interface.command_types import (
 )
 from ebm_policy_ros.interface.file import (
     Interface,
+    Part,
     interface_from_dict,
     load_interface,
 )
+from ebm_policy_ros.interface.parts import CombinedAction
 from ebm_policy_ros.interface.streams import (
     NANOSECONDS,
     ImageStream,
@@ -28,12 +30,14 @@ __all__ = [
     "TOOL_POSE",
     "TOOL_VELOCITY",
     "Action",
+    "CombinedAction",
     "CommandType",
     "Gripper",
     "ImageStream",
     "Interface",
     "InterfaceError",
     "JointStream",
+    "Part",
     "PoseStream",
     "Stream",
     "Workspace",

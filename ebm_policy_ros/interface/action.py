@@ -165,6 +165,11 @@ class Action:
             return self.low, self.high
         return (*self.low, self.gripper.low), (*self.high, self.gripper.high)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Unit of each of the D dimensions; empty for the gripper."""
+        return (*[self.unit] * len(self.fields), *([""] if self.gripper else []))
+
     def check_measured(self, streams: Mapping[str, Stream]) -> None:
         """Refuse a `measured` stream that does not measure the quantity that the action commands.
 

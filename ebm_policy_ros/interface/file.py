@@ -6,8 +6,9 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ebm_policy_ros.interface.action import Action, Gripper, Workspace
 from ebm_policy_ros.interface.checks import (
@@ -16,6 +17,11 @@ from ebm_policy_ros.interface.checks import (
     require_at_most,
     require_positive,
     require_text,
+)
+from ebm_policy_ros.interface.parts import (
+    CombinedAction,
+    PartAction,
+    check_part_name,
 )
 from ebm_policy_ros.interface.prefix import with_prefix, without_prefix
 from ebm_policy_ros.interface.streams import (
@@ -40,7 +46,7 @@ class Interface:
     rate: float
     """Rate of decisions, Hz."""
     observation: Mapping[str, Stream]
-    action: Action
+    action: Action | CombinedAction
     workspace: Workspace | None = None
     max_skew: float | None = None
     """Maximum difference between the stamps of an observation's streams, s; None for any."""
@@ -55,6 +61,12 @@ class Interface:
         if self.max_skew is not None:
             require_positive("max_skew", self.max_skew, "s")
         self._check_bounds()
+        if isinstance(self.action, CombinedAction):
+            got = self.workspace
+            require(got is None, "workspace", got, "a workspace in each of action.parts")
+            self._check_parts(self.action)
+            return
+        require_at_most("action.lag", self.action.lag, bounds.LONGEST_TIME)
         self.action.check_measured(self.observation)
         for index in self.continuous:
             low, high = self.action.low[index], self.action.high[index]
@@ -63,6 +75,15 @@ class Interface:
                     "continuous")  # fmt: skip
         if self.workspace is not None:
             self.workspace.check(self.observation, self.action)
+
+    def _check_parts(self, action: CombinedAction) -> None:
+        """Refuse a part that would not be valid as the only command of an interface."""
+        for name in action.parts:
+            try:
+                self._alone(action, name)
+            except InterfaceError as error:
+                text = str(error).removeprefix("action.")
+                raise InterfaceError(f"action.parts.{name}.{text}") from None
 
     def _check_bounds(self) -> None:
         """Refuse values above the bounds of any robot, before memory is allocated for them."""
@@ -75,7 +96,6 @@ class Interface:
             require_at_most(f"{key}.max_age", stream.max_age, bounds.LONGEST_TIME)
             size = math.prod(stream.shape)
             require_at_most(f"{key}, numbers in a sample", size, bounds.MOST_NUMBERS)
-        require_at_most("action.lag", self.action.lag, bounds.LONGEST_TIME)
         size = self.action.horizon * len(self.action.names)
         require_at_most("action, horizon x fields", size, bounds.MOST_ACTION_VALUES)
 
@@ -85,10 +105,54 @@ class Interface:
         return round(NANOSECONDS / self.rate)
 
     @property
+    def command(self) -> Action:
+        """The action, if it is a single command.
+
+        Raises:
+            InterfaceError: If it has parts; each of `parts` has an interface with one command.
+        """
+        if isinstance(self.action, CombinedAction):
+            parts = " and ".join(self.action.parts)
+            raise InterfaceError(
+                f"{self.name}: action has the parts {parts}, expected one command"
+            )
+        return self.action
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Each command as an interface by itself; only one if the action has no parts."""
+        if not isinstance(self.action, CombinedAction):
+            return (Part("", self, slice(0, len(self.action.names))),)
+        found, start = [], 0
+        for name, part in self.action.parts.items():
+            stop = start + len(part.names)
+            found.append(Part(name, self._alone(self.action, name), slice(start, stop)))
+            start = stop
+        return tuple(found)
+
+    def _alone(self, action: CombinedAction, name: str) -> Interface:
+        """Interface with the command of one part alone."""
+        part = action.parts[name]
+        own = {field.name: getattr(part, field.name) for field in dataclasses.fields(Action)}
+        alone = Action(**{**own, "horizon": action.horizon})
+        return dataclasses.replace(self, action=alone, workspace=part.workspace)
+
+    @property
+    def commands(self) -> tuple[Action | Gripper, ...]:
+        """Everything that is commanded, with a topic each: arms and grippers."""
+        actions = [part.interface.command for part in self.parts]
+        return tuple(c for action in actions for c in (action, action.gripper) if c is not None)
+
+    @property
     def hold_ns(self) -> int:
-        """Time for which a recorded command is valid if no other follows, in nanoseconds."""
-        hold = self.action.hold
-        return round((2.5 / self.rate if hold is None else hold) * NANOSECONDS)
+        """Time for which a recorded command is valid if no other follows, in nanoseconds.
+
+        The longest of the parts' if the action has parts.
+        """
+        holds = [part.interface.command.hold for part in self.parts]
+        return max(
+            round((2.5 / self.rate if hold is None else hold) * NANOSECONDS) for hold in holds
+        )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -98,15 +162,29 @@ class Interface:
     def to_dict(self) -> dict[str, Any]:
         """Convert the interface to plain values, as `interface_from_dict` reads them."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        for part in plain["action"].get("parts", {}).values():
+            del part["horizon"]  # it stands beside the parts
         return without_prefix(plain, self.prefix)
 
     @property
     def continuous(self) -> list[int]:
-        """Indices of the action fields that are positions of continuous joints."""
+        """Indices of the action's dimensions that are positions of continuous joints."""
+        if isinstance(self.action, CombinedAction):
+            return [p.columns.start + i for p in self.parts for i in p.interface.continuous]
         stream = self.observation.get(self.action.measured)
         if self.action.is_velocity or not isinstance(stream, JointStream):
             return []
         return [i for i, name in enumerate(self.action.fields) if name in stream.continuous]
+
+    @property
+    def velocities(self) -> list[int]:
+        """Indices of the action's dimensions that are velocities; zero there means stand still."""
+        return [
+            part.columns.start + index
+            for part in self.parts
+            if part.interface.command.is_velocity
+            for index in range(len(part.interface.command.fields))
+        ]
 
     def differences(self, other: Interface) -> list[str]:
         """Differences from `other` that make it another robot or task for a policy, one per line.
@@ -119,6 +197,25 @@ class Interface:
             f"{key}: {quote(mine)} here, {quote(theirs)} there"
             for key, mine, theirs in _compare(self.to_dict(), other.to_dict(), "")
         ]
+
+
+class Part(NamedTuple):
+    """One command of an action, as an interface by itself."""
+
+    name: str
+    """Name of the part; empty if the action is a single command."""
+    interface: Interface
+    """Interface with the command of this part alone, and with all streams."""
+    columns: slice
+    """Dimensions of the command among those of the action."""
+
+    def named(self, text: str) -> str:
+        """Text about this part: it begins with the part's name if there are several."""
+        return f"{self.name}: {text}" if self.name else text
+
+    def field(self, name: str) -> str:
+        """Name of a dimension of this part among those of the action."""
+        return f"{self.name}.{name}" if self.name else name
 
 
 # Keys for the source, the supervision and the reading of samples, and for the limits of commands.
@@ -200,6 +297,28 @@ def _build_stream(values: object, key: str) -> Stream:
     return stream
 
 
+def _build_action(values: Any) -> Action | CombinedAction:
+    if not isinstance(values, Mapping) or "parts" not in values:
+        action: Action = _build(Action, _with(values, "action", gripper=Gripper), "action")
+        return action
+    parts = values["parts"]
+    require(isinstance(parts, Mapping), "action.parts", parts, "a command for each part's name")
+    built = {name: _build_part(name, part) for name, part in parts.items()}
+    combined: CombinedAction = _build(CombinedAction, {**values, "parts": built}, "action")
+    return combined
+
+
+def _build_part(name: object, values: Any) -> PartAction:
+    check_part_name(name)
+    key = f"action.parts.{name}"
+    beside = isinstance(values, Mapping) and "horizon" in values
+    require(not beside, f"{key}.horizon", "a horizon", "it beside parts, the same for all")
+    part: PartAction = _build(
+        PartAction, _with(values, key, gripper=Gripper, workspace=Workspace), key
+    )
+    return part
+
+
 def _key_of_stream(name: object) -> str:
     fits = isinstance(name, str) and len(name) <= bounds.LONGEST_NAME
     require(fits, "observation", name, "names of streams")
@@ -244,9 +363,7 @@ def _build_interface(values: object, source: str) -> Interface:
                 for name, stream in streams.items()
             }
         if "action" in parts:
-            parts["action"] = _build(
-                Action, _with(parts["action"], "action", gripper=Gripper), "action"
-            )
+            parts["action"] = _build_action(parts["action"])
         if "workspace" in parts:
             parts["workspace"] = _build(Workspace, parts["workspace"], "workspace")
         interface: Interface = _build(Interface, parts, "")

@@ -27,8 +27,15 @@ def _renamed(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[st
     streams = found.get("observation")
     if isinstance(streams, Mapping):
         found["observation"] = {name: _stream(s, rename) for name, s in streams.items()}
-    if isinstance(found.get("action"), Mapping):
-        found["action"] = _action(found["action"], rename)
+    action = found.get("action")
+    if isinstance(action, Mapping) and isinstance(action.get("parts"), Mapping):
+        renamed = {
+            name: _action(part, rename) if isinstance(part, Mapping) else part
+            for name, part in action["parts"].items()
+        }
+        found["action"] = {**action, "parts": renamed}
+    elif isinstance(action, Mapping):
+        found["action"] = _action(action, rename)
     return found
 
 

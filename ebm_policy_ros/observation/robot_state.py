@@ -40,13 +40,13 @@ class RobotStateEstimator:
     def __init__(self, interface: Interface) -> None:
         """Take the streams from the interface."""
         self._interface = interface
-        self._stream = interface.observation.get(interface.action.measured)
+        self._stream = interface.observation.get(interface.command.measured)
         # Stamp and position of the last sample, for the velocity; None before the first sample.
         self._last: tuple[int, dict[str, float]] | None = None
-        self._velocity = dict.fromkeys(interface.action.fields, 0.0)
-        self._turning = [interface.action.fields[index] for index in interface.continuous]
-        if interface.action.is_velocity and isinstance(self._stream, JointStream):
-            self._turning = [n for n in interface.action.fields if n in self._stream.continuous]
+        self._velocity = dict.fromkeys(interface.command.fields, 0.0)
+        self._turning = [interface.command.fields[index] for index in interface.continuous]
+        if interface.command.is_velocity and isinstance(self._stream, JointStream):
+            self._turning = [n for n in interface.command.fields if n in self._stream.continuous]
 
     def clear(self) -> None:
         """Delete the history, for example after the clock was set back."""
@@ -66,7 +66,7 @@ class RobotStateEstimator:
             age = max(0, time_ns - stamps[self._interface.workspace.stream]) / NANOSECONDS
         if self._stream is None:
             return RobotState({}, dict(self._velocity), tool, age)
-        name = self._interface.action.measured
+        name = self._interface.command.measured
         position, velocity = self._read(observation[name][-1].astype(np.float64))
         if velocity:
             self._velocity = velocity
@@ -88,7 +88,7 @@ class RobotStateEstimator:
         if not isinstance(stream, JointStream):
             fields = stream.fields  # type: ignore[union-attr]
             return dict(zip(fields, values.tolist(), strict=True)), {}
-        wanted = self._interface.action.fields
+        wanted = self._interface.command.fields
         columns = dict(zip(stream.fields, values.reshape(len(stream.fields), -1), strict=True))
         read = {
             field: {name: float(columns[field][stream.names.index(name)]) for name in wanted}

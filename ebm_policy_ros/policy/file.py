@@ -221,7 +221,10 @@ def _coordinates(values: Mapping[str, Any], size: int) -> ActionSpaceConfig:
             f"damaged metadata (coordinates.columns: got {quote(columns)}, expected none or "
             f"{size})"
         )
-    return ActionSpaceConfig(**{**values, "columns": tuple(columns)})
+    relative_to = values.get("relative_to", "")
+    if isinstance(relative_to, list):  # a stream for each dimension
+        relative_to = tuple(relative_to)
+    return ActionSpaceConfig(**{**values, "columns": tuple(columns), "relative_to": relative_to})
 
 
 def _check_interface(content: PolicyFile, interface: Interface) -> None:

@@ -37,7 +37,7 @@ class Layout:
 
 BUTTONS = (
     "deadman", "grip_low", "grip_high", "next_joint", "faster", "slower",
-    "start", "success", "failure", "discard", "rerecord",
+    "next_part", "start", "success", "failure", "discard", "rerecord",
 )  # fmt: skip
 """Functions of a button."""
 

@@ -48,6 +48,7 @@ _CONTROL = (
     Key("space", "stop, and leave the command topic", event="let_go"),
     Key("?", "these keys", event="help"),
 )
+_NEXT_PART = (Key("p", "move the next arm", event="next_part"),)
 _SPEED = (
     Key("+", "faster", event="faster"),
     Key("=", "faster", event="faster"),
@@ -55,12 +56,13 @@ _SPEED = (
 )
 
 
-def key_table(action: Action, source: str) -> tuple[Key, ...]:
+def key_table(action: Action, source: str, several: bool = False) -> tuple[Key, ...]:
     """List the keys with a function.
 
     Args:
-        action: Action of the interface; only its fields can be moved.
+        action: Command of the interface; only its fields can be moved.
         source: Input device that moves the arm: `keyboard`, or another device beside it.
+        several: True if there is another arm to choose.
     """
     keys = _motion_keys(action) if source == "keyboard" else ()
     if source != "leader":
@@ -76,7 +78,7 @@ def key_table(action: Action, source: str) -> tuple[Key, ...]:
                 Key(str(index + 1), f"choose {name}", event=f"joint_{index}")
                 for index, name in enumerate(action.fields[:9])
             )
-    return keys + _CONTROL + RECORDING
+    return keys + (_NEXT_PART if several else ()) + _CONTROL + RECORDING
 
 
 def _motion_keys(action: Action) -> tuple[Key, ...]:

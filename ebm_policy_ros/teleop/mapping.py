@@ -64,7 +64,7 @@ class TeleopMapping:
         Raises:
             ValueError: If there is no such field.
         """
-        self._action, self._period = interface.action, 1.0 / interface.rate
+        self._action, self._period = interface.command, 1.0 / interface.rate
         self.directions = directions(self._action)
         names = self._action.fields if self._action.is_joints else self.directions
         unknown = [name for name in inverted if name not in names]

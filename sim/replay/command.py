@@ -196,7 +196,12 @@ def _counts(results: list[dict[str, Any]]) -> Counter[str]:
 
 def draw(results: list[dict[str, Any]], interface: Interface) -> Figure:
     """Draw demonstrated and proposed actions over time."""
-    shown, fields = results[:_SHOWN], interface.action.fields
+    shown = results[:_SHOWN]
+    fields = [
+        f"{part.field(field)} ({part.interface.command.unit})"
+        for part in interface.parts
+        for field in part.interface.command.fields
+    ]
     figure = Figure((4.5 * len(shown), 2.2 * len(fields)), layout="constrained")
     axes = figure.subplots(len(fields), len(shown), squeeze=False, sharex="col", sharey="row")
     for column, result in enumerate(shown):
@@ -206,7 +211,7 @@ def draw(results: list[dict[str, Any]], interface: Interface) -> Figure:
             for place, label, colour in ((1, "demonstrated", "0.3"), (2, "proposed", "C1")):
                 axis.plot(times, [p[place][row] for p in result["pairs"]], colour, label=label)
             if column == 0:
-                axis.set_ylabel(f"{field} ({interface.action.unit})")
+                axis.set_ylabel(field)
         axes[0][column].set_title(Path(result["bag"]).name)
         axes[-1][column].set_xlabel("time (s)")
     axes[0][0].legend()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,15 @@ from std_srvs.srv import Trigger
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.bags.topics import restamped
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, load_interface
-from ebm_policy_ros.messages.commands import read_command, read_points
+from ebm_policy_ros.messages.commands import read_command
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.common.outputs import proposed_topic
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_to_end
 from ebm_policy_ros.sim.replay.player import Played, read_ahead
-from ebm_policy_ros.training.data.commands import Commands
+from ebm_policy_ros.training.data.action_commands import ActionCommands
 from ebm_policy_ros.training.data.timeline import wanted_topics
 from ebm_policy_ros.util.resources import interface_path
 
@@ -56,7 +59,7 @@ class ReplayNode(Node):
         self._interface: Interface = load_interface(interface_path(values["interface"]))
         self._results = Path(values["results"])
         policy: str = values["policy"]
-        action, streams = self._interface.action, self._interface.observation.values()
+        streams = self._interface.observation.values()
         self._outputs = {
             stream.topic: self.create_publisher(
                 message_class(stream.type), stream.topic, QoSProfile(depth=10)
@@ -71,9 +74,13 @@ class ReplayNode(Node):
         self._images = {s.topic for s in streams if isinstance(s, ImageStream)}
         self._sent_ns = 0
         """Time at which the last image was sent."""
-        kind = message_class(action.command_type.ROS_TYPE)
-        proposed = f"{policy}/proposed_command"
-        self.create_subscription(kind, proposed, self._on_proposed, 100)
+        # Proposals of each part that wait for those of the others.
+        self._heard: list[deque[tuple[int, list[float]]]] = []
+        for part in self._interface.parts:
+            kind = message_class(part.interface.command.command_type.ROS_TYPE)
+            hear = partial(self._on_proposed, len(self._heard))
+            self.create_subscription(kind, proposed_topic(policy, part.name), hear, 100)
+            self._heard.append(deque())
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._policy = f"/{policy}: policy"
         self._reset = self.create_client(Trigger, f"{policy}/reset")
@@ -82,14 +89,19 @@ class ReplayNode(Node):
         self._state, self._facts = "no word of it yet", dict[str, str]()
         self._told = 0
 
-    def _on_proposed(self, message: Any) -> None:
+    def _on_proposed(self, index: int, message: Any) -> None:
+        """Note a proposal once that of each part has come."""
         now = self.get_clock().now().nanoseconds
-        self._proposed.append((stamp_ns(message) or now, self._value(message)))
-
-    def _value(self, message: Any) -> list[float]:
-        """Return the first action in a command."""
-        period = 1.0 / self._interface.rate
-        return [float(v) for v in read_command(message, self._interface.action, period)]
+        action = self._interface.parts[index].interface.command
+        values = read_command(message, action, 1.0 / self._interface.rate)  # the first action
+        self._heard[index].append((stamp_ns(message) or now, [float(v) for v in values]))
+        while all(self._heard):
+            stamps = [waiting[0][0] for waiting in self._heard]
+            if max(stamps) - min(stamps) > self._interface.period_ns // 2:
+                self._heard[stamps.index(min(stamps))].popleft()  # the others' were lost
+                continue
+            found = [waiting.popleft()[1] for waiting in self._heard]
+            self._proposed.append((max(stamps), [*chain.from_iterable(found)]))
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
@@ -118,6 +130,8 @@ class ReplayNode(Node):
         self._hold_still(first, lambda: self._told > told + 1 and self._begins())
         before = self._counts()
         self._proposed.clear()
+        for waiting in self._heard:
+            waiting.clear()
         # The episode goes on from the repeated samples without a gap, and in their beat.
         self._repeat(first)
         self._spin_until(self._sent_ns + self._interface.period_ns)
@@ -135,7 +149,7 @@ class ReplayNode(Node):
             if (wanted := demonstrated.action(stamp)) is not None
         ]
         return {
-            "steps": 1 + (demonstrated.stamps[-1] - demonstrated.stamps[0]) // period,
+            "steps": 1 + ((demonstrated.last or 0) - (demonstrated.first or 0)) // period,
             "pairs": pairs,
             "counts": {name: after[name] - before.get(name, 0) for name in after},
             "times": {n.partition(" p50")[0]: v for n, v in self._facts.items() if "(ms)" in n},
@@ -164,10 +178,11 @@ class ReplayNode(Node):
                 return begun, first
         raise BagError(f"{bag}: not a message of {', '.join(self._outputs.keys() - first.keys())}")
 
-    def _play(self, messages: Iterator[Played], start: int) -> tuple[Commands, dict[str, Played]]:
+    def _play(
+        self, messages: Iterator[Played], start: int
+    ) -> tuple[ActionCommands, dict[str, Played]]:
         """Send every message of a stream when it is due; return commands and last messages."""
-        commands, last = Commands(self._interface), dict[str, Played]()
-        action = self._interface.action
+        commands, last = ActionCommands(self._interface), dict[str, Played]()
         due = start
         for message in messages:
             if (wait := start + message.after_ns - due) > _LONGEST_GAP_NS:
@@ -178,10 +193,10 @@ class ReplayNode(Node):
             if message.topic in self._outputs:
                 last[message.topic] = message
                 self._send(message, start + message.stamp_ns)
-            elif message.topic == action.topic:
+            elif message.topic in commands:
                 when = message.stamp_ns if message.stamped else message.after_ns
                 try:
-                    commands.add(start + when, *read_points(message.content, action))
+                    commands.add(message.topic, start + when, message.content)
                 except MessageError as error:
                     self.get_logger().warning(str(error))
         return commands, last

@@ -131,7 +131,7 @@ class PickPlace(Task):
         Raises:
             ValueError: An action is not the tool's velocity and a gripper's position.
         """
-        action = interface.action
+        action = interface.command
         if action.fields != _FIELDS or action.gripper is None:
             raise ValueError(
                 f"pick_place: the demonstrator commands {', '.join(_FIELDS)} and a gripper, as in "

@@ -43,6 +43,22 @@ class WindowView(NamedTuple):
     """Point in the middle of the window (m)."""
 
 
+class Mount(NamedTuple):
+    """Place of an arm on the table."""
+
+    name: str
+    """Name of the part of the action that moves it; empty for the only arm."""
+    place: tuple[float, float]
+    """x and y of its base_link (m)."""
+    turn: float
+    """Turn of its base_link about z (rad)."""
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of the names of its joints and frames."""
+        return f"{self.name}_" if self.name else ""
+
+
 class Demonstrator(Protocol):
     """Scripted teleoperator of one episode."""
 
@@ -50,7 +66,8 @@ class Demonstrator(Protocol):
         """Return the action of this moment, in the order of `action.names` of the interface.
 
         Args:
-            tool: Pose of the tool: x, y, z (m), qx, qy, qz, qw. Shape (7,).
+            tool: Pose of the tool in base_link: x, y, z (m), qx, qy, qz, qw; of several arms, one
+                after the other, each in its own. Shape (7,), (14,) for two arms.
             poses: Poses that the task gives, see `Task.poses`. Shape (N, 7).
         """
 
@@ -66,10 +83,16 @@ class Task(ABC):
     """Seconds until an episode ends."""
     interface: str = "ur5e_push"
     """Interface file of the arm, or the bare name of one that the package ships."""
+    physics_step: float = 0.002
+    """Step of the physics (s), of which 0.02 s are a multiple."""
+    command_noise: float = 0.005
+    """Largest noise on the executed motion in demonstrations, metres per 0.1 s."""
     knocks: float = 0.5
     """Knocks that push the arm off its way in demonstrations, per second."""
     labels: Mapping[str, str] = {"success": "solved"}
     """Rows in the table of evaluate_policy: for `success`, and for a True or False of `result`."""
+    arms: Sequence[Mount] = (Mount("", (0.0, 0.0), 0.0),)
+    """Arms, in the order of the parts of the action."""
     gripper: Sequence[str] = ()
     """Position actuators that take the value of the gripper's topic; the first one is measured."""
     camera = View(eye=(1.1, 0.0, 0.56), target=(0.335, 0.0, 0.213), fovy=60)
@@ -99,8 +122,8 @@ class Task(ABC):
         """Place the objects, and the fingers of a gripper, for a new episode.
 
         Returns:
-            Start of the tool in m: x, y and, if it is not the pusher's height, z. Shape (2,) or
-            (3,).
+            Start of the tool in base_link, in m: x, y and, if it is not the pusher's height, z.
+            Shape (2,) or (3,); of several arms, a row for each.
         """
 
     @abstractmethod

@@ -103,9 +103,8 @@ def interface_differences(recorded: Mapping[str, Any], interface: Interface) -> 
     """
     if not recorded:
         return []
-    for command in (interface.action, interface.action.gripper):
-        if command is not None:  # a type that the other interface has may also be in the bag's
-            find_command_type(command.type)
+    for command in interface.commands:  # a type that this has may also be in the bag's
+        find_command_type(command.type)
     try:
         return interface_from_dict(recorded, "its interface").differences(interface)
     except ValueError as error:

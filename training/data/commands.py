@@ -41,7 +41,7 @@ class Commands:
             interface: Rate, horizon, hold time of a command, and continuous joints.
             of_gripper: True for commands of the gripper, which has no continuous joints.
         """
-        self._action, self._period = interface.action, interface.period_ns
+        self._action, self._period = interface.command, interface.period_ns
         self._hold = interface.hold_ns
         self._turning = [] if of_gripper else interface.continuous
         self._commands: dict[int, _Command] = {}

@@ -8,9 +8,9 @@ from itertools import chain
 
 from ebm_policy_ros.bags.bag import Message
 from ebm_policy_ros.interface import NANOSECONDS, Interface
-from ebm_policy_ros.messages.commands import read_points
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.training.data.commands import Commands
 from ebm_policy_ros.training.data.eras import Eras
 from ebm_policy_ros.training.data.segments import NOT_FRESH, Segment, Step
 from ebm_policy_ros.training.data.timeline import (
@@ -121,13 +121,10 @@ class EpisodeBuilder:
             self._add(message, stamp)
 
     def _add(self, message: Message, stamp: int) -> None:
-        topic, action = message.topic, self._interface.action
-        segment, gripper = self.segments[-1], action.gripper
+        topic, segment = message.topic, self.segments[-1]
         try:
-            if topic == action.topic:
-                segment.commands.add(stamp, *read_points(message.content, action))
-            elif gripper is not None and topic == gripper.topic:
-                segment.grips.add(stamp, *read_points(message.content, gripper))
+            if topic in segment.commands:
+                segment.commands.add(topic, stamp, message.content)
             else:
                 segment.add(topic, stamp, message.content, message.received_ns)
             segment.advance(stamp)
@@ -146,26 +143,30 @@ class EpisodeBuilder:
 
     def problem(self) -> str:
         """Reason why there is no usable step, as far as known."""
-        action, gripper = self._interface.action, self._interface.action.gripper
-        if not any(segment.commands.stamps for segment in self.segments):
-            if self.clocks[action.topic].counts[NO_CLOCK]:
+        for topic, commands in self._commands():
+            if any(one.stamps for one in commands):
+                continue
+            if self.clocks[topic].counts[NO_CLOCK]:
                 return (
-                    f"{action.topic}: its messages have no stamp, those of the streams are not of "
+                    f"{topic}: its messages have no stamp, those of the streams are not of "
                     f"the recorder's clock, as in a simulation, and the bag has no {CLOCK} to "
                     f"tell when they came; record {CLOCK} too, or run the recorder with "
                     "use_sim_time"
                 )
-            return self._refusals.get(action.topic) or (
-                f"no command on {action.topic}; nothing to learn from it"
-            )
-        if gripper is not None and not any(segment.grips.stamps for segment in self.segments):
-            return f"no command on {gripper.topic}; nothing to learn from it"
+            return self._refusals.get(topic) or f"no command on {topic}; nothing to learn from it"
         if any(segment.left_out[NOT_FRESH] for segment in self.segments) or not self._slow():
             return "no step at which every stream was fresh"
         return "no step can be used"
 
     def _slow(self) -> list[str]:
-        return [slow for segment in self.segments if (slow := segment.commands.slow())][:1]
+        parts = [part for segment in self.segments for part in segment.commands.parts]
+        return [slow for part in parts if (slow := part.arm.slow())][:1]
+
+    def _commands(self) -> Iterator[tuple[str, list[Commands]]]:
+        """Topics that are commanded, with the commands of each segment."""
+        for parts in zip(*(segment.commands.parts for segment in self.segments), strict=True):
+            for of_segments in zip(*(part.of_topics() for part in parts), strict=True):
+                yield of_segments[0][0], [commands for _, commands in of_segments]
 
     def notes(self) -> list[str]:
         """Notes about irregular messages, one line each."""
@@ -180,11 +181,14 @@ class EpisodeBuilder:
             f"{topic}: {count} commands can't be used, the first since: {self._refusals[topic]}"
             for topic, count in self._refused.items()
         ]
-        if replaced := sum(segment.commands.replaced for segment in segments):
-            topic = self._interface.action.topic
-            notes.append(
-                f"{topic}: {replaced} commands had the stamp of a later one, which counts"
-            )
+        replaced: Counter[str] = Counter()
+        for part in (part for segment in segments for part in segment.commands.parts):
+            replaced[part.action.topic] += part.arm.replaced
+        notes += [
+            f"{topic}: {count} commands had the stamp of a later one, which counts"
+            for topic, count in replaced.items()
+            if count
+        ]
         if len(segments) > 1:
             notes.append(f"a clock was set back; read in {len(segments)} pieces")
         if not self._ordered:
@@ -207,8 +211,8 @@ class EpisodeBuilder:
             + (f", the first: {problem}" if reason == NOT_FRESH else "")
             for reason, count in left_out.items()
         ]
-        if segments and segments[-1].commands.stamps:
-            after = (segments[-1].last_seen - segments[-1].commands.stamps[-1]) / NANOSECONDS
+        if segments and (last := segments[-1].commands.last) is not None:
+            after = (segments[-1].last_seen - last) / NANOSECONDS
             if after > _LONG_AFTER:
                 notes.append(f"the streams go on for {after:.1f} s after the last command")
         return notes

@@ -105,19 +105,21 @@ def _by_the_shorter_way(
     interface: Interface,
 ) -> npt.NDArray[np.float32]:
     """Unwrap the continuous joints of actions (M, H, D), starting at their measured angles."""
-    fields = interface.continuous
-    if not fields:
+    if not interface.continuous:
         return actions
-    stream = interface.observation[interface.action.measured]
-    assert isinstance(stream, JointStream)
-    wanted = [interface.action.fields[field] for field in fields]
-    turning = dict(zip(stream.continuous, stream.turning, strict=True))
-    columns = [turning[name] for name in wanted]
-    places = observations[interface.action.measured][:, -1, columns].astype(np.float64)
     result = actions.copy()
-    # Unwrap over the steps of a chunk, for the steps of all episodes in parallel.
-    chunks = actions[:, :, fields].astype(np.float64).transpose(1, 0, 2)
-    result[:, :, fields] = follow(chunks, places).transpose(1, 0, 2)
+    for part in interface.parts:
+        action, turning_fields = part.interface.command, part.interface.continuous
+        stream = interface.observation.get(action.measured)
+        if not turning_fields or not isinstance(stream, JointStream):
+            continue
+        turning = dict(zip(stream.continuous, stream.turning, strict=True))
+        columns = [turning[action.fields[field]] for field in turning_fields]
+        places = observations[action.measured][:, -1, columns].astype(np.float64)
+        fields = [part.columns.start + field for field in turning_fields]
+        # Unwrap over the steps of a chunk, for the steps of all episodes in parallel.
+        chunks = actions[:, :, fields].astype(np.float64).transpose(1, 0, 2)
+        result[:, :, fields] = follow(chunks, places).transpose(1, 0, 2)
     return result
 
 

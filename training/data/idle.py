@@ -48,7 +48,13 @@ def moves(actions: npt.NDArray[np.floating], interface: Interface) -> npt.NDArra
         actions: First action of each step, shape (M, D), in the interface's units.
         interface: Bounds and rate.
     """
-    action = interface.action
+    parts = [_moves(actions[:, part.columns], part.interface) for part in interface.parts]
+    found: npt.NDArray[np.bool_] = np.any(parts, axis=0)
+    return found
+
+
+def _moves(actions: npt.NDArray[np.floating], interface: Interface) -> npt.NDArray[np.bool_]:
+    action = interface.command
     values = actions.astype(np.float64)
     # The first step takes the change of the second.
     before = 2 * values[:1] - values[1:2] if len(values) > 1 else values

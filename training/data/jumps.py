@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +62,7 @@ def find_jumps(
         return []
     passed = np.diff(np.asarray(times_ns, dtype=np.int64)) / NANOSECONDS
     found: dict[int, Jump] = {}
-    for track in _tracks(observations, interface):
+    for track in _all_tracks(observations, interface):
         usual = float(np.quantile(track.distances / passed, _MOST, method="lower"))
         allowed = track.speed * (passed + track.max_age)
         limits = np.maximum(_ALLOWED * allowed, _USUAL * usual * passed)
@@ -77,8 +77,19 @@ def find_jumps(
     return [found[step] for step in sorted(found)]
 
 
+def _all_tracks(observations: Sequence[Observation], interface: Interface) -> Iterable[_Track]:
+    """Tracks of all parts; a pose that several may have moved counts for the fastest."""
+    found: dict[str, _Track] = {}
+    for part in interface.parts:
+        for track in _tracks(observations, part.interface):
+            other = found.get(track.name)
+            if other is None or other.speed < track.speed:
+                found[track.name] = track
+    return found.values()
+
+
 def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterator[_Track]:
-    action = interface.action
+    action = interface.command
     speeds = dict(zip(action.fields, _speeds(interface), strict=True))
     for name, stream in interface.observation.items():
         if isinstance(stream, JointStream) and "position" in stream.fields and action.is_joints:
@@ -100,7 +111,7 @@ def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterat
 
 def _speeds(interface: Interface) -> Array:
     """Largest speed of each field, unit/s."""
-    action = interface.action
+    action = interface.command
     if action.is_velocity:
         bounds: Array = np.maximum(np.abs(action.low), np.abs(action.high))
         return bounds

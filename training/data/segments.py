@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.observation.buffer import Observation, ObservationBuffer, StaleObservation
-from ebm_policy_ros.training.data.commands import Commands
+from ebm_policy_ros.training.data.action_commands import ActionCommands
 from ebm_policy_ros.training.data.jumps import Jump, find_jumps
 
 # Maximum delay behind newer messages: later ones would be too late on the robot as well.
@@ -45,8 +45,7 @@ class Segment:
     """
 
     def __init__(self, interface: Interface) -> None:
-        self.commands = Commands(interface)
-        self.grips = Commands(interface, of_gripper=True)
+        self.commands = ActionCommands(interface)
         self.left_out: Counter[str] = Counter()
         """Number of unusable steps, by reason."""
         self.first_problem = ""
@@ -100,7 +99,7 @@ class Segment:
             if chunk is None:
                 self.left_out["their actions reach over a gap in the commands"] += 1
                 continue
-            actions = self._with_gripper(time, chunk)
+            actions = self.commands.with_grippers(time, chunk)
             if actions is None:
                 self.left_out["the gripper had not been commanded yet"] += 1
                 continue
@@ -119,26 +118,12 @@ class Segment:
             torn.update(times[first : bisect_left(times, after + (history - 1) * period)])
         return torn
 
-    def _with_gripper(
-        self, time: int, chunk: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32] | None:
-        """Append the gripper's actions to the arm's; the gripper keeps its last command."""
-        if self._interface.action.gripper is None:
-            return chunk
-        period = self._interface.period_ns
-        ends = [time + (number + 1) * period - 1 for number in range(len(chunk))]
-        grips = [self.grips.newest(end) for end in ends]
-        told = [grip for grip in grips if grip is not None]
-        if len(told) < len(grips):
-            return None
-        return np.concatenate((chunk, np.stack(told)), axis=1)
-
     def _look_until(self, end: int) -> None:
         """Process all steps up to a time for which there are commands."""
-        stamps, period = self.commands.stamps, self._interface.period_ns
-        if stamps:
+        begin, period = self.commands.first, self._interface.period_ns
+        if begin is not None:
             if self._next is None:
-                self._next = stamps[0]
+                self._next = begin
             # A command may come slightly before its step.
             while self._next <= min(end, self.commands.until + period // 2):
                 if self.commands.cover(self._next):
@@ -146,8 +131,7 @@ class Segment:
                     self._next += period
                     continue
                 # Skip a gap at once: after a jump of the clock it may be years long.
-                following = bisect_left(stamps, self._next)
-                ahead = stamps[following] - self._next if following < len(stamps) else 0
+                ahead = self.commands.following(self._next) - self._next
                 steps = max(1, min(ahead, end - self._next) // period)
                 self.left_out[NOBODY] += steps
                 self._next += steps * period
@@ -164,8 +148,8 @@ class Segment:
         try:
             self._seen.append((time, self._buffer.observe(time)))
         except (StaleObservation, MessageError) as error:
-            began = self.commands.stamps[0]
-            if not self._seen and time - began < _BEGINNING_NS:
+            began = self.commands.first
+            if not self._seen and began is not None and time - began < _BEGINNING_NS:
                 return  # the first recorded message was a command
             self.left_out[NOT_FRESH] += 1
             self.first_problem = self.first_problem or str(error)

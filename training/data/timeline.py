@@ -34,9 +34,7 @@ BACKWARDS = "are stamped before one that came earlier"
 def wanted_topics(interface: Interface) -> dict[str, str]:
     """Message type of each topic that an interface names."""
     wanted = {stream.topic: stream.type for stream in interface.observation.values()}
-    for command in (interface.action, interface.action.gripper):
-        if command is not None:
-            wanted[command.topic] = command.command_type.ROS_TYPE
+    wanted |= {command.topic: command.command_type.ROS_TYPE for command in interface.commands}
     return wanted
 
 

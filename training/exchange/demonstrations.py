@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -54,7 +54,7 @@ def with_windows(
     data: Dataset,
     history: Mapping[str, int],
     horizon: int,
-    velocities: int = 0,
+    velocities: Sequence[int] = (),
 ) -> Dataset:
     """Build observations of several samples and action chunks from single steps.
 
@@ -67,7 +67,7 @@ def with_windows(
             have several.
         history: Samples of each stream, oldest first; one for streams that are not named.
         horizon: Actions of a decision.
-        velocities: Number of the action's dimensions, from the first on, that are velocities.
+        velocities: Indices of the action's dimensions that are velocities.
 
     Raises:
         DemonstrationError: If there is already more than one sample or action per step.
@@ -89,7 +89,9 @@ def with_windows(
         ahead = steps[:, None] + np.arange(horizon)
         actions = actions[:, 0][np.minimum(ahead, last[:, None])]
         over: npt.NDArray[np.bool_] = ahead > last[:, None]
-        actions[over, :velocities] = 0.0
+        # Columns are assigned one after the other: two arrays as indices would be pairs.
+        for column in velocities:
+            actions[over, column] = 0.0
     return dataclasses.replace(data, observations=observations, actions=actions)
 
 

@@ -89,14 +89,12 @@ def _windows(data: Dataset, interface: Interface | None, history: int, horizon: 
     if interface is None:
         measured = [name for name, values in data.observations.items() if values.ndim == 3]
         return with_windows(data, dict.fromkeys(measured, history), horizon)
-    action = interface.action
     counts = {
         name: interface.observation[name].history
         for name in data.observations
         if name in interface.observation
     }
-    velocities = len(action.fields) if action.is_velocity else 0
-    return with_windows(data, counts, action.horizon, velocities)
+    return with_windows(data, counts, interface.action.horizon, interface.velocities)
 
 
 def _renamed(path: Path, data: Dataset, streams: Mapping[str, str]) -> Dataset:

@@ -107,8 +107,11 @@ def _alone(recording: Recording, interface: Interface) -> Iterator[Issue]:
             f"nothing moves in {percent(metrics.idle)} of the steps, for {length:.1f} s from "
             f"{start:.1f} s on",
         )
-    for name, share in zip(interface.action.fields, metrics.saturated, strict=False):
-        if share > SATURATED:
+    grippers = {
+        part.field(g.name) for part in interface.parts if (g := part.interface.command.gripper)
+    }
+    for name, share in zip(names, metrics.saturated, strict=True):
+        if share > SATURATED and name not in grippers:
             yield Issue("saturated", f"{name} is at a bound in {percent(share)} of the steps")
 
 

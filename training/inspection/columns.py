@@ -39,10 +39,9 @@ class Column:
 def action_columns(interface: Interface) -> list[Column]:
     """Dimensions of the action, in order."""
     action = interface.action
-    units = [action.unit] * len(action.fields) + [""]
     return [
         Column(ACTION, i, name, unit)
-        for i, (name, unit) in enumerate(zip(action.names, units, strict=False))
+        for i, (name, unit) in enumerate(zip(action.names, action.units, strict=True))
     ]
 
 

@@ -60,8 +60,13 @@ def episode_metrics(episode: Episode, interface: Interface) -> EpisodeMetrics:
     pieces = episode.pieces(interface.period_ns)
     times = seconds(episode.times_ns, interface)
     actions = episode.actions[:, 0].astype(np.float64)
-    velocities = _velocities(actions, interface, pieces)
-    idle = _idle(velocities, actions, interface, pieces)
+    parts = [(actions[:, part.columns], part.interface) for part in interface.parts]
+    of_parts = [_velocities(values, one, pieces) for values, one in parts]
+    velocities = np.concatenate(of_parts, axis=1)
+    still = [
+        _idle(v, values, one, pieces) for v, (values, one) in zip(of_parts, parts, strict=True)
+    ]
+    idle: Flags = np.all(still, axis=0)
     start, length = _longest_run(idle, pieces)
     low, high = (np.array(bound) for bound in interface.action.bounds)
     margin = AT_BOUND * (high - low)
@@ -109,7 +114,7 @@ def _gaps(times: Array, pieces: list[slice], period: float) -> tuple[tuple[float
 
 def _velocities(actions: Array, interface: Interface, pieces: list[slice]) -> Array:
     """Commanded velocities of the arm as a share of their range, shape (M, fields)."""
-    action = interface.action
+    action = interface.command
     size = len(action.fields)
     if action.is_velocity:
         values, ranges = actions[:, :size], np.subtract(action.high, action.low)
@@ -133,7 +138,7 @@ def _idle(velocities: Array, actions: Array, interface: Interface, pieces: list[
     """True where nothing moves at a step, shape (M,)."""
     slow: Flags = abs(velocities) <= IDLE_SPEED
     still: Flags = np.all(slow, axis=1)
-    gripper = interface.action.gripper
+    gripper = interface.command.gripper
     if gripper is not None:
         moves = abs(_changes(actions[:, -1:], pieces)) > IDLE_SPEED * (gripper.high - gripper.low)
         still &= ~np.any(moves, axis=1)

@@ -98,15 +98,19 @@ def _relative(name: str, data: Demonstrations, interface: Interface | None) -> A
             )
         return ActionSpaceConfig(name, tuple(range(size)))
     assert interface is not None
-    action = interface.action
-    if action.is_velocity or action.measured not in data.observations:
+    columns: list[int] = []
+    streams: list[str] = []
+    for action in (part.interface.command for part in interface.parts):
+        own = [-1] * len(action.names)
+        if not action.is_velocity and action.measured in data.observations:
+            stream = interface.observation[action.measured]
+            own[: len(action.fields)] = [_column(stream, field) for field in action.fields]
+        columns += own
+        streams += [action.measured if column >= 0 else "" for column in own]
+    used = sorted(set(streams) - {""})
+    if not used:
         return ActionSpaceConfig()
-    stream = interface.observation[action.measured]
-    columns = tuple(_column(stream, field) for field in action.fields)
-    columns += (-1,) * (len(action.names) - len(columns))
-    if max(columns) < 0:
-        return ActionSpaceConfig()
-    return ActionSpaceConfig(action.measured, columns)
+    return ActionSpaceConfig(used[0] if len(used) == 1 else tuple(streams), tuple(columns))
 
 
 def _column(stream: Stream, field: str) -> int:

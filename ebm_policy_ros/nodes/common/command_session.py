@@ -20,16 +20,17 @@ class CommandSession:
     repeated for half a second only. Then another node may move the arm.
     """
 
-    def __init__(self, node: Node, interface: Interface) -> None:
+    def __init__(self, node: Node, interface: Interface, part: str = "") -> None:
         """Create a closed session; see `open`.
 
         Args:
             node: Node whose publishers and graph are used.
             interface: Defines the command topic.
+            part: Name of the part of an action that this is.
         """
         self.outputs: Outputs | None = None
         """Command topics while they are open; otherwise None."""
-        self._node, self._interface = node, interface
+        self._node, self._interface, self._part = node, interface, part
         self._contested = False
         self._silent_after: int | None = None
 
@@ -40,23 +41,23 @@ class CommandSession:
 
     def open(self, publish: bool = True) -> Outputs:
         """Open the topics; without `publish` those of proposed commands only."""
-        self.outputs = Outputs(self._node, self._interface, publish)
+        self.outputs = Outputs(self._node, self._interface, publish, self._part)
         self._silent_after = None
         return self.outputs
 
-    def close(self, time_ns: int) -> None:
-        """Send the safe command if it is necessary, and close the topics.
+    def rest(self, time_ns: int) -> None:
+        """Send the safe command if it is necessary, for the last time before `close`.
 
         Args:
             time_ns: Current time, nanoseconds.
         """
-        if self.outputs is None:
-            return
+        if self.outputs is not None and self._silent_after is None:
+            self.outputs.hold(time_ns, None)
+
+    def close(self) -> None:
+        """Close the topics, after the last commands have been delivered."""
         outputs, self.outputs = self.outputs, None
-        try:
-            if self._silent_after is None:
-                outputs.hold(time_ns, None)
-        finally:
+        if outputs is not None:
             outputs.close()
 
     def send(self, command: Command) -> None:
@@ -90,7 +91,7 @@ class CommandSession:
         return f"nobody listens on {topic}; start the controller"
 
     def _topic(self) -> str:
-        return str(self._node.resolve_topic_name(self._interface.action.topic))
+        return str(self._node.resolve_topic_name(self._interface.command.topic))
 
     def hold(self, time_ns: int, state: RobotState | None, stopped: bool = False) -> None:
         """Send the safe command as long as necessary.

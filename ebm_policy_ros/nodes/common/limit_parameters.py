@@ -7,7 +7,7 @@ from typing import Any
 
 from rclpy.parameter import Parameter
 
-from ebm_policy_ros.control.limits import LIMITS, Limits
+from ebm_policy_ros.control.limits import LIMITS, Limits, part_limits
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.nodes.common.parameters import Setting, part_of
 
@@ -31,10 +31,10 @@ LIMIT_SETTINGS = tuple(
 )
 
 
-def limits_of(interface: Interface, values: Mapping[str, Any]) -> Limits:
-    """Limits of the interface, tightened by the parameters `limits.*`.
+def limits_of(interface: Interface, values: Mapping[str, Any]) -> tuple[Limits, ...]:
+    """Limits of each part of the action, tightened by the parameters `limits.*`.
 
     Raises:
         LimitError: If a limit is invalid.
     """
-    return Limits.of(interface).tightened(interface, part_of(values, "limits."))
+    return part_limits(interface, part_of(values, "limits."))

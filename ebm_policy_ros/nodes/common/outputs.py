@@ -23,9 +23,18 @@ Actions = npt.NDArray[np.float64]
 
 # Time that a node waits for the delivery of its last commands, s.
 _LAST_COMMAND = 0.5
-_PROPOSED = "~/proposed_command"
 # Positions that differ by less are equal within the sensor's noise, rad or m.
 _NOISE = 0.01
+
+
+def proposed_topic(node: str, part: str = "") -> str:
+    """Topic of the commands that a node proposes in shadow mode.
+
+    Args:
+        node: Name of the node, or ~ for one's own.
+        part: Name of the part of the action, if it has parts.
+    """
+    return f"{node}/proposed_command" + (f"_{part}" if part else "")
 
 
 @dataclass(frozen=True)
@@ -49,25 +58,27 @@ class Outputs:
     for the gripper: it keeps its position.
     """
 
-    def __init__(self, node: Node, interface: Interface, publish: bool) -> None:
+    def __init__(self, node: Node, interface: Interface, publish: bool, part: str = "") -> None:
         """Open the topics.
 
         Args:
             node: Node that owns the publishers.
             interface: Defines the meaning of an action.
             publish: False for shadow mode: commands are published on `~/proposed_command` only.
+            part: Name of the part that this is, which `~/proposed_command` then ends with.
         """
         self._node, self._interface = node, interface
-        self._action = interface.action
+        self._action = interface.command
         self.publishes = publish
         kind = message_class(self._action.command_type.ROS_TYPE)
-        topic = self._action.topic if publish else _PROPOSED
+        proposed = proposed_topic("~", part)
+        topic = self._action.topic if publish else proposed
         self._publisher = node.create_publisher(kind, topic, 1)
         gripper = self._action.gripper
         self._gripper: Any = None
         self._held: Actions | None = None
         if gripper is not None:
-            topic = gripper.topic if publish else f"{_PROPOSED}_gripper"
+            topic = gripper.topic if publish else f"{proposed}_gripper"
             kind = message_class(gripper.command_type.ROS_TYPE)
             self._gripper = node.create_publisher(kind, topic, 1)
         self._setpoint = Setpoint()

@@ -12,14 +12,13 @@ from typing import Any
 from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 
-from ebm_policy_ros.control.command_guard import CommandGuard
 from ebm_policy_ros.control.safety_state import SafetyState, SafetyStateMachine
 from ebm_policy_ros.interface import NANOSECONDS
 from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.nodes.common.arms import Actions, Arm, Arms, RobotStates
 from ebm_policy_ros.nodes.common.background import result_of
-from ebm_policy_ros.nodes.common.command_session import CommandSession
 from ebm_policy_ros.nodes.common.inputs import Inputs
-from ebm_policy_ros.nodes.common.outputs import Command, Outputs
+from ebm_policy_ros.nodes.common.outputs import Command
 from ebm_policy_ros.nodes.common.pauses import boot_time
 from ebm_policy_ros.nodes.policy.inference_thread import DecisionLate, InferenceThread
 from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
@@ -52,7 +51,7 @@ class _Pending:
 
 
 class ControlLoop:
-    """Connects the inputs and the command topic of a configured node.
+    """Connects the inputs and the command topics of a configured node.
 
     A tick starts a decision and returns. The executor is woken when the decision is ready, or when
     it is late. A tick that arrives meanwhile is executed directly afterwards. If several actions
@@ -84,9 +83,8 @@ class ControlLoop:
             LimitError: If a limit in the parameters is invalid.
         """
         self.loaded, self.values = loaded, values
-        self.guard = CommandGuard(loaded.interface, loaded.limits(values))
         self._node, self._safety, self._statistics = node, safety, statistics
-        self._session = CommandSession(node, loaded.interface)
+        self.arms = Arms(node, loaded.interface, loaded.limits(values))
         self._inference_thread = inference_thread
         self._observer = Observer(loaded.interface, inputs)
         self._timeliness = Timeliness(node, loaded.interface, values, self._on_late)
@@ -96,11 +94,6 @@ class ControlLoop:
         self._wake = node.create_guard_condition(self._on_decision)
         self._told = safety.state
         self.forget()
-
-    @property
-    def outputs(self) -> Outputs | None:
-        """Command topics while they are open; otherwise None."""
-        return self._session.outputs
 
     @property
     def is_deciding(self) -> bool:
@@ -117,21 +110,20 @@ class ControlLoop:
         self._intent: int | None = None
         self._unsure_since: int | None = None
         self._observer.forget()
-        if self.outputs is not None:
-            self.outputs.forget()
+        self.arms.forget()
 
     def open(self, publish: bool) -> None:
         """Begin to command, or to propose in shadow mode; a latched stop stays."""
         self._safety.begin()
         if self._safety.state is not SafetyState.STOPPED:
-            self._session.open(publish)
+            self.arms.open(publish)
         self.forget()
 
     def shut(self) -> None:
         """Command a stop and close the command topics."""
         self._abandon()
         try:
-            self._session.close(self._now())
+            self.arms.close(self._now())
         except Exception:
             self._node.get_logger().error(traceback.format_exc())
 
@@ -167,15 +159,15 @@ class ControlLoop:
             raise ValueError(f"still wrong: {error}") from None
         if self._safety.stops > stops:
             raise ValueError("still wrong: stopped meanwhile")
-        if problem := ", ".join(self.guard.misplaced(sight.measured)) or self._topic_problem():
+        if problem := self.arms.misplaced(sight.measured) or self._topic_problem():
             raise ValueError(f"still wrong: {problem}")
 
     def _topic_problem(self) -> str:
-        """Problem of the command topic; empty if there is none, or if the check is disabled."""
+        """Problem of a command topic; empty if there is none, or if the check is disabled."""
         if not self.values["publish_commands"] or not self.values["check_command_topic"]:
-            self._session.ignore_rivals()
+            self.arms.ignore_rivals()
             return ""
-        return self._session.rivals() or self._session.listeners()
+        return self.arms.rivals() or self.arms.listeners()
 
     def swap(self, loaded: LoadedPolicy, inference_thread: InferenceThread) -> None:
         """Decide with another policy of the same interface from the next tick on."""
@@ -214,7 +206,7 @@ class ControlLoop:
         self._node.get_logger().warning("the clock was set back: waiting for new samples")
         self._observer.clear()
         self._chunk = self._intent = self._unsure_since = None
-        self._session.set_back(now, self.last_tick)
+        self.arms.set_back(now, self.last_tick)
 
     def _look(self, now: int) -> tuple[PendingObservation | None, str]:
         """Read the inputs; return the observation and the problem."""
@@ -308,7 +300,7 @@ class ControlLoop:
         self._node.get_logger().error(traceback.format_exc())
         self._safety.stop(f"a decision failed: {type(error).__name__}: {error}")
 
-    def _finish(self, now: int, seen: RobotState | None) -> None:
+    def _finish(self, now: int, seen: RobotStates | None) -> None:
         """Report the result of the tick, and hold unless a command was sent."""
         self._tell()
         if self._safety.state is not SafetyState.FRESH:
@@ -328,18 +320,19 @@ class ControlLoop:
         milliseconds = (boot_time() - pending.started) * 1e3
         self._statistics.decided(milliseconds, decision)
         chunk = Chunk(decision, sight.now, sight.stamp)
-        command = self._send(chunk, sight, pending)
+        commands = self._send(chunk, sight, pending)
         if pending.loaded is self.loaded:
             self._chunk, self._intent = chunk, decision.intent
         else:
             self._chunk = None
+        sent = [command.sent for command in commands]
         self._visualization.show(
-            pending.loaded.policy, observation, sight.measured, decision, command.sent
+            pending.loaded.policy, observation, sight.measured, decision, sent
         )
 
     def _send(
         self, chunk: Chunk, sight: PendingObservation, pending: _Pending | None = None
-    ) -> Command:
+    ) -> list[Command]:
         """Command the next action of a chunk.
 
         Args:
@@ -347,42 +340,52 @@ class ControlLoop:
             sight: The newest observation.
             pending: The decision, if this is its first action.
 
+        Returns:
+            The command of each arm.
+
         Raises:
-            Withheld: If the policy is unsure, or the guard refuses the action.
+            Withheld: If the policy is unsure, or a guard refuses the action.
             DecisionLate: If it is too late.
         """
-        assert self.outputs is not None
-        speed = self._speed(chunk.decision, sight.now)
-        whole = self.outputs.takes_horizon
-        actions = chunk.ahead() if whole else chunk.ahead()[:1]
-        # The tool continued to move during the decision.
+        speed, ahead = self._speed(chunk.decision, sight.now), chunk.ahead()
+        rows = [
+            ahead[:, arm.part.columns]
+            if arm.outputs.takes_horizon
+            else ahead[:1, arm.part.columns]
+            for arm in self.arms
+        ]
+        # The tools continued to move during the decision.
         late = max(0, self._now() - sight.now) / NANOSECONDS
-        measured = replace(sight.measured, tool_age=sight.measured.tool_age + late)
-        guarded = self.guard.guard(actions, measured, speed)
-        self._statistics.intervened(guarded.interventions)
-        if guarded.actions is None:
-            raise Withheld(f"guard: {', '.join(guarded.interventions)}")
-        if guarded.interventions:
-            text = ", ".join(guarded.interventions)
+        measured = tuple(replace(s, tool_age=s.tool_age + late) for s in sight.measured)
+        actions, interventions = self.arms.guarded(rows, measured, speed)
+        self._statistics.intervened(interventions)
+        if actions is None:
+            raise Withheld(f"guard: {', '.join(interventions)}")
+        if interventions:
+            text = ", ".join(interventions)
             self._node.get_logger().warning(f"guard: {text}", throttle_duration_sec=5.0)
-        begun = chunk.stamp + chunk.sent * self.loaded.interface.period_ns
-        command = self.outputs.command(
-            guarded.actions,
-            sight.measured,
-            begun if whole else sight.now,
-            self.guard.limits,
-            self.values["blend"],
-            grip=speed > 0,
-        )
+        commands = [
+            self._complete(arm, guarded, state, chunk, sight.now, speed > 0)
+            for arm, guarded, state in zip(self.arms, actions, sight.measured, strict=True)
+        ]
         # No slow step is allowed between this check and the sending.
         if pending is not None:
             self._timeliness.refuse_late(pending.future, pending.started)
         self._timeliness.refuse_outdated(sight.snapshot)
-        self._session.send(command)
+        self.arms.send(commands)
         chunk.sent += 1
         self._statistics.commanded((self._now() - sight.stamp) / 1e6, decided=pending is not None)
         self._safety.commanded()
-        return command
+        return commands
+
+    def _complete(
+        self, arm: Arm, actions: Actions, state: RobotState, chunk: Chunk, now: int, grip: bool
+    ) -> Command:
+        """Create the command of an arm; a trajectory counts from the stamp of its observation."""
+        begun = chunk.stamp + chunk.sent * self.loaded.interface.period_ns
+        stamp = begun if arm.outputs.takes_horizon else now
+        limits, blend = arm.guard.limits, self.values["blend"]
+        return arm.outputs.command(actions, state, stamp, limits, blend, grip)
 
     def _speed(self, decision: Decision, now: int) -> float:
         """Factor on the motion.
@@ -405,10 +408,10 @@ class ControlLoop:
         slow: float = self.values["unsure_speed"]
         return speed * slow
 
-    def _hold(self, now: int, state: RobotState | None) -> None:
-        """Send the safe command as long as necessary."""
+    def _hold(self, now: int, seen: RobotStates | None) -> None:
+        """Send the safe commands as long as necessary."""
         try:
-            self._session.hold(now, state, self._safety.state is SafetyState.STOPPED)
+            self.arms.hold(now, seen, self._safety.state is SafetyState.STOPPED)
         except Exception:
             self._node.get_logger().error(traceback.format_exc())
             self._safety.stop("the safe command could not be sent")

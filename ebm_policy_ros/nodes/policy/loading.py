@@ -32,7 +32,7 @@ class LoadedPolicy:
         Args:
             values: Parameters of policy_node.
         """
-        action, rate = self.interface.action, self.interface.rate
+        rate = self.interface.rate
         policy = f"policy {self.name} ({self.sha256[:12]}) for {self.interface.name}"
         if not values["publish_commands"]:
             return (
@@ -40,8 +40,8 @@ class LoadedPolicy:
                 "the arm is NOT moved"
             )
         return (
-            f"active: {policy} MOVES THE ARM from now on: commands on {action.topic} at "
-            f"{rate:g} Hz, speed {values['speed']:.0%}"
+            f"active: {policy} MOVES THE ARM from now on: commands on "
+            f"{command_topics(self.interface)} at {rate:g} Hz, speed {values['speed']:.0%}"
         )
 
     def unsuitable(self, values: Mapping[str, Any]) -> str:
@@ -68,13 +68,18 @@ class LoadedPolicy:
             return 1  # only a decision tells if the policy is unsure
         return executed_of(wanted, self.interface.action.horizon)
 
-    def limits(self, values: Mapping[str, Any]) -> Limits:
-        """Limits of the interface, tightened by the parameters `limits.*`.
+    def limits(self, values: Mapping[str, Any]) -> tuple[Limits, ...]:
+        """Limits of each part of the action, tightened by the parameters `limits.*`.
 
         Raises:
             LimitError: If a limit is invalid.
         """
         return limits_of(self.interface, values)
+
+
+def command_topics(interface: Interface) -> str:
+    """Topics of the arms' commands, as text for users."""
+    return " and ".join(part.interface.command.topic for part in interface.parts)
 
 
 def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:

@@ -22,7 +22,7 @@ from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
 from ebm_policy_ros.nodes.policy.control_loop import ControlLoop
 from ebm_policy_ros.nodes.policy.diagnostics import Diagnostics
 from ebm_policy_ros.nodes.policy.inference_thread import InferenceThread
-from ebm_policy_ros.nodes.policy.loading import LoadedPolicy, prepare_policy
+from ebm_policy_ros.nodes.policy.loading import LoadedPolicy, command_topics, prepare_policy
 from ebm_policy_ros.nodes.policy.parameters import SETTINGS
 from ebm_policy_ros.nodes.policy.services import PolicyServices
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
@@ -245,7 +245,7 @@ class PolicyNode(LifecycleNode):
             problem = self.control_loop.loaded.unsuitable(values)
         if not problem and self.control_loop is not None:
             try:
-                self.control_loop.guard.limits = self.control_loop.loaded.limits(values)
+                self.control_loop.arms.limit(self.control_loop.loaded.limits(values))
             except LimitError as error:
                 problem = str(error)
         if problem:
@@ -266,20 +266,14 @@ class PolicyNode(LifecycleNode):
         """Destination of the commands, as text for users."""
         if not publish:
             return "shadow mode: commands go to ~/proposed_command alone, the arm does not move"
-        topic = (
-            self.control_loop.loaded.interface.action.topic
-            if self.control_loop
-            else "the command topic"
-        )
-        return f"shadow mode is off: commands go to {topic}, the arm moves"
+        loop = self.control_loop
+        topics = command_topics(loop.loaded.interface) if loop else "the command topic"
+        return f"shadow mode is off: commands go to {topics}, the arm moves"
 
     def _change_outputs(self, publish: bool) -> None:
         """Command a stop on the old output topics, then continue on the new ones."""
         assert self.control_loop is not None
-        if (
-            self.control_loop.outputs is not None
-            and self.control_loop.outputs.publishes != publish
-        ):
+        if self.control_loop.arms.is_open and self.control_loop.arms.publishes != publish:
             self.control_loop.shut()
             self.control_loop.open(publish)
             self.get_logger().info(self.control_loop.loaded.announcement(self.values))

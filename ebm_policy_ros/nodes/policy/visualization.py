@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from ebm_policy_ros.interface import ImageStream, Interface
+from ebm_policy_ros.interface import Action, ImageStream, Interface
+from ebm_policy_ros.nodes.common.arms import RobotStates
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.policy.decision import Decision
@@ -45,7 +47,8 @@ class Visualization:
 
     def __init__(self, node: Node, interface: Interface) -> None:
         """Open the topics."""
-        self._node, self._action = node, interface.action
+        self._node, self._interface = node, interface
+        self._tools = [part for part in interface.parts if not part.interface.command.is_joints]
         self._cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
         self._markers = node.create_publisher(MarkerArray, "~/candidates", 1)
         self._images = node.create_publisher(Image, "~/debug_image", 1)
@@ -63,21 +66,21 @@ class Visualization:
         self,
         policy: Policy,
         observation: Observation,
-        measured: RobotState,
+        measured: RobotStates,
         decision: Decision,
-        sent: npt.NDArray[np.floating],
+        sent: Sequence[npt.NDArray[np.floating]],
     ) -> None:
         """Publish the topics that have subscribers.
 
         Args:
             policy: Policy that decided.
             observation: Observation of the decision.
-            measured: Robot state of the observation.
+            measured: State of each arm in the observation.
             decision: The decision.
-            sent: Actions in the command, shape (H, D).
+            sent: Actions in the command of each arm, shape (H, D) each.
         """
         try:
-            if self._markers.get_subscription_count() and not self._action.is_joints:
+            if self._markers.get_subscription_count() and self._tools:
                 self._markers.publish(self._candidates(measured, decision, sent))
             if self._images.get_subscription_count() and self._is_due():
                 stamp = self._node.get_clock().now().to_msg()
@@ -98,38 +101,35 @@ class Visualization:
 
     # Candidates as markers
 
-    def _candidates(self, measured: RobotState, decision: Decision, sent: Any) -> Any:
+    def _candidates(self, measured: RobotStates, decision: Decision, sent: Any) -> Any:
+        """Candidates of each arm that is commanded in space, with the command."""
         order = np.argsort(decision.energies)[:_POINTS]
         energies = decision.energies[order] - decision.energies[order[0]]
-        low = Marker(type=Marker.POINTS, ns="candidates", id=0)
-        low.header.frame_id = self._action.frame_id
-        low.header.stamp = self._node.get_clock().now().to_msg()
-        low.scale.x = low.scale.y = 0.004
-        low.pose.orientation.w = 1.0
-        size = len(self._action.names)
-        low.points = [self._place(row[:size], measured) for row in decision.candidates[order]]
         colours = colours_of(energies)[:, 0] / 255.0
-        low.colors = [ColorRGBA(r=float(r), g=float(g), b=float(b), a=0.8) for r, g, b in colours]
-        chosen = Marker(type=Marker.LINE_STRIP, ns="command", id=1, header=low.header)
-        chosen.scale.x, chosen.color = 0.006, ColorRGBA(r=1.0, g=0.1, b=0.1, a=1.0)
-        chosen.pose.orientation.w = 1.0
-        here = measured.position or measured.tool
-        start = Point(x=here.get("x", 0.0), y=here.get("y", 0.0), z=here.get("z", 0.0))
-        chosen.points = [start, *(self._place(row, measured) for row in sent)]
-        return MarkerArray(markers=[low, chosen])
-
-    def _place(self, action: Any, measured: RobotState) -> Any:
-        """Position to which an action leads."""
-        here = measured.position or measured.tool
-        named = dict(zip(self._action.fields, action, strict=False))
-        place = {}
-        for axis in "xyz":
-            if self._action.is_velocity:
-                step = _SECONDS * float(named.get(f"linear.{axis}", 0.0))
-                place[axis] = here.get(axis, 0.0) + step
-            else:
-                place[axis] = float(named.get(axis, self._action.fixed.get(axis, 0.0)))
-        return Point(**place)
+        markers = []
+        for part, state, actions in zip(self._interface.parts, measured, sent, strict=True):
+            if part not in self._tools:
+                continue
+            action = part.interface.command
+            low = Marker(type=Marker.POINTS, ns=part.field("candidates"), id=0)
+            low.header.frame_id = action.frame_id
+            low.header.stamp = self._node.get_clock().now().to_msg()
+            low.scale.x = low.scale.y = 0.004
+            low.pose.orientation.w = 1.0
+            rows = decision.candidates[order][:, part.columns]
+            low.points = [_place(action, row, state) for row in rows]
+            low.colors = [
+                ColorRGBA(r=float(r), g=float(g), b=float(b), a=0.8) for r, g, b in colours
+            ]
+            chosen = Marker(type=Marker.LINE_STRIP, ns=part.field("command"), id=1)
+            chosen.header = low.header
+            chosen.scale.x, chosen.color = 0.006, ColorRGBA(r=1.0, g=0.1, b=0.1, a=1.0)
+            chosen.pose.orientation.w = 1.0
+            here = state.position or state.tool
+            start = Point(x=here.get("x", 0.0), y=here.get("y", 0.0), z=here.get("z", 0.0))
+            chosen.points = [start, *(_place(action, row, state) for row in actions)]
+            markers += [low, chosen]
+        return MarkerArray(markers=markers)
 
     # Debug image
 
@@ -137,7 +137,7 @@ class Visualization:
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any, stamp: Any
     ) -> None:
         parts = [fit(observation[name][-1], _HEIGHT) for name in self._cameras]
-        if policy.has_energy and len(self._action.names) >= 2:
+        if policy.has_energy and len(self._interface.action.names) >= 2:
             parts.append(self._landscape(policy, observation, decision, sent))
         picture = np.ascontiguousarray(np.hstack(parts))
         message = Image(
@@ -155,9 +155,24 @@ class Visualization:
     ) -> Picture:
         """Energy over the first two dimensions; the others have the values of the decision."""
         drawn = landscape(policy, observation, decision, _GRID)
-        marks = ((decision.action[0], (255, 255, 255)), (sent[-1], (255, 40, 40)))
+        end = np.concatenate([actions[-1] for actions in sent])
+        marks = ((decision.action[0], (255, 255, 255)), (end, (255, 40, 40)))
         picture = draw_landscape(drawn, _HEIGHT, marks)
-        names = self._action.names
+        names = self._interface.action.names
         text = f"{names[0]} right, {names[1]} up, energy {decision.energy:.2f}"
         write(picture, text, (8, 18))
         return picture
+
+
+def _place(action: Action, values: Any, state: RobotState) -> Any:
+    """Position to which an action leads."""
+    here = state.position or state.tool
+    named = dict(zip(action.fields, values, strict=False))
+    place = {}
+    for axis in "xyz":
+        if action.is_velocity:
+            step = _SECONDS * float(named.get(f"linear.{axis}", 0.0))
+            place[axis] = here.get(axis, 0.0) + step
+        else:
+            place[axis] = float(named.get(axis, action.fixed.get(axis, 0.0)))
+    return Point(**place)

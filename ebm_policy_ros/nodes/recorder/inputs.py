@@ -48,15 +48,13 @@ class RecorderInputs:
         self._node, self._interface = node, interface
         self._clock = ClockWatch(node)
         self._on_message: OnMessage = lambda topic, message: None
-        action = interface.action
         streams: dict[tuple[str, str], dict[str, Stream]] = {}
         for name, stream in interface.observation.items():
             key = node.resolve_topic_name(stream.topic), stream.type
             streams.setdefault(key, {})[name] = stream
-        for command in (action, action.gripper):
-            if command is not None:
-                kind = command.command_type.ROS_TYPE
-                streams.setdefault((node.resolve_topic_name(command.topic), kind), {})
+        for command in interface.commands:
+            kind = command.command_type.ROS_TYPE
+            streams.setdefault((node.resolve_topic_name(command.topic), kind), {})
         period = interface.period_ns
         self._inputs = [
             _Input(node, topic, ros_type, chosen, period, self._deliver)

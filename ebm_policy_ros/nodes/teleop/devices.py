@@ -142,7 +142,7 @@ class LeaderDevice:
         """
         given = part_of(values, "leader.")
         self._leader = Leader(
-            interface.action,
+            interface.command,
             given.get("names", ()),
             given.get("scales", ()),
             given.get("offsets", ()),

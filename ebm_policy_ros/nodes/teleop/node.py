@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from ebm_policy_ros.control.limits import LimitError
-from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.interface import Interface, Part, load_interface
 from ebm_policy_ros.nodes.common.limit_parameters import limits_of
 from ebm_policy_ros.nodes.common.parameters import declare_all
 from ebm_policy_ros.nodes.common.pauses import boot_time
@@ -28,12 +28,35 @@ from ebm_policy_ros.nodes.teleop.devices import (
     LeaderDevice,
 )
 from ebm_policy_ros.nodes.teleop.parameters import SETTINGS
-from ebm_policy_ros.teleop.keyboard import Confirmation, Keyboard, key_map, key_table
+from ebm_policy_ros.teleop.keyboard import Confirmation, Key, Keyboard, key_map, key_table
 from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
 from ebm_policy_ros.util.resources import interface_path
 
 # Rate of reading keys and showing the status line, Hz; independent of a simulation's clock.
 _SCREEN_RATE = 20.0
+
+
+class Hand(NamedTuple):
+    """Input of the operator for one part of the action."""
+
+    part: Part
+    mapping: TeleopMapping
+    keys: Sequence[Key]
+    keyboard: Keyboard
+    source: InputDevice
+
+
+def _chosen(interface: Interface, name: str) -> Interface:
+    """Interface of the part that is commanded alone; the whole one if none is named."""
+    if not name:
+        return interface
+    parts = {part.name: part.interface for part in interface.parts if part.name}
+    if name not in parts:
+        expected = f"one of {', '.join(parts)} or nothing" if parts else "nothing"
+        raise ValueError(
+            f"part: got {name!r}, expected {expected}: the parts of {interface.name}'s action"
+        )
+    return parts[name]
 
 
 class TeleopNode(Node):
@@ -52,14 +75,17 @@ class TeleopNode(Node):
         """
         super().__init__("teleop_node", **options)
         self.values = values = declare_all(self, SETTINGS)
-        self._interface = interface = load_interface(interface_path(values["interface"]))
-        action = interface.action
-        self._mapping = TeleopMapping(interface, values["speed"], values["invert"] or ())
+        whole = load_interface(interface_path(values["interface"]))
+        self._interface = interface = _chosen(whole, values["part"])
         limits = limits_of(interface, values)
-        self._keys = key_table(action, values["source"])
-        self._keyboard = Keyboard(self._keys, values["key_timeout"])
         self._confirmation = Confirmation()
-        self._source = self._open_source()
+        begins = tuple(part.field("") for part in interface.parts)
+        if strange := [n for n in values["invert"] or () if not n.startswith(begins)]:
+            raise ValueError(
+                f"invert: got {strange[0]!r}, expected names that begin with {' or '.join(begins)}"
+            )
+        self._hands = [self._open(part) for part in interface.parts]
+        self._active = 0
         self.commander = Commander(self, interface, limits, values["check_command_topic"])
         self._recorder = RecorderClient(self, values["recorder"], self._say)
         self._desired = TeleopCommand()
@@ -78,13 +104,46 @@ class TeleopNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._screen = self.create_timer(1 / _SCREEN_RATE, self._on_screen, clock=steady)
 
-    def _open_source(self) -> InputDevice:
-        action, source = self._interface.action, self.values["source"]
+    def _open(self, part: Part) -> Hand:
+        """Open the input device for one part."""
+        values, interface = self.values, part.interface
+        wanted = [name for name in values["invert"] or () if name.startswith(part.field(""))]
+        inverted = [name.removeprefix(part.field("")) for name in wanted]
+        keys = key_table(interface.command, values["source"], len(self._interface.parts) > 1)
+        keyboard = Keyboard(keys, values["key_timeout"])
+        mapping = TeleopMapping(interface, values["speed"], inverted)
+        return Hand(part, mapping, keys, keyboard, self._open_source(part, keyboard))
+
+    def _open_source(self, part: Part, keyboard: Keyboard) -> InputDevice:
+        source = self.values["source"]
         if source == "keyboard":
-            return KeyboardDevice(self._keyboard)
+            return KeyboardDevice(keyboard)
         if source == "leader":
-            return LeaderDevice(self, self.values, self._interface)
-        return JoyDevice(self, self.values, action, self._act, self._tick)
+            return LeaderDevice(self, self.values, part.interface)
+
+        def is_active() -> bool:
+            return self._hand.part is part
+
+        return JoyDevice(
+            self,
+            self.values,
+            part.interface.command,
+            lambda event: self._act(event) if is_active() else None,
+            lambda: self._tick() if is_active() else None,
+        )
+
+    @property
+    def _hand(self) -> Hand:
+        """Input of the part that the device moves now; all others stand still."""
+        return self._hands[self._active]
+
+    @property
+    def _source(self) -> InputDevice:
+        return self._hand.source
+
+    @property
+    def _mapping(self) -> TeleopMapping:
+        return self._hand.mapping
 
     # Commands
 
@@ -94,7 +153,8 @@ class TeleopNode(Node):
         self._read_keys()
         if self.commander.pause():
             self._source.let_go()  # input from before or during the pause is ignored
-        measured = self.commander.look(now)
+        states = self.commander.look(now)
+        measured = None if states is None else states[self._active]
         taken = self.commander.is_wanted
         self._desired = self._source.desired(
             measured, taken, taken and bool(self.commander.problem)
@@ -102,7 +162,10 @@ class TeleopNode(Node):
         if self._desired.motion:
             self.commander.take()
         was_wanted = self.commander.is_wanted
-        self.commander.tick(now, self._desired, self._mapping)
+        # The arms that are not moved are commanded to stand still, so that nothing else moves
+        # them, and so that a recording has a command of each arm at every step.
+        desired = [self._desired if h is self._hand else TeleopCommand() for h in self._hands]
+        self.commander.tick(now, desired, [hand.mapping for hand in self._hands])
         if was_wanted and not self.commander.is_wanted:
             self._source.let_go()
         self._show()
@@ -124,7 +187,7 @@ class TeleopNode(Node):
         if self.commander.pause():
             return
         for name in pressed:
-            if event := self._keyboard.press(name, boot_time()):
+            if event := self._hand.keyboard.press(name, boot_time()):
                 self._act(event)
             else:
                 self._confirmation.withdraw()
@@ -135,12 +198,16 @@ class TeleopNode(Node):
             self._say(question)
         elif event == "help":
             if self._terminal is not None:
-                lines = [*key_map(self._keys), *self._source.describe()]
+                lines = [*key_map(self._hand.keys), *self._source.describe()]
                 self._terminal.say("\n".join(lines))
         elif event == "take":
             self.commander.take()
         elif event == "let_go":
             self._let_go()
+        elif event == "next_part":
+            self._source.let_go()
+            self._active = (self._active + 1) % len(self._hands)
+            self._source.let_go()
         elif not self._mapping.act(event):
             self._recorder.call(event)
         elif self._mapping.speed != self.values["speed"]:
@@ -165,8 +232,9 @@ class TeleopNode(Node):
         except LimitError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.values.update(wanted)
-        self.commander.guard.limits = limits
-        self._mapping.speed = wanted.get("speed", self._mapping.speed)
+        self.commander.arms.limit(limits)
+        for hand in self._hands:
+            hand.mapping.speed = wanted.get("speed", hand.mapping.speed)
         return SetParametersResult(successful=True)
 
     # Screen
@@ -193,7 +261,8 @@ class TeleopNode(Node):
         moves = [f"{self._mapping.name(d)} {s:+.0%}" for d, s in self._desired.motion.items()]
         parts = [state, "" if stands else " ".join(moves) or self._desired.hint]
         parts.append(", ".join(self.commander.changed))
-        if self._interface.action.is_joints:
+        parts.append(self._hand.part.name)
+        if self._hand.part.interface.command.is_joints:
             parts.append(self._mapping.name("joint"))
         if self.values["source"] != "leader":
             parts.append(f"speed {self._mapping.speed:.0%}")

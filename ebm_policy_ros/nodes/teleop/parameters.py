@@ -15,6 +15,7 @@ _BUTTON_TEXTS = {
     "grip_low": "Button that sends the gripper to its low",
     "grip_high": "Button that sends the gripper to its high",
     "next_joint": "Button that chooses the next joint",
+    "next_part": "Button that chooses the next arm",
     "faster": "Button that raises the speed",
     "slower": "Button that lowers the speed",
     "start": "Button that starts an episode",
@@ -29,6 +30,12 @@ SETTINGS = (
         "interface",
         "ur5e_push",
         "Interface file of this robot, or the name of a shipped one.",
+    ),
+    Setting(
+        "part",
+        "",
+        "Part of the action, such as left, to command alone; another node may command the others. "
+        "Empty: all, of which one is moved at a time and the others stand still.",
     ),
     Setting(
         "source",

@@ -1,0 +1,345 @@
+"""Actions with parts: what the interface, the limits and the data of two arms say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from demonstration import write_bag
+from two_arms import SIDES, arm, demonstration, gripper, joint_arm, joint_stream, two_arms, values
+
+from ebm_policy_ros.bags.read_report import BagError
+from ebm_policy_ros.control.limits import LimitError, part_limits
+from ebm_policy_ros.energy.action_space import ActionSpace, ActionSpaceConfig
+from ebm_policy_ros.interface import (
+    CombinedAction,
+    Interface,
+    InterfaceError,
+    interface_from_dict,
+    load_interface,
+)
+from ebm_policy_ros.policy.file import load_policy_file
+from ebm_policy_ros.training.data.arrays import save_arrays
+from ebm_policy_ros.training.data.dataset import Dataset
+from ebm_policy_ros.training.data.episodes import read_episode
+from ebm_policy_ros.training.data.idle import moves
+from ebm_policy_ros.training.data.mirror import Mirror
+from ebm_policy_ros.training.exchange.demonstrations import with_windows
+from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot
+from ebm_policy_ros.training.exchange.sources import read_source
+from ebm_policy_ros.training.inspection.columns import action_columns
+from ebm_policy_ros.training.inspection.metrics import episode_metrics
+from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
+
+BOX = {"stream": "left_tool", "fields": ["x"], "low": [0.0], "high": [0.5]}
+
+
+def without_joints(**parts: dict[str, Any]) -> Interface:
+    """Two arms whose bags have tool poses and commands alone."""
+    content = values(**parts)
+    for side in SIDES:
+        del content["observation"][f"{side}_joints"]
+    return interface_from_dict(content, "two_arms")
+
+
+# Interface
+
+
+def test_the_dimensions_are_those_of_the_parts_in_alphabetical_order() -> None:
+    robot = two_arms(
+        right=arm("right"), left=arm("left", high=[0.1, 0.2], gripper=gripper("left"))
+    )
+    assert robot.action.names == (
+        "left.linear.x", "left.linear.y", "left.finger", "right.linear.x", "right.linear.y",
+    )  # fmt: skip
+    assert robot.action.bounds == (
+        (-0.25, -0.25, 0.0, -0.25, -0.25),
+        (0.1, 0.2, 0.08, 0.25, 0.25),
+    )
+    assert robot.action.units == ("m/s", "m/s", "", "m/s", "m/s")
+    left, right = robot.parts
+    assert (left.name, left.columns) == ("left", slice(0, 3))
+    assert (right.name, right.columns) == ("right", slice(3, 5))
+    assert left.interface.command.topic == "left/twist"
+    assert [command.topic for command in robot.commands] == [
+        "left/twist", "left/gripper", "right/twist",
+    ]  # fmt: skip
+    assert robot.velocities == [0, 1, 3, 4]
+
+
+def test_a_single_command_is_one_part_without_a_name(interface: Interface) -> None:
+    (part,) = interface.parts
+    assert part.interface is interface and (part.name, part.columns) == ("", slice(0, 2))
+    assert part.field("linear.x") == "linear.x" and part.named("text") == "text"
+    assert interface.command is interface.action
+
+
+def test_the_horizon_beside_the_parts_is_that_of_each() -> None:
+    content = values()
+    content["action"]["horizon"] = 4
+    robot = interface_from_dict(content, "x")
+    assert robot.action.horizon == 4
+    assert [part.interface.command.horizon for part in robot.parts] == [4, 4]
+
+
+def test_parts_and_their_workspaces_survive_a_file(tmp_path: Path) -> None:
+    robot = two_arms(left=arm("left", workspace=BOX), right=arm("right", gripper=gripper("right")))
+    path = tmp_path / "robot.yaml"
+    path.write_text(yaml.safe_dump(robot.to_dict()))
+    assert load_interface(path) == robot
+    assert "horizon" not in robot.to_dict()["action"]["parts"]["left"]
+    left, right = (part.interface for part in robot.parts)
+    assert interface_from_dict(left.to_dict(), "left") == left, "a whole interface by itself"
+    assert left.workspace is not None and left.workspace.high == (0.5,)
+    assert right.workspace is None and robot.workspace is None
+
+
+def test_the_prefix_of_a_robot_is_that_of_all_its_parts() -> None:
+    content = values(left=joint_arm("left"), right=arm("right"))
+    robot = interface_from_dict({**content, "prefix": "robot1_"}, "x")
+    left, right = (part.interface.command for part in robot.parts)
+    assert left.fields == ("robot1_left_a", "robot1_left_b")
+    assert right.frame_id == "robot1_right_base"
+    assert robot.differences(interface_from_dict(content, "x")) == []
+
+
+def test_limits_of_a_part_may_differ_between_robots_but_not_its_bounds() -> None:
+    content = values()
+    content["action"]["parts"]["left"] |= {"topic": "l", "workspace": BOX}
+    assert two_arms().differences(interface_from_dict(content, "x")) == []
+    content["action"]["parts"]["right"]["low"] = [-0.1, -0.1]
+    assert two_arms().differences(interface_from_dict(content, "x")) == [
+        "action.parts.right.low: [-0.25, -0.25] here, [-0.1, -0.1] there"
+    ]
+
+
+def test_several_commands_are_not_taken_for_one() -> None:
+    expected = "two_arms: action has the parts left and right, expected one command"
+    with pytest.raises(InterfaceError, match=expected):
+        _ = two_arms().command
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parts": {"left": arm("left")}}, "action.parts: got ['left'], expected at least two"),
+        ({"parts": {}}, "action.parts: got [], expected at least two"),
+        ({"parts": ["left"]}, "action.parts: got ['left'], expected a command for each part"),
+        ({"topic": "x"}, "action: unknown key 'topic', expected parts, horizon"),
+        ({"horizon": 0}, "action.horizon: got 0, expected >= 1"),
+        ({"parts": {"left": arm("left"), "right": arm("right", topic="/left/twist")}},
+         "action.parts: got 'the topic left/twist twice', expected a topic for each command"),
+        ({"parts": {"left": arm("left"), "right": arm("right", gripper=gripper("left")
+          | {"topic": "left/twist"})}}, "action.parts: got 'the topic left/twist twice'"),
+        ({"parts": {"left": arm("left"), "right": arm("right", horizon=2)}},
+         "action.parts.right.horizon: got 'a horizon', expected it beside parts"),
+        ({"parts": {"left": arm("left"), "right": arm("right", speed=2)}},
+         "action.parts.right: unknown key 'speed'"),
+        ({"parts": {"left": arm("left"), "right": {"topic": "right/twist"}}},
+         "action.parts.right: the key 'type' is missing"),
+        ({"parts": {"left": arm("left"), "right": 3}},
+         "action.parts.right: got 3, expected keys and values"),
+        ({"parts": {"left": arm("left"), "the right": arm("right")}},
+         "action.parts: got 'the right', expected names such as left"),
+        ({"parts": {"left": arm("left"), "right": joint_arm("right", max_velocity=None)}},
+         "action.parts.right.max_velocity: got None"),
+        ({"parts": {"left": arm("left"), "right": arm("right", low=[0.3, 0.0])}},
+         "action.parts.right.low: got [0.3, 0.0], expected at most high"),
+        ({"parts": {"left": arm("left"), "right": joint_arm("right", measured="left_joints")}},
+         "action.parts.right.measured: got 'left_joints', expected a stream of the positions of"),
+        ({"parts": {"left": arm("left"), "right": arm("right", workspace=BOX)}},
+         "action.parts.right.workspace.stream: got 'left_tool in frame left_base', expected a"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_parts_is_one_line(change: dict[str, Any], message: str) -> None:
+    content = values()
+    content["action"] |= change
+    with pytest.raises(InterfaceError) as caught:
+        interface_from_dict(content, "robot.yaml")
+    assert str(caught.value).startswith("robot.yaml: ") and "\n" not in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_workspace_stands_in_the_part_whose_tool_it_bounds() -> None:
+    with pytest.raises(InterfaceError, match=r"workspace: .* a workspace in each of action.parts"):
+        interface_from_dict({**values(), "workspace": BOX}, "x")
+
+
+# Limits
+
+
+def test_limit_parameters_have_a_number_for_each_dimension_of_all_parts() -> None:
+    robot = two_arms(left=arm("left", workspace=BOX), right=joint_arm("right"))
+    wanted = {"high": [0.1, 0.2, 0.3, 0.4], "workspace_high": [0.4], "max_velocity": [0.2, 0.1]}
+    left, right = part_limits(robot, wanted)
+    assert left.high.tolist() == [0.1, 0.2] and right.high.tolist() == [0.3, 0.4]
+    assert left.workspace_high.tolist() == [0.4] and not len(right.workspace_high)
+    assert right.max_velocity.tolist() == [0.2, 0.1], "only the right one is a position"
+    assert left.low.tolist() == [-0.25, -0.25], "what is not set stays"
+
+
+@pytest.mark.parametrize(
+    ("limit", "numbers", "message"),
+    [
+        ("high", [0.1], "limits.high: got [0.1], expected one number for each of left.linear.x, "
+         "left.linear.y, right.linear.x, right.linear.y"),
+        ("max_velocity", [0.1], "limits.max_velocity: got [0.1], expected none"),
+        ("high", [0.1, 0.1, 0.1, 0.9], "right: limits.high: 0.9 for linear.y is looser"),
+    ],
+)  # fmt: skip
+def test_a_wrong_limit_names_the_part(limit: str, numbers: list[float], message: str) -> None:
+    with pytest.raises(LimitError) as caught:
+        part_limits(two_arms(), {limit: numbers})
+    assert message in str(caught.value)
+
+
+# Data
+
+
+def test_a_step_has_the_commands_of_both_arms(tmp_path: Path) -> None:
+    episode = read_episode(write_bag(tmp_path / "bag", demonstration()), without_joints())
+    assert episode.actions.shape == (20, 1, 4)
+    np.testing.assert_allclose(episode.actions[:, 0, 0], np.arange(20) / 1000, atol=1e-7)
+    np.testing.assert_allclose(episode.actions[:, 0, 2], -np.arange(20) / 1000, atol=1e-7)
+    assert not episode.notes
+
+
+def test_a_step_needs_a_command_of_every_arm(tmp_path: Path) -> None:
+    """The right arm is commanded from step 4 on, and not in steps 10 to 14."""
+    messages = demonstration(
+        20, lambda side, step: side == "left" or step in (*range(4, 10), *range(15, 20))
+    )
+    episode = read_episode(write_bag(tmp_path / "bag", messages), without_joints())
+    steps = np.rint(episode.actions[:, 0, 0] * 1000).astype(int).tolist()
+    # A command holds for 2.5 periods.
+    assert steps == [*range(4, 12), *range(15, 20)]
+    assert np.rint(episode.actions[:, 0, 2] * -1000).astype(int).tolist() == [
+        *range(4, 10), 9, 9, *range(15, 20),
+    ]  # fmt: skip
+
+
+def test_an_arm_that_was_never_commanded_is_named(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", demonstration(20, lambda side, step: side == "left"))
+    with pytest.raises(BagError, match=r"no right/twist .* among its topics"):
+        read_episode(bag, without_joints())
+
+
+def test_a_longer_horizon_has_the_next_commands_of_both(tmp_path: Path) -> None:
+    content = without_joints().to_dict()
+    content["action"]["horizon"] = 3
+    robot = interface_from_dict(content, "x")
+    episode = read_episode(write_bag(tmp_path / "bag", demonstration()), robot)
+    assert episode.actions.shape == (20, 3, 4)
+    np.testing.assert_allclose(episode.actions[5, :, 2], [-0.005, -0.006, -0.007], atol=1e-7)
+    np.testing.assert_allclose(episode.actions[19, :, 0], [0.019, 0.0, 0.0], atol=1e-7)
+
+
+def test_demonstrations_of_both_arms_survive_an_exchange(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    content = without_joints().to_dict()
+    content["action"]["horizon"] = 2
+    robot = interface_from_dict(content, "x")
+    write_bag(tmp_path / "bags" / "one", demonstration(12))
+    recorded = read_source(tmp_path / "bags", robot)
+    assert recorded.dataset.actions.shape == (12, 2, 4)
+    write_lerobot(tmp_path / "lerobot", recorded, 10.0, video=False)
+    info = json.loads((tmp_path / "lerobot" / "meta" / "info.json").read_text())
+    assert info["features"]["action"]["names"] == list(robot.action.names)
+    save_arrays(tmp_path / "arrays.npz", recorded.dataset)
+    for name in ("lerobot", "arrays.npz"):
+        again = read_source(tmp_path / name, robot)
+        np.testing.assert_allclose(again.dataset.actions, recorded.dataset.actions)
+        assert again.dimensions["action"] == robot.action.names
+
+
+def test_inspection_names_the_dimensions_of_both(tmp_path: Path) -> None:
+    robot = without_joints()
+    labels = [(column.name, column.unit) for column in action_columns(robot)]
+    assert labels[2] == ("right.linear.x", "m/s")
+    episode = read_episode(write_bag(tmp_path / "bag", demonstration()), robot)
+    metrics = episode_metrics(episode, robot)
+    assert metrics.steps == 20 and len(metrics.saturated) == 4
+    # Up to 2 % of the range of a velocity, 0.5 m/s, is idle: 10 mm/s.
+    assert metrics.idle == pytest.approx(11 / 20)
+
+
+def test_a_step_moves_if_one_of_the_arms_does() -> None:
+    robot = two_arms(left=arm("left"), right=joint_arm("right"))
+    still = [0.0, 0.0, 0.3, 0.3]
+    rows = np.array([still, still, [0.1, 0.0, 0.3, 0.3], [0.0, 0.0, 0.35, 0.3], still, still])
+    assert moves(rows, robot).tolist() == [False, False, True, True, True, False]
+
+
+def test_after_the_last_action_velocities_are_zero_and_positions_are_held() -> None:
+    robot = two_arms(left=joint_arm("left"), right=arm("right"))
+    actions = np.array([[[0.1, 0.2, 0.3, 0.4]]], np.float32)
+    alone = Dataset(
+        {"s": np.zeros((1, 1, 1), np.float32)}, actions, np.array([0]), ("a",), np.ones(1)
+    )
+    chunk = with_windows(alone, {}, 2, robot.velocities).actions
+    np.testing.assert_allclose(chunk[0], [[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.0, 0.0]])
+
+
+def test_a_mirror_exchanges_the_arms() -> None:
+    """Seen in a mirror, the left arm does what the right one does, with y reversed."""
+    robot = two_arms()
+    exchange = {"columns": [2, 3, 0, 1], "signs": [1, -1, 1, -1]}
+    mirror = Mirror.of({"action": exchange}, robot.shapes, 4, robot)
+    actions = torch.tensor([[[0.1, 0.2, 0.3, 0.4]]])
+    assert mirror.action(actions).flatten().tolist() == pytest.approx([0.3, -0.4, 0.1, -0.2])
+    named = Mirror.of({"action": ["left.linear.y"]}, robot.shapes, 4, robot)
+    assert named.action(actions).flatten().tolist() == pytest.approx([0.1, -0.2, 0.3, 0.4])
+
+
+def test_positions_are_relative_to_what_measures_each_arm() -> None:
+    robot = two_arms(left=joint_arm("left"), right=joint_arm("right"))
+    seen = {
+        "left_joints": np.array([[[0.1, 0.2]], [[0.3, 0.4]]], np.float32),
+        "right_joints": np.array([[[0.5, 0.6]], [[0.7, 0.8]]], np.float32),
+    }
+    actions = np.array([[[0.1, 0.3, 0.5, 0.8]], [[0.3, 0.5, 0.7, 1.0]]], np.float32)
+    data = Dataset(seen, actions, np.array([0, 1]), ("a", "b"), np.ones(2))
+    chosen = choose_coordinates(ActionConfig(), data, robot)
+    assert chosen.relative_to == ("left_joints",) * 2 + ("right_joints",) * 2
+    assert chosen.columns == (0, 1, 0, 1)
+    space = ActionSpace(4, chosen)
+    origin = space.origin({name: torch.tensor(v) for name, v in seen.items()})
+    assert origin is not None
+    np.testing.assert_allclose(origin.numpy(), [[0.1, 0.2, 0.5, 0.6], [0.3, 0.4, 0.7, 0.8]])
+    # Every arm moves its second joint, by 0.1 and 0.2 rad.
+    away = torch.tensor(actions).flatten(1) - origin
+    np.testing.assert_allclose(away.numpy(), [[0, 0.1, 0, 0.2]] * 2, atol=1e-6)
+
+
+def test_arms_that_one_stream_measures_are_relative_to_that_one() -> None:
+    content = values(
+        left=joint_arm("left", measured="joints"), right=joint_arm("right", measured="joints")
+    )
+    names = ["right_a", "right_b", "left_a", "left_b"]
+    content["observation"] = {"joints": joint_stream("both", names=names)}
+    robot = interface_from_dict(content, "x")
+    data = Dataset(
+        {"joints": np.zeros((1, 1, 4), np.float32)}, np.zeros((1, 1, 4), np.float32),
+        np.array([0]), ("a",), np.ones(1),
+    )  # fmt: skip
+    found = choose_coordinates(ActionConfig(), data, robot)
+    assert found == ActionSpaceConfig("joints", (2, 3, 0, 1))
+
+
+@pytest.mark.parametrize("streams", [("a",), ("a", ""), (1, "b"), ("", "")])
+def test_streams_that_do_not_fit_their_columns_are_refused(streams: Any) -> None:
+    with pytest.raises(ValueError, match=r"action\.relative_to"):
+        ActionSpaceConfig(streams, (0, 1))
+
+
+def test_a_policy_file_keeps_the_parts(tmp_path: Path, policy_for: Any) -> None:
+    robot = two_arms()
+    path = policy_for(robot, [-0.1] * 4, [0.1] * 4)
+    found = load_policy_file(path)
+    assert found.interface == robot and isinstance(found.interface.action, CombinedAction)
+    assert found.action_shape == (1, 4)
