@@ -96,7 +96,7 @@ def demonstrate(args: WithoutRosArgs, file: Path) -> None:
             action = np.clip(action, *interface.action.bounds)
             seen.append(observe(world, interface, args.camera))
             actions.append(action)
-            move(world, interface.action, action)
+            move(world, interface.command, action)
         if world.success:
             ends.append(len(actions))
         else:
@@ -164,7 +164,7 @@ def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
                 if chunk is not None:
                     known = {"previous": chunk.continued(), "intent": chunk.decision.intent}
                 chunk = Chunk(policy.decide(seen, **known), 0, 0)
-            move(world, interface.action, chunk.ahead()[0])
+            move(world, interface.command, chunk.ahead()[0])
             chunk.sent += 1
             moments.append(world.measures)
         solved = any(map(world.task.success, moments))
@@ -187,7 +187,7 @@ def run(args: WithoutRosArgs) -> None:
     """Demonstrate, train and judge what is missing; print a line for each training."""
     torch.set_num_threads(1)
     task = make_task(args.task)
-    action = load_interface(interface_path(task.interface)).action
+    action = load_interface(interface_path(task.interface)).command
     if action.is_joints or not action.is_velocity:
         raise ValueError(
             f"task: got {args.task}, whose actions are a {action.type}, expected one with "
