@@ -39,11 +39,6 @@ from ebm_policy_ros.training.experiments.tee import STEPS, Tees
 from ebm_policy_ros.util.cli import run_command
 
 EXECUTED = HORIZON
-# A chunk's image encoder with more layers than the recipe's, for a GPU.
-_PICTURES = {
-    "model.image": {"network": "residual", "channels": [32, 64, 64], "strides": [2, 2, 1]},
-    "steps": 30000,
-}
 
 
 def rollout(
@@ -87,10 +82,10 @@ METHODS = {
     "regression (MSE)": Method("state", {"model.kind": "explicit", "model.head.width": 256}),
     "flow matching": Method("state", {"model.kind": "flow", "model.head.width": 256}),
     "two-step regression": Method("state", {"model.kind": "two_step", "model.head.width": 256}),
-    "pictures, energy, lowest": Method("picture", _PICTURES),
-    "pictures, energy, drawn": Method("picture", _PICTURES, drawn=True),
+    "pictures, energy, lowest": Method("picture"),
+    "pictures, energy, drawn": Method("picture", drawn=True),
     "pictures, regression (MSE)": Method(
-        "picture", {**_PICTURES, "model.kind": "explicit", "model.head.width": 256}
+        "picture", {"model.kind": "explicit", "model.head.width": 256}
     ),
 }
 _STATES = tuple(name for name, method in METHODS.items() if method.sees == "state")
@@ -105,7 +100,7 @@ class PushTArgs:
     out: Path
     """Folder for the results; existing results are not computed again."""
     methods: tuple[str, ...] = _STATES
-    """Methods to run; those with images need a GPU."""
+    """Methods to run; those with pictures take most of an hour each."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     everything: tuple[bool, ...] = (False,)
