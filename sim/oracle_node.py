@@ -124,7 +124,13 @@ def _tool_topics(interface: Interface) -> list[str]:
     poses = {n: s.topic for n, s in streams.items() if s.type.endswith("PoseStamped")}
     if len(interface.parts) == 1:
         return list(poses.values())[:1]
-    return [poses[part.interface.command.measured] for part in interface.parts]
+    measured = {part.name: part.interface.command.measured for part in interface.parts}
+    for name, stream in measured.items():
+        if not stream:
+            raise ValueError(
+                f"action.parts.{name}.measured: missing, expected the stream of the tool's pose"
+            )
+    return [poses[stream] for stream in measured.values()]
 
 
 def _values(pose: Any) -> npt.NDArray[np.float64]:

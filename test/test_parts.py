@@ -152,6 +152,12 @@ def test_several_commands_are_not_taken_for_one() -> None:
          "action.parts.right.low: got [0.3, 0.0], expected at most high"),
         ({"parts": {"left": arm("left"), "right": joint_arm("right", measured="left_joints")}},
          "action.parts.right.measured: got 'left_joints', expected a stream of the positions of"),
+        ({"parts": {"left": joint_arm("left"), "right": joint_arm("right", fields=["left_a",
+          "right_b"])}}, "action.parts: got 'the joint left_a twice', expected each joint in one"),
+        ({"parts": {side: arm(side, measured="left_tool") for side in ("left", "right")}},
+         "action.parts: got 'the stream left_tool twice', expected a stream of its own tool"),
+        ({"parts": {"left": arm("left"), "a_gripper": arm("right")}},
+         "action.parts: got 'a_gripper', expected names that don't end in _gripper"),
         ({"parts": {"left": arm("left"), "right": arm("right", workspace=BOX)}},
          "action.parts.right.workspace.stream: got 'left_tool in frame left_base', expected a"),
     ],
@@ -189,6 +195,7 @@ def test_limit_parameters_have_a_number_for_each_dimension_of_all_parts() -> Non
         ("high", [0.1], "limits.high: got [0.1], expected one number for each of left.linear.x, "
          "left.linear.y, right.linear.x, right.linear.y"),
         ("max_velocity", [0.1], "limits.max_velocity: got [0.1], expected none"),
+        ("max_velocity", [], "limits.max_velocity: got [], expected none"),
         ("high", [0.1, 0.1, 0.1, 0.9], "right: limits.high: 0.9 for linear.y is looser"),
     ],
 )  # fmt: skip
@@ -196,6 +203,13 @@ def test_a_wrong_limit_names_the_part(limit: str, numbers: list[float], message:
     with pytest.raises(LimitError) as caught:
         part_limits(two_arms(), {limit: numbers})
     assert message in str(caught.value)
+
+
+def test_parts_that_read_like_keys_are_compared() -> None:
+    one = two_arms(hold=arm("left"), lag=arm("right"))
+    other = two_arms(hold=arm("left"), lag=arm("right", low=[-0.2, -0.1]))
+    (told,) = one.differences(other)
+    assert told.startswith("action.parts.lag.low: ")
 
 
 # Data

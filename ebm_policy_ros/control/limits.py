@@ -171,7 +171,7 @@ def _split(
     """Values of a limit for each part, none for a part that has no such limit."""
     fields = {part.name: _limited(part.interface, limit) for part in interface.parts}
     names = [part.field(field) for part in interface.parts for field in fields[part.name]]
-    if len(values) != len(names):
+    if not names or len(values) != len(names):
         expected = f"one number for each of {', '.join(names)}" if names else "none"
         raise LimitError(f"limits.{limit}: got {list(values)}, expected {expected}")
     left = iter(values)

@@ -228,7 +228,9 @@ _MAY_DIFFER = (
 def _compare(mine: Any, theirs: Any, key: str) -> list[tuple[str, Any, Any]]:
     if isinstance(mine, dict) and isinstance(theirs, dict):
         found = []
-        for name in sorted((mine.keys() | theirs.keys()) - set(_MAY_DIFFER)):
+        # Streams and parts have names, which may read like one of these keys.
+        free = () if key in ("observation", "action.parts") else _MAY_DIFFER
+        for name in sorted((mine.keys() | theirs.keys()) - set(free)):
             path = f"{key}.{name}" if key else name
             found += _compare(mine.get(name, "nothing"), theirs.get(name, "nothing"), path)
         return found

@@ -19,6 +19,13 @@ class PartAction(Action):
 
     workspace: Workspace | None = None
 
+    @property
+    def tool_streams(self) -> set[str]:
+        """Streams that tell where the tool of this part is."""
+        measured = set() if self.is_joints else {self.measured}
+        box = set() if self.workspace is None else {self.workspace.stream}
+        return (measured | box) - {""}
+
 
 @dataclass(frozen=True, kw_only=True)
 class CombinedAction:
@@ -39,6 +46,18 @@ class CombinedAction:
         topics = [command.topic.lstrip("/") for command in commands]
         twice = next((topic for topic in topics if topics.count(topic) > 1), "")
         require(not twice, "parts", f"the topic {twice} twice", "a topic for each command")
+        self._check_apart()
+
+    def _check_apart(self) -> None:
+        """Refuse two parts that are the same arm, which one of them would guard wrongly."""
+        parts = self.parts.values()
+        joints = [name for part in parts if part.is_joints for name in part.fields]
+        twice = next((name for name in joints if joints.count(name) > 1), "")
+        require(not twice, "parts", f"the joint {twice} twice", "each joint in one part")
+        streams = [name for part in parts for name in part.tool_streams]
+        twice = next((name for name in streams if streams.count(name) > 1), "")
+        expected = "a stream of its own tool for each part"
+        require(not twice, "parts", f"the stream {twice} twice", expected)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,3 +86,6 @@ def check_part_name(name: object) -> None:
     """Refuse a name that cannot be part of a topic's name."""
     fits = isinstance(name, str) and len(name) < 64 and _NAME.fullmatch(name)
     require(bool(fits), "action.parts", name, "names such as left: letters, digits and _")
+    # The proposed commands of a part's gripper have this ending.
+    ends = str(name).endswith("_gripper")
+    require(not ends, "action.parts", name, "names that don't end in _gripper")

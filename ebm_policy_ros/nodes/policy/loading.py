@@ -10,6 +10,7 @@ from typing import Any
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.nodes.common.limit_parameters import limits_of
+from ebm_policy_ros.nodes.common.outputs import proposed_topic
 from ebm_policy_ros.nodes.common.parameters import part_of
 from ebm_policy_ros.nodes.policy.inference_thread import InferenceThread
 from ebm_policy_ros.policy.chunk import executed_of
@@ -35,9 +36,10 @@ class LoadedPolicy:
         rate = self.interface.rate
         policy = f"policy {self.name} ({self.sha256[:12]}) for {self.interface.name}"
         if not values["publish_commands"]:
+            topics = proposed_topics(self.interface)
             return (
-                f"active in shadow mode: {policy} proposes on ~/proposed_command at {rate:g} Hz; "
-                "the arm is NOT moved"
+                f"active in shadow mode: {policy} proposes on {topics} at {rate:g} Hz; the arm is "
+                "NOT moved"
             )
         return (
             f"active: {policy} MOVES THE ARM from now on: commands on "
@@ -80,6 +82,11 @@ class LoadedPolicy:
 def command_topics(interface: Interface) -> str:
     """Topics of the arms' commands, as text for users."""
     return " and ".join(part.interface.command.topic for part in interface.parts)
+
+
+def proposed_topics(interface: Interface) -> str:
+    """Topics of the commands that shadow mode proposes, as text for users."""
+    return " and ".join(proposed_topic("~", part.name) for part in interface.parts)
 
 
 def load_policy(values: Mapping[str, Any], name: str) -> LoadedPolicy:

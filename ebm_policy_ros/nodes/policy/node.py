@@ -22,7 +22,12 @@ from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
 from ebm_policy_ros.nodes.policy.control_loop import ControlLoop
 from ebm_policy_ros.nodes.policy.diagnostics import Diagnostics
 from ebm_policy_ros.nodes.policy.inference_thread import InferenceThread
-from ebm_policy_ros.nodes.policy.loading import LoadedPolicy, command_topics, prepare_policy
+from ebm_policy_ros.nodes.policy.loading import (
+    LoadedPolicy,
+    command_topics,
+    prepare_policy,
+    proposed_topics,
+)
 from ebm_policy_ros.nodes.policy.parameters import SETTINGS
 from ebm_policy_ros.nodes.policy.services import PolicyServices
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
@@ -264,9 +269,10 @@ class PolicyNode(LifecycleNode):
 
     def destination(self, publish: bool) -> str:
         """Destination of the commands, as text for users."""
-        if not publish:
-            return "shadow mode: commands go to ~/proposed_command alone, the arm does not move"
         loop = self.control_loop
+        if not publish:
+            topics = proposed_topics(loop.loaded.interface) if loop else "~/proposed_command"
+            return f"shadow mode: commands go to {topics} alone, the arm does not move"
         topics = command_topics(loop.loaded.interface) if loop else "the command topic"
         return f"shadow mode is off: commands go to {topics}, the arm moves"
 
