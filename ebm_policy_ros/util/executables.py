@@ -29,6 +29,10 @@ def teleop_node() -> None:
     _run("nodes.teleop.node")
 
 
+def operator_node() -> None:
+    _run("nodes.operator.node")
+
+
 def sim_bridge_node() -> None:
     _run("sim.bridge_node")
 

@@ -1,0 +1,105 @@
+// Start of the page: token, connection, buttons and keys.
+
+import { Connection } from "./connection.js";
+import { View, set } from "./view.js";
+
+const $ = (id) => document.getElementById(id);
+const TWICE = 3000; // ms within which a button is pressed again
+
+const issued = document.querySelector("meta[name=token]").content;
+const view = new View();
+let connection = null;
+
+function begin(token) {
+  connection = new Connection(token, {
+    state: (state) => requestAnimationFrame(() => {
+      view.draw(state);
+      view.drawSituation(connection.silence);
+      connection.show(state.pictures);
+      connection.saw(state);
+    }),
+    log: (entries) => view.log(entries),
+    picture: (name, blob) => view.picture(name, blob),
+    stopping: (isPending) => {
+      view.isStopping = isPending;
+      view.drawSituation(connection.silence);
+    },
+    refused: () => {
+      // The server was started anew, and gives a page a new token.
+      if (issued) return location.reload();
+      sessionStorage.removeItem("token");
+      askToken(token ? "This token is wrong." : "");
+    },
+  });
+}
+
+function askToken(problem) {
+  set("login-problem", problem);
+  const dialog = $("login");
+  dialog.onclose = () => {
+    const token = $("token").value.trim();
+    sessionStorage.setItem("token", token);
+    begin(token);
+  };
+  dialog.showModal();
+}
+
+setInterval(() => connection && view.drawSituation(connection.silence), 250);
+
+// Buttons
+
+async function command(button, name, value) {
+  const answer = $(name === "record" ? "answer-recorder" : "answer-policy");
+  answer.textContent = `${button.firstChild.textContent.trim()} …`;
+  const { done, text } = await connection.command(name, value);
+  answer.textContent = text;
+  answer.classList.toggle("refused", !done);
+}
+
+// A button with data-twice acts only if it is pressed again; no dialog hides the page meanwhile.
+function isMeant(button) {
+  if (!button.dataset.twice || button.classList.contains("armed")) {
+    button.classList.remove("armed");
+    return true;
+  }
+  button.classList.add("armed");
+  setTimeout(() => button.classList.remove("armed"), TWICE);
+  return false;
+}
+
+for (const button of document.querySelectorAll("button[data-command]")) {
+  const { command: name, value } = button.dataset;
+  const meaning = { true: true, false: false, undefined: null }[value];
+  button.onclick = () => connection && isMeant(button) && command(button, name, meaning === undefined ? value : meaning);
+}
+$("load").onclick = () => connection && isMeant($("load")) && command($("load"), "load_policy", $("policies").value);
+$("speed").oninput = () => (view.isSliding = true);
+$("speed").onchange = async () => {
+  if (connection) await command($("speed").previousElementSibling, "speed", Number($("speed").value));
+  view.isSliding = false;
+};
+
+// STOP: on the press already, not on the release.
+
+const stop = () => connection?.stop();
+$("stop").onpointerdown = stop;
+$("stop").onclick = stop; // from a screen reader, or a script
+for (const kind of ["keydown", "keyup"]) {
+  addEventListener(kind, (event) => {
+    const isTyped = event.target instanceof HTMLInputElement && event.target.type !== "range";
+    if (event.key !== "Escape" && (event.key !== " " || isTyped)) return;
+    event.preventDefault(); // the space bar would press the focused button as well
+    event.stopPropagation();
+    if (kind === "keydown" && !event.repeat) stop();
+  }, true);
+}
+
+// A hidden page shows nothing: it costs nothing.
+document.addEventListener("visibilitychange", () => document.hidden && connection?.show([]));
+
+const fromAddress = new URLSearchParams(location.hash.slice(1)).get("token");
+if (fromAddress) history.replaceState(null, "", location.pathname);
+const token = issued || fromAddress || sessionStorage.getItem("token");
+if (fromAddress) sessionStorage.setItem("token", fromAddress);
+if (token) begin(token);
+else askToken("");
