@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,15 @@ class Station:
         return node
 
     def add_operator(self, **values: Any) -> OperatorNode:
-        node: OperatorNode = self.add(OperatorNode, port=0, **values)
+        node: OperatorNode = self.add(OperatorNode, **{"port": 0, **values})
         return node
+
+    def remove(self, node: Any) -> None:
+        """End a node as a process that ends."""
+        self.robot.executor.remove_node(node)
+        self._nodes.remove(node)
+        node.close()
+        node.destroy_node()
 
     def close(self) -> None:
         self._spinning.end()
@@ -354,13 +362,16 @@ def test_pictures_are_taken_and_drawn_only_while_a_page_shows_them(station: Stat
 
     async def scenario(page_of: Callable[[], Page]) -> None:
         page = await page_of().open()
-        wanted = ["/camera/image_raw", "debug_image"]
+        wanted = ["/camera/image_raw", "candidates", "debug_image"]
         await page.sees(lambda state: is_moving(state) and state["pictures"] == wanted)
         await page.until(lambda: count("/camera/image_raw") == 1)
         await page.socket.send_json({"type": "show", "pictures": [*wanted, "/etc/passwd"]})
         await page.until(lambda: set(page.pictures) == set(wanted))
         image = cv2.imdecode(np.frombuffer(page.pictures[wanted[0]], np.uint8), cv2.IMREAD_COLOR)
         assert image is not None and image.shape == (120, 160, 3)
+        seen = json.loads(page.pictures["candidates"])
+        assert len(seen["points"]) == len(seen["colours"]) == 64 and len(seen["command"]) == 2
+        assert seen["command"][0] == [0.5, 0.0]  # the tool
         assert count("/policy_node/debug_image") == 1
         await page.close()
         page = await page_of().open()

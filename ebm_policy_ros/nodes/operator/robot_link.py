@@ -11,15 +11,14 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from ebm_policy_ros.nodes.operator.pictures import TYPES, Pictures
 from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
 from ebm_policy_ros.nodes.operator.recorder_link import RecorderLink
+from ebm_policy_ros.nodes.operator.views import TYPES, Pictures
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.journal import Journal
 from ebm_policy_ros.operator.robot import Answer
 
-DEBUG_IMAGE = "debug_image"
-"""Name of the picture that the policy node draws."""
+_DRAWN = ("candidates", "debug_image")  # by the policy node
 _MOST_CAMERAS = 8
 # Severities of rcl_interfaces/Log.
 _INFO, _LEVELS = 20, {20: "info", 30: "warning"}
@@ -44,7 +43,7 @@ class RobotLink:
         self._policy = PolicyLink(node, policy, policies)
         self._recorder = RecorderLink(node, recorder)
         self._pictures = Pictures(node)
-        self._drawn = node.resolve_topic_name(f"{policy}/{DEBUG_IMAGE}")
+        self._drawn = {name: node.resolve_topic_name(f"{policy}/{name}") for name in _DRAWN}
         self._offered: dict[str, str] = {}
         self._types: dict[str, str] = {}
         self._watched: frozenset[str] = frozenset()
@@ -65,12 +64,11 @@ class RobotLink:
             for topic in (*self._policy.topics, *self._recorder.topics)
             if topic
         ]
-        known = [topic for topic in dict.fromkeys(named) if topic in types]
-        others = [topic for topic in sorted(types) if topic != self._drawn]
-        cameras = (known or others)[:_MOST_CAMERAS]
-        offered = {topic: topic for topic in cameras}
-        if self._drawn in types:
-            offered[DEBUG_IMAGE] = self._drawn
+        images = [topic for topic in sorted(types) if "sensor_msgs" in types[topic]]
+        known = [topic for topic in dict.fromkeys(named) if topic in images]
+        others = [topic for topic in images if topic not in self._drawn.values()]
+        offered = {topic: topic for topic in (known or others)[:_MOST_CAMERAS]}
+        offered |= {name: topic for name, topic in self._drawn.items() if topic in types}
         self._offered, self._types = offered, types
         self.follow()
 
@@ -104,7 +102,7 @@ class RobotLink:
         self._watched = pictures
 
     def picture(self, name: str) -> bytes | None:
-        """Newest picture as JPEG; None if there is none since the last call."""
+        """Newest picture, encoded; None if there is none since the last call."""
         topic = self._offered.get(name)
         return None if topic is None else self._pictures.fetch(topic)
 

@@ -6,7 +6,7 @@ const STOP_AGAIN = 250; // ms between two attempts of a STOP
 const WRONG_TOKEN = 4401;
 
 export class Connection {
-  // handlers: state(state), log(entries), picture(name, blob), refused(), stopping(isPending)
+  // handlers: state(state), log(entries), picture(name, bytes), refused(), stopping(isPending)
   constructor(token, handlers) {
     this.token = token;
     this.handlers = handlers;
@@ -67,7 +67,7 @@ export class Connection {
       const bytes = new Uint8Array(data);
       const end = bytes.indexOf(0);
       const name = new TextDecoder().decode(bytes.subarray(0, end));
-      this.handlers.picture(name, new Blob([bytes.subarray(end + 1)], { type: "image/jpeg" }));
+      this.handlers.picture(name, bytes.subarray(end + 1));
       return;
     }
     const message = JSON.parse(data);

@@ -1,6 +1,7 @@
 // Start of the page: token, connection, buttons and keys.
 
 import { Connection } from "./connection.js";
+import { Figures } from "./figures.js";
 import { View, set } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
@@ -8,6 +9,7 @@ const TWICE = 3000; // ms within which a button is pressed again
 
 const issued = document.querySelector("meta[name=token]").content;
 const view = new View();
+const figures = new Figures(document.getElementById("pictures"));
 let connection = null;
 
 function begin(token) {
@@ -15,22 +17,33 @@ function begin(token) {
     state: (state) => requestAnimationFrame(() => {
       view.draw(state);
       view.drawSituation(connection.silence);
-      connection.show(state.pictures);
+      figures.draw(state.pictures);
+      connection.show(figures.shown());
       connection.saw(state);
     }),
     log: (entries) => view.log(entries),
-    picture: (name, blob) => view.picture(name, blob),
+    picture: (name, bytes) => figures.picture(name, bytes),
     stopping: (isPending) => {
       view.isStopping = isPending;
       view.drawSituation(connection.silence);
     },
     refused: () => {
-      // The server was started anew, and gives a page a new token.
-      if (issued) return location.reload();
+      if (issued) return takeNewToken();
       sessionStorage.removeItem("token");
       askToken(token ? "This token is wrong." : "");
     },
   });
+}
+
+// The server was started anew and issues another token. A STOP on its way goes on.
+async function takeNewToken() {
+  try {
+    const page = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html");
+    connection.token = page.querySelector("meta[name=token]").content;
+  } catch {
+    // The next attempt is refused too, and comes back here.
+  }
+  setTimeout(() => connection.open(), 500);
 }
 
 function askToken(problem) {
@@ -83,7 +96,7 @@ $("speed").onchange = async () => {
 
 const stop = () => connection?.stop();
 $("stop").onpointerdown = stop;
-$("stop").onclick = stop; // from a screen reader, or a script
+$("stop").onclick = (event) => event.detail === 0 && stop(); // by a key or a screen reader
 for (const kind of ["keydown", "keyup"]) {
   addEventListener(kind, (event) => {
     const isTyped = event.target instanceof HTMLInputElement && event.target.type !== "range";

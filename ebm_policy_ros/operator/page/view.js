@@ -11,7 +11,6 @@ export class View {
     this.state = null;
     this.isStopping = false;
     this.isSliding = false;
-    this.figures = new Map();
     this.confidence = new Chart($("chart-confidence"), {
       series: [{ name: "features", colour: "--accent" }, { name: "colours", colour: "--look" }],
       unit: "threshold = 1", least: 1.5,
@@ -42,7 +41,6 @@ export class View {
     this.drawRecorder(state.recorder);
     this.drawStreams(state.policy);
     this.drawCharts(state);
-    this.drawFigures(state.pictures);
     const others = state.pages.map((page) => page.name + (page.silent ? " (silent)" : ""));
     set("pages", others.join(", "));
   }
@@ -62,7 +60,10 @@ export class View {
     if (select.dataset.names !== policy.policies.join()) {
       select.dataset.names = policy.policies.join();
       select.replaceChildren(...policy.policies.map((name) => new Option(name)));
-      if (policy.policies.includes(name)) select.value = name;
+    }
+    if (name && select.dataset.running !== name) {
+      select.dataset.running = name;
+      select.value = policy.policies.includes(name) ? name : "";
     }
   }
 
@@ -107,39 +108,6 @@ export class View {
     if (state.n % 3 === 0) for (const chart of [this.confidence, this.times]) chart.draw();
   }
 
-  drawFigures(names) {
-    for (const [name, figure] of this.figures) {
-      if (!names.includes(name)) {
-        figure.remove();
-        this.figures.delete(name);
-      }
-    }
-    for (const name of names) if (!this.figures.has(name)) this.addFigure(name);
-    $("no-pictures").hidden = this.figures.size > 0;
-  }
-
-  addFigure(name) {
-    const figure = document.createElement("figure");
-    figure.append(document.createElement("img"), document.createElement("figcaption"));
-    figure.lastChild.textContent = name === "debug_image" ? "what the policy sees, and its energy" : name;
-    figure.firstChild.alt = figure.lastChild.textContent;
-    figure.classList.toggle("broad", name === "debug_image");
-    $("pictures").append(figure);
-    this.figures.set(name, figure);
-  }
-
-  picture(name, blob) {
-    const image = this.figures.get(name)?.firstChild;
-    if (!image || image.dataset.busy) return; // the last one is still being decoded
-    const address = URL.createObjectURL(blob);
-    image.dataset.busy = "yes";
-    image.onload = image.onerror = () => {
-      delete image.dataset.busy;
-      URL.revokeObjectURL(address);
-    };
-    image.src = address;
-  }
-
   log(entries) {
     const list = $("log");
     for (const { n, time, level, source, text } of entries) {
@@ -147,7 +115,7 @@ export class View {
       this.logged = n;
       const item = document.createElement("li");
       item.className = level;
-      for (const [kind, content] of [["time", new Date(time * 1000).toLocaleTimeString()], ["b", source], ["span", text]]) {
+      for (const [kind, content] of [["time", new Date(time * 1000).toLocaleTimeString([], { hour12: false })], ["b", source], ["span", text]]) {
         item.append(Object.assign(document.createElement(kind), { textContent: content }), " ");
       }
       list.prepend(item);

@@ -1,7 +1,8 @@
-"""Pictures for a page: the newest frame of each topic that somebody looks at, as JPEG."""
+"""Pictures for a page: the newest message of each topic that somebody looks at, encoded."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import cv2
@@ -9,6 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
+from visualization_msgs.msg import MarkerArray
 
 from ebm_policy_ros.messages.depth import decode_compressed_depth, decode_depth, image_file
 from ebm_policy_ros.messages.encodings import is_distance, normal_name
@@ -16,8 +18,12 @@ from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.image_files import read_header
 from ebm_policy_ros.messages.images import decode_compressed, decode_image, is_compressed_depth
 
-TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
-"""Types of topics that can be shown."""
+TYPES = {
+    "sensor_msgs/msg/Image": Image,
+    "sensor_msgs/msg/CompressedImage": CompressedImage,
+    "visualization_msgs/msg/MarkerArray": MarkerArray,
+}
+"""Types of topics that can be shown: images, and the candidates of a policy node."""
 _LARGEST, _QUALITY = 960, 80
 # Distances that are shown as black and white, m.
 _DISTANCES = (0.2, 5.0)
@@ -59,21 +65,41 @@ class Pictures:
             )
 
     def fetch(self, topic: str) -> bytes | None:
-        """Newest frame as JPEG, at most 960 pixels wide or high; None if it was fetched already.
+        """Newest message for a page; None if it was fetched already.
+
+        An image is a JPEG, at most 960 pixels wide or high; candidates are JSON.
 
         Raises:
-            MessageError: If the frame cannot be decoded.
+            MessageError: If an image cannot be decoded.
         """
         data = self._newest.pop(topic, None)
         if data is None:
             return None
-        image = _decode(deserialize_message(data, self._types[topic]))
-        done, file = cv2.imencode(
-            ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, _QUALITY)
-        )
-        if not done:
-            raise MessageError(f"{topic}: the frame cannot be written as JPEG")
-        return file.tobytes()
+        message = deserialize_message(data, self._types[topic])
+        return _candidates(message) if isinstance(message, MarkerArray) else _jpeg(message)
+
+
+def _candidates(message: Any) -> bytes:
+    """Candidates from above: points x, y with colours, and the way of the command."""
+    points, command = message.markers[0], message.markers[-1]
+    drawn = {
+        "points": [_place(point) for point in points.points],
+        "colours": [[round(255 * part) for part in (c.r, c.g, c.b)] for c in points.colors],
+        "command": [_place(point) for point in command.points],
+    }
+    return json.dumps(drawn).encode()
+
+
+def _place(point: Any) -> tuple[float, float]:
+    return round(point.x, 4), round(point.y, 4)
+
+
+def _jpeg(message: Any) -> bytes:
+    image = cv2.cvtColor(_decode(message), cv2.COLOR_RGB2BGR)
+    done, file = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
+    if not done:
+        raise MessageError("an image cannot be written as JPEG")
+    return bytes(file)
 
 
 def _decode(message: Any) -> Any:
