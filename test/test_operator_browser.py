@@ -77,11 +77,12 @@ def test_stop_works_by_mouse_and_key_and_only_reset_leaves_it(
     policy, operator = station.add_policy(), station.add_operator()
     browser.open(operator.url)
     says(browser, "#word", "Moving the arm")
-    for stop in (
+    stops: list[Callable[[], None]] = [
         lambda: click(browser, "#stop"),
         lambda: press(browser, "Escape"),
         lambda: press(browser, " "),
-    ):
+    ]
+    for stop in stops:
         # The space bar stops even while another button has the focus, and does not press that.
         browser.evaluate("document.querySelector('[data-command=shadow]').focus()")
         stop()

@@ -39,7 +39,7 @@ SETTINGS = (
     Setting("recorder", "recorder_node", "Name of the recorder's node."),
     Setting("policies", "", "Folder whose policy files the page offers, beside the shipped ones."),
 )
-_SEARCH_PERIOD, _FOLLOW_PERIOD = 1.0, 0.1
+_SEARCH_PERIOD = 1.0
 
 
 class OperatorNode(Node):
@@ -71,7 +71,6 @@ class OperatorNode(Node):
         # Not on the ROS clock: a simulation's clock may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_SEARCH_PERIOD, self._robot.search, clock=steady)
-        self.create_timer(_FOLLOW_PERIOD, self._robot.follow, clock=steady)
         hub = Hub(self._robot, self._journal, values["picture_rate"])
         server = Server(hub, Access(token))
         self._thread = ServerThread(server.application, values["host"], values["port"])

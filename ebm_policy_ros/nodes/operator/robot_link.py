@@ -47,6 +47,7 @@ class RobotLink:
         self._offered: dict[str, str] = {}
         self._types: dict[str, str] = {}
         self._watched: frozenset[str] = frozenset()
+        self._changed = node.create_guard_condition(self._follow)
         self._simulation: dict[str, Any] = {}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, "sim_bridge_node/status", self._on_simulation, latched)
@@ -70,10 +71,10 @@ class RobotLink:
         offered = {topic: topic for topic in (known or others)[:_MOST_CAMERAS]}
         offered |= {name: topic for name, topic in self._drawn.items() if topic in types}
         self._offered, self._types = offered, types
-        self.follow()
+        self._follow()
 
-    def follow(self) -> None:
-        """Subscribe to the watched pictures; for the thread of ROS."""
+    def _follow(self) -> None:
+        """Subscribe to the watched pictures alone."""
         topics = [topic for name, topic in self._offered.items() if name in self._watched]
         self._pictures.follow({topic: self._types[topic] for topic in topics})
 
@@ -100,6 +101,7 @@ class RobotLink:
     def watch(self, pictures: frozenset[str]) -> None:
         """Choose the pictures that somebody looks at."""
         self._watched = pictures
+        self._changed.trigger()
 
     def picture(self, name: str) -> bytes | None:
         """Newest picture, encoded; None if there is none since the last call."""

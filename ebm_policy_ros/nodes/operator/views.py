@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import cv2
@@ -27,6 +28,8 @@ TYPES = {
 _LARGEST, _QUALITY = 960, 80
 # Distances that are shown as black and white, m.
 _DISTANCES = (0.2, 5.0)
+# Time between two drawings of candidates, s: their hundreds of points take longer than an image.
+_PAUSE = 0.25
 
 
 class Pictures:
@@ -42,6 +45,7 @@ class Pictures:
         self._subscriptions: dict[str, Any] = {}
         self._types: dict[str, Any] = {}
         self._newest: dict[str, bytes] = {}
+        self._drawn = 0.0
 
     def follow(self, topics: dict[str, str]) -> None:
         """Subscribe to these topics alone; for the thread of ROS.
@@ -72,11 +76,17 @@ class Pictures:
         Raises:
             MessageError: If an image cannot be decoded.
         """
+        has_points = self._types.get(topic) is MarkerArray
+        if has_points and time.monotonic() - self._drawn < _PAUSE:
+            return None
         data = self._newest.pop(topic, None)
         if data is None:
             return None
         message = deserialize_message(data, self._types[topic])
-        return _candidates(message) if isinstance(message, MarkerArray) else _jpeg(message)
+        if not has_points:
+            return _jpeg(message)
+        self._drawn = time.monotonic()
+        return _candidates(message)
 
 
 def _candidates(message: Any) -> bytes:

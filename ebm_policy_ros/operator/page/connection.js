@@ -29,16 +29,11 @@ export class Connection {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = new WebSocket(`${scheme}://${location.host}/socket`);
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
-      this.opened = performance.now();
-      this.send({ type: "hello", token: this.token });
-    };
-    socket.onmessage = (event) => this.take(event.data);
+    socket.onopen = () => this.send({ type: "hello", token: this.token });
+    socket.onmessage = (event) => socket === this.socket && this.take(event.data);
     socket.onclose = (event) => {
       if (socket !== this.socket) return;
-      this.socket = null;
-      for (const settle of this.waiting.values()) settle({ done: false, text: "the connection was lost; look at the log" });
-      this.waiting.clear();
+      this.forget();
       if (event.code === WRONG_TOKEN) this.handlers.refused();
       else setTimeout(() => this.open(), RETRY);
     };
@@ -55,11 +50,17 @@ export class Connection {
   // A half-dead connection looks open for minutes.
   watch() {
     if (this.socket && this.silence > DEAF && performance.now() - this.opened > DEAF) {
-      const dead = this.socket;
-      this.socket = null;
-      dead.close();
+      this.socket.close();
+      this.forget();
       this.open();
     }
+  }
+
+  // Nobody knows what became of the commands that were not answered.
+  forget() {
+    this.socket = null;
+    for (const settle of this.waiting.values()) settle({ done: false, text: "the connection was lost; look at the log" });
+    this.waiting.clear();
   }
 
   take(data) {
