@@ -70,6 +70,7 @@ setup(
             f"policy_node = {NAME}.util.executables:policy_node",
             f"recorder_node = {NAME}.util.executables:recorder_node",
             f"operator_node = {NAME}.util.executables:operator_node",
+            f"operate_terminal = {NAME}.util.executables:operate_terminal",
             f"teleop_node = {NAME}.util.executables:teleop_node",
             f"sim_bridge_node = {NAME}.util.executables:sim_bridge_node",
             f"oracle_node = {NAME}.util.executables:oracle_node",

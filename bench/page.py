@@ -32,7 +32,7 @@ from std_msgs.msg import String
 from ebm_policy_ros.sim.subprocesses import ros_environment
 
 PORT = 8291
-BLOCK, ROUNDS, STOPS = 10.0, 6, 50
+BLOCK, STOPS = 10.0, 50
 CAMERA = "/camera/image_raw"
 BLOCKS = {"no page": None, "camera": [CAMERA], "all": [CAMERA, "candidates", "debug_image"]}
 
@@ -101,14 +101,14 @@ class Page:
         return data
 
 
-async def measure(times: Times, server: int, policy: int) -> None:
+async def measure(times: Times, server: int, policy: int, rounds: int) -> None:
     """Run the blocks and the stops, and print the table."""
     used: dict[str, list[tuple[float, float]]] = defaultdict(list)
     pictures: dict[str, int] = defaultdict(int)
     async with aiohttp.ClientSession() as http:
         async with http.get(f"http://127.0.0.1:{PORT}/") as response:
             (token,) = re.findall('name="token" content="([^"]+)"', await response.text())
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for block, shown in BLOCKS.items():
                 page = Page(http, token)
                 if shown is not None:
@@ -135,14 +135,14 @@ async def measure(times: Times, server: int, policy: int) -> None:
             await page.watch(0.5)
             await page.command(number + 1, "reset")
             await page.watch(0.5)
-    print(f"{ROUNDS} blocks of {BLOCK:g} s each; load average {os.getloadavg()[0]:.1f}")
+    print(f"{rounds} blocks of {BLOCK:g} s each; load average {os.getloadavg()[0]:.1f}")
     for block in BLOCKS:
         operator, node = (100 * np.array(used[block]) / BLOCK).T
         p50, p95, p99 = np.percentile(times.values[block], (50, 95, 99))
         print(
             f"{block:<8} operator_node {operator.mean():5.1f} % of a core, policy_node "
             f"{node.mean():5.1f} %; stamp to command p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} "
-            f"ms ({len(times.values[block])}); {pictures[block] / ROUNDS / BLOCK:.1f} pictures/s"
+            f"ms ({len(times.values[block])}); {pictures[block] / rounds / BLOCK:.1f} pictures/s"
         )
     p50, p99 = np.percentile(stops, (50, 99))
     print(f"STOP answered after p50 {p50:.1f}, p99 {p99:.1f}, most {max(stops):.1f} ms")
@@ -152,7 +152,8 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=10.0, help="decisions per second, Hz")
-    rate = parser.parse_args().rate
+    parser.add_argument("--rounds", type=int, default=6, help="blocks of each kind")
+    args = parser.parse_args()
     os.environ.update(ros_environment())
     rclpy.init()
     robot = Robot()
@@ -173,13 +174,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = [sys.executable, "-m"]
         policy = [*run, "ebm_policy_ros.nodes.policy.node", "--ros-args", "-p", "autostart:=true"]
-        policy += ["-p", f"policy:={policy_at(rate, Path(folder))}", "-p", "device:=cpu"]
+        policy += ["-p", f"policy:={policy_at(args.rate, Path(folder))}", "-p", "device:=cpu"]
         policy += ["-p", "when_unsure:=go", "-p", "stop_after:=3600.0"]
         server = [*run, "ebm_policy_ros.nodes.operator.node", "--ros-args", "-p", f"port:={PORT}"]
         processes = [subprocess.Popen(command) for command in (policy, server)]
         try:
             time.sleep(20.0)
-            asyncio.run(measure(times, processes[1].pid, processes[0].pid))
+            asyncio.run(measure(times, processes[1].pid, processes[0].pid, args.rounds))
         finally:
             for process in processes:
                 process.terminate()

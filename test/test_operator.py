@@ -296,6 +296,9 @@ def test_a_stop_without_a_node_waits_for_one_and_nothing_moves_before(station: S
         await page.reads("STOP is not confirmed, trying on: no answer from policy_node/stop")
         await page.sees(lambda state: (state["stopping_s"] or 0) > 0.5)
         assert await page.command("start") == (False, "a STOP is not confirmed yet")
+        # The recorder has nothing to do with it.
+        told = "nobody offers recorder_node/start; start recorder_node"
+        assert await page.command("record", "start") == (False, told)
         policy = await asyncio.to_thread(station.add_policy, autostart=False)
         assert await page.answer(stop) == (True, "stopped; ~/reset goes on")
         assert policy.safety.state is SafetyState.STOPPED

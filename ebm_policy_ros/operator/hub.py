@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from ebm_policy_ros.operator.journal import Journal
 from ebm_policy_ros.operator.page_session import PageSession
 from ebm_policy_ros.operator.robot import Answer, Robot
 from ebm_policy_ros.operator.stopping import PendingStop
+from ebm_policy_ros.operator.words import situation
 
 PERIOD = 0.1
 """Time between two states, s."""
@@ -94,7 +96,7 @@ class Hub:
         refusal = ""
         if not self.is_fresh(seen):
             refusal = f"the page showed a state older than {FRESHEST:g} s; look again and repeat"
-        elif self.stop.waiting_s is not None:
+        elif self.stop.waiting_s is not None and not command.is_for_recorder:
             refusal = "a STOP is not confirmed yet"
         elif running := self._busy.get(command.is_for_recorder):
             refusal = f"{running} is still running"
@@ -141,14 +143,15 @@ class Hub:
             {"name": page.name, "address": page.address, "silent": page.is_silent}
             for page in self.pages
         ]
-        stopping = self.stop.waiting_s
+        stopping, robot = self.stop.waiting_s, self._robot.state()
         return {
             "type": "state",
             "n": self._number,
             "pages": pages,
             "stopping_s": None if stopping is None else round(stopping, 2),
             "busy": list(self._busy.values()),
-            **self._robot.state(),
+            **dataclasses.asdict(situation(robot["policy"], stopping)),
+            **robot,
         }
 
     def _check_pages(self) -> None:

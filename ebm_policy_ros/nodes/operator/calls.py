@@ -46,3 +46,8 @@ async def ask_node(client: Any, request: Any, seconds: float) -> Answer:
     except TimeoutError as silence:
         return Answer(False, str(silence))
     return Answer(bool(response.success), str(response.message))
+
+
+def absence(client: Any) -> str:
+    """Reason not to call a service at all; empty if a node offers it."""
+    return "" if client.service_is_ready() else f"nobody offers {client.srv_name}"

@@ -11,7 +11,7 @@ from rclpy.node import Node
 
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all, refuse_unknown
 from ebm_policy_ros.nodes.common.spin import run_node
-from ebm_policy_ros.nodes.operator.robot_link import RobotLink
+from ebm_policy_ros.nodes.operator.robot_link import NODES, RobotLink
 from ebm_policy_ros.operator.access import Access, check_host, read_token
 from ebm_policy_ros.operator.hub import Hub
 from ebm_policy_ros.operator.journal import Journal
@@ -35,8 +35,7 @@ SETTINGS = (
     Setting(
         "picture_rate", 10.0, "Most pictures per second of each camera, Hz.", low=0.1, high=60.0
     ),
-    Setting("policy_node", "policy_node", "Name of the policy node."),
-    Setting("recorder", "recorder_node", "Name of the recorder's node."),
+    *NODES,
     Setting("policies", "", "Folder whose policy files the page offers, beside the shipped ones."),
 )
 _SEARCH_PERIOD = 1.0

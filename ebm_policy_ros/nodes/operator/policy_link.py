@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from ebm_policy_ros.nodes.operator.calls import ask, ask_node
+from ebm_policy_ros.nodes.operator.calls import absence, ask, ask_node
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.robot import Answer
 from ebm_policy_ros.util.quoting import quote
@@ -103,6 +103,8 @@ class PolicyLink:
 
     async def perform(self, command: Command) -> Answer:
         """Perform a command that is for the policy node."""
+        if absent := absence(self._clients["start"]):
+            return Answer(False, f"{absent}; start policy_node")
         if command.name == "shadow":
             request = SetBool.Request(data=command.value)
             return await ask_node(self._clients["shadow"], request, _USUAL)

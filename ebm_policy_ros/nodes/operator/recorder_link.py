@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from ebm_policy_ros.nodes.operator.calls import ask_node
+from ebm_policy_ros.nodes.operator.calls import absence, ask_node
 from ebm_policy_ros.nodes.recorder.client import REQUESTS
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.robot import Answer
@@ -63,4 +63,6 @@ class RecorderLink:
     async def perform(self, command: Command) -> Answer:
         """Perform one of `RECORDER_EVENTS`."""
         service, _, request = REQUESTS[str(command.value)]
+        if absent := absence(self._clients[service]):
+            return Answer(False, f"{absent}; start recorder_node")
         return await ask_node(self._clients[service], request, _WAIT)

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
+from ebm_policy_ros.nodes.common.parameters import Setting
 from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
 from ebm_policy_ros.nodes.operator.recorder_link import RecorderLink
 from ebm_policy_ros.nodes.operator.views import TYPES, Pictures
@@ -18,6 +19,11 @@ from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.journal import Journal
 from ebm_policy_ros.operator.robot import Answer
 
+NODES = (
+    Setting("policy_node", "policy_node", "Name of the policy node."),
+    Setting("recorder", "recorder_node", "Name of the recorder's node."),
+)
+"""Parameters with the names of the nodes that are shown and commanded."""
 _DRAWN = ("candidates", "debug_image")  # by the policy node
 _MOST_CAMERAS = 8
 # Severities of rcl_interfaces/Log.

@@ -1,30 +1,15 @@
-// The state of everything in words. Texts from outside are only ever set as textContent.
+// What the server does not know: how long this page has been alone, and what to do then.
+
+const ALONE = 1000; // ms without a state
 
 // -> { word, reason, tone: "good" | "look" | "bad" | "calm" }
 export function situation(state, silence) {
-  if (!state || silence > 1000) {
-    return { word: "No connection", reason: "this page no longer hears the robot's computer", tone: "bad" };
-  }
-  const policy = state.policy;
-  if (state.stopping_s !== null) {
-    return { word: "Stopping", reason: `not confirmed for ${state.stopping_s.toFixed(1)} s`, tone: "bad" };
-  }
-  if (!policy.is_heard) {
-    const since = policy.silence_s === null ? "was never heard" : `is silent for ${policy.silence_s.toFixed(0)} s`;
-    return { word: "No policy node", reason: `${policy.node} ${since}`, tone: "bad" };
-  }
-  if (policy.state === "stopped") return { word: "Stopped", reason: policy.reason, tone: "bad" };
-  if (policy.lifecycle === "unconfigured") return { word: "Not started", reason: "nothing moves", tone: "calm" };
-  if (policy.lifecycle === "inactive") return { word: "Inactive", reason: "nothing moves", tone: "calm" };
-  if (policy.state === "hold") return { word: "Standing still", reason: policy.reason, tone: "look" };
-  if (policy.shadow) return { word: "Shadow", reason: "proposes commands; the arm does not move", tone: "calm" };
-  const unsure = policy.unsure ?? [];
-  if (unsure.length) return { word: "Unsure", reason: unsure.join("; "), tone: "look" };
-  return { word: "Moving the arm", reason: `at ${Math.round(policy.speed * 100)} % of its speed`, tone: "good" };
+  if (state && silence <= ALONE) return state;
+  return { word: "No connection", reason: "this page no longer hears the robot's computer", tone: "bad" };
 }
 
 export function alarm(state, silence, isStopping) {
-  if (!state || silence > 1000) {
+  if (!state || silence > ALONE) {
     const since = `for ${(silence / 1000).toFixed(0)} s`;
     return `No connection ${since}. STOP is tried on and on, but may not arrive: use the emergency stop.`;
   }
