@@ -5,6 +5,8 @@ const TITLES = {
   candidates: "candidates from above, blue is low energy; red: the command",
 };
 
+const STALE = 2000; // ms after which a picture is no longer what is there now
+
 export class Figures {
   constructor(place) {
     this.place = place;
@@ -22,6 +24,13 @@ export class Figures {
     this.place.querySelector(".nothing").hidden = this.figures.size > 0;
   }
 
+  // A picture that stands still looks like a scene that does.
+  age() {
+    for (const { figure, check, time } of this.figures.values()) {
+      figure.classList.toggle("stale", check.checked && performance.now() - time > STALE);
+    }
+  }
+
   shown() {
     return [...this.figures].filter(([, { check }]) => check.checked).map(([name]) => name);
   }
@@ -34,6 +43,7 @@ export class Figures {
     check.checked = localStorage.getItem(`hide ${name}`) === null;
     figure.classList.toggle("off", !check.checked);
     check.onchange = () => {
+      this.figures.get(name).time = performance.now();
       figure.classList.toggle("off", !check.checked);
       if (check.checked) localStorage.removeItem(`hide ${name}`);
       else localStorage.setItem(`hide ${name}`, "yes");
@@ -44,11 +54,12 @@ export class Figures {
     else screen.alt = name;
     figure.append(screen, caption);
     this.place.append(figure);
-    this.figures.set(name, { figure, check, screen });
+    this.figures.set(name, { figure, check, screen, time: performance.now() });
   }
 
   picture(name, bytes) {
-    const screen = this.figures.get(name)?.screen;
+    const entry = this.figures.get(name), screen = entry?.screen;
+    if (entry) entry.time = performance.now();
     if (screen instanceof HTMLCanvasElement) drawCandidates(screen, JSON.parse(new TextDecoder().decode(bytes)));
     else if (screen && !screen.dataset.busy) show(screen, new Blob([bytes], { type: "image/jpeg" }));
   }

@@ -57,7 +57,10 @@ function askToken(problem) {
   dialog.showModal();
 }
 
-setInterval(() => connection && view.drawSituation(connection.silence), 250);
+setInterval(() => {
+  if (connection) view.drawSituation(connection.silence);
+  figures.age();
+}, 250);
 
 // Buttons
 

@@ -1,7 +1,7 @@
 // Drawing of a state into the page.
 
 import { Chart } from "./chart.js";
-import { alarm, disk, situation } from "./words.js";
+import { ALONE, alarm, disk, situation } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const LOG_KEPT = 200;
@@ -25,6 +25,7 @@ export class View {
   // The part that also changes without news: how long the page has heard nothing.
   drawSituation(silence) {
     const { word, reason, tone } = situation(this.state, silence);
+    document.body.classList.toggle("alone", !this.state || silence > ALONE);
     set("word", word);
     set("reason", reason);
     document.body.dataset.tone = tone;
@@ -46,6 +47,7 @@ export class View {
   }
 
   drawPolicy(policy) {
+    $("control").classList.toggle("away", !policy.is_heard);
     // A path is shown by its name, whole under the mouse.
     const name = policy.policy?.split("/").pop().replace(/\.safetensors$/, "");
     set("policy-name", name ?? "–");
@@ -75,12 +77,13 @@ export class View {
     set("episode", isRecording ? `${recorder.episode}, ${recorder.elapsed_s.toFixed(0)} s` : "–");
     const kept = recorder.kept;
     set("kept", kept ? `${kept.success} success, ${kept.failure} failure` : "–");
-    set("in-folder", kept ? `${kept.in_folder} episodes` : "–");
+    set("in-folder", kept ? `${kept.in_folder} ${kept.in_folder === 1 ? "episode" : "episodes"}` : "–");
     set("disk", disk(recorder));
     set("recorder-warnings", recorder.is_heard ? (recorder.warnings ?? []).join("; ") : "");
   }
 
   drawStreams(policy) {
+    $("streams").closest(".card").classList.toggle("away", !policy.is_heard);
     rows("streams", policy.streams.map((stream) => [
       stream.name, stream.age && `${(1000 * stream.age).toFixed(0)} ms`, stream.rate && `${stream.rate} Hz`,
       stream.message,

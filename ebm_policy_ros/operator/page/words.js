@@ -1,6 +1,6 @@
 // What the server does not know: how long this page has been alone, and what to do then.
 
-const ALONE = 1000; // ms without a state
+export const ALONE = 1000; // ms without a state
 
 // -> { word, reason, tone: "good" | "look" | "bad" | "calm" }
 export function situation(state, silence) {
@@ -30,5 +30,5 @@ export function duration(seconds) {
 export function disk(recorder) {
   if (typeof recorder.disk_free_bytes !== "number") return "–";
   const free = `${(recorder.disk_free_bytes / 2 ** 30).toFixed(1)} GiB free`;
-  return typeof recorder.disk_left_s === "number" ? `${free}, for ${duration(recorder.disk_left_s)}` : free;
+  return typeof recorder.disk_left_s === "number" ? `${free}, ${duration(recorder.disk_left_s)}` : free;
 }
