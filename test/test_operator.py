@@ -44,7 +44,9 @@ class Station:
 
     def add_policy(self, **values: Any) -> PolicyNode:
         chosen = {"policy": str(self._policy_file), "autostart": True, "device": "cpu"}
-        node: PolicyNode = self.add(PolicyNode, **chosen | {"when_unsure": "go"} | values)
+        # A busy machine is late: the node may hold, but shall not stop by itself.
+        chosen |= {"when_unsure": "go", "stop_after": 600.0}
+        node: PolicyNode = self.add(PolicyNode, **chosen | values)
         return node
 
     def add_operator(self, **values: Any) -> OperatorNode:
@@ -97,6 +99,7 @@ def test_a_page_shows_the_policy_and_a_stop_needs_no_sign_of_life(station: Stati
 
     async def scenario(page_of: Callable[[], Page]) -> None:
         page = await page_of().open()
+        await page.sees(lambda s: "stamp to command" in s["policy"].get("latest_ms", {}))
         seen = await page.sees(lambda s: is_moving(s) and len(s["policy"]["streams"]) == 3)
         told = seen["policy"]
         assert told["policy"].endswith("energy.safetensors")
@@ -264,6 +267,44 @@ def test_two_pages_agree_and_each_is_told_what_the_other_does(station: Station) 
         await second.close()
         await first.reads(r"page 2 \(127.0.0.1\) closed; 1 still open")
         await first.close()
+
+    play(operator, scenario)
+
+
+@pytest.mark.slow
+def test_a_page_whose_network_died_is_dropped_and_delays_nobody(station: Station) -> None:
+    station.add_policy()
+    operator = station.add_operator()
+    host = operator.url.removeprefix("http://")
+
+    def frame(**message: Any) -> bytes:
+        text = json.dumps(message).encode()
+        return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text  # a mask of zeros
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        seen = await page.sees(lambda state: len(state["pictures"]) == 3)
+        async with aiohttp.ClientSession() as http:
+            token = await issued_token(http, operator.url)
+        # A browser that opens a page and then reads nothing any more, not even pings.
+        name, port = host.split(":")
+        _, dead = await asyncio.open_connection(name, int(port), limit=1024)
+        dead.write(
+            f"GET /socket HTTP/1.1\r\nHost: {host}\r\nOrigin: {operator.url}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode()
+        )
+        dead.write(frame(type="hello", token=token))
+        dead.write(frame(type="show", pictures=seen["pictures"]))
+        await page.reads(r"page 2 \(127.0.0.1\) opened")
+        count = len(page.states)
+        await page.reads(r"page 2 \(127.0.0.1\) is silent")
+        assert await page.command("stop") == (True, "stopped; ~/reset goes on")
+        await page.until(lambda: len(page.states) > count + 25)
+        assert not any("closed" in entry for entry in page.log)
+        await page.reads(r"page 2 \(127.0.0.1\) closed; 1 still open")
+        dead.close()
+        await page.close()
 
     play(operator, scenario)
 

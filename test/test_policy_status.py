@@ -47,6 +47,7 @@ def test_the_status_follows_the_node_from_its_start_to_a_stop(
     assert first["counts"] == first["latest_ms"] == {}
     robot.repeat(0.05, robot.tick_now)
     assert robot.call(Trigger, "policy_node/start", Trigger.Request()).success
+    robot.until(lambda: told[-1]["counts"].get("decisions", 0) > 0)
     moving = until(lifecycle="active", state="fresh", reason="", policy="ur5e_push", rate=10.0)
     assert set(moving["distances"]) == set(moving["thresholds"]) == {"features", "colours"}
     assert all(distance > 0 for distance in moving["distances"].values())
