@@ -105,8 +105,9 @@ export class View {
     this.confidence.add(now, [share("features"), share("colours")]);
     this.times.add(now, isActive ? [latest.decision, latest["stamp to command"]] : []);
     const unsure = policy.unsure?.length ? "unsure" : "familiar";
-    set("confidence-now", policy.thresholds && Object.keys(policy.thresholds).length ? (isActive ? unsure : "")
-      : "the policy is not calibrated");
+    const isCalibrated = Object.keys(policy.thresholds ?? {}).length > 0;
+    const verdict = isCalibrated ? unsure : "the policy is not calibrated";
+    set("confidence-now", isActive ? verdict : "");
     set("times-now", isActive && latest.decision ? `decision ${latest.decision.toFixed(0)} ms` : "");
     if (state.n % 3 === 0) for (const chart of [this.confidence, this.times]) chart.draw();
   }
