@@ -53,12 +53,13 @@ docs: .docs-venv/.ready  ## All pages as a site: site/
 faults: setup  ## Everything that goes wrong on a robot, and what goes out then: about 20 minutes
 	$(BIN)/python test/fault_matrix.py
 
-bench: setup  ## Exactness and speed of methods, decisions, training, simulation, node, recorder and reader
+bench: setup  ## Exactness and speed of methods, decisions, training, simulation, node, page, recorder and reader
 	$(BIN)/python bench/methods.py
 	$(BIN)/python bench/decisions.py
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/lockstep.py
 	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/page.py
 	$(BIN)/python bench/recording.py
 	$(BIN)/python bench/reading.py
 

@@ -19,7 +19,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed"], f"{NAME}.training.inspection": ["template/*"]},
+    package_data={
+        NAME: ["py.typed"],
+        f"{NAME}.operator": ["page/*"],
+        f"{NAME}.training.inspection": ["template/*"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
@@ -32,6 +36,7 @@ setup(
     install_requires=[
         "setuptools",
         "accelerate",
+        "aiohttp>=3.8",
         "daqp",
         "docstring-parser",
         "imageio-ffmpeg",
@@ -64,6 +69,8 @@ setup(
         "console_scripts": [
             f"policy_node = {NAME}.util.executables:policy_node",
             f"recorder_node = {NAME}.util.executables:recorder_node",
+            f"operator_node = {NAME}.util.executables:operator_node",
+            f"operate_terminal = {NAME}.util.executables:operate_terminal",
             f"teleop_node = {NAME}.util.executables:teleop_node",
             f"sim_bridge_node = {NAME}.util.executables:sim_bridge_node",
             f"oracle_node = {NAME}.util.executables:oracle_node",

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ebm_policy_ros.nodes.common.limit_parameters import LIMIT_SETTINGS
 from ebm_policy_ros.nodes.common.parameters import Setting
+from ebm_policy_ros.nodes.operator import node as operator_node
+from ebm_policy_ros.nodes.operator import terminal_node as operate_terminal
 from ebm_policy_ros.nodes.policy import parameters as policy_node
 from ebm_policy_ros.nodes.recorder import node as recorder_node
 from ebm_policy_ros.nodes.teleop import parameters as teleop_node
@@ -71,6 +73,11 @@ NODES = {
         "The `limits.…` are those of policy_node.",
         [s for s in teleop_node.SETTINGS if s not in LIMIT_SETTINGS],
     ),
+    "operator_node": (
+        "All of them with their defaults: [`operator.yaml`](../../config/operator.yaml).",
+        operator_node.SETTINGS,
+    ),
+    "operate_terminal": ("", operate_terminal.SETTINGS),
     "sim_bridge_node": (
         "The most used ones: [`sim.yaml`](../../config/sim.yaml).",
         bridge_node.SETTINGS,

@@ -71,9 +71,10 @@ class Browser:
         assert "error" not in answer, answer
         return answer["result"]
 
-    def open(self, path: Path) -> None:
-        """Load a file as a page."""
-        self.send("Page.navigate", url=path.resolve().as_uri())
+    def open(self, place: Path | str) -> None:
+        """Load a file or an address as a page."""
+        url = place if isinstance(place, str) else place.resolve().as_uri()
+        self.send("Page.navigate", url=url)
         self._wait(lambda heard: heard.get("method") == "Page.loadEventFired")
 
     def evaluate(self, expression: str) -> Any:

@@ -301,6 +301,33 @@ def test_an_arm_stays_still_until_somebody_starts_the_policy(
     assert is_clean(launch), launch.output
 
 
+@pytest.mark.sim
+def test_an_operators_page_comes_with_all_it_shows(
+    start: Callable[..., Launch],
+    observer: Observer,
+    policy_file: Callable[..., Path],
+) -> None:
+    launch = start("operate", "simulation:=true", f"policy:={policy_file()}", "port:=0")
+    observer.until(lambda: "the page is at http://127.0.0.1:" in launch.output, launch)
+    for node in ("policy_node", "recorder_node", "sim_bridge_node", "operator_node"):
+        assert observer.parameters(f"/{node}", launch, "use_sim_time") == [True]
+    assert observer.state("/policy_node", launch) == "unconfigured"
+    assert observer.finish(launch) == 0
+    assert is_clean(launch), launch.output
+
+
+def test_an_operators_page_without_a_simulation_follows_the_systems_clock(
+    start: Callable[..., Launch], observer: Observer
+) -> None:
+    launch = start("operate", "port:=0")
+    observer.until(lambda: "the page is at http://127.0.0.1:" in launch.output, launch)
+    assert observer.parameters("/policy_node", launch, "use_sim_time") == [False]
+    names = {name for name, _ in observer.node.get_node_names_and_namespaces()}
+    assert "sim_bridge_node" not in names
+    assert observer.finish(launch) == 0
+    assert is_clean(launch), launch.output
+
+
 def test_a_robots_bring_up_includes_a_launch_file_beside_arguments_of_its_own(
     start: Callable[..., Launch], observer: Observer, prefix: tuple[Path, Any], tmp_path: Path
 ) -> None:
@@ -365,6 +392,8 @@ def test_a_person_takes_the_arm_from_the_terminal_that_launched_the_node(
         ("record", "params_file:=none.yaml", "params_file: there is no file none.yaml"),
         ("demo", "autostart:=perhaps", 'Argument "autostart" provided value "perhaps"'),
         ("policy", "polcy:=x", "policy.launch.py has no argument polcy; did you mean policy?"),
+        ("operate", "port:=http", "port: got 'http', expected a whole number"),
+        ("operate", "host:=0.0.0.0", "host: other computers reach 0.0.0.0, and the page can"),
         ("policy", "device:=cpu", "missing required argument 'policy'"),
     ],
 )

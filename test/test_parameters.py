@@ -16,6 +16,7 @@ pytest.importorskip("rclpy")
 from rclpy.parameter import Parameter
 
 from ebm_policy_ros.nodes.common.parameters import Setting
+from ebm_policy_ros.nodes.operator.node import SETTINGS as OPERATOR_SETTINGS
 from ebm_policy_ros.nodes.policy.node import PolicyNode
 from ebm_policy_ros.nodes.policy.parameters import SETTINGS
 from ebm_policy_ros.nodes.teleop.parameters import SETTINGS as TELEOP_SETTINGS
@@ -68,7 +69,10 @@ def test_no_text_of_a_parameter_or_option_begins_with_a_question_word() -> None:
     assert len(texts) > 200
 
 
-@pytest.mark.parametrize(("file", "settings"), [("policy", SETTINGS), ("teleop", TELEOP_SETTINGS)])
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [("policy", SETTINGS), ("teleop", TELEOP_SETTINGS), ("operator", OPERATOR_SETTINGS)],
+)
 def test_the_parameter_file_shows_every_parameter_with_its_default(
     file: str, settings: tuple[Setting, ...]
 ) -> None:

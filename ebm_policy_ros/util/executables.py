@@ -29,6 +29,14 @@ def teleop_node() -> None:
     _run("nodes.teleop.node")
 
 
+def operator_node() -> None:
+    _run("nodes.operator.node")
+
+
+def operate_terminal() -> None:
+    _run("nodes.operator.terminal_node")
+
+
 def sim_bridge_node() -> None:
     _run("sim.bridge_node")
 

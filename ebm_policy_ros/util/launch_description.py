@@ -26,6 +26,7 @@ _NODES = {
     "recorder_node": ("recorder.yaml", ("folder", "interface", "prefix", "keys")),
     "teleop_node": ("teleop.yaml", ("interface", "source", "topic")),
     "sim_bridge_node": ("sim.yaml", ("task", "interface", "viewer")),
+    "operator_node": ("operator.yaml", ("host", "port", "token_file")),
 }
 
 _COMMON = ("params_file", "namespace", "use_sim_time", "log_level", "required")
@@ -52,6 +53,10 @@ _ARGUMENTS = {
     "folder": ("", "Folder for the recorded bags."),
     "prefix": ("", "Beginning of the bags' names."),
     "keys": ("", "Take keys from the terminal: true or false; else use the services."),
+    "simulation": ("false", "Start the simulated arm too, and follow its clock: true or false."),
+    "host": ("", "Address of the operator's page; 0.0.0.0 for other computers too."),
+    "port": ("", "Port of the operator's page; 0: any that is free."),
+    "token_file": ("", "File with the token that the page asks for; made if it is missing."),
 }
 
 _SWITCH = ("true", "false", "True", "False")
@@ -64,14 +69,17 @@ _CHOICES = {
     "viewer": ("", *_SWITCH),
     "source": ("", "keyboard", "gamepad", "spacemouse", "leader"),
     "keys": ("", *_SWITCH),
+    "simulation": _SWITCH,
 }
+_NUMBERS = ("port",)
 
 
 def description(
     file: str,
     *executables: str,
     required: Collection[str] = (),
-    defaults: Mapping[str, str] | None = None,
+    defaults: Mapping[str, str | LaunchConfiguration] | None = None,
+    optional: Mapping[str, str] | None = None,
 ) -> LaunchDescription:
     """Launch description of nodes of this package, with arguments for frequent settings.
 
@@ -80,18 +88,27 @@ def description(
         executables: Names of the executables, which are also the names of the nodes.
         required: Launch arguments without a default.
         defaults: Default values that replace the usual ones, by launch argument.
+        optional: Launch arguments by executable; it is started only if its argument is true.
 
     Raises:
         UnknownArgument: If the command line has an argument that the launch file doesn't declare.
     """
     parameters = [name for executable in executables for name in _NODES[executable][1]]
-    arguments = dict.fromkeys((*_COMMON, *parameters))
+    switches = optional or {}
+    arguments = dict.fromkeys((*switches.values(), *_COMMON, *parameters))
     refuse_unknown_arguments(file, arguments, sys.argv)
     return LaunchDescription(
         [
             *_environment(),
             *[_argument(name, required, defaults or {}) for name in arguments],
-            OpaqueFunction(function=lambda context: [_node(context, e) for e in executables]),
+            OpaqueFunction(
+                function=lambda context: [
+                    _node(context, executable)
+                    for executable in executables
+                    if executable not in switches
+                    or _value(context, switches[executable]).lower() == "true"
+                ]
+            ),
         ]
     )
 
@@ -108,7 +125,7 @@ def _environment() -> list[SetEnvironmentVariable]:
 
 
 def _argument(
-    name: str, required: Collection[str], defaults: Mapping[str, str]
+    name: str, required: Collection[str], defaults: Mapping[str, str | LaunchConfiguration]
 ) -> DeclareLaunchArgument:
     usual, text = _ARGUMENTS[name]
     if name in required:
@@ -121,38 +138,46 @@ def _argument(
     )
 
 
+def _value(context: LaunchContext, name: str) -> str:
+    """Value of a launch argument."""
+    return str(LaunchConfiguration(name).perform(context))
+
+
 def _node(context: LaunchContext, executable: str) -> Node:
     """Node with the parameters from the launch arguments."""
-
-    def value(name: str) -> str:
-        return str(LaunchConfiguration(name).perform(context))
-
     config, names = _NODES[executable]
     parameters: list[Any] = [str(share_directory() / "config" / config)]
-    if given := value("params_file"):
+    if given := _value(context, "params_file"):
         file = expanded(given)
         if not file.is_file():
             raise FileNotFoundError(f"params_file: there is no file {file}")
         parameters.append(str(file))
-    chosen = {name: text for name in ("use_sim_time", *names) if (text := value(name))}
+    chosen = {name: text for name in ("use_sim_time", *names) if (text := _value(context, name))}
     if chosen:
         parameters.append({name: _typed(name, text) for name, text in chosen.items()})
     return Node(
         package="ebm_policy_ros",
         executable=executable,
         name=executable,
-        namespace=value("namespace"),
+        namespace=_value(context, "namespace"),
         parameters=parameters,
-        ros_arguments=["--log-level", value("log_level")],
+        ros_arguments=["--log-level", _value(context, "log_level")],
         output="screen",
-        on_exit=_on_exit(executable) if value("required").lower() == "true" else None,
+        on_exit=_on_exit(executable) if _value(context, "required").lower() == "true" else None,
     )
 
 
-def _typed(name: str, text: str) -> bool | ParameterValue:
-    """Parameter value: a bool for true/false arguments, else a string, even if it is numeric."""
+def _typed(name: str, text: str) -> bool | int | ParameterValue:
+    """Parameter value: a bool for true/false, a number for _NUMBERS, else a string.
+
+    A string stays one even if it looks like a number.
+    """
     if "true" in _CHOICES.get(name, ()):
         return text.lower() == "true"
+    if name in _NUMBERS:
+        if not text.isdecimal():
+            raise ValueError(f"{name}: got {text!r}, expected a whole number")
+        return int(text)
     return ParameterValue(text, value_type=str)
 
 

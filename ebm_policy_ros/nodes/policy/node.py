@@ -31,6 +31,7 @@ from ebm_policy_ros.nodes.policy.loading import (
 from ebm_policy_ros.nodes.policy.parameters import SETTINGS
 from ebm_policy_ros.nodes.policy.services import PolicyServices
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
+from ebm_policy_ros.nodes.policy.status import Status
 
 # Periods for which the timer waits for the next sample after a sample started a decision.
 _PATIENCE = 1.3
@@ -66,6 +67,7 @@ class PolicyNode(LifecycleNode):
         self.clock_watch = ClockWatch(self, log=True)
         self._operator_services = PolicyServices(self, self)
         self._diagnostics = Diagnostics(self, self)
+        self._status = Status(self, self)
         if self.values["autostart"]:
             for transition in (self.trigger_configure, self.trigger_activate):
                 if transition() != TransitionCallbackReturn.SUCCESS:

@@ -66,6 +66,10 @@ class RuntimeStatistics:
         """Count a change of the safety state."""
         self.counts[f"times {state.value}"] += 1
 
+    def latest(self) -> dict[str, float]:
+        """Last measured durations, milliseconds."""
+        return {name: round(values[-1], 3) for name, values in self._times.items() if values}
+
     def times(self) -> dict[str, tuple[float, float, float]]:
         """Percentiles p50, p95 and p99 of the measured durations, milliseconds."""
         return {

@@ -15,13 +15,14 @@ from std_srvs.srv import SetBool, Trigger
 
 from ebm_policy_ros.nodes.recorder.screen import duration
 
-_SERVICES = {
+REQUESTS = {
     "start": ("start", Trigger, Trigger.Request()),
     "success": ("stop", SetBool, SetBool.Request(data=True)),
     "failure": ("stop", SetBool, SetBool.Request(data=False)),
     "discard": ("discard", Trigger, Trigger.Request()),
     "rerecord": ("rerecord", Trigger, Trigger.Request()),
 }
+"""Service, its type and the request, by what an operator asks for."""
 # A recorder publishes its status at least once per second; keeping an episode takes about a
 # second. DDS takes much longer to detect a process that hangs.
 _SILENCE, _PATIENCE = 2.0, 2.0
@@ -76,7 +77,7 @@ class RecorderClient:
             say: Called with each response, as text for users.
         """
         self._recorder, self._say = recorder, say
-        kinds = {name: kind for name, kind, _ in _SERVICES.values()}
+        kinds = {name: kind for name, kind, _ in REQUESTS.values()}
         self._clients = {
             name: node.create_client(kind, f"{recorder}/{name}") for name, kind in kinds.items()
         }
@@ -92,7 +93,7 @@ class RecorderClient:
 
     def call(self, event: str) -> None:
         """Request `start`, `success`, `failure`, `discard` or `rerecord`."""
-        name, _, request = _SERVICES[event]
+        name, _, request = REQUESTS[event]
         client = self._clients[name]
         if not client.service_is_ready():
             self._say(f"{event}: nobody offers {self._recorder}/{name}; start recorder_node")

@@ -1,0 +1,68 @@
+"""Link to a recorder node: its status, and the calls of its services."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+
+from ebm_policy_ros.nodes.operator.calls import absence, ask_node
+from ebm_policy_ros.nodes.recorder.client import REQUESTS
+from ebm_policy_ros.operator.commands import Command
+from ebm_policy_ros.operator.robot import Answer
+
+# The recorder publishes its status at least once a second.
+_SILENCE = 2.5
+# Longest time for an answer, s: an episode is written to its end.
+_WAIT = 30.0
+
+
+class RecorderLink:
+    """Status and services of one recorder node."""
+
+    def __init__(self, node: Node, name: str) -> None:
+        """Open topics and clients.
+
+        Args:
+            node: Node that owns them.
+            name: Name of the recorder's node, relative to the namespace of `node`.
+        """
+        self._status: dict[str, Any] = {}
+        self._heard = 0.0
+        kinds = {service: kind for service, kind, _ in REQUESTS.values()}
+        self._clients = {
+            service: node.create_client(kind, f"{name}/{service}")
+            for service, kind in kinds.items()
+        }
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(String, f"{name}/status", self._on_status, latched)
+
+    @property
+    def topics(self) -> list[str]:
+        """Topics that the recorder records."""
+        topics = self._status.get("topics")
+        return list(topics) if isinstance(topics, dict) else []
+
+    def state(self) -> dict[str, Any]:
+        """Status, ready for JSON."""
+        silence = time.monotonic() - self._heard if self._heard else None
+        return {**self._status, "is_heard": silence is not None and silence <= _SILENCE}
+
+    def _on_status(self, message: Any) -> None:
+        try:
+            told = json.loads(message.data)
+        except ValueError:
+            return
+        if isinstance(told, dict):
+            self._status, self._heard = told, time.monotonic()
+
+    async def perform(self, command: Command) -> Answer:
+        """Perform one of `RECORDER_EVENTS`."""
+        service, _, request = REQUESTS[str(command.value)]
+        if absent := absence(self._clients[service]):
+            return Answer(False, f"{absent}; start recorder_node")
+        return await ask_node(self._clients[service], request, _WAIT)

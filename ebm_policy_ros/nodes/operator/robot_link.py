@@ -1,0 +1,130 @@
+"""Link to the robot: policy node, recorder, simulation, pictures and logs as one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rcl_interfaces.msg import Log
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+
+from ebm_policy_ros.nodes.common.parameters import Setting
+from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
+from ebm_policy_ros.nodes.operator.recorder_link import RecorderLink
+from ebm_policy_ros.nodes.operator.views import TYPES, Pictures
+from ebm_policy_ros.operator.commands import Command
+from ebm_policy_ros.operator.journal import Journal
+from ebm_policy_ros.operator.robot import Answer
+
+NODES = (
+    Setting("policy_node", "policy_node", "Name of the policy node."),
+    Setting("recorder", "recorder_node", "Name of the recorder's node."),
+)
+"""Parameters with the names of the nodes that are shown and commanded."""
+_DRAWN = ("candidates", "debug_image")  # by the policy node
+_MOST_CAMERAS = 8
+# Severities of rcl_interfaces/Log.
+_INFO, _LEVELS = 20, {20: "info", 30: "warning"}
+
+
+class RobotLink:
+    """State and commands of the robot, for the page's server."""
+
+    def __init__(
+        self, node: Node, policy: str, recorder: str, policies: dict[str, Path], journal: Journal
+    ) -> None:
+        """Open topics and clients.
+
+        Args:
+            node: Node that owns them.
+            policy: Name of the policy node.
+            recorder: Name of the recorder's node.
+            policies: Policy files that may be loaded, by name.
+            journal: Journal, into which the log of the robot's nodes is written.
+        """
+        self._node, self._journal = node, journal
+        self._policy = PolicyLink(node, policy, policies)
+        self._recorder = RecorderLink(node, recorder)
+        self._pictures = Pictures(node)
+        self._drawn = {name: node.resolve_topic_name(f"{policy}/{name}") for name in _DRAWN}
+        self._offered: dict[str, str] = {}
+        self._types: dict[str, str] = {}
+        self._watched: frozenset[str] = frozenset()
+        self._changed = node.create_guard_condition(self._follow)
+        self._simulation: dict[str, Any] = {}
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(String, "sim_bridge_node/status", self._on_simulation, latched)
+        node.create_subscription(Log, "/rosout", self._on_log, 100)
+
+    def search(self) -> None:
+        """Look for cameras, and subscribe to those that are watched; for the thread of ROS."""
+        types = {
+            topic: kinds[0]
+            for topic, kinds in self._node.get_topic_names_and_types()
+            if kinds[0] in TYPES
+        }
+        named = [
+            self._node.resolve_topic_name(topic)
+            for topic in (*self._policy.topics, *self._recorder.topics)
+            if topic
+        ]
+        images = [topic for topic in sorted(types) if "sensor_msgs" in types[topic]]
+        known = [topic for topic in dict.fromkeys(named) if topic in images]
+        others = [topic for topic in images if topic not in self._drawn.values()]
+        offered = {topic: topic for topic in (known or others)[:_MOST_CAMERAS]}
+        offered |= {name: topic for name, topic in self._drawn.items() if topic in types}
+        self._offered, self._types = offered, types
+        self._follow()
+
+    def _follow(self) -> None:
+        """Subscribe to the watched pictures alone."""
+        topics = [topic for name, topic in self._offered.items() if name in self._watched]
+        self._pictures.follow({topic: self._types[topic] for topic in topics})
+
+    # What the server of the page calls, in its own thread
+
+    def state(self) -> dict[str, Any]:
+        """State of everything, ready for JSON."""
+        return {
+            "policy": self._policy.state(),
+            "recorder": self._recorder.state(),
+            "simulation": self._simulation,
+            "pictures": list(self._offered),
+        }
+
+    async def stop(self) -> Answer:
+        """Ask the policy node once to stop."""
+        return await self._policy.stop()
+
+    async def perform(self, command: Command) -> Answer:
+        """Perform any command but a stop."""
+        link = self._recorder if command.is_for_recorder else self._policy
+        return await link.perform(command)
+
+    def watch(self, pictures: frozenset[str]) -> None:
+        """Choose the pictures that somebody looks at."""
+        self._watched = pictures
+        self._changed.trigger()
+
+    def picture(self, name: str) -> bytes | None:
+        """Newest picture, encoded; None if there is none since the last call."""
+        topic = self._offered.get(name)
+        return None if topic is None else self._pictures.fetch(topic)
+
+    # Messages
+
+    def _on_simulation(self, message: Any) -> None:
+        try:
+            told = json.loads(message.data)
+        except ValueError:
+            return
+        if isinstance(told, dict):
+            self._simulation = {key: told.get(key) for key in ("state", "seed")}
+
+    def _on_log(self, message: Any) -> None:
+        # The page's own entries are in the journal already.
+        if message.level >= _INFO and message.name != self._node.get_logger().name:
+            self._journal.quote(message.name, message.msg, _LEVELS.get(message.level, "error"))

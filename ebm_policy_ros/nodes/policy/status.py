@@ -1,0 +1,72 @@
+"""Status: what policy_node does at this moment, as JSON for an operator's screen."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import String
+
+from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
+
+_PERIOD = 0.1
+
+
+class Status:
+    """Publishes `~/status` ten times a second; computes nothing without subscribers."""
+
+    def __init__(self, node: LifecycleNode, state: PolicyNodeState) -> None:
+        """Open the topic; it continues while a simulation's clock has stopped.
+
+        Args:
+            node: Node whose publisher is used.
+            state: State of the same node.
+        """
+        self._state = state
+        self._publisher = node.create_publisher(String, "~/status", 1)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(_PERIOD, self._publish, clock=steady)
+
+    def _publish(self) -> None:
+        if self._publisher.get_subscription_count():
+            self._publisher.publish(String(data=json.dumps(self._now())))
+
+    def _now(self) -> dict[str, Any]:
+        state, safety, statistics = self._state, self._state.safety, self._state.statistics
+        now: dict[str, Any] = {
+            "lifecycle": self._lifecycle(),
+            "state": safety.state.value,
+            "reason": safety.reason,
+            "shadow": not state.values["publish_commands"],
+            "speed": state.values["speed"],
+            "latest_ms": statistics.latest(),
+            "counts": dict(statistics.counts),
+        }
+        if state.control_loop is not None:
+            loaded = state.control_loop.loaded
+            now |= {
+                "policy": loaded.name,
+                "sha256": loaded.sha256,
+                "rate": loaded.interface.rate,
+                "thresholds": loaded.policy.thresholds,
+            }
+        if statistics.decision is not None:
+            confidence = statistics.decision.confidence
+            now |= {"energy": _finite(confidence.energy), "unsure": list(confidence.unsure)}
+            now["distances"] = {
+                name: _finite(getattr(confidence, name)) for name in ("features", "colours")
+            }
+        return now
+
+    def _lifecycle(self) -> str:
+        if self._state.control_loop is None:
+            return "unconfigured"
+        return "active" if self._state.is_active else "inactive"
+
+
+def _finite(value: float) -> float | None:
+    """Number, or None where JSON has no name for it."""
+    return round(value, 6) if math.isfinite(value) else None

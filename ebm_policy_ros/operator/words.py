@@ -1,0 +1,48 @@
+"""State of a robot in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Situation:
+    """State of everything as an operator reads it."""
+
+    word: str
+    """State in a word or two."""
+    reason: str
+    tone: str
+    """Urgency: good, calm, look or bad."""
+
+
+def situation(policy: Mapping[str, Any], stopping_s: float | None) -> Situation:
+    """State in words.
+
+    Args:
+        policy: State of the policy node, as its link tells it.
+        stopping_s: Time since an unconfirmed STOP was requested, s; None if there is none.
+    """
+    if stopping_s is not None:
+        return Situation("Stopping", f"not confirmed for {stopping_s:.1f} s", "bad")
+    if not policy["is_heard"]:
+        silence = policy["silence_s"]
+        since = "was never heard" if silence is None else f"is silent for {silence:.0f} s"
+        return Situation("No policy node", f"{policy['node']} {since}", "bad")
+    state, reason = str(policy.get("state")), str(policy.get("reason", ""))
+    if state == "stopped":
+        return Situation("Stopped", reason, "bad")
+    if policy.get("lifecycle") != "active":
+        is_configured = policy.get("lifecycle") == "inactive"
+        return Situation("Inactive" if is_configured else "Not started", "nothing moves", "calm")
+    if state == "hold":
+        return Situation("Standing still", reason, "look")
+    if policy.get("shadow"):
+        return Situation("Shadow", "proposes commands; the arm does not move", "calm")
+    if unsure := policy.get("unsure"):
+        return Situation("Unsure", "; ".join(map(str, unsure)), "look")
+    speed = policy.get("speed")
+    text = f"at {100 * speed:.0f} % of its speed" if isinstance(speed, (int, float)) else ""
+    return Situation("Moving the arm", text, "good")

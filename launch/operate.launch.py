@@ -1,0 +1,18 @@
+"""One page for the operator: ros2 launch ebm_policy_ros operate.launch.py policy:=FILE."""
+
+from launch import LaunchDescription
+from launch.substitutions import LaunchConfiguration
+
+from ebm_policy_ros.util.launch_description import description
+
+
+def generate_launch_description() -> LaunchDescription:
+    return description(
+        __file__,
+        "sim_bridge_node",
+        "policy_node",
+        "recorder_node",
+        "operator_node",
+        defaults={"keys": "false", "use_sim_time": LaunchConfiguration("simulation")},
+        optional={"sim_bridge_node": "simulation"},
+    )

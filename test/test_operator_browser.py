@@ -1,0 +1,155 @@
+"""Operator's page in a real browser: STOP by mouse and key, and what it says when it is alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("aiohttp")
+
+from browser import CHROMIUM, Browser
+from rcl_interfaces.msg import Log
+from robot import Robot
+from test_operator import Station
+
+from ebm_policy_ros.control.safety_state import SafetyState
+
+pytestmark = [
+    pytest.mark.ros,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
+]
+
+TIMEOUT = 30.0
+
+
+@pytest.fixture
+def station(robot: Robot, policy_file: Callable[..., Path]) -> Iterator[Station]:
+    station = Station(robot, policy_file())
+    yield station
+    station.close()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    browser = Browser(tmp_path / "profile", 1280, 800)
+    yield browser
+    browser.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.05)
+
+
+def says(browser: Browser, selector: str, text: str) -> None:
+    """Wait until an element has a text that begins so."""
+    until(lambda: any(t.startswith(text) for t in browser.texts(selector)))
+
+
+def click(browser: Browser, selector: str) -> None:
+    """Press and release the mouse in the middle of an element."""
+    box = browser.evaluate(
+        f"(() => {{ const b = document.querySelector({json.dumps(selector)})"
+        ".getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.send(
+            "Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1
+        )
+
+
+def press(browser: Browser, key: str) -> None:
+    for kind in ("keyDown", "keyUp"):
+        browser.send("Input.dispatchKeyEvent", type=kind, key=key)
+
+
+def test_stop_works_by_mouse_and_key_and_only_reset_leaves_it(
+    station: Station, browser: Browser
+) -> None:
+    policy, operator = station.add_policy(), station.add_operator()
+    browser.open(operator.url)
+    says(browser, "#word", "Moving the arm")
+    stops: list[Callable[[], None]] = [
+        lambda: click(browser, "#stop"),
+        lambda: press(browser, "Escape"),
+        lambda: press(browser, " "),
+    ]
+    for stop in stops:
+        # The space bar stops even while another button has the focus, and does not press that.
+        browser.evaluate("document.querySelector('[data-command=shadow]').focus()")
+        stop()
+        until(lambda: policy.safety.state is SafetyState.STOPPED)
+        says(browser, "#word", "Stopped")
+        says(browser, "#reason", "~/stop was called")
+        click(browser, "[data-command=reset]")
+        says(browser, "#word", "Moving the arm")
+        says(browser, "#answer-policy", "reset")
+    assert policy.values["publish_commands"]
+    confirmed = [text for text in browser.texts("#log li") if "STOP confirmed" in text]
+    assert len(confirmed) == 3
+    assert all(url.startswith((operator.url, f"blob:{operator.url}")) for url in browser.requests)
+    assert not [text for text in browser.problems if "verbose" not in text]
+
+
+def test_a_button_that_deletes_or_moves_is_pressed_twice(
+    station: Station, browser: Browser
+) -> None:
+    policy, operator = station.add_policy(publish_commands=False), station.add_operator()
+    browser.open(operator.url)
+    says(browser, "#word", "Shadow")
+    live = "[data-command=shadow][data-value=false]"
+    click(browser, live)
+    until(lambda: bool(browser.texts(f"{live}.armed")))
+    assert not policy.values["publish_commands"]
+    click(browser, live)
+    says(browser, "#word", "Moving the arm")
+    assert policy.values["publish_commands"]
+
+
+def test_a_page_alone_says_so_and_its_stop_arrives_later(
+    station: Station, browser: Browser
+) -> None:
+    policy, operator = station.add_policy(), station.add_operator()
+    browser.open(operator.url)
+    says(browser, "#word", "Moving the arm")
+    operator.close()
+    says(browser, "#word", "No connection")
+    says(browser, "#alarm", "No connection for")
+    press(browser, "Escape")
+    until(lambda: bool(browser.texts(".stop.pending")))
+    assert policy.safety.state is not SafetyState.STOPPED
+    # Another server at the same port, with another token.
+    station.add_operator(port=int(operator.url.rpartition(":")[2]))
+    until(lambda: policy.safety.state is SafetyState.STOPPED)
+    says(browser, "#word", "Stopped")
+    until(lambda: browser.texts(".stop.pending") == [] and browser.texts("#alarm") == [""])
+
+
+def test_a_page_without_its_policy_node_says_so(station: Station, browser: Browser) -> None:
+    policy, operator = station.add_policy(), station.add_operator()
+    browser.open(operator.url)
+    says(browser, "#word", "Moving the arm")
+    station.remove(policy)
+    says(browser, "#word", "No policy node")
+    says(browser, "#alarm", "The policy node does not answer. STOP may not arrive: use the")
+
+
+def test_a_text_from_a_node_is_never_html(station: Station, browser: Browser) -> None:
+    operator = station.add_operator()
+    publisher = station.robot.node.create_publisher(Log, "/rosout", 10)
+    until(lambda: publisher.get_subscription_count() > 0)
+    browser.open(operator.url)
+    says(browser, "#word", "No policy node")
+    text = "<img src=x onerror='window.broken = 1'><script>window.broken = 1</script>"
+    publisher.publish(Log(level=40, name="<b>bad</b>", msg=text))
+    says(browser, "#log li.error span", "<img src=x")
+    assert browser.texts("#log li.error b") == ["<b>bad</b>"]
+    assert browser.evaluate("window.broken") is None

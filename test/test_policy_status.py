@@ -1,0 +1,62 @@
+"""~/status of policy_node: what an operator's screen shows of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from robot import Robot, parameters
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from ebm_policy_ros.nodes.policy.node import PolicyNode
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def node(robot: Robot, policy_file: Callable[..., Path]) -> Iterator[PolicyNode]:
+    chosen = {"policy": "ur5e_push", "device": "cpu", "when_unsure": "go"}
+    node = PolicyNode(context=robot.context, parameter_overrides=parameters(**chosen))
+    robot.add(node)
+    yield node
+    node.close()
+    node.destroy_node()
+
+
+def test_the_status_follows_the_node_from_its_start_to_a_stop(
+    robot: Robot, node: PolicyNode
+) -> None:
+    told: list[dict[str, Any]] = []
+    robot.node.create_subscription(
+        String, "policy_node/status", lambda message: told.append(json.loads(message.data)), 1
+    )
+
+    def until(**wanted: Any) -> dict[str, Any]:
+        robot.until(lambda: bool(told) and {**told[-1], **wanted} == told[-1])
+        return told[-1]
+
+    first = until(lifecycle="unconfigured", state="hold", shadow=False, speed=1.0)
+    assert not {"policy", "sha256", "thresholds", "energy", "distances"} & set(first)
+    assert first["counts"] == first["latest_ms"] == {}
+    robot.repeat(0.05, robot.tick_now)
+    assert robot.call(Trigger, "policy_node/start", Trigger.Request()).success
+    robot.until(lambda: told[-1]["counts"].get("decisions", 0) > 0)
+    moving = until(lifecycle="active", state="fresh", reason="", policy="ur5e_push", rate=10.0)
+    assert set(moving["distances"]) == set(moving["thresholds"]) == {"features", "colours"}
+    assert all(distance > 0 for distance in moving["distances"].values())
+    # A grey picture is not what was demonstrated.
+    assert any("unfamiliar" in text for text in moving["unsure"])
+    assert moving["latest_ms"]["decision"] > 0 and moving["counts"]["decisions"] >= 1
+    assert robot.call(SetBool, "policy_node/shadow", SetBool.Request(data=True)).success
+    until(shadow=True)
+    assert robot.call(Trigger, "policy_node/stop", Trigger.Request()).success
+    until(lifecycle="active", state="stopped", reason="~/stop was called")
+    node.trigger_deactivate()
+    until(lifecycle="inactive", state="stopped")
