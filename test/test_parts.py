@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from demonstration import write_bag
-from two_arms import SIDES, arm, demonstration, gripper, joint_arm, joint_stream, two_arms, values
+from demonstration import START, write_bag
+from two_arms import (
+    SIDES,
+    arm,
+    demonstration,
+    gripper,
+    joint_arm,
+    joint_stream,
+    tool_stream,
+    two_arms,
+    values,
+)
 
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.control.limits import LimitError, part_limits
@@ -26,8 +37,9 @@ from ebm_policy_ros.interface import (
 from ebm_policy_ros.policy.file import load_policy_file
 from ebm_policy_ros.training.data.arrays import save_arrays
 from ebm_policy_ros.training.data.dataset import Dataset
-from ebm_policy_ros.training.data.episodes import read_episode
+from ebm_policy_ros.training.data.episodes import Episode, read_episode
 from ebm_policy_ros.training.data.idle import moves
+from ebm_policy_ros.training.data.jumps import find_jumps
 from ebm_policy_ros.training.data.mirror import Mirror
 from ebm_policy_ros.training.exchange.demonstrations import with_windows
 from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot
@@ -235,6 +247,119 @@ def test_a_step_needs_a_command_of_every_arm(tmp_path: Path) -> None:
     assert np.rint(episode.actions[:, 0, 2] * -1000).astype(int).tolist() == [
         *range(4, 10), 9, 9, *range(15, 20),
     ]  # fmt: skip
+
+
+def commanded_from_to(
+    tmp_path: Path, steps: int, right: Sequence[int], left: Sequence[int] | None = None
+) -> Episode:
+    """Episode with a horizon of 3; each arm is commanded in some of the steps."""
+    content = without_joints().to_dict()
+    content["action"]["horizon"] = 3
+    ranges = {"left": range(steps) if left is None else left, "right": right}
+    messages = demonstration(steps, lambda side, step: step in ranges[side])
+    return read_episode(
+        write_bag(tmp_path / "bag", messages), interface_from_dict(content, "two_arms")
+    )
+
+
+def test_commands_of_one_arm_that_end_early_do_not_end_the_demonstration(tmp_path: Path) -> None:
+    episode = commanded_from_to(tmp_path, 60, range(10))
+    # The actions of steps 8 and 9 would reach past the right arm's last command, at step 9.
+    steps = np.arange(8)[:, None] + np.arange(3)
+    np.testing.assert_allclose(episode.actions[:, :, 0], steps / 1000, atol=1e-7)
+    np.testing.assert_allclose(episode.actions[:, :, 2], steps / -1000, atol=1e-7)
+    assert set(episode.notes) == {
+        "50 steps left out: nobody commanded then",
+        "2 steps left out: their actions reach over a gap in the commands",
+        "the streams go on for 5.0 s after the last command",
+    }
+
+
+def test_arms_whose_commands_end_within_a_hold_end_together(tmp_path: Path) -> None:
+    """The right arm's last command is at step 17, the left one's at step 19."""
+    episode = commanded_from_to(tmp_path, 20, range(18))
+    assert episode.actions.shape == (18, 3, 4)
+    np.testing.assert_allclose(episode.actions[17, :, 0], [0.017, 0.018, 0.019], atol=1e-7)
+    np.testing.assert_allclose(episode.actions[17, :, 2], [-0.017, 0.0, 0.0], atol=1e-7)
+    assert episode.notes == ("2 steps left out: nobody commanded then",)
+
+
+def test_steps_before_the_first_command_of_an_arm_are_told(tmp_path: Path) -> None:
+    episode = commanded_from_to(tmp_path, 60, range(40, 60))
+    np.testing.assert_allclose(episode.actions[:, 0, 0], np.arange(40, 60) / 1000, atol=1e-7)
+    assert episode.notes == ("40 steps left out: nobody commanded then",)
+
+
+def test_steps_that_only_one_arm_was_commanded_in_count_once(tmp_path: Path) -> None:
+    """The left arm pauses in steps 10 to 39, and the right one ends at step 19."""
+    episode = commanded_from_to(tmp_path, 60, range(20), [*range(10), *range(40, 60)])
+    # The left arm's last command before the pause holds for steps 10 and 11 too.
+    assert "48 steps left out: nobody commanded then" in episode.notes
+
+
+JUMP_TIMES = [START + step * 100_000_000 for step in range(20)]
+
+
+def tools_at(**xs: list[float]) -> list[dict[str, Any]]:
+    """Observations of poses, the x of each over the steps."""
+    return [
+        {name: np.array([[x, 0.0]], np.float32) for name, x in zip(xs, row, strict=True)}
+        for row in zip(*xs.values(), strict=True)
+    ]
+
+
+def test_the_tool_of_an_arm_that_commands_joints_is_not_judged_by_the_others_limits() -> None:
+    slow = arm("left", low=[-0.05, -0.05], high=[0.05, 0.05])
+    robot = two_arms(left=slow, right=joint_arm("right"))
+    fast = [0.1 * max(0, min(step - 4, 4)) for step in range(20)]
+    joints = {f"{side}_joints": np.zeros((1, 2), np.float32) for side in SIDES}
+
+    def jumps(left: list[float], right: list[float]) -> list[str]:
+        seen = [one | joints for one in tools_at(left_tool=left, right_tool=right)]
+        return [jump.words for jump in find_jumps(JUMP_TIMES, seen, robot)]
+
+    rest = [0.0] * 20
+    assert not jumps(left=rest, right=fast)
+    found = jumps(left=fast, right=rest)
+    assert len(found) == 4 and all("left_tool jumps by 0.1 m" in words for words in found)
+
+
+@pytest.mark.parametrize(("named", "count"), [({}, 0), ({"measured": "right_tool"}, 4)])
+def test_the_pose_that_an_arm_names_is_judged_by_its_limits(
+    named: dict[str, str], count: int
+) -> None:
+    """Both tools are measured in one frame; what neither arm names is judged by the faster."""
+    wide = {"low": [-2.0, -2.0], "high": [2.0, 2.0], "frame_id": "world"}
+    narrow = {"low": [-0.05, -0.05], "high": [0.05, 0.05], "frame_id": "world"}
+    content = values(left=arm("left", **wide), right=arm("right", **narrow, **named))
+    content["observation"] = {
+        f"{side}_tool": tool_stream(side) | {"frame_id": "world"} for side in SIDES
+    }
+    robot = interface_from_dict(content, "two_arms")
+    fast = [0.1 * max(0, min(step - 4, 4)) for step in range(20)]
+    seen = tools_at(left_tool=fast, right_tool=fast)
+    found = [jump.words for jump in find_jumps(JUMP_TIMES, seen, robot)]
+    assert len(found) == count and all("right_tool jumps" in words for words in found)
+
+
+def test_an_arm_that_stands_still_while_the_other_moves_is_not_frozen(tmp_path: Path) -> None:
+    """The left arm moves, and the right one is commanded to stand still."""
+    left, right = (arm(side, measured=f"{side}_tool") for side in SIDES)
+    robot = without_joints(left=left, right=right | {"workspace": BOX | {"stream": "right_tool"}})
+    actions = np.zeros((20, 1, 4), np.float32)
+    actions[:, 0, 0] = 0.1
+    moving = np.arange(20, dtype=np.float32)[:, None, None] * np.ones((1, 2), np.float32)
+    still = np.zeros((20, 1, 2), np.float32)
+
+    def frozen(**seen: np.ndarray[Any, Any]) -> dict[str, float]:
+        episode = Episode(tmp_path, "success", seen, actions, np.array(JUMP_TIMES))
+        return dict(episode_metrics(episode, robot).frozen)
+
+    assert frozen(left_tool=moving, right_tool=still) == {"left_tool": 0, "right_tool": 0}
+    found = frozen(left_tool=still, right_tool=moving)
+    assert found == {"left_tool": pytest.approx(1.9), "right_tool": 0}
+    # A stream that measures no arm, as a camera, may not stand still while one of them moves.
+    assert frozen(camera=still) == {"camera": pytest.approx(1.9)}
 
 
 def test_an_arm_that_was_never_commanded_is_named(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ class ActionCommands:
     def __init__(self, interface: Interface) -> None:
         """Start without commands."""
         self.parts = [PartCommands(part) for part in interface.parts]
+        self._holds = [part.interface.hold_ns for part in interface.parts]
         self._of_topic = {topic: part for part in self.parts for topic, _ in part.of_topics()}
 
     def __contains__(self, topic: str) -> bool:
@@ -80,14 +81,24 @@ class ActionCommands:
         return max(own[0] for own in stamps) if all(stamps) else None
 
     @property
+    def first_of_any(self) -> int | None:
+        """Time of the first command of any part, nanoseconds."""
+        return min((part.arm.stamps[0] for part in self.parts if part.arm.stamps), default=None)
+
+    @property
     def last(self) -> int | None:
-        """Stamp of the last command, nanoseconds."""
-        return max((part.arm.stamps[-1] for part in self.parts if part.arm.stamps), default=None)
+        """Time of the last command of the part that ended first, nanoseconds."""
+        return min((part.arm.stamps[-1] for part in self.parts if part.arm.stamps), default=None)
 
     @property
     def until(self) -> int:
         """Start of the last period for which every part is certainly commanded, nanoseconds."""
         return min(part.arm.until for part in self.parts)
+
+    @property
+    def until_of_any(self) -> int:
+        """Start of the last period for which any part is certainly commanded, nanoseconds."""
+        return max(part.arm.until for part in self.parts)
 
     def cover(self, time: int) -> bool:
         """True if every part has a command for the period that starts at a time, nanoseconds."""
@@ -108,8 +119,16 @@ class ActionCommands:
         return np.concatenate(told) if len(told) == len(rows) else None
 
     def chunk(self, time: int, ended: bool) -> list[npt.NDArray[np.float32]] | None:
-        """Actions of each part for a step, without grippers; see `Commands.chunk`."""
-        chunks = [part.arm.chunk(time, ended) for part in self.parts]
+        """Actions of each part for a step, without grippers; see `Commands.chunk`.
+
+        The demonstration did not end with a part's last command if another part was commanded for
+        more than a hold after it.
+        """
+        end = self.until_of_any
+        chunks = [
+            part.arm.chunk(time, ended and end - part.arm.until <= hold)
+            for part, hold in zip(self.parts, self._holds, strict=True)
+        ]
         told = [chunk for chunk in chunks if chunk is not None]
         return told if len(told) == len(chunks) else None
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.interface import NANOSECONDS, Interface, Part
 from ebm_policy_ros.interface.streams import JointStream, PoseStream
 from ebm_policy_ros.observation.buffer import Observation
+from ebm_policy_ros.training.data.measured_parts import measured_parts
 from ebm_policy_ros.util.geometry import near
 
 Array = npt.NDArray[np.float64]
@@ -81,14 +82,33 @@ def _all_tracks(observations: Sequence[Observation], interface: Interface) -> It
     """Tracks of all parts; a pose that several may have moved counts for the fastest."""
     found: dict[str, _Track] = {}
     for part in interface.parts:
-        for track in _tracks(observations, part.interface):
+        poses = [
+            name
+            for name, stream in interface.observation.items()
+            if isinstance(stream, PoseStream) and part in _movers(name, stream, interface)
+        ]
+        for track in _tracks(observations, part.interface, poses):
             other = found.get(track.name)
             if other is None or other.speed < track.speed:
                 found[track.name] = track
     return found.values()
 
 
-def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterator[_Track]:
+def _movers(name: str, stream: PoseStream, interface: Interface) -> Sequence[Part]:
+    """Parts that may move a pose: those it measures, else those in its frame, else all.
+
+    Nothing if one of them commands joints, whose limits do not tell how fast a tool may be.
+    """
+    parts = interface.parts
+    framed = [part for part in parts if part.interface.command.frame_id == stream.frame_id]
+    found = measured_parts(name, interface) or framed or parts
+    return () if any(part.interface.command.is_joints for part in found) else found
+
+
+def _tracks(
+    observations: Sequence[Observation], interface: Interface, poses: Sequence[str]
+) -> Iterator[_Track]:
+    """Tracks of one part: the joints that it commands, and the poses that it may move."""
     action = interface.command
     speeds = dict(zip(action.fields, _speeds(interface), strict=True))
     for name, stream in interface.observation.items():
@@ -100,7 +120,7 @@ def _tracks(observations: Sequence[Observation], interface: Interface) -> Iterat
                     # A whole turn is not a jump: angles may wrap between -pi and pi.
                     distances: Array = np.abs(near(changes, np.zeros_like(changes)))
                     yield _Track(f"joint {joint}", distances, speeds[joint], stream.max_age, "rad")
-        if isinstance(stream, PoseStream) and not action.is_joints:
+        if isinstance(stream, PoseStream) and name in poses:
             linear = [speeds[f] for f in speeds if f.removeprefix("linear.") in _AXES]
             columns = [i for i, field in enumerate(stream.fields) if field in _AXES]
             if linear and columns:

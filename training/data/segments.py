@@ -85,7 +85,9 @@ class Segment:
         Args:
             ended: True if the demonstration ended after the last command.
         """
-        self._look_until(self.newest + self._interface.period_ns)
+        end = self.newest + self._interface.period_ns
+        self._look_until(end)
+        self.left_out[NOBODY] += self._partly_commanded(end)
         self.jumps = find_jumps(
             [time for time, _ in self._seen], [seen for _, seen in self._seen], self._interface
         )
@@ -105,6 +107,16 @@ class Segment:
                 continue
             steps.append(Step(time, observation, actions))
         return steps
+
+    def _partly_commanded(self, end: int) -> int:
+        """Steps up to a time, before and after those for which all parts are commanded."""
+        commands, period = self.commands, self._interface.period_ns
+        begin, first = commands.first_of_any, commands.first
+        if begin is None:
+            return 0
+        before = 0 if first is None else round((first - begin) / period)
+        after = begin if self._next is None else self._next
+        return before + max(0, (min(commands.until_of_any, end) - after) // period + 1)
 
     def _torn(self, jumps: list[Jump]) -> set[int]:
         """Times of the steps whose actions or history span a jump, nanoseconds."""

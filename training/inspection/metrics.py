@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.training.data.episodes import Episode
+from ebm_policy_ros.training.data.measured_parts import measured_parts
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -46,7 +47,8 @@ class EpisodeMetrics:
     """Root mean square of the second difference of the commanded velocities from step to step, as
     a share of their range."""
     frozen: Mapping[str, float]
-    """Stream -> longest time for which it repeats the same numbers during commanded motion, s."""
+    """Stream -> longest time for which it repeats the same numbers during commanded motion, s; for
+    a stream that measures some parts of the action, the motion of those parts."""
 
 
 def episode_metrics(episode: Episode, interface: Interface) -> EpisodeMetrics:
@@ -63,10 +65,11 @@ def episode_metrics(episode: Episode, interface: Interface) -> EpisodeMetrics:
     parts = [(actions[:, part.columns], part.interface) for part in interface.parts]
     of_parts = [_velocities(values, one, pieces) for values, one in parts]
     velocities = np.concatenate(of_parts, axis=1)
-    still = [
-        _idle(v, values, one, pieces) for v, (values, one) in zip(of_parts, parts, strict=True)
-    ]
-    idle: Flags = np.all(still, axis=0)
+    still = {
+        part.name: _idle(v, values, one, pieces)
+        for part, v, (values, one) in zip(interface.parts, of_parts, parts, strict=True)
+    }
+    idle: Flags = np.all(list(still.values()), axis=0)
     start, length = _longest_run(idle, pieces)
     low, high = (np.array(bound) for bound in interface.action.bounds)
     margin = AT_BOUND * (high - low)
@@ -87,7 +90,8 @@ def episode_metrics(episode: Episode, interface: Interface) -> EpisodeMetrics:
         ),
         jerk=_jerk(velocities, pieces),
         frozen={
-            name: _longest_run(_repeats(values) & ~idle, pieces)[1] * period
+            name: _longest_run(_repeats(values) & ~_idle_for(name, still, interface), pieces)[1]
+            * period
             for name, values in episode.observations.items()
         },
     )
@@ -143,6 +147,13 @@ def _idle(velocities: Array, actions: Array, interface: Interface, pieces: list[
         moves = abs(_changes(actions[:, -1:], pieces)) > IDLE_SPEED * (gripper.high - gripper.low)
         still &= ~np.any(moves, axis=1)
     return still
+
+
+def _idle_for(stream: str, still: Mapping[str, Flags], interface: Interface) -> Flags:
+    """True where a stream may repeat itself, shape (M,): the parts it measures stand still."""
+    parts = measured_parts(stream, interface) or interface.parts
+    idle: Flags = np.all([still[part.name] for part in parts], axis=0)
+    return idle
 
 
 def _jerk(velocities: Array, pieces: list[slice]) -> float:
