@@ -45,7 +45,11 @@ from ebm_policy_ros.training.exchange.demonstrations import with_windows
 from ebm_policy_ros.training.exchange.lerobot_writer import write_lerobot
 from ebm_policy_ros.training.exchange.sources import read_source
 from ebm_policy_ros.training.inspection.columns import action_columns
+from ebm_policy_ros.training.inspection.distributions import draw_coverage
 from ebm_policy_ros.training.inspection.metrics import episode_metrics
+from ebm_policy_ros.training.inspection.page import render_page
+from ebm_policy_ros.training.inspection.reading import make_recording
+from ebm_policy_ros.training.inspection.report import make_report
 from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_coordinates
 
 BOX = {"stream": "left_tool", "fields": ["x"], "low": [0.0], "high": [0.5]}
@@ -405,6 +409,45 @@ def test_inspection_names_the_dimensions_of_both(tmp_path: Path) -> None:
     assert metrics.steps == 20 and len(metrics.saturated) == 4
     # Up to 2 % of the range of a velocity, 0.5 m/s, is idle: 10 mm/s.
     assert metrics.idle == pytest.approx(11 / 20)
+
+
+def test_inspection_maps_where_each_tool_was(tmp_path: Path) -> None:
+    box = {"fields": ["x", "y"], "high": [0.5, 1.0]}
+    lows = {"left": -1.0, "right": -2.0}
+    boxes = {s: {**box, "stream": f"{s}_tool", "low": [lows[s], -1.0]} for s in SIDES}
+    robot = without_joints(**{side: arm(side, workspace=boxes[side]) for side in SIDES})
+    episode = read_episode(write_bag(tmp_path / "bag", demonstration()), robot)
+    episode.observations["right_tool"][..., 0] -= 1.5
+    drawn = draw_coverage([make_recording("bag", episode, robot)], robot)
+    assert [(one.part, one.axes) for one in drawn] == [(side, ("x", "y")) for side in SIDES]
+    for one, low, end in zip(drawn, lows.values(), (0.19, 0.19 - 1.5), strict=True):
+        assert one.box is not None
+        width = one.high[0] - one.low[0]
+        assert one.low[0] + one.box[0] * width == pytest.approx(low)
+        assert one.low[0] + one.ends[0].x * width == pytest.approx(end)
+
+
+def test_without_workspaces_each_arm_has_its_own_map(tmp_path: Path) -> None:
+    """The pose of the left arm is the first one that does not measure the right arm."""
+    content = without_joints(left=arm("left"), right=arm("right", measured="right_tool")).to_dict()
+    content["observation"] = dict(reversed(content["observation"].items()))
+    robot = interface_from_dict(content, "two_arms")
+    assert [*robot.observation] == ["right_tool", "left_tool"]
+    episode = read_episode(write_bag(tmp_path / "bag", demonstration()), robot)
+    episode.observations["right_tool"][..., 0] -= 1.5
+    drawn = draw_coverage([make_recording("bag", episode, robot)], robot)
+    ends = [one.low[0] + one.ends[0].x * (one.high[0] - one.low[0]) for one in drawn]
+    assert [one.part for one in drawn] == [*SIDES] and all(one.box is None for one in drawn)
+    assert ends == pytest.approx([0.19, 0.19 - 1.5])
+
+
+def test_the_page_names_the_arm_of_each_map(tmp_path: Path) -> None:
+    robot = without_joints()
+    episode = read_episode(write_bag(tmp_path / "bag", demonstration()), robot)
+    report = make_report([make_recording("bag", episode, robot)], robot, frozenset())
+    page = render_page(report, tmp_path)
+    assert all(f"<h3>Where the {side} tool was <small>" in page for side in SIDES)
+    assert 'data-saturated="0.0000"' in page
 
 
 def test_a_step_moves_if_one_of_the_arms_does() -> None:

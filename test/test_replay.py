@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from demonstration import (
@@ -13,13 +15,16 @@ from demonstration import (
     START,
     Sent,
     demonstration,
+    header,
     image,
     joints,
+    message,
     sent,
     twist,
     write_bag,
     write_mcap,
 )
+from two_arms import joint_arm, two_arms
 
 pytest.importorskip("rclpy")
 
@@ -31,6 +36,8 @@ from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.sim.replay.command import main
 from ebm_policy_ros.sim.replay.player import read_ahead
+from ebm_policy_ros.sim.replay.proposals import Proposals
+from ebm_policy_ros.training.data.action_commands import ActionCommands
 from ebm_policy_ros.training.data.timeline import wanted_topics
 from ebm_policy_ros.util.resources import interface_path
 
@@ -93,11 +100,11 @@ def test_a_pause_of_an_hour_is_cut_short(tmp_path: Path) -> None:
     interface = load_interface(interface_path("ur5e_push"))
     topics = wanted_topics(interface)
     shifted = []
-    for number, message in enumerate(Bag(SAMPLE).messages(topics)):
+    for number, played in enumerate(Bag(SAMPLE).messages(topics)):
         hour = 3600 * SECOND if number >= 40 else 0
-        stamp = stamp_ns(message.content) + START + hour
-        data = restamped(message.data, stamp)
-        shifted.append(Sent(f"/{message.topic}", topics[message.topic], stamp, data))
+        stamp = stamp_ns(played.content) + START + hour
+        data = restamped(played.data, stamp)
+        shifted.append(Sent(f"/{played.topic}", topics[played.topic], stamp, data))
     bag = write_mcap(tmp_path / "paused.mcap", shifted)
     out = tmp_path / "replay"
     patient = tmp_path / "patient.yaml"
@@ -111,6 +118,53 @@ def test_a_pause_of_an_hour_is_cut_short(tmp_path: Path) -> None:
     assert "a gap of 3600" in (out / "logs" / "replay_node.log").read_text()
     content = json.loads((out / "replay.json").read_text())
     assert content["counts"]["times hold"] == 1, "it stood still in the pause"
+
+
+MILLISECOND = SECOND // 1000
+
+
+def trajectory(stamp: int, value: float) -> Any:
+    """Trajectory of the left arm that reaches a position after one period."""
+    kind = "trajectory_msgs/msg/JointTrajectoryPoint"
+    duration = message("builtin_interfaces/msg/Duration", sec=0, nanosec=100 * MILLISECOND)
+    other = dict.fromkeys(("velocities", "accelerations", "effort"), np.empty(0))
+    place = np.array([value, 0.0])
+    point = message(kind, positions=place, time_from_start=duration, **other)
+    return message(
+        "trajectory_msgs/msg/JointTrajectory",
+        header=header(stamp),
+        joint_names=["left_a", "left_b"],
+        points=[point],
+    )
+
+
+def positions(value: float) -> Any:
+    layout = message("std_msgs/msg/MultiArrayLayout", dim=[], data_offset=0)
+    return message("std_msgs/msg/Float64MultiArray", layout=layout, data=np.array([value, 0.0]))
+
+
+def test_proposals_of_one_decision_are_paired_whatever_their_stamps() -> None:
+    """A trajectory has its observation's stamp, here 60 ms earlier, and an array has none."""
+    left = joint_arm("left", type="trajectory_msgs/msg/JointTrajectory", topic="left/trajectory")
+    robot = two_arms(left=left, right=joint_arm("right"))
+    demonstrated, proposals = ActionCommands(robot), Proposals(robot)
+    for step in range(4):
+        received = START + (step * 100 + 70) * MILLISECOND
+        seen = received - 60 * MILLISECOND
+        demonstrated.add("left/trajectory", seen, trajectory(seen, 0.1 * step))
+        demonstrated.add("right/position", received, positions(-0.1 * step))
+        proposals.add(0, trajectory(seen, 0.5 + 0.1 * step), received)
+        if step != 1:  # lost on the way
+            proposals.add(1, positions(-0.5 - 0.1 * step), received + MILLISECOND)
+    pairs = proposals.pairs(demonstrated, START)
+    assert [pair[0] for pair in pairs] == pytest.approx([0.071, 0.271, 0.371])
+    steps = [0.0, 0.2, 0.3]
+    wanted = [[step, 0.0, -step, 0.0] for step in steps]
+    proposed = [[0.5 + step, 0.0, -0.5 - step, 0.0] for step in steps]
+    np.testing.assert_allclose([pair[1] for pair in pairs], wanted, atol=1e-6)
+    np.testing.assert_allclose([pair[2] for pair in pairs], proposed, atol=1e-6)
+    proposals.clear()
+    assert proposals.pairs(demonstrated, START) == []
 
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

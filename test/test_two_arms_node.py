@@ -24,9 +24,10 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.executors import SingleThreadedExecutor
 from robot import PERIOD, parameters, spin_until
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Joy
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
-from two_arms import SIDES, arm, demonstration, values
+from two_arms import SIDES, arm, demonstration, gripper, values
 from visualization_msgs.msg import MarkerArray
 
 from ebm_policy_ros.bags.discovery import find_bags
@@ -35,8 +36,11 @@ from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.policy.node import PolicyNode
+from ebm_policy_ros.nodes.policy.visualization import commanded
 from ebm_policy_ros.nodes.recorder.node import RecorderNode
 from ebm_policy_ros.nodes.teleop.node import TeleopNode
+from ebm_policy_ros.policy.decision import Decision
+from ebm_policy_ros.policy.out_of_distribution import Confidence
 from ebm_policy_ros.training.data.episodes import read_episode
 
 pytestmark = pytest.mark.ros
@@ -332,6 +336,20 @@ def test_the_recorder_writes_the_commands_of_both(
     np.testing.assert_allclose(episode.actions[:, 0], [ACTION] * len(episode.actions), atol=1e-6)
 
 
+def test_the_ring_of_what_was_sent_keeps_the_grippers_of_the_decision() -> None:
+    grips = {"fields": ["linear.x"], "low": [-0.25], "high": [0.25], "gripper": gripper("left")}
+    robot = robot_of(left=arm("left", **grips), right=arm("right"))
+    assert robot.action.names == (
+        "left.linear.x", "left.finger", "right.linear.x", "right.linear.y",
+    )  # fmt: skip
+    action = np.array([[0.1, 0.05, -0.2, 0.0]], np.float32)
+    confidence = Confidence(0.0, 1.0, 1.0, 1.0, 1.0, ())
+    decision = Decision(action, 0.0, action, np.zeros(1, np.float32), (), confidence, True, {})
+    sent = [np.array([[0.08]]), np.array([[-0.1, 0.01]])]
+    assert commanded(robot, decision, sent) == pytest.approx([0.08, 0.05, -0.1, 0.01])
+    assert decision.action[0] == pytest.approx([0.1, 0.05, -0.2, 0.0])
+
+
 # Teleoperation
 
 
@@ -378,6 +396,31 @@ def test_one_arm_is_moved_and_the_other_one_is_told_to_stand_still(
     person.press("p")
     assert arms.ticks(5, ("left",)) == STILL
     assert "right_tool" in person.node.commander.problem
+    person.close()
+
+
+def test_each_press_of_a_gamepads_button_chooses_the_next_arm(
+    arms: TwoArms, tmp_path: Path
+) -> None:
+    chosen = {"source": "gamepad", "message_timeout": 2.0, "joy.next_part": 9}
+    person = Operator(arms, tmp_path, speed=0.4, **chosen)
+    publisher = arms.node.create_publisher(Joy, "joy", 10)
+    arms.until(lambda: publisher.get_subscription_count() == len(SIDES))
+
+    def send(*buttons: int, forward: float = 0.0) -> dict[str, tuple[float, float]]:
+        axes = [0.0, forward, *[0.0] * 6]
+        publisher.publish(Joy(axes=axes, buttons=[int(n in buttons) for n in range(11)]))
+        return arms.ticks(2)
+
+    send()
+    assert send(4, forward=1.0) == {"left": (0.1, 0.0), "right": (0.0, 0.0)}
+    assert send(4, 9, forward=1.0) == STILL, "what is held does not move the next arm"
+    send()
+    assert send(4, forward=1.0) == {"left": (0.0, 0.0), "right": (0.1, 0.0)}
+    send()
+    send(9)
+    send()
+    assert send(4, forward=1.0) == {"left": (0.1, 0.0), "right": (0.0, 0.0)}
     person.close()
 
 

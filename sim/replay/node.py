@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -20,14 +19,13 @@ from std_srvs.srv import Trigger
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.bags.topics import restamped
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, load_interface
-from ebm_policy_ros.messages.commands import read_command
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.outputs import proposed_topic
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_to_end
 from ebm_policy_ros.sim.replay.player import Played, read_ahead
+from ebm_policy_ros.sim.replay.proposals import Proposals
 from ebm_policy_ros.training.data.action_commands import ActionCommands
 from ebm_policy_ros.training.data.timeline import wanted_topics
 from ebm_policy_ros.util.resources import interface_path
@@ -74,34 +72,20 @@ class ReplayNode(Node):
         self._images = {s.topic for s in streams if isinstance(s, ImageStream)}
         self._sent_ns = 0
         """Time at which the last image was sent."""
-        # Proposals of each part that wait for those of the others.
-        self._heard: list[deque[tuple[int, list[float]]]] = []
-        for part in self._interface.parts:
+        self._proposals = Proposals(self._interface)
+        for index, part in enumerate(self._interface.parts):
             kind = message_class(part.interface.command.command_type.ROS_TYPE)
-            hear = partial(self._on_proposed, len(self._heard))
+            hear = partial(self._on_proposed, index)
             self.create_subscription(kind, proposed_topic(policy, part.name), hear, 100)
-            self._heard.append(deque())
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._policy = f"/{policy}: policy"
         self._reset = self.create_client(Trigger, f"{policy}/reset")
         self._resetting: Any = None
-        self._proposed: list[tuple[int, Any]] = []
         self._state, self._facts = "no word of it yet", dict[str, str]()
         self._told = 0
 
     def _on_proposed(self, index: int, message: Any) -> None:
-        """Note a proposal once that of each part has come."""
-        now = self.get_clock().now().nanoseconds
-        action = self._interface.parts[index].interface.command
-        values = read_command(message, action, 1.0 / self._interface.rate)  # the first action
-        self._heard[index].append((stamp_ns(message) or now, [float(v) for v in values]))
-        while all(self._heard):
-            stamps = [waiting[0][0] for waiting in self._heard]
-            if max(stamps) - min(stamps) > self._interface.period_ns // 2:
-                self._heard[stamps.index(min(stamps))].popleft()  # the others' were lost
-                continue
-            found = [waiting.popleft()[1] for waiting in self._heard]
-            self._proposed.append((max(stamps), [*chain.from_iterable(found)]))
+        self._proposals.add(index, message, self.get_clock().now().nanoseconds)
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
@@ -129,9 +113,7 @@ class ReplayNode(Node):
         # Diagnostics of before are of the last episode.
         self._hold_still(first, lambda: self._told > told + 1 and self._begins())
         before = self._counts()
-        self._proposed.clear()
-        for waiting in self._heard:
-            waiting.clear()
+        self._proposals.clear()
         # The episode goes on from the repeated samples without a gap, and in their beat.
         self._repeat(first)
         self._spin_until(self._sent_ns + self._interface.period_ns)
@@ -143,14 +125,9 @@ class ReplayNode(Node):
         self._hold_still(last, lambda: self._told > told)
         after = self._counts()
         period = self._interface.period_ns
-        pairs = [
-            ((stamp - start) / NANOSECONDS, [float(v) for v in wanted], found)
-            for stamp, found in self._proposed
-            if (wanted := demonstrated.action(stamp)) is not None
-        ]
         return {
             "steps": 1 + ((demonstrated.last or 0) - (demonstrated.first or 0)) // period,
-            "pairs": pairs,
+            "pairs": self._proposals.pairs(demonstrated, start),
             "counts": {name: after[name] - before.get(name, 0) for name in after},
             "times": {n.partition(" p50")[0]: v for n, v in self._facts.items() if "(ms)" in n},
         }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import Interface, PoseStream
+from ebm_policy_ros.interface import Interface, Part, PoseStream
 from ebm_policy_ros.training.inspection.reading import Recording
 
 BINS = 40
@@ -41,6 +41,8 @@ class Mark:
 class Coverage:
     """Density of tool positions, projected along one axis."""
 
+    part: str
+    """Name of the part of the action whose tool it is; empty if the action has no parts."""
     axes: tuple[str, str]
     """Names of the horizontal and the vertical axis."""
     low: tuple[float, float]
@@ -53,7 +55,7 @@ class Coverage:
     """Column, row and density of each visited cell: the square root of its share of the
     densest."""
     box: tuple[float, float, float, float] | None
-    """The interface's workspace: left, bottom, width and height, as shares."""
+    """The part's workspace: left, bottom, width and height, as shares."""
     starts: tuple[Mark, ...]
     ends: tuple[Mark, ...]
 
@@ -76,33 +78,56 @@ def draw_histogram(
 
 
 def draw_coverage(recordings: Sequence[Recording], interface: Interface) -> list[Coverage]:
-    """Tool coverage along each pair of axes with x; empty if no pose is measured.
+    """Tool coverage of each part along each pair of axes with x; empty if no pose is measured.
 
-    The pose is the one of the interface's workspace, otherwise the first one.
+    The pose of a part is that of its workspace, or that which measures its command, otherwise the
+    first one that isn't another part's.
     """
     poses = {
         name: stream
         for name, stream in interface.observation.items()
         if isinstance(stream, PoseStream) and len(set(stream.fields) & set("xyz")) >= 2
     }
-    box = interface.workspace
-    name = box.stream if box else next(iter(poses), "")
-    if name not in poses or not recordings:
+    if not recordings:
         return []
-    axes = [axis for axis in poses[name].fields if axis in "xyz"]
-    drawn = []
+    own = [_own_pose(part, poses) for part in interface.parts]
+    others = iter([name for name in poses if name not in own])
+    drawn: list[Coverage] = []
+    for part, known in zip(interface.parts, own, strict=True):
+        name = known or next(others, "")
+        if name in poses:
+            tracks = [recording.states[name] for recording in recordings]
+            drawn += _draw_part(part, poses[name], [r.name for r in recordings], tracks)
+    return drawn
+
+
+def _own_pose(part: Part, poses: Mapping[str, PoseStream]) -> str:
+    """Pose that the interface names for a part; empty if it names none."""
+    box, measured = part.interface.workspace, part.interface.command.measured
+    if box is not None:
+        return box.stream
+    return measured if measured in poses else ""
+
+
+def _draw_part(
+    part: Part,
+    pose: PoseStream,
+    names: Sequence[str],
+    tracks: Sequence[npt.NDArray[np.float32]],
+) -> Iterator[Coverage]:
+    box = part.interface.workspace
+    axes = [axis for axis in pose.fields if axis in "xyz"]
     for pair in list(combinations(axes, 2))[:2]:
-        columns = [poses[name].fields.index(axis) for axis in pair]
-        tracks = [recording.states[name][:, columns] for recording in recordings]
+        columns = [pose.fields.index(axis) for axis in pair]
         bounds = None
         if box and set(pair) <= set(box.fields):
             index = [box.fields.index(axis) for axis in pair]
             bounds = np.array([[edge[i] for i in index] for edge in (box.low, box.high)])
-        drawn.append(_coverage(pair, [r.name for r in recordings], tracks, bounds))
-    return drawn
+        yield _coverage(part.name, pair, names, [track[:, columns] for track in tracks], bounds)
 
 
 def _coverage(
+    part: str,
     axes: tuple[str, str],
     names: Sequence[str],
     tracks: Sequence[npt.NDArray[np.float32]],
@@ -131,6 +156,7 @@ def _coverage(
         width, height = ((box[1] - box[0]) / (high - low)).tolist()
         corners = (left, bottom, width, height)
     return Coverage(
+        part=part,
         axes=axes,
         low=(float(low[0]), float(low[1])),
         high=(float(high[0]), float(high[1])),

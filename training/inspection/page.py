@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.training.inspection.issue_types import KINDS, percent
 from ebm_policy_ros.training.inspection.report import Entry, Report
 
@@ -44,6 +45,7 @@ def render_page(report: Report, folder: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "highest_of_arms": _highest_of_arms,
         "length_of_time": _length_of_time,
         "listed": _listed,
         "percent": percent,
@@ -72,6 +74,12 @@ def _present(report: Report) -> Mapping[str, int]:
         kind for entry in report.entries for kind in {issue.kind for issue in entry.issues}
     )
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+
+def _highest_of_arms(shares: Sequence[float], interface: Interface) -> float:
+    """Highest number of all dimensions of an action but the grippers, which stay at a bound."""
+    starts = [(part.columns.start, len(part.interface.command.fields)) for part in interface.parts]
+    return max(max(shares[start : start + size]) for start, size in starts)
 
 
 def _length_of_time(seconds: float) -> str:

@@ -155,13 +155,33 @@ class Visualization:
     ) -> Picture:
         """Energy over the first two dimensions; the others have the values of the decision."""
         drawn = landscape(policy, observation, decision, _GRID)
-        end = np.concatenate([actions[-1] for actions in sent])
+        end = commanded(self._interface, decision, sent)
         marks = ((decision.action[0], (255, 255, 255)), (end, (255, 40, 40)))
         picture = draw_landscape(drawn, _HEIGHT, marks)
         names = self._interface.action.names
         text = f"{names[0]} right, {names[1]} up, energy {decision.energy:.2f}"
         write(picture, text, (8, 18))
         return picture
+
+
+def commanded(
+    interface: Interface, decision: Decision, sent: Sequence[npt.NDArray[np.floating]]
+) -> npt.NDArray[np.floating]:
+    """Last action of a command, over all dimensions of the interface.
+
+    Args:
+        interface: Defines the dimensions.
+        decision: The decision; its first action has the values of the grippers.
+        sent: Actions in the command of each arm without its gripper, shape (H, D) each.
+
+    Returns:
+        Action, shape (D,).
+    """
+    action: npt.NDArray[np.floating] = decision.action[0].copy()
+    for part, actions in zip(interface.parts, sent, strict=True):
+        start = part.columns.start  # a gripper is the last dimension of its part
+        action[start : start + actions.shape[1]] = actions[-1]
+    return action
 
 
 def _place(action: Action, values: Any, state: RobotState) -> Any:

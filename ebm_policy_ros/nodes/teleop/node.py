@@ -121,15 +121,15 @@ class TeleopNode(Node):
         if source == "leader":
             return LeaderDevice(self, self.values, part.interface)
 
-        def is_active() -> bool:
-            return self._hand.part is part
-
+        # The devices of all parts get the same messages; only that of the first part acts on the
+        # buttons, whichever part is active, so that each press is one event.
+        is_first = part.columns.start == 0
         return JoyDevice(
             self,
             self.values,
             part.interface.command,
-            lambda event: self._act(event) if is_active() else None,
-            lambda: self._tick() if is_active() else None,
+            lambda event: self._act(event) if is_first else None,
+            lambda: self._tick() if self._hand.part is part else None,
         )
 
     @property
