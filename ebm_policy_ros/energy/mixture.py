@@ -45,7 +45,7 @@ class Mixture:
 
     def log_density(self, actions: Tensor) -> Tensor:
         """Compute logarithms of the density, shape (B, N), at actions (B, N, A)."""
-        return torch.logsumexp(self._joint(self._standard(actions)), dim=0)
+        return torch.logsumexp(self._joint(self._standard(actions)), dim=1)
 
     def loss(self, actions: Tensor) -> Tensor:
         """Negative log-likelihood of actions (B, A), a scalar, with another gradient of the means.
@@ -62,31 +62,18 @@ class Mixture:
         """Compute -log density, shape (B, N), and its gradient over the actions, (B, N, A)."""
         standard = self._standard(actions)
         joint = self._joint(standard)
-        share = joint.softmax(dim=0)
-        slope = sum(
-            part[..., None] * offset * (-self.log_std[:, k, None]).exp()
-            for k, (part, offset) in enumerate(zip(share, standard, strict=True))
-        )
-        return -torch.logsumexp(joint, dim=0), slope
+        pull = joint.softmax(dim=1)[..., None] * standard * (-self.log_std[:, :, None]).exp()
+        return -torch.logsumexp(joint, dim=1), pull.sum(dim=1)
 
-    def _standard(self, actions: Tensor) -> list[Tensor]:
-        """Offsets of actions from each mean in standard deviations, K of (B, N, A)."""
-        return [
-            (actions - self.means[:, k, None]) * (-self.log_std[:, k, None]).exp()
-            for k in range(self.means.shape[1])
-        ]
+    def _standard(self, actions: Tensor) -> Tensor:
+        """Offsets of actions from each mean in standard deviations, shape (B, K, N, A)."""
+        return (actions[:, None] - self.means[:, :, None]) * (-self.log_std[:, :, None]).exp()
 
-    def _joint(self, standard: list[Tensor]) -> Tensor:
-        """Logarithms of weight times density of each Gaussian, shape (K, B, N)."""
+    def _joint(self, standard: Tensor) -> Tensor:
+        """Logarithms of weight times density of each Gaussian, shape (B, K, N)."""
         constant = self.means.shape[2] * math.log(2 * math.pi) / 2
-        return torch.stack(
-            [
-                self.log_weights[:, k, None]
-                - (offset.square() / 2 + self.log_std[:, k, None]).sum(dim=2)
-                - constant
-                for k, offset in enumerate(standard)
-            ]
-        )
+        heights = self.log_weights - self.log_std.sum(dim=2) - constant
+        return heights[..., None] - standard.square().sum(dim=3) / 2
 
     def evened(self) -> Mixture:
         """Return the mixture with weights halfway to equal ones."""
