@@ -130,3 +130,13 @@ def robot(context: Any, interface: Interface) -> Iterator[Any]:
     robot = Robot(context, interface)
     yield robot
     robot.node.destroy_node()
+
+
+@pytest.fixture
+def station(robot: Any, policy_file: Callable[..., Path]) -> Iterator[Any]:
+    """Robot with a policy file, and room for nodes that run beside the test."""
+    from station import Station
+
+    station = Station(robot, policy_file())
+    yield station
+    station.close()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("aiohttp")
 
-from robot import Robot, parameters
-from test_operator import Station
+from robot import parameters
+from station import Station
 
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.nodes.common.terminal import Terminal
@@ -54,13 +53,6 @@ class Screen:
     def close(self) -> None:
         os.close(self._far)
         os.close(self._near)
-
-
-@pytest.fixture
-def station(robot: Robot, policy_file: Callable[..., Path]) -> Iterator[Station]:
-    station = Station(robot, policy_file())
-    yield station
-    station.close()
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ pytest.importorskip("aiohttp")
 
 from browser import CHROMIUM, Browser
 from rcl_interfaces.msg import Log
-from robot import Robot
-from test_operator import Station
+from station import Station
 
 from ebm_policy_ros.control.safety_state import SafetyState
 
@@ -26,13 +25,6 @@ pytestmark = [
 ]
 
 TIMEOUT = 30.0
-
-
-@pytest.fixture
-def station(robot: Robot, policy_file: Callable[..., Path]) -> Iterator[Station]:
-    station = Station(robot, policy_file())
-    yield station
-    station.close()
 
 
 @pytest.fixture

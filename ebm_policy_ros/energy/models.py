@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -47,17 +47,22 @@ class ConditionalEnergy:
 
     def __call__(self, actions: Tensor) -> Tensor:
         """Compute energies, shape (B, N), of candidates (B, N, H*D) in the box [-1, 1]."""
-        return self.model.energy(self.features, actions)
+        return self.model.energy(self.features, actions, self._base)
 
     def value_and_gradient(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Compute energies, (B, N), and their gradients over actions, (B, N, H*D), detached."""
         head, prepared = _plain(self.model.head), self.model.head_features(self.features)
         energies, slope = value_and_slope(head, prepared, actions)
-        if not self.model.from_proposal:
+        if self._base is None:
             return energies, slope
         with torch.no_grad():
-            base, base_slope = self.model.base(self.features).energy_and_slope(actions.float())
+            base, base_slope = self._base.energy_and_slope(actions.float())
         return energies + base, slope + base_slope.to(slope.dtype)
+
+    @cached_property
+    def _base(self) -> Mixture | None:
+        """The proposal as a part of the energy, computed once for a whole search."""
+        return self.model.base(self.features)
 
 
 class EnergyModel(nn.Module):
@@ -124,9 +129,12 @@ class EnergyModel(nn.Module):
         """Return the proposal for features from `encode`; None for a model without one."""
         return None if self.proposal is None else self._mixture(features)
 
-    def base(self, features: Tensor) -> Mixture:
-        """Return the proposal as a part of the energy: it learns by its likelihood alone."""
-        return self._mixture(features.detach())
+    def base(self, features: Tensor) -> Mixture | None:
+        """Return the proposal as a part of the energy, if it is one.
+
+        It has no gradient: the proposal learns by its likelihood alone.
+        """
+        return self._mixture(features.detach()) if self.from_proposal else None
 
     def _mixture(self, features: Tensor) -> Mixture:
         mixture = Mixture.of(features[:, self._width :], self.box.corners()[1])
@@ -147,11 +155,18 @@ class EnergyModel(nn.Module):
         """
         return _with(self, head=_folded(self.head, precision, head))
 
-    def energy(self, features: Tensor, actions: Tensor) -> Tensor:
-        """Compute energies, shape (B, N), of candidates (B, N, H*D) in the box [-1, 1]."""
+    def energy(self, features: Tensor, actions: Tensor, base: Mixture | None = None) -> Tensor:
+        """Compute energies, shape (B, N), of candidates (B, N, H*D) in the box [-1, 1].
+
+        Args:
+            features: Features of B observations, from `encode`.
+            actions: Candidates.
+            base: Result of `base` for these features, where it is known already.
+        """
         energies: Tensor = self.head(self.head_features(features), actions)
-        if self.from_proposal:
-            energies = energies - self.base(features).log_density(actions.float())
+        base = base or self.base(features)
+        if base is not None:
+            energies = energies - base.log_density(actions.float())
         return energies
 
 

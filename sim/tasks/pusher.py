@@ -16,13 +16,13 @@ def add_materials(spec: mujoco.MjSpec) -> None:
     spec.add_material(name="rubber", rgba=[0.08, 0.08, 0.09, 1], specular=0.1, shininess=0.1)
 
 
-def add_pusher(spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
-    """Add mount plate, adapter, rod and rubber tip along the tool's z axis."""
+def add_rod(spec: mujoco.MjSpec, tool: mujoco.MjsBody, tip: float) -> None:
+    """Add mount plate, adapter and a rod that ends at `tip` (m) along the tool's z axis."""
     add_materials(spec)
     for material, radius, start, end in (
         ("rubber", 0.034, 0.0, 0.010),
         ("steel", 0.022, 0.010, 0.028),
-        ("steel", 0.0075, 0.028, LENGTH - 0.055),
+        ("steel", 0.0075, 0.028, tip),
     ):
         tool.add_geom(
             type=mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -33,6 +33,11 @@ def add_pusher(spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
             contype=0,
             conaffinity=0,
         )
+
+
+def add_pusher(spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
+    """Add mount plate, adapter, rod and rubber tip along the tool's z axis."""
+    add_rod(spec, tool, LENGTH - 0.055)
     tool.add_geom(
         name="tip",
         type=mujoco.mjtGeom.mjGEOM_CYLINDER,

@@ -203,7 +203,7 @@ class Scooper:
     def __init__(self, rng: np.random.Generator) -> None:
         self._speed = _SPEED * rng.uniform(0.85, 1.0)
         self.phase = "choose"
-        """What it does now."""
+        """Present step of the work, by name."""
         self._ticks = 0
         self._strip: Array = np.zeros(2)
         self._open = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from ebm_policy_ros.sim.tasks.pusher import LENGTH, add_materials
+from ebm_policy_ros.sim.tasks.pusher import LENGTH, add_rod
 
 AHEAD = 0.085
 """Distance of the blade's edge in front of the tool's axis, at the height of its tip (m)."""
@@ -31,21 +31,7 @@ def add_spatula(spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
         spec: The arm alone.
         tool: Body on the flange, z ahead.
     """
-    add_materials(spec)
-    for material, radius, start, end in (
-        ("rubber", 0.034, 0.0, 0.010),
-        ("steel", 0.022, 0.010, 0.028),
-        ("steel", 0.0075, 0.028, LENGTH - _ROD_END),
-    ):
-        tool.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-            size=[radius, (end - start) / 2, 0],
-            pos=[0, 0, (start + end) / 2],
-            material=material,
-            mass=0.03,
-            contype=0,
-            conaffinity=0,
-        )
+    add_rod(spec, tool, LENGTH - _ROD_END)
     tool.add_geom(
         type=mujoco.mjtGeom.mjGEOM_BOX,
         size=[edge / 2 for edge in _BRACKET],

@@ -1,6 +1,9 @@
-"""Subscription settings of topics, and checks of their publishers."""
+"""Subscription settings of topics, checks of their publishers, and status messages."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -49,3 +52,12 @@ def elsewhere(node: Node, stream: Stream) -> str:
     if not others:
         return f"nobody publishes on {topic}"
     return f"nobody publishes on {topic}; {stream.type} comes on {cut(', '.join(others))}"
+
+
+def status_in(message: Any) -> dict[str, Any] | None:
+    """Status in a String of JSON; None if it is no JSON object."""
+    try:
+        status = json.loads(message.data)
+    except ValueError:
+        return None
+    return status if isinstance(status, dict) else None

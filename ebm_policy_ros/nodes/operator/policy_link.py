@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from ebm_policy_ros.nodes.common.topics import status_in
 from ebm_policy_ros.nodes.operator.calls import absence, ask, ask_node
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.robot import Answer
@@ -79,11 +79,8 @@ class PolicyLink:
         }
 
     def _on_status(self, message: Any) -> None:
-        try:
-            told = json.loads(message.data)
-        except ValueError:
-            return
-        if isinstance(told, dict):
+        told = status_in(message)
+        if told is not None:
             self._status, self._heard = told, time.monotonic()
 
     def _on_diagnostics(self, message: Any) -> None:

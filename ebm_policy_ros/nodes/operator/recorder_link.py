@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
+from ebm_policy_ros.nodes.common.topics import status_in
 from ebm_policy_ros.nodes.operator.calls import absence, ask_node
 from ebm_policy_ros.nodes.recorder.client import REQUESTS
 from ebm_policy_ros.operator.commands import Command
@@ -53,11 +53,8 @@ class RecorderLink:
         return {**self._status, "is_heard": silence is not None and silence <= _SILENCE}
 
     def _on_status(self, message: Any) -> None:
-        try:
-            told = json.loads(message.data)
-        except ValueError:
-            return
-        if isinstance(told, dict):
+        told = status_in(message)
+        if told is not None:
             self._status, self._heard = told, time.monotonic()
 
     async def perform(self, command: Command) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from ebm_policy_ros.nodes.common.parameters import Setting
+from ebm_policy_ros.nodes.common.topics import status_in
 from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
 from ebm_policy_ros.nodes.operator.recorder_link import RecorderLink
 from ebm_policy_ros.nodes.operator.views import TYPES, Pictures
@@ -117,11 +117,8 @@ class RobotLink:
     # Messages
 
     def _on_simulation(self, message: Any) -> None:
-        try:
-            told = json.loads(message.data)
-        except ValueError:
-            return
-        if isinstance(told, dict):
+        told = status_in(message)
+        if told is not None:
             self._simulation = {key: told.get(key) for key in ("state", "seed")}
 
     def _on_log(self, message: Any) -> None:

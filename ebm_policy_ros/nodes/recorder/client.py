@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from ebm_policy_ros.nodes.common.topics import status_in
 from ebm_policy_ros.nodes.recorder.screen import duration
 
 REQUESTS = {
@@ -56,11 +56,7 @@ class RecorderWatch:
         return self._state == "recording" and time.monotonic() - self._heard <= _SILENCE
 
     def _on_status(self, message: Any) -> None:
-        try:
-            told = json.loads(message.data)
-        except ValueError:
-            told = None
-        told = told if isinstance(told, dict) else {}
+        told = status_in(message) or {}
         self._heard = time.monotonic()
         self._told, self._state = _summary(told), str(told.get("state", ""))
 
