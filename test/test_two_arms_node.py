@@ -21,8 +21,9 @@ from builtin_interfaces.msg import Time
 from demonstration import write_bag
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
-from robot import PERIOD, parameters, spin_until
+from robot import PERIOD, TIMEOUT, parameters, spin_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Float64MultiArray
@@ -96,6 +97,7 @@ class TwoArms:
         )
         self.until(lambda: self.node.count_subscribers("/clock") > 0)
         self.until(lambda: self.subscribers("tool_pose") >= [1, 1])
+        self.until(lambda: node.is_active)  # the policy is loaded in the background
         return node
 
     def subscribers(self, topic: str) -> list[int]:
@@ -116,6 +118,8 @@ class TwoArms:
             self.tools[side].publish(pose)
         self.clock.publish(Clock(clock=stamp))
         self.until(lambda: all(map(self._is_done, self.nodes)))
+        for publisher in (p for node in self.nodes for p in node.publishers):
+            publisher.wait_for_all_acked(Duration(seconds=TIMEOUT))
         for _ in range(20):
             self.executor.spin_once(timeout_sec=0.002)
         return self.commands()
