@@ -20,7 +20,7 @@ from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.ticks import ClockWatch
 from ebm_policy_ros.nodes.common.topics import mismatch
-from ebm_policy_ros.observation.buffer import ObservationBuffer, StaleObservation
+from ebm_policy_ros.observation.buffer import Observation, ObservationBuffer, StaleObservation
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
 # Queue depth while this process is busy: more than three seconds of a camera at 30 Hz (90 MB of
@@ -87,6 +87,10 @@ class RecorderInputs:
         now = self._node.get_clock().now().nanoseconds
         return {found.name: found.statistics.metrics(now, whole) for found in self._inputs}
 
+    def have_come(self) -> bool:
+        """True if every stream has a message of this episode."""
+        return all(found.has_come() for found in self._inputs)
+
     def stalled(self) -> set[str]:
         """Topics of streams that have become silent; the clock topic if a simulation hangs.
 
@@ -114,12 +118,21 @@ class RecorderInputs:
         """Unusual properties of the publishers that don't prevent an episode."""
         return [f"{i.name}: {text}" for i in self._inputs for text in i.remarks()]
 
-    def _unusable(self) -> str:
+    def observe(self) -> Observation:
+        """Observation from the newest messages, as the policy would have it.
+
+        Raises:
+            StaleObservation: If a stream has no sample that is fresh enough.
+            MessageError: If a message doesn't match the description of its stream.
+        """
         buffer = ObservationBuffer(self._interface)
         for found in self._inputs:
             found.replay(buffer)
+        return buffer.observe(self._node.get_clock().now().nanoseconds)
+
+    def _unusable(self) -> str:
         try:
-            buffer.observe(self._node.get_clock().now().nanoseconds)
+            self.observe()
         except (StaleObservation, MessageError) as error:
             return str(error)
         return ""
@@ -211,6 +224,9 @@ class _Input:
     def begin(self) -> None:
         self.statistics.clear()
         self._topic = None
+
+    def has_come(self) -> bool:
+        return not self._streams or self.statistics.count > 0
 
     def topic(self) -> Topic:
         """Topic with the QoS that its publishers offer at its first message."""
