@@ -30,7 +30,7 @@ from robot import Robot, planar  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from ebm_policy_ros.bags.metadata import read_custom_data
+from ebm_policy_ros.bags.metadata import read_custom_data  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
