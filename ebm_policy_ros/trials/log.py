@@ -160,12 +160,14 @@ class TrialLog:
 
 
 def read_trials(out: Path, comparison: Comparison) -> list[Trial]:
-    """Read the whole lines of a log.
+    """Read the whole lines of a log; none if there is no log yet.
 
     Raises:
         ValueError: If a line is none of this comparison.
     """
     path = out / TRIALS
+    if not path.exists():
+        return []
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path}: larger than {_LARGEST >> 20} MiB, which no log of trials is")
     trials: list[Trial] = []

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.trials.files import write_whole
 from ebm_policy_ros.trials.films import make_film
 from ebm_policy_ros.trials.results import Report, draw_chart, e_value_text, films
@@ -16,12 +15,11 @@ PAGE = "index.html"
 _VIDEOS = "videos"
 
 
-def write_page(report: Report, interface: Interface, out: Path) -> list[str]:
+def write_page(report: Report, out: Path) -> list[str]:
     """Write the page and the videos into the folder of a comparison.
 
     Args:
         report: Content of the page.
-        interface: Interface of the policies, whose first camera is shown.
         out: Folder of the comparison.
 
     Returns:
@@ -32,7 +30,7 @@ def write_page(report: Report, interface: Interface, out: Path) -> list[str]:
     missing: dict[int, str] = {}
     for number, name in films(report).items():
         path = out / _VIDEOS / name
-        if not path.exists() and (problem := make_film(bags[number], interface, path)):
+        if not path.exists() and (problem := make_film(bags[number], path)):
             missing[number] = problem
     write_whole(out / PAGE, render_page(report, out.resolve().name, missing).encode("utf-8"))
     return [f"trial {number}: no video: {problem}" for number, problem in missing.items()]
