@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from ebm_policy_ros.bags.episode_writer import sync_folder
 from ebm_policy_ros.trials.plan import Comparison, Planned
@@ -85,7 +85,8 @@ class TrialLog:
         self.remark = ""
         """What was found and set aside; empty if nothing was."""
         is_new = not self.path.exists()
-        self._file: IO[bytes] = self.path.open("ab")
+        # Without a buffer, from which a line that found no room would come later.
+        self._file = self.path.open("ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -126,8 +127,8 @@ class TrialLog:
         before = os.fstat(self._file.fileno()).st_size
         line = json.dumps(asdict(trial)).encode() + b"\n"
         try:
-            self._file.write(line)
-            self._file.flush()
+            if self._file.write(line) < len(line):
+                raise OSError("no space left on the disk")
             os.fsync(self._file.fileno())
         except OSError as error:
             os.truncate(self.path, before)

@@ -41,9 +41,9 @@ def why_finished(comparison: Comparison, trials: Sequence[Trial], most: int) -> 
     policies = len(comparison.policies)
     blocks, begun = divmod(sum(trial.counts for trial in trials), policies)
     if begun == 0 and all(test.is_clear for test in tests_of(comparison, trials)):
-        return f"the difference is clear after {blocks} trials of each policy"
+        return f"The difference is clear after block {blocks}"
     if blocks >= most:
-        return f"{blocks} trials of each policy are done"
+        return f"Block {blocks} was the last"
     return ""
 
 
