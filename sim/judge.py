@@ -77,12 +77,12 @@ class JudgeArgs:
             raise ValueError(f"trials: got {self.trials}, expected an integer >= 1")
         if self.task is None and self.parameters:
             raise ValueError(
-                "parameters: only for the simulation; on an arm set policy_node's own"
+                "parameters: got some, expected none on an arm: set policy_node's own"
             )
         if self.task is not None:
             make_task(self.task)
             if self.starts is not None:
-                raise ValueError("starts: only on an arm; the simulation has its seeds")
+                raise ValueError("starts: got a folder, expected none: a simulation has seeds")
 
 
 def judge(args: JudgeArgs) -> None:
@@ -129,12 +129,12 @@ def _interface(args: JudgeArgs, files: list[Path]) -> Path | None:
     for file in files[1:]:
         if differences := _interface_of(file).differences(first):
             raise PolicyMismatch(
-                f"policies: {file.stem} is for another interface than {files[0].stem} "
-                f"({differences[0]}); compare policies of one interface"
+                f"policies: got {file.stem}, which is for another interface than "
+                f"{files[0].stem} ({differences[0]}); compare policies of one interface"
             )
     if path is not None and (differences := first.differences(load_interface(path))):
         raise PolicyMismatch(
-            f"policies: {files[0].stem} is for another interface than {path.stem} "
+            f"policies: got {files[0].stem}, which is for another interface than {path.stem} "
             f"({differences[0]})"
         )
     return path

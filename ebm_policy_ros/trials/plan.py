@@ -69,7 +69,7 @@ class Comparison:
             for other in self.policies[:index]:
                 if policy.sha256 == other.sha256:
                     raise ValueError(
-                        f"policies: {other.name} and {policy.name} are the same file "
+                        f"policies: got {other.name} and {policy.name}, which are the same file "
                         f"({policy.sha256[:_DIGITS]}), expected different ones"
                     )
                 if policy.name == other.name:

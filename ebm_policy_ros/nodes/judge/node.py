@@ -34,7 +34,7 @@ SETTINGS = (
 )
 # Longest time until another node does what it is asked for, s: processes of a simulation start at
 # the same time as this one, those of an arm run already.
-_STARTING, _RUNNING = 90.0, 5.0
+_STARTING, _RUNNING = 90.0, 2.0
 
 
 class JudgeNode(Node):

@@ -132,10 +132,12 @@ class TrialNodes:
         return await self._policy.perform(Command("start"))
 
     async def stop(self) -> Answer:
-        """Stop the policy; repeated until it has stopped, for a while."""
+        """Stop the policy; repeated until it has stopped, for a while and while it is there."""
         deadline = time.monotonic() + _STOP_TIMEOUT
         answer = await self._policy.stop()
-        while not (answer.done and self.is_stopped) and time.monotonic() < deadline:
+        while not (answer.done and self.is_stopped):
+            if time.monotonic() > deadline or not self.policy["is_heard"]:
+                break
             await asyncio.sleep(_STEP)
             if not answer.done:
                 answer = await self._policy.stop()
@@ -147,11 +149,11 @@ class TrialNodes:
         Raises:
             TrialRefused: If the recorder refuses; the bag is then where it says.
         """
-        await self._recorder.note(note)
-        answer = await self._recorder.perform(
-            Command("record", "success" if success else "failure")
-        )
-        await self._recorder.note("")
+        answer = await self._recorder.note(note)
+        if answer.done:
+            outcome = "success" if success else "failure"
+            answer = await self._recorder.perform(Command("record", outcome))
+            await self._recorder.note("")
         if not answer.done:
             raise TrialRefused(f"the bag is not kept: {answer.text}")
         return answer.text

@@ -18,8 +18,8 @@ from ebm_policy_ros.operator.robot import Answer
 
 # The recorder publishes its status at least once a second.
 _SILENCE = 2.5
-# Longest time for an answer, s: an episode is written to its end.
-_WAIT = 30.0
+# Longest time for an answer, s: an episode is written to its end; and to everything else.
+_WAIT, _USUAL = 30.0, 5.0
 
 
 class RecorderLink:
@@ -68,4 +68,6 @@ class RecorderLink:
 
     async def note(self, text: str) -> Answer:
         """Set the note for each episode that ends from now on."""
-        return await set_parameter(self._parameters, "note", text, _WAIT)
+        if absent := absence(self._parameters):
+            return Answer(False, absent)
+        return await set_parameter(self._parameters, "note", text, _USUAL)
