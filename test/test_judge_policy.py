@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import pty
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +26,8 @@ from station import Station
 from std_msgs.msg import String
 
 from ebm_policy_ros.bags.bag import Bag
+from ebm_policy_ros.bags.discovery import find_bags
+from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.judge.node import JudgeNode
@@ -42,17 +46,13 @@ pytestmark = pytest.mark.ros
 TIMEOUT = 60.0
 
 
-class Operator:
-    """A person at the terminal of a node that runs beside the test."""
+class Person:
+    """Somebody at a terminal."""
 
-    def __init__(self, station: Station, create: Callable[..., Any], **values: Any) -> None:
-        self._far, self._near = pty.openpty()
+    def __init__(self) -> None:
+        self._far, self.near = pty.openpty()
         os.set_blocking(self._far, False)
         self.seen, self._new = "", ""
-        terminal = Terminal(os.ttyname(self._near))
-        self.node = station.add(lambda **options: create(terminal, **options), **values)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self.node.run()))
-        self._thread.start()
 
     def press(self, key: str) -> None:
         os.write(self._far, key.encode())
@@ -70,28 +70,44 @@ class Operator:
                 self._new, self.seen = self._new + new, self.seen + new
         self._new = self._new.partition(text)[2]
 
-    def answers(self, key: str) -> None:
-        """Begin a trial, let it run, and end it with a key."""
+    def begins(self) -> None:
+        """Begin a trial, and let it run for a moment."""
         self.reads("enter begins")
         self.press("\n")
         self.reads(" s | Moving the arm")
+
+    def answers(self, key: str) -> None:
+        """Begin a trial, let it run, and end it with a key."""
+        self.begins()
         self.press(key)
 
+    def close(self) -> None:
+        os.close(self._far)
+        os.close(self.near)
+
+
+class Operator(Person):
+    """A person at the terminal of a node that runs beside the test."""
+
+    def __init__(self, station: Station, create: Callable[..., Any], **values: Any) -> None:
+        super().__init__()
+        self._station = station
+        terminal = Terminal(os.ttyname(self.near))
+        self.node = station.add(lambda **options: create(terminal, **options), **values)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self.node.run()))
+        self._thread.start()
+
     def ends(self) -> None:
-        """Wait until the node has ended by itself."""
+        """Wait until the node has ended by itself, and remove it."""
         self._thread.join(TIMEOUT)
         assert not self._thread.is_alive(), self._new
+        self._station.remove(self.node)
+        self.close()
 
-    def leave(self, station: Station) -> None:
-        """Press Q, and end the node."""
+    def leaves(self) -> None:
+        """Press Q, and wait for the end."""
         self.press("Q")
         self.ends()
-        self.close(station)
-
-    def close(self, station: Station) -> None:
-        station.remove(self.node)
-        os.close(self._far)
-        os.close(self._near)
 
 
 class Laboratory:
@@ -100,7 +116,7 @@ class Laboratory:
     def __init__(
         self, station: Station, interface: Interface, policies: list[Path], folder: Path
     ) -> None:
-        self.station, self._interface, self._policies = station, interface, policies
+        self.station, self._interface, self.policies = station, interface, policies
         self.folder, self.out = folder, folder / "out"
         self.starts: Path | None = None
         self.policy = station.add_policy()
@@ -114,7 +130,7 @@ class Laboratory:
     @property
     def comparison(self) -> Comparison:
         return Comparison(
-            tuple(NamedFile(path.stem, sha256_of(path)) for path in self._policies),
+            tuple(NamedFile(path.stem, sha256_of(path)) for path in self.policies),
             () if self.starts is None else named_starts(self.starts),
             seed=7,
             alpha=0.05,
@@ -127,7 +143,7 @@ class Laboratory:
             self.station,
             JudgeNode,
             out=str(self.out),
-            policies=[str(path) for path in self._policies],
+            policies=[str(path) for path in self.policies],
             trials=1,
             starts=str(self.starts or ""),
         )
@@ -167,7 +183,6 @@ def test_an_operator_judges_two_policies_without_learning_which_one_runs(
     for trial, note in ((first, "trial 1: success"), (second, "trial 2: failure")):
         custom = Bag(Path(trial.bag)).custom
         assert (custom["outcome"], custom["note"]) == (trial.result, note)
-    operator.close(laboratory.station)
 
 
 def test_stops_are_counted_and_a_void_trial_is_repeated_after_a_restart(
@@ -181,14 +196,14 @@ def test_stops_are_counted_and_a_void_trial_is_repeated_after_a_restart(
     operator.press("X")
     operator.reads("trial 1: void after")
     operator.reads("trial 2, block 1: set up start 1")
-    operator.leave(laboratory.station)
+    operator.leaves()
     (void,) = laboratory.trials()
     assert (void.result, void.stops, void.note) == ("void", 1, "~/stop was called")
     assert Bag(Path(void.bag)).custom["note"] == "trial 1: void"
     operator = laboratory.judge()
     operator.answers("Y")
     operator.reads("trial 2: success after")
-    operator.leave(laboratory.station)
+    operator.leaves()
     assert laboratory.trials()[1].policy == void.policy
 
 
@@ -207,7 +222,7 @@ def test_a_recorder_whose_disk_is_full_is_told_and_the_trial_begins_later(
     operator.press("\n")
     operator.answers("Y")
     operator.reads("trial 1: success after")
-    operator.leave(laboratory.station)
+    operator.leaves()
 
 
 @pytest.mark.parametrize(
@@ -218,14 +233,12 @@ def test_a_node_that_is_lost_makes_the_trial_void(
     laboratory: Laboratory, lost: str, problem: str
 ) -> None:
     operator = laboratory.judge()
-    operator.reads("enter begins")
-    operator.press("\n")
-    operator.reads(" s | Moving the arm")
+    operator.begins()
     laboratory.station.remove(getattr(laboratory, lost))
     operator.reads("trial 1: void after ")
     operator.reads(problem)
     operator.reads("trial 2 cannot begin: " if lost == "policy" else "trial 2, block 1")
-    operator.leave(laboratory.station)
+    operator.leaves()
     (trial,) = laboratory.trials()
     assert (trial.result, trial.note) == ("void", problem)
 
@@ -251,7 +264,7 @@ def test_the_operator_sees_the_wanted_start_over_the_live_picture(laboratory: La
         time.sleep(0.02)
     operator.answers("Y")
     operator.reads("trial 1: success")
-    operator.leave(laboratory.station)
+    operator.leaves()
     assert laboratory.trials()[0].start == "start_001"
 
 
@@ -267,7 +280,6 @@ def test_starts_are_taken_with_the_camera_by_a_key(
         operator.reads(f"took {folder}/start_00{number}.png")
     operator.press("\n")
     operator.ends()
-    operator.close(station)
     assert [(read_start(path) == 0).all() for path in find_starts(folder)] == [True, True]
 
 
@@ -306,6 +318,29 @@ def test_the_node_says_when_there_is_no_terminal_or_no_comparison(
 
 
 # Command
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_arm_keeps_the_bag_and_reveals_nothing(laboratory: Laboratory) -> None:
+    person, out = Person(), laboratory.out
+    policies = [str(path) for path in laboratory.policies]
+    process = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-m", "ebm_policy_ros.sim.judge", "--trials=1",
+         f"--policies={json.dumps(policies)}", f"--out={out}"],
+        stdin=person.near, stdout=person.near, stderr=person.near,
+    )  # fmt: skip
+    person.answers("Y")
+    person.reads("trial 1: success after")
+    person.begins()
+    person.press("\x03")
+    assert process.wait(TIMEOUT) == 130
+    person.reads("judge_policy: interrupted; start the same command again to continue")
+    assert laboratory.policy.safety.state is SafetyState.STOPPED
+    notes = [Bag(bag).custom["note"] for bag in find_bags(laboratory.folder / "bags")]
+    assert notes == ["trial 1: success", "trial 2: void: interrupted"]
+    assert len((out / "trials.jsonl").read_text().splitlines()) == 1
+    assert not (out / "index.html").exists() and "energy" not in person.seen
+    person.close()
 
 
 @pytest.fixture
