@@ -185,6 +185,15 @@ def test_an_operator_judges_two_policies_without_learning_which_one_runs(
         assert (custom["outcome"], custom["note"]) == (trial.result, note)
 
 
+def test_a_policy_node_that_waits_for_its_start_is_started(laboratory: Laboratory) -> None:
+    laboratory.station.remove(laboratory.policy)
+    laboratory.policy = laboratory.station.add_policy(autostart=False)
+    operator = laboratory.judge()
+    operator.answers("Y")
+    operator.reads("trial 1: success after")
+    operator.leaves()
+
+
 def test_stops_are_counted_and_a_void_trial_is_repeated_after_a_restart(
     laboratory: Laboratory,
 ) -> None:
@@ -227,7 +236,10 @@ def test_a_recorder_whose_disk_is_full_is_told_and_the_trial_begins_later(
 
 @pytest.mark.parametrize(
     ("lost", "problem"),
-    [("policy", "/policy_node is silent"), ("recorder", "the recorder is silent")],
+    [
+        pytest.param("policy", "/policy_node is silent", marks=pytest.mark.slow),
+        ("recorder", "the recorder is silent"),
+    ],
 )
 def test_a_node_that_is_lost_makes_the_trial_void(
     laboratory: Laboratory, lost: str, problem: str
@@ -397,17 +409,23 @@ def test_a_folder_of_other_policies_is_refused(
 
 @pytest.mark.slow
 @pytest.mark.sim
-def test_the_simulation_runs_blocks_and_goes_on_where_it_was_cut(tmp_path: Path) -> None:
+def test_the_simulation_runs_blocks_and_goes_on_where_it_was_cut(
+    tmp_path: Path, unsure_policy_file: Path
+) -> None:
     out = tmp_path / "out"
     command = (
         "sim.judge", "--task", "push", "--out", str(out),
-        "--policies", "[ur5e_push, ur5e_push_either]", "--trials",
+        "--policies", f"[ur5e_push, {unsure_policy_file}]", "--trials",
     )  # fmt: skip
     done = run(*command, "1")
     assert done.returncode == 0, done.stderr
     assert "Block 1 was the last" in done.stdout and "1/1" in done.stdout
     lines = (out / "trials.jsonl").read_text().splitlines()
-    assert {json.loads(line)["start"] for line in lines} == {"100000"}
+    found = {trial["policy"]: trial for trial in map(json.loads, lines)}
+    assert {trial["start"] for trial in found.values()} == {"100000"}
+    assert (found["ur5e_push"]["result"], found["ur5e_push"]["stops"]) == ("success", 0)
+    assert (found["unsure"]["result"], found["unsure"]["stops"]) == ("failure", 1)
+    assert "unsure" in found["unsure"]["note"] and "0/1" in done.stdout
     assert sorted(path.name for path in (out / "videos").iterdir()) == [
         "trial_0001.mp4", "trial_0002.mp4",
     ]  # fmt: skip

@@ -100,6 +100,11 @@ def test_training_and_simulation_reach_ros_only_through_their_nodes() -> None:
     assert "rclpy" not in reached(name for name in offline if not name.endswith("node"))
 
 
+def test_comparisons_need_neither_ros_nor_torch() -> None:
+    needed = reached(name for name in OWN if room(name) == "trials")
+    assert not {"rclpy", "torch"} & {name.partition(".")[0] for name in needed}
+
+
 def test_init_files_load_neither_torch_nor_ros() -> None:
     code = f"import importlib, sys; list(map(importlib.import_module, {PACKAGES}))"
     done = subprocess.run(

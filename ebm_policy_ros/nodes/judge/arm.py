@@ -73,9 +73,11 @@ class ArmRunner:
             while not await self._begun(planned):
                 pass
             return await self._followed(planned)
+        except BaseException:  # also of a Ctrl-C
+            await self._nodes.stop()
+            raise
         finally:
             self._terminal.show("")
-            await self._nodes.stop()
 
     async def _begun(self, planned: Planned) -> bool:
         """Begin a trial when the operator is ready; False if a node refuses."""
@@ -138,7 +140,7 @@ class ArmRunner:
         return events
 
     async def _followed(self, planned: Planned) -> Outcome:
-        """Follow a trial until the operator says how it ended, or it cannot go on."""
+        """Follow a trial until the operator says how it ended, or it cannot go on; then stop."""
         nodes, begun = self._nodes, time.monotonic()
         result, problem, seconds = "", "", 0.0
         try:

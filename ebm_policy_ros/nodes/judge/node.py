@@ -119,6 +119,7 @@ class JudgeNode(Node):
             TimeoutError: If the simulation waits for a command in vain.
             OSError: If the log cannot be written.
         """
+        await self._nodes.appear()
         try:
             await run_trials(self._log, self._most, self._runner, self._tell)
         except EndedByOperator as end:

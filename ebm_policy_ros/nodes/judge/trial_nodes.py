@@ -20,8 +20,12 @@ from ebm_policy_ros.trials.plan import Comparison, Planned
 _STEP = 0.05
 # Time after which a request that had no effect is sent again, s. An answer may get lost: DDS drops
 # it where the asked node has not discovered this one's reader yet.
-_PAUSE = 0.5
+_PAUSE, _PAUSE_AFTER_YES = 0.5, 2.0
+# Silence after which the policy node is lost, s; its status comes ten times a second.
+_LOST = 3.0
 _STOP_TIMEOUT = 5.0
+# Longest time until DDS has found nodes that run, s.
+_DISCOVERY = 15.0
 
 
 class TrialRefused(Exception):
@@ -74,6 +78,20 @@ class TrialNodes:
     def is_stopped(self) -> bool:
         """True if the policy node says that it is stopped."""
         return self.policy.get("state") == "stopped"
+
+    @property
+    def is_lost(self) -> bool:
+        """True if the policy node was not heard for long."""
+        silence = self.policy["silence_s"]
+        return silence is None or silence > _LOST
+
+    async def appear(self) -> None:
+        """Wait until both nodes are heard, at most as long as their discovery takes."""
+        deadline = time.monotonic() + _DISCOVERY
+        while self.is_lost or not self.recorder["is_heard"]:
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(_STEP)
 
     async def load(self, comparison: Comparison, planned: Planned) -> None:
         """Load the policy of a trial under a name that does not tell which one it is.
@@ -136,7 +154,7 @@ class TrialNodes:
         deadline = time.monotonic() + _STOP_TIMEOUT
         answer = await self._policy.stop()
         while not (answer.done and self.is_stopped):
-            if time.monotonic() > deadline or not self.policy["is_heard"]:
+            if time.monotonic() > deadline or self.is_lost:
                 break
             await asyncio.sleep(_STEP)
             if not answer.done:
@@ -170,9 +188,9 @@ class TrialNodes:
 
     def problem(self) -> str:
         """Reason why a trial cannot go on; empty if it can."""
-        policy, recorder = self.policy, self.recorder
-        if not policy["is_heard"]:
-            return f"{policy['node']} is silent"
+        recorder = self.recorder
+        if self.is_lost:
+            return f"{self.policy['node']} is silent"
         if not recorder["is_heard"]:
             return "the recorder is silent"
         if recorder.get("state") != "recording":
@@ -195,7 +213,7 @@ class TrialNodes:
         deadline = time.monotonic() + self._patience
         while True:
             answer = await ask()
-            again = time.monotonic() + _PAUSE
+            again = time.monotonic() + (_PAUSE_AFTER_YES if answer.done else _PAUSE)
             while not happened() and time.monotonic() < again:
                 await asyncio.sleep(_STEP)
             if happened():
