@@ -3,6 +3,7 @@
 const TITLES = {
   debug_image: "what the policy sees, and its energy",
   candidates: "candidates from above, blue is low energy; red: the command",
+  start_overlay: "the wanted start of a trial over the live picture",
 };
 
 const STALE = 2000; // ms after which a picture is no longer what is there now
