@@ -118,32 +118,31 @@ def e_value_text(log_e: float) -> str:
     return f"{math.exp(log_e):.3g}" if log_e < 20 else f"1e{log_e / math.log(10):.0f}"
 
 
+_HEAD = ("", "success", "95 % interval", "median time", "stops", "takeovers", "void")
+
+
 def format_report(report: Report) -> str:
     """Figures for a terminal."""
-    head = ("", "success", "95 % interval", "median time", "stops", "takeovers", "void")
-    rows = [head]
-    for row in report.rows:
-        low, high = row.interval
-        rows.append(
-            (
-                row.policy.name,
-                f"{row.successes}/{row.trials}",
-                f"{low:.0%} to {high:.0%}",
-                "-" if row.seconds is None else f"{row.seconds:.1f} s",
-                str(row.stops),
-                str(row.takeovers),
-                str(row.voids),
-            )
-        )
-    widths = [max(len(cells[column]) for cells in rows) for column in range(len(head))]
+    rows = [_HEAD, *map(_cells, report.rows)]
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     lines = [
-        "  ".join(
-            f"{cell:<{width}}" if column == 0 else f"{cell:>{width}}"
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        for cells in rows
+        "  ".join([f"{name:<{first}}", *(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))])
+        for name, *cells in rows
     ]
     return "\n".join([*lines, *(pair.words for pair in report.pairs), report.finished])
+
+
+def _cells(row: PolicyRow) -> tuple[str, ...]:
+    low, high = row.interval
+    return (
+        row.policy.name,
+        f"{row.successes}/{row.trials}",
+        f"{low:.0%} to {high:.0%}",
+        "-" if row.seconds is None else f"{row.seconds:.1f} s",
+        str(row.stops),
+        str(row.takeovers),
+        str(row.voids),
+    )
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class ArmRunner:
         counted: Result = _RESULTS[result] if not problem else "void"
         bag, lost = await self._keep(planned, counted, problem)
         if lost:
-            counted, problem = "void", problem or lost
+            counted, problem = "void", f"{problem}; {lost}" if problem else lost
         return Outcome(
             counted,
             round(seconds, 2),
