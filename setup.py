@@ -22,6 +22,8 @@ setup(
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.operator": ["page/*"],
+        f"{NAME}.trials": ["template/*"],
+        f"{NAME}.util": ["style/*"],
         f"{NAME}.training.inspection": ["template/*"],
     },
     data_files=[
@@ -82,6 +84,7 @@ setup(
             f"calibrate_policy = {NAME}.util.executables:calibrate_policy",
             f"evaluate_policy = {NAME}.util.executables:evaluate_policy",
             f"compare_policies = {NAME}.util.executables:compare_policies",
+            f"judge_policy = {NAME}.util.executables:judge_policy",
         ],
     },
 )

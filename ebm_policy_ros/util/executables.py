@@ -75,3 +75,7 @@ def evaluate_policy() -> None:
 
 def compare_policies() -> None:
     _run("sim.compare")
+
+
+def judge_policy() -> None:
+    _run("sim.judge")
