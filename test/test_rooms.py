@@ -14,8 +14,9 @@ from modules import MODULES, PACKAGE, PACKAGES, imported
 # From the bottom up: a package imports only from itself and those before it.
 ROOMS = (
     "util", "device", "energy", "inference", "interface", "messages", "observation", "control",
-    "policy", "bags", "teleop", "operator",
+    "policy", "bags", "teleop", "operator", "check",
     "nodes.common", "nodes.recorder", "nodes.teleop", "nodes.policy", "nodes.operator",
+    "nodes.check",
     "training.data", "training.inspection", "training.exchange", "training.learning",
     "training", "training.experiments",
     "sim.tasks", "sim", "sim.replay", "sim.experiments",
