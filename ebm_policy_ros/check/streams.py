@@ -106,7 +106,8 @@ def _stamp_check(facts: StreamFacts, clock: ClockFacts) -> CheckResult:
         if not clock.publishers:
             cure = "stamp with the system's time, or publish /clock"
         return judged(facts.name, "stamps", "another clock's", expected, False, cure)
-    measured = f"{facts.ahead:+.3f} s at receipt"
+    order = "after" if facts.ahead > 0 else "before"
+    measured = f"{abs(facts.ahead):.3f} s {order} receipt"
     cure = "set the clocks of both computers to the same time (chrony or PTP)"
     return judged(facts.name, "stamps", measured, expected, not facts.is_refused, cure)
 

@@ -29,7 +29,7 @@ from ebm_policy_ros.observation.buffer import StaleObservation
 
 _CLOCK = "/clock"
 # Longest wait for the publishers of all topics, and for the first time of a simulation, s.
-_DISCOVERY = 3.0
+_DISCOVERY = 5.0
 # Time for the rest of the topics after the first ones were discovered, s.
 _SETTLING = 0.5
 # Real time for the measurement, as a multiple of its length on the nodes' clock: a simulation may
@@ -37,6 +37,8 @@ _SETTLING = 0.5
 _SLOWEST = 4.0
 # Sets of joint names that are kept for a stream.
 _MOST_SETS = 32
+# Samples in which a rate is measured at least; see `StreamMonitor`.
+_FEWEST = 5
 _SPIN = 0.02
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -98,21 +100,31 @@ class Listener:
         """Listen to the streams for a while.
 
         Args:
-            seconds: Time on the nodes' clock, s; longer if a rate cannot be measured in it.
+            seconds: Time on the nodes' clock, s, after that in which rates become known.
         """
-        streams = self._interface.observation.values()
-        slow = [5.0 / stream.min_rate for stream in streams if stream.min_rate is not None]
-        seconds = max([seconds, *(wait + 1.0 for wait in slow)])
         self.inputs = Inputs(self._node, self._interface, self._on_sample)
+        count = len(self._interface.observation)
+        self.spin(_DISCOVERY, lambda: len(self.inputs.newest) == count)
         begin = self._now()
-        self.spin(1.0, lambda: len(self.inputs.newest) == len(streams))
+        self._pass(self._warm_up())
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         timer = self._node.create_timer(1.0 / self._interface.rate, self._tick, clock=steady)
-        end = begin + round((seconds + 1.0) * NANOSECONDS)
-        self.spin(_SLOWEST * seconds, lambda: self._now() >= end)
+        self._pass(seconds)
         self._node.destroy_timer(timer)
         self._end = self._now()
         self._stands = self._end == begin
+
+    def _pass(self, seconds: float) -> None:
+        """Let time pass on the nodes' clock; a simulation may be slow, or stand still."""
+        end = self._now() + round(seconds * NANOSECONDS)
+        self.spin(_SLOWEST * seconds, lambda: self._now() >= end)
+
+    def _warm_up(self) -> float:
+        """Time until all rates and histories are known, s."""
+        streams = self._interface.observation.values()
+        windows = [_FEWEST / stream.min_rate for stream in streams if stream.min_rate is not None]
+        history = max(stream.history for stream in streams) / self._interface.rate
+        return max([1.0, history, *windows]) + 0.2
 
     def _on_sample(self, name: str) -> None:
         """Keep the newest message of each set of joints, since each publisher may have some."""
