@@ -114,9 +114,10 @@ class Survey:
 
     @property
     def cameras(self) -> list[Sensor]:
-        """Cameras; raw pictures before compressed ones."""
+        """Cameras; raw pictures before compressed ones, and colours before distances."""
         found = [s for s in self.sensors if s.is_camera and s.is_wanted]
-        return sorted(found, key=lambda s: (ImageStream.ROS_TYPES.index(s.type), s.topic))
+        kinds = ImageStream.ROS_TYPES
+        return sorted(found, key=lambda s: (kinds.index(s.type), s.is_depth, s.topic))
 
     @property
     def numeric(self) -> list[Sensor]:

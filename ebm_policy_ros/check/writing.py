@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ebm_policy_ros.check.draft import ActionDraft
 from ebm_policy_ros.check.survey import Sensor
@@ -20,6 +20,8 @@ _HEIGHT, _UNIT = 96, 8
 _DEPTH = [0.2, 2.0]
 # Periods of a stream that its samples may be old, and the unit of that age, s.
 _PERIODS, _AGE = 3.0, 0.05
+# Text that needs no quotes in YAML.
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.-]*")
 # Column of the comments, and the longest line.
 _WIDTH, _LONGEST = 33, 90
 
@@ -167,8 +169,14 @@ def _line(indent: int, key: str, value: Any, comment: str = "") -> str:
 
 def _dump(value: Any) -> str:
     """Value in one line of YAML; names of topics and joints come from the network."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("\n...")
+    if isinstance(value, str):
+        is_plain = _PLAIN.fullmatch(value) and parse_yaml(value) == value
+        return value if is_plain else json.dumps(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_dump, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_dump(k)}: {_dump(v)}' for k, v in value.items())}}}"
+    return repr(value)
 
 
 def _plain(text: str) -> str:

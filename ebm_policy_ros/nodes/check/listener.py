@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy
 from std_msgs.msg import String
 
 from ebm_policy_ros.check.facts import (
@@ -22,25 +18,21 @@ from ebm_policy_ros.check.facts import (
 from ebm_policy_ros.interface import NANOSECONDS, Action, Gripper, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.nodes.check.running import CLOCK, LATCHED, follow_clock, spin
 from ebm_policy_ros.nodes.common.arms import ArmStates, RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
+from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
 from ebm_policy_ros.nodes.common.topics import mismatch, published
 from ebm_policy_ros.observation.buffer import StaleObservation
+from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
-_CLOCK = "/clock"
-# Longest wait for the publishers of all topics, and for the first time of a simulation, s.
-_DISCOVERY = 5.0
-# Time for the rest of the topics after the first ones were discovered, s.
-_SETTLING = 0.5
+# Longest wait for the publishers of all topics, and then for their first messages, s.
+_DISCOVERY, _FIRST = 4.0, 2.0
 # Real time for the measurement, as a multiple of its length on the nodes' clock: a simulation may
 # be slow.
 _SLOWEST = 4.0
 # Sets of joint names that are kept for a stream.
 _MOST_SETS = 32
-# Samples in which a rate is measured at least; see `StreamMonitor`.
-_FEWEST = 5
-_SPIN = 0.02
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Listener:
@@ -70,28 +62,19 @@ class Listener:
     def _on_description(self, message: Any) -> None:
         self.description = str(message.data)
 
-    def spin(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Let the node work until a condition holds, or for some seconds of real time."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not until():
-            self._executor.spin_once(timeout_sec=_SPIN)
-
     def choose_clock(self, simulated: bool | None) -> None:
         """Wait for the publishers, and follow the clock that the nodes have to follow.
 
         Args:
             simulated: True for that of a simulation; None: if somebody publishes it.
         """
-        node = self._node
-        topics = [stream.topic for stream in self._interface.observation.values()]
-        topics = [node.resolve_topic_name(topic) for topic in topics]
-        self.spin(_DISCOVERY, lambda: all(node.count_publishers(topic) for topic in topics))
-        # The topics of a node are discovered one after the other.
-        self.spin(_SETTLING)
-        if simulated is None:
-            simulated = node.count_publishers(_CLOCK) > 0
-        node.set_parameters([Parameter("use_sim_time", value=simulated)])
-        self.spin(_DISCOVERY, lambda: self._now() > 0)
+        names = self._interface.observation
+        spin(self._executor, _DISCOVERY, lambda: all(map(self._is_published, names)))
+        follow_clock(self._node, self._executor, simulated)
+
+    def _is_published(self, name: str) -> bool:
+        topic = self._node.resolve_topic_name(self._interface.observation[name].topic)
+        return bool(self._node.count_publishers(topic))
 
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
@@ -103,28 +86,28 @@ class Listener:
             seconds: Time on the nodes' clock, s, after that in which rates become known.
         """
         self.inputs = Inputs(self._node, self._interface, self._on_sample)
-        count = len(self._interface.observation)
-        self.spin(_DISCOVERY, lambda: len(self.inputs.newest) == count)
-        begin = self._now()
+        expected = {name for name in self._interface.observation if self._is_published(name)}
+        spin(self._executor, _FIRST, lambda: expected <= set(self.inputs.newest))
+        self._watch, begin = ClockWatch(self._node), self._now()
         self._pass(self._warm_up())
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        timer = self._node.create_timer(1.0 / self._interface.rate, self._tick, clock=steady)
+        ticks = Ticks(self._node, self._interface.rate, self._tick)
         self._pass(seconds)
-        self._node.destroy_timer(timer)
+        ticks.close()
         self._end = self._now()
         self._stands = self._end == begin
 
     def _pass(self, seconds: float) -> None:
         """Let time pass on the nodes' clock; a simulation may be slow, or stand still."""
         end = self._now() + round(seconds * NANOSECONDS)
-        self.spin(_SLOWEST * seconds, lambda: self._now() >= end)
+        watch = self._watch
+        spin(self._executor, _SLOWEST * seconds, lambda: self._now() >= end or watch.stands())
 
     def _warm_up(self) -> float:
         """Time until all rates and histories are known, s."""
-        streams = self._interface.observation.values()
-        windows = [_FEWEST / stream.min_rate for stream in streams if stream.min_rate is not None]
-        history = max(stream.history for stream in streams) / self._interface.rate
-        return max([1.0, history, *windows]) + 0.2
+        period, streams = self._interface.period_ns, self._interface.observation.values()
+        windows = [StreamMonitor(stream, period).window_ns for stream in streams]
+        histories = [stream.history * period for stream in streams]
+        return max(*windows, *histories) / NANOSECONDS + 0.2
 
     def _on_sample(self, name: str) -> None:
         """Keep the newest message of each set of joints, since each publisher may have some."""
@@ -166,7 +149,7 @@ class Listener:
     def clock(self) -> ClockFacts:
         """Facts about the clock."""
         simulated = bool(self._node.get_parameter("use_sim_time").value)
-        names = tuple(found.node for found in self._publishers(_CLOCK))
+        names = tuple(found.node for found in self._publishers(CLOCK))
         return ClockFacts(simulated, names, simulated and self._stands)
 
     def observation(self) -> ObservationFacts:

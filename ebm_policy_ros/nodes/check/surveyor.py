@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
@@ -16,14 +15,12 @@ from ebm_policy_ros.check.urdf import parse_urdf
 from ebm_policy_ros.interface import COMMAND_TYPES, NANOSECONDS
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.check.listener import LATCHED
+from ebm_policy_ros.nodes.check.running import LATCHED, follow_clock, spin
 from ebm_policy_ros.nodes.common.topics import published
 from ebm_policy_ros.util.yaml_file import UnreadableFile
 
-_CLOCK = "/clock"
 # Discovery ends when nothing new has come for a while, at the latest after some time, s.
-_QUIET, _DISCOVERY = 1.5, 10.0
-_SPIN = 0.02
+_QUIET, _DISCOVERY = 1.0, 8.0
 # Topics and joints that are looked at: any number may be on a network.
 _MOST_TOPICS, _MOST_JOINTS = 128, 256
 _NEWEST = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -73,31 +70,28 @@ class Surveyor:
     def _on_description(self, message: Any) -> None:
         self._description = str(message.data)
 
-    def _spin(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self._executor.spin_once(timeout_sec=_SPIN)
-
-    def _discover(self) -> None:
-        """Wait until no more topics, publishers and subscriptions appear."""
+    def _discover(self) -> list[tuple[str, str]]:
+        """Wait until nothing new appears; return the topics that may be streams, with types."""
         end = time.monotonic() + _DISCOVERY
-        seen: set[tuple[str, int, int]] = set()
-        found = {("", 0, 0)}
-        while found != seen and time.monotonic() < end:
-            seen = found
-            self._spin(_QUIET)
+        seen: list[tuple[str, int, int]] = []
+        streams: list[tuple[str, str]] = []
+        while time.monotonic() < end:
+            spin(self._executor, _QUIET)
             names = [name for name, _ in self._node.get_topic_names_and_types()]
             counted = (self._node.count_publishers, self._node.count_subscribers)
-            found = {(name, *(count(name) for count in counted)) for name in names}
+            found = [(name, *(count(name) for count in counted)) for name in names]
+            streams = [(t, kind) for kind in SURVEYED for t in published(self._node, kind)]
+            if streams and found == seen:
+                break
+            seen = found
+        return streams[:_MOST_TOPICS]
 
     def survey(self, seconds: float) -> Survey:
         """Listen to all topics for some seconds of real time."""
-        self._discover()
-        if self._node.count_publishers(_CLOCK) > 0:
-            self._node.set_parameters([Parameter("use_sim_time", value=True)])
-        topics = [(t, kind) for kind in SURVEYED for t in published(self._node, kind)]
-        subscriptions = [self._subscribe(*found) for found in topics[:_MOST_TOPICS]]
-        self._spin(seconds)
+        topics = self._discover()
+        follow_clock(self._node, self._executor)
+        subscriptions = [self._subscribe(*found) for found in topics]
+        spin(self._executor, seconds)
         for subscription in subscriptions:
             self._node.destroy_subscription(subscription)
         found = [
