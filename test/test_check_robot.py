@@ -685,10 +685,20 @@ def test_a_motion_of_another_axis_is_named(start: Start) -> None:
     assert "linear.x" in found[1].measured
 
 
+def test_a_motion_that_the_guard_does_not_let_through_is_told_as_such(start: Start) -> None:
+    values = twists().to_dict()
+    box = {"stream": "tool", "fields": ["x"], "low": [0.499], "high": [0.501]}
+    arm = start(interface_from_dict(values | {"workspace": box}, "narrow"))
+    found = arm.move()
+    assert found[0].cure.startswith("the guard changed the commands (workspace: linear.x), which")
+    assert arm.farthest < 0.006
+    assert "direction ok" in found[1].measured
+
+
 def test_an_arm_that_runs_away_is_stopped(start: Start) -> None:
     arm = start(twists(), 8.0)
     (found,) = arm.move()
-    assert "stopped: linear.x moved" in found.measured
+    assert found.measured == "stopped" and found.cure.startswith("linear.x moved +")
     assert arm.farthest < 0.04
 
 
@@ -700,8 +710,9 @@ def test_a_stream_that_becomes_stale_stops_the_arm_where_it_is(start: Start) -> 
 
     arm.during = fail
     (found,) = arm.move()
-    assert "stopped: camera (camera/image_raw)" in found.measured
-    assert found.cure == "the arm stays where it stopped; solve this, then start again"
+    assert found.measured == "stopped"
+    old = r"camera \(camera/image_raw\): 0\.\d+ s old, at most 0\.25 s allowed"
+    assert re.fullmatch(f"{old}; the arm stays where it stopped", found.cure)
     assert arm.is_away and np.abs(arm.place - [0.5, 0.0]).max() > 0.002
 
 
@@ -716,8 +727,23 @@ def test_a_key_stops_the_arm_at_once(start: Start) -> None:
 
     arm.during = press
     (found,) = arm.move()
-    assert "stopped: a key was pressed" in found.measured
+    assert found.cure == "a key was pressed; the arm stays where it stopped"
     assert arm.farthest < 0.0045
+
+
+def test_an_interrupt_leaves_the_arm_with_the_safe_command(start: Start) -> None:
+    arm = start(twists())
+
+    def interrupt() -> None:
+        if arm.is_away:
+            arm.during = lambda: None
+            raise KeyboardInterrupt
+
+    arm.during = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        arm.move()
+    spin_until(arm.executor, lambda: arm.is_told_to_stand)
+    assert arm.is_away
 
 
 def test_without_a_typed_yes_nothing_is_commanded(start: Start) -> None:

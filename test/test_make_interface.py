@@ -211,6 +211,22 @@ def test_names_from_the_network_stay_text(tmp_path: Path) -> None:
     assert interface.command.fields == tuple(names) and interface.command.low == (-0.5,) * 4
 
 
+def test_a_wrong_option_is_answered_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, line in (
+        ([], "not given: --out"),
+        (["--out=a.yaml", "--camra=1"], "unknown option --camra; did you mean --camera?"),
+        (["--out=a.yaml", "--seconds=x"], "--seconds: got 'x', expected a number"),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            command.main(words)
+        assert exit_.value.code == 2
+        assert capsys.readouterr().err == f"make_interface: {line}\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_existing_file_stays_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

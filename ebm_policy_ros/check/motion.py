@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,10 @@ class Probe:
     def text(self, value: float) -> str:
         """Signed length with its unit."""
         return f"{1e3 * value:+.1f} mm" if self.is_length else f"{value:+.4f} rad"
+
+    def is_alike(self, name: str) -> bool:
+        """True if a dimension moves in the same way: a joint, along an axis or about one."""
+        return self.direction == JOINT or name.startswith(self.name.partition(".")[0])
 
 
 def probes_of(number: int, part: Part, limits: Limits, state: RobotState) -> Iterator[Probe]:
@@ -154,49 +158,55 @@ def displacement(
     return found
 
 
-def judge(probe: Probe, commanded: float, moved: Mapping[str, float]) -> CheckResult:
+def judge(
+    probe: Probe, commanded: float, moved: Mapping[str, float], changes: Iterable[str] = ()
+) -> CheckResult:
     """Direction and scale of a test move.
 
     Args:
         probe: The move.
         commanded: Commanded motion, m or rad.
         moved: Measured motion by dimension; see `displacement`.
+        changes: Changes of the commands by the guard.
     """
-    kind = probe.name.partition(".")[0] if "." in probe.name else ""
-    alike = {n: v for n, v in moved.items() if not kind or n.startswith(kind)}
+    told, cure = _found(probe, commanded, moved)
+    if cure and (listed := ", ".join(sorted(changes))):
+        cure = f"the guard changed the commands ({listed}), which may be why; else {cure}"
+    expected = probe.text(commanded)
+    return judged(probe.subject, "test move", told, expected, not cure, cure)
+
+
+def _found(probe: Probe, commanded: float, moved: Mapping[str, float]) -> tuple[str, str]:
+    """Finding of a test move, and the cure if it is a problem."""
+    alike = {name: value for name, value in moved.items() if probe.is_alike(name)}
     own = alike.pop(probe.name)
     other = max(alike, key=lambda name: abs(alike[name]), default="")
     astray = abs(alike[other]) if other else 0.0
-    told, size = f"{probe.text(own)}: ", abs(commanded)
+    told, size = probe.text(own), abs(commanded)
+    if size < _STILL * abs(probe.amount):
+        return f"{told}: not commanded", "widen what stops this motion, or move the arm elsewhere"
     ratio = own / commanded
-    cure = ""
     if max(abs(own), astray) < _STILL * size:
-        told += "did not move"
-        cure = (
-            "activate the controller, enable the arm, release a protective stop: nothing followed "
-            "the commands"
+        return f"{told}: did not move", (
+            "activate the controller, enable the arm, release a protective stop; if other "
+            f"dimensions move, the controller does not take {probe.name}"
         )
-    elif astray > _ASTRAY * max(abs(own), size):
-        told = f"{other} {probe.text(alike[other])}: moved another axis"
-        cure = (
+    if astray > _ASTRAY * max(abs(own), size):
+        return f"{other} {probe.text(alike[other])}: moved another axis", (
             f"{probe.name} moves {other}: set action.fields to the controller's order, and the "
             "frame_id of action and of the measured stream to the frame of the controller"
         )
-    elif ratio < 0:
-        told += "reversed"
-        cure = (
+    if ratio < 0:
+        return f"{told}: reversed", (
             f"{probe.name} and what measures it point opposite ways: compare the controller's "
             "frame with frame_id, and the signs in the driver"
         )
-    elif _SCALES[0] <= ratio <= _SCALES[1]:
-        told += f"direction ok, scale {ratio:.2f}"
-    else:
-        told += f"scale {ratio:.2f}"
-        cure = (
-            f"the arm moves {ratio:.2f} times as far as commanded: check unit and scale in the "
-            "controller, and how long it holds a command"
-        )
-    return judged(probe.subject, "test move", told, probe.text(commanded), not cure, cure)
+    if _SCALES[0] <= ratio <= _SCALES[1]:
+        return f"{told}: direction ok, scale {ratio:.2f}", ""
+    return f"{told}: scale {ratio:.2f}", (
+        f"the arm moves {ratio:.2f} times as far as commanded: check unit and scale in the "
+        "controller, and how long it holds a command"
+    )
 
 
 def judge_return(probe: Probe, left: float) -> list[CheckResult]:

@@ -104,10 +104,8 @@ class MotionCheck:
         self._commander.let_go()
         self._is_over = True
         subject = self._probe.subject if self._probe else "action"
-        cure = "the arm stays where it stopped; solve this, then start again"
-        self.results.append(
-            judged(subject, "test move", f"stopped: {reason}", "a whole move", False, cure)
-        )
+        cure = f"{reason}; the arm stays where it stopped"
+        self.results.append(judged(subject, "test move", "stopped", "a whole move", False, cure))
 
     def _tick(self) -> None:
         """Send the next command of the moves, or stop."""
@@ -198,10 +196,12 @@ class MotionCheck:
     def _there_and_back(self, probe: Probe) -> Iterator[list[TeleopCommand]]:
         part, begin = self._interface.parts[probe.part], self._place(probe)
         self._terminal.show(f"{probe.subject} {probe.text(probe.amount)}")
+        self._changes: set[str] = set()
         commanded = yield from self._drive(probe, probe.amount, begin)
+        changes = set(self._changes)  # not those of the way back
         yield from self._rest(probe, begin)
         moved = displacement(part, begin, self._place(probe))
-        self.results.append(judge(probe, commanded, moved))
+        self.results.append(judge(probe, commanded, moved, changes))
         yield from self._drive(probe, -commanded, begin)
         yield from self._rest(probe, begin)
         left = displacement(part, begin, self._place(probe))
@@ -220,6 +220,7 @@ class MotionCheck:
             self._mappings[probe.part].joint = probe.joint
             yield self._motion(probe, sign * speed / probe.full)
             self._check_reach(probe, begin)
+            self._changes.update(self._commander.changed)
             # A controller keeps a velocity until the next command.
             done += sign * speed * (self._now - last) / NANOSECONDS
             last = self._now
@@ -233,10 +234,8 @@ class MotionCheck:
     def _check_reach(self, probe: Probe, begin: Place) -> None:
         """Refuse to go on if the arm moves much further than it was told to."""
         moved = displacement(self._interface.parts[probe.part], begin, self._place(probe))
-        length = probe.name.partition(".")[0]
         for name, value in moved.items():
-            alike = "." not in name or name.startswith(length)
-            if alike and abs(value) > FARTHEST * abs(probe.amount):
+            if probe.is_alike(name) and abs(value) > FARTHEST * abs(probe.amount):
                 raise Stopped(
                     f"{name} moved {probe.text(value)}, more than {FARTHEST:g} times what was "
                     "commanded"
