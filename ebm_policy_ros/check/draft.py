@@ -89,18 +89,7 @@ def draft_action(command: Commandable, measured: Sequence[Sensor], survey: Surve
     if command.is_joints:
         return _joints(command, measured, survey, pose)
     if command.is_velocity:
-        speeds = (_TOOL_SPEED,) * 3
-        return ActionDraft(
-            command,
-            tuple(f"linear.{axis}" for axis in _AXES),
-            "m/s",
-            tuple(-speed for speed in speeds),
-            speeds,
-            "slow, for a beginning",
-            frame_id=pose.message.header.frame_id if pose else "base_link",
-            measured=pose,
-            tool=pose,
-        )
+        return _twists(command, pose)
     if pose is None:
         raise ValueError(f"{command.topic} takes poses, but none is measured: choose one")
     place = [pose_value(pose.message, axis) for axis in _AXES]
@@ -116,6 +105,21 @@ def draft_action(command: Commandable, measured: Sequence[Sensor], survey: Surve
         fixed={name: rounded(pose_value(pose.message, name)) for name in QUATERNION},
         measured=pose,
         max_velocity=(_TOOL_SPEED,) * 3,
+        tool=pose,
+    )
+
+
+def _twists(command: Commandable, pose: Sensor | None) -> ActionDraft:
+    speeds = (_TOOL_SPEED,) * 3
+    return ActionDraft(
+        command,
+        tuple(f"linear.{axis}" for axis in _AXES),
+        "m/s",
+        tuple(-speed for speed in speeds),
+        speeds,
+        "slow, for a beginning",
+        frame_id=pose.message.header.frame_id if pose else "base_link",
+        measured=pose,
         tool=pose,
     )
 

@@ -27,7 +27,9 @@ from ebm_policy_ros.observation.buffer import StaleObservation
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
 # Longest wait for the publishers of all topics, and then for their first messages, s.
-_DISCOVERY, _FIRST = 4.0, 2.0
+_DISCOVERY, _FIRST = 3.0, 2.0
+# Time in which a clock shows that it runs, if there is nothing else to measure, s.
+_GLANCE = 0.3
 # Real time for the measurement, as a multiple of its length on the nodes' clock: a simulation may
 # be slow.
 _SLOWEST = 4.0
@@ -73,8 +75,10 @@ class Listener:
         follow_clock(self._node, self._executor, simulated)
 
     def _is_published(self, name: str) -> bool:
-        topic = self._node.resolve_topic_name(self._interface.observation[name].topic)
-        return bool(self._node.count_publishers(topic))
+        """True if somebody publishes the messages of a stream, and they can be received."""
+        stream = self._interface.observation[name]
+        types = [p.type for p in self._publishers(self._node.resolve_topic_name(stream.topic))]
+        return stream.type in types and not mismatch(self._node, stream)
 
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
@@ -89,9 +93,10 @@ class Listener:
         expected = {name for name in self._interface.observation if self._is_published(name)}
         spin(self._executor, _FIRST, lambda: expected <= set(self.inputs.newest))
         self._watch, begin = ClockWatch(self._node), self._now()
-        self._pass(self._warm_up())
+        if expected:
+            self._pass(self._warm_up())
         ticks = Ticks(self._node, self._interface.rate, self._tick)
-        self._pass(seconds)
+        self._pass(seconds if expected else _GLANCE)
         ticks.close()
         self._end = self._now()
         self._stands = self._end == begin

@@ -18,6 +18,7 @@ from ebm_policy_ros.check.motion import (
 from ebm_policy_ros.check.results import CheckResult, judged
 from ebm_policy_ros.control.limits import part_limits
 from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.nodes.common.arms import RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.common.ticks import STANDSTILL, ClockWatch, Ticks
@@ -66,8 +67,11 @@ class MotionCheck:
         self._clock = ClockWatch(node)
         self._script = self._moves()
         self._now = 0
+        self._states: RobotStates | None = None
         self._problem = ""
         self._probe: Probe | None = None
+        self._changes: set[str] = set()
+        """Changes of the commands by the guard during the present move."""
         self._is_agreed = self._is_over = False
         self.results: list[CheckResult] = []
         """Results so far, one for each test move."""
@@ -196,12 +200,13 @@ class MotionCheck:
     def _there_and_back(self, probe: Probe) -> Iterator[list[TeleopCommand]]:
         part, begin = self._interface.parts[probe.part], self._place(probe)
         self._terminal.show(f"{probe.subject} {probe.text(probe.amount)}")
-        self._changes: set[str] = set()
+        self._changes = set()
         commanded = yield from self._drive(probe, probe.amount, begin)
-        changes = set(self._changes)  # not those of the way back
+        changes = self._changes
         yield from self._rest(probe, begin)
         moved = displacement(part, begin, self._place(probe))
         self.results.append(judge(probe, commanded, moved, changes))
+        self._changes = set()  # those of the way back don't count
         yield from self._drive(probe, -commanded, begin)
         yield from self._rest(probe, begin)
         left = displacement(part, begin, self._place(probe))
