@@ -76,6 +76,8 @@ setup(
             f"teleop_node = {NAME}.util.executables:teleop_node",
             f"sim_bridge_node = {NAME}.util.executables:sim_bridge_node",
             f"oracle_node = {NAME}.util.executables:oracle_node",
+            f"check_robot = {NAME}.util.executables:check_robot",
+            f"make_interface = {NAME}.util.executables:make_interface",
             f"record_demos = {NAME}.util.executables:record_demos",
             f"replay_demo = {NAME}.util.executables:replay_demo",
             f"inspect_demos = {NAME}.util.executables:inspect_demos",

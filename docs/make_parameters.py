@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from ebm_policy_ros.nodes.check.check_robot import CheckArgs
+from ebm_policy_ros.nodes.check.make_interface import MakeArgs
 from ebm_policy_ros.nodes.common.limit_parameters import LIMIT_SETTINGS
 from ebm_policy_ros.nodes.common.parameters import Setting
 from ebm_policy_ros.nodes.judge import node as judge_node
@@ -103,6 +105,8 @@ NODES = {
 
 # The arguments of a command, and whether those without a default have no dashes.
 COMMANDS: dict[str, tuple[type[Any], bool]] = {
+    "make_interface": (MakeArgs, False),
+    "check_robot": (CheckArgs, False),
     "record_demos": (RecordArgs, False),
     "inspect_demos": (InspectArgs, True),
     "train_policy": (TrainConfig, False),
@@ -114,7 +118,7 @@ COMMANDS: dict[str, tuple[type[Any], bool]] = {
     "convert_demos": (ConvertConfig, False),
 }
 # Options that take no value.
-SWITCHES = ("resume", "video")
+SWITCHES = ("resume", "video", "move")
 
 
 def parameters() -> str:

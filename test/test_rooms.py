@@ -14,9 +14,9 @@ from modules import MODULES, PACKAGE, PACKAGES, imported
 # From the bottom up: a package imports only from itself and those before it.
 ROOMS = (
     "util", "device", "energy", "inference", "interface", "messages", "observation", "control",
-    "policy", "bags", "teleop", "operator", "trials",
+    "policy", "bags", "teleop", "operator", "trials", "check",
     "nodes.common", "nodes.recorder", "nodes.teleop", "nodes.policy", "nodes.operator",
-    "nodes.judge",
+    "nodes.judge", "nodes.check",
     "training.data", "training.inspection", "training.exchange", "training.learning",
     "training", "training.experiments",
     "sim.tasks", "sim", "sim.replay", "sim.experiments",

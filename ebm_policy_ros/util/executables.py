@@ -45,6 +45,14 @@ def oracle_node() -> None:
     _run("sim.oracle_node")
 
 
+def check_robot() -> None:
+    _run("nodes.check.check_robot")
+
+
+def make_interface() -> None:
+    _run("nodes.check.make_interface")
+
+
 def record_demos() -> None:
     _run("sim.record_demos")
 
