@@ -39,7 +39,7 @@ def false_alarms(decided: int) -> float:
         decided: Number of blocks in which one policy alone succeeds, until the end.
     """
     clear = stops(decided)
-    reached = np.zeros((decided + 1, decided + 1))
+    reached: Array = np.zeros((decided + 1, decided + 1))
     reached[0, 0] = 1.0
     alarm = 0.0
     for _ in range(decided):
@@ -66,7 +66,7 @@ def course(first: float, second: float, most: int = _MOST) -> list[tuple[float, 
         most: Most blocks.
     """
     clear = stops(most)
-    reached = np.zeros((most + 1, most + 1))
+    reached: Array = np.zeros((most + 1, most + 1))
     reached[0, 0] = 1.0
     power, blocks, rows = 0.0, 0.0, []
     for _ in range(most):

@@ -356,8 +356,8 @@ def test_rerecording_replaces_the_running_episode_or_sets_the_last_one_aside(lab
     assert lab.start("rerecord") == f"episode_0001; set aside: {lab.partial}"
     assert not kept.exists() and read_custom_data(lab.partial)["outcome"] == "success"
     assert lab.stop().message == str(lab.demos / "episode_0001")
-    kept = {"success": 1, "failure": 0, "in_folder": 1, "successes_in_folder": 1}
-    lab.robot.until(lambda: lab.status["kept"] == kept)
+    counts = {"success": 1, "failure": 0, "in_folder": 1, "successes_in_folder": 1}
+    lab.robot.until(lambda: lab.status["kept"] == counts)
 
 
 def test_a_request_that_is_refused_changes_nothing(lab: Lab) -> None:

@@ -306,6 +306,7 @@ def test_a_bag_tells_who_did_what_and_the_recorder_counts_to_the_target(
         robot.until(lambda: told[-1]["kept"]["in_folder"] == 2)
         assert told[-1]["kept"]["successes_in_folder"] == 1
         scenes = cv2.imread(f"{kept[1].message}/scenes.png")
+        assert scenes is not None
         # The camera shows the number of the step; it came last at 29 before the episode.
         assert 30 <= scenes[0, 0, 0] <= 32 and scenes[0, -1, 0] == 32
         robot.until(lambda: bool(drawn))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,6 +27,7 @@ REQUESTS = {
 # A recorder publishes its status at least once per second; keeping an episode takes about a
 # second. DDS takes much longer to detect a process that hangs.
 _SILENCE, _PATIENCE = 2.0, 2.0
+_NUMBER = re.compile(r"[0-9.]+")
 
 
 class RecorderWatch:
@@ -63,8 +65,9 @@ class RecorderWatch:
         told = status_in(message) or {}
         self._heard = time.monotonic()
         self._told, self._state = _summary(told), str(told.get("state", ""))
-        if (text := str(told.get("next", ""))) != self._next:
-            self._next = text
+        text = str(told.get("next", ""))
+        if (kind := _NUMBER.sub("", text)) != self._next:  # an age changes all the time
+            self._next = kind
             self._guide(text)
 
 

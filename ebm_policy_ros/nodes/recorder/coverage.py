@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import ImageStream, Interface
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.messages.image_files import read_header
+from ebm_policy_ros.messages.images import decode_image_file
 from ebm_policy_ros.observation.buffer import Observation
 
 Picture = npt.NDArray[np.uint8]
@@ -23,13 +24,14 @@ the folder of all episodes: the picture of all."""
 _WIDTH = 160
 # Episodes from which the usual background is computed, and the difference from it that shows that
 # something stood there, grey values.
-_MOST, _DIFFERENCE = 60, 40
+_MOST, _DIFFERENCE = 30, 40
 
 
 class Coverage:
     """Pictures of the first and the last scene of each kept episode.
 
-    An episode of another size of pictures, for example of another camera, is left out.
+    An episode of another size of pictures, for example of another camera, is left out. One that is
+    set aside stays in the picture until the next start.
     """
 
     def __init__(self, folder: Path, interface: Interface) -> None:
@@ -42,17 +44,19 @@ class Coverage:
         self._folder = folder
         streams = interface.observation.items()
         self._cameras = [name for name, stream in streams if isinstance(stream, ImageStream)]
-        self._scenes: dict[Path, Picture] = {}
-        for path in sorted(folder.glob(f"*/{SCENES}")):
-            scenes = _read(path)
-            if scenes is not None:
-                self._scenes[path.parent] = scenes
-        self.picture = self._draw()
+        self._first: list[Picture] = []
+        self._background = np.empty((0, 0, 3), np.uint8)
+        self._count = np.empty((0, 0), np.float32)
+        self.picture: Picture | None = None
         """Places where something stood at the first scenes, left, and at the last ones, right.
 
         The usual background is dark; a colour tells in how many episodes a pixel differs from it.
         None without episodes.
         """
+        for path in sorted(folder.glob(f"*/{SCENES}")):
+            with suppress(OSError, MessageError):  # none of ours, or damaged
+                self._include(decode_image_file(path.read_bytes()))
+        self._draw()
 
     def view(self, observation: Observation) -> Picture | None:
         """All cameras of an observation, one below the other; None without a camera."""
@@ -72,40 +76,42 @@ class Coverage:
             OSError: If the disk doesn't accept the file.
         """
         scenes = np.concatenate([first, last], axis=1)
-        self._scenes[episode] = scenes
-        self.picture = self._draw()
+        self._include(scenes)
+        self._draw()
         _write(episode / SCENES, scenes)
         if self.picture is not None:
             _write(self._folder / COVERAGE, self.picture)
 
-    def remove(self, episode: Path) -> None:
-        """Leave an episode out, because it was set aside."""
-        if self._scenes.pop(episode, None) is not None:
-            self.picture = self._draw()
+    def _include(self, scenes: Picture) -> None:
+        if not self._first and scenes.shape[1] != 2 * _WIDTH:
+            return
+        if self._first and scenes.shape != self._first[0].shape:
+            return
+        if len(self._first) >= _MOST:  # the background is known well enough
+            self._count += _differs(scenes, self._background)
+            return
+        self._first.append(scenes)
+        self._background = np.median(self._first, axis=0).astype(np.uint8)
+        self._count = np.sum([_differs(one, self._background) for one in self._first], axis=0)
 
-    def _draw(self) -> Picture | None:
-        alike = self._alike()
-        if not alike:
-            return None
-        stack = np.stack(alike)
-        chosen = np.linspace(0, len(stack) - 1, min(_MOST, len(stack))).astype(int)
-        background = np.median(stack[chosen], axis=0).astype(np.uint8)
-        share = np.zeros(background.shape[:2], np.float32)
-        for scenes in alike:
-            share += cv2.absdiff(scenes, background).max(axis=2) > _DIFFERENCE
-        share = np.sqrt(share / max(1.0, float(share.max())))
+    def _draw(self) -> None:
+        if not self._first:
+            return
+        share = np.sqrt(self._count / max(1.0, float(self._count.max())))
         heat = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_TURBO)
         heat = cv2.cvtColor(heat, cv2.COLOR_BGR2RGB)
-        dark = (background * 0.5).astype(np.uint8)
+        dark = (self._background * 0.5).astype(np.uint8)
         drawn = np.where(share[..., None] > 0, cv2.addWeighted(heat, 0.8, dark, 0.6, 0.0), dark)
+        drawn = np.ascontiguousarray(drawn)
         for text, x in (("begin", 4), ("end", _WIDTH + 4)):
             cv2.putText(drawn, text, (x, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
-        return np.ascontiguousarray(drawn)
+        self.picture = drawn
 
-    def _alike(self) -> list[Picture]:
-        """Pictures of the same size as the newest one."""
-        scenes = list(self._scenes.values())
-        return [one for one in scenes if one.shape == scenes[-1].shape]
+
+def _differs(scenes: Picture, background: Picture) -> npt.NDArray[np.float32]:
+    """Pixels that differ from the background, 1 or 0, shape (H, W)."""
+    change = cv2.absdiff(scenes, background).max(axis=2)
+    return (change > _DIFFERENCE).astype(np.float32)
 
 
 def _small(picture: Picture) -> Picture:
@@ -115,18 +121,9 @@ def _small(picture: Picture) -> Picture:
 
 
 def _write(path: Path, picture: Picture) -> None:
+    """Write a picture as a whole: a viewer never finds half of it."""
     done, file = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert done
-    path.write_bytes(file.tobytes())
-
-
-def _read(path: Path) -> Picture | None:
-    """Picture of a file; None if it is none of ours."""
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        if read_header(data).width != 2 * _WIDTH:
-            return None
-    except (OSError, MessageError):
-        return None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    draft = path.with_name(f".{path.name}")
+    draft.write_bytes(file.tobytes())
+    draft.replace(path)

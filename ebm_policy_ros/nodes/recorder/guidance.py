@@ -24,6 +24,8 @@ def next_step(is_recording: bool, scene: str, problem: str, successes: int, targ
         return f"do the task, then {keep}, discard {_KEYS['discard']}"
     if 0 < target <= successes:
         return f"all {target} successes are there"
+    if scene:
+        return f"{scene}: wait for the next one"
     if problem:
         return f"not ready: {problem}"
     count = f", success {successes + 1} of {target}" if target else ""

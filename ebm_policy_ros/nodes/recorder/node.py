@@ -90,6 +90,7 @@ class RecorderNode(Node):
         self._recover()
         self._min_free = round(values["min_free"] * 2**30)
         self._inputs = RecorderInputs(self, interface)
+        self._scene = SceneStatus(self)
         self._coverage = Coverage(self._folder.path, interface)
         self._session = RecorderSession(
             interface,
@@ -97,10 +98,10 @@ class RecorderNode(Node):
             self._folder,
             self._min_free,
             self._coverage,
+            lambda: self._scene.end,
             self._about,
             self._log,
         )
-        self._scene = SceneStatus(self)
         # A request may take a while, which must not block the others.
         self._group = ReentrantCallbackGroup()
         self._offer_services()

@@ -29,7 +29,7 @@ class SceneStatus:
 
     @property
     def end(self) -> str:
-        """How the scene ended; empty before that, and on a real robot."""
+        """End of the scene in words; empty before that, and on a real robot."""
         if self._state.get("state") != "done":
             return ""
         how = "goal reached" if self._state.get("success") else "time is up"

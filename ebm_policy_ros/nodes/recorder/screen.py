@@ -32,7 +32,7 @@ class RecorderStatus:
     target: int = 0
     """Number of successes that are wanted; 0 for no number."""
     next: str = ""
-    """What the operator does next."""
+    """The operator's next step."""
 
     def json(self) -> str:
         """Status as JSON, for `~/status`."""

@@ -55,6 +55,7 @@ class RecorderSession:
         folder: EpisodeFolder,
         min_free: int,
         coverage: Coverage,
+        scene: Callable[[], str],
         about: Callable[[], Mapping[str, str]],
         log: Log,
     ) -> None:
@@ -66,6 +67,7 @@ class RecorderSession:
             folder: Folder of the episodes.
             min_free: Bytes that must stay free on the disk.
             coverage: Pictures of the kept episodes.
+            scene: Function that returns how a simulation's scene ended; empty before that.
             about: Function that returns what the operator says of the episode, for `custom_data`.
             log: Log of events.
         """
@@ -80,7 +82,7 @@ class RecorderSession:
         successes in the folder."""
         self._interface, self._inputs, self._folder = interface, inputs, folder
         self._min_free, self._about, self._log = min_free, about, log
-        self._coverage = coverage
+        self._coverage, self._scene = coverage, scene
         self._first: Picture | None = None
         self._writing: Future[Path] | None = None
         self._last_kept: tuple[Path, str] | None = None
@@ -177,7 +179,6 @@ class RecorderSession:
         (path, outcome), self._last_kept = self._last_kept, None
         text = f"set aside: {self._folder.set_aside(path)}"
         self._count(outcome, -1)
-        self._coverage.remove(path)
         self._log.warning(text)
         return f"{self._begin()}; {text}"
 
@@ -202,7 +203,7 @@ class RecorderSession:
     def warnings(self) -> list[str]:
         """Current warnings for the operator."""
         if self.episode is None:
-            return self._inputs.problems()
+            return self._inputs.refusals()
         found = [f"{name} has stalled" for name in sorted(self._stalled)]
         found += [
             f"{name}: the disk is too slow, {count} messages not written"
@@ -230,6 +231,8 @@ class RecorderSession:
             self._log.warning(f"left unfinished: {self.leave('the recorder was ended')}")
 
     def _check_start(self) -> None:
+        if end := self._scene():
+            raise Refused(f"{end}; wait for the next scene, or call sim_bridge_node/reset")
         if found := self._inputs.refusals():
             raise Refused("; ".join(found))
         check_free(self._folder.path, self._min_free)
