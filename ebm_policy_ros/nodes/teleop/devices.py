@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -24,6 +24,15 @@ _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _EVERY = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
+class Signal(NamedTuple):
+    """What a person does at an input device."""
+
+    held: bool | None
+    """True while they hold something that takes the arm over; None if it is not known."""
+    input: Any
+    """Their input; another value if it has changed."""
+
+
 class InputDevice(Protocol):
     """Source of teleoperation commands."""
 
@@ -36,6 +45,9 @@ class InputDevice(Protocol):
             faulty: True if it should, but there was a problem at the last tick.
         """
 
+    def signal(self) -> Signal:
+        """What the person does now."""
+
     def let_go(self) -> None:
         """Stop the motion; input that is held now has no effect any more."""
 
@@ -46,13 +58,19 @@ class InputDevice(Protocol):
 class KeyboardDevice:
     """Motion keys of the terminal, which the node reads."""
 
-    def __init__(self, keyboard: Keyboard) -> None:
-        """Use the keys of a keyboard."""
-        self._keyboard = keyboard
+    def __init__(self, keyboard: Keyboard, hold: float) -> None:
+        """Use the keys of a keyboard, which count as held for `hold` s after they came last."""
+        self._keyboard, self._hold = keyboard, hold
 
     def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
         """See `InputDevice`."""
         return self._keyboard.desired(boot_time())
+
+    def signal(self) -> Signal:
+        """See `InputDevice`."""
+        now = boot_time()
+        held = self._keyboard.is_held(now, self._hold)
+        return Signal(held, self._keyboard.desired(now).motion)
 
     def let_go(self) -> None:
         """See `InputDevice`."""
@@ -108,6 +126,11 @@ class JoyDevice:
         self._moves = bool(desired.motion)
         return desired
 
+    def signal(self) -> Signal:
+        """See `InputDevice`."""
+        now = boot_time()
+        return Signal(self._joystick.held(now), self._joystick.desired(now).motion)
+
     def let_go(self) -> None:
         """See `InputDevice`."""
         self._joystick.let_go()
@@ -151,10 +174,12 @@ class LeaderDevice:
             values["message_timeout"],
             interface.continuous,
         )
+        self._received = 0
         topic = values["topic"] or _TOPICS["leader"]
         node.create_subscription(JointState, topic, self._receive, _NEWEST)
 
     def _receive(self, message: Any) -> None:
+        self._received += 1
         self._leader.take(message.name, message.position, boot_time())
 
     def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
@@ -163,6 +188,10 @@ class LeaderDevice:
             self._leader.let_go()
             return TeleopCommand(hint="take the arm to follow the leader")
         return self._leader.desired(boot_time(), measured)
+
+    def signal(self) -> Signal:
+        """See `InputDevice`; only a key or a service takes the arm over."""
+        return Signal(False, self._received)
 
     def let_go(self) -> None:
         """See `InputDevice`."""
