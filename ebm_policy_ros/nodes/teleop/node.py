@@ -147,8 +147,9 @@ class TeleopNode(Node):
     def _on_prompt(self) -> None:
         """Send new input at once."""
         self._read_keys()
-        signal = self._source.signal()
-        if signal != self._signal and (signal.held or self.commander.is_wanted):
+        before, now = self._signal, self._source.signal()
+        is_other = before is None or now.held != before.held
+        if is_other or (now != before and self.commander.is_wanted):
             self._tick()
 
     def _let_go(self) -> None:
