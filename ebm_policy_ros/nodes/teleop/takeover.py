@@ -89,6 +89,8 @@ class TakeoverLink:
         elif self._is_sending and status.get("taken_by") == self._sender:
             told = status.get("state") == "fresh"
             text = "you command" if told else f"{self._name} holds: {status.get('reason', '')}"
+        elif self._is_sending and status.get("taken_by"):
+            text = f"{status['taken_by']} commands, not you"
         elif self._is_sending and status.get("ignored"):
             text = f"{self._name} ignores you: {status['ignored']}"
         else:
