@@ -30,11 +30,12 @@ class Pair:
     def __init__(self, interface: str = "ur5e_push", policy: str = "ur5e_push", **values: Any):
         self.person = Person(interface, takeover="policy_node", **values)
         self.scene = self.person.scene
-        self.policy = self.scene.start(policy=policy, when_unsure="go", stop_after=600.0)
+        self.policy: Any = self.scene.start(policy=policy, when_unsure="go", stop_after=600.0)
         self.scene.until(lambda: self.commander == "policy")
         topic = "policy_node/takeover"
         self.scene.wait(lambda: self.scene.node.count_subscribers(topic) > 0)
-        self.scene.wait(lambda: not self.person.node._link.problem())
+        link: Any = self.person.node._link
+        self.scene.wait(lambda: not link.problem())
 
     @property
     def commander(self) -> str:

@@ -24,7 +24,8 @@ from ebm_policy_ros.nodes.teleop.commander import Commander
 from ebm_policy_ros.nodes.teleop.devices import InputDevice, Signal
 from ebm_policy_ros.nodes.teleop.hands import Hand, chosen_part, open_hands
 from ebm_policy_ros.nodes.teleop.parameters import SETTINGS
-from ebm_policy_ros.nodes.teleop.takeover import Hold, TakeoverLink
+from ebm_policy_ros.nodes.teleop.takeover import TakeoverLink
+from ebm_policy_ros.teleop.hold import Hold
 from ebm_policy_ros.teleop.keyboard import Confirmation, key_map
 from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
 from ebm_policy_ros.util.resources import interface_path
