@@ -12,11 +12,14 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from robot import parameters
 from scene import SECOND
+from sensor_msgs.msg import Joy
 from test_command_types import HOME, POSITIONS, PolicyWriter, arm
 from test_teleop_node import LeaderArm, Person, Stick, write
 
 from ebm_policy_ros.control.safety_state import SafetyState
+from ebm_policy_ros.nodes.teleop.node import TeleopNode
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
@@ -224,3 +227,39 @@ def test_a_leader_arm_takes_over_by_key_without_a_jump(joint_pair: Callable[...,
     assert pair.scene.joints[-1][0] == pytest.approx(leader.place[0], abs=0.02)
     pair.person.press(" ")
     pair.run_until("policy")
+
+
+def test_a_pedal_takes_over_with_a_leader_arm(joint_pair: Callable[..., Pair]) -> None:
+    pair = joint_pair(source="leader", message_timeout=2.0, pedal="pedal")
+    publisher = pair.scene.node.create_publisher(Joy, "pedal", 10)
+    pair.scene.wait(lambda: publisher.get_subscription_count() > 0)
+    leader = LeaderArm(pair.person)
+
+    def follow(pressed: int, commander: str) -> None:
+        for _ in range(50):
+            publisher.publish(Joy(buttons=[pressed]))
+            leader.place = np.array(pair.scene.joints[-1])
+            leader.hold(1)
+            if pair.commander == commander:
+                return
+        raise AssertionError(pair.commander)
+
+    publisher.publish(Joy(buttons=[0]))
+    pair.scene.wait(lambda: pair.person.node._hold._before is False)
+    follow(1, "person")
+    follow(0, "policy")
+    assert pair.policy.safety.state is SafetyState.FRESH
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"pedal": "pedal"}, "pedal: takes over from a policy node, but takeover names none"),
+        ({"takeover": "policy_node", "part": "left"}, "part: takeover moves all parts"),
+    ],
+)
+def test_parameters_that_do_not_go_together_are_told_in_a_line(
+    context: Any, values: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        TeleopNode(context=context, parameter_overrides=parameters(**values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -200,3 +201,26 @@ class LeaderDevice:
     def describe(self) -> list[str]:
         """See `InputDevice`."""
         return ["bring the leader arm to where the arm is, then take it"]
+
+
+class Pedal:
+    """A pedal, or another button, that takes over in place of the input device's own."""
+
+    def __init__(self, node: Node, topic: str, timeout: float) -> None:
+        """Open the topic.
+
+        Args:
+            node: Node that owns the subscription.
+            topic: Topic with Joy messages, any button of which counts.
+            timeout: Time for which a message is valid, s.
+        """
+        self._timeout, self._at, self._is_pressed = timeout, -math.inf, False
+        node.create_subscription(Joy, topic, self._receive, _EVERY)
+
+    def _receive(self, message: Any) -> None:
+        self._at, self._is_pressed = boot_time(), any(message.buttons)
+
+    @property
+    def held(self) -> bool | None:
+        """True while it is pressed; None if it is not known."""
+        return self._is_pressed if boot_time() - self._at <= self._timeout else None

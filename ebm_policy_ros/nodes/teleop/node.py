@@ -21,7 +21,7 @@ from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
 from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
 from ebm_policy_ros.nodes.recorder.client import RecorderClient
 from ebm_policy_ros.nodes.teleop.commander import Commander
-from ebm_policy_ros.nodes.teleop.devices import InputDevice, Signal
+from ebm_policy_ros.nodes.teleop.devices import InputDevice, Pedal, Signal
 from ebm_policy_ros.nodes.teleop.hands import Hand, chosen_part, open_hands
 from ebm_policy_ros.nodes.teleop.parameters import SETTINGS
 from ebm_policy_ros.nodes.teleop.takeover import TakeoverLink
@@ -54,6 +54,8 @@ class TeleopNode(Node):
         self.values = values = declare_all(self, SETTINGS)
         if values["takeover"] and values["part"]:
             raise ValueError("part: takeover moves all parts of an action; expected nothing")
+        if values["pedal"] and not values["takeover"]:
+            raise ValueError("pedal: takes over from a policy node, but takeover names none")
         whole = load_interface(interface_path(values["interface"]))
         self._interface = interface = chosen_part(whole, values["part"])
         limits = limits_of(interface, values)
@@ -65,6 +67,9 @@ class TeleopNode(Node):
             self._link = TakeoverLink(self, interface, values["takeover"])
         self._hold = Hold()
         self._signal: Signal | None = None
+        self._pedal: Pedal | None = None
+        if values["pedal"]:
+            self._pedal = Pedal(self, values["pedal"], values["message_timeout"])
         self.commander = Commander(
             self, interface, limits, values["check_command_topic"], self._link
         )
@@ -126,7 +131,7 @@ class TeleopNode(Node):
         if self._signal is not None and self._signal.held is None:
             # In silence the policy node stops; a command to stand still would keep it waiting.
             silent = self._desired.hint or "the input device is silent"
-            self._desired = TeleopCommand(problem=silent)
+            self._desired = TeleopCommand(problem=silent, hint=silent)
         was_wanted = self.commander.is_wanted
         # The arms that are not moved are commanded to stand still, so that nothing else moves
         # them, and so that a recording has a command of each arm at every step.
@@ -138,17 +143,22 @@ class TeleopNode(Node):
 
     def _follow_hold(self) -> None:
         """Take over when something is pressed, and let go when it is released."""
-        self._signal = self._source.signal()
+        self._signal = self._person()
         event = self._hold.follow(self._signal.held, self.commander.is_wanted)
         if event == "take":
             self.commander.take()
         elif event == "let_go":
             self._let_go()
 
+    def _person(self) -> Signal:
+        """What the person does now."""
+        signal = self._source.signal()
+        return signal if self._pedal is None else signal._replace(held=self._pedal.held)
+
     def _on_prompt(self) -> None:
         """Send new input at once."""
         self._read_keys()
-        before, now = self._signal, self._source.signal()
+        before, now = self._signal, self._person()
         is_other = before is None or now.held != before.held
         if is_other or (now != before and self.commander.is_wanted):
             self._tick()

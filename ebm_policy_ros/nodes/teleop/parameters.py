@@ -70,6 +70,12 @@ SETTINGS = (
         "stick is held; empty: commands go to the arm.",
     ),
     Setting(
+        "pedal",
+        "",
+        "Topic (Joy) of a pedal that takes over in place of the source's own keys or buttons; "
+        "empty: none.",
+    ),
+    Setting(
         "key_hold",
         0.8,
         "Time for which a key holds a takeover after it came last, s; longer than the keyboard "
