@@ -26,7 +26,7 @@ _EVERY = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Signal(NamedTuple):
-    """What a person does at an input device."""
+    """Input of a person at a device."""
 
     held: bool | None
     """True while they hold something that takes the arm over; None if it is not known."""
@@ -47,7 +47,7 @@ class InputDevice(Protocol):
         """
 
     def signal(self) -> Signal:
-        """What the person does now."""
+        """Input of the person at this moment."""
 
     def let_go(self) -> None:
         """Stop the motion; input that is held now has no effect any more."""

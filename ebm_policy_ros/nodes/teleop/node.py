@@ -151,7 +151,7 @@ class TeleopNode(Node):
             self._let_go()
 
     def _person(self) -> Signal:
-        """What the person does now."""
+        """Input of the person at this moment."""
         signal = self._source.signal()
         return signal if self._pedal is None else signal._replace(held=self._pedal.held)
 
