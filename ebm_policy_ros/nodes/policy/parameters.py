@@ -127,6 +127,21 @@ RUNNING = (
 
 SAFETY = (
     Setting(
+        "after_takeover",
+        "continue",
+        "Reaction when a person who has taken over lets go: the policy goes on, or the node "
+        "stops until ~/reset.",
+        fixed=False,
+        choices=("continue", "wait"),
+    ),
+    Setting(
+        "takeover_timeout",
+        0.25,
+        "Silence of a person who has not let go until the node stops, s; at least two periods.",
+        low=0.05,
+        high=2.0,
+    ),
+    Setting(
         "stop_after",
         3.0,
         "Time of holding until the node stops for good, s.",
@@ -145,7 +160,7 @@ SAFETY = (
     Setting(
         "speed",
         1.0,
-        "Factor on every motion.",
+        "Factor on every motion of the policy; a person who takes over has the full limits.",
         fixed=False,
         low=0.0,
         high=1.0,

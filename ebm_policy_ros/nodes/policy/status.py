@@ -10,6 +10,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
 
+from ebm_policy_ros.nodes.policy.execution import Commander
 from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
 
 _PERIOD = 0.1
@@ -40,6 +41,9 @@ class Status:
             "lifecycle": self._lifecycle(),
             "state": safety.state.value,
             "reason": safety.reason,
+            "commander": Commander.NOBODY.value,
+            "taken_by": "",
+            "ignored": "",
             "shadow": not state.values["publish_commands"],
             "speed": state.values["speed"],
             "latest_ms": statistics.latest(),
@@ -48,6 +52,9 @@ class Status:
         if state.control_loop is not None:
             loaded = state.control_loop.loaded
             now |= {
+                "commander": state.control_loop.commander.value,
+                "taken_by": state.control_loop.person,
+                "ignored": state.control_loop.person_ignored,
                 "policy": loaded.name,
                 "sha256": loaded.sha256,
                 "rate": loaded.interface.rate,

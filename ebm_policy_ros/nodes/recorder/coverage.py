@@ -111,7 +111,7 @@ class Coverage:
 def _differs(scenes: Picture, background: Picture) -> npt.NDArray[np.float32]:
     """Pixels that differ from the background, 1 or 0, shape (H, W)."""
     change = cv2.absdiff(scenes, background).max(axis=2)
-    return (change > _DIFFERENCE).astype(np.float32)
+    return np.asarray(change > _DIFFERENCE, np.float32)
 
 
 def _small(picture: Picture) -> Picture:
