@@ -1,0 +1,394 @@
+"""Corrections of a person make a policy of few demonstrations reliable (HG-DAgger).
+
+A policy runs; a scripted person takes over when it makes no progress, until it does again. The
+steps that the person commanded are trained on too, and the policy runs again. Source: Kelly et al.
+2019, HG-DAgger (arXiv 1810.02890). Without ROS; the training is `train_policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.sim.evaluate import wilson_interval
+from ebm_policy_ros.sim.experiments.without_ros import (
+    Executor,
+    Observation,
+    WithoutRosArgs,
+    apart,
+    demonstrate,
+    judge,
+    make_world,
+    move,
+    observe,
+    over,
+    write_steps,
+)
+from ebm_policy_ros.sim.tasks import make_task
+from ebm_policy_ros.sim.world import World
+from ebm_policy_ros.training.data.arrays import load_arrays
+from ebm_policy_ros.training.experiments.common import kept_result, train_policy, write_results
+from ebm_policy_ros.training.train_config import POLICY
+from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.resources import interface_path
+
+# Seed of the first scene that is corrected, and the distance from round to round: none of them is
+# demonstrated or judged.
+_FIRST, _APART = 500_000, 10_000
+_MEASURE = "distance"
+
+
+@dataclass(frozen=True)
+class CorrectionsArgs:
+    """Learn a task from few demonstrations and corrections, and judge each round."""
+
+    out: Path
+    """Folder for demonstrations, corrections, policies and results; what is there is not computed
+    again."""
+    task: str = "push"
+    """Task of the simulation that measures a distance."""
+    demonstrations: int = 20
+    """Number of demonstrations; scenes from seed 0."""
+    rounds: int = 2
+    """Rounds of corrections."""
+    corrections: int = 30
+    """Times that the person takes over in a round."""
+    patience: float = 4.0
+    """Time without progress after which the person takes over, s."""
+    progress: float = 0.01
+    """Least way of the object towards its goal that counts as progress, m."""
+    regained: float = 0.03
+    """Way towards the goal after which the person lets go, m."""
+    weight: float = 1.0
+    """Option weight_corrections of train_policy."""
+    train: dict[str, Any] = field(default_factory=lambda: {"steps": 2000})
+    """Further options of train_policy."""
+    seeds: tuple[int, ...] = (0,)
+    """Training seeds; each has its own corrections."""
+    episodes: int = 100
+    """Fresh scenes to judge a policy by."""
+    seed: int = 110_000
+    """Seed of the first such scene."""
+
+    def __post_init__(self) -> None:
+        numbers = (self.demonstrations, self.corrections, self.episodes, len(self.seeds))
+        if min(*numbers, self.rounds) < 1:
+            raise ValueError(
+                "demonstrations, rounds, corrections, episodes and seeds: expected at least one"
+            )
+        if min(self.patience, self.progress, self.regained) <= 0:
+            raise ValueError("patience, progress and regained: expected numbers above 0")
+
+
+class Person:
+    """Scripted person who watches a policy in a scene, and holds the takeover button or not."""
+
+    def __init__(self, args: CorrectionsArgs, world: World, interface: Interface, seed: int):
+        """Watch from the beginning of the scene of a seed."""
+        self._args, self._world, self._interface = args, world, interface
+        self._demonstrator = world.task.demonstrator(np.random.default_rng(seed), interface)
+        self._holds = self._solved = False
+        self._nearest, self._since = self._distance, world.time
+        self._target = 0.0
+
+    @property
+    def _distance(self) -> float:
+        """Distance of the object from its goal, m."""
+        return float(self._world.measures[_MEASURE])
+
+    def holds(self) -> bool:
+        """Look at this moment; True if the person commands now."""
+        distance, now = self._distance, self._world.time
+        self._solved |= self._world.success
+        if self._holds and distance <= self._target:
+            self._holds = False
+            self._nearest, self._since = distance, now
+        elif not self._holds:
+            if distance <= self._nearest - self._args.progress:
+                self._nearest, self._since = distance, now
+            if now - self._since >= self._args.patience and not self._solved:
+                self._holds, self._target = True, distance - self._args.regained
+        return self._holds
+
+    def act(self) -> npt.NDArray[np.float64]:
+        """Return the action that the person commands, shape (D,)."""
+        world = self._world
+        action = self._demonstrator.act(np.concatenate(world.tool_pose), world.poses)
+        return np.clip(action, *self._interface.action.bounds)
+
+
+@dataclass
+class _Corrected:
+    """Steps that the person commanded; each takeover is an episode."""
+
+    seen: list[Observation] = field(default_factory=list)
+    actions: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+    def end(self) -> None:
+        """End the takeover, if there was one."""
+        if len(self.actions) > (self.ends[-1] if self.ends else 0):
+            self.ends.append(len(self.actions))
+
+
+def correct(
+    args: CorrectionsArgs, plain: WithoutRosArgs, policy: Path, first: int, file: Path
+) -> list[dict[str, Any]]:
+    """Run a policy with a person, until the person has taken over often enough.
+
+    Args:
+        args: Options of the person.
+        plain: Options of the policy.
+        policy: Policy file.
+        first: Seed of the first scene.
+        file: File for the corrected steps, .npz.
+
+    Returns:
+        Of each scene its seed, takeovers, steps of policy and person, and whether it was solved.
+    """
+    torch.set_num_threads(1)
+    world = make_world(args.task)
+    interface = load_interface(interface_path(world.task.interface))
+    executor, corrected, scenes = Executor(plain, policy, interface), _Corrected(), []
+    bar = tqdm(total=args.corrections, desc="corrections")
+    while len(corrected.ends) < args.corrections:
+        if len(scenes) == _APART:
+            raise ValueError(f"{policy}: {len(corrected.ends)} takeovers in {_APART} scenes")
+        before = len(corrected.ends)
+        counts = _run(args, world, interface, executor, first + len(scenes), corrected)
+        scenes.append({"seed": first + len(scenes), **counts})
+        bar.update(len(corrected.ends) - before)
+    bar.close()
+    world.close()
+    marks = np.ones(len(corrected.actions), np.bool_)
+    write_steps(file, corrected.seen, corrected.actions, corrected.ends, corrections=marks)
+    return scenes
+
+
+def _run(
+    args: CorrectionsArgs,
+    world: World,
+    interface: Interface,
+    executor: Executor,
+    seed: int,
+    corrected: _Corrected,
+) -> dict[str, Any]:
+    """Run one scene; add the corrected steps of at most as many takeovers as are wanted."""
+    world.reset(seed)
+    executor.forget()
+    person = Person(args, world, interface, seed)
+    before, steps, own = len(corrected.ends), 0, 0
+    while not over(world):
+        if person.holds():
+            action: npt.NDArray[np.floating] = person.act()
+            corrected.seen.append(observe(world, interface, False))
+            corrected.actions.append(np.asarray(action, np.float64))
+            own += 1
+            executor.forget()
+        else:
+            corrected.end()
+            if len(corrected.ends) == args.corrections:
+                break
+            action = executor.act(world)
+        move(world, interface.command, action)
+        steps += 1
+    corrected.end()
+    takeovers = len(corrected.ends) - before
+    return {"takeovers": takeovers, "steps": steps, "by_person": own, "solved": world.success}
+
+
+def run(args: CorrectionsArgs) -> None:
+    """Run what is missing, and write the table, the curve and all results."""
+    torch.set_num_threads(1)
+    _refuse_task(args.task)
+    args.out.mkdir(parents=True, exist_ok=True)
+    found = [result for seed in args.seeds for result in _of_seed(args, seed)]
+    _write(args, found)
+
+
+def _refuse_task(name: str) -> None:
+    """Refuse a task that the experiment cannot run.
+
+    Raises:
+        ValueError: If it measures no distance, or its actions are not those of the tool.
+    """
+    world = make_world(name)
+    action = load_interface(interface_path(world.task.interface)).command
+    measured = _MEASURE in world.measures
+    world.close()
+    if not measured or action.is_joints or not action.is_velocity:
+        raise ValueError(
+            f"task: got {name}, expected one that measures a {_MEASURE} and takes velocities of "
+            "the tool, such as push"
+        )
+
+
+def _of_seed(args: CorrectionsArgs, seed: int) -> list[dict[str, Any]]:
+    """Results of one training seed: of each round, and of as many further demonstrations."""
+    folder = args.out / f"seed_{seed}"
+    plain = WithoutRosArgs(
+        args.out,
+        task=args.task,
+        demonstrations=args.demonstrations,
+        knocks=make_task(args.task).knocks,
+        episodes=args.episodes,
+        seed=args.seed,
+    )
+    sources = [_demonstrations(plain)]
+    results = [_learned(args, plain, folder / "round_0", seed, sources)]
+    for number in range(1, args.rounds + 1):
+        file = folder / f"corrections_{number}.npz"
+        policy = folder / f"round_{number - 1}" / POLICY
+        first = _FIRST + number * _APART
+        compute = partial(_correct, args, plain, policy, first, file)
+        watched = kept_result(file.with_suffix(".json"), _options(args), compute)
+        sources.append(file)
+        result = _learned(args, plain, folder / f"round_{number}", seed, sources)
+        results.append({**result, "watched": watched})
+        # About as many steps that were all demonstrated.
+        count = round(args.demonstrations * result["steps"] / results[0]["steps"])
+        more = [_demonstrations(replace(plain, demonstrations=count))]
+        results.append(_learned(args, plain, folder / f"demonstrations_{number}", seed, more))
+    return results
+
+
+def _demonstrations(plain: WithoutRosArgs) -> Path:
+    """File of demonstrations, which are recorded if they are missing."""
+    file = plain.out / f"{plain.task}_{plain.demonstrations}.npz"
+    if not file.exists():
+        apart(demonstrate, plain, file)
+    return file
+
+
+def _correct(
+    args: CorrectionsArgs, plain: WithoutRosArgs, policy: Path, first: int, file: Path
+) -> dict[str, Any]:
+    return {**_options(args), "scenes": apart(correct, args, plain, policy, first, file)}
+
+
+def _learned(
+    args: CorrectionsArgs,
+    plain: WithoutRosArgs,
+    folder: Path,
+    seed: int,
+    sources: Sequence[Path],
+) -> dict[str, Any]:
+    """Train a policy on some files, and judge it; return the result."""
+    options = {
+        "data": [str(source) for source in sources],
+        "seed": seed,
+        "weight_corrections": args.weight,
+        **args.train,
+    }
+
+    def compute() -> dict[str, Any]:
+        policy = train_policy(folder, options)
+        scenes = apart(judge, plain, policy)
+        steps = sum(len(load_arrays(source).actions) for source in sources)
+        return {**_options(args), "steps": steps, "scenes": scenes}
+
+    result = kept_result(folder.with_name(f"{folder.name}.json"), _options(args), compute)
+    assert result is not None
+    solved = sum(scene["solved"] for scene in result["scenes"])
+    print(f"{folder}: {solved}/{len(result['scenes'])} solved", flush=True)
+    return {"name": folder.name, "seed": seed, **result}
+
+
+def _options(args: CorrectionsArgs) -> dict[str, Any]:
+    """Return the options that a result depends on."""
+    plain = asdict(args)
+    return {name: plain[name] for name in plain if name not in ("out", "seeds", "rounds")}
+
+
+def _write(args: CorrectionsArgs, results: Sequence[Mapping[str, Any]]) -> None:
+    """Write the table and the curve of the results of all seeds."""
+    rows, curves = [], {"corrected": list[_Point](), "demonstrated": list[_Point]()}
+    for name in dict.fromkeys(result["name"] for result in results):
+        found = [result for result in results if result["name"] == name]
+        solved = sum(scene["solved"] for result in found for scene in result["scenes"])
+        count = sum(len(result["scenes"]) for result in found)
+        steps = round(sum(result["steps"] for result in found) / len(found))
+        low, high = wilson_interval(solved, count)
+        rows.append(
+            [
+                _words(args, name),
+                str(steps),
+                *_watched(found),
+                ", ".join(str(sum(s["solved"] for s in r["scenes"])) for r in found),
+                f"{solved}/{count}",
+                f"{low:.1%} to {high:.1%}",
+            ]
+        )
+        point = (steps, solved / count, low, high)
+        if name == "round_0" or name.startswith("demonstrations"):
+            curves["demonstrated"].append(point)
+        if name.startswith("round"):
+            curves["corrected"].append(point)
+    _draw(args, curves)
+    columns = (
+        "trained on",
+        "steps of a person",
+        "taken over in",
+        "commanded by the person",
+        "solved by seed",
+        "solved",
+        "95 % interval",
+    )
+    write_results(args.out, columns, rows, {"options": _options(args), "results": list(results)})
+
+
+_Point = tuple[int, float, float, float]
+"""Steps, share of solved scenes, and the ends of its interval."""
+
+
+def _words(args: CorrectionsArgs, name: str) -> str:
+    """Demonstrations and corrections that policies of a name were trained on."""
+    kind, _, number = name.rpartition("_")
+    if kind == "demonstrations":
+        return f"as many steps as after round {number}, all demonstrated"
+    corrections = int(number) * args.corrections
+    more = f", {corrections} corrections" if corrections else ""
+    return f"{args.demonstrations} demonstrations{more}"
+
+
+def _watched(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Shares of scenes with a takeover, and of steps by the person, in the round before."""
+    scenes = [scene for result in results for scene in result.get("watched", {}).get("scenes", [])]
+    if not scenes:
+        return ["", ""]
+    taken = sum(scene["takeovers"] > 0 for scene in scenes)
+    own = sum(scene["by_person"] for scene in scenes) / sum(scene["steps"] for scene in scenes)
+    return [f"{taken} of {len(scenes)} scenes", f"{own:.0%} of the steps"]
+
+
+def _draw(args: CorrectionsArgs, curves: Mapping[str, Sequence[_Point]]) -> None:
+    """Draw the share of solved scenes over the number of steps to corrections.png."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for (name, points), style in zip(curves.items(), ("o-", "s--"), strict=True):
+        steps, share, low, high = (np.array(values) for values in zip(*points, strict=True))
+        errors = 100 * np.stack((share - low, high - share))
+        axis.errorbar(steps, 100 * share, errors, fmt=style, capsize=4, label=f"added: {name}")
+    axis.set(xlabel="steps that a person commanded", ylabel=f"solved scenes of {args.task} (%)")
+    axis.set(ylim=(0, 100))
+    axis.legend(loc="lower right")
+    figure.savefig(args.out / "corrections.png", dpi=100)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command; `argv` replaces the command line's arguments."""
+    run_command("corrections", CorrectionsArgs, run, argv)
+
+
+if __name__ == "__main__":
+    main()
