@@ -20,6 +20,7 @@ from ebm_policy_ros.nodes.common.background import result_of
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.outputs import Command
 from ebm_policy_ros.nodes.common.pauses import boot_time
+from ebm_policy_ros.nodes.policy.execution import Commander, Execution
 from ebm_policy_ros.nodes.policy.inference_thread import DecisionLate, InferenceThread
 from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
 from ebm_policy_ros.nodes.policy.observer import Observer, PendingObservation
@@ -30,6 +31,7 @@ from ebm_policy_ros.observation.buffer import Observation, StaleObservation
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.policy.chunk import Chunk
 from ebm_policy_ros.policy.decision import Decision
+from ebm_policy_ros.policy.out_of_distribution import Confidence
 
 # Longest duration of the policy's self-check, s.
 _CHECK = 5.0
@@ -89,6 +91,9 @@ class ControlLoop:
         self._observer = Observer(loaded.interface, inputs)
         self._timeliness = Timeliness(node, loaded.interface, values, self._on_late)
         self._visualization = Visualization(node, loaded.interface)
+        self._execution = Execution(node)
+        self._unreported: int | None = None
+        self._confidence: Confidence | None = None
         self._pending: _Pending | None = None
         self._is_due = False
         self._wake = node.create_guard_condition(self._on_decision)
@@ -99,6 +104,12 @@ class ControlLoop:
     def is_deciding(self) -> bool:
         """True while a decision is in progress."""
         return self._pending is not None
+
+    @property
+    def commander(self) -> Commander:
+        """Source of the commands at this moment."""
+        commands = self.arms.is_open and self._safety.state is SafetyState.FRESH
+        return Commander.POLICY if commands else Commander.NOBODY
 
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
@@ -126,11 +137,13 @@ class ControlLoop:
             self.arms.close(self._now())
         except Exception:
             self._node.get_logger().error(traceback.format_exc())
+        self._report()
 
     def close(self) -> None:
         """Command a stop and release the policy."""
         self.shut()
         self._visualization.close()
+        self._execution.close()
         self._timeliness.close()
         self._inference_thread.close()
         self._node.destroy_guard_condition(self._wake)
@@ -144,6 +157,7 @@ class ControlLoop:
             return  # another node that commands meanwhile is not disturbed
         self._tell()
         self._hold(self._now(), None)
+        self._report()
 
     async def check(self) -> None:
         """Check that there is no problem.
@@ -186,10 +200,12 @@ class ControlLoop:
                 self._is_due = True
                 return
             self._abandon()  # its observation is from before the clock was set back
+            self._report()
         if now < self.last_tick:
             self._set_back(now)
         self._statistics.ticked(now - self.last_tick, self.loaded.interface.period_ns)
-        self.last_tick = now
+        self.last_tick = self._unreported = now
+        self._confidence = None
         seen = None
         with self._holding(now):
             sight, problem = self._look(now)
@@ -305,6 +321,15 @@ class ControlLoop:
         self._tell()
         if self._safety.state is not SafetyState.FRESH:
             self._hold(now, seen)
+        self._report()
+
+    def _report(self) -> None:
+        """Publish the result of the last tick, once."""
+        if (tick := self._unreported) is not None:
+            self._execution.publish(
+                tick, self.commander, self._safety, self.loaded, self._confidence
+            )
+        self._unreported = None
 
     def _command(self, pending: _Pending) -> None:
         """Command the result of the decision.
@@ -347,6 +372,7 @@ class ControlLoop:
             Withheld: If the policy is unsure, or a guard refuses the action.
             DecisionLate: If it is too late.
         """
+        self._confidence = chunk.decision.confidence
         speed, ahead = self._speed(chunk.decision, sight.now), chunk.ahead()
         rows = [
             ahead[:, arm.part.columns]

@@ -12,13 +12,8 @@ from rclpy.lifecycle import LifecycleNode
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.nodes.common.inputs import StreamHealth
 from ebm_policy_ros.nodes.common.ticks import STANDSTILL
+from ebm_policy_ros.nodes.policy.execution import LEVELS
 from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
-
-_LEVELS = {
-    SafetyState.FRESH: DiagnosticStatus.OK,
-    SafetyState.HOLD: DiagnosticStatus.WARN,
-    SafetyState.STOPPED: DiagnosticStatus.ERROR,
-}
 
 
 class Diagnostics:
@@ -71,12 +66,13 @@ class Diagnostics:
             return self._status("policy", DiagnosticStatus.OK, "not configured")
         if state.is_active or stopped:
             text = safety.state.value + (f": {safety.reason}" if safety.reason else "")
-            status = self._status("policy", _LEVELS[safety.state], text)
+            status = self._status("policy", LEVELS[safety.state], text)
         else:
             status = self._status("policy", DiagnosticStatus.OK, "inactive")
         if state.control_loop is None:
             return status
         loaded = state.control_loop.loaded
+        _add(status, "commander", state.control_loop.commander.value)
         _add(status, "policy", loaded.name)
         _add(status, "policy sha256", loaded.sha256)
         _add(status, "calibrated", str(loaded.policy.has_thresholds).lower())

@@ -10,6 +10,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
 
+from ebm_policy_ros.nodes.policy.execution import Commander
 from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
 
 _PERIOD = 0.1
@@ -40,6 +41,7 @@ class Status:
             "lifecycle": self._lifecycle(),
             "state": safety.state.value,
             "reason": safety.reason,
+            "commander": self._commander().value,
             "shadow": not state.values["publish_commands"],
             "speed": state.values["speed"],
             "latest_ms": statistics.latest(),
@@ -60,6 +62,10 @@ class Status:
                 name: _finite(getattr(confidence, name)) for name in ("features", "colours")
             }
         return now
+
+    def _commander(self) -> Commander:
+        loop = self._state.control_loop
+        return Commander.NOBODY if loop is None else loop.commander
 
     def _lifecycle(self) -> str:
         if self._state.control_loop is None:

@@ -1,0 +1,109 @@
+"""~/execution of policy_node: the record of each tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from robot import PERIOD, Robot, parameters
+from std_srvs.srv import Trigger
+
+from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.nodes.policy.node import PolicyNode
+
+pytestmark = pytest.mark.ros
+KEYS = ["commander", "state", "reason", "policy", "sha256", "unsure", "features", "colours"]
+KEYS += ["energy"]
+
+
+class Record:
+    """Messages of ~/execution, by the number of their tick."""
+
+    def __init__(self, robot: Robot) -> None:
+        self._robot, self.count = robot, 0
+        self.ticks: dict[int, dict[str, str]] = {}
+        self.levels: dict[int, bytes] = {}
+        robot.node.create_subscription(DiagnosticArray, "policy_node/execution", self._take, 100)
+
+    def _take(self, message: DiagnosticArray) -> None:
+        (status,) = message.status
+        assert status.name == "/policy_node: execution"
+        values = {pair.key: pair.value for pair in status.values}
+        assert list(values) == KEYS and values["commander"] == status.message
+        tick = round(stamp_ns(message) / PERIOD)
+        self.ticks[tick], self.levels[tick] = values, status.level
+        self.count += 1
+
+    def at(self, tick: int) -> dict[str, str]:
+        self._robot.until(lambda: tick in self.ticks)
+        return self.ticks[tick]
+
+
+@pytest.fixture
+def start_policy(robot: Robot, policy_file: Callable[..., Path]) -> Iterator[Callable[..., Any]]:
+    nodes: list[PolicyNode] = []
+
+    def start(**values: Any) -> PolicyNode:
+        chosen = {"policy": str(policy_file()), "use_sim_time": True, "autostart": True}
+        chosen |= {"lockstep": True, "device": "cpu"} | values
+        nodes.append(PolicyNode(context=robot.context, parameter_overrides=parameters(**chosen)))
+        robot.add(nodes[-1])
+        for topic in (*robot.topics.values(), "/clock"):
+            robot.heard(topic)
+        robot.until(lambda: robot.node.count_publishers("policy_node/execution") > 0)
+        robot.until(lambda: robot.node.count_publishers("servo_node/delta_twist_cmds") > 0)
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.close()
+        node.destroy_node()
+
+
+def test_each_tick_is_recorded_once_with_who_commanded_and_how_sure_the_policy_was(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    record = Record(robot)
+    node = start_policy(policy="ur5e_push", when_unsure="go")
+    robot.tick(10)
+    for tick in range(11, 15):
+        robot.tick(tick)
+        robot.command_at(tick)
+        told, confidence = record.at(tick), node.statistics.decision.confidence
+        assert (told["commander"], told["state"], told["reason"]) == ("policy", "fresh", "")
+        assert told["policy"] == "ur5e_push" and len(told["sha256"]) == 64
+        # A grey picture is not what was demonstrated.
+        assert told["unsure"] == ", ".join(confidence.unsure) and confidence.unsure
+        for key in ("features", "colours", "energy"):
+            assert float(told[key]) == pytest.approx(getattr(confidence, key), rel=1e-5)
+        assert record.levels[tick] == DiagnosticStatus.OK
+    assert sorted(record.ticks)[-4:] == [11, 12, 13, 14] and record.count == len(record.ticks)
+
+
+def test_nobody_commands_at_the_ticks_of_a_hold_and_of_a_stop(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    record = Record(robot)
+    start_policy(check_command_topic=True)
+    robot.tick(10)
+    robot.tick(11)
+    assert record.at(11)["commander"] == "policy"
+    assert record.at(11)["features"] == "", "the policy is not calibrated"
+    robot.node.destroy_subscription(robot.listener)
+    robot.until(lambda: robot.node.count_subscribers("servo_node/delta_twist_cmds") == 0)
+    robot.tick(12)
+    held = record.at(12)
+    assert (held["commander"], held["state"]) == ("nobody", "hold")
+    assert "nobody listens" in held["reason"] and held["energy"] == ""
+    assert robot.call(Trigger, "policy_node/stop", Trigger.Request()).success
+    robot.tick(13)
+    stopped = record.at(13)
+    assert (stopped["commander"], stopped["state"]) == ("nobody", "stopped")
+    assert stopped["reason"] == "~/stop was called"
+    assert record.levels[13] == DiagnosticStatus.ERROR
