@@ -26,6 +26,11 @@ class Setpoint:
         self._times: Actions = np.empty(0)
         self._points: Actions = np.empty((0, 0))
 
+    @property
+    def last_ns(self) -> int | None:
+        """Time of the last commanded point, nanoseconds; None before the first command."""
+        return int(self._times[-1]) if len(self._times) else None
+
     def at(self, time_ns: int) -> Actions | None:
         """Commanded position at a time, shape (D,); None before the first command."""
         return self._sample(np.array([time_ns]))[0] if len(self._times) else None

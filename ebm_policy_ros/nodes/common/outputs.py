@@ -14,10 +14,11 @@ from rclpy.node import Node
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.control.setpoint import Setpoint
 from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.messages.commands import command_message
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.observation.robot_state import RobotState
-from ebm_policy_ros.util.geometry import near, wrap
+from ebm_policy_ros.util.geometry import facing, near, wrap
 
 Actions = npt.NDArray[np.float64]
 
@@ -25,6 +26,8 @@ Actions = npt.NDArray[np.float64]
 _LAST_COMMAND = 0.5
 # Positions that differ by less are equal within the sensor's noise, rad or m.
 _NOISE = 0.01
+# Positions that differ by less differ by rounding.
+_SAME = 1e-9
 
 
 def proposed_topic(node: str, part: str = "") -> str:
@@ -81,6 +84,10 @@ class Outputs:
             topic = gripper.topic if publish else f"{proposed}_gripper"
             kind = message_class(gripper.command_type.ROS_TYPE)
             self._gripper = node.create_publisher(kind, topic, 1)
+        fields = self._action.fields
+        # Indices of the quaternion's fields, if the action has a quaternion.
+        whole = set(QUATERNION) <= set(fields)
+        self._turn = [fields.index(field) for field in QUATERNION] if whole else []
         self._setpoint = Setpoint()
         self.forget()
 
@@ -166,6 +173,39 @@ class Outputs:
         if len(points) == 1:  # all planned points are in the past
             times = np.array([now + period])
         return points, times
+
+    def continued(
+        self, actions: Actions, measured: RobotState, time_ns: int, limits: Limits
+    ) -> Actions:
+        """Actions whose position lies no further from the last one than the velocity limit allows.
+
+        Velocities and trajectories stay as they are: the guard limits the acceleration of the
+        former, and `command` lets the latter continue the last one.
+
+        Args:
+            actions: Actions, shape (H, D), in the interface's units.
+            measured: Measured robot state.
+            time_ns: Time of the command, nanoseconds.
+            limits: Limits of the transition.
+
+        Returns:
+            Actions; the same array if nothing has to change.
+        """
+        last = self._setpoint.last_ns
+        if self._action.is_velocity or self.takes_horizon or last is None:
+            return actions
+        told, size = self.setpoint_at(time_ns, measured), len(self._action.fields)
+        wanted = actions[0, :size].copy()
+        if self._turn:  # the same orientation has two quaternions
+            wanted[self._turn] = facing(wanted[self._turn], told[self._turn])
+        since = min(max(0, time_ns - last), self._interface.period_ns) / NANOSECONDS
+        reach = limits.max_velocity * since
+        first = told + np.clip(wanted - told, -reach, reach)
+        if np.allclose(first, wanted, rtol=0.0, atol=_SAME):
+            return actions
+        changed = actions[:1].copy()
+        changed[0, :size] = first
+        return changed
 
     def setpoint_at(self, time_ns: int, measured: RobotState) -> Actions:
         """Setpoint at a time, shape (D,); only for a position.

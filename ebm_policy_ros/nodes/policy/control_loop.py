@@ -4,52 +4,29 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
 from typing import Any
 
-from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 
 from ebm_policy_ros.control.safety_state import SafetyState, SafetyStateMachine
-from ebm_policy_ros.interface import NANOSECONDS
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.nodes.common.arms import Actions, Arm, Arms, RobotStates
+from ebm_policy_ros.nodes.common.arms import Arms, RobotStates
 from ebm_policy_ros.nodes.common.background import result_of
 from ebm_policy_ros.nodes.common.inputs import Inputs
-from ebm_policy_ros.nodes.common.outputs import Command
-from ebm_policy_ros.nodes.common.pauses import boot_time
+from ebm_policy_ros.nodes.policy.decisions import Decisions, PendingDecision
 from ebm_policy_ros.nodes.policy.execution import Commander, Execution
 from ebm_policy_ros.nodes.policy.inference_thread import DecisionLate, InferenceThread
 from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
 from ebm_policy_ros.nodes.policy.observer import Observer, PendingObservation
+from ebm_policy_ros.nodes.policy.sending import CommandSender, DesiredActions, Withheld
 from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
+from ebm_policy_ros.nodes.policy.takeover import Takeover
 from ebm_policy_ros.nodes.policy.timeliness import Timeliness
-from ebm_policy_ros.nodes.policy.visualization import Visualization
-from ebm_policy_ros.observation.buffer import Observation, StaleObservation
-from ebm_policy_ros.observation.robot_state import RobotState
-from ebm_policy_ros.policy.chunk import Chunk
-from ebm_policy_ros.policy.decision import Decision
-from ebm_policy_ros.policy.out_of_distribution import Confidence
+from ebm_policy_ros.observation.buffer import StaleObservation
 
 # Longest duration of the policy's self-check, s.
 _CHECK = 5.0
-
-
-class Withheld(Exception):
-    """No command is sent, for the reason in the text."""
-
-
-@dataclass
-class _Pending:
-    """A decision in progress."""
-
-    sight: PendingObservation
-    future: Future[tuple[Observation, Decision]]
-    loaded: LoadedPolicy
-    started: float
-    """Boot time at its start, s."""
 
 
 class ControlLoop:
@@ -57,7 +34,8 @@ class ControlLoop:
 
     A tick starts a decision and returns. The executor is woken when the decision is ready, or when
     it is late. A tick that arrives meanwhile is executed directly afterwards. If several actions
-    of a decision are executed, the ticks after it send them instead.
+    of a decision are executed, the ticks after it send them instead. While a person commands, each
+    tick sends their command, and so does each of their messages.
     """
 
     def __init__(
@@ -84,32 +62,55 @@ class ControlLoop:
         Raises:
             LimitError: If a limit in the parameters is invalid.
         """
-        self.loaded, self.values = loaded, values
+        self.values = values
         self._node, self._safety, self._statistics = node, safety, statistics
-        self.arms = Arms(node, loaded.interface, loaded.limits(values))
-        self._inference_thread = inference_thread
-        self._observer = Observer(loaded.interface, inputs)
-        self._timeliness = Timeliness(node, loaded.interface, values, self._on_late)
-        self._visualization = Visualization(node, loaded.interface)
+        interface = loaded.interface
+        self.arms = Arms(node, interface, loaded.limits(values))
+        self._observer = Observer(interface, inputs)
+        self._timeliness = Timeliness(node, interface, values, self._on_late)
+        self._sender = CommandSender(node, self.arms, safety, statistics, self._timeliness)
+        self._decisions = Decisions(
+            node,
+            loaded,
+            inference_thread,
+            self.arms,
+            self._sender,
+            statistics,
+            self._timeliness,
+            values,
+            self._on_decision,
+        )
+        self._takeover = Takeover(
+            node, interface, values, self._refusal, self._on_person, self._on_release
+        )
+        self._is_withheld = False
         self._execution = Execution(node)
         self._unreported: int | None = None
-        self._confidence: Confidence | None = None
-        self._pending: _Pending | None = None
         self._is_due = False
-        self._wake = node.create_guard_condition(self._on_decision)
         self._told = safety.state
         self.forget()
 
     @property
+    def loaded(self) -> LoadedPolicy:
+        """Policy and interface."""
+        return self._decisions.loaded
+
+    @property
     def is_deciding(self) -> bool:
         """True while a decision is in progress."""
-        return self._pending is not None
+        return self._decisions.pending is not None
 
     @property
     def commander(self) -> Commander:
         """Source of the commands at this moment."""
-        commands = self.arms.is_open and self._safety.state is SafetyState.FRESH
-        return Commander.POLICY if commands else Commander.NOBODY
+        if not self.arms.is_open or self._safety.state is not SafetyState.FRESH:
+            return Commander.NOBODY
+        return Commander.PERSON if self._takeover.is_active else Commander.POLICY
+
+    @property
+    def person(self) -> str:
+        """Name of the sender of a person's commands; empty if nobody has taken over."""
+        return self._takeover.sender
 
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
@@ -117,9 +118,7 @@ class ControlLoop:
     def forget(self) -> None:
         """Forget the earlier commands and measurements, which are not valid any more."""
         self.last_tick = self._now()
-        self._chunk: Chunk | None = None
-        self._intent: int | None = None
-        self._unsure_since: int | None = None
+        self._decisions.forget()
         self._observer.forget()
         self.arms.forget()
 
@@ -130,8 +129,17 @@ class ControlLoop:
             self.arms.open(publish)
         self.forget()
 
+    def reopen(self, publish: bool) -> None:
+        """Command a stop and open the command topics anew; who has taken over keeps the arm."""
+        self._close_topics()
+        self.open(publish)
+
     def shut(self) -> None:
         """Command a stop and close the command topics."""
+        self._takeover.end()
+        self._close_topics()
+
+    def _close_topics(self) -> None:
         self._abandon()
         try:
             self.arms.close(self._now())
@@ -142,11 +150,10 @@ class ControlLoop:
     def close(self) -> None:
         """Command a stop and release the policy."""
         self.shut()
-        self._visualization.close()
+        self._takeover.close()
+        self._decisions.close()
         self._execution.close()
         self._timeliness.close()
-        self._inference_thread.close()
-        self._node.destroy_guard_condition(self._wake)
 
     def stop(self, reason: str) -> None:
         """Command a stop at once and latch it."""
@@ -168,7 +175,7 @@ class ControlLoop:
         now, stops = self._now(), self._safety.stops
         try:
             sight = self._observer.look(now)
-            await result_of(self._inference_thread.check(sight.snapshot), _CHECK)
+            await result_of(self._decisions.inference_thread.check(sight.snapshot), _CHECK)
         except Exception as error:
             raise ValueError(f"still wrong: {error}") from None
         if self._safety.stops > stops:
@@ -185,9 +192,7 @@ class ControlLoop:
 
     def swap(self, loaded: LoadedPolicy, inference_thread: InferenceThread) -> None:
         """Decide with another policy of the same interface from the next tick on."""
-        self._inference_thread.end()
-        self.loaded, self._inference_thread = loaded, inference_thread
-        self._chunk = self._intent = None
+        self._decisions.swap(loaded, inference_thread)
 
     def tick(self, now: int) -> None:
         """Start a decision, or hold.
@@ -195,7 +200,7 @@ class ControlLoop:
         Args:
             now: Time of the tick, nanoseconds.
         """
-        if self._pending is not None:
+        if self.is_deciding:
             if now >= self.last_tick:
                 self._is_due = True
                 return
@@ -205,23 +210,29 @@ class ControlLoop:
             self._set_back(now)
         self._statistics.ticked(now - self.last_tick, self.loaded.interface.period_ns)
         self.last_tick = self._unreported = now
-        self._confidence = None
+        self._decisions.confidence = None
         seen = None
         with self._holding(now):
             sight, problem = self._look(now)
             seen = sight.measured if sight is not None else None
+            if problem:
+                self._is_withheld = False
             if self._safety.step(now, problem) is SafetyState.FRESH and sight is not None:
-                self._decide(sight)
+                if self._takeover.is_active:
+                    self._obey(sight)
+                else:
+                    self._decisions.proceed(sight)
             else:
-                self._chunk = None  # its rest is not executed after a pause; the intent stays
-        if self._pending is None:
+                self._decisions.skip_rest()  # it is not executed after a pause
+        if not self.is_deciding:
             self._finish(now, seen)
 
     def _set_back(self, now: int) -> None:
         """Wait for new samples after the clock was set back."""
         self._node.get_logger().warning("the clock was set back: waiting for new samples")
         self._observer.clear()
-        self._chunk = self._intent = self._unsure_since = None
+        self._decisions.forget()
+        self._takeover.set_back()
         self.arms.set_back(now, self.last_tick)
 
     def _look(self, now: int) -> tuple[PendingObservation | None, str]:
@@ -232,63 +243,90 @@ class ControlLoop:
         except (StaleObservation, MessageError) as stale:
             return None, str(stale)
 
-    # Decisions
+    # A person
 
-    def _decide(self, sight: PendingObservation) -> None:
-        """Send the next action of the last decision if it is its turn, or start a decision.
+    def _refusal(self) -> str:
+        """Reason why nobody can take over now; empty if somebody can."""
+        if self._safety.state is SafetyState.STOPPED:
+            return f"the node is stopped ({self._safety.reason}); ~/reset goes on"
+        return "" if self.arms.is_open else "the node is not active"
+
+    def _on_person(self) -> None:
+        """Send what a person commands at once."""
+        now, seen = self._now(), None
+        if now < self.last_tick:
+            return  # the clock was set back, and the next tick reacts to it
+        is_due = self._is_due
+        if self._takeover.is_new:
+            self._begin_takeover()
+        with self._holding(now):
+            sight, problem = self._look(now)
+            seen = sight.measured if sight is not None else None
+            if self._is_withheld and not problem and self._safety.state is SafetyState.HOLD:
+                self._safety.begin()  # what stopped the policy doesn't stop a person
+            self._is_withheld = False
+            if self._safety.step(now, problem) is SafetyState.FRESH and sight is not None:
+                self._obey(sight)
+        self._finish(now, seen)
+        if is_due:
+            self.tick(self._now())
+
+    def _begin_takeover(self) -> None:
+        """Abandon what the policy was about to do."""
+        self._abandon()
+        self._decisions.forget()
+        self._sender.join()
+        self._statistics.counts["takeovers"] += 1
+        self._node.get_logger().info(f"a person commands: {self._takeover.sender}")
+
+    def _on_release(self, problem: str) -> None:
+        """Stand still, then let the policy go on or stop, as the parameter says."""
+        if problem:
+            self.stop(problem)
+        elif self.values["after_takeover"] == "wait":
+            self.stop("the person who commanded has let go (after_takeover: wait)")
+        else:
+            self._node.get_logger().info("the person has let go: the policy goes on")
+            self._sender.join()
+            self._hold(self._now(), None)
+
+    def _obey(self, sight: PendingObservation) -> None:
+        """Send the command of the person; the speed of the policy doesn't concern it.
 
         Raises:
-            Withheld: If the policy is unsure, or the guard refuses the action.
-            DecisionLate: If the last decision still runs, or a stream became too old.
+            Withheld: If the guard refuses it.
+            DecisionLate: If a stream became too old.
         """
-        chunk, interface = self._chunk, self.loaded.interface
-        executed = self.loaded.executed(self.values)
-        # A slower arm falls behind the actions of a chunk, which were decided for full speed.
-        if chunk is None or executed == 1 or self._speed(chunk.decision, sight.now) < 1:
-            self._begin(sight)
-            return
-        due = chunk.due(sight.now, interface.period_ns)
-        if due == chunk.sent < executed:
-            self._send(chunk, sight)
-        elif due >= chunk.sent:  # it is executed, or a tick was missed
-            self._begin(sight)
+        command = self._takeover.command
+        assert command is not None
+        self._sender.send(DesiredActions(command.rows, self._takeover.heard, command.grips), sight)
+        self._statistics.obeyed((self._now() - self._takeover.heard) / 1e6)
 
-    def _begin(self, sight: PendingObservation) -> None:
-        """Start a decision."""
-        started, budget = boot_time(), self._timeliness.start()
-        last = self._chunk if self.values["warm_start"] else None
-        previous = None if last is None else last.continued()
-        future = self._inference_thread.decide(sight.snapshot, previous, self._intent, budget)
-        self._pending = _Pending(sight, future, self.loaded, started)
-        future.add_done_callback(self._on_done)
-
-    def _on_done(self, future: Future[Any]) -> None:
-        """Wake the executor; called by the inference thread."""
-        with suppress(InvalidHandle):  # the node has ended
-            self._wake.trigger()
+    # Decisions
 
     def _on_decision(self) -> None:
         """Command the result of the decision, unless the decision was abandoned."""
-        if self._pending is not None and self._pending.future.done():
-            self._conclude(self._pending)
+        pending = self._decisions.pending
+        if pending is not None and pending.future.done():
+            self._conclude(pending)
 
     def _on_late(self) -> None:
         """Abandon a decision that is late."""
-        if self._pending is not None:
-            self._conclude(self._pending)
+        if self._decisions.pending is not None:
+            self._conclude(self._decisions.pending)
 
     def _abandon(self) -> None:
         """Abandon the decision in progress and the tick that waits for it."""
-        self._pending, self._is_due = None, False
-        self._timeliness.cancel()
+        self._is_due = False
+        self._decisions.abandon()
 
-    def _conclude(self, pending: _Pending) -> None:
+    def _conclude(self, pending: PendingDecision) -> None:
         """Command the result of the decision, or hold; then execute a waiting tick."""
         is_due = self._is_due
         self._abandon()
         now = pending.sight.now
         with self._holding(now):
-            self._command(pending)
+            self._decisions.command(pending)
         self._finish(now, pending.sight.measured)
         if is_due:
             self.tick(self._now())
@@ -308,7 +346,8 @@ class ControlLoop:
 
     def _give_up(self, now: int, problem: str) -> None:
         """Hold for a reason; the next search starts without a previous action."""
-        self._chunk = None
+        self._decisions.skip_rest()
+        self._is_withheld = not self._takeover.is_active
         self._safety.step(now, problem)
 
     def _fail(self, error: Exception) -> None:
@@ -327,112 +366,9 @@ class ControlLoop:
         """Publish the result of the last tick, once."""
         if (tick := self._unreported) is not None:
             self._execution.publish(
-                tick, self.commander, self._safety, self.loaded, self._confidence
+                tick, self.commander, self._safety, self.loaded, self._decisions.confidence
             )
         self._unreported = None
-
-    def _command(self, pending: _Pending) -> None:
-        """Command the result of the decision.
-
-        Raises:
-            Withheld: If the policy is unsure, or the guard refuses the action.
-            DecisionLate: If it is too late.
-            MessageError: If a message doesn't match the description of its stream.
-        """
-        sight = pending.sight
-        self._timeliness.refuse_late(pending.future, pending.started)
-        observation, decision = pending.future.result()
-        milliseconds = (boot_time() - pending.started) * 1e3
-        self._statistics.decided(milliseconds, decision)
-        chunk = Chunk(decision, sight.now, sight.stamp)
-        commands = self._send(chunk, sight, pending)
-        if pending.loaded is self.loaded:
-            self._chunk, self._intent = chunk, decision.intent
-        else:
-            self._chunk = None
-        sent = [command.sent for command in commands]
-        self._visualization.show(
-            pending.loaded.policy, observation, sight.measured, decision, sent
-        )
-
-    def _send(
-        self, chunk: Chunk, sight: PendingObservation, pending: _Pending | None = None
-    ) -> list[Command]:
-        """Command the next action of a chunk.
-
-        Args:
-            chunk: Actions of a decision.
-            sight: The newest observation.
-            pending: The decision, if this is its first action.
-
-        Returns:
-            The command of each arm.
-
-        Raises:
-            Withheld: If the policy is unsure, or a guard refuses the action.
-            DecisionLate: If it is too late.
-        """
-        self._confidence = chunk.decision.confidence
-        speed, ahead = self._speed(chunk.decision, sight.now), chunk.ahead()
-        rows = [
-            ahead[:, arm.part.columns]
-            if arm.outputs.takes_horizon
-            else ahead[:1, arm.part.columns]
-            for arm in self.arms
-        ]
-        # The tools continued to move during the decision.
-        late = max(0, self._now() - sight.now) / NANOSECONDS
-        measured = tuple(replace(s, tool_age=s.tool_age + late) for s in sight.measured)
-        actions, interventions = self.arms.guarded(rows, measured, speed)
-        self._statistics.intervened(interventions)
-        if actions is None:
-            raise Withheld(f"guard: {', '.join(interventions)}")
-        if interventions:
-            text = ", ".join(interventions)
-            self._node.get_logger().warning(f"guard: {text}", throttle_duration_sec=5.0)
-        commands = [
-            self._complete(arm, guarded, state, chunk, sight.now, speed > 0)
-            for arm, guarded, state in zip(self.arms, actions, sight.measured, strict=True)
-        ]
-        # No slow step is allowed between this check and the sending.
-        if pending is not None:
-            self._timeliness.refuse_late(pending.future, pending.started)
-        self._timeliness.refuse_outdated(sight.snapshot)
-        self.arms.send(commands)
-        chunk.sent += 1
-        self._statistics.commanded((self._now() - sight.stamp) / 1e6, decided=pending is not None)
-        self._safety.commanded()
-        return commands
-
-    def _complete(
-        self, arm: Arm, actions: Actions, state: RobotState, chunk: Chunk, now: int, grip: bool
-    ) -> Command:
-        """Create the command of an arm; a trajectory counts from the stamp of its observation."""
-        begun = chunk.stamp + chunk.sent * self.loaded.interface.period_ns
-        stamp = begun if arm.outputs.takes_horizon else now
-        limits, blend = arm.guard.limits, self.values["blend"]
-        return arm.outputs.command(actions, state, stamp, limits, blend, grip)
-
-    def _speed(self, decision: Decision, now: int) -> float:
-        """Factor on the motion.
-
-        Raises:
-            Withheld: If the policy is unsure, and shall hold then.
-        """
-        speed: float = self.values["speed"]
-        unsure, wanted = decision.confidence.unsure, self.values["when_unsure"]
-        if not unsure or wanted == "go":
-            self._unsure_since = None
-            return speed
-        text = f"unsure: {', '.join(unsure)}"
-        if self._unsure_since is None:
-            self._unsure_since = now
-        slow_for = round(self.values["unsure_for"] * NANOSECONDS)
-        if wanted == "hold" or now - self._unsure_since >= slow_for:
-            raise Withheld(text)
-        self._node.get_logger().warning(f"slow, {text}", throttle_duration_sec=5.0)
-        slow: float = self.values["unsure_speed"]
-        return speed * slow
 
     def _hold(self, now: int, seen: RobotStates | None) -> None:
         """Send the safe commands as long as necessary."""
@@ -445,6 +381,8 @@ class ControlLoop:
     def _tell(self) -> None:
         """Log each change of the state once."""
         state, log = self._safety.state, self._node.get_logger()
+        if state is SafetyState.STOPPED:
+            self._takeover.end()
         if state is self._told:
             return
         self._told = state

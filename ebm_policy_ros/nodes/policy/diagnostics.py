@@ -73,6 +73,8 @@ class Diagnostics:
             return status
         loaded = state.control_loop.loaded
         _add(status, "commander", state.control_loop.commander.value)
+        if state.control_loop.person:
+            _add(status, "taken over by", state.control_loop.person)
         _add(status, "policy", loaded.name)
         _add(status, "policy sha256", loaded.sha256)
         _add(status, "calibrated", str(loaded.policy.has_thresholds).lower())

@@ -282,8 +282,7 @@ class PolicyNode(LifecycleNode):
         """Command a stop on the old output topics, then continue on the new ones."""
         assert self.control_loop is not None
         if self.control_loop.arms.is_open and self.control_loop.arms.publishes != publish:
-            self.control_loop.shut()
-            self.control_loop.open(publish)
+            self.control_loop.reopen(publish)
             self.get_logger().info(self.control_loop.loaded.announcement(self.values))
 
 

@@ -127,6 +127,21 @@ RUNNING = (
 
 SAFETY = (
     Setting(
+        "after_takeover",
+        "continue",
+        "What follows when a person lets go who has taken over: the policy goes on, or the node "
+        "stops until ~/reset.",
+        fixed=False,
+        choices=("continue", "wait"),
+    ),
+    Setting(
+        "takeover_timeout",
+        0.25,
+        "Silence of a person who has not let go until the node stops, s; at least two periods.",
+        low=0.05,
+        high=2.0,
+    ),
+    Setting(
         "stop_after",
         3.0,
         "Time of holding until the node stops for good, s.",

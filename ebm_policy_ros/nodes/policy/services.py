@@ -93,8 +93,7 @@ class PolicyServices:
         safety.reset()
         control_loop.forget()
         if self._state.is_active:
-            control_loop.shut()
-            control_loop.open(self._state.values["publish_commands"])
+            control_loop.reopen(self._state.values["publish_commands"])
         self._node.get_logger().info("reset")
         response.success, response.message = True, "reset"
         return response

@@ -26,7 +26,12 @@ class RuntimeStatistics:
         """Last decision."""
         self._times: dict[str, deque[float]] = {
             name: deque(maxlen=_TIMES_KEPT)
-            for name in ("decision", "stamp to command", "all but the decision")
+            for name in (
+                "decision",
+                "stamp to command",
+                "all but the decision",
+                "person to command",
+            )
         }
 
     def ticked(self, since_last_ns: int, period_ns: int) -> None:
@@ -57,6 +62,15 @@ class RuntimeStatistics:
         self._times["stamp to command"].append(milliseconds)
         if decided:
             self._times["all but the decision"].append(milliseconds - self._times["decision"][-1])
+
+    def obeyed(self, milliseconds: float) -> None:
+        """Count a command of a person.
+
+        Args:
+            milliseconds: Its delay after the receipt of what the person wants.
+        """
+        self.counts["commands of a person"] += 1
+        self._times["person to command"].append(milliseconds)
 
     def intervened(self, interventions: Iterable[str]) -> None:
         """Count interventions of the guard."""

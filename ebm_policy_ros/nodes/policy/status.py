@@ -41,7 +41,8 @@ class Status:
             "lifecycle": self._lifecycle(),
             "state": safety.state.value,
             "reason": safety.reason,
-            "commander": self._commander().value,
+            "commander": Commander.NOBODY.value,
+            "taken_by": "",
             "shadow": not state.values["publish_commands"],
             "speed": state.values["speed"],
             "latest_ms": statistics.latest(),
@@ -50,6 +51,8 @@ class Status:
         if state.control_loop is not None:
             loaded = state.control_loop.loaded
             now |= {
+                "commander": state.control_loop.commander.value,
+                "taken_by": state.control_loop.person,
                 "policy": loaded.name,
                 "sha256": loaded.sha256,
                 "rate": loaded.interface.rate,
@@ -62,10 +65,6 @@ class Status:
                 name: _finite(getattr(confidence, name)) for name in ("features", "colours")
             }
         return now
-
-    def _commander(self) -> Commander:
-        loop = self._state.control_loop
-        return Commander.NOBODY if loop is None else loop.commander
 
     def _lifecycle(self) -> str:
         if self._state.control_loop is None:
