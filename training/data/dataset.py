@@ -12,6 +12,8 @@ import numpy.typing as npt
 KeepBy = Literal["length", "outcome"]
 Unusable = Literal["refuse", "skip"]
 FAILURE = "failure"
+EXECUTED = "executed"
+"""Outcome, for training, of an execution of a policy in which no person commanded."""
 OUTCOMES = {"success": 1.0, "unknown": 0.5, FAILURE: 0.0}
 """Value of each outcome of a bag; higher is better."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,6 +18,7 @@ from std_srvs.srv import SetBool, Trigger
 from ebm_policy_ros.bags.episode_folder import EpisodeFolder
 from ebm_policy_ros.bags.episode_writer import free_bytes
 from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.messages.execution import execution_topic
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all, refuse_unknown
 from ebm_policy_ros.nodes.common.spin import run_node
 from ebm_policy_ros.nodes.common.terminal import open_terminal
@@ -25,6 +27,7 @@ from ebm_policy_ros.nodes.recorder.scene_status import SceneStatus
 from ebm_policy_ros.nodes.recorder.screen import RecorderStatus
 from ebm_policy_ros.nodes.recorder.session import RecorderSession, Refused
 from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation
+from ebm_policy_ros.util.quoting import quote
 from ebm_policy_ros.util.resources import expanded, interface_path
 
 SETTINGS = (
@@ -33,8 +36,14 @@ SETTINGS = (
     Setting("prefix", "episode", "Beginning of the bags' names; no / and no dot in front."),
     Setting("min_free", 1.0, "GiB that stay free on the disk.", low=0.0, high=1e6),
     Setting("keys", True, "Take keys from the terminal, which do the same as the services."),
+    Setting(
+        "policy_node",
+        "policy_node",
+        "Name of the policy node whose execution is recorded too, if it runs; empty for none.",
+    ),
     Setting("note", "", "Note for each episode that ends from now on.", fixed=False),
 )
+_NODE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 _PERIOD = 0.1
 _STATUS_PERIOD, _IDLE_STATUS_PERIOD = 0.2, 1.0
 # Window for the measurement of the rate at which the disk fills, s.
@@ -64,7 +73,14 @@ class RecorderNode(Node):
         self._log = _Log(self)
         self._recover()
         self._min_free = round(values["min_free"] * 2**30)
-        self._inputs = RecorderInputs(self, interface)
+        policy_node = values["policy_node"]
+        if policy_node and not _NODE.fullmatch(policy_node):
+            raise ValueError(
+                f"policy_node: got {quote(policy_node)}, expected the name of a node, such as "
+                "policy_node or /left/policy_node, or nothing"
+            )
+        execution = execution_topic(policy_node) if policy_node else ""
+        self._inputs = RecorderInputs(self, interface, execution)
         self._session = RecorderSession(
             interface,
             self._inputs,

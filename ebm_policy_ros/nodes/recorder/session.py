@@ -19,6 +19,7 @@ from ebm_policy_ros.bags.episode_writer import UNFINISHED, EpisodeWriter, check_
 from ebm_policy_ros.bags.statistics import TopicMetrics
 from ebm_policy_ros.bags.topics import Message, Topic
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.nodes.common.background import result_of, run_in_background, until
 from ebm_policy_ros.nodes.recorder.inputs import RecorderInputs
 from ebm_policy_ros.nodes.recorder.screen import episode_lines
@@ -235,7 +236,13 @@ class RecorderSession:
             name: {**dataclasses.asdict(found), "not_written": episode.dropped[name]}
             for name, found in metrics.items()
         }
-        return {"outcome": outcome, "note": self._note(), "streams": json.dumps(streams)}
+        custom = {"outcome": outcome, "note": self._note(), "streams": json.dumps(streams)}
+        try:
+            execution = self._inputs.execution()
+        except MessageError as error:
+            self._log.warning(f"the policy is not noted: {error}")
+            return custom
+        return {**custom, "execution": json.dumps(execution)} if execution else custom
 
     def _report(self, episode: EpisodeWriter, metrics: Mapping[str, TopicMetrics]) -> None:
         """Log the metrics of an episode's streams."""
