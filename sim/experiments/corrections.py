@@ -57,12 +57,14 @@ class CorrectionsArgs:
     again."""
     task: str = "push"
     """Task of the simulation that measures a distance."""
-    demonstrations: int = 20
+    demonstrations: int = 12
     """Number of demonstrations; scenes from seed 0."""
     rounds: int = 2
     """Rounds of corrections."""
     corrections: int = 30
     """Times that the person takes over in a round."""
+    scenes: int = 100
+    """Scenes after which a round ends, with fewer times."""
     patience: float = 4.0
     """Time without progress after which the person takes over, s."""
     progress: float = 0.01
@@ -81,11 +83,14 @@ class CorrectionsArgs:
     """Seed of the first such scene."""
 
     def __post_init__(self) -> None:
-        numbers = (self.demonstrations, self.corrections, self.episodes, len(self.seeds))
-        if min(*numbers, self.rounds) < 1:
+        counts = (self.demonstrations, self.rounds, self.corrections, self.scenes, self.episodes)
+        if min(*counts, len(self.seeds)) < 1:
             raise ValueError(
-                "demonstrations, rounds, corrections, episodes and seeds: expected at least one"
+                "demonstrations, rounds, corrections, scenes, episodes and seeds: expected at "
+                "least one of each"
             )
+        if self.scenes > _APART:
+            raise ValueError(f"scenes: got {self.scenes}, expected at most {_APART}")
         if min(self.patience, self.progress, self.regained) <= 0:
             raise ValueError("patience, progress and regained: expected numbers above 0")
 
@@ -146,6 +151,8 @@ def correct(
 ) -> list[dict[str, Any]]:
     """Run a policy with a person, until the person has taken over often enough.
 
+    Without a takeover no file is written.
+
     Args:
         args: Options of the person.
         plain: Options of the policy.
@@ -161,17 +168,16 @@ def correct(
     interface = load_interface(interface_path(world.task.interface))
     executor, corrected, scenes = Executor(plain, policy, interface), _Corrected(), []
     bar = tqdm(total=args.corrections, desc="corrections")
-    while len(corrected.ends) < args.corrections:
-        if len(scenes) == _APART:
-            raise ValueError(f"{policy}: {len(corrected.ends)} takeovers in {_APART} scenes")
+    while len(corrected.ends) < args.corrections and len(scenes) < args.scenes:
         before = len(corrected.ends)
         counts = _run(args, world, interface, executor, first + len(scenes), corrected)
         scenes.append({"seed": first + len(scenes), **counts})
         bar.update(len(corrected.ends) - before)
     bar.close()
     world.close()
-    marks = np.ones(len(corrected.actions), np.bool_)
-    write_steps(file, corrected.seen, corrected.actions, corrected.ends, corrections=marks)
+    if corrected.ends:
+        marks = np.ones(len(corrected.actions), np.bool_)
+        write_steps(file, corrected.seen, corrected.actions, corrected.ends, corrections=marks)
     return scenes
 
 
@@ -252,9 +258,13 @@ def _of_seed(args: CorrectionsArgs, seed: int) -> list[dict[str, Any]]:
         first = _FIRST + number * _APART
         compute = partial(_correct, args, plain, policy, first, file)
         watched = kept_result(file.with_suffix(".json"), _options(args), compute)
+        if not file.exists():
+            print(f"{folder}: nothing to correct in round {number}", flush=True)
+            break
         sources.append(file)
         result = _learned(args, plain, folder / f"round_{number}", seed, sources)
         results.append({**result, "watched": watched})
+    for number, result in enumerate(results[1:], 1):
         # About as many steps that were all demonstrated.
         count = round(args.demonstrations * result["steps"] / results[0]["steps"])
         more = [_demonstrations(replace(plain, demonstrations=count))]
@@ -338,7 +348,7 @@ def _write(args: CorrectionsArgs, results: Sequence[Mapping[str, Any]]) -> None:
     columns = (
         "trained on",
         "steps of a person",
-        "taken over in",
+        "takeovers",
         "commanded by the person",
         "solved by seed",
         "solved",
@@ -356,19 +366,18 @@ def _words(args: CorrectionsArgs, name: str) -> str:
     kind, _, number = name.rpartition("_")
     if kind == "demonstrations":
         return f"as many steps as after round {number}, all demonstrated"
-    corrections = int(number) * args.corrections
-    more = f", {corrections} corrections" if corrections else ""
+    more = f", {number} rounds of corrections" if number != "0" else ""
     return f"{args.demonstrations} demonstrations{more}"
 
 
 def _watched(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Shares of scenes with a takeover, and of steps by the person, in the round before."""
+    """Takeovers, and share of the steps by the person, in the round before."""
     scenes = [scene for result in results for scene in result.get("watched", {}).get("scenes", [])]
     if not scenes:
         return ["", ""]
-    taken = sum(scene["takeovers"] > 0 for scene in scenes)
+    taken = sum(scene["takeovers"] for scene in scenes)
     own = sum(scene["by_person"] for scene in scenes) / sum(scene["steps"] for scene in scenes)
-    return [f"{taken} of {len(scenes)} scenes", f"{own:.0%} of the steps"]
+    return [f"{taken} in {len(scenes)} scenes", f"{own:.0%} of the steps"]
 
 
 def _draw(args: CorrectionsArgs, curves: Mapping[str, Sequence[_Point]]) -> None:
