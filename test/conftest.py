@@ -140,3 +140,31 @@ def station(robot: Any, policy_file: Callable[..., Path]) -> Iterator[Any]:
     station = Station(robot, policy_file())
     yield station
     station.close()
+
+
+@pytest.fixture
+def start_policy(robot: Any, policy_file: Callable[..., Path]) -> Iterator[Callable[..., Any]]:
+    """Starter of policy nodes of the robot, in lockstep unless told otherwise."""
+    from robot import parameters
+
+    from ebm_policy_ros.nodes.policy.node import PolicyNode
+
+    nodes: list[Any] = []
+
+    def start(wait: bool = True, **values: Any) -> Any:
+        chosen = {"policy": str(policy_file()), "use_sim_time": True, "autostart": True}
+        chosen |= {"lockstep": True, "device": "cpu"} | values
+        node = PolicyNode(context=robot.context, parameter_overrides=parameters(**chosen))
+        nodes.append(node)
+        robot.add(node)
+        clock = ["/clock"] if chosen["use_sim_time"] else []
+        for topic in (*robot.topics.values(), *clock):
+            robot.heard(topic)
+        if wait:
+            robot.until(lambda: robot.node.count_publishers("servo_node/delta_twist_cmds") > 0)
+        return node
+
+    yield start
+    for node in nodes:
+        node.close()
+        node.destroy_node()

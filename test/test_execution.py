@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,11 +10,10 @@ import pytest
 pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from robot import PERIOD, Robot, parameters
+from robot import PERIOD, Robot
 from std_srvs.srv import Trigger
 
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.nodes.policy.node import PolicyNode
 
 pytestmark = pytest.mark.ros
 KEYS = ["commander", "state", "reason", "policy", "sha256", "unsure", "features", "colours"]
@@ -29,7 +27,9 @@ class Record:
         self._robot, self.count = robot, 0
         self.ticks: dict[int, dict[str, str]] = {}
         self.levels: dict[int, bytes] = {}
-        robot.node.create_subscription(DiagnosticArray, "policy_node/execution", self._take, 100)
+        topic = "policy_node/execution"
+        robot.node.create_subscription(DiagnosticArray, topic, self._take, 100)
+        robot.until(lambda: robot.node.count_publishers(topic) > 0)
 
     def _take(self, message: DiagnosticArray) -> None:
         (status,) = message.status
@@ -45,32 +45,11 @@ class Record:
         return self.ticks[tick]
 
 
-@pytest.fixture
-def start_policy(robot: Robot, policy_file: Callable[..., Path]) -> Iterator[Callable[..., Any]]:
-    nodes: list[PolicyNode] = []
-
-    def start(**values: Any) -> PolicyNode:
-        chosen = {"policy": str(policy_file()), "use_sim_time": True, "autostart": True}
-        chosen |= {"lockstep": True, "device": "cpu"} | values
-        nodes.append(PolicyNode(context=robot.context, parameter_overrides=parameters(**chosen)))
-        robot.add(nodes[-1])
-        for topic in (*robot.topics.values(), "/clock"):
-            robot.heard(topic)
-        robot.until(lambda: robot.node.count_publishers("policy_node/execution") > 0)
-        robot.until(lambda: robot.node.count_publishers("servo_node/delta_twist_cmds") > 0)
-        return nodes[-1]
-
-    yield start
-    for node in nodes:
-        node.close()
-        node.destroy_node()
-
-
 def test_each_tick_is_recorded_once_with_who_commanded_and_how_sure_the_policy_was(
     robot: Robot, start_policy: Callable[..., Any]
 ) -> None:
-    record = Record(robot)
     node = start_policy(policy="ur5e_push", when_unsure="go")
+    record = Record(robot)
     robot.tick(10)
     for tick in range(11, 15):
         robot.tick(tick)
@@ -89,8 +68,8 @@ def test_each_tick_is_recorded_once_with_who_commanded_and_how_sure_the_policy_w
 def test_nobody_commands_at_the_ticks_of_a_hold_and_of_a_stop(
     robot: Robot, start_policy: Callable[..., Any]
 ) -> None:
-    record = Record(robot)
     start_policy(check_command_topic=True)
+    record = Record(robot)
     robot.tick(10)
     robot.tick(11)
     assert record.at(11)["commander"] == "policy"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,29 +38,6 @@ from ebm_policy_ros.policy.file import PolicyFile, save_policy
 from ebm_policy_ros.policy.policy import Policy
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture
-def start_policy(robot: Robot, policy_file: Callable[..., Path]) -> Iterator[Callable[..., Any]]:
-    nodes: list[PolicyNode] = []
-
-    def start(wait: bool = True, **values: Any) -> PolicyNode:
-        chosen = {"policy": str(policy_file()), "use_sim_time": True, "autostart": True}
-        chosen |= {"lockstep": True, "device": "cpu"} | values
-        node = PolicyNode(context=robot.context, parameter_overrides=parameters(**chosen))
-        nodes.append(node)
-        robot.add(node)
-        clock = ["/clock"] if chosen["use_sim_time"] else []
-        for topic in (*robot.topics.values(), *clock):
-            robot.heard(topic)
-        if wait:
-            robot.until(lambda: robot.node.count_publishers("servo_node/delta_twist_cmds") > 0)
-        return node
-
-    yield start
-    for node in nodes:
-        node.close()
-        node.destroy_node()
 
 
 def drive(robot: Robot, steps: range, **options: Any) -> list[list[float]]:

@@ -112,6 +112,11 @@ class ControlLoop:
         """Name of the sender of a person's commands; empty if nobody has taken over."""
         return self._takeover.sender
 
+    @property
+    def person_ignored(self) -> str:
+        """Reason why the last message of a person was ignored; empty if it was not."""
+        return self._takeover.ignored
+
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 

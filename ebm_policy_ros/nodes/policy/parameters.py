@@ -129,7 +129,7 @@ SAFETY = (
     Setting(
         "after_takeover",
         "continue",
-        "What follows when a person lets go who has taken over: the policy goes on, or the node "
+        "Reaction when a person who has taken over lets go: the policy goes on, or the node "
         "stops until ~/reset.",
         fixed=False,
         choices=("continue", "wait"),
