@@ -74,10 +74,11 @@ def test_only_what_the_person_commanded_is_learned_and_the_rest_is_told(
     commanders = spell(("policy", 8), ("person", 6), ("nobody", 2), ("policy", 4))
     bag = write_bag(tmp_path / "bag", execution(interface, commanders))
     episode = read_episode(bag, interface)
-    assert steps_of(episode.actions) == list(range(8, 14))
+    # In the period of step 13 the person lets go.
+    assert steps_of(episode.actions) == list(range(8, 13))
     assert episode.corrections.all()
     assert "12 steps left out: commanded by the policy" in episode.notes
-    assert "2 steps left out: nobody commanded then" in episode.notes
+    assert "3 steps left out: nobody commanded then" in episode.notes
     assert episode.execution is not None
     assert (episode.execution.policy, episode.execution.sha256) == ("push", "ab" * 32)
     assert TOPIC not in episode.streams
@@ -90,6 +91,7 @@ def test_an_execution_is_read_as_a_whole_for_those_who_look_at_it(
     bag = write_bag(tmp_path / "bag", execution(interface, commanders))
     episode = read_episode(bag, interface, whole=True)
     assert episode.execution is not None
+    commanders[13] = "nobody"
     assert episode.execution.commanders.tolist() == commanders
     assert episode.corrections.tolist() == [one == "person" for one in commanders]
 
@@ -97,13 +99,13 @@ def test_an_execution_is_read_as_a_whole_for_those_who_look_at_it(
 def test_no_action_of_a_corrected_step_is_the_policys(
     interface: Interface, tmp_path: Path
 ) -> None:
-    """A horizon of 4 from step 8 to 13: steps 11 to 13 reach into the policy's."""
+    """A horizon of 4: steps 10 to 12 reach to step 13, in which the person lets go."""
     action = dataclasses.replace(interface.action, horizon=4)
     ahead = dataclasses.replace(interface, action=action)
     commanders = spell(("policy", 8), ("person", 6), ("policy", 6))
     bag = write_bag(tmp_path / "bag", execution(interface, commanders))
     episode = read_episode(bag, ahead)
-    assert steps_of(episode.actions) == [8, 9, 10]
+    assert steps_of(episode.actions) == [8, 9]
     assert "3 steps left out: their actions reach into what no person commanded" in episode.notes
 
 
@@ -119,14 +121,14 @@ def test_the_history_of_a_corrected_step_reaches_back_to_before_the_takeover(
 
 
 def test_without_ticks_nobody_knows_who_commanded(interface: Interface, tmp_path: Path) -> None:
-    """The ticks end at step 10; the last one holds for a second."""
+    """The ticks end with step 9, which holds for a second."""
     messages = [
         entry
         for entry in execution(interface, ["person"] * 30)
         if entry.topic != TOPIC or entry.received_ns < START + 10 * PERIOD
     ]
     episode = read_episode(write_bag(tmp_path / "bag", messages), interface)
-    assert steps_of(episode.actions)[-1] == 19
+    assert steps_of(episode.actions)[-1] == 18
     assert any("the execution does not tell who commanded" in note for note in episode.notes)
 
 
@@ -152,7 +154,7 @@ def test_ticks_with_bad_values_are_refused_in_one_line_and_nothing_is_learned_fr
     (note,) = (note for note in episode.notes if "ticks can't be used" in note)
     assert told in note and len(note) < 300
     # The last good tick holds for a second.
-    assert steps_of(episode.actions) == list(range(15))
+    assert steps_of(episode.actions) == list(range(14))
     only = write_bag(tmp_path / "only", execution(interface, ["bad"] * 9, content=content))
     with pytest.raises(BagError, match="ticks can't be used"):
         read_episode(only, interface)
@@ -177,7 +179,7 @@ def test_the_topic_may_have_another_name_that_the_bag_notes(
     messages = execution(interface, spell(("policy", 5), ("person", 5)), "/left/pusher/execution")
     custom = {"execution": json.dumps({"topic": "/left/pusher/execution"})}
     bag = write_bag(tmp_path / "bag", messages, custom=custom)
-    assert steps_of(read_episode(bag, interface).actions) == [5, 6, 7, 8, 9]
+    assert steps_of(read_episode(bag, interface).actions) == [5, 6, 7, 8, 9]  # to the end
     for text in ('{"topic": "a b"}', '{"topic": 3}', "{", "[1]"):
         other = write_bag(tmp_path / str(len(text)), messages, custom={"execution": text})
         with pytest.raises(BagError, match="the execution noted in it cannot be read"):
@@ -202,7 +204,7 @@ def test_a_folder_may_mix_demonstrations_and_executions(
         data = load_dataset(folder, interface)
         assert [Path(name).name for name in data.names] == ["demo_0", "demo_1", "execution_0"]
         assert data.corrections is not None
-        assert np.bincount(data.episodes, data.corrections).tolist() == [0, 0, 5]
+        assert np.bincount(data.episodes, data.corrections).tolist() == [0, 0, 4]
         untaught = [name for name, note in data.notes if "no person took over" in note]
         assert untaught == [str(folder / "execution_1")]
     with pytest.raises(NothingCorrected):

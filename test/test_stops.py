@@ -62,7 +62,7 @@ def test_a_stop_is_a_reason_to_look_with_its_time_and_reason(
 
 def test_the_time_before_a_stop_is_shown(folder: Path, interface: Interface) -> None:
     view = recording(report_of(folder, interface), "stopped").execution
-    assert view is not None and (view.policy, view.corrected) == ("push", 5)
+    assert view is not None and (view.policy, view.corrected) == ("push", 4)
     (stop,) = view.stops
     assert (stop.start, stop.time) == (2.0, 5.0)
     times = stop.strips["camera"].times
@@ -70,7 +70,13 @@ def test_the_time_before_a_stop_is_shown(folder: Path, interface: Interface) -> 
     (sooner,) = (recording(report_of(folder, interface, 1.0), "stopped").execution or view).stops
     assert sooner.start == 4.0
     spans = [(span.commander, round(span.start, 1)) for span in view.spans]
-    assert spans == [("policy", 0.0), ("person", 4.0), ("policy", 4.5), ("nobody", 5.0)]
+    assert spans == [
+        ("policy", 0.0),
+        ("person", 4.0),
+        ("nobody", 4.4),  # the person lets go
+        ("policy", 4.5),
+        ("nobody", 5.0),
+    ]
 
 
 def test_an_execution_that_nobody_corrected_is_not_used(

@@ -63,7 +63,7 @@ class CorrectionsArgs:
     """Rounds of corrections."""
     corrections: int = 30
     """Times that the person takes over in a round."""
-    scenes: int = 100
+    most_scenes: int = 100
     """Scenes after which a round ends, with fewer times."""
     patience: float = 4.0
     """Time without progress after which the person takes over, s."""
@@ -83,14 +83,14 @@ class CorrectionsArgs:
     """Seed of the first such scene."""
 
     def __post_init__(self) -> None:
-        counts = (self.demonstrations, self.rounds, self.corrections, self.scenes, self.episodes)
+        counts = (self.demonstrations, self.rounds, self.corrections, self.most_scenes, self.episodes)
         if min(*counts, len(self.seeds)) < 1:
             raise ValueError(
-                "demonstrations, rounds, corrections, scenes, episodes and seeds: expected at "
+                "demonstrations, rounds, corrections, most_scenes, episodes and seeds: expected at "
                 "least one of each"
             )
-        if self.scenes > _APART:
-            raise ValueError(f"scenes: got {self.scenes}, expected at most {_APART}")
+        if self.most_scenes > _APART:
+            raise ValueError(f"most_scenes: got {self.most_scenes}, expected at most {_APART}")
         if min(self.patience, self.progress, self.regained) <= 0:
             raise ValueError("patience, progress and regained: expected numbers above 0")
 
@@ -168,7 +168,7 @@ def correct(
     interface = load_interface(interface_path(world.task.interface))
     executor, corrected, scenes = Executor(plain, policy, interface), _Corrected(), []
     bar = tqdm(total=args.corrections, desc="corrections")
-    while len(corrected.ends) < args.corrections and len(scenes) < args.scenes:
+    while len(corrected.ends) < args.corrections and len(scenes) < args.most_scenes:
         before = len(corrected.ends)
         counts = _run(args, world, interface, executor, first + len(scenes), corrected)
         scenes.append({"seed": first + len(scenes), **counts})

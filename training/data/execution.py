@@ -79,8 +79,14 @@ class ExecutionLog:
     def commander(self, time: int) -> str:
         """Commander of the period that starts at a time, nanoseconds; empty if unknown.
 
-        As for the command, that in the middle of the period counts.
+        As for the command, that in the middle of the period counts. In the period in which a
+        person lets go the node commands to stand still, before it tells so at its next tick.
         """
+        commander = self._told(time)
+        lets_go = commander == "person" != self._told(time + self._period_ns)
+        return "nobody" if lets_go else commander
+
+    def _told(self, time: int) -> str:
         place = bisect_left(self._stamps, time + self._period_ns // 2) - 1
         if place < 0 or time - self._stamps[place] > _HOLD_NS:
             return ""
