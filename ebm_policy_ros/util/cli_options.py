@@ -88,8 +88,8 @@ def in_words(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return any_of(parts)
     if get_origin(wanted) in (Union, UnionType):
-        simple_first = sorted(parts, key=lambda part: get_origin(part) in (list, tuple))
-        return any_of([in_words(part) for part in simple_first])
+        lists_last = sorted(parts, key=lambda part: bool(get_args(part)))
+        return any_of([in_words(part) for part in lists_last])
     if get_origin(wanted) in (list, tuple):
         return f"a list as [A, B], each {in_words(parts[0])}"
     return _WORDS.get(wanted) or _SETTINGS(in_words(parts[1]) if parts else "VALUE")
