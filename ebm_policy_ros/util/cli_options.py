@@ -29,6 +29,7 @@ _WORDS: dict[Any, str] = {
     NoneType: "null",
 }
 _SETTINGS = "settings as {{NAME: {}}}".format
+_LISTS: tuple[Any, ...] = (list, tuple)
 
 
 def build(kind: type[Settings], values: Mapping[str, Any], prefix: str = "") -> Settings:
@@ -88,9 +89,9 @@ def in_words(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return any_of(parts)
     if get_origin(wanted) in (Union, UnionType):
-        lists_last = sorted(parts, key=lambda part: bool(get_args(part)))
+        lists_last = sorted(parts, key=lambda part: get_origin(part) in _LISTS)
         return any_of([in_words(part) for part in lists_last])
-    if get_origin(wanted) in (list, tuple):
+    if get_origin(wanted) in _LISTS:
         return f"a list as [A, B], each {in_words(parts[0])}"
     return _WORDS.get(wanted) or _SETTINGS(in_words(parts[1]) if parts else "VALUE")
 
