@@ -65,7 +65,7 @@ def spell(*runs: tuple[str, int]) -> list[str]:
 
 def steps_of(actions: np.ndarray) -> list[int]:  # type: ignore[type-arg]
     """Steps by the number that each commands."""
-    return np.rint(1000 * actions[:, 0, 0]).astype(int).tolist()
+    return [round(1000 * float(value)) for value in actions[:, 0, 0]]
 
 
 def test_only_what_the_person_commanded_is_learned_and_the_rest_is_told(
@@ -296,7 +296,7 @@ def test_corrections_of_another_form_are_refused(tmp_path: Path, marks: Any) -> 
         actions=np.zeros((4, 2)),
         episode_ends=[4],
         corrections=marks,
-        **{"observation/tool": np.zeros((4, 2))},
+        **{"observation/tool": np.zeros((4, 2))},  # type: ignore[arg-type]
     )
     with pytest.raises(
         DemonstrationError, match=r"corrections has shape .* expected \(4,\) of bool"

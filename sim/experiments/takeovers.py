@@ -145,7 +145,8 @@ def correct(
     torch.set_num_threads(1)
     world = make_world(args.task)
     interface = load_interface(interface_path(world.task.interface))
-    executor, corrected, scenes = Executor(plain, policy, interface), _Corrected(), []
+    executor, corrected = Executor(plain, policy, interface), _Corrected()
+    scenes: list[dict[str, Any]] = []
     bar = tqdm(total=args.corrections, desc="corrections")
     while len(corrected.ends) < args.corrections and len(scenes) < args.most_scenes:
         before = len(corrected.ends)

@@ -190,7 +190,7 @@ class Executor:
             if chunk is not None:
                 known = {"previous": chunk.continued(), "intent": chunk.decision.intent}
             chunk = self._chunk = Chunk(self._policy.decide(seen, **known), 0, 0)
-        action = chunk.ahead()[0]
+        action: npt.NDArray[np.floating] = chunk.ahead()[0]
         chunk.sent += 1
         return action
 

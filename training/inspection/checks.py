@@ -135,8 +135,8 @@ def _notes(
     common = common_notes(usual)
     for recording in recordings:
         for note in recording.notes:
-            usual = recording.execution is not None and note.endswith(_OF_EXECUTIONS)
-            if note_kind(note) not in common and note not in recording.jumps and not usual:
+            expected = recording.execution is not None and note.endswith(_OF_EXECUTIONS)
+            if note_kind(note) not in common and note not in recording.jumps and not expected:
                 yield recording.name, Issue("notes", note)
 
 
