@@ -177,7 +177,8 @@ def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is
     recorder = RecorderNode(
         context=context, parameter_overrides=[Parameter(n, value=v) for n, v in given.items()]
     )
-    screen = RecorderWatch(commander.node, "recorder_node")
+    told = [""]
+    screen = RecorderWatch(commander.node, "recorder_node", told.append)
     scene: list[dict[str, Any]] = []
     latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     commander.node.create_subscription(
@@ -205,7 +206,7 @@ def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is
     try:
         ticks(lambda: ask(Trigger, "start", Trigger.Request()).success)
         ticks(lambda: screen.is_recording and scene[-1]["state"] == "done")
-        ticks(lambda: "! time is up, scene over" in screen.text)
+        ticks(lambda: told[-1].startswith("time is up, scene over: keep it as success Y"))
         over = bridge.time_ns
         ticks(lambda: bridge.time_ns > over + 3 * 10**9)
         assert scene[-1]["seed"] == 0, "the next scene would be in the recording"
@@ -216,7 +217,7 @@ def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is
         assert scene[-1]["seed"] == 0
         assert ask(SetBool, "stop", SetBool.Request(data=False)).success
         ticks(lambda: scene[-1]["seed"] == 1)
-        ticks(lambda: "scene over" not in screen.text)
+        ticks(lambda: "scene over" not in told[-1])
         assert ask(Trigger, "reset", Trigger.Request(), "sim_bridge_node").message == "seed 2"
     finally:
         for node in (recorder, bridge):

@@ -30,6 +30,8 @@ from robot import Robot, planar  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
+from ebm_policy_ros.bags.metadata import read_custom_data  # noqa: E402
+
 pytestmark = pytest.mark.ros
 
 TIMEOUT = 30.0
@@ -360,6 +362,33 @@ def test_the_simulation_alone_publishes_what_the_arm_would(
     assert "[DEBUG]" in launch.output
     assert observer.finish(launch) == 0
     assert is_clean(launch), launch.output
+
+
+@pytest.mark.sim
+def test_a_person_collects_demonstrations_in_one_terminal(
+    start: Callable[..., Launch], observer: Observer, tmp_path: Path
+) -> None:
+    about = ("folder:=demos", "target:=2", "operator:=Ada", "task_text:=push the block")
+    launch = start("collect", "simulation:=true", *about, terminal=True)
+
+    def press(key: str, told: str) -> None:
+        """Press a key until its effect is told: it is refused while something still starts."""
+
+        def done() -> bool:
+            launch.press(key)
+            return told in launch.output
+
+        observer.until(done, launch)
+
+    observer.until(lambda: "-> set the scene, then enter, success 1 of 2" in launch.output, launch)
+    press("\r", "-> do the task, then success Y, failure N, discard X")
+    press("w", "commanding")
+    press("Y", "-> set the scene, then enter, success 2 of 2")
+    assert observer.finish(launch) == 0
+    assert is_clean(launch), launch.output
+    noted = read_custom_data(tmp_path / "demos" / "episode_0000")
+    assert (noted["operator"], noted["task"]) == ("Ada", "push the block")
+    assert (tmp_path / "demos" / "coverage.png").exists()
 
 
 def test_a_person_takes_the_arm_from_the_terminal_that_launched_the_node(

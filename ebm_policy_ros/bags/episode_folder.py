@@ -54,6 +54,12 @@ class EpisodeFolder:
         """Number of finished episodes, from any recorder."""
         return sum(1 for _ in self.path.glob(f"*/{METADATA}"))
 
+    def count_successes(self) -> int:
+        """Number of finished episodes that were kept as a success."""
+        folders = [path.parent for path in self.path.glob(f"*/{METADATA}")]
+        outcomes = [metadata.read_custom_data(folder).get("outcome") for folder in folders]
+        return outcomes.count("success")
+
     def count_partial(self) -> int:
         """Number of episodes that need a decision, without those being recorded now."""
         folders = [path for path in self.partial.glob("*") if path.is_dir()]

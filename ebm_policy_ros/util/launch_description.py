@@ -23,7 +23,10 @@ _NODES = {
         "policy.yaml",
         ("policy", "interface", "device", "autostart", "publish_commands"),
     ),
-    "recorder_node": ("recorder.yaml", ("folder", "interface", "prefix", "keys")),
+    "recorder_node": (
+        "recorder.yaml",
+        ("folder", "interface", "prefix", "keys", "task_text", "operator", "target"),
+    ),
     "teleop_node": ("teleop.yaml", ("interface", "source", "topic")),
     "sim_bridge_node": ("sim.yaml", ("task", "interface", "viewer")),
     "operator_node": ("operator.yaml", ("host", "port", "token_file")),
@@ -52,6 +55,9 @@ _ARGUMENTS = {
     "viewer": ("", "Show the simulation in a window: true or false."),
     "folder": ("", "Folder for the recorded bags."),
     "prefix": ("", "Beginning of the bags' names."),
+    "task_text": ("", "The task in words, for the bags."),
+    "operator": ("", "The demonstrator's name, for the bags."),
+    "target": ("", "Number of successes that are wanted in the folder."),
     "keys": ("", "Take keys from the terminal: true or false; else use the services."),
     "simulation": ("false", "Start the simulated arm too, and follow its clock: true or false."),
     "host": ("", "Address of the operator's page; 0.0.0.0 for other computers too."),
@@ -71,7 +77,7 @@ _CHOICES = {
     "keys": ("", *_SWITCH),
     "simulation": _SWITCH,
 }
-_NUMBERS = ("port",)
+_NUMBERS = ("port", "target")
 
 
 def description(

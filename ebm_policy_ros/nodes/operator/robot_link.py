@@ -50,6 +50,7 @@ class RobotLink:
         self._recorder = RecorderLink(node, recorder)
         self._pictures = Pictures(node)
         self._drawn = {name: node.resolve_topic_name(f"{policy}/{name}") for name in _DRAWN}
+        self._drawn["coverage"] = node.resolve_topic_name(f"{recorder}/coverage")
         self._offered: dict[str, str] = {}
         self._types: dict[str, str] = {}
         self._watched: frozenset[str] = frozenset()

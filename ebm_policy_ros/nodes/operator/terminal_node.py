@@ -134,6 +134,7 @@ def line(state: Mapping[str, Any], stopping_s: float | None) -> str:
         episode = f" {recorder.get('episode')}" if recorder.get("episode") else ""
         kept = recorder.get("kept", {})
         parts.append(f"recorder {recorder.get('state')}{episode}")
+        parts.append(str(recorder.get("next", "")))
         parts.append(f"kept {kept.get('success', 0)} + {kept.get('failure', 0)} failed")
         parts.append(f"{recorder.get('disk_free_bytes', 0) / 2**30:.1f} GiB left")
     if policy["is_heard"]:

@@ -17,6 +17,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from ebm_policy_ros.interface import Action, ImageStream, Interface
 from ebm_policy_ros.nodes.common.arms import RobotStates
+from ebm_policy_ros.nodes.common.pictures import picture_message
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.policy.decision import Decision
@@ -139,16 +140,7 @@ class Visualization:
         parts = [fit(observation[name][-1], _HEIGHT) for name in self._cameras]
         if policy.has_energy and len(self._interface.action.names) >= 2:
             parts.append(self._landscape(policy, observation, decision, sent))
-        picture = np.ascontiguousarray(np.hstack(parts))
-        message = Image(
-            height=picture.shape[0],
-            width=picture.shape[1],
-            encoding="rgb8",
-            step=picture.shape[1] * 3,
-        )
-        message.header.stamp = stamp
-        message.data = picture.tobytes()
-        self._images.publish(message)
+        self._images.publish(picture_message(np.hstack(parts), stamp))
 
     def _landscape(
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any

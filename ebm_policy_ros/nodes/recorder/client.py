@@ -31,14 +31,18 @@ _SILENCE, _PATIENCE = 2.0, 2.0
 class RecorderWatch:
     """Status published by a recorder."""
 
-    def __init__(self, node: Node, recorder: str) -> None:
+    def __init__(
+        self, node: Node, recorder: str, guide: Callable[[str], None] = lambda text: None
+    ) -> None:
         """Subscribe to the status.
 
         Args:
             node: Node that owns the subscription.
             recorder: Name of the recorder's node.
+            guide: Called with what the operator does next, each time that it changes.
         """
         self._told, self._state, self._heard = "", "", 0.0
+        self._guide, self._next = guide, ""
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, f"{recorder}/status", self._on_status, latched)
 
@@ -59,6 +63,9 @@ class RecorderWatch:
         told = status_in(message) or {}
         self._heard = time.monotonic()
         self._told, self._state = _summary(told), str(told.get("state", ""))
+        if (text := str(told.get("next", ""))) != self._next:
+            self._next = text
+            self._guide(text)
 
 
 class RecorderClient:
@@ -77,7 +84,7 @@ class RecorderClient:
         self._clients = {
             name: node.create_client(kind, f"{recorder}/{name}") for name, kind in kinds.items()
         }
-        self._recorder_status = RecorderWatch(node, recorder)
+        self._recorder_status = RecorderWatch(node, recorder, lambda text: say(f"-> {text}"))
         self._asked: list[tuple[str, Any, float]] = []
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(_PATIENCE / 10, self._watch, clock=steady)
@@ -124,7 +131,10 @@ def _summary(told: Mapping[str, Any]) -> str:
         parts.append(f"! {warnings[0]}{more}")
     kept = told.get("kept")
     if isinstance(kept, dict):
-        parts += _number("{:.0f} success", kept.get("success"))
+        target = told.get("target")
+        aim = f" of {target} success" if isinstance(target, int) and target else ""
+        done = "successes_in_folder" if aim else "success"
+        parts += _number("{:.0f}" + (aim or " success"), kept.get(done))
         parts += _number("{:.0f} failure", kept.get("failure"))
     left = told.get("disk_left_s")
     if isinstance(left, (int, float)):

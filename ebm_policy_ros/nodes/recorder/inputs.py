@@ -14,7 +14,7 @@ from ebm_policy_ros.messages.execution import read_execution
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.ticks import ClockWatch
 from ebm_policy_ros.nodes.recorder.topic_input import OnMessage, TopicInput
-from ebm_policy_ros.observation.buffer import ObservationBuffer, StaleObservation
+from ebm_policy_ros.observation.buffer import Observation, ObservationBuffer, StaleObservation
 
 _CLOCK = "/clock"
 
@@ -93,6 +93,10 @@ class RecorderInputs:
         tick = read_execution(deserialize_message(found.newest, message_class(EXECUTION)))
         return {"topic": found.name, "policy": tick.policy, "sha256": tick.sha256}
 
+    def have_come(self) -> bool:
+        """True if every stream has a message of this episode."""
+        return all(found.has_come() for found in self._inputs)
+
     def stalled(self) -> set[str]:
         """Topics of streams that have become silent; the clock topic if a simulation hangs.
 
@@ -120,12 +124,21 @@ class RecorderInputs:
         """Unusual properties of the publishers that don't prevent an episode."""
         return [f"{i.name}: {text}" for i in self._inputs for text in i.remarks()]
 
-    def _unusable(self) -> str:
+    def observe(self) -> Observation:
+        """Observation from the newest messages, as the policy would have it.
+
+        Raises:
+            StaleObservation: If a stream has no sample that is fresh enough.
+            MessageError: If a message doesn't match the description of its stream.
+        """
         buffer = ObservationBuffer(self._interface)
         for found in self._inputs:
             found.replay(buffer)
+        return buffer.observe(self._node.get_clock().now().nanoseconds)
+
+    def _unusable(self) -> str:
         try:
-            buffer.observe(self._node.get_clock().now().nanoseconds)
+            self.observe()
         except (StaleObservation, MessageError) as error:
             return str(error)
         return ""

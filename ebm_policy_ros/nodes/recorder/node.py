@@ -12,6 +12,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
@@ -20,8 +21,11 @@ from ebm_policy_ros.bags.episode_writer import free_bytes
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.messages.execution import execution_topic
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all, refuse_unknown
+from ebm_policy_ros.nodes.common.pictures import picture_message
 from ebm_policy_ros.nodes.common.spin import run_node
 from ebm_policy_ros.nodes.common.terminal import open_terminal
+from ebm_policy_ros.nodes.recorder.coverage import Coverage
+from ebm_policy_ros.nodes.recorder.guidance import next_step
 from ebm_policy_ros.nodes.recorder.inputs import RecorderInputs
 from ebm_policy_ros.nodes.recorder.scene_status import SceneStatus
 from ebm_policy_ros.nodes.recorder.screen import RecorderStatus
@@ -41,9 +45,30 @@ SETTINGS = (
         "policy_node",
         "Name of the policy node whose execution is recorded too, if it runs; empty for none.",
     ),
+    Setting(
+        "task_text",
+        "",
+        "The task in words, for each episode that ends from now on.",
+        fixed=False,
+    ),
+    Setting(
+        "operator",
+        "",
+        "The demonstrator's name, for each episode that ends from now on.",
+        fixed=False,
+    ),
     Setting("note", "", "Note for each episode that ends from now on.", fixed=False),
+    Setting(
+        "target",
+        0,
+        "Number of successes that are wanted in the folder, for the prompts; 0: no number.",
+        low=0,
+        high=1_000_000,
+        fixed=False,
+    ),
 )
 _NODE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+_COUNTS = ("success", "failure", "in_folder", "successes_in_folder")
 _PERIOD = 0.1
 _STATUS_PERIOD, _IDLE_STATUS_PERIOD = 0.2, 1.0
 # Window for the measurement of the rate at which the disk fills, s.
@@ -81,12 +106,14 @@ class RecorderNode(Node):
             )
         execution = execution_topic(policy_node) if policy_node else ""
         self._inputs = RecorderInputs(self, interface, execution)
+        self._coverage = Coverage(self._folder.path, interface)
         self._session = RecorderSession(
             interface,
             self._inputs,
             self._folder,
             self._min_free,
-            lambda: str(self.get_parameter("note").value),
+            self._coverage,
+            self._about,
             self._log,
         )
         self._scene = SceneStatus(self)
@@ -95,6 +122,7 @@ class RecorderNode(Node):
         self._offer_services()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(String, "~/status", latched)
+        self._picture = self.create_publisher(Image, "~/coverage", 1)
         self._told = 0.0
         self._written: deque[tuple[float, int]] = deque([(0.0, 0)])
         # Not on the ROS clock: a simulation's clock may not run before it has a subscriber.
@@ -102,6 +130,11 @@ class RecorderNode(Node):
         self._timer = self.create_timer(_PERIOD, self._tick, clock=steady)
         if self._terminal is not None:
             self._terminal.say(", ".join(f"{key.name}: {key.text}" for key in RECORDING))
+
+    def _about(self) -> dict[str, str]:
+        """Texts of the operator about an episode, by their names in `custom_data`."""
+        names = {"task": "task_text", "operator": "operator", "note": "note"}
+        return {key: str(self.get_parameter(name).value) for key, name in names.items()}
 
     def _recover(self) -> None:
         for line in self._folder.recover():
@@ -179,6 +212,10 @@ class RecorderNode(Node):
         self._status.publish(String(data=status.json()))
         if self._terminal is not None:
             self._terminal.show(status.line())
+        picture = self._coverage.picture
+        is_watched = status.state == "idle" and self._picture.get_subscription_count() > 0
+        if picture is not None and is_watched:
+            self._picture.publish(picture_message(picture, self.get_clock().now().to_msg()))
 
     def _now(self) -> RecorderStatus:
         episode, now = self._session.episode, time.monotonic()
@@ -190,17 +227,22 @@ class RecorderNode(Node):
             self._written.popleft()
         begun, before = self._written[0]
         free = max(0, free_bytes(self._folder.path) - self._min_free)
+        warnings, kept = self._session.warnings(), self._session.kept
+        target = int(self.get_parameter("target").value or 0)
+        problem, done = next(iter(warnings), ""), kept["successes_in_folder"]
         return RecorderStatus(
             state="idle" if episode is None else "recording",
+            next=next_step(episode is not None, self._scene.end, problem, done, target),
             episode="" if episode is None else episode.place.final.name,
-            kept={n: self._session.kept[n] for n in ("success", "failure", "in_folder")},
+            kept={name: kept[name] for name in _COUNTS},
+            target=target,
             elapsed_s=0.0 if episode is None else now - self._session.begun,
             disk_free_bytes=free,
             disk_left_s=free * (now - begun) / (size - before) if size > before else None,
             written_bytes=size,
             waiting_bytes=0 if episode is None else episode.waiting,
             topics=self._inputs.metrics(),
-            warnings=self._session.warnings() + (self._scene.remarks() if episode else []),
+            warnings=warnings,
         )
 
     def close(self) -> None:

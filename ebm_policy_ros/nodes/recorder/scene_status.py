@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
+
+from ebm_policy_ros.nodes.common.topics import status_in
 
 
 class SceneStatus:
@@ -24,11 +25,12 @@ class SceneStatus:
         node.create_subscription(String, "sim_bridge_node/status", self._on_status, latched)
 
     def _on_status(self, message: Any) -> None:
-        self._state = json.loads(message.data)
+        self._state = status_in(message) or {}
 
-    def remarks(self) -> list[str]:
-        """One line after the end of the scene; empty before it, and on a real robot."""
+    @property
+    def end(self) -> str:
+        """How the scene ended; empty before that, and on a real robot."""
         if self._state.get("state") != "done":
-            return []
+            return ""
         how = "goal reached" if self._state.get("success") else "time is up"
-        return [f"{how}, scene over"]
+        return f"{how}, scene over"

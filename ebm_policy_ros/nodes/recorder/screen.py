@@ -19,7 +19,8 @@ class RecorderStatus:
     episode: str
     """Name of the current episode; empty while idle."""
     kept: Mapping[str, int]
-    """Number of kept episodes by outcome since the start, and number of episodes in the folder."""
+    """Number of kept episodes by outcome since the start, and number of episodes and of successes
+    in the folder."""
     elapsed_s: float
     disk_free_bytes: int
     disk_left_s: float | None
@@ -28,6 +29,10 @@ class RecorderStatus:
     waiting_bytes: int
     topics: Mapping[str, TopicMetrics] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    target: int = 0
+    """Number of successes that are wanted; 0 for no number."""
+    next: str = ""
+    """What the operator does next."""
 
     def json(self) -> str:
         """Status as JSON, for `~/status`."""
@@ -43,6 +48,7 @@ class RecorderStatus:
         if self.state == "recording":
             what = f"RECORDING {self.episode} {self.elapsed_s:.1f} s"
         told = [f"! {'; '.join(self.warnings)}"] if self.warnings else []
+        told += [self.next] if self.next else []
         kept = f"kept {success + failure} ({success} success, {failure} failure)"
         names = zip(_short(list(self.topics)), self.topics.values(), strict=True)
         rates = ", ".join(f"{name} {metrics.rate:.0f} Hz" for name, metrics in names)

@@ -21,8 +21,10 @@ from ebm_policy_ros.bags.topics import Message, Topic
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.nodes.common.background import result_of, run_in_background, until
+from ebm_policy_ros.nodes.recorder.coverage import Coverage, Picture
 from ebm_policy_ros.nodes.recorder.inputs import RecorderInputs
 from ebm_policy_ros.nodes.recorder.screen import episode_lines
+from ebm_policy_ros.observation.buffer import StaleObservation
 
 
 class Refused(Exception):
@@ -52,7 +54,8 @@ class RecorderSession:
         inputs: RecorderInputs,
         folder: EpisodeFolder,
         min_free: int,
-        note: Callable[[], str],
+        coverage: Coverage,
+        about: Callable[[], Mapping[str, str]],
         log: Log,
     ) -> None:
         """Begin without an episode.
@@ -62,18 +65,23 @@ class RecorderSession:
             inputs: Source of the messages.
             folder: Folder of the episodes.
             min_free: Bytes that must stay free on the disk.
-            note: Function that returns the operator's current note.
+            coverage: Pictures of the kept episodes.
+            about: Function that returns what the operator says of the episode, for `custom_data`.
             log: Log of events.
         """
         self.episode: EpisodeWriter | None = None
         """Current episode; None while idle."""
         self.begun = time.monotonic()
         """Time of its start, s of `time.monotonic`."""
-        self.kept: Counter[str] = Counter(in_folder=folder.count())
-        """Number of kept episodes by outcome since the start, and number of episodes in the
-        folder."""
+        self.kept: Counter[str] = Counter(
+            in_folder=folder.count(), successes_in_folder=folder.count_successes()
+        )
+        """Number of kept episodes by outcome since the start, and number of episodes and of
+        successes in the folder."""
         self._interface, self._inputs, self._folder = interface, inputs, folder
-        self._min_free, self._note, self._log = min_free, note, log
+        self._min_free, self._about, self._log = min_free, about, log
+        self._coverage = coverage
+        self._first: Picture | None = None
         self._writing: Future[Path] | None = None
         self._last_kept: tuple[Path, str] | None = None
         self._ended = ""
@@ -99,16 +107,50 @@ class RecorderSession:
         outcome = "success" if success else "failure"
         metrics, topics = self._inputs.metrics(whole=True), self._inputs.topics()
         custom = self._last_custom(episode, metrics, outcome)
-        self._writing = run_in_background(lambda: episode.keep(topics, custom), "keep episode")
+        self._see()
+        first, last = self._first, self._view()
+
+        def keep() -> Path:
+            path = episode.keep(topics, custom)
+            self._draw(path, first, last)
+            return path
+
+        self._writing = run_in_background(keep, "keep episode")
         try:
             path = await result_of(self._writing)
         finally:
             self._writing = None
             self._report(episode, metrics)
         self._last_kept = path, outcome
-        self.kept.update((outcome, "in_folder"))
+        self._count(outcome, 1)
         self._log.info(f"kept {path} ({outcome})")
         return str(path)
+
+    def _count(self, outcome: str, change: int) -> None:
+        for name in (outcome, "in_folder"):
+            self.kept[name] += change
+        self.kept["successes_in_folder"] += change * (outcome == "success")
+
+    def _see(self) -> None:
+        """Take the picture of the first scene as soon as it can be seen."""
+        if self._first is None and self._inputs.have_come():
+            self._first = self._view()
+
+    def _view(self) -> Picture | None:
+        """Picture of the scene now; None if it can't be seen."""
+        try:
+            return self._coverage.view(self._inputs.observe())
+        except (StaleObservation, MessageError):
+            return None
+
+    def _draw(self, episode: Path, first: Picture | None, last: Picture | None) -> None:
+        """Add a kept episode to the picture of all; the episode is kept without it too."""
+        if first is None or last is None:
+            return
+        try:
+            self._coverage.add(episode, first, last)
+        except OSError as error:
+            self._log.warning(f"{episode}: no picture of its scenes ({error})")
 
     async def _written(self) -> None:
         await until(lambda: self._writing is None)
@@ -134,12 +176,15 @@ class RecorderSession:
         assert self._last_kept is not None
         (path, outcome), self._last_kept = self._last_kept, None
         text = f"set aside: {self._folder.set_aside(path)}"
-        self.kept.subtract((outcome, "in_folder"))
+        self._count(outcome, -1)
+        self._coverage.remove(path)
         self._log.warning(text)
         return f"{self._begin()}; {text}"
 
     def watch(self) -> None:
         """End an episode that can't be written any more, and report stalled streams."""
+        if self.episode is not None:
+            self._see()
         if self.episode is not None and (problem := self.episode.problem):
             path = self.leave("ended early")
             self._ended = f"; the last one ended early and is in {path}: {problem}"
@@ -201,6 +246,7 @@ class RecorderSession:
         except OSError as error:
             raise OSError(f"{self._folder.path}: cannot be written ({error})") from None
         self._inputs.begin()
+        self._first = None
         self._ended, self.begun = "", time.monotonic()
         self._log.info(f"recording {place.final}")
         for remark in self._inputs.remarks():
@@ -216,7 +262,7 @@ class RecorderSession:
         versions = {"ebm_policy_ros": own, "ros_distro": os.environ.get("ROS_DISTRO", "unknown")}
         return {
             "interface": json.dumps(self._interface.to_dict()),
-            "note": self._note(),
+            **self._about(),
             "start_time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "versions": json.dumps(versions),
         }
@@ -236,7 +282,7 @@ class RecorderSession:
             name: {**dataclasses.asdict(found), "not_written": episode.dropped[name]}
             for name, found in metrics.items()
         }
-        custom = {"outcome": outcome, "note": self._note(), "streams": json.dumps(streams)}
+        custom = {"outcome": outcome, **self._about(), "streams": json.dumps(streams)}
         try:
             execution = self._inputs.execution()
         except MessageError as error:

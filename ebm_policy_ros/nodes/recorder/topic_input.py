@@ -126,6 +126,9 @@ class TopicInput:
         self.statistics.clear()
         self._topic = None
 
+    def has_come(self) -> bool:
+        return not self._streams or self.statistics.count > 0
+
     def topic(self) -> Topic:
         """Topic with the QoS that its publishers offer at its first message."""
         if self._topic is None:

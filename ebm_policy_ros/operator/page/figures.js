@@ -1,6 +1,7 @@
 // Pictures: cameras and what the policy node draws. Only those that are shown are sent.
 
 const TITLES = {
+  coverage: "where things stood when the kept episodes began, and when they ended",
   debug_image: "what the policy sees, and its energy",
   candidates: "candidates from above, blue is low energy; red: the command",
 };

@@ -76,6 +76,9 @@ export class View {
     $("recorder").classList.toggle("away", !recorder.is_heard);
     set("episode", isRecording ? `${recorder.episode}, ${recorder.elapsed_s.toFixed(0)} s` : "–");
     const kept = recorder.kept;
+    set("next-step", recorder.is_heard ? recorder.next ?? "" : "");
+    const aim = recorder.target ? ` of ${recorder.target}` : "";
+    set("successes", kept ? `${kept.successes_in_folder ?? "–"}${aim}` : "–");
     set("kept", kept ? `${kept.success} success, ${kept.failure} failure` : "–");
     set("in-folder", kept ? `${kept.in_folder} ${kept.in_folder === 1 ? "episode" : "episodes"}` : "–");
     set("disk", disk(recorder));
