@@ -100,6 +100,7 @@ def test_the_page_marks_the_stop_and_leads_to_the_pictures_before_it(
     assert f'<div class="stop" id="{key}">' in page
     assert "before the stop at 5.0 s" in page and "From 3.0 s on:" in page
     assert "execution of push" in page and "execution of push, not corrected" in page
+    assert page.count('data-state="executed"') == 1, "the one that nobody corrected"
     assert "<b>camera</b>" not in page, "what a bag says is text"
 
 
