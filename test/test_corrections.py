@@ -25,6 +25,7 @@ from demonstration import (
 
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.training.convert import main as convert_demos
 from ebm_policy_ros.training.data.arrays import load_arrays, save_arrays
 from ebm_policy_ros.training.data.bag_dataset import load_dataset
 from ebm_policy_ros.training.data.batches import Batches, split_episodes
@@ -209,6 +210,16 @@ def test_a_folder_may_mix_demonstrations_and_executions(
         assert untaught == [str(folder / "execution_1")]
     with pytest.raises(NothingCorrected):
         read_episode(folder / "execution_1", interface)
+
+
+def test_corrections_stay_marked_in_arrays(interface: Interface, tmp_path: Path) -> None:
+    folder = corrected_folder(interface, tmp_path / "data")
+    out = str(tmp_path / "all.npz")
+    chosen = ["--interface", "ur5e_push", "--trim_idle", "false"]
+    convert_demos(["--source", str(folder), *chosen, "--out", out])
+    data = load_arrays(tmp_path / "all.npz")
+    assert data.corrections is not None and data.corrections.sum() == 4
+    assert steps_of(data.actions[data.corrections]) == [4, 5, 6, 7]
 
 
 def test_demonstrations_alone_have_no_corrections(interface: Interface, tmp_path: Path) -> None:
