@@ -60,6 +60,7 @@ bench: setup  ## Exactness and speed of methods, decisions, training, simulation
 	$(BIN)/python bench/lockstep.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/page.py
+	$(BIN)/python bench/takeover.py
 	$(BIN)/python bench/recording.py
 	$(BIN)/python bench/reading.py
 

@@ -71,9 +71,9 @@ class Robot:
         """Publish one set of samples with the current time."""
         self._publish(self.node.get_clock().now().to_msg(), 0, 0.5, "camera joints tool")
 
-    def repeat(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call a function at an interval of real time."""
-        self.node.create_timer(seconds, call)
+    def repeat(self, seconds: float, call: Callable[[], None]) -> Any:
+        """Call a function at an interval of real time; return its timer."""
+        return self.node.create_timer(seconds, call)
 
     def _publish(self, stamp: Time, step: int, x: float, only: str) -> None:
         if "camera" in only and self.camera is not None:

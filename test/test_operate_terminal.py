@@ -19,7 +19,7 @@ from station import Station
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.operator.terminal_node import OperateTerminal
-from ebm_policy_ros.operator.words import Situation, situation
+from ebm_policy_ros.operator.words import Situation, commander, situation
 
 pytestmark = pytest.mark.ros
 
@@ -113,6 +113,10 @@ MOVING = {**HEARD, "state": "fresh", "reason": "", "speed": 0.35}
         ({**MOVING, "unsure": ["a", "b"]}, None, Situation("Unsure", "a; b", "look")),
         ({**MOVING, "shadow": True, "unsure": ["a"]}, None,
          Situation("Shadow", "proposes commands; the arm does not move", "calm")),
+        ({**MOVING, "unsure": ["a"], "commander": "person", "taken_by": "/teleop_node"}, None,
+         Situation("Moving the arm", "as /teleop_node commands", "look")),
+        ({**MOVING, "shadow": True, "commander": "person"}, None,
+         Situation("Shadow", "a person's commands are proposed alone", "calm")),
         ({**MOVING, "state": "hold", "reason": "no camera"}, None,
          Situation("Standing still", "no camera", "look")),
         ({**MOVING, "lifecycle": "inactive"}, None,
@@ -131,3 +135,17 @@ def test_each_state_has_a_word_and_a_reason(
     policy: dict[str, Any], stopping: float | None, expected: Situation
 ) -> None:
     assert situation(policy, stopping) == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ({**MOVING, "commander": "policy"}, "The policy commands"),
+        ({**MOVING, "commander": "person"}, "A person commands"),
+        ({**MOVING, "commander": "nobody"}, "Nobody commands"),
+        ({**MOVING, "commander": "person", "is_heard": False}, ""),
+        (MOVING, ""),
+    ],
+)
+def test_who_commands_is_told_in_words(policy: dict[str, Any], expected: str) -> None:
+    assert commander(policy) == expected

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
@@ -15,8 +16,12 @@ pytest.importorskip("aiohttp")
 from browser import CHROMIUM, Browser
 from rcl_interfaces.msg import Log
 from station import Station
+from trajectory_msgs.msg import JointTrajectory
 
 from ebm_policy_ros.control.safety_state import SafetyState
+from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.messages.takeover import PersonCommand, takeover_message
+from ebm_policy_ros.nodes.common.topics import TAKEOVER_QUALITY
 
 pytestmark = [
     pytest.mark.ros,
@@ -89,6 +94,29 @@ def test_stop_works_by_mouse_and_key_and_only_reset_leaves_it(
     assert len(confirmed) == 3
     assert all(url.startswith((operator.url, f"blob:{operator.url}")) for url in browser.requests)
     assert not [text for text in browser.problems if "verbose" not in text]
+
+
+def test_the_page_tells_beside_the_state_who_commands(
+    station: Station, browser: Browser, interface: Interface
+) -> None:
+    policy, operator = station.add_policy(takeover_timeout=2.0), station.add_operator()
+    browser.open(operator.url)
+    says(browser, "#commander", "The policy commands")
+    node = station.robot.node
+    publisher = node.create_publisher(JointTrajectory, "policy_node/takeover", TAKEOVER_QUALITY)
+    command = PersonCommand((np.zeros((1, 2)),), (False,))
+
+    def send() -> None:
+        now = node.get_clock().now().nanoseconds
+        publisher.publish(takeover_message("/teleop_node", now, interface, command))
+
+    timer = station.robot.repeat(0.05, send)
+    says(browser, "#commander", "A person commands")
+    says(browser, "#reason", "as /teleop_node commands")
+    timer.cancel()
+    says(browser, "#commander", "Nobody commands")
+    says(browser, "#word", "Stopped")
+    assert "did not let go" in policy.safety.reason
 
 
 def test_a_button_that_deletes_or_moves_is_pressed_twice(

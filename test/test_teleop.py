@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.observation.robot_state import RobotState
+from ebm_policy_ros.teleop.hold import Hold
 from ebm_policy_ros.teleop.joystick import LAYOUTS, Joystick
 from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation, Keyboard, key_map, key_table
 from ebm_policy_ros.teleop.leader import Leader
@@ -109,6 +111,57 @@ def test_a_button_says_something_once_for_each_press_and_nothing_at_first() -> N
 def leader(**changes: Any) -> Leader:
     values: dict[str, Any] = {"names": (), "scales": (), "offsets": (), "near": 0.1, "far": 0.5}
     return Leader(named("ur5e_trajectory").command, **(values | changes), timeout=0.3)
+
+
+def test_a_takeover_begins_with_a_press_that_was_seen_released_and_ends_with_the_release() -> None:
+    hold = Hold()
+    seen = [True, False, True, True, None, True, False, None, True]
+    events = [hold.follow(held, is_taken=False) for held in seen]
+    # What is held from the start, or when the device is back, takes nothing over.
+    assert events == ["", "", "take", "", "", "", "let_go", "", ""]
+
+
+def test_what_is_held_does_not_end_a_takeover_that_a_key_began() -> None:
+    hold = Hold()
+    hold.latch()
+    assert [hold.follow(h, is_taken=True) for h in (False, True, False)] == ["", "", ""]
+    assert [hold.follow(h, is_taken=False) for h in (True, False)] == ["take", "let_go"]
+
+
+def test_a_joystick_tells_what_is_held_and_that_it_does_not_know() -> None:
+    layout, still, pushed = LAYOUTS["gamepad"], [0.0] * 8, [0.0, 1.0, *[0.0] * 6]
+    joystick = Joystick(layout, ("linear.x", "linear.y"), 0.1, 0.3)
+    assert joystick.held(0.0) is None
+    joystick.take(pushed, [0] * 11, 1.0)
+    assert joystick.held(1.0) is False, "the button counts, not the stick"
+    joystick.take(still, [0, 0, 0, 0, 1, *[0] * 6], 1.1)
+    assert joystick.held(1.2) is True
+    assert joystick.held(1.5) is None, "it is silent"
+    free = dataclasses.replace(layout, buttons={**layout.buttons, "deadman": -1})
+    joystick = Joystick(free, ("linear.x", "linear.y"), 0.1, 0.3)
+    for axes, held in ((still, False), (pushed, True)):
+        joystick.take(axes, [0] * 11, 1.0)
+        assert joystick.held(1.0) is held
+
+
+def test_a_key_is_held_until_some_time_after_it_came_last() -> None:
+    keyboard = Keyboard(key_table(named("ur5e_push").command, "keyboard"), 0.2)
+    assert not keyboard.is_held(0.0, 0.8)
+    keyboard.press("+", 1.0)
+    assert not keyboard.is_held(1.0, 0.8), "it does not move the arm"
+    keyboard.press("w", 1.0)
+    assert keyboard.is_held(1.8, 0.8) and not keyboard.is_held(1.81, 0.8)
+    keyboard.stop()
+    assert not keyboard.is_held(1.0, 0.8)
+
+
+def test_a_command_between_two_periods_moves_a_position_by_its_share_of_one() -> None:
+    interface = named("fr3_pose")
+    mapping, limits = TeleopMapping(interface, 1.0), Limits.of(interface)
+    told, step = np.array([0.5, 0.0, 0.3]), limits.max_velocity[0] / interface.rate
+    for seconds, share in ((None, 1.0), (0.02, 0.2), (5.0, 1.0)):
+        moved = mapping.actions(TeleopCommand({"linear.x": 1.0}), told, limits, seconds)
+        assert moved[0, 0] - told[0] == pytest.approx(share * step)
 
 
 def test_a_leader_is_mapped_by_name_by_order_and_by_what_the_parameters_say() -> None:

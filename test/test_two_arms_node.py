@@ -428,6 +428,33 @@ def test_each_press_of_a_gamepads_button_chooses_the_next_arm(
     person.close()
 
 
+def test_a_person_takes_over_both_arms_of_a_policy(
+    arms: TwoArms, policy: Path, tmp_path: Path
+) -> None:
+    node = arms.start_policy(policy)
+    chosen = {"source": "gamepad", "message_timeout": 2.0, "takeover": "policy_node"}
+    person = Operator(arms, tmp_path, speed=0.4, **chosen)
+    publisher = arms.node.create_publisher(Joy, "joy", 10)
+    arms.until(lambda: publisher.get_subscription_count() == len(SIDES))
+    arms.until(lambda: arms.node.count_subscribers("policy_node/takeover") > 0)
+
+    def send(*buttons: int, forward: float = 0.0) -> None:
+        axes = [0.0, forward, *[0.0] * 6]
+        publisher.publish(Joy(axes=axes, buttons=[int(n in buttons) for n in range(11)]))
+        for _ in range(2):
+            arms.tick()
+
+    assert arms.ticks(4) == MOVING
+    send()
+    send(4, forward=1.0)
+    arms.until(lambda: arms.commands() == {"left": (0.1, 0.0), "right": (0.0, 0.0)})
+    assert node.control_loop.commander.value == "person"
+    send()
+    arms.until(lambda: node.control_loop.person == "")
+    assert arms.ticks(3) == MOVING
+    person.close()
+
+
 def test_an_operator_may_command_one_arm_alone(arms: TwoArms, tmp_path: Path) -> None:
     person = Operator(arms, tmp_path, speed=0.4, part="right")
     arms.ticks(3)

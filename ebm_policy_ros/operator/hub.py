@@ -14,7 +14,7 @@ from ebm_policy_ros.operator.journal import Journal
 from ebm_policy_ros.operator.page_session import PageSession
 from ebm_policy_ros.operator.robot import Answer, Robot
 from ebm_policy_ros.operator.stopping import PendingStop
-from ebm_policy_ros.operator.words import situation
+from ebm_policy_ros.operator.words import commander, situation
 
 PERIOD = 0.1
 """Time between two states, s."""
@@ -151,6 +151,7 @@ class Hub:
             "stopping_s": None if stopping is None else round(stopping, 2),
             "busy": list(self._busy.values()),
             **dataclasses.asdict(situation(robot["policy"], stopping)),
+            "commander": commander(robot["policy"]),
             **robot,
         }
 

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_COMMANDERS = {
+    "policy": "The policy commands",
+    "person": "A person commands",
+    "nobody": "Nobody commands",
+}
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -39,10 +45,24 @@ def situation(policy: Mapping[str, Any], stopping_s: float | None) -> Situation:
         return Situation("Inactive" if is_configured else "Not started", "nothing moves", "calm")
     if state == "hold":
         return Situation("Standing still", reason, "look")
+    is_person = policy.get("commander") == "person"
     if policy.get("shadow"):
+        if is_person:
+            return Situation("Shadow", "a person's commands are proposed alone", "calm")
         return Situation("Shadow", "proposes commands; the arm does not move", "calm")
+    if is_person:
+        return Situation("Moving the arm", f"as {policy.get('taken_by')} commands", "look")
     if unsure := policy.get("unsure"):
         return Situation("Unsure", "; ".join(map(str, unsure)), "look")
     speed = policy.get("speed")
     text = f"at {100 * speed:.0f} % of its speed" if isinstance(speed, (int, float)) else ""
     return Situation("Moving the arm", text, "good")
+
+
+def commander(policy: Mapping[str, Any]) -> str:
+    """Source of the commands at this moment in words; empty if it is not known.
+
+    Args:
+        policy: State of the policy node, as its link tells it.
+    """
+    return _COMMANDERS.get(str(policy.get("commander")), "") if policy["is_heard"] else ""

@@ -134,6 +134,13 @@ class Joystick:
             return TeleopCommand(hint="let everything go once, then it moves")
         return TeleopCommand(motion)
 
+    def held(self, now: float) -> bool | None:
+        """True while the dead-man button, or without one an axis, is held; None if unknown."""
+        if self._fault(now):
+            return None
+        number = self._layout.buttons["deadman"]
+        return bool(self._pressed[number]) if number >= 0 else bool(self._motion())
+
     def _fault(self, now: float) -> str:
         """Reason why the state of the device is unknown; empty if the message is valid."""
         if now - self._at > self._timeout:

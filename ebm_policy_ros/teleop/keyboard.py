@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -150,18 +151,23 @@ class Keyboard:
         """
         self._keys = {key.name: key for key in keys}
         self._timeout = timeout
-        self._pressed: dict[str, float] = {}
+        self.stop()
 
     def press(self, name: str, now: float) -> str:
         """Process a key received at a time, in s; return its event, or an empty string."""
         key = self._keys.get(name)
         if key is not None and key.motion:
-            self._pressed[name] = now
+            self._pressed[name] = self._at = now
         return key.event if key is not None else ""
 
     def stop(self) -> None:
         """Forget the pressed keys."""
-        self._pressed.clear()
+        self._pressed: dict[str, float] = {}
+        self._at = -math.inf
+
+    def is_held(self, now: float, seconds: float) -> bool:
+        """True if a key that moves the arm came within the last `seconds`."""
+        return now - self._at <= seconds
 
     def desired(self, now: float) -> TeleopCommand:
         """Teleoperation command of the recently pressed keys, at a time in s."""

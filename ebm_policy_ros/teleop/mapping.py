@@ -96,13 +96,20 @@ class TeleopMapping:
         """Name of the moved part: the chosen joint, or the axis itself."""
         return self._names[self.joint] if direction == JOINT else direction
 
-    def actions(self, desired: TeleopCommand, told: Vector | None, limits: Limits) -> Vector:
+    def actions(
+        self,
+        desired: TeleopCommand,
+        told: Vector | None,
+        limits: Limits,
+        seconds: float | None = None,
+    ) -> Vector:
         """Actions for a teleoperation command, before the guard.
 
         Args:
             desired: Current teleoperation command.
             told: Current setpoint of a position, shape (F,), without the gripper.
             limits: Current limits; they define the full speed.
+            seconds: Time since the last command, for a single position; None for a period.
 
         Returns:
             Actions, shape (1, D); (2, D) for a trajectory, because a plan of one period would end
@@ -119,7 +126,9 @@ class TeleopMapping:
         else:
             assert told is not None
             steps = self._period * np.arange(1, count + 1)
-            rows = np.stack([self._moved(told, signed, limits, seconds) for seconds in steps])
+            if seconds is not None and not plans:
+                steps = np.array([min(seconds, self._period)])
+            rows = np.stack([self._moved(told, signed, limits, step) for step in steps])
         if self._action.gripper is None:
             return rows
         share = self.grip or 0.0

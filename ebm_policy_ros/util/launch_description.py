@@ -27,7 +27,7 @@ _NODES = {
         "recorder.yaml",
         ("folder", "interface", "prefix", "keys", "task_text", "operator", "target"),
     ),
-    "teleop_node": ("teleop.yaml", ("interface", "source", "topic")),
+    "teleop_node": ("teleop.yaml", ("interface", "source", "topic", "takeover")),
     "sim_bridge_node": ("sim.yaml", ("task", "interface", "viewer")),
     "operator_node": ("operator.yaml", ("host", "port", "token_file")),
 }
@@ -52,6 +52,7 @@ _ARGUMENTS = {
     ),
     "source": ("", "Device that moves the arm: keyboard, gamepad, spacemouse or leader."),
     "topic": ("", "Topic of the gamepad, the 3-D mouse or the leader arm."),
+    "takeover": ("", "Policy node from which the person takes over while something is held."),
     "viewer": ("", "Show the simulation in a window: true or false."),
     "folder": ("", "Folder for the recorded bags."),
     "prefix": ("", "Beginning of the bags' names."),

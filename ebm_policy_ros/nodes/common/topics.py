@@ -11,6 +11,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ebm_policy_ros.interface import Stream
 from ebm_policy_ros.util.quoting import cut
 
+# Reliable, so that no letting go is lost; what comes late is refused by its stamp.
+TAKEOVER_QUALITY = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+"""QoS profile of a person's commands to a policy node."""
+
 
 def quality_of(stream: Stream) -> QoSProfile:
     """QoS profile of a stream's subscription: only the newest messages are kept."""

@@ -18,7 +18,7 @@ from ebm_policy_ros.nodes.operator.robot_link import NODES, RobotLink
 from ebm_policy_ros.operator.commands import RECORDER_EVENTS, Command
 from ebm_policy_ros.operator.journal import Journal
 from ebm_policy_ros.operator.stopping import PendingStop
-from ebm_policy_ros.operator.words import situation
+from ebm_policy_ros.operator.words import commander, situation
 from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation, Key, key_map
 
 SETTINGS = NODES
@@ -130,6 +130,7 @@ def line(state: Mapping[str, Any], stopping_s: float | None) -> str:
     policy, recorder = state["policy"], state["recorder"]
     now = situation(policy, stopping_s)
     parts = [f"{now.word}: {now.reason}" if now.reason else now.word]
+    parts += filter(None, [commander(policy)])
     if recorder["is_heard"]:
         episode = f" {recorder.get('episode')}" if recorder.get("episode") else ""
         kept = recorder.get("kept", {})

@@ -160,7 +160,7 @@ SAFETY = (
     Setting(
         "speed",
         1.0,
-        "Factor on every motion.",
+        "Factor on every motion of the policy; a person who takes over has the full limits.",
         fixed=False,
         low=0.0,
         high=1.0,

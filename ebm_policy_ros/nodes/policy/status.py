@@ -43,6 +43,7 @@ class Status:
             "reason": safety.reason,
             "commander": Commander.NOBODY.value,
             "taken_by": "",
+            "ignored": "",
             "shadow": not state.values["publish_commands"],
             "speed": state.values["speed"],
             "latest_ms": statistics.latest(),
@@ -53,6 +54,7 @@ class Status:
             now |= {
                 "commander": state.control_loop.commander.value,
                 "taken_by": state.control_loop.person,
+                "ignored": state.control_loop.person_ignored,
                 "policy": loaded.name,
                 "sha256": loaded.sha256,
                 "rate": loaded.interface.rate,

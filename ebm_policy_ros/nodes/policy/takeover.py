@@ -7,7 +7,6 @@ from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.errors import MessageError
@@ -19,12 +18,10 @@ from ebm_policy_ros.messages.takeover import (
     takeover_topic,
 )
 from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.common.topics import TAKEOVER_QUALITY
 from ebm_policy_ros.util.quoting import quote
 
 _LONGEST_NAME = 200
-# Reliable, so that no letting go is lost; what comes late is refused by its stamp.
-TAKEOVER_QUALITY = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-"""QoS profile of the publishers and of the subscription."""
 
 
 class Takeover:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from rclpy.node import Node
 
 from ebm_policy_ros.control.limits import Limits
-from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.messages.takeover import PersonCommand
 from ebm_policy_ros.nodes.common.arms import Arm, Arms, ArmStates, RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.outputs import Command
 from ebm_policy_ros.nodes.common.pauses import PauseWatch
+from ebm_policy_ros.nodes.teleop.takeover import TakeoverLink
 from ebm_policy_ros.observation.buffer import Snapshot, StaleObservation
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping, Vector
@@ -29,7 +31,12 @@ class Commander:
     """
 
     def __init__(
-        self, node: Node, interface: Interface, limits: Sequence[Limits], check_topic: bool
+        self,
+        node: Node,
+        interface: Interface,
+        limits: Sequence[Limits],
+        check_topic: bool,
+        link: TakeoverLink | None = None,
     ) -> None:
         """Open the inputs that the guard needs.
 
@@ -38,7 +45,9 @@ class Commander:
             interface: Defines the meaning of an action.
             limits: Limits of the commands of each part.
             check_topic: True to hold beside another publisher, or without a subscriber.
+            link: Receives the commands in place of the arm, whose topic then stays closed.
         """
+        self._link, self._sent_ns = link, 0
         self._node, self._interface, self._check_topic = node, interface, check_topic
         self.arms = Arms(node, interface, limits)
         alone = [part.interface for part in interface.parts]
@@ -78,13 +87,22 @@ class Commander:
 
     def let_go(self) -> None:
         """Send the safe commands and release the topics."""
+        if self._link is not None:
+            self._link.let_go()
+        self._release()
+
+    def _release(self) -> None:
         self._wanted, self.problem, self.changed = False, "", ()
         self.arms.close(self._now())
 
     def close(self) -> None:
-        """Release the topics and close the inputs."""
+        """Release the topics and close the inputs.
+
+        A policy node is not told that the person has let go: it stops, because a program that
+        ends is no decision that the policy shall go on.
+        """
         self._pauses.close()
-        self.let_go()
+        self._release()
         self._inputs.close()
 
     def _now(self) -> int:
@@ -131,7 +149,7 @@ class Commander:
         """
         if not self._wanted:
             return
-        other = self.arms.rivals() if self._check_topic else ""
+        other = self.arms.rivals() if self._check_topic and self._link is None else ""
         if other and not self.arms.is_open:
             self._wanted, self.problem = False, other
             return
@@ -141,12 +159,17 @@ class Commander:
             self.problem = problem
             return
         if not self.arms.is_open:
-            self.arms.open()
-        if not problem and self._check_topic:
-            problem = self.arms.listeners()
+            self.arms.open(publish=self._link is None)
+        problem = problem or self._unheard()
         self.problem = problem or self._send(now, desired, mappings)
         if self.problem:
             self.arms.hold(now, self._measured)
+
+    def _unheard(self) -> str:
+        """Problem that nobody receives the commands; empty if there is none."""
+        if self._link is not None:
+            return self._link.problem()
+        return self.arms.listeners() if self._check_topic else ""
 
     def _outdated(self) -> str:
         """List the streams of the arm that are too old just before a command is sent."""
@@ -159,23 +182,30 @@ class Commander:
         """Send a command to each arm; return the reason if it is not possible."""
         assert self._measured is not None
         wishes = list(zip(self.arms, self._measured, desired, mappings, strict=True))
+        # A node that is linked sends between two ticks too.
+        since = None if self._link is None else max(0, now - self._sent_ns) / NANOSECONDS
         rows = [
-            mapping.actions(wish, _setpoint(arm, now, state), arm.guard.limits)
+            mapping.actions(wish, _setpoint(arm, now, state), arm.guard.limits, since)
             for arm, state, wish, mapping in wishes
         ]
         actions, self.changed = self.arms.guarded(rows, self._measured)
         if actions is None:
             return f"guard: {', '.join(self.changed)}"
         commands: list[Command] = []
+        grips: list[bool] = []
         for (arm, state, wish, mapping), guarded in zip(wishes, actions, strict=True):
             grip = wish.target is not None or mapping.grip is not None
             # A plan has one or two periods only, so it is not crossfaded.
             limits = arm.guard.limits
             commands.append(arm.outputs.command(guarded, state, now, limits, 0.0, grip))
+            grips.append(grip)
         # No slow step is allowed between this check and the sending.
         if outdated := self.pause() or self._outdated():
             return outdated
         self.arms.send(commands)
+        self._sent_ns = now
+        if self._link is not None:
+            self._link.send(PersonCommand(tuple(actions), tuple(grips)))
         return ""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -24,6 +25,15 @@ _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _EVERY = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
+class Signal(NamedTuple):
+    """What a person does at an input device."""
+
+    held: bool | None
+    """True while they hold something that takes the arm over; None if it is not known."""
+    input: Any
+    """Their input; another value if it has changed."""
+
+
 class InputDevice(Protocol):
     """Source of teleoperation commands."""
 
@@ -36,6 +46,9 @@ class InputDevice(Protocol):
             faulty: True if it should, but there was a problem at the last tick.
         """
 
+    def signal(self) -> Signal:
+        """What the person does now."""
+
     def let_go(self) -> None:
         """Stop the motion; input that is held now has no effect any more."""
 
@@ -46,13 +59,19 @@ class InputDevice(Protocol):
 class KeyboardDevice:
     """Motion keys of the terminal, which the node reads."""
 
-    def __init__(self, keyboard: Keyboard) -> None:
-        """Use the keys of a keyboard."""
-        self._keyboard = keyboard
+    def __init__(self, keyboard: Keyboard, hold: float) -> None:
+        """Use the keys of a keyboard, which count as held for `hold` s after they came last."""
+        self._keyboard, self._hold = keyboard, hold
 
     def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
         """See `InputDevice`."""
         return self._keyboard.desired(boot_time())
+
+    def signal(self) -> Signal:
+        """See `InputDevice`."""
+        now = boot_time()
+        held = self._keyboard.is_held(now, self._hold)
+        return Signal(held, self._keyboard.desired(now).motion)
 
     def let_go(self) -> None:
         """See `InputDevice`."""
@@ -108,6 +127,11 @@ class JoyDevice:
         self._moves = bool(desired.motion)
         return desired
 
+    def signal(self) -> Signal:
+        """See `InputDevice`."""
+        now = boot_time()
+        return Signal(self._joystick.held(now), self._joystick.desired(now).motion)
+
     def let_go(self) -> None:
         """See `InputDevice`."""
         self._joystick.let_go()
@@ -151,10 +175,12 @@ class LeaderDevice:
             values["message_timeout"],
             interface.continuous,
         )
+        self._received = 0
         topic = values["topic"] or _TOPICS["leader"]
         node.create_subscription(JointState, topic, self._receive, _NEWEST)
 
     def _receive(self, message: Any) -> None:
+        self._received += 1
         self._leader.take(message.name, message.position, boot_time())
 
     def desired(self, measured: RobotState | None, taken: bool, faulty: bool) -> TeleopCommand:
@@ -164,6 +190,10 @@ class LeaderDevice:
             return TeleopCommand(hint="take the arm to follow the leader")
         return self._leader.desired(boot_time(), measured)
 
+    def signal(self) -> Signal:
+        """See `InputDevice`; only a key or a service takes the arm over."""
+        return Signal(False, self._received)
+
     def let_go(self) -> None:
         """See `InputDevice`."""
         self._leader.let_go()
@@ -171,3 +201,26 @@ class LeaderDevice:
     def describe(self) -> list[str]:
         """See `InputDevice`."""
         return ["bring the leader arm to where the arm is, then take it"]
+
+
+class Pedal:
+    """A pedal, or another button, that takes over in place of the input device's own."""
+
+    def __init__(self, node: Node, topic: str, timeout: float) -> None:
+        """Open the topic.
+
+        Args:
+            node: Node that owns the subscription.
+            topic: Topic with Joy messages, any button of which counts.
+            timeout: Time for which a message is valid, s.
+        """
+        self._timeout, self._at, self._is_pressed = timeout, -math.inf, False
+        node.create_subscription(Joy, topic, self._receive, _EVERY)
+
+    def _receive(self, message: Any) -> None:
+        self._at, self._is_pressed = boot_time(), any(message.buttons)
+
+    @property
+    def held(self) -> bool | None:
+        """True while it is pressed; None if it is not known."""
+        return self._is_pressed if boot_time() - self._at <= self._timeout else None

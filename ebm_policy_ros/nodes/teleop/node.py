@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from ebm_policy_ros.control.limits import LimitError
-from ebm_policy_ros.interface import Interface, Part, load_interface
+from ebm_policy_ros.interface import Part, load_interface
 from ebm_policy_ros.nodes.common.limit_parameters import limits_of
 from ebm_policy_ros.nodes.common.parameters import declare_all
 from ebm_policy_ros.nodes.common.pauses import boot_time
@@ -21,42 +21,19 @@ from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
 from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
 from ebm_policy_ros.nodes.recorder.client import RecorderClient
 from ebm_policy_ros.nodes.teleop.commander import Commander
-from ebm_policy_ros.nodes.teleop.devices import (
-    InputDevice,
-    JoyDevice,
-    KeyboardDevice,
-    LeaderDevice,
-)
+from ebm_policy_ros.nodes.teleop.devices import InputDevice, Pedal, Signal
+from ebm_policy_ros.nodes.teleop.hands import Hand, chosen_part, open_hands
 from ebm_policy_ros.nodes.teleop.parameters import SETTINGS
-from ebm_policy_ros.teleop.keyboard import Confirmation, Key, Keyboard, key_map, key_table
+from ebm_policy_ros.nodes.teleop.takeover import TakeoverLink
+from ebm_policy_ros.teleop.hold import Hold
+from ebm_policy_ros.teleop.keyboard import Confirmation, key_map
 from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
 from ebm_policy_ros.util.resources import interface_path
 
 # Rate of reading keys and showing the status line, Hz; independent of a simulation's clock.
 _SCREEN_RATE = 20.0
-
-
-class Hand(NamedTuple):
-    """Input of the operator for one part of the action."""
-
-    part: Part
-    mapping: TeleopMapping
-    keys: Sequence[Key]
-    keyboard: Keyboard
-    source: InputDevice
-
-
-def _chosen(interface: Interface, name: str) -> Interface:
-    """Interface of the part that is commanded alone; the whole one if none is named."""
-    if not name:
-        return interface
-    parts = {part.name: part.interface for part in interface.parts if part.name}
-    if name not in parts:
-        expected = f"one of {', '.join(parts)} or nothing" if parts else "nothing"
-        raise ValueError(
-            f"part: got {name!r}, expected {expected}: the parts of {interface.name}'s action"
-        )
-    return parts[name]
+# Rate at which new input of a person who takes over is sent, Hz.
+_PROMPT_RATE = 50.0
 
 
 class TeleopNode(Node):
@@ -75,18 +52,27 @@ class TeleopNode(Node):
         """
         super().__init__("teleop_node", **options)
         self.values = values = declare_all(self, SETTINGS)
+        if values["takeover"] and values["part"]:
+            raise ValueError("part: takeover moves all parts of an action; expected nothing")
+        if values["pedal"] and not values["takeover"]:
+            raise ValueError("pedal: takes over from a policy node, but takeover names none")
         whole = load_interface(interface_path(values["interface"]))
-        self._interface = interface = _chosen(whole, values["part"])
+        self._interface = interface = chosen_part(whole, values["part"])
         limits = limits_of(interface, values)
         self._confirmation = Confirmation()
-        begins = tuple(part.field("") for part in interface.parts)
-        if strange := [n for n in values["invert"] or () if not n.startswith(begins)]:
-            raise ValueError(
-                f"invert: got {strange[0]!r}, expected names that begin with {' or '.join(begins)}"
-            )
-        self._hands = [self._open(part) for part in interface.parts]
+        self._hands = open_hands(self, interface, values, self._act, self._on_rest)
         self._active = 0
-        self.commander = Commander(self, interface, limits, values["check_command_topic"])
+        self._link: TakeoverLink | None = None
+        if values["takeover"]:
+            self._link = TakeoverLink(self, interface, values["takeover"])
+        self._hold = Hold()
+        self._signal: Signal | None = None
+        self._pedal: Pedal | None = None
+        if values["pedal"]:
+            self._pedal = Pedal(self, values["pedal"], values["message_timeout"])
+        self.commander = Commander(
+            self, interface, limits, values["check_command_topic"], self._link
+        )
         self._recorder = RecorderClient(self, values["recorder"], self._say)
         self._desired = TeleopCommand()
         self._told = ""
@@ -103,34 +89,13 @@ class TeleopNode(Node):
         self._ticks = Ticks(self, interface.rate, self._tick)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._screen = self.create_timer(1 / _SCREEN_RATE, self._on_screen, clock=steady)
+        if self._link is not None:
+            self.create_timer(1 / _PROMPT_RATE, self._on_prompt, clock=steady)
 
-    def _open(self, part: Part) -> Hand:
-        """Open the input device for one part."""
-        values, interface = self.values, part.interface
-        wanted = [name for name in values["invert"] or () if name.startswith(part.field(""))]
-        inverted = [name.removeprefix(part.field("")) for name in wanted]
-        keys = key_table(interface.command, values["source"], len(self._interface.parts) > 1)
-        keyboard = Keyboard(keys, values["key_timeout"])
-        mapping = TeleopMapping(interface, values["speed"], inverted)
-        return Hand(part, mapping, keys, keyboard, self._open_source(part, keyboard))
-
-    def _open_source(self, part: Part, keyboard: Keyboard) -> InputDevice:
-        source = self.values["source"]
-        if source == "keyboard":
-            return KeyboardDevice(keyboard)
-        if source == "leader":
-            return LeaderDevice(self, self.values, part.interface)
-
-        # The devices of all parts get the same messages; only that of the first part acts on the
-        # buttons, whichever part is active, so that each press is one event.
-        is_first = part.columns.start == 0
-        return JoyDevice(
-            self,
-            self.values,
-            part.interface.command,
-            lambda event: self._act(event) if is_first else None,
-            lambda: self._tick() if self._hand.part is part else None,
-        )
+    def _on_rest(self, part: Part) -> None:
+        """Send a command at once when the motion of the part ends that the device moves."""
+        if self._hand.part is part:
+            self._tick()
 
     @property
     def _hand(self) -> Hand:
@@ -153,14 +118,20 @@ class TeleopNode(Node):
         self._read_keys()
         if self.commander.pause():
             self._source.let_go()  # input from before or during the pause is ignored
+        if self._link is not None:
+            self._follow_hold()
         states = self.commander.look(now)
         measured = None if states is None else states[self._active]
         taken = self.commander.is_wanted
         self._desired = self._source.desired(
             measured, taken, taken and bool(self.commander.problem)
         )
-        if self._desired.motion:
+        if self._link is None and self._desired.motion:
             self.commander.take()
+        if self._signal is not None and self._signal.held is None:
+            # In silence the policy node stops; a command to stand still would keep it waiting.
+            silent = self._desired.hint or "the input device is silent"
+            self._desired = TeleopCommand(problem=silent, hint=silent)
         was_wanted = self.commander.is_wanted
         # The arms that are not moved are commanded to stand still, so that nothing else moves
         # them, and so that a recording has a command of each arm at every step.
@@ -170,7 +141,30 @@ class TeleopNode(Node):
             self._source.let_go()
         self._show()
 
+    def _follow_hold(self) -> None:
+        """Take over when something is pressed, and let go when it is released."""
+        self._signal = self._person()
+        event = self._hold.follow(self._signal.held, self.commander.is_wanted)
+        if event == "take":
+            self.commander.take()
+        elif event == "let_go":
+            self._let_go()
+
+    def _person(self) -> Signal:
+        """What the person does now."""
+        signal = self._source.signal()
+        return signal if self._pedal is None else signal._replace(held=self._pedal.held)
+
+    def _on_prompt(self) -> None:
+        """Send new input at once."""
+        self._read_keys()
+        before, now = self._signal, self._person()
+        is_other = before is None or now.held != before.held
+        if is_other or (now != before and self.commander.is_wanted):
+            self._tick()
+
     def _let_go(self) -> None:
+        self._hold.latch()
         self._source.let_go()
         self.commander.let_go()
 
@@ -201,6 +195,7 @@ class TeleopNode(Node):
                 lines = [*key_map(self._hand.keys), *self._source.describe()]
                 self._terminal.say("\n".join(lines))
         elif event == "take":
+            self._hold.latch()
             self.commander.take()
         elif event == "let_go":
             self._let_go()
@@ -216,6 +211,7 @@ class TeleopNode(Node):
     def _on_engage(self, request: Any, response: Any) -> Any:
         """Take the command topic as soon as there is no problem, if true; release it, if false."""
         if request.data:
+            self._hold.latch()
             self.commander.take()
             self._tick()
         else:
@@ -253,6 +249,8 @@ class TeleopNode(Node):
         """Show the status line, most important part first; without a terminal, log the state."""
         stands = self._clock_watch.stands()
         state = f"the clock stands still ({self.commander.state})" if stands else self._state()
+        if self._link is not None:
+            state += f" | {self._link.answer}"
         if self._terminal is None:
             if state != self._told:
                 self.get_logger().info(state)

@@ -64,6 +64,26 @@ SETTINGS = (
         "stands opposite or a frame that is turned; unset: none.",
     ),
     Setting(
+        "takeover",
+        "",
+        "Name of the policy node from which the arm is taken over while a key, a button or a "
+        "stick is held; empty: commands go to the arm.",
+    ),
+    Setting(
+        "pedal",
+        "",
+        "Topic (Joy) of a pedal that takes over in place of the source's own keys or buttons; "
+        "empty: none.",
+    ),
+    Setting(
+        "key_hold",
+        0.8,
+        "Time for which a key holds a takeover after it came last, s; longer than the keyboard "
+        "waits before it repeats.",
+        low=0.05,
+        high=5.0,
+    ),
+    Setting(
         "key_timeout",
         0.2,
         "Time for which a key moves the arm after it came last, s.",

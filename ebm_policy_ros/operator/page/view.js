@@ -24,10 +24,11 @@ export class View {
 
   // The part that also changes without news: how long the page has heard nothing.
   drawSituation(silence) {
-    const { word, reason, tone } = situation(this.state, silence);
+    const { word, reason, commander, tone } = situation(this.state, silence);
     document.body.classList.toggle("alone", !this.state || silence > ALONE);
     set("word", word);
     set("reason", reason);
+    set("commander", commander);
     document.body.dataset.tone = tone;
     const text = alarm(this.state, silence, this.isStopping);
     set("alarm", text);

@@ -2,10 +2,10 @@
 
 export const ALONE = 1000; // ms without a state
 
-// -> { word, reason, tone: "good" | "look" | "bad" | "calm" }
+// -> { word, reason, commander, tone: "good" | "look" | "bad" | "calm" }
 export function situation(state, silence) {
   if (state && silence <= ALONE) return state;
-  return { word: "No connection", reason: "this page no longer hears the robot's computer", tone: "bad" };
+  return { word: "No connection", reason: "this page no longer hears the robot's computer", commander: "", tone: "bad" };
 }
 
 export function alarm(state, silence, isStopping) {
