@@ -22,6 +22,8 @@ setup(
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.operator": ["page/*"],
+        f"{NAME}.trials": ["template/*"],
+        f"{NAME}.util": ["style/*"],
         f"{NAME}.training.inspection": ["template/*"],
     },
     data_files=[
@@ -74,6 +76,8 @@ setup(
             f"teleop_node = {NAME}.util.executables:teleop_node",
             f"sim_bridge_node = {NAME}.util.executables:sim_bridge_node",
             f"oracle_node = {NAME}.util.executables:oracle_node",
+            f"check_robot = {NAME}.util.executables:check_robot",
+            f"make_interface = {NAME}.util.executables:make_interface",
             f"record_demos = {NAME}.util.executables:record_demos",
             f"replay_demo = {NAME}.util.executables:replay_demo",
             f"inspect_demos = {NAME}.util.executables:inspect_demos",
@@ -82,6 +86,7 @@ setup(
             f"calibrate_policy = {NAME}.util.executables:calibrate_policy",
             f"evaluate_policy = {NAME}.util.executables:evaluate_policy",
             f"compare_policies = {NAME}.util.executables:compare_policies",
+            f"judge_policy = {NAME}.util.executables:judge_policy",
         ],
     },
 )

@@ -9,8 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from ebm_policy_ros.nodes.check.check_robot import CheckArgs
+from ebm_policy_ros.nodes.check.make_interface import MakeArgs
 from ebm_policy_ros.nodes.common.limit_parameters import LIMIT_SETTINGS
 from ebm_policy_ros.nodes.common.parameters import Setting
+from ebm_policy_ros.nodes.judge import node as judge_node
+from ebm_policy_ros.nodes.judge import starts_node
 from ebm_policy_ros.nodes.operator import node as operator_node
 from ebm_policy_ros.nodes.operator import terminal_node as operate_terminal
 from ebm_policy_ros.nodes.policy import parameters as policy_node
@@ -19,6 +23,7 @@ from ebm_policy_ros.nodes.teleop import parameters as teleop_node
 from ebm_policy_ros.sim import bridge_node, episodes_node, oracle_node
 from ebm_policy_ros.sim.compare import CompareArgs
 from ebm_policy_ros.sim.evaluate import EvaluateArgs
+from ebm_policy_ros.sim.judge import JudgeArgs
 from ebm_policy_ros.sim.record_demos import RecordArgs
 from ebm_policy_ros.sim.replay import node as replay_node
 from ebm_policy_ros.sim.replay.command import ReplayArgs
@@ -87,22 +92,33 @@ NODES = {
         "It runs the episodes of `record_demos` and `evaluate_policy`, which start it.",
         episodes_node.SETTINGS,
     ),
+    "judge_node": (
+        "It runs the trials of a comparison; `judge_policy` starts it.",
+        judge_node.SETTINGS,
+    ),
+    "starts_node": (
+        "It takes pictures of the starts of trials; `judge_policy` starts it.",
+        starts_node.SETTINGS,
+    ),
     "replay_node": ("It plays bags to a policy; `replay_demo` starts it.", replay_node.SETTINGS),
 }
 
 # The arguments of a command, and whether those without a default have no dashes.
 COMMANDS: dict[str, tuple[type[Any], bool]] = {
+    "make_interface": (MakeArgs, False),
+    "check_robot": (CheckArgs, False),
     "record_demos": (RecordArgs, False),
     "inspect_demos": (InspectArgs, True),
     "train_policy": (TrainConfig, False),
     "calibrate_policy": (CalibrateArgs, False),
     "evaluate_policy": (EvaluateArgs, False),
     "compare_policies": (CompareArgs, False),
+    "judge_policy": (JudgeArgs, False),
     "replay_demo": (ReplayArgs, True),
     "convert_demos": (ConvertConfig, False),
 }
 # Options that take no value.
-SWITCHES = ("resume", "video")
+SWITCHES = ("resume", "video", "move")
 
 
 def parameters() -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -52,7 +53,7 @@ SETTINGS = (
     Setting("interface", "", "Interface file, or a shipped one's name; empty: the task's."),
     Setting("lockstep", False, "Wait for each tick's command."),
     Setting("real_time_factor", 1.0, "Simulated seconds in a second; 0: paused, see tick()."),
-    Setting("seed", 0, "Seed of the first scene; then +1."),
+    Setting("seed", 0, "Seed of the next scene; then +1.", fixed=False, low=0, high=2**31 - 1),
     Setting(
         "command_noise",
         0.0,
@@ -113,6 +114,7 @@ class SimBridgeNode(Node):
         self._recorder = RecorderWatch(self, values["recorder"])
         self._out = Publishers(self, self._interface)
         self._open_topics()
+        self.add_on_set_parameters_callback(self._on_parameters)
         self._time_ns = 0
         self._parts, self._parts_done = 1, 0
         self._solved = self._over = 0
@@ -145,6 +147,12 @@ class SimBridgeNode(Node):
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(Trigger, "~/end", self._on_end)
+
+    def _on_parameters(self, parameters: Any) -> SetParametersResult:
+        for parameter in parameters:
+            if parameter.name == "seed":
+                self._next_seed = parameter.value
+        return SetParametersResult(successful=True)
 
     @property
     def time_ns(self) -> int:

@@ -25,13 +25,13 @@ from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.video import (
     FRAMES_PER_SECOND,
     SIZE,
-    VideoWriter,
     count_frames,
     read_video,
 )
 from ebm_policy_ros.training.data.episodes import read_episode
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import policy_path
+from ebm_policy_ros.util.video_file import VideoWriter
 
 Frame = npt.NDArray[np.uint8]
 

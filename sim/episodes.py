@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.sim.disturbance import Disturbance
-from ebm_policy_ros.sim.subprocesses import Program, failure_of, running
+from ebm_policy_ros.sim.subprocesses import Program, has_ended, running
 from ebm_policy_ros.sim.tasks import make_task
 
 RESULTS = "episodes.jsonl"
@@ -226,7 +226,7 @@ def _wait(
         scene = begun = time.monotonic()
         while True:
             # The runner ends after its last result: polled first, it leaves none uncounted.
-            ended = {name: p for name, p in processes.items() if p.poll() is not None}
+            over = has_ended(processes, "episodes_node", config.out / "logs")
             results = read_results(config.out)
             if new := len(results) - bar.n:
                 scene = time.monotonic()
@@ -235,10 +235,8 @@ def _wait(
                 now = time.monotonic()
                 pace = (scene - begun) / (bar.n - done) if bar.n > done else None
                 bar.set_postfix_str(_progress(config, results, now - scene, pace))
-            for name, process in ended.items():
-                if name == "episodes_node" and process.returncode == 0:
-                    return
-                raise failure_of(name, process.returncode, config.out / "logs" / f"{name}.log")
+            if over:
+                return
             time.sleep(0.2)
 
 

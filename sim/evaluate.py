@@ -22,6 +22,7 @@ from ebm_policy_ros.sim.episodes import EpisodeResult, EpisodesConfig, run_episo
 from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.training.data.episodes import read_episode
+from ebm_policy_ros.trials.sequential import wilson_interval
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import interface_path, policy_path
 
@@ -57,18 +58,6 @@ class EvaluateArgs:
     """Settings of the search that replace the policy's, such as --inference.samples 2048."""
     parameters: dict[str, int | float | str] = field(default_factory=dict)
     """Further parameters of policy_node, such as --parameters.when_unsure go."""
-
-
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a proportion (Wilson 1927, JASA 22)."""
-    if trials == 0:
-        return 0.0, 1.0
-    z = 1.96  # of a standard normal distribution
-    share = successes / trials
-    scale = 1 + z**2 / trials
-    centre = (share + z**2 / (2 * trials)) / scale
-    half = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / scale
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:

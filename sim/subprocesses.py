@@ -86,6 +86,43 @@ def running(programs: list[Program], logs: Path) -> Iterator[dict[str, subproces
                 process.kill()
 
 
+def has_ended(processes: Mapping[str, subprocess.Popen[bytes]], runner: str, logs: Path) -> bool:
+    """Return True once the process that runs the others has done its work.
+
+    Args:
+        processes: Processes by name.
+        runner: Name of that one.
+        logs: Folder of their logs.
+
+    Raises:
+        ProgramFailed: If it has failed, or another one has ended before it.
+    """
+    ended = {name: p.returncode for name, p in processes.items() if p.poll() is not None}
+    if ended.get(runner) == 0:
+        return True
+    for name, code in ended.items():
+        raise failure_of(name, code, logs / f"{name}.log")
+    return False
+
+
+def run_in_foreground(program: Program) -> int:
+    """Run a program on this terminal and return its exit code; it does not outlive this process.
+
+    It joins the ROS of the caller. After a Ctrl-C, which it gets too, it is waited for.
+    """
+    process = subprocess.Popen(
+        program.command(),
+        env={**dds_profile(), **os.environ},
+        # It calls nothing but prctl, so threads of this process do no harm.
+        preexec_fn=_end_with_parent,  # noqa: PLW1509
+    )
+    try:
+        return process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def _end_with_parent() -> None:
     """Ask Linux to end this process when its parent dies, also by SIGKILL."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -224,3 +224,20 @@ def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is
             node.close()
             node.destroy_node()
         commander.node.destroy_node()
+
+
+def test_the_seed_of_the_next_scene_may_be_set(commander: Commander) -> None:
+    bridge = next(node for node in commander.executor.get_nodes() if node is not commander.node)
+    reset = commander.node.create_client(Trigger, "sim_bridge_node/reset")
+    commander.until(reset.service_is_ready)
+
+    def seed() -> str:
+        future = reset.call_async(Trigger.Request())
+        commander.until(future.done)
+        return str(future.result().message)
+
+    (result,) = bridge.set_parameters([Parameter("seed", value=7)])
+    assert result.successful
+    assert [seed(), seed()] == ["seed 7", "seed 8"]
+    (refused,) = bridge.set_parameters([Parameter("seed", value=-1)])
+    assert not refused.successful and seed() == "seed 9"

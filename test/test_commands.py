@@ -18,8 +18,8 @@ import pytest
 from programs import Program, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ebm_policy_ros.sim.evaluate import wilson_interval
 from ebm_policy_ros.sim.video import read_video
+from ebm_policy_ros.trials.sequential import wilson_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 PolicyWriter = Callable[..., Path]

@@ -18,6 +18,7 @@ pytest.importorskip("aiohttp")
 import aiohttp
 from operator_page import Page, issued_token
 from robot import parameters, planar
+from sensor_msgs.msg import Image
 from station import Station
 
 from ebm_policy_ros.control.safety_state import SafetyState
@@ -374,6 +375,22 @@ def test_pictures_are_taken_and_drawn_only_while_a_page_shows_them(station: Stat
         page = await page_of().open()
         await page.until(lambda: count("/policy_node/debug_image") == 0)
         assert count("/camera/image_raw") == 1  # the policy's
+        await page.close()
+
+    play(operator, scenario)
+
+
+def test_the_wanted_start_of_a_trial_is_a_picture_of_the_page(station: Station) -> None:
+    operator = station.add_operator()
+    publisher = station.robot.node.create_publisher(Image, "judge_node/start_overlay", 1)
+    overlay = Image(height=2, width=2, encoding="rgb8", step=6, data=bytes(12))
+    station.robot.repeat(0.05, lambda: publisher.publish(overlay))
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda state: "start_overlay" in state["pictures"])
+        await page.socket.send_json({"type": "show", "pictures": ["start_overlay"]})
+        await page.until(lambda: "start_overlay" in page.pictures)
         await page.close()
 
     play(operator, scenario)

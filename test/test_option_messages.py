@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ebm_policy_ros.sim import compare, evaluate, record_demos
+from ebm_policy_ros.sim import compare, evaluate, judge, record_demos
 from ebm_policy_ros.sim.replay import command as replay
 from ebm_policy_ros.training import calibrate, convert, inspect_demos, train
 
@@ -189,6 +189,7 @@ COMMANDS: dict[str, tuple[Command, dict[str, str]]] = {
     "convert_demos": (convert.main, {"--source": "d", "--out": "o"}),
     "evaluate_policy": (evaluate.main, {"--policy": "p", "--out": "o"}),
     "inspect_demos": (inspect_demos.main, {"folder": "d"}),
+    "judge_policy": (judge.main, {"--policies": "[p, q]", "--out": "o"}),
     "record_demos": (record_demos.main, {"--out": "o"}),
     "replay_demo": (replay.main, {"data": "d"}),
     "train_policy": (train.main, {"--data": "d", "--out": "o"}),
@@ -247,6 +248,9 @@ def test_every_command_names_what_is_missing_and_what_is_too_much(
         ),
         ("inspect_demos", "--oot=x", "unknown option --oot; did you mean --out?"),
         ("inspect_demos", "--out", "--out: no value given, expected a path or null"),
+        ("judge_policy", "--policies=[p]", "--policies: got 1, expected at least two"),
+        ("judge_policy", "--alpha=x", "--alpha: got 'x', expected a number"),
+        ("judge_policy", "--task=juggle", "--task: got 'juggle', expected one of avoid, ..."),
         ("record_demos", "--task=juggle", "--task: got 'juggle', expected one of avoid, ..."),
         ("record_demos", "--knocks=-1", "--knocks: got -1.0, expected a number >= 0"),
         ("record_demos", "--interface=no.yaml", "no.yaml: cannot read the interface..."),

@@ -14,8 +14,9 @@ from modules import MODULES, PACKAGE, PACKAGES, imported
 # From the bottom up: a package imports only from itself and those before it.
 ROOMS = (
     "util", "device", "energy", "inference", "interface", "messages", "observation", "control",
-    "policy", "bags", "teleop", "operator",
+    "policy", "bags", "teleop", "operator", "trials", "check",
     "nodes.common", "nodes.recorder", "nodes.teleop", "nodes.policy", "nodes.operator",
+    "nodes.judge", "nodes.check",
     "training.data", "training.inspection", "training.exchange", "training.learning",
     "training", "training.experiments",
     "sim.tasks", "sim", "sim.replay", "sim.experiments",
@@ -97,6 +98,11 @@ def test_training_and_simulation_reach_ros_only_through_their_nodes() -> None:
     offline = [name for name in OWN if room(name).startswith(OFFLINE)]
     assert "rclpy" in reached(offline)
     assert "rclpy" not in reached(name for name in offline if not name.endswith("node"))
+
+
+def test_comparisons_need_neither_ros_nor_torch() -> None:
+    needed = reached(name for name in OWN if room(name) == "trials")
+    assert not {"rclpy", "torch"} & {name.partition(".")[0] for name in needed}
 
 
 def test_init_files_load_neither_torch_nor_ros() -> None:

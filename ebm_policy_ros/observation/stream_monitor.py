@@ -26,7 +26,8 @@ class StreamMonitor:
                 this much ahead of the clock.
         """
         window = _WINDOW if stream.min_rate is None else max(_WINDOW, _FEWEST / stream.min_rate)
-        self._window_ns = round(window * NANOSECONDS)
+        self.window_ns = round(window * NANOSECONDS)
+        """Time in which the rate is measured, nanoseconds."""
         self._min_rate = stream.min_rate
         self._ahead_ns = round(stream.max_age * NANOSECONDS) + period_ns
         self._stamps: deque[int] = deque()
@@ -59,7 +60,7 @@ class StreamMonitor:
             self._since = stamp
         if not self._stamps or stamp > self._stamps[-1]:  # a frozen stream repeats its last one
             self._stamps.append(stamp)
-        while self._stamps[0] < self._stamps[-1] - self._window_ns:
+        while self._stamps[0] < self._stamps[-1] - self.window_ns:
             self._stamps.popleft()
         return True
 
@@ -72,8 +73,8 @@ class StreamMonitor:
         """Rate of new samples at a time, Hz."""
         if self._since is None:
             return 0.0
-        begin = time_ns - self._window_ns
-        span = min(self._window_ns, max(time_ns - self._since, 1))
+        begin = time_ns - self.window_ns
+        span = min(self.window_ns, max(time_ns - self._since, 1))
         return sum(stamp > begin for stamp in self._stamps) * NANOSECONDS / span
 
     def problem(self, time_ns: int) -> str:
@@ -82,8 +83,8 @@ class StreamMonitor:
             return self._refusal
         if self._min_rate is None or self._since is None:
             return ""
-        if time_ns - self._since < self._window_ns:
-            return f"its rate is measured for {self._window_ns / NANOSECONDS:.1f} s at first"
+        if time_ns - self._since < self.window_ns:
+            return f"its rate is measured for {self.window_ns / NANOSECONDS:.1f} s at first"
         rate = self.rate(time_ns)
         if rate >= _TOLERANCE * self._min_rate:
             return ""

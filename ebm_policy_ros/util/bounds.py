@@ -24,6 +24,8 @@ LARGEST_YAML = 4 << 20
 MOST_YAML_VALUES = 200_000
 """Maximum number of values in a YAML file after its aliases are expanded. Reading that many takes
 one or two seconds."""
+LARGEST_URDF = 16 << 20
+"""Maximum bytes of a robot description. That of a UR5e with a gripper has 50 thousand."""
 LARGEST_INDEX = 64 << 20
 """Maximum bytes of the index of a cache. 100,000 demonstrations need half of it."""
 DEEPEST = 64

@@ -45,6 +45,14 @@ def oracle_node() -> None:
     _run("sim.oracle_node")
 
 
+def check_robot() -> None:
+    _run("nodes.check.check_robot")
+
+
+def make_interface() -> None:
+    _run("nodes.check.make_interface")
+
+
 def record_demos() -> None:
     _run("sim.record_demos")
 
@@ -75,3 +83,7 @@ def evaluate_policy() -> None:
 
 def compare_policies() -> None:
     _run("sim.compare")
+
+
+def judge_policy() -> None:
+    _run("sim.judge")

@@ -25,10 +25,10 @@ from ebm_policy_ros.interface.command_types import TOOL_POSE
 from ebm_policy_ros.policy.chunk import Chunk, executed_of
 from ebm_policy_ros.policy.policy import Choice, Policy
 from ebm_policy_ros.sim.disturbance import Disturbance
-from ebm_policy_ros.sim.evaluate import wilson_interval
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World
 from ebm_policy_ros.training.experiments.common import kept_result, train_policy
+from ebm_policy_ros.trials.sequential import wilson_interval
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import interface_path
 

@@ -9,15 +9,14 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.training.inspection.issue_types import KINDS, percent
 from ebm_policy_ros.training.inspection.report import Entry, Report
+from ebm_policy_ros.util.page_template import page_environment, page_style
 
 _GENERATOR = "ebm_policy_ros inspect_demos"
-_TEMPLATES = PackageLoader("ebm_policy_ros.training.inspection", "template")
 
 
 def is_page(path: Path) -> bool:
@@ -37,24 +36,20 @@ def render_page(report: Report, folder: Path) -> str:
         report: Content of the page.
         folder: Folder of the demonstrations, for the title.
     """
-    environment = Environment(
-        loader=_TEMPLATES,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = page_environment(
+        "ebm_policy_ros.training.inspection",
+        {
+            "highest_of_arms": _highest_of_arms,
+            "length_of_time": _length_of_time,
+            "listed": _listed,
+            "percent": percent,
+        },
     )
-    environment.filters |= {
-        "highest_of_arms": _highest_of_arms,
-        "length_of_time": _length_of_time,
-        "listed": _listed,
-        "percent": percent,
-    }
-    style, script = (environment.get_template(f"page.{kind}").render() for kind in ("css", "js"))
+    script = environment.get_template("page.js").render()
     digest = b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
     return environment.get_template("page.html").render(
         generator=_GENERATOR,
-        style=Markup(style),
+        style=page_style(environment),
         script=Markup(script),
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'",

@@ -62,6 +62,9 @@ class Inputs:
             name: StreamMonitor(interface.observation[name], interface.period_ns)
             for name in self.buffer
         }
+        self.newest: dict[str, tuple[Any, int]] = {}
+        """Newest message of each stream and its receive time, nanoseconds; also one whose stamp
+        was rejected."""
         self._mismatches: dict[str, str] = {}
         self._subscriptions = [self._subscribe(name) for name in self.buffer]
 
@@ -93,6 +96,7 @@ class Inputs:
     def _receive(self, name: str, message: Any) -> None:
         now = self._node.get_clock().now().nanoseconds
         monitor = self._monitors[name]
+        self.newest[name] = message, now
         first = monitor.received == 0
         if not monitor.accept(stamp_ns(message), now):
             return

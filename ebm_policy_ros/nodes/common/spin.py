@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn, Protocol
 
 import rclpy
@@ -27,6 +29,19 @@ class TaskNode(Protocol):
 
     def run(self) -> None:
         """Perform the task."""
+
+    def destroy_node(self) -> None:
+        """Destroy the node; provided by rclpy."""
+
+
+class CoroutineNode(Protocol):
+    """A node of rclpy with one task that waits for other nodes."""
+
+    async def run(self) -> None:
+        """Perform the task."""
+
+    def close(self) -> None:
+        """Release what is no part of ROS."""
 
     def destroy_node(self) -> None:
         """Destroy the node; provided by rclpy."""
@@ -156,6 +171,68 @@ def run_to_end(
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+
+
+def run_coroutine(
+    create: Callable[[], CoroutineNode],
+    name: str,
+    settings: Sequence[Setting],
+    args: Sequence[str] | None = None,
+    expected: tuple[type[Exception], ...] = (),
+) -> None:
+    """Create a node, spin it in a thread, and run its coroutine in this one.
+
+    SIGINT, SIGTERM and SIGHUP cancel the coroutine, which may still call services; the exit code
+    is then 130. For bad input on creation it is 2, for an `expected` error of the coroutine 1,
+    each with one line. Arguments: see `run_node`.
+    """
+    given = sys.argv[1:] if args is None else list(args)
+    answer_options(name, create.__doc__ or "", settings, remove_ros_args(given))
+    node = None
+    try:
+        # rclpy's own handlers would close the context before the node could stop an arm.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = create()
+        refuse_unknown(node)
+    except (*_BAD_INPUT, *expected) as error:
+        if node is not None:
+            node.close()
+        _exit_refused(error)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spinning = threading.Thread(target=executor.spin)
+    spinning.start()
+    try:
+        asyncio.run(_until_signal(node.run()))
+    except asyncio.CancelledError:
+        sys.exit(130)
+    except expected as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(1)
+    finally:
+        node.close()
+        executor.shutdown()
+        spinning.join()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+async def _until_signal(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine until a signal cancels it; further signals have no effect."""
+    task = asyncio.ensure_future(coroutine)
+    loop = asyncio.get_running_loop()
+    handled = [signal.SIGINT, signal.SIGTERM]
+    handled += [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) != signal.SIG_IGN)
+
+    def cancel() -> None:
+        for number in handled:
+            # A terminal sends a Ctrl-C to all its processes, and a parent may send another one.
+            loop.add_signal_handler(number, lambda: None)
+        task.cancel()
+
+    for number in handled:
+        loop.add_signal_handler(number, cancel)
+    await task
 
 
 def _exit_refused(error: Exception) -> NoReturn:

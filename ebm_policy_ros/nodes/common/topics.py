@@ -48,14 +48,16 @@ def elsewhere(node: Node, stream: Stream) -> str:
     topic = node.resolve_topic_name(stream.topic)
     if node.count_publishers(topic) > 0:
         return ""
-    others = [
-        name
-        for name, types in node.get_topic_names_and_types()
-        if name != topic and stream.type in types and node.count_publishers(name) > 0
-    ]
+    others = [name for name in published(node, stream.type) if name != topic]
     if not others:
         return f"nobody publishes on {topic}"
     return f"nobody publishes on {topic}; {stream.type} comes on {cut(', '.join(others))}"
+
+
+def published(node: Node, ros_type: str) -> list[str]:
+    """Topics on which a type is published."""
+    found = node.get_topic_names_and_types()
+    return [n for n, types in found if ros_type in types and node.count_publishers(n) > 0]
 
 
 def status_in(message: Any) -> dict[str, Any] | None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+
 from ebm_policy_ros.operator.robot import Answer
 
 
@@ -46,6 +50,25 @@ async def ask_node(client: Any, request: Any, seconds: float) -> Answer:
     except TimeoutError as silence:
         return Answer(False, str(silence))
     return Answer(bool(response.success), str(response.message))
+
+
+async def set_parameter(client: Any, name: str, value: Any, seconds: float) -> Answer:
+    """Set a parameter of another node.
+
+    Args:
+        client: Client of the node's `set_parameters`.
+        name: Name of the parameter.
+        value: Its value.
+        seconds: Longest time to wait, s.
+    """
+    parameter: ParameterMessage = Parameter(name, value=value).to_parameter_msg()
+    request = SetParameters.Request(parameters=[parameter])
+    try:
+        response = await ask(client, request, seconds)
+    except TimeoutError as silence:
+        return Answer(False, str(silence))
+    (result,) = response.results
+    return Answer(result.successful, result.reason or f"{name} is {value}")
 
 
 def absence(client: Any) -> str:

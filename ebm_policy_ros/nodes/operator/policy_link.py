@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from ebm_policy_ros.nodes.common.topics import status_in
-from ebm_policy_ros.nodes.operator.calls import absence, ask, ask_node
+from ebm_policy_ros.nodes.operator.calls import absence, ask_node, set_parameter
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.robot import Answer
 from ebm_policy_ros.util.quoting import quote
@@ -106,7 +104,8 @@ class PolicyLink:
             request = SetBool.Request(data=command.value)
             return await ask_node(self._clients["shadow"], request, _USUAL)
         if command.name == "speed":
-            return await self._set("speed", float(command.value or 0.0))
+            speed = float(command.value or 0.0)
+            return await set_parameter(self._clients["set_parameters"], "speed", speed, _USUAL)
         if command.name == "load_policy":
             return await self._load(str(command.value))
         seconds = _LOAD if command.name == "start" else _USUAL
@@ -115,21 +114,11 @@ class PolicyLink:
     async def _load(self, name: str) -> Answer:
         if name not in self._policies:
             return Answer(False, f"got {quote(name)}, expected a policy of the list")
-        answer = await self._set("next_policy", str(self._policies[name]))
+        client, path = self._clients["set_parameters"], str(self._policies[name])
+        answer = await set_parameter(client, "next_policy", path, _USUAL)
         if not answer.done:
             return answer
         return await ask_node(self._clients["load_policy"], Trigger.Request(), _LOAD)
-
-    async def _set(self, name: str, value: float | str) -> Answer:
-        """Set a parameter of the policy node."""
-        parameter: ParameterMessage = Parameter(name, value=value).to_parameter_msg()
-        request = SetParameters.Request(parameters=[parameter])
-        try:
-            response = await ask(self._clients["set_parameters"], request, _USUAL)
-        except TimeoutError as silence:
-            return Answer(False, str(silence))
-        (result,) = response.results
-        return Answer(result.successful, result.reason or f"{name} is {value}")
 
 
 def _stream(status: Any, begin: str) -> dict[str, Any]:

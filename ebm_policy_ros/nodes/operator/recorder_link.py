@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from ebm_policy_ros.nodes.common.topics import status_in
-from ebm_policy_ros.nodes.operator.calls import absence, ask_node
+from ebm_policy_ros.nodes.operator.calls import absence, ask_node, set_parameter
 from ebm_policy_ros.nodes.recorder.client import REQUESTS
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.robot import Answer
 
 # The recorder publishes its status at least once a second.
 _SILENCE = 2.5
-# Longest time for an answer, s: an episode is written to its end.
-_WAIT = 30.0
+# Longest time for an answer, s: an episode is written to its end; and to everything else.
+_WAIT, _USUAL = 30.0, 5.0
 
 
 class RecorderLink:
@@ -38,6 +39,7 @@ class RecorderLink:
             service: node.create_client(kind, f"{name}/{service}")
             for service, kind in kinds.items()
         }
+        self._parameters = node.create_client(SetParameters, f"{name}/set_parameters")
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, f"{name}/status", self._on_status, latched)
 
@@ -63,3 +65,9 @@ class RecorderLink:
         if absent := absence(self._clients[service]):
             return Answer(False, f"{absent}; start recorder_node")
         return await ask_node(self._clients[service], request, _WAIT)
+
+    async def note(self, text: str) -> Answer:
+        """Set the note for each episode that ends from now on."""
+        if absent := absence(self._parameters):
+            return Answer(False, absent)
+        return await set_parameter(self._parameters, "note", text, _USUAL)

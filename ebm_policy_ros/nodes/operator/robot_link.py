@@ -25,6 +25,7 @@ NODES = (
 )
 """Parameters with the names of the nodes that are shown and commanded."""
 _DRAWN = ("candidates", "debug_image")  # by the policy node
+_START = "judge_node/start_overlay"  # the wanted start of a trial over the live picture
 _MOST_CAMERAS = 8
 # Severities of rcl_interfaces/Log.
 _INFO, _LEVELS = 20, {20: "info", 30: "warning"}
@@ -49,8 +50,9 @@ class RobotLink:
         self._policy = PolicyLink(node, policy, policies)
         self._recorder = RecorderLink(node, recorder)
         self._pictures = Pictures(node)
-        self._drawn = {name: node.resolve_topic_name(f"{policy}/{name}") for name in _DRAWN}
-        self._drawn["coverage"] = node.resolve_topic_name(f"{recorder}/coverage")
+        drawn = {name: f"{policy}/{name}" for name in _DRAWN}
+        drawn |= {"coverage": f"{recorder}/coverage", "start_overlay": _START}
+        self._drawn = {name: node.resolve_topic_name(topic) for name, topic in drawn.items()}
         self._offered: dict[str, str] = {}
         self._types: dict[str, str] = {}
         self._watched: frozenset[str] = frozenset()

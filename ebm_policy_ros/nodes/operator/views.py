@@ -13,11 +13,8 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
-from ebm_policy_ros.messages.depth import decode_compressed_depth, decode_depth, image_file
-from ebm_policy_ros.messages.encodings import is_distance, normal_name
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.messages.image_files import read_header
-from ebm_policy_ros.messages.images import decode_compressed, decode_image, is_compressed_depth
+from ebm_policy_ros.messages.pictures import picture
 
 TYPES = {
     "sensor_msgs/msg/Image": Image,
@@ -26,8 +23,6 @@ TYPES = {
 }
 """Types of topics that can be shown: images, and the candidates of a policy node."""
 _LARGEST, _QUALITY = 960, 80
-# Distances that are shown as black and white, m.
-_DISTANCES = (0.2, 5.0)
 # Time between two drawings of candidates, s: their hundreds of points take longer than an image.
 _PAUSE = 0.25
 
@@ -105,27 +100,8 @@ def _place(point: Any) -> tuple[float, float]:
 
 
 def _jpeg(message: Any) -> bytes:
-    image = cv2.cvtColor(_decode(message), cv2.COLOR_RGB2BGR)
+    image = cv2.cvtColor(picture(message, _LARGEST), cv2.COLOR_RGB2BGR)
     done, file = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
     if not done:
         raise MessageError("an image cannot be written as JPEG")
     return bytes(file)
-
-
-def _decode(message: Any) -> Any:
-    """Colours, shape (H, W, 3), rgb; distances as grey values."""
-    if isinstance(message, Image):
-        size = _smaller(message.height, message.width)
-        if is_distance(normal_name(message.encoding)):
-            return decode_depth(message, size, *_DISTANCES)
-        return decode_image(message, size)
-    header = read_header(image_file(message))
-    size = _smaller(header.height, header.width)
-    if is_compressed_depth(message.format):
-        return decode_compressed_depth(message, size, *_DISTANCES)
-    return decode_compressed(message, size)
-
-
-def _smaller(height: int, width: int) -> tuple[int, int]:
-    scale = min(1.0, _LARGEST / max(height, width, 1))
-    return max(1, round(height * scale)), max(1, round(width * scale))

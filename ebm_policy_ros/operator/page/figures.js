@@ -4,6 +4,7 @@ const TITLES = {
   coverage: "where things stood when the kept episodes began, and when they ended",
   debug_image: "what the policy sees, and its energy",
   candidates: "candidates from above, blue is low energy; red: the command",
+  start_overlay: "the wanted start of a trial over the live picture",
 };
 
 const STALE = 2000; // ms after which a picture is no longer what is there now

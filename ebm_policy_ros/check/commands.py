@@ -1,0 +1,38 @@
+"""Checks of the command topics of an interface: listeners, types and rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ebm_policy_ros.check.facts import CommandFacts
+from ebm_policy_ros.check.results import CheckResult, judged
+from ebm_policy_ros.interface import COMMAND_TYPES
+from ebm_policy_ros.util.quoting import cut
+
+
+def command_checks(facts: CommandFacts) -> Iterator[CheckResult]:
+    """Checks of one command topic, of an arm or of a gripper."""
+    kind = facts.command.command_type.ROS_TYPE
+    wrong = [found for found in facts.listeners if found.type != kind]
+    deaf = [found for found in facts.listeners if found.type == kind and found.is_transient_local]
+    names = ", ".join(found.node for found in facts.listeners)
+    if not facts.listeners:
+        cure = f"start or activate the controller that listens on {facts.topic}"
+        if facts.others:
+            listed = cut(", ".join(facts.others))
+            cure += f", or correct {facts.name}.topic: {kind} is taken on {listed}"
+        yield judged(facts.name, "listener", f"nobody on {facts.topic}", kind, False, cure)
+    elif wrong:
+        known = wrong[0].type in COMMAND_TYPES
+        cure = f"set {facts.name}.type to {wrong[0].type}" if known else f"let it take {kind}"
+        measured = f"{wrong[0].node}: {wrong[0].type}"
+        yield judged(facts.name, "listener", measured, kind, False, cure)
+    elif deaf:
+        measured = f"{deaf[0].node} asks for transient_local"
+        cure = f"let {deaf[0].node} subscribe with durability volatile, as every controller does"
+        yield judged(facts.name, "listener", measured, "volatile", False, cure)
+    else:
+        yield CheckResult(facts.name, "listener", names, kind)
+    rivals = ", ".join(found.node for found in facts.publishers)
+    cure = f"stop {rivals} first"
+    yield judged(facts.name, "other commanders", rivals or "none", "none", not rivals, cure)

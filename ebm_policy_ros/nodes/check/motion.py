@@ -1,0 +1,289 @@
+"""Test moves of the arm: asked for first, slow, watched, and back to the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rclpy.node import Node
+
+from ebm_policy_ros.check.motion import (
+    FARTHEST,
+    Probe,
+    displacement,
+    judge,
+    judge_return,
+    probes_of,
+)
+from ebm_policy_ros.check.results import CheckResult, judged
+from ebm_policy_ros.control.limits import part_limits
+from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.nodes.common.arms import RobotStates
+from ebm_policy_ros.nodes.common.inputs import Inputs
+from ebm_policy_ros.nodes.common.terminal import Terminal
+from ebm_policy_ros.nodes.common.ticks import STANDSTILL, ClockWatch, Ticks
+from ebm_policy_ros.nodes.teleop.commander import Commander
+from ebm_policy_ros.observation.buffer import StaleObservation
+from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
+
+# Time in which the streams must be well before the first command, s.
+_PATIENCE = 5.0
+# Shortest and longest rest after a motion, and the time without motion that ends it, s.
+_REST, _LONGEST_REST, _STILL = 0.6, 3.0, 0.3
+# Share of a move that counts as no motion during a rest.
+_NOISE = 0.05
+_SPIN = 0.02
+
+Place = dict[str, float]
+
+
+class Stopped(Exception):
+    """End of the test moves; the text says why."""
+
+
+class MotionCheck:
+    """Moves each dimension of an arm a little and back, through guard, limits and command session.
+
+    Whatever goes wrong stops all arms where they are: a key, a stale stream, another commander, a
+    motion that is too long, a stopped clock.
+    """
+
+    def __init__(
+        self, node: Node, interface: Interface, inputs: Inputs, terminal: Terminal
+    ) -> None:
+        """Open what measures the arm; nothing is commanded yet.
+
+        Args:
+            node: Node whose clock and topics are used.
+            interface: Defines the meaning of an action.
+            inputs: All streams of the interface, which are watched during the moves.
+            terminal: Terminal that asks, and whose keys stop.
+        """
+        self._node, self._interface, self._inputs = node, interface, inputs
+        self._terminal = terminal
+        self._limits = part_limits(interface, {})
+        self._commander = Commander(node, interface, self._limits, check_topic=True)
+        self._mappings = [TeleopMapping(part.interface, 1.0) for part in interface.parts]
+        self._clock = ClockWatch(node)
+        self._script = self._moves()
+        self._now = 0
+        self._states: RobotStates | None = None
+        self._problem = ""
+        self._probe: Probe | None = None
+        self._changes: set[str] = set()
+        """Changes of the commands by the guard during the present move."""
+        self._is_agreed = self._is_over = False
+        self.results: list[CheckResult] = []
+        """Results so far, one for each test move."""
+
+    def run(self, executor: Any) -> list[CheckResult]:
+        """Ask, make the moves, and return what they showed.
+
+        Args:
+            executor: Executor of the node, which this spins.
+        """
+        ticks = Ticks(self._node, self._interface.rate, self._tick)
+        try:
+            while not self._is_over:
+                executor.spin_once(timeout_sec=_SPIN)
+                if self._is_agreed:
+                    # Not only at ticks: those of a simulation end with its clock.
+                    self._watch()
+        finally:
+            ticks.close()
+            self._commander.close()
+            self._terminal.show("")
+        return self.results
+
+    def _watch(self) -> None:
+        if self._terminal.keys():
+            self._stop("a key was pressed")
+        elif self._clock.stands():
+            self._stop(STANDSTILL)
+
+    def _stop(self, reason: str) -> None:
+        """Let the arm stand still where it is, and end."""
+        if self._is_over:
+            return
+        self._commander.let_go()
+        self._is_over = True
+        subject = self._probe.subject if self._probe else "action"
+        cure = f"{reason}; the arm stays where it stopped"
+        self.results.append(judged(subject, "test move", "stopped", "a whole move", False, cure))
+
+    def _tick(self) -> None:
+        """Send the next command of the moves, or stop."""
+        if self._is_over:
+            return
+        self._now = now = self._node.get_clock().now().nanoseconds
+        self._states = self._commander.look(now)
+        self._problem = self._unwell(now)
+        try:
+            if self._commander.is_wanted and self._problem:
+                raise Stopped(self._problem)
+            desired = next(self._script)
+            self._commander.tick(now, desired, self._mappings)
+            if self._commander.problem:
+                raise Stopped(self._commander.problem)
+        except Stopped as stopped:
+            self._stop(str(stopped))
+        except StopIteration:
+            self._commander.let_go()
+            self._is_over = True
+
+    def _unwell(self, now: int) -> str:
+        """Problem of any stream, not only of those that measure the arm."""
+        try:
+            self._inputs.snapshot(now)
+        except StaleObservation as problem:
+            return str(problem)
+        return "" if self._states is not None else "the state of the arm is not known"
+
+    # Script: each step gives the commands of one tick
+
+    def _moves(self) -> Iterator[list[TeleopCommand]]:
+        yield from self._wait()
+        probes = self._probes()
+        if not (yield from self._agreed(probes)):
+            self.results.append(
+                judged("action", "test move", "not agreed to", "yes", False,
+                       "give --move again and type yes, or leave it out")
+            )  # fmt: skip
+            return
+        self._commander.take()
+        yield from self._rest(probes[0], self._place(probes[0]))
+        for self._probe in probes:
+            yield from self._there_and_back(self._probe)
+
+    def _wait(self) -> Iterator[list[TeleopCommand]]:
+        """Wait until all streams are well."""
+        begin = self._now
+        while self._problem:
+            if self._seconds(begin) > _PATIENCE:
+                raise Stopped(self._problem)
+            yield self._still()
+
+    def _probes(self) -> list[Probe]:
+        assert self._states is not None
+        found: list[Probe] = []
+        triples = zip(self._interface.parts, self._limits, self._states, strict=True)
+        for number, (part, limits, state) in enumerate(triples):
+            if not part.interface.command.measured:
+                raise Stopped(part.named("action.measured names no stream that measures the arm"))
+            found += probes_of(number, part, limits, state)
+        if not found:
+            raise Stopped("all dimensions have equal bounds; nothing may move")
+        return found
+
+    def _agreed(self, probes: list[Probe]) -> Any:
+        """Say what will move, and wait for a typed yes."""
+        say = self._terminal.say
+        say("\nOne after the other, and each back to where it began:")
+        for probe in probes:
+            unit = "m/s" if probe.is_length else "rad/s"
+            say(f"  {probe.subject:<28} {probe.text(probe.amount)}  at {probe.speed:g} {unit}")
+        topics = ", ".join(part.interface.command.topic for part in self._interface.parts)
+        say(f"The commands go to {topics}. Grippers don't move. Any key, or Ctrl-C, stops.")
+        say("THE ARM WILL MOVE. Is everybody out of its reach, and the emergency stop at hand?")
+        self._terminal.keys()  # pressed before the question
+        typed = ""
+        while True:
+            self._terminal.show(f"Type yes to move it, anything else to leave it: {typed}")
+            for key in self._terminal.keys():
+                if key == "enter":
+                    self._is_agreed = typed == "yes"
+                    self._terminal.show("")
+                    return self._is_agreed
+                typed = typed[:-1] if key == "backspace" else typed + key
+            yield self._still()
+
+    def _there_and_back(self, probe: Probe) -> Iterator[list[TeleopCommand]]:
+        part, begin = self._interface.parts[probe.part], self._place(probe)
+        self._terminal.show(f"{probe.subject} {probe.text(probe.amount)}")
+        self._changes = set()
+        commanded = yield from self._drive(probe, probe.amount, begin)
+        changes = self._changes
+        yield from self._rest(probe, begin)
+        moved = displacement(part, begin, self._place(probe))
+        self.results.append(judge(probe, commanded, moved, changes))
+        self._changes = set()  # those of the way back don't count
+        yield from self._drive(probe, -commanded, begin)
+        yield from self._rest(probe, begin)
+        left = displacement(part, begin, self._place(probe))
+        self.results += judge_return(probe, left[probe.name])
+
+    def _drive(self, probe: Probe, goal: float, begin: Place) -> Any:
+        """Command a motion; return its length, m or rad, with its sign."""
+        period, start = 1.0 / self._interface.rate, self._now
+        sign = 1.0 if goal > 0 else -1.0
+        first, done, last = self._setpoint(probe), 0.0, self._now
+        longest = FARTHEST * abs(goal) / probe.speed + 10 * period
+        while (left := abs(goal) - abs(done)) > 0.01 * abs(goal):
+            if self._seconds(start) > longest:
+                break
+            speed = min(probe.speed, left / period)
+            self._mappings[probe.part].joint = probe.joint
+            yield self._motion(probe, sign * speed / probe.full)
+            self._check_reach(probe, begin)
+            self._changes.update(self._commander.changed)
+            # A controller keeps a velocity until the next command.
+            done += sign * speed * (self._now - last) / NANOSECONDS
+            last = self._now
+            if first is not None:
+                told = self._setpoint(probe)
+                assert told is not None
+                part = self._interface.parts[probe.part]
+                done = displacement(part, first, told)[probe.name]
+        return done
+
+    def _check_reach(self, probe: Probe, begin: Place) -> None:
+        """Refuse to go on if the arm moves much further than it was told to."""
+        moved = displacement(self._interface.parts[probe.part], begin, self._place(probe))
+        for name, value in moved.items():
+            if probe.is_alike(name) and abs(value) > FARTHEST * abs(probe.amount):
+                raise Stopped(
+                    f"{name} moved {probe.text(value)}, more than {FARTHEST:g} times what was "
+                    "commanded"
+                )
+
+    def _rest(self, probe: Probe, begin: Place) -> Iterator[list[TeleopCommand]]:
+        """Command no motion until the arm stands still."""
+        part, start = self._interface.parts[probe.part], self._now
+        shortest = _REST + part.interface.command.lag
+        seen, since = self._place(probe), self._now
+        while self._seconds(start) < shortest or self._seconds(since) < _STILL:
+            if self._seconds(start) > _LONGEST_REST + shortest:
+                raise Stopped(f"{probe.subject} moves on although nothing is commanded")
+            yield self._still()
+            self._check_reach(probe, begin)
+            moved = displacement(part, seen, self._place(probe))[probe.name]
+            if abs(moved) > _NOISE * abs(probe.amount):
+                seen, since = self._place(probe), self._now
+
+    # State
+
+    def _seconds(self, since: int) -> float:
+        return (self._now - since) / NANOSECONDS
+
+    def _place(self, probe: Probe) -> Place:
+        """Measured position of the part that a probe moves."""
+        assert self._states is not None
+        return self._states[probe.part].position
+
+    def _setpoint(self, probe: Probe) -> Place | None:
+        """Position that the arm is told to have now; None for a velocity."""
+        part = self._interface.parts[probe.part]
+        if part.interface.command.is_velocity:
+            return None
+        assert self._states is not None
+        arm = list(self._commander.arms)[probe.part]
+        told = arm.outputs.setpoint_at(self._now, self._states[probe.part])
+        return dict(zip(part.interface.command.fields, told.tolist(), strict=True))
+
+    def _still(self) -> list[TeleopCommand]:
+        return [TeleopCommand() for _ in self._interface.parts]
+
+    def _motion(self, probe: Probe, share: float) -> list[TeleopCommand]:
+        commands = self._still()
+        commands[probe.part] = TeleopCommand({probe.direction: share})
+        return commands

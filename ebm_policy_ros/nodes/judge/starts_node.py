@@ -1,0 +1,106 @@
+"""starts_node: takes pictures of the starts of an arm's trials; judge_policy starts it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rclpy.node import Node
+
+from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
+from ebm_policy_ros.nodes.common.spin import run_coroutine
+from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
+from ebm_policy_ros.nodes.judge.camera import Camera
+from ebm_policy_ros.policy.file import load_policy_file
+from ebm_policy_ros.trials.films import camera_of
+from ebm_policy_ros.trials.starts import add_start, find_starts
+from ebm_policy_ros.util.resources import interface_path
+
+SETTINGS = (
+    Setting("folder", "starts", "Folder for a picture of each start."),
+    Setting("policy", "", "Policy file with the interface."),
+    Setting("interface", "", "Interface file, or a shipped one's name; empty: the policy's."),
+)
+_STEP = 0.05
+_HELP = "P: take this picture as a start, enter: that was all"
+
+
+class StartsNode(Node):
+    """Takes pictures of starts, by a key."""
+
+    def __init__(self, terminal: Terminal | None = None, **options: Any) -> None:
+        """Subscribe to the camera.
+
+        Args:
+            terminal: Terminal for keys and output; None for that of the process.
+            **options: Options of rclpy's nodes.
+
+        Raises:
+            ValueError: If there is no camera or no terminal.
+        """
+        super().__init__("starts_node", **options)
+        values = declare_all(self, SETTINGS)
+        self._folder = Path(values["folder"])
+        wanted = values["interface"]
+        interface = (
+            load_interface(interface_path(wanted))
+            if wanted
+            else load_policy_file(values["policy"]).interface
+        )
+        if interface is None:
+            raise ValueError(f"policy: {values['policy']} names no robot")
+        stream = camera_of(interface)
+        if stream is None:
+            raise ValueError(f"starts: {interface.name} has no camera to take pictures with")
+        self._camera = Camera(self, stream)
+        opened = terminal or open_terminal()
+        if opened is None:
+            raise ValueError(
+                "judge_policy needs a terminal, in the foreground: start it by itself"
+            )
+        self._terminal: Terminal = opened
+
+    async def run(self) -> None:
+        """Take pictures until the operator has them all.
+
+        Raises:
+            OSError: If a picture cannot be written.
+        """
+        self._terminal.say(f"{self._folder} has no pictures yet; place everything as for a trial")
+        while True:
+            for name in self._terminal.keys():
+                if name == "enter" and find_starts(self._folder):
+                    return
+                if name == "P":
+                    self._terminal.say(self._take())
+            count = len(find_starts(self._folder))
+            problem = self._camera.problem
+            self._terminal.show(f"{count} starts | {problem or _HELP}")
+            await asyncio.sleep(_STEP)
+
+    def _take(self) -> str:
+        """Take the current picture; what came of it, for the operator."""
+        try:
+            picture = self._camera.picture()
+        except MessageError as error:
+            return f"no start taken: {error}"
+        if picture is None:
+            return f"no start taken: {self._camera.problem}"
+        return f"took {add_start(self._folder, picture)}"
+
+    def close(self) -> None:
+        """Restore the terminal."""
+        self._terminal.close()
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Take the pictures and end."""
+    run_coroutine(StartsNode, "starts_node", SETTINGS, args, (OSError,))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,309 @@
+"""check_robot --move: test moves of an arm that follows, and of one with each kind of fault."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+pytest.importorskip("rclpy")
+
+import rclpy
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.executors import SingleThreadedExecutor
+from robot import spin_until
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
+
+from ebm_policy_ros.check.results import CheckResult, Level, problems, table
+from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
+from ebm_policy_ros.nodes.check.check_robot import CheckArgs, checked
+from ebm_policy_ros.nodes.check.listener import Listener
+from ebm_policy_ros.nodes.check.motion import MotionCheck
+from ebm_policy_ros.nodes.common.terminal import Terminal
+from ebm_policy_ros.util.resources import interface_path
+
+pytestmark = pytest.mark.ros
+
+PUSH = load_interface(interface_path("ur5e_push"))
+SECOND = 1_000_000_000
+Vector = npt.NDArray[np.float64]
+
+
+class Arm:
+    """An arm on fast simulated time, and a person at its terminal."""
+
+    PERIOD_NS = SECOND // 50
+
+    def __init__(self, context: Any, interface: Interface, gain: Vector) -> None:
+        self.interface, self.gain = interface, gain
+        self.node = rclpy.create_node("arm", context=context)
+        self.checker = rclpy.create_node(
+            "check_robot", context=context,
+            parameter_overrides=[rclpy.Parameter("use_sim_time", value=True)],
+        )  # fmt: skip
+        self.executor = SingleThreadedExecutor(context=context)
+        for node in (self.node, self.checker):
+            self.executor.add_node(node)
+        create = self.node.create_publisher
+        self._clock = create(Clock, "/clock", 10)
+        self._tool = create(PoseStamped, "tool_pose", 10)
+        self._joints = create(JointState, "joint_states", 10)
+        self._camera = create(Image, "camera/image_raw", 10)
+        action = interface.command
+        kind = TwistStamped if not action.is_joints else Float64MultiArray
+        self.node.create_subscription(kind, action.topic, self._on_command, 10)
+        self.place: Vector = np.array([0.5, 0.0])
+        self.farthest = 0.0
+        self._velocity: Vector = np.zeros(2)
+        self.count = 0
+        self.commands: list[Vector] = []
+        self.during: Callable[[], None] = lambda: None
+        self.silent = False
+        self._far, self._near = pty.openpty()
+        os.set_blocking(self._far, False)
+        self.terminal = Terminal(os.ttyname(self._near))
+        self.screen, self.answer = "", "yes\r"
+        self.node.create_timer(0.004, self._step)
+
+    def _on_command(self, message: Any) -> None:
+        if isinstance(message, TwistStamped):
+            values = np.array([message.twist.linear.x, message.twist.linear.y])
+        else:
+            values = np.array(message.data)
+        self.commands.append(values)
+        if self.interface.command.is_velocity:
+            self._velocity = self.gain @ values
+        else:
+            start = np.array([0.5, 0.0])
+            self._velocity = (start + self.gain @ (values - start) - self.place) * 20.0
+
+    def _step(self) -> None:
+        """Move for 20 ms, and publish."""
+        self.count += 1
+        self.place = self.place + self._velocity * self.PERIOD_NS / SECOND
+        if not self.interface.command.is_velocity:
+            self._velocity = self._velocity * 0.6
+        self.farthest = max(self.farthest, float(np.abs(self.place - [0.5, 0.0]).max()))
+        stamp = rclpy.time.Time(nanoseconds=self.count * self.PERIOD_NS).to_msg()
+        tool = PoseStamped()
+        tool.header.stamp, tool.header.frame_id = stamp, "base_link"
+        tool.pose.position.x, tool.pose.position.y = self.place.tolist()
+        joints = JointState(name=["a", "b"], position=self.place.tolist())
+        joints.header.stamp = stamp
+        image = Image(height=2, width=2, encoding="mono8", step=2, data=[0] * 4)
+        image.header.stamp = stamp
+        self._tool.publish(tool)
+        self._joints.publish(joints)
+        if not self.silent:
+            self._camera.publish(image)
+        self._clock.publish(Clock(clock=stamp))
+        self._look()
+        self.during()
+
+    def _look(self) -> None:
+        try:
+            self.screen += os.read(self._far, 1 << 16).decode()
+        except BlockingIOError:
+            pass
+        if "Type yes" in self.screen and self.answer:
+            self.press(self.answer)
+            self.answer = ""
+
+    def press(self, keys: str) -> None:
+        os.write(self._far, keys.encode())
+
+    @property
+    def is_away(self) -> bool:
+        """True once the arm has moved by 2 mm."""
+        return self.farthest > 0.002
+
+    def move(self) -> list[CheckResult]:
+        """Check the streams, then make the test moves."""
+        listener = Listener(self.checker, self.executor, self.interface)
+        args = CheckArgs(interface="", seconds=0.3, use_sim_time=True)
+        found = problems(checked(listener, self.interface, args))
+        assert not found, table(found)
+        node, inputs = self.checker, listener.inputs
+        results = MotionCheck(node, self.interface, inputs, self.terminal).run(self.executor)
+        # What was sent last may not have been received yet.
+        spin_until(self.executor, lambda: not self.commands or self.is_told_to_stand)
+        return results
+
+    @property
+    def is_told_to_stand(self) -> bool:
+        """True if the last command is the safe one."""
+        return not self.interface.command.is_velocity or not self.commands[-1].any()
+
+    def close(self) -> None:
+        self.terminal.close()
+        os.close(self._far)
+        os.close(self._near)
+        self.checker.destroy_node()
+        self.node.destroy_node()
+
+
+def twists() -> Interface:
+    values = PUSH.to_dict()
+    values["observation"] = {
+        "tool": values["observation"]["tool"],
+        "camera": values["observation"]["camera"] | {"size": [2, 2]},
+    }
+    return interface_from_dict(values, "twists")
+
+
+def positions() -> Interface:
+    values = twists().to_dict()
+    del values["workspace"]
+    values["observation"]["joints"] = {
+        "topic": "joint_states", "type": "sensor_msgs/msg/JointState", "names": ["a", "b"],
+        "max_age": 0.2,
+    }  # fmt: skip
+    values["action"] = {
+        "topic": "commands", "type": "std_msgs/msg/Float64MultiArray", "quantity": "position",
+        "fields": ["a", "b"], "unit": "rad", "low": [0.0, -1.0], "high": [1.0, 1.0],
+        "max_velocity": [0.5, 0.5], "measured": "joints", "lag": 0.1,
+    }  # fmt: skip
+    return interface_from_dict(values, "positions")
+
+
+Start = Callable[..., Arm]
+
+
+@pytest.fixture
+def start(context: Any) -> Iterator[Start]:
+    arms: list[Arm] = []
+
+    def begin(interface: Interface, gain: Any = 1.0) -> Arm:
+        arms.append(Arm(context, interface, np.asarray(gain) * np.eye(2)))
+        return arms[-1]
+
+    yield begin
+    for arm in arms:
+        arm.close()
+
+
+def measured(found: list[CheckResult]) -> list[str]:
+    return [result.measured for result in found]
+
+
+@pytest.mark.parametrize("interface", [twists(), positions()], ids=["velocity", "position"])
+def test_an_arm_that_follows_has_the_right_direction_and_is_back_where_it_began(
+    start: Start, interface: Interface
+) -> None:
+    arm = start(interface)
+    found = arm.move()
+    assert not problems(found), table(found)
+    assert all("direction ok" in text for text in measured(found)) and len(found) == 2
+    assert np.abs(arm.place - [0.5, 0.0]).max() < 0.002
+    assert arm.farthest < 0.016
+    names = interface.command.fields
+    assert all(f"  {name}" in arm.screen for name in names)
+    assert "THE ARM WILL MOVE" in arm.screen
+
+
+@pytest.mark.parametrize(
+    ("interface", "gain", "text", "cure"),
+    [
+        (twists(), -1.0, "reversed", "linear.x and what measures it point opposite ways"),
+        (twists(), 1.96, r"scale (1\.[89]|2\.[01])\d", "the arm moves "),
+        (twists(), 0.0, "did not move", "activate the controller, enable the arm"),
+        (positions(), -1.0, "reversed", "a and what measures it point opposite ways"),
+        (positions(), 0.0, "did not move", "activate the controller, enable the arm"),
+    ],
+    ids=["reversed", "scaled", "dead", "joint reversed", "joint dead"],
+)
+def test_a_wrong_sign_or_scale_is_a_problem_with_its_cure(
+    start: Start, interface: Interface, gain: float, text: str, cure: str
+) -> None:
+    arm = start(interface, gain)
+    found = arm.move()
+    assert len(found) == 2 and len(problems(found)) == 2, table(found)
+    assert all(re.search(text, told) for told in measured(found)), table(found)
+    assert found[0].cure.startswith(cure)
+    assert np.abs(arm.place - [0.5, 0.0]).max() < 0.003
+
+
+def test_a_motion_of_another_axis_is_named(start: Start) -> None:
+    arm = start(twists())
+    arm.gain = np.array([[0.0, 1.0], [1.0, 0.0]])
+    found = arm.move()
+    assert "linear.y" in found[0].measured and "moved another axis" in found[0].measured
+    assert found[0].cure.startswith("linear.x moves linear.y: ")
+    assert "linear.x" in found[1].measured
+
+
+def test_a_motion_that_the_guard_does_not_let_through_is_told_as_such(start: Start) -> None:
+    values = twists().to_dict()
+    box = {"stream": "tool", "fields": ["x"], "low": [0.499], "high": [0.501]}
+    arm = start(interface_from_dict(values | {"workspace": box}, "narrow"))
+    found = arm.move()
+    assert found[0].cure.startswith("the guard changed the commands (workspace: linear.x), which")
+    assert arm.farthest < 0.006
+    assert "direction ok" in found[1].measured
+
+
+def test_an_arm_that_runs_away_is_stopped(start: Start) -> None:
+    arm = start(twists(), 8.0)
+    (found,) = arm.move()
+    assert found.measured == "stopped" and found.cure.startswith("linear.x moved +")
+    assert arm.farthest < 0.04
+
+
+def test_a_stream_that_becomes_stale_stops_the_arm_where_it_is(start: Start) -> None:
+    arm = start(twists())
+
+    def fail() -> None:
+        arm.silent |= arm.is_away
+
+    arm.during = fail
+    (found,) = arm.move()
+    assert found.measured == "stopped"
+    old = r"camera \(camera/image_raw\): 0\.\d+ s old, at most 0\.25 s allowed"
+    assert re.fullmatch(f"{old}; the arm stays where it stopped", found.cure)
+    assert arm.is_away and np.abs(arm.place - [0.5, 0.0]).max() > 0.002
+
+
+def test_a_key_stops_the_arm_at_once(start: Start) -> None:
+    arm = start(twists())
+    pressed: list[bool] = []
+
+    def press() -> None:
+        if arm.is_away and not pressed:
+            pressed.append(True)
+            arm.press(" ")
+
+    arm.during = press
+    (found,) = arm.move()
+    assert found.cure == "a key was pressed; the arm stays where it stopped"
+    assert arm.farthest < 0.0045
+
+
+def test_an_interrupt_leaves_the_arm_with_the_safe_command(start: Start) -> None:
+    arm = start(twists())
+
+    def interrupt() -> None:
+        if arm.is_away:
+            arm.during = lambda: None
+            raise KeyboardInterrupt
+
+    arm.during = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        arm.move()
+    spin_until(arm.executor, lambda: arm.is_told_to_stand)
+    assert arm.is_away
+
+
+def test_without_a_typed_yes_nothing_is_commanded(start: Start) -> None:
+    arm = start(twists())
+    arm.answer = "y\r"
+    (found,) = arm.move()
+    assert found.measured == "not agreed to" and found.level is Level.PROBLEM
+    assert not arm.commands
