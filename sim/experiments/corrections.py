@@ -18,7 +18,6 @@ import torch
 from matplotlib.figure import Figure
 
 from ebm_policy_ros.interface import load_interface
-from ebm_policy_ros.sim.evaluate import wilson_interval
 from ebm_policy_ros.sim.experiments.takeovers import (
     MEASURE,
     MOST_SCENES,
@@ -36,6 +35,7 @@ from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.training.data.arrays import load_arrays
 from ebm_policy_ros.training.experiments.common import kept_result, train_policy, write_results
 from ebm_policy_ros.training.train_config import POLICY
+from ebm_policy_ros.trials.sequential import wilson_interval
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import interface_path
 
