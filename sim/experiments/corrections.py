@@ -72,7 +72,7 @@ def _refuse_task(name: str) -> None:
 
 
 def _of_seed(args: CorrectionsArgs, seed: int) -> list[dict[str, Any]]:
-    """Results of one training seed: of each round, and of as many further demonstrations."""
+    """Results of one training seed: of each round, and of further demonstrations instead."""
     folder = args.out / f"seed_{seed}"
     plain = WithoutRosArgs(
         args.out,
@@ -96,12 +96,10 @@ def _of_seed(args: CorrectionsArgs, seed: int) -> list[dict[str, Any]]:
         sources.append(file)
         result = _learned(args, plain, folder / f"round_{number}", seed, sources)
         results.append({**result, "watched": watched})
-    for number, result in enumerate(results[1:], 1):
-        # About as many steps that were all demonstrated.
-        count = round(args.demonstrations * result["steps"] / results[0]["steps"])
-        more = [_demonstrations(replace(plain, demonstrations=count))]
-        results.append(_learned(args, plain, folder / f"demonstrations_{number}", seed, more))
-    return results
+    # About as many steps as in the end, all of them demonstrated.
+    count = round(args.demonstrations * results[-1]["steps"] / results[0]["steps"])
+    more = [_demonstrations(replace(plain, demonstrations=count))]
+    return [*results, _learned(args, plain, folder / f"demonstrations_{count}", seed, more)]
 
 
 def _demonstrations(plain: WithoutRosArgs) -> Path:
@@ -193,7 +191,7 @@ def _words(args: CorrectionsArgs, name: str) -> str:
     """Demonstrations and corrections that policies of a name were trained on."""
     kind, _, number = name.rpartition("_")
     if kind == "demonstrations":
-        return f"as many steps as after round {number}, all demonstrated"
+        return f"{number} demonstrations"
     rounds = "round" if number == "1" else "rounds"
     more = f", corrections of {number} {rounds}" if number != "0" else ""
     return f"{args.demonstrations} demonstrations{more}"
@@ -214,7 +212,9 @@ def _draw(args: CorrectionsArgs, curves: Mapping[str, Sequence[_Point]]) -> None
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     for (name, points), style in zip(curves.items(), ("o-", "s--"), strict=True):
-        steps, share, low, high = (np.array(values) for values in zip(*points, strict=True))
+        steps, share, low, high = (
+            np.array(values) for values in zip(*sorted(points), strict=True)
+        )
         errors = 100 * np.stack((share - low, high - share))
         axis.errorbar(steps, 100 * share, errors, fmt=style, capsize=4, label=f"added: {name}")
     axis.set(xlabel="steps that a person commanded", ylabel=f"solved scenes of {args.task} (%)")
