@@ -212,9 +212,7 @@ def _draw(args: CorrectionsArgs, curves: Mapping[str, Sequence[_Point]]) -> None
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     for (name, points), style in zip(curves.items(), ("o-", "s--"), strict=True):
-        steps, share, low, high = (
-            np.array(values) for values in zip(*sorted(points), strict=True)
-        )
+        steps, share, low, high = np.array(sorted(points)).T
         errors = 100 * np.stack((share - low, high - share))
         axis.errorbar(steps, 100 * share, errors, fmt=style, capsize=4, label=f"added: {name}")
     axis.set(xlabel="steps that a person commanded", ylabel=f"solved scenes of {args.task} (%)")
