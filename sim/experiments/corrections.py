@@ -213,7 +213,8 @@ def _draw(args: CorrectionsArgs, curves: Mapping[str, Sequence[_Point]]) -> None
     axis = figure.subplots()
     for (name, points), style in zip(curves.items(), ("o-", "s--"), strict=True):
         steps, share, low, high = np.array(sorted(points)).T
-        errors = 100 * np.stack((share - low, high - share))
+        # Rounding may put an end of the interval of a share of 1 below it.
+        errors = 100 * np.maximum(0.0, np.stack((share - low, high - share)))
         axis.errorbar(steps, 100 * share, errors, fmt=style, capsize=4, label=f"added: {name}")
     axis.set(xlabel="steps that a person commanded", ylabel=f"solved scenes of {args.task} (%)")
     axis.set(ylim=(0, 100))
