@@ -217,7 +217,7 @@ def _draw(args: CorrectionsArgs, curves: Mapping[str, Sequence[_Point]]) -> None
         errors = 100 * np.maximum(0.0, np.stack((share - low, high - share)))
         axis.errorbar(steps, 100 * share, errors, fmt=style, capsize=4, label=f"added: {name}")
     axis.set(xlabel="steps that a person commanded", ylabel=f"solved scenes of {args.task} (%)")
-    axis.set(ylim=(0, 100))
+    axis.set(ylim=(0, 103))
     axis.legend(loc="lower right")
     figure.savefig(args.out / "corrections.png", dpi=100)
 
