@@ -192,7 +192,7 @@ def _energies(policy: Policy, result: EpisodeResult) -> list[Frame]:
     if not policy.has_energy or len(policy.interface.action.names) < 2:
         return []
     try:
-        episode = read_episode(Path(result.bag), policy.interface)
+        episode = read_episode(Path(result.bag), policy.interface, whole=True)
     except BagError as error:  # not recorded, or of a policy that stops at once
         print(f"scene {result.seed}: no energies in the video: {error}")
         return []

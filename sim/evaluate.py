@@ -191,7 +191,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
 def _draw_first(out: Path, policy: Policy, interface: Interface, result: EpisodeResult) -> None:
     """Draw the energies of the first episode, or say why there is nothing to draw."""
     try:
-        episode = read_episode(Path(result.bag), interface)
+        episode = read_episode(Path(result.bag), interface, whole=True)
     except BagError as error:  # a policy that stops at once has not commanded
         print(f"no energy.png: {error}")
         return

@@ -91,6 +91,29 @@ def twist(stamp: int, x: float, y: float = 0.0) -> Any:
     )
 
 
+def tick(stamp: int, commander: str, state: str = "fresh", reason: str = "", **more: str) -> Any:
+    """Build a tick of policy_node's execution."""
+    told = {"commander": commander, "state": state, "reason": reason}
+    values = {**told, "policy": "push", "sha256": "ab" * 32, "unsure": "", **more}
+    return ticks_with(stamp, values)
+
+
+def ticks_with(stamp: int, values: dict[str, str], statuses: int = 1) -> Any:
+    """Build a message of an execution with any values."""
+    kind = "diagnostic_msgs/msg/KeyValue"
+    status = message(
+        "diagnostic_msgs/msg/DiagnosticStatus",
+        level=0,
+        name="policy_node: execution",
+        message=values.get("commander", ""),
+        hardware_id="",
+        values=[message(kind, key=key, value=value) for key, value in values.items()],
+    )
+    return message(
+        "diagnostic_msgs/msg/DiagnosticArray", header=header(stamp), status=[status] * statuses
+    )
+
+
 def sent(topic: str, content: Any, received_ns: int) -> Sent:
     data = bytes(TYPES.serialize_cdr(content, content.__msgtype__))
     return Sent(topic, content.__msgtype__, received_ns, data)

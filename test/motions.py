@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from demonstration import LATENCY, START, image, joints, pose, sent, twist, write_bag
+from demonstration import LATENCY, START, image, joints, pose, sent, tick, twist, write_bag
 from rosbags.rosbag2 import CompressionMode
 
 from ebm_policy_ros.interface import Interface
@@ -33,6 +34,7 @@ def write_motion(
     motion: Motion,
     outcome: str = "success",
     unseen: range = range(0),
+    ticks: Sequence[tuple[str, str, str]] = (),
 ) -> Path:
     """Record a motion as recorder_node does.
 
@@ -42,6 +44,7 @@ def write_motion(
         motion: Commanded velocities; the tool follows.
         outcome: Outcome to note.
         unseen: Steps without a camera image.
+        ticks: Commander, state and reason of each step, if it is the execution of a policy.
     """
     streams, messages = interface.observation, []
     for step, (velocity, place) in enumerate(zip(motion, track(motion), strict=True)):
@@ -53,6 +56,8 @@ def write_motion(
         }
         if step not in unseen:
             contents[streams["camera"].topic] = image(time, step % 250)
+        if ticks:
+            contents["policy_node/execution"] = tick(time, *ticks[step])
         messages += [sent(f"/{t}", content, time + LATENCY) for t, content in contents.items()]
     noted = {"outcome": outcome, "interface": json.dumps(interface.to_dict())}
     bag.parent.mkdir(parents=True, exist_ok=True)

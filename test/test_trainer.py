@@ -59,6 +59,7 @@ class Demonstrations:
     observations: dict[str, npt.NDArray[Any]]
     actions: npt.NDArray[np.float32]
     episodes: npt.NDArray[np.int64]
+    corrections: npt.NDArray[np.bool_] | None = None
 
 
 def demonstrations(frames: int = 120, episode: int = 12) -> Demonstrations:

@@ -62,7 +62,7 @@ def calibrate_policy(args: CalibrateArgs) -> None:
     model = build_model(config, content.shapes, horizon * size, content.coordinates)
     model.load_state_dict(content.state)
     data = loaded.dataset
-    known, held_out = split_episodes(data.episodes, 0.5, args.seed)
+    known, held_out = split_episodes(data.episodes, 0.5, args.seed, data.corrections)
     found = calibrate(model.to(device).eval(), data, known, held_out, args.false_alarms)
     save_policy(args.out, dataclasses.replace(content, **vars(found)))
     thresholds = ", ".join(

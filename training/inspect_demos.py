@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ebm_policy_ros.inference.settings import positive
 from ebm_policy_ros.training.data.bag_folder import BagFolder
+from ebm_policy_ros.training.inspection.executions import BEFORE
 from ebm_policy_ros.training.inspection.page import is_page, render_page
 from ebm_policy_ros.training.inspection.reading import read_recordings
 from ebm_policy_ros.training.inspection.report import make_report
@@ -29,6 +31,11 @@ class InspectArgs:
     exclude: Path | None = None
     """List of episodes to exclude, as saved from the page. They are shown as ticked, and are not
     counted in the overall metrics."""
+    before_stop: float = BEFORE
+    """Time before a stop of a policy that is shown, s."""
+
+    def __post_init__(self) -> None:
+        positive(self, "before_stop")
 
 
 def inspect_demos(args: InspectArgs) -> None:
@@ -42,7 +49,7 @@ def inspect_demos(args: InspectArgs) -> None:
         raise FileExistsError(f"{out}: exists and is no page of inspect_demos; choose --out")
     folder = BagFolder.open(args.folder, args.exclude)
     interface = folder.interface(args.interface)
-    found = read_recordings(folder, interface)
+    found = read_recordings(folder, interface, args.before_stop)
     excluded = frozenset(bag.relative_to(args.folder).as_posix() for bag in folder.excluded)
     report = make_report(found, interface, excluded)
     partial = out.with_name(f".{out.name}.partial")

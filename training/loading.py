@@ -14,7 +14,7 @@ from ebm_policy_ros.control.limits import part_limits
 from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.training.data.checking import check_bounds
-from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError
+from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError, joined
 from ebm_policy_ros.training.data.idle import trim_idle
 from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, with_windows
@@ -41,12 +41,19 @@ class TrainingData:
 
 
 def load_training_data(
-    path: Path, options: EpisodeOptions, streams: Sequence[str] | None = None, horizon: int = 0
+    source: Path | Sequence[Path],
+    options: EpisodeOptions,
+    streams: Sequence[str] | None = None,
+    horizon: int = 0,
 ) -> TrainingData:
     """Load demonstrations for a model, and check them against their interface.
 
+    Of several sources the first one with an interface names that of all, and each keeps its best
+    episodes.
+
     Args:
-        path: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr.
+        source: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr; or
+            several of them.
         options: Choice of episodes and steps.
         streams: Streams that the model uses; None for a model's default streams if present,
             otherwise all.
@@ -55,10 +62,33 @@ def load_training_data(
     Raises:
         ValueError: (or a subclass) if a file cannot be used or does not match the interface.
     """
-    interface = find_interface(path, options)
+    paths = [source] if isinstance(source, Path) else list(source)
+    if len(paths) > 1 and options.exclude:
+        raise DemonstrationError(
+            f"exclude: got {options.exclude} for {len(paths)} folders, expected one; put the "
+            "folders into one, and give its name"
+        )
+    found = (find_interface(path, options) for path in paths)
+    interface = next((one for one in found if one), None)
     if interface and horizon:
         action = dataclasses.replace(interface.action, horizon=horizon)
         interface = dataclasses.replace(interface, action=action)
+    parts = []
+    for path in paths:
+        data, streams = _load(path, options, interface, streams, horizon)
+        parts.append(choose(path, data, options, interface))
+    assert streams is not None
+    return TrainingData(joined(parts), interface, tuple(streams))
+
+
+def _load(
+    path: Path,
+    options: EpisodeOptions,
+    interface: Interface | None,
+    streams: Sequence[str] | None,
+    horizon: int,
+) -> tuple[Dataset, Sequence[str]]:
+    """Load the demonstrations of one source; return them and the streams that a model uses."""
     if interface and kind_of(path) == "bags":  # before they are decoded
         streams = _usual_streams(interface.shapes) if streams is None else streams
         _refuse_missing(streams, interface.shapes)
@@ -78,7 +108,7 @@ def load_training_data(
             np.concatenate([getattr(one, end) for one in limits]) for end in ("low", "high")
         )
         check_bounds(data.actions, interface.action.names, low, high)
-    return TrainingData(choose(path, data, options, interface), interface, tuple(streams))
+    return data, streams
 
 
 def find_interface(path: Path, options: EpisodeOptions) -> Interface | None:

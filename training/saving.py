@@ -47,6 +47,7 @@ def policy_of(
 
 def _description(config: TrainConfig, trainer: Trainer, loaded: TrainingData) -> dict[str, Any]:
     held_out = dataclasses.asdict(trainer.best_metrics)
+    corrections = loaded.dataset.corrections
     return {
         "steps": trainer.step,
         "seed": config.seed,
@@ -54,6 +55,7 @@ def _description(config: TrainConfig, trainer: Trainer, loaded: TrainingData) ->
         "held_out": {k: v for k, v in held_out.items() if np.isfinite(v)},
         "skipped_batches": trainer.skipped,
         "demonstrations": len(loaded.dataset.names),
+        **({} if corrections is None else {"corrected_steps": int(corrections.sum())}),
         "config": config.described(),
     }
 
@@ -62,7 +64,9 @@ def save_result(config: TrainConfig, trainer: Trainer, loaded: TrainingData) -> 
     """Write the policy file of a complete run, with its calibration, and tell how good it is."""
     data, interface, metrics = loaded.dataset, loaded.interface, trainer.best_metrics
     content = policy_of(config, trainer, loaded, trainer.best)
-    known, held_out = split_episodes(data.episodes, config.learning.held_out, config.seed)
+    known, held_out = split_episodes(
+        data.episodes, config.learning.held_out, config.seed, data.corrections
+    )
     if len(held_out):
         trainer.average.load_state_dict(trainer.best)
         found = calibrate(trainer.average, data, known, held_out, config.false_alarms)

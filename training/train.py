@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> None:
     def run(config: TrainConfig) -> None:
         _train_and_tell(config, *loaded)
 
-    run_command("train_policy", TrainConfig, run, argv, switches=switches, recipe=recipe)
+    run_command(
+        "train_policy", TrainConfig, run, argv, switches=switches, recipe=recipe, several="data"
+    )
 
 
 def _recipe(config: TrainConfig) -> tuple[list[str], list[TrainingData]]:
@@ -81,7 +83,7 @@ def _load(config: TrainConfig, processes: Processes) -> TrainingData:
     with processes.main_first():
         if processes.is_main:
             _refuse_mix_up(config)
-        return load_training_data(config.data, config, config.streams(), config.horizon)
+        return load_training_data(config.sources, config, config.streams(), config.horizon)
 
 
 def _train_and_tell(config: TrainConfig, loaded: TrainingData | None = None) -> None:
@@ -94,7 +96,8 @@ def _train_and_tell(config: TrainConfig, loaded: TrainingData | None = None) -> 
         cure = "--resume continues" if saved else "start anew with another --out"
         raise OSError(f"{config.out}: the disk is full; make room, {cure}") from None
     if not done:
-        flags = f"--data {config.data} --out {config.out} --resume"
+        data = " ".join(map(str, config.sources))
+        flags = f"--data {data} --out {config.out} --resume"
         print(f"stopped; {flags} continues", file=sys.stderr)
         raise SystemExit(130)
 
@@ -118,7 +121,7 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
     loaded = loaded or _load(config, processes)
     model_config = dataclasses.replace(config.model, streams=loaded.streams)
     config = dataclasses.replace(config, model=model_config)
-    data = loaded.dataset
+    data, weight = loaded.dataset, config.weight_corrections
     if config.threads:
         torch.set_num_threads(config.threads)
     action_size = int(np.prod(data.actions.shape[1:]))
@@ -134,7 +137,7 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
     model = build_model(config.model, loaded.shapes, action_size, coordinates)
     if loaded.interface:  # features and relative actions may use further streams
         used = [*model.encoder.shapes, *model.box.streams]
-        refuse_other_shapes(config.data, data, loaded.interface, used)
+        refuse_other_shapes(config.sources[0], data, loaded.interface, used)
     _try(model, loaded.shapes)
 
     @cache
@@ -164,12 +167,14 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
             device=str(processes.device),
             mirrors=mirrors,
             intents=intents if config.model.intents else None,
+            weight_corrections=weight,
             identity={
                 "model": config.model.to_dict(),
                 "interface": loaded.interface.to_dict() if loaded.interface else None,
                 "inference": settings_of(search),
                 "coordinates": dataclasses.asdict(coordinates),
                 **({"mirror": config.mirror} if config.mirror else {}),
+                **({} if weight == 1 else {"weight_corrections": weight}),
             },
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.inference.methods import InferenceMethod, build_inference
-from ebm_policy_ros.inference.settings import at_least
+from ebm_policy_ros.inference.settings import at_least, positive
 from ebm_policy_ros.training.calibration import FALSE_ALARMS, check_false_alarms
 from ebm_policy_ros.training.data.mirror import Mirrors, mirrors_of
 from ebm_policy_ros.training.data.options import EpisodeOptions
@@ -30,8 +30,9 @@ _PATHS = ("data", "out", "exclude", "cache")
 class TrainConfig(EpisodeOptions):
     """Train a policy on demonstrations. Give a file of these settings with --config."""
 
-    data: Path
-    """Folder with the demonstrations, bag folders at any depth; or an .npz file of arrays."""
+    data: tuple[Path, ...] | Path
+    """Folder with the demonstrations, bag folders at any depth; or an .npz file of arrays. Several
+    are given one after the other, as --data demos corrections."""
     out: Path
     """Folder of this run: checkpoint, log and finally policy.safetensors."""
     horizon: int = 0
@@ -43,6 +44,9 @@ class TrainConfig(EpisodeOptions):
     for `steps`."""
     seed: int = 0
     """Seed of all randomness: the same seed gives the same policy on the same machine."""
+    weight_corrections: float = 1.0
+    """Times that a corrected step, one that a person commanded in an execution of a policy, is
+    trained on for each time that a demonstrated one is."""
     resume: bool = False
     """Continue the run in `out` exactly where it stopped."""
     device: str = "auto"
@@ -83,6 +87,14 @@ class TrainConfig(EpisodeOptions):
         at_least(self, 0, "seed", "threads", largest=2**63 - 1)
         at_least(self, 0, "horizon", largest=bounds.MOST_ACTION_VALUES)
         check_false_alarms(self.false_alarms)
+        positive(self, "weight_corrections")
+        if not self.sources:
+            raise ValueError("data: got no folder, expected at least one")
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """Folders and files of the demonstrations."""
+        return (self.data,) if isinstance(self.data, Path) else self.data
 
     def streams(self) -> tuple[str, ...] | None:
         """Streams that the policy observes; None if they are not chosen."""
@@ -124,7 +136,11 @@ class TrainConfig(EpisodeOptions):
     def plain(self) -> dict[str, Any]:
         """Convert the settings to plain values for YAML, JSON and --config."""
         plain = dataclasses.asdict(self)
-        paths = {name: None if plain[name] is None else str(plain[name]) for name in _PATHS}
+        paths: dict[str, Any] = {
+            name: None if plain[name] is None else str(plain[name]) for name in _PATHS
+        }
+        if len(self.sources) > 1:
+            paths["data"] = [str(path) for path in self.sources]
         return {**plain, **paths, "model": self.model.to_dict(), "resume": False}
 
     def described(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -70,7 +70,9 @@ class Bag:
         custom = self._metadata.get("custom_data")
         return {str(k): str(v) for k, v in custom.items()} if isinstance(custom, dict) else {}
 
-    def messages(self, wanted: Mapping[str, str]) -> Iterator[Message]:
+    def messages(
+        self, wanted: Mapping[str, str], optional: Collection[str] = ()
+    ) -> Iterator[Message]:
         """Messages of some topics, in the order in which they were written.
 
         After the last message, `report` is complete.
@@ -78,6 +80,7 @@ class Bag:
         Args:
             wanted: Message type for each topic; a topic without a leading slash may be in any
                 namespace.
+            optional: Those of them that may be missing.
 
         Raises:
             BagError: If a topic is missing or ambiguous, or nothing can be read.
@@ -102,7 +105,7 @@ class Bag:
             f"{cut(c.topic)}: its messages of type {cut(c.type)} are left out"
             for c in finder.others
         ]
-        finder.refuse_missing(self.report.notes)
+        finder.refuse_missing(self.report.notes, optional)
 
     def _decoded(
         self, file: McapFile | SqliteFile, finder: _Finder, undecoded: Counter[str]
@@ -246,9 +249,9 @@ class _Finder:
             return topic
         return ""
 
-    def refuse_missing(self, notes: list[str]) -> None:
+    def refuse_missing(self, notes: list[str], optional: Collection[str]) -> None:
         """Raise a BagError, with the topics and notes of the bag, if a topic was not found."""
-        missing = sorted(set(self._wanted) - set(self._places))
+        missing = sorted(set(self._wanted) - set(self._places) - set(optional))
         if missing:
             present = (
                 f"{cut(topic)} ({cut(kind)})" for topic, kind in sorted(self._present.items())

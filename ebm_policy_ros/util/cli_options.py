@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -28,6 +29,7 @@ _WORDS: dict[Any, str] = {
     NoneType: "null",
 }
 _SETTINGS = "settings as {{NAME: {}}}".format
+_LISTS: tuple[Any, ...] = (list, tuple)
 
 
 def build(kind: type[Settings], values: Mapping[str, Any], prefix: str = "") -> Settings:
@@ -53,6 +55,8 @@ def build(kind: type[Settings], values: Mapping[str, Any], prefix: str = "") -> 
             raise ValueError(f"{prefix}{name}: got {_shown(value)}, expected {in_words(wanted)}")
         elif isinstance(value, Path):
             fields[name] = expanded(value)
+        elif isinstance(value, (list, tuple)) and Path in get_args(wanted):
+            fields[name] = tuple(expanded(Path(path)) for path in value)
     try:
         return kind(**fields)
     except ValueError as error:
@@ -61,14 +65,33 @@ def build(kind: type[Settings], values: Mapping[str, Any], prefix: str = "") -> 
         raise type(error)(f"{prefix}{str(error).removeprefix(f'{group}.')}") from None
 
 
+def gathered(argv: Sequence[str], option: str) -> list[str]:
+    """Join the words that follow an option into one list, if there are several.
+
+    Args:
+        argv: Command line.
+        option: Name of the option, without dashes; empty for none.
+    """
+    flag, words = f"--{option}", list(argv)
+    if not option or flag not in words:
+        return words
+    start = words.index(flag) + 1
+    rest = [i for i in range(start, len(words)) if words[i].startswith("-")]
+    end = rest[0] if rest else len(words)
+    if end - start < 2:
+        return words
+    return [*words[:start], json.dumps(words[start:end]), *words[end:]]
+
+
 def in_words(wanted: Any) -> str:
     """Describe the values of a type, such as "a whole number or null"."""
     parts = get_args(wanted)
     if get_origin(wanted) is Literal:
         return any_of(parts)
     if get_origin(wanted) in (Union, UnionType):
-        return any_of([in_words(part) for part in parts])
-    if get_origin(wanted) in (list, tuple):
+        lists_last = sorted(parts, key=lambda part: get_origin(part) in _LISTS)
+        return any_of([in_words(part) for part in lists_last])
+    if get_origin(wanted) in _LISTS:
         return f"a list as [A, B], each {in_words(parts[0])}"
     return _WORDS.get(wanted) or _SETTINGS(in_words(parts[1]) if parts else "VALUE")
 

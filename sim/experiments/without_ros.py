@@ -7,7 +7,7 @@ of the task's objects, x and y of each, or the camera's picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -91,7 +91,7 @@ def demonstrate(args: WithoutRosArgs, file: Path) -> None:
         world.reset(seed)
         demonstrator = world.task.demonstrator(np.random.default_rng(seed), interface)
         begun = len(actions)
-        while not _over(world):
+        while not over(world):
             action = demonstrator.act(np.concatenate(world.tool_pose), world.poses)
             action = np.clip(action, *interface.action.bounds)
             seen.append(observe(world, interface, args.camera))
@@ -104,12 +104,37 @@ def demonstrate(args: WithoutRosArgs, file: Path) -> None:
     world.close()
     if not ends:
         raise ValueError(f"{args.task}: none of {args.demonstrations} demonstrations succeeded")
+    write_steps(file, seen, actions, ends)
+
+
+def write_steps(
+    file: Path,
+    seen: Sequence[Observation],
+    actions: Sequence[npt.NDArray[np.float64]],
+    ends: Sequence[int],
+    **further: npt.NDArray[Any],
+) -> None:
+    """Write steps and the ends of their episodes to an .npz file, whole or not at all.
+
+    Args:
+        file: File of the format of `load_arrays`.
+        seen: Observation of each step.
+        actions: Action of each step, shape (D,).
+        ends: One past the last step of each episode.
+        further: Further arrays of the format.
+    """
     arrays: dict[str, Any] = {
         f"observation/{name}": np.stack([each[name] for each in seen]) for name in seen[0]
     }
     partial = file.with_suffix(".partial.npz")
-    np.savez(partial, actions=np.array(actions, np.float32), episode_ends=ends, **arrays)
+    kept = {"actions": np.array(actions, np.float32), "episode_ends": np.array(ends)}
+    np.savez(partial, allow_pickle=False, **kept, **arrays, **further)
     partial.replace(file)
+
+
+def make_world(task: str) -> World:
+    """Make the world of a task, without disturbances."""
+    return World(make_task(task), _PICTURE)
 
 
 def move(world: World, meaning: Action, action: npt.NDArray[np.floating]) -> None:
@@ -141,6 +166,35 @@ def observe(world: World, interface: Interface, camera: bool) -> Observation:
     return {"tool": tool, "objects": world.poses[:, :axes].flatten().astype(np.float32)}
 
 
+class Executor:
+    """Policy of a file in a scene; decides as policy_node does."""
+
+    def __init__(self, args: WithoutRosArgs, file: Path, interface: Interface) -> None:
+        """Load the policy."""
+        self._policy = Policy.load(file, "cpu", choice=args.choice)
+        self._executed = executed_of(args.execute, args.horizon)
+        self._interface, self._camera = interface, args.camera
+        self._chunk: Chunk | None = None
+
+    def forget(self) -> None:
+        """Begin anew: the last decision is not continued."""
+        self._chunk = None
+
+    def act(self, world: World) -> npt.NDArray[np.floating]:
+        """Return the action of this moment, shape (D,)."""
+        chunk = self._chunk
+        if chunk is None or chunk.sent == self._executed:
+            now = observe(world, self._interface, self._camera)
+            seen = {name: values[None] for name, values in now.items()}
+            known: dict[str, Any] = {}
+            if chunk is not None:
+                known = {"previous": chunk.continued(), "intent": chunk.decision.intent}
+            chunk = self._chunk = Chunk(self._policy.decide(seen, **known), 0, 0)
+        action: npt.NDArray[np.floating] = chunk.ahead()[0]
+        chunk.sent += 1
+        return action
+
+
 def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
     """Run the policy of a file, deciding as policy_node does.
 
@@ -148,24 +202,16 @@ def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
         Of each scene its seed, whether it was solved, and the task's own result.
     """
     torch.set_num_threads(1)
-    policy = Policy.load(file, "cpu", choice=args.choice)
-    world = World(make_task(args.task), _PICTURE)
+    world = make_world(args.task)
     interface = load_interface(interface_path(world.task.interface))
+    executor = Executor(args, file, interface)
     results = []
     for seed in tqdm(range(args.seed, args.seed + args.episodes), "episodes"):
         world.reset(seed)
-        moments, executed = [world.measures], executed_of(args.execute, args.horizon)
-        chunk: Chunk | None = None
-        while not _over(world):
-            if chunk is None or chunk.sent == executed:
-                now = observe(world, interface, args.camera)
-                seen = {name: values[None] for name, values in now.items()}
-                known: dict[str, Any] = {}
-                if chunk is not None:
-                    known = {"previous": chunk.continued(), "intent": chunk.decision.intent}
-                chunk = Chunk(policy.decide(seen, **known), 0, 0)
-            move(world, interface.command, chunk.ahead()[0])
-            chunk.sent += 1
+        moments = [world.measures]
+        executor.forget()
+        while not over(world):
+            move(world, interface.command, executor.act(world))
             moments.append(world.measures)
         solved = any(map(world.task.success, moments))
         results.append({"seed": seed, "solved": solved, **world.task.result(moments)})
@@ -173,11 +219,12 @@ def judge(args: WithoutRosArgs, file: Path) -> list[dict[str, Any]]:
     return results
 
 
-def _over(world: World) -> bool:
+def over(world: World) -> bool:
+    """True if nothing is left to do in a scene, or its time is up."""
     return world.finished or world.time >= world.task.time_limit
 
 
-def _apart(function: Callable[..., Result], *arguments: Any) -> Result:
+def apart(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call a function in a new process: software rendering beside a training can crash."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
@@ -199,7 +246,7 @@ def run(args: WithoutRosArgs) -> None:
     kind = "pictures" if args.camera else "states"
     file = args.out / f"{args.task}_{kind}_{args.demonstrations}_{args.noise}_{args.knocks}.npz"
     if not file.exists():
-        _apart(demonstrate, args, file)
+        apart(demonstrate, args, file)
     for seed in args.seeds:
         folder = args.out / f"{args.task}_{kind}_{args.name}_{seed}"
         drawn = "_sample" if args.choice == "sample" else ""
@@ -217,7 +264,7 @@ def _learn(args: WithoutRosArgs, file: Path, folder: Path, seed: int) -> dict[st
     """Train a policy in `folder` and judge it; return the result."""
     common = {"data": file, "seed": seed, "horizon": args.horizon}
     policy = train_policy(folder, {**common, **args.train})
-    scenes = _apart(judge, args, policy)
+    scenes = apart(judge, args, policy)
     return {**_options(args), "training_seed": seed, "scenes": scenes}
 
 

@@ -31,7 +31,9 @@ def load_arrays(path: Path) -> Dataset:
     - `episode_ends`: (E,), one past the last step of each episode, increasing, the last one M;
     - `outcomes`, optional: (E,), quality of each episode, higher is better;
     - `names`, optional: (E,), source of each episode, as text;
-    - `intents`, optional: (M,), a number for what the demonstrator is at, such as the phase.
+    - `intents`, optional: (M,), a number for what the demonstrator is at, such as the phase;
+    - `corrections`, optional: (M,), true for steps that a person commanded in an execution of a
+      policy.
 
     Raises:
         DemonstrationError: Naming the file, the array and what was expected.
@@ -71,6 +73,7 @@ def load_arrays(path: Path) -> Dataset:
         names=tuple(names.tolist()),
         outcomes=outcomes.astype(np.float64),
         intents=_intents(path, arrays.get("intents"), len(actions)),
+        corrections=_corrections(path, arrays.get("corrections"), len(actions)),
     )
 
 
@@ -84,6 +87,7 @@ def save_arrays(path: Path, data: Dataset) -> None:
         outcomes=data.outcomes,
         names=np.array(data.names),
         **({} if data.intents is None else {"intents": data.intents}),
+        **({} if data.corrections is None else {"corrections": data.corrections}),
         **{OBSERVATION + name: values for name, values in data.observations.items()},
     )
 
@@ -217,6 +221,19 @@ def _intents(
             f"whole numbers, one for each step, from 0 to {bounds.MOST_INTENTS - 1}"
         )
     return labels.astype(np.int64)
+
+
+def _corrections(
+    path: Path, marks: npt.NDArray[Any] | None, steps: int
+) -> npt.NDArray[np.bool_] | None:
+    if marks is None:
+        return None
+    if marks.shape != (steps,) or marks.dtype.kind != "b":
+        raise DemonstrationError(
+            f"{path}: corrections has shape {marks.shape} of {marks.dtype}, expected ({steps},) "
+            "of bool, true or false for each step"
+        )
+    return np.asarray(marks, np.bool_)
 
 
 def _of_episodes(

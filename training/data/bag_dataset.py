@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,18 @@ from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.training.data.bag_folder import BagFolder, read_demonstration
 from ebm_policy_ros.training.data.cache import BagMetrics, Cache, KnownBags, look_at
-from ebm_policy_ros.training.data.dataset import FAILURE, OUTCOMES, Dataset, Unusable
-from ebm_policy_ros.training.data.episodes import Episode
+from ebm_policy_ros.training.data.dataset import (
+    EXECUTED,
+    FAILURE,
+    OUTCOMES,
+    Dataset,
+    Unusable,
+)
+from ebm_policy_ros.training.data.episodes import Episode, NothingCorrected
 from ebm_policy_ros.training.data.frame_sizes import other_sizes
 from ebm_policy_ros.training.data.parallel import read_each
+
+_NO_PERSON = "no person took over from the policy; left out"
 
 
 def load_dataset(
@@ -29,8 +38,9 @@ def load_dataset(
 ) -> Dataset:
     """Read every successful demonstration below a folder: the one way from bags to episodes.
 
-    An episode holds the usable steps of a bag. Bags whose outcome is a failure are left out; those
-    without an outcome are used. Decoded bags stay in a cache, which is mapped into memory, so that
+    An episode holds the usable steps of a bag; of an execution of a policy, those that a person
+    commanded. Bags whose outcome is a failure are left out; those without an outcome are used.
+    Decoded bags stay in a cache, which is mapped into memory, so that
     a folder may be larger than the memory.
 
     Args:
@@ -63,8 +73,11 @@ def load_dataset(
         )
     used = [bag for bag in bags if bag in metrics and opened.counts(bag, metrics[bag].outcome)]
     if not used:
-        raise BagError(f"{folder}: every demonstration in it is a failure, or left out")
+        executed = sum(_outcome(metrics, bag) == EXECUTED for bag in bags)
+        more = f"; in {executed} executions of a policy no person took over" if executed else ""
+        raise BagError(f"{folder}: every demonstration in it is a failure, or left out{more}")
     entries = [store[metrics[bag].digest] for bag in used]
+    corrections = store.array("corrections", entries)
     return Dataset(
         observations={
             name: store.array(f"observation.{name}", entries) for name in interface.observation
@@ -75,6 +88,7 @@ def load_dataset(
         outcomes=np.array([OUTCOMES.get(entry.outcome, 0.5) for entry in entries]),
         notes=(
             *((str(bag), f"{text}; left out") for bag, text in problems.items()),
+            *((str(bag), _NO_PERSON) for bag in bags if _outcome(metrics, bag) == EXECUTED),
             *((str(b), note) for b, e in zip(used, entries, strict=True) for note in e.notes),
             *(
                 (str(bag), note)
@@ -83,10 +97,13 @@ def load_dataset(
             ),
         ),
         times_ns=store.array("times_ns", entries),
-        failures=tuple(
-            str(bag) for bag in bags if bag in metrics and metrics[bag].outcome == FAILURE
-        ),
+        failures=tuple(str(bag) for bag in bags if _outcome(metrics, bag) == FAILURE),
+        corrections=corrections if corrections.any() else None,
     )
+
+
+def _outcome(metrics: Mapping[Path, BagMetrics], bag: Path) -> str:
+    return metrics[bag].outcome if bag in metrics else ""
 
 
 def _fill(
@@ -102,7 +119,7 @@ def _fill(
         bag
         for bag in bags
         if bag not in metrics
-        or (metrics[bag].outcome != FAILURE and metrics[bag].digest not in store)
+        or (metrics[bag].outcome not in (FAILURE, EXECUTED) and metrics[bag].digest not in store)
     ]
     problems: dict[Path, str] = {}
     try:
@@ -135,5 +152,7 @@ def _read(
         episode = read_demonstration(bag, interface)
         notes = [f"recorded with another interface: {text}" for text in episode.differences]
         return metrics, replace(episode, notes=(*notes, *episode.notes))
+    except NothingCorrected:
+        return replace(metrics, outcome=EXECUTED), None
     except (BagError, OSError) as error:
         return metrics, str(error)

@@ -13,7 +13,7 @@ from ebm_policy_ros.bags.discovery import find_bags
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.interface.command_types import find_command_type
-from ebm_policy_ros.training.data.dataset import FAILURE
+from ebm_policy_ros.training.data.dataset import EXECUTED, FAILURE
 from ebm_policy_ros.training.data.episodes import (
     Episode,
     read_episode,
@@ -55,7 +55,7 @@ class BagFolder:
 
     def counts(self, bag: Path, outcome: str) -> bool:
         """True if a bag with this outcome is a demonstration to learn from."""
-        return bag not in self.excluded and outcome != FAILURE
+        return bag not in self.excluded and outcome not in (FAILURE, EXECUTED)
 
     def interface(self, name: str = "") -> Interface:
         """Load the interface that is named, otherwise the one that most included bags note.
@@ -83,13 +83,19 @@ class BagFolder:
         return interface_from_dict(json.loads(text), f"{noted[text]}: interface")
 
 
-def read_demonstration(bag: Path, interface: Interface) -> Episode:
+def read_demonstration(bag: Path, interface: Interface, whole: bool = False) -> Episode:
     """Read an episode, and compare the interface that it was recorded with.
 
+    Args:
+        bag: The bag.
+        interface: Topics, rate, ages and sizes.
+        whole: True to return the policy's steps of an execution too.
+
     Raises:
+        NothingCorrected: If it is an execution in which no person commanded.
         BagError: If nothing in the bag can be used, or the interface noted in it cannot be read.
     """
-    episode = read_episode(bag, interface)
+    episode = read_episode(bag, interface, whole)
     differences = interface_differences(read_recorded_interface(bag), interface)
     return replace(episode, differences=tuple(differences))
 

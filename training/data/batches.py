@@ -37,23 +37,38 @@ class Demonstrations(Protocol):
     def episodes(self) -> npt.NDArray[np.int64]:
         """Episode of each frame, shape (M,)."""
 
+    @property
+    def corrections(self) -> npt.NDArray[np.bool_] | None:
+        """True for a corrected frame, shape (M,); None if there is none."""
+
 
 def split_episodes(
-    episodes: npt.NDArray[np.int64], fraction: float, seed: int
+    episodes: npt.NDArray[np.int64],
+    fraction: float,
+    seed: int,
+    corrections: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Frames, Frames]:
     """Split frames into training and held-out frames; an episode is never in both.
+
+    Episodes with corrections are all trained on, unless there are no others: they are few, and
+    show what went wrong, so that held-out numbers with them could not be compared to those of the
+    training before.
 
     Args:
         episodes: Episode of each frame, shape (M,).
         fraction: Share of the episodes that are held out; at least one is, unless it is 0.
         seed: Seed of the choice.
+        corrections: True for a corrected frame, shape (M,); None if there is none.
 
     Raises:
-        DemonstrationError: If there are fewer than two episodes.
+        DemonstrationError: If there are fewer than two episodes to choose from.
     """
-    names = np.unique(episodes)
     if fraction == 0:
         return np.arange(len(episodes)), np.empty(0, np.int64)
+    names = np.unique(episodes)
+    if corrections is not None:
+        demonstrated = np.setdiff1d(names, episodes[corrections])
+        names = demonstrated if len(demonstrated) else names
     if len(names) < 2:
         raise DemonstrationError(
             f"got {len(names)} episode, expected at least 2, since one is held out from training; "
@@ -76,14 +91,16 @@ class Batches:
         device: torch.device,
         mirrors: Mirrors = NO_MIRRORS,
         intents: npt.NDArray[np.float32] | None = None,
+        weight_corrections: float = 1.0,
     ) -> None:
         """Prepare batches of `size` frames with the `streams` that the model uses.
 
         The frames from M on are images in the mirrors, see `Mirrors`. Intents, (M * images, 2),
-        are told beside the streams.
+        are told beside the streams. Corrected frames are drawn `weight_corrections` times as often
+        as others.
         """
         self._data, self._streams, self._seed, self._device = data, streams, seed, device
-        self._size, self._mirrors = size, mirrors
+        self._size, self._mirrors, self._weight = size, mirrors, weight_corrections
         self._intents = None if intents is None else torch.from_numpy(intents)
         with warnings.catch_warnings():
             # Arrays mapped from the cache are read-only, and are never written to.
@@ -92,7 +109,9 @@ class Batches:
         place = device if _fit(seen, device) else torch.device("cpu")
         # On the CPU these share memory with the demonstrations.
         self._seen = {name: values.to(place) for name, values in seen.items()}
-        self._order: tuple[int, Frames] = (-1, np.empty(0, np.int64))
+        nothing = np.empty(0, np.int64)
+        self._order: tuple[int, Frames] = (-1, nothing)
+        self._known: tuple[Frames, Frames] = (nothing, nothing)
 
     @cached_property
     def _spreads(self) -> dict[str, Tensor]:
@@ -105,11 +124,32 @@ class Batches:
 
     def frames_of(self, step: int, frames: Frames) -> Frames:
         """Part of `frames` that `step` (from 0) trains on; each epoch has its own order."""
-        size = min(self._size, len(frames))
-        epoch, place = divmod(step, len(frames) // size)
+        corrected = self._corrected(frames)
+        total = len(frames) + round((self._weight - 1) * len(corrected))
+        size = min(self._size, total)
+        epoch, place = divmod(step, total // size)
         if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng((self._seed, epoch)).permutation(frames)
+            rng = np.random.default_rng((self._seed, epoch))
+            self._order = epoch, rng.permutation(self._weighted(frames, corrected, rng))
         return self._order[1][place * size : (place + 1) * size]
+
+    def _corrected(self, frames: Frames) -> Frames:
+        """Corrected ones of some frames, if they are drawn more or less often than others."""
+        marks = self._data.corrections
+        if marks is None or self._weight == 1:
+            return frames[:0]
+        if self._known[0] is not frames:  # every step asks about the same frames
+            self._known = frames, frames[marks[frames % len(marks)]]
+        return self._known[1]
+
+    def _weighted(self, frames: Frames, corrected: Frames, rng: np.random.Generator) -> Frames:
+        """Frames of an epoch: corrected ones as often as they weigh, on average over epochs."""
+        if not len(corrected):
+            return frames
+        others = frames[~np.isin(frames, corrected)]
+        times, count = int(self._weight), round(self._weight * len(corrected))
+        rest = rng.permutation(corrected)[: count - times * len(corrected)]
+        return np.concatenate([others, *[corrected] * times, rest])
 
     def observation(
         self,
@@ -168,7 +208,8 @@ class Batches:
         checksum = 0
         seen = [self._data.observations[name] for name in self._streams]
         told = [] if self._intents is None else [self._intents.numpy()]
-        for values in (self._data.actions, self._data.episodes, *seen, *told):
+        marks = [] if self._data.corrections is None else [self._data.corrections]
+        for values in (self._data.actions, self._data.episodes, *seen, *told, *marks):
             checksum = zlib.crc32(np.ascontiguousarray(values).data, checksum)
         return {
             "frames": len(self._data.actions),

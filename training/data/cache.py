@@ -32,7 +32,7 @@ from ebm_policy_ros.util.bounds import check_whole
 from ebm_policy_ros.util.yaml_file import parse_json, read_json
 
 # To be incremented whenever the same bag would give a different episode.
-_VERSION = 4
+_VERSION = 5
 _INDEX = "index.jsonl"
 _INTERFACE = "interface.json"
 Array = npt.NDArray[Any]
@@ -141,6 +141,7 @@ class Cache:
         self._rows: dict[str, tuple[tuple[int, ...], str]] = {
             "actions": ((horizon, size), "<f4"),
             "times_ns": ((), "<i8"),
+            "corrections": ((), "|b1"),
         }
         for name, stream in interface.observation.items():
             kind = "u1" if isinstance(stream, ImageStream) else "<f4"
@@ -191,7 +192,7 @@ class Cache:
         otherwise they are copied.
 
         Args:
-            name: "actions", "times_ns", or "observation." and the name of a stream.
+            name: "actions", "times_ns", "corrections", or "observation." and the name of a stream.
             entries: Episodes, at least one.
         """
         shape, kind = self._rows[name]

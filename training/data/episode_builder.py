@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
+
+import numpy as np
 
 from ebm_policy_ros.bags.bag import Message
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.messages.execution import read_execution
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.training.data.commands import Commands
 from ebm_policy_ros.training.data.eras import Eras
+from ebm_policy_ros.training.data.execution import BY_POLICY, Execution
 from ebm_policy_ros.training.data.segments import NOT_FRESH, Segment, Step
 from ebm_policy_ros.training.data.timeline import (
     CLOCK,
@@ -44,7 +48,11 @@ class EpisodeBuilder:
     """Builder that sorts the messages of a bag into segments and commands."""
 
     def __init__(
-        self, interface: Interface, ordered: bool = True, has_clock: bool | None = None
+        self,
+        interface: Interface,
+        ordered: bool = True,
+        has_clock: bool | None = None,
+        execution: str = "",
     ) -> None:
         """Start with one empty segment.
 
@@ -52,11 +60,15 @@ class EpisodeBuilder:
             interface: Topics, rate and ages.
             ordered: True to refuse messages that are not in the order of their receipt.
             has_clock: True if /clock is among the messages; None if not known yet.
+            execution: Topic of the execution of a policy; empty for none.
         """
         self._interface, self._ordered, self._has_clock = interface, ordered, has_clock
         ages = {s.topic: round(s.max_age * NANOSECONDS) for s in interface.observation.values()}
         # A command older than the maximum age of any sample belongs to another time too.
         patience = dict.fromkeys(wanted_topics(interface), max(ages.values())) | ages
+        self._execution = execution
+        if execution:  # it tells about the past
+            patience[execution] = NANOSECONDS
         self.clocks = {
             topic: TopicClock(limit, limit + interface.period_ns)
             for topic, limit in patience.items()
@@ -123,7 +135,10 @@ class EpisodeBuilder:
     def _add(self, message: Message, stamp: int) -> None:
         topic, segment = message.topic, self.segments[-1]
         try:
-            if topic in segment.commands:
+            if topic == self._execution:
+                segment.execution.is_told = True
+                segment.execution.add(stamp, read_execution(message.content))
+            elif topic in segment.commands:
                 segment.commands.add(topic, stamp, message.content)
             else:
                 segment.add(topic, stamp, message.content, message.received_ns)
@@ -132,14 +147,36 @@ class EpisodeBuilder:
             self._refused[topic] += 1
             self._refusals.setdefault(topic, str(error))
 
-    def steps(self, complete: bool) -> list[Step]:
-        """All usable steps; `complete` is True if the end of the bag is present."""
+    def steps(self, complete: bool, whole: bool = False) -> list[Step]:
+        """All usable steps; see `Segment.steps`.
+
+        Args:
+            complete: True if the end of the bag is present.
+            whole: True to return the policy's steps of an execution too.
+        """
         last = len(self.segments) - 1
         return [
             s
             for i, segment in enumerate(self.segments)
-            for s in segment.steps(complete and i == last)
+            for s in segment.steps(complete and i == last, whole)
         ]
+
+    def execution(self, steps: Sequence[Step]) -> Execution | None:
+        """Execution of a policy with these steps; None if the bag has none."""
+        if not any(segment.execution.is_told for segment in self.segments):
+            return None
+        ticks = [tick for segment in self.segments if (tick := segment.execution.last)]
+        return Execution(
+            policy=ticks[-1].policy if ticks else "",
+            sha256=ticks[-1].sha256 if ticks else "",
+            commanders=np.array([step.commander for step in steps], dtype="<U6"),
+            stops=tuple(stop for segment in self.segments for stop in segment.execution.stops()),
+        )
+
+    @property
+    def is_all_by_policy(self) -> bool:
+        """True if no step is usable since a policy commanded; known after `steps`."""
+        return any(segment.left_out[BY_POLICY] for segment in self.segments)
 
     def problem(self) -> str:
         """Reason why there is no usable step, as far as known."""
@@ -178,7 +215,8 @@ class EpisodeBuilder:
             if count
         ]
         notes += [
-            f"{topic}: {count} commands can't be used, the first since: {self._refusals[topic]}"
+            f"{topic}: {count} {'ticks' if topic == self._execution else 'commands'} can't be "
+            f"used, the first since: {self._refusals[topic]}"
             for topic, count in self._refused.items()
         ]
         replaced: Counter[str] = Counter()

@@ -14,8 +14,10 @@ import numpy.typing as npt
 from ebm_policy_ros.bags.bag import Bag, Message
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, JointStream
+from ebm_policy_ros.messages.execution import TYPE
 from ebm_policy_ros.messages.image_shapes import ImageShapes
 from ebm_policy_ros.training.data.episode_builder import ClockNeeded, EpisodeBuilder, Unordered
+from ebm_policy_ros.training.data.execution import Execution, recorded_topic
 from ebm_policy_ros.training.data.frame_sizes import Shapes
 from ebm_policy_ros.training.data.timeline import CLOCK, CLOCK_TYPE, StreamMetrics, wanted_topics
 from ebm_policy_ros.util.geometry import follow
@@ -46,6 +48,15 @@ class Episode:
     """Sizes of the frames of each camera."""
     differences: tuple[str, ...] = ()
     """Differences of the interface that it was recorded with, if they were looked for."""
+    execution: Execution | None = None
+    """Execution of a policy that it is of; None for a demonstration."""
+
+    @property
+    def corrections(self) -> npt.NDArray[np.bool_]:
+        """True for a step that a person commanded in an execution, shape (M,)."""
+        if self.execution is None:
+            return np.zeros(len(self.times_ns), np.bool_)
+        return self.execution.corrected
 
     def observation(self, step: int) -> dict[str, npt.NDArray[Any]]:
         """Observation of a step, as `Policy.decide` takes it."""
@@ -58,26 +69,35 @@ class Episode:
         return [slice(*pair) for pair in pairwise(ends)]
 
 
-def read_episode(path: Path, interface: Interface) -> Episode:
+class NothingCorrected(BagError):
+    """An execution of a policy in which no person commanded: nothing to learn from."""
+
+
+def read_episode(path: Path, interface: Interface, whole: bool = False) -> Episode:
     """Read one bag as a demonstration.
 
     Steps are one period apart, from the first command on. The action of a step is the command in
     force in the middle of its period; a command holds until the next one or for the interface's
     `hold`. For a trajectory the action is the value at the end of the period. A longer horizon
     adds the actions of the next periods. A step is used only if every stream was fresh. At a clock
-    reset or a jump of the arm the bag is split.
+    reset or a jump of the arm the bag is split. Of an execution of a policy, the steps that a
+    person commanded are used.
 
     Args:
         path: The bag: a folder or a single file.
         interface: Topics, rate, ages and sizes.
+        whole: True to return the policy's steps of an execution too.
 
     Raises:
+        NothingCorrected: If it is an execution in which no person commanded.
         BagError: If nothing in the bag can be used; the text gives the reason.
     """
     shapes = ImageShapes(interface.observation.values())
     bag, reading = _read(path, interface, shapes)
-    steps = reading.steps(not bag.report.cut_off)
+    steps = reading.steps(not bag.report.cut_off, whole)
     notes = (*bag.report.notes, *reading.notes(), *shapes.notes())
+    if not steps and reading.is_all_by_policy:
+        raise NothingCorrected(f"{path}: no person took over from the policy")
     if not steps:
         refusal = "; ".join([f"{path}: {reading.problem()}", *notes])
         raise BagError(cut(refusal, LONGEST_REFUSAL))
@@ -94,8 +114,13 @@ def read_episode(path: Path, interface: Interface) -> Episode:
         times_ns=np.array([step.time_ns for step in steps], dtype=np.int64),
         notes=notes,
         jumps=reading.jumps(),
-        streams={topic: clock.metrics() for topic, clock in reading.clocks.items()},
+        streams={
+            topic: clock.metrics()
+            for topic, clock in reading.clocks.items()
+            if topic in wanted_topics(interface)
+        },
         shapes=shapes.seen,
+        execution=reading.execution(steps),
     )
 
 
@@ -133,11 +158,13 @@ def _read(path: Path, interface: Interface, shapes: ImageShapes) -> tuple[Bag, E
     """Read all messages of a bag; start again if they need sorting or /clock."""
     ordered, has_clock = True, None
     while True:
-        bag, reading = Bag(path), EpisodeBuilder(interface, ordered, has_clock)
-        topics = wanted_topics(interface)
+        bag = Bag(path)
+        execution = _execution_of(bag)
+        reading = EpisodeBuilder(interface, ordered, has_clock, execution)
+        topics = {**wanted_topics(interface), execution: TYPE}
         if has_clock:
             topics[CLOCK] = CLOCK_TYPE
-        messages = _watched(bag.messages(topics), shapes)
+        messages = _watched(bag.messages(topics, {execution}), shapes)
         if not ordered:
             # Bag converters may write one topic after the other.
             messages = iter(sorted(messages, key=lambda message: message.received_ns))
@@ -148,6 +175,16 @@ def _read(path: Path, interface: Interface, shapes: ImageShapes) -> tuple[Bag, E
             ordered = False
         except ClockNeeded:
             has_clock = _has_clock(path)
+
+
+def _execution_of(bag: Bag) -> str:
+    """Topic that an execution has in a bag."""
+    try:
+        return recorded_topic(bag.custom)
+    except (ValueError, TypeError) as error:
+        raise BagError(
+            f"{bag.path}: the execution noted in it cannot be read ({cut(error)})"
+        ) from None
 
 
 def _has_clock(path: Path) -> bool:

@@ -15,6 +15,7 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.observation.buffer import Observation, ObservationBuffer, StaleObservation
 from ebm_policy_ros.training.data.action_commands import ActionCommands
+from ebm_policy_ros.training.data.execution import BY_POLICY, REACHES, UNTOLD, ExecutionLog
 from ebm_policy_ros.training.data.jumps import Jump, find_jumps
 
 # Maximum delay behind newer messages: later ones would be too late on the robot as well.
@@ -35,6 +36,8 @@ class Step(NamedTuple):
     observation: Observation
     actions: npt.NDArray[np.float32]
     """Shape (H, D)."""
+    commander: str = ""
+    """Commander in the execution of a policy; empty if it is none, or unknown."""
 
 
 class Segment:
@@ -46,6 +49,7 @@ class Segment:
 
     def __init__(self, interface: Interface) -> None:
         self.commands = ActionCommands(interface)
+        self.execution = ExecutionLog(interface.period_ns)
         self.left_out: Counter[str] = Counter()
         """Number of unusable steps, by reason."""
         self.first_problem = ""
@@ -79,11 +83,16 @@ class Segment:
         self.newest = max(self.newest, stamp)
         self._look_until(self.newest - self._patience_ns)
 
-    def steps(self, ended: bool) -> list[Step]:
+    def steps(self, ended: bool, whole: bool = False) -> list[Step]:
         """All usable steps; to be called after the last message.
+
+        In the execution of a policy they are those whose actions a person commanded, all of their
+        horizon. Their observations may reach back to before the takeover: so they will when the
+        policy runs, whoever commanded before.
 
         Args:
             ended: True if the demonstration ended after the last command.
+            whole: True to return the policy's steps of an execution too.
         """
         end = self.newest + self._interface.period_ns
         self._look_until(end)
@@ -97,6 +106,10 @@ class Segment:
             if time in torn:
                 self.left_out[JUMP] += 1
                 continue
+            if reason := self._not_corrected(time):
+                self.left_out[reason] += 1
+                if not whole:
+                    continue
             chunk = self.commands.chunk(time, ended)
             if chunk is None:
                 self.left_out["their actions reach over a gap in the commands"] += 1
@@ -105,8 +118,20 @@ class Segment:
             if actions is None:
                 self.left_out["the gripper had not been commanded yet"] += 1
                 continue
-            steps.append(Step(time, observation, actions))
+            steps.append(Step(time, observation, actions, self.execution.commander(time)))
         return steps
+
+    def _not_corrected(self, time: int) -> str:
+        """Reason why nothing is learned from a step of an execution; empty if it is corrected."""
+        if not self.execution.is_told:
+            return ""
+        commander = self.execution.commander(time)
+        if commander != "person":
+            return {"policy": BY_POLICY, "nobody": NOBODY}.get(commander, UNTOLD)
+        period = self._interface.period_ns
+        ahead = [time + n * period for n in range(1, self._interface.action.horizon)]
+        others = (self.execution.commander(t) != "person" for t in ahead if self.commands.cover(t))
+        return REACHES if any(others) else ""
 
     def _partly_commanded(self, end: int) -> int:
         """Steps up to a time, before and after those for which all parts are commanded."""

@@ -10,6 +10,8 @@ from itertools import chain
 import numpy as np
 
 from ebm_policy_ros.interface import Interface
+from ebm_policy_ros.training.data.execution import BY_POLICY, REACHES
+from ebm_policy_ros.training.data.segments import NOBODY
 from ebm_policy_ros.training.inspection.comparison import (
     FEWEST,
     common_notes,
@@ -33,6 +35,9 @@ from ebm_policy_ros.training.inspection.issue_types import (
     percent,
 )
 from ebm_policy_ros.training.inspection.reading import Recording, Unusable
+
+# Ends of notes that are nothing odd in the execution of a policy.
+_OF_EXECUTIONS = (BY_POLICY, REACHES, NOBODY)
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ def _alone(recording: Recording, interface: Interface) -> Iterator[Issue]:
     """Issues of an episode by itself."""
     metrics, names = recording.metrics, interface.action.names
     yield from (Issue("jump", words) for words in recording.jumps)
+    for stop in recording.execution.stops if recording.execution else ():
+        yield Issue("stop", f"stopped at {stop.time:.1f} s: {stop.reason or 'no reason told'}")
     for name, share in zip(names, metrics.outside, strict=True):
         if share > 0:
             yield Issue(
@@ -128,7 +135,8 @@ def _notes(
     common = common_notes(usual)
     for recording in recordings:
         for note in recording.notes:
-            if note_kind(note) not in common and note not in recording.jumps:
+            expected = recording.execution is not None and note.endswith(_OF_EXECUTIONS)
+            if note_kind(note) not in common and note not in recording.jumps and not expected:
                 yield recording.name, Issue("notes", note)
 
 

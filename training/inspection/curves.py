@@ -65,6 +65,18 @@ def gap_bands(recording: Recording) -> list[Range]:
     return [(start * scale, length * scale) for start, length in recording.metrics.gaps]
 
 
+def stop_bands(recording: Recording) -> list[Range]:
+    """Times before the stops of an execution in the picture: left and width."""
+    if recording.execution is None:
+        return []
+    scale = WIDTH / recording.metrics.duration
+    bands = []
+    for stop in recording.execution.stops:
+        left = min(WIDTH, stop.start * scale)
+        bands.append((left, min(WIDTH, stop.time * scale) - left))
+    return bands
+
+
 def usual_scales(
     recordings: Sequence[Recording], columns: Sequence[Column]
 ) -> dict[Column, Range]:

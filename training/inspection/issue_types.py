@@ -64,6 +64,12 @@ KINDS: dict[str, IssueType] = {
     "outside": IssueType(
         "out of bounds", "An action is outside the interface's bounds; training refuses it.", 10
     ),
+    "stop": IssueType(
+        "stop",
+        "The policy's node stopped while it ran, for the reason that it told. Nothing is learned "
+        "from what the policy commanded.",
+        6,
+    ),
     "duplicate": IssueType(
         "duplicate",
         f"Action and state at 50 moments spread over the episode differ by at most "

@@ -17,6 +17,11 @@ from ebm_policy_ros.training.data.episodes import Episode
 from ebm_policy_ros.training.data.frame_sizes import Shapes, other_sizes
 from ebm_policy_ros.training.data.parallel import read_each
 from ebm_policy_ros.training.data.timeline import StreamMetrics
+from ebm_policy_ros.training.inspection.executions import (
+    BEFORE,
+    ExecutionView,
+    view_execution,
+)
 from ebm_policy_ros.training.inspection.metrics import EpisodeMetrics, episode_metrics, seconds
 from ebm_policy_ros.training.inspection.pictures import FilmStrip, film_strip
 
@@ -47,6 +52,13 @@ class Recording:
     """Sizes of each camera's frames before resizing."""
     differences: tuple[str, ...]
     """Differences of the interface that it was recorded with."""
+    execution: ExecutionView | None = None
+    """Execution of a policy, shown as a whole; None for a demonstration."""
+
+    @property
+    def teaches(self) -> bool:
+        """True if training learns from it, if it is neither excluded nor a failure."""
+        return self.execution is None or self.execution.corrected > 0
 
 
 @dataclass(frozen=True)
@@ -58,17 +70,20 @@ class Unusable:
     reason: str
 
 
-def read_recordings(folder: BagFolder, interface: Interface) -> list[Recording | Unusable]:
+def read_recordings(
+    folder: BagFolder, interface: Interface, before: float = BEFORE
+) -> list[Recording | Unusable]:
     """Read every bag, several in parallel; unusable ones are returned with the reason.
 
-    Those that training uses are the episodes of `load_dataset`. Failures and excluded bags are
-    read too.
+    Those that training uses are the episodes of `load_dataset`; executions of a policy have the
+    policy's steps too. Failures and excluded bags are read too.
 
     Args:
         folder: Bags, and those that are excluded.
         interface: Topics, rate, ages and sizes.
+        before: Time before a stop that is shown, s.
     """
-    read = partial(_read, folder=folder.path, interface=interface)
+    read = partial(_read, folder=folder.path, interface=interface, before=before)
     found = dict(read_each(read, folder.bags))
     used = {
         bag: one
@@ -81,13 +96,16 @@ def read_recordings(folder: BagFolder, interface: Interface) -> list[Recording |
     return list(found.values())
 
 
-def make_recording(name: str, episode: Episode, interface: Interface) -> Recording:
+def make_recording(
+    name: str, episode: Episode, interface: Interface, before: float = BEFORE
+) -> Recording:
     """Extract the parts of an episode that the inspection keeps.
 
     Args:
         name: Path of the bag, relative to the folder.
         episode: Episode read with the interface.
         interface: Names the cameras, and the bounds.
+        before: Time before a stop that is shown, s.
     """
     times = seconds(episode.times_ns, interface)
     cameras = [n for n, s in interface.observation.items() if isinstance(s, ImageStream)]
@@ -107,12 +125,16 @@ def make_recording(name: str, episode: Episode, interface: Interface) -> Recordi
         streams=dict(episode.streams),
         shapes=episode.shapes,
         differences=episode.differences,
+        execution=view_execution(
+            episode, times, {camera: newest[camera] for camera in cameras}, before
+        ),
     )
 
 
-def _read(bag: Path, folder: Path, interface: Interface) -> Recording | Unusable:
+def _read(bag: Path, folder: Path, interface: Interface, before: float) -> Recording | Unusable:
     name = bag.relative_to(folder).as_posix()
     try:
-        return make_recording(name, read_demonstration(bag, interface), interface)
+        episode = read_demonstration(bag, interface, whole=True)
+        return make_recording(name, episode, interface, before)
     except (BagError, OSError) as error:
         return Unusable(name, str(error).removeprefix(f"{bag}: "))

@@ -17,6 +17,7 @@ from ebm_policy_ros.training.inspection.curves import (
     Range,
     draw_curves,
     gap_bands,
+    stop_bands,
     usual_scales,
 )
 from ebm_policy_ros.training.inspection.distributions import (
@@ -49,12 +50,22 @@ class Entry:
     curves: Mapping[str, Sequence[Curve]]
     """Curves of the action and of each stream, by name."""
     gaps: Sequence[Range]
+    before_stops: Sequence[Range]
+    """Times before the stops of an execution."""
+
+    @property
+    def stopped(self) -> bool:
+        """True if it is an execution in which the policy's node stopped."""
+        return any(issue.kind == "stop" for issue in self.issues)
 
     @property
     def is_used(self) -> bool:
         """True if training uses the episode."""
-        return self.recording is not None and not (
-            self.excluded or self.recording.outcome == FAILURE
+        recording = self.recording
+        return (
+            recording is not None
+            and recording.teaches
+            and not (self.excluded or recording.outcome == FAILURE)
         )
 
 
@@ -97,6 +108,11 @@ class Report:
         """Entries that training uses."""
         return [entry for entry in self.entries if entry.is_used]
 
+    @property
+    def compared(self) -> Sequence[Entry]:
+        """Demonstrations that training uses, which everything is compared to."""
+        return [e for e in self.used if e.recording is not None and e.recording.execution is None]
+
 
 def make_report(
     found: Sequence[Recording | Unusable],
@@ -111,10 +127,12 @@ def make_report(
         excluded: Names of the episodes to leave out.
     """
     recordings = [one for one in found if isinstance(one, Recording)]
-    used = [r for r in recordings if r.name not in excluded and r.outcome != FAILURE]
+    # Of executions most is a policy's own, which nothing should be compared to.
+    demonstrations = [r for r in recordings if r.execution is None]
+    used = [r for r in demonstrations if r.name not in excluded and r.outcome != FAILURE]
     issues = find_issues(found, used, interface)
     entries = _entries(found, recordings, interface, excluded, issues)
-    urgent = [e for e in entries if e.issues and (e.is_used or e.recording is None)]
+    urgent = [e for e in entries if e.issues and (e.is_used or e.recording is None or e.stopped)]
     first = sorted((e for e in urgent if not e.excluded), key=lambda e: (-e.score, e.name))
     steps = np.array([r.metrics.steps for r in used])
     durations = np.array([r.metrics.duration for r in used])
@@ -166,6 +184,7 @@ def _entries(
                 if recording
                 else {},
                 gaps=gap_bands(recording) if recording else [],
+                before_stops=stop_bands(recording) if recording else [],
             )
         )
     return entries
@@ -176,11 +195,15 @@ def _summary(entries: Sequence[Entry], first: Sequence[Entry]) -> Summary:
     parts = [f"Training can use {len(used)} of {len(entries)} episodes."]
     unusable = [e for e in entries if e.recording is None and not e.excluded]
     refused = [e for e in used if any(c.kind == "outside" for c in e.issues)]
+    executions = [e for e in entries if e.recording is not None and e.recording.execution]
     others = len(first) - len(unusable)
     if unusable:
         parts.append(f"Cannot be read: {len(unusable)}.")
     if refused:
         parts.append(f"It stops, though, at actions out of bounds: {len(refused)}.")
+    if executions:
+        stopped = sum(entry.stopped for entry in executions)
+        parts.append(f"Executions of a policy: {len(executions)}, of which stopped: {stopped}.")
     if others:
         parts.append(f"To look at: {others}.")
     if not first and used:

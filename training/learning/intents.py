@@ -100,7 +100,8 @@ def intents_of(
     elif resume:
         present = _read(file, len(episodes), config.intents)
     else:
-        known = mirrors.images(split_episodes(data.episodes, held_out, seed)[0], len(data.actions))
+        trained, _ = split_episodes(data.episodes, held_out, seed, data.corrections)
+        known = mirrors.images(trained, len(data.actions))
         seen = _Seen(config, data, shapes, known, seed, device, mirrors)
         present = find_intents(seen, episodes, known, config.intents, seed)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -70,6 +70,7 @@ class Trainer:
         box: tuple[Sequence[float], Sequence[float]] | None = None,
         mirrors: Mirrors = NO_MIRRORS,
         intents: Callable[[], npt.NDArray[np.float32]] | None = None,
+        weight_corrections: float = 1.0,
         identity: dict[str, Any] | None = None,
     ) -> None:
         """Prepare a run; `run` or `update` starts it.
@@ -88,6 +89,7 @@ class Trainer:
             mirrors: Mirrors whose images of the demonstrations are trained on too.
             intents: Function that returns the intents that the frames of all images tell, (M *
                 images, 2), called when the demonstrations have been checked; None for none.
+            weight_corrections: Corrected frames are drawn so many times as often as others.
             identity: Further settings that a continued run must share with this one.
 
         Raises:
@@ -98,7 +100,9 @@ class Trainer:
         self.config, self.steps, self.folder = config, steps, folder
         self._processes = Processes(torch.device(device))
         self._device = self._processes.device
-        self._train, self._held = split_episodes(data.episodes, config.held_out, seed)
+        self._train, self._held = split_episodes(
+            data.episodes, config.held_out, seed, data.corrections
+        )
         if min(config.batch_size, len(self._train)) < self._processes.count:
             raise TrainingError(
                 f"learning.batch_size: got batches of {min(config.batch_size, len(self._train))} "
@@ -113,7 +117,9 @@ class Trainer:
         torch.set_flush_denormal(True)
         size = config.batch_size
         told = intents() if intents else None
-        self._batches = Batches(data, streams, size, seed, self._device, mirrors, told)
+        self._batches = Batches(
+            data, streams, size, seed, self._device, mirrors, told, weight_corrections
+        )
         self._train = mirrors.images(self._train, len(data.actions))
         self.model = model.to(self._device)
         self._walk: Walk | None = None

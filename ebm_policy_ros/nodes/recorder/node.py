@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -18,6 +19,7 @@ from std_srvs.srv import SetBool, Trigger
 from ebm_policy_ros.bags.episode_folder import EpisodeFolder
 from ebm_policy_ros.bags.episode_writer import free_bytes
 from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.messages.execution import execution_topic
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all, refuse_unknown
 from ebm_policy_ros.nodes.common.pictures import picture_message
 from ebm_policy_ros.nodes.common.spin import run_node
@@ -29,6 +31,7 @@ from ebm_policy_ros.nodes.recorder.scene_status import SceneStatus
 from ebm_policy_ros.nodes.recorder.screen import RecorderStatus
 from ebm_policy_ros.nodes.recorder.session import RecorderSession, Refused
 from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation
+from ebm_policy_ros.util.quoting import quote
 from ebm_policy_ros.util.resources import expanded, interface_path
 
 SETTINGS = (
@@ -37,6 +40,11 @@ SETTINGS = (
     Setting("prefix", "episode", "Beginning of the bags' names; no / and no dot in front."),
     Setting("min_free", 1.0, "GiB that stay free on the disk.", low=0.0, high=1e6),
     Setting("keys", True, "Take keys from the terminal, which do the same as the services."),
+    Setting(
+        "policy_node",
+        "policy_node",
+        "Name of the policy node whose execution is recorded too, if it runs; empty for none.",
+    ),
     Setting(
         "task_text",
         "",
@@ -59,6 +67,7 @@ SETTINGS = (
         fixed=False,
     ),
 )
+_NODE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 _COUNTS = ("success", "failure", "in_folder", "successes_in_folder")
 _PERIOD = 0.1
 _STATUS_PERIOD, _IDLE_STATUS_PERIOD = 0.2, 1.0
@@ -89,7 +98,14 @@ class RecorderNode(Node):
         self._log = _Log(self)
         self._recover()
         self._min_free = round(values["min_free"] * 2**30)
-        self._inputs = RecorderInputs(self, interface)
+        policy_node = values["policy_node"]
+        if policy_node and not _NODE.fullmatch(policy_node):
+            raise ValueError(
+                f"policy_node: got {quote(policy_node)}, expected the name of a node, such as "
+                "policy_node or /left/policy_node, or nothing"
+            )
+        execution = execution_topic(policy_node) if policy_node else ""
+        self._inputs = RecorderInputs(self, interface, execution)
         self._scene = SceneStatus(self)
         self._coverage = Coverage(self._folder.path, interface)
         self._session = RecorderSession(

@@ -285,7 +285,13 @@ class RecorderSession:
             name: {**dataclasses.asdict(found), "not_written": episode.dropped[name]}
             for name, found in metrics.items()
         }
-        return {"outcome": outcome, **self._about(), "streams": json.dumps(streams)}
+        custom = {"outcome": outcome, **self._about(), "streams": json.dumps(streams)}
+        try:
+            execution = self._inputs.execution()
+        except MessageError as error:
+            self._log.warning(f"the policy is not noted: {error}")
+            return custom
+        return {**custom, "execution": json.dumps(execution)} if execution else custom
 
     def _report(self, episode: EpisodeWriter, metrics: Mapping[str, TopicMetrics]) -> None:
         """Log the metrics of an episode's streams."""

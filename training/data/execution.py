@@ -1,0 +1,122 @@
+"""Execution of a policy, as its node told it tick by tick: who commanded, and where it stopped."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, insort
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ebm_policy_ros.interface import NANOSECONDS
+from ebm_policy_ros.messages.execution import ExecutionTick, execution_topic
+from ebm_policy_ros.util.yaml_file import parse_json
+
+CUSTOM = "execution"
+"""Key of the custom data of a bag that names the topic and the policy."""
+USUAL_TOPIC = execution_topic("policy_node")
+"""Topic of a bag that names none, in any namespace."""
+BY_POLICY = "commanded by the policy"
+UNTOLD = "the execution does not tell who commanded then"
+REACHES = "their actions reach into what no person commanded"
+
+# A tick holds until the next one, or for so long: ticks come at the rate of the interface.
+_HOLD_NS = NANOSECONDS
+_TOPIC = re.compile(r"/?[A-Za-z_][A-Za-z0-9_/]{0,255}")
+
+
+class Stop(NamedTuple):
+    """A stop that stays until an operator resets it."""
+
+    time_ns: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Execution of a policy, for the M steps of an episode."""
+
+    policy: str
+    """Name of the policy."""
+    sha256: str
+    """Digest of its file; empty if it is unknown."""
+    commanders: npt.NDArray[np.str_]
+    """Commander of each step, policy, person or nobody; empty if unknown; shape (M,)."""
+    stops: tuple[Stop, ...]
+    """Stops, in order."""
+
+    @property
+    def corrected(self) -> npt.NDArray[np.bool_]:
+        """True for a step that a person commanded, shape (M,)."""
+        found: npt.NDArray[np.bool_] = self.commanders == "person"
+        return found
+
+
+class ExecutionLog:
+    """Ticks by stamp."""
+
+    def __init__(self, period_ns: int) -> None:
+        """Start without ticks.
+
+        Args:
+            period_ns: Time from step to step, nanoseconds.
+        """
+        self._period_ns = period_ns
+        self._stamps: list[int] = []
+        self._ticks: dict[int, ExecutionTick] = {}
+        self.is_told = False
+        """True if there was any message of a tick, even one that cannot be read."""
+
+    def add(self, stamp: int, tick: ExecutionTick) -> None:
+        """Add a tick; of two with the same stamp, nanoseconds, the last one is kept."""
+        if stamp not in self._ticks:
+            insort(self._stamps, stamp)
+        self._ticks[stamp] = tick
+
+    def commander(self, time: int) -> str:
+        """Commander of the period that starts at a time, nanoseconds; empty if unknown.
+
+        As for the command, that in the middle of the period counts. In the period in which a
+        person lets go the node commands to stand still, before it tells so at its next tick.
+        """
+        commander = self._told(time)
+        lets_go = commander == "person" != self._told(time + self._period_ns)
+        return "nobody" if lets_go else commander
+
+    def _told(self, time: int) -> str:
+        place = bisect_left(self._stamps, time + self._period_ns // 2) - 1
+        if place < 0 or time - self._stamps[place] > _HOLD_NS:
+            return ""
+        return self._ticks[self._stamps[place]].commander
+
+    def stops(self) -> list[Stop]:
+        """Ticks at which the node stopped."""
+        found, before = [], ""
+        for stamp in self._stamps:
+            tick = self._ticks[stamp]
+            if tick.state == "stopped" != before:
+                found.append(Stop(stamp, tick.reason))
+            before = tick.state
+        return found
+
+    @property
+    def last(self) -> ExecutionTick | None:
+        """Last tick; None if there is none."""
+        return self._ticks[self._stamps[-1]] if self._stamps else None
+
+
+def recorded_topic(custom: Mapping[str, str]) -> str:
+    """Topic of the execution in a bag, by its custom data.
+
+    Raises:
+        ValueError: If the custom data names something that is no topic.
+    """
+    if CUSTOM not in custom:
+        return USUAL_TOPIC
+    topic = dict(parse_json(custom[CUSTOM])).get("topic", USUAL_TOPIC)
+    if not isinstance(topic, str) or not _TOPIC.fullmatch(topic):
+        raise ValueError("its topic is none")
+    return topic
