@@ -128,7 +128,7 @@ class Arm:
     def move(self) -> list[CheckResult]:
         """Check the streams, then make the test moves."""
         listener = Listener(self.checker, self.executor, self.interface)
-        args = CheckArgs(interface="", seconds=0.3, use_sim_time=True)
+        args = CheckArgs(interface="", seconds=1.0, use_sim_time=True)
         found = problems(checked(listener, self.interface, args))
         assert not found, table(found)
         node, inputs = self.checker, listener.inputs

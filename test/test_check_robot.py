@@ -208,7 +208,8 @@ def well(lab: Lab) -> None:
 
 
 SITUATIONS: dict[str, tuple[Spoil, dict[str, dict[str, Any]], dict[str, Any]]] = {
-    "well": (well, {}, {}),
+    # A busy machine is late.
+    "well": (well, {name: {"max_age": 2.0} for name in PUSH.observation}, {}),
     "content": (content, {}, {}),
     "times": (times, {"tool": {"min_rate": 500.0}}, {}),
     "topics": (topics, {"joints": {"qos": {"reliability": "reliable"}}}, {}),
