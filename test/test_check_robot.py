@@ -98,6 +98,8 @@ class Lab:
         listener = Listener(self.checker, executor, self.interface)
         spinning = Spinning(self.robot.executor)
         try:
+            # On a busy machine the first announcements of a participant may get lost.
+            spin_until(executor, lambda: "robot" in self.checker.get_node_names(), 60.0)
             return checked(listener, self.interface, args)
         finally:
             spinning.end()
