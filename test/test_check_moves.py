@@ -128,7 +128,7 @@ class Arm:
     def move(self) -> list[CheckResult]:
         """Check the streams, then make the test moves."""
         listener = Listener(self.checker, self.executor, self.interface)
-        args = CheckArgs(interface="", seconds=0.3, use_sim_time=True)
+        args = CheckArgs(interface="", seconds=1.0, use_sim_time=True)
         found = problems(checked(listener, self.interface, args))
         assert not found, table(found)
         node, inputs = self.checker, listener.inputs
@@ -307,3 +307,15 @@ def test_without_a_typed_yes_nothing_is_commanded(start: Start) -> None:
     (found,) = arm.move()
     assert found.measured == "not agreed to" and found.level is Level.PROBLEM
     assert not arm.commands
+
+
+def test_a_stream_that_fails_while_the_person_thinks_is_no_motion(start: Start) -> None:
+    arm = start(twists())
+
+    def fail() -> None:
+        arm.silent |= "Type yes" in arm.screen
+
+    arm.during = fail
+    (found,) = arm.move()
+    assert found.measured == "stopped" and found.cure.startswith("camera (camera/image_raw): ")
+    assert not np.any(arm.commands)

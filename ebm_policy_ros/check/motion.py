@@ -205,7 +205,7 @@ def _found(probe: Probe, commanded: float, moved: Mapping[str, float]) -> tuple[
         return f"{told}: direction ok, scale {ratio:.2f}", ""
     return f"{told}: scale {ratio:.2f}", (
         f"the arm moves {ratio:.2f} times as far as commanded: check unit and scale in the "
-        "controller, and how long it holds a command"
+        "controller, how long it holds a command, and how stiff it is"
     )
 
 

@@ -10,6 +10,8 @@ from ebm_policy_ros.util.quoting import cut
 
 # Widest column of the table, characters: names and texts come from the network.
 _WIDEST = 48
+# Longest cure, characters.
+_LONGEST = 500
 
 
 class Level(Enum):
@@ -72,7 +74,7 @@ def table(results: Sequence[CheckResult]) -> str:
         lines.append(line(row, result.level.value))
         if result.cure:
             kind = "cure" if result.level is Level.PROBLEM else "note"
-            lines.append(f"    {kind}: {result.cure}")
+            lines.append(f"    {kind}: {cut(result.cure, _LONGEST)}")
     return "\n".join(lines)
 
 

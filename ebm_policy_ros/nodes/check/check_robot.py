@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
 from ebm_policy_ros.check.commands import command_checks
@@ -71,7 +69,7 @@ def check_robot(args: CheckArgs, words: list[str] | None = None) -> None:
         results = checked(listener, interface, args, described)
         print(table(results), flush=True)
         if terminal is not None and not problems(results):
-            moves = moved(node, executor, interface, listener, terminal)
+            moves = MotionCheck(node, interface, listener.inputs, terminal).run(executor)
             print(table(moves))
             results += moves
         elif terminal is not None:
@@ -130,13 +128,6 @@ def _limit_checks(
         for part, state in zip(interface.parts, listener.states, strict=True):
             if part.interface.command.measured or part.interface.workspace:
                 yield from state_checks(part, state)
-
-
-def moved(
-    node: Node, executor: Any, interface: Interface, listener: Listener, terminal: Terminal
-) -> list[CheckResult]:
-    """Results of the test moves; see `MotionCheck`."""
-    return MotionCheck(node, interface, listener.inputs, terminal).run(executor)
 
 
 def main(argv: list[str] | None = None) -> None:

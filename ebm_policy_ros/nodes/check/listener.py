@@ -27,7 +27,7 @@ from ebm_policy_ros.observation.buffer import StaleObservation
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
 # Longest wait for the publishers of all topics, and then for their first messages, s.
-_DISCOVERY, _FIRST = 3.0, 2.0
+_DISCOVERY, _FIRST = 4.0, 2.0
 # Time in which a clock shows that it runs, if there is nothing else to measure, s.
 _GLANCE = 0.3
 # Real time for the measurement, as a multiple of its length on the nodes' clock: a simulation may

@@ -150,6 +150,7 @@ class MotionCheck:
                        "give --move again and type yes, or leave it out")
             )  # fmt: skip
             return
+        yield from self._wait()  # a stream may have failed meanwhile
         self._commander.take()
         yield from self._rest(probes[0], self._place(probes[0]))
         for self._probe in probes:
