@@ -54,19 +54,21 @@ def start_recorder(robot: Robot, tmp_path: Path) -> Iterator[StartRecorder]:
 class Node:
     """Stands in for a policy node that tells its execution."""
 
-    def __init__(self, robot: Robot, name: str = "policy_node") -> None:
-        self._robot, self._step = robot, 9
-        self.publisher = robot.node.create_publisher(DiagnosticArray, f"{name}/execution", 100)
+    def __init__(self, robot: Robot, recorder: RecorderNode, topic: str = TOPIC) -> None:
+        self._robot, self._recorder, self._topic, self._step = robot, recorder, topic, 9
+        self._publisher = robot.node.create_publisher(DiagnosticArray, topic, 100)
+        robot.until(lambda: self._publisher.get_subscription_count() > 0)
 
     def tell(self, **values: str) -> None:
-        """Tell the next step."""
+        """Tell the next step, and wait until the recorder has it."""
         self._step += 1
         told = {"commander": "policy", "state": "fresh", "policy": "push", "sha256": "0f" * 32}
         status = DiagnosticStatus(message="policy")
         status.values = [KeyValue(key=k, value=v) for k, v in (told | values).items()]
         message = DiagnosticArray(status=[status])
         message.header.stamp = Time(sec=self._step // 10, nanosec=self._step % 10 * PERIOD)
-        self.publisher.publish(message)
+        self._publisher.publish(message)
+        self._robot.until(lambda: heard(self._recorder, self._step - 9, self._topic))
 
 
 def heard(recorder: RecorderNode, count: int, topic: str = TOPIC) -> bool:
@@ -78,8 +80,7 @@ def test_the_execution_of_a_policy_is_recorded_with_its_name_and_digest(
     robot: Robot, start_recorder: StartRecorder, tmp_path: Path
 ) -> None:
     recorder = start_recorder()
-    node = Node(robot)
-    robot.heard(TOPIC)
+    node = Node(robot, recorder)
     answer = record(robot, range(10, 20), True, also=node.tell)
     assert answer.success, answer.message
     bag = Bag(tmp_path / "demos" / "episode_0000")
@@ -106,9 +107,8 @@ def test_without_a_policy_nothing_is_said_of_it_and_nothing_recorded(
 def test_the_policy_node_may_have_another_name_or_be_left_out(
     robot: Robot, start_recorder: StartRecorder, tmp_path: Path
 ) -> None:
-    start_recorder(policy_node="/left/pusher")
-    node = Node(robot, "/left/pusher")
-    robot.heard("/left/pusher/execution")
+    recorder = start_recorder(policy_node="/left/pusher")
+    node = Node(robot, recorder, "/left/pusher/execution")
     assert record(robot, range(10, 15), True, also=node.tell).success
     bag = Bag(tmp_path / "demos" / "episode_0000")
     assert json.loads(bag.custom["execution"])["topic"] == "/left/pusher/execution"
@@ -126,9 +126,7 @@ def test_no_policy_node_is_listened_to_if_none_is_named(
 def test_ticks_that_cannot_be_read_are_recorded_and_warned_about(
     robot: Robot, start_recorder: StartRecorder, tmp_path: Path
 ) -> None:
-    start_recorder()
-    node = Node(robot)
-    robot.heard(TOPIC)
+    node = Node(robot, start_recorder())
     answer = record(robot, range(10, 15), True, also=lambda: node.tell(commander="robot"))
     assert answer.success, answer.message
     bag = Bag(tmp_path / "demos" / "episode_0000")
