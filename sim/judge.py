@@ -91,7 +91,7 @@ def judge(args: JudgeArgs) -> None:
     interface = _interface(args, files)
     out = expanded(args.out)
     if args.task is None and args.starts is not None:
-        _take_starts(expanded(args.starts), files[0], args.interface)
+        _take_starts(args, expanded(args.starts), files[0])
     comparison = _comparison(args, files, interface)
     claim_folder(out, comparison)
     node = {
@@ -163,7 +163,7 @@ def _comparison(args: JudgeArgs, files: list[Path], path: Path | None) -> Compar
     )
 
 
-def _take_starts(folder: Path, policy: Path, interface: str | None) -> None:
+def _take_starts(args: JudgeArgs, folder: Path, policy: Path) -> None:
     """Take pictures of the starts, if there are none yet.
 
     Raises:
@@ -172,8 +172,9 @@ def _take_starts(folder: Path, policy: Path, interface: str | None) -> None:
     if find_starts(folder):
         return
     parameters = {"folder": str(folder.resolve()), "policy": str(policy.resolve())}
-    if interface:
-        parameters["interface"] = str(interface_path(interface).resolve())
+    parameters["policy_node"] = args.policy_node
+    if args.interface:
+        parameters["interface"] = str(interface_path(args.interface).resolve())
     _run_or_exit(Program("nodes.judge.starts_node", parameters))
     if not find_starts(folder):
         raise ValueError(f"starts: {folder} has no pictures")

@@ -140,3 +140,13 @@ def station(robot: Any, policy_file: Callable[..., Path]) -> Iterator[Any]:
     station = Station(robot, policy_file())
     yield station
     station.close()
+
+
+@pytest.fixture
+def laboratory(
+    station: Any, policy_file: Callable[..., Path], interface: Interface, tmp_path: Path
+) -> Any:
+    """Station with a recorder and two policies to compare."""
+    from laboratory import Laboratory
+
+    return Laboratory(station, interface, [policy_file(), policy_file("explicit")], tmp_path)
