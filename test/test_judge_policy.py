@@ -16,7 +16,8 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from laboratory import TIMEOUT, Laboratory, Operator, Person
+from diagnostic_msgs.msg import DiagnosticArray
+from laboratory import TIMEOUT, Laboratory, Operator, Person, eventually
 from programs import run
 from robot import parameters
 from sensor_msgs.msg import Image
@@ -39,8 +40,13 @@ pytestmark = pytest.mark.ros
 
 
 def test_an_operator_judges_two_policies_without_learning_which_one_runs(
-    laboratory: Laboratory,
+    laboratory: Laboratory, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    diagnosed: list[Any] = []
+    laboratory.station.robot.node.create_subscription(
+        DiagnosticArray, "/diagnostics", diagnosed.append, 10
+    )
+    capfd.readouterr()  # the policy that the node was started with is no secret
     operator = laboratory.judge()
     operator.answers("Y")
     operator.reads("trial 1: success after")
@@ -52,8 +58,11 @@ def test_an_operator_judges_two_policies_without_learning_which_one_runs(
     assert {first.policy, second.policy} == {"energy", "explicit"}
     assert (first.result, second.result) == ("success", "failure")
     assert first.start == second.start == "1" and first.seconds > 0 and first.stops == 0
-    for name in ("energy", "explicit", first.sha256[:6], second.sha256[:6]):
-        assert name not in operator.seen
+    eventually(lambda: "a hidden policy" in str(diagnosed[-1:]))
+    log = capfd.readouterr().err
+    assert log.count("a hidden policy decides from now on") == 2
+    for name in ("energy.safetensors", "explicit", first.sha256[:6], second.sha256[:6]):
+        assert name not in operator.seen and name not in log and name not in str(diagnosed[-1])
     assert laboratory.policy.control_loop is not None
     loaded = laboratory.policy.control_loop.loaded
     assert loaded.name.endswith("blind/trial_0002.safetensors"), "and no node tells it"

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from ebm_policy_ros.nodes.judge.requests import Requests, TrialRefused, is_lost, stop_policy
 from ebm_policy_ros.nodes.judge.trial_bag import TrialBag
 from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
+from ebm_policy_ros.nodes.policy.loading import BLIND
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.robot import Answer
 from ebm_policy_ros.trials.plan import Comparison, Planned
@@ -49,7 +50,7 @@ class TrialNodes:
         self._offered: dict[str, Path] = {}
         self._policy = PolicyLink(node, policy, self._offered)
         self._expected = ""
-        self._files, self._blind = files, out / "blind"
+        self._files, self._blind = files, out / BLIND
         self.stops = self.takeovers = 0
         self.reasons: list[str] = []
         """Reasons of the stops."""

@@ -50,6 +50,7 @@ class Status:
             now |= {
                 "policy": loaded.name,
                 "sha256": loaded.sha256,
+                "hidden": loaded.is_hidden,
                 "rate": loaded.interface.rate,
                 "thresholds": loaded.policy.thresholds,
             }
