@@ -321,6 +321,20 @@ def test_a_folder_of_other_policies_is_refused(
     assert "holds trials of other policies: energy (" in line and "mixture (" in line
 
 
+def test_an_output_folder_that_cannot_be_used_is_refused_before_starts_are_taken(
+    refusal: Callable[..., str], laboratory: Laboratory
+) -> None:
+    first, second = laboratory.policies
+    given = f"--policies=[{first}, {second}]", f"--out={laboratory.out}", "--starts=none"
+    laboratory.out.mkdir()
+    (laboratory.out / "thesis.txt").write_text("all of it")
+    assert "is not empty and has no comparison.json" in refusal(*given)
+    (laboratory.out / "thesis.txt").unlink()
+    claim_folder(laboratory.out, laboratory.comparison)
+    line = f"--starts: got none without pictures, but {laboratory.out} holds trials already"
+    assert refusal(*given).startswith(line)
+
+
 @pytest.mark.slow
 @pytest.mark.sim
 def test_the_simulation_runs_blocks_and_goes_on_where_it_was_cut(
