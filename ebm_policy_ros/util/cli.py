@@ -72,11 +72,11 @@ def run_command(
         # From its type alone, jsonargparse would require `--switch true`.
         parser.add_argument(f"--{switch}", action="store_true", help=text)
     messages = Messages(kind, positional)
+    given = messages.gathered(sys.argv[1:] if argv is None else argv)
     try:
         with ends_with_its_reader():
-            parsed = parser.parse_args(argv)
+            parsed = parser.parse_args(given)
         if recipe and not parsed.config:
-            given = sys.argv[1:] if argv is None else argv
             parsed = parser.parse_args([*recipe(build(kind, parsed.as_dict())), *given])
         command(build(kind, parsed.as_dict()))
     except ArgumentError as error:

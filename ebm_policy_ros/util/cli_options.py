@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -110,6 +111,21 @@ class Messages:
     def option(self, name: str) -> str:
         """Name of a field as on the command line."""
         return name if name in self._arguments else f"--{name}"
+
+    def gathered(self, words: Sequence[str]) -> list[str]:
+        """Command line in which a list of texts given as several words is one.
+
+        As a shell expands them, `--policies a b` means the same as `--policies '[a, b]'`.
+        """
+        found: list[str] = []
+        rest = list(words)
+        while rest:
+            word, taken = rest.pop(0), list[str]()
+            if word.startswith("--") and self._types.get(word[2:]) == list[str]:
+                while rest and not rest[0].startswith("--"):
+                    taken.append(rest.pop(0))
+            found += [f"{word}={json.dumps(taken)}"] if len(taken) > 1 else [word, *taken]
+        return found
 
     def named(self, text: str) -> str:
         """Name the option as on the command line in a message such as "steps: got 0, ..."."""
