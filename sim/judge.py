@@ -27,13 +27,21 @@ from ebm_policy_ros.trials.files import sha256_of
 from ebm_policy_ros.trials.log import read_trials
 from ebm_policy_ros.trials.loop import why_finished
 from ebm_policy_ros.trials.page import PAGE, write_page
-from ebm_policy_ros.trials.plan import Comparison, NamedFile, claim_folder
+from ebm_policy_ros.trials.plan import (
+    Comparison,
+    NamedFile,
+    claim_folder,
+    is_claimed,
+    order_seed,
+)
 from ebm_policy_ros.trials.results import format_report, make_report
 from ebm_policy_ros.trials.starts import find_starts, named_starts
 from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import expanded, interface_path, policy_path
 
 _BRIDGE = "sim_bridge_node"
+# Seed of the first scene, which a comparison of the simulation shares with the next one.
+_FIRST_SCENE = 100_000
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,9 @@ class JudgeArgs:
     """Task of the simulation, see evaluate_policy; by default the trials are on an arm."""
     trials: int = 40
     """Most trials of each policy. More, or fewer, may be given when a comparison goes on."""
-    seed: int = 100000
-    """Seed of the order; in simulation also of the first scene, the others follow by one."""
+    seed: int | None = None
+    """Seed of the order on an arm, by default drawn by chance when the comparison begins. In
+    simulation the seed of the first scene, by default 100000; the others follow by one."""
     starts: Path | None = None
     """Folder with a picture of each start on the arm, used in the order of their names. If it has
     none, they are taken with the camera first. By default the operator numbers places."""
@@ -91,8 +100,8 @@ def judge(args: JudgeArgs) -> None:
     interface = _interface(args, files)
     out = expanded(args.out)
     if args.task is None and args.starts is not None:
-        _take_starts(expanded(args.starts), files[0], args.interface)
-    comparison = _comparison(args, files, interface)
+        _take_starts(args, out, expanded(args.starts), files[0])
+    comparison = _comparison(args, out, files, interface)
     claim_folder(out, comparison)
     node = {
         "out": str(out.resolve()),
@@ -149,31 +158,41 @@ def _interface_of(file: Path) -> Interface:
     return interface
 
 
-def _comparison(args: JudgeArgs, files: list[Path], path: Path | None) -> Comparison:
+def _comparison(args: JudgeArgs, out: Path, files: list[Path], path: Path | None) -> Comparison:
     interface = _interface_of(files[0]) if path is None else load_interface(path)
     setting: dict[str, Any] = {"interface": interface.to_dict()}
     if args.task is not None:
         setting |= {"task": args.task, "parameters": args.parameters}
+    seed = args.seed
+    if seed is None:
+        seed = order_seed(out) if args.task is None else _FIRST_SCENE
     return Comparison(
         policies=tuple(NamedFile(file.stem, sha256_of(file)) for file in files),
         starts=() if args.starts is None else named_starts(expanded(args.starts)),
-        seed=args.seed,
+        seed=seed,
         alpha=args.alpha,
         setting=setting,
     )
 
 
-def _take_starts(folder: Path, policy: Path, interface: str | None) -> None:
+def _take_starts(args: JudgeArgs, out: Path, folder: Path, policy: Path) -> None:
     """Take pictures of the starts, if there are none yet.
 
     Raises:
-        ValueError: If the operator takes none.
+        ValueError: If the operator takes none, or they would be in vain: the output folder has no
+            room for a new comparison.
     """
     if find_starts(folder):
         return
+    if is_claimed(out):
+        raise ValueError(
+            f"starts: got {folder} without pictures, but {out} holds trials already; choose "
+            "another folder for one of them"
+        )
     parameters = {"folder": str(folder.resolve()), "policy": str(policy.resolve())}
-    if interface:
-        parameters["interface"] = str(interface_path(interface).resolve())
+    parameters["policy_node"] = args.policy_node
+    if args.interface:
+        parameters["interface"] = str(interface_path(args.interface).resolve())
     _run_or_exit(Program("nodes.judge.starts_node", parameters))
     if not find_starts(folder):
         raise ValueError(f"starts: {folder} has no pictures")
@@ -209,7 +228,7 @@ def _run_in_simulation(
                 "interface": interface,
                 "lockstep": True,
                 "wait_for_start": True,
-                "seed": args.seed,
+                "seed": comparison.seed,
             },
         ),
         Program(

@@ -168,3 +168,13 @@ def start_policy(robot: Any, policy_file: Callable[..., Path]) -> Iterator[Calla
     for node in nodes:
         node.close()
         node.destroy_node()
+
+
+@pytest.fixture
+def laboratory(
+    station: Any, policy_file: Callable[..., Path], interface: Interface, tmp_path: Path
+) -> Any:
+    """Station with a recorder and two policies to compare."""
+    from laboratory import Laboratory
+
+    return Laboratory(station, interface, [policy_file(), policy_file("explicit")], tmp_path)

@@ -34,7 +34,8 @@ from ebm_policy_ros.training.data.episodes import NothingCorrected, read_episode
 from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.loading import load_training_data
 from ebm_policy_ros.training.train import main as train_policy
-from ebm_policy_ros.util.cli_options import gathered
+from ebm_policy_ros.training.train_config import TrainConfig
+from ebm_policy_ros.util.cli_options import Messages
 from ebm_policy_ros.util.resources import interface_path
 
 TOPIC = "/policy_node/execution"
@@ -316,11 +317,11 @@ def test_corrections_of_another_form_are_refused(tmp_path: Path, marks: Any) -> 
 
 
 def test_words_after_an_option_become_a_list() -> None:
+    gathered = Messages(TrainConfig, False).gathered
     words = ["--out", "o", "--data", "a b", "c", "--seed", "1"]
-    assert gathered(words, "data") == ["--out", "o", "--data", '["a b", "c"]', "--seed", "1"]
+    assert gathered(words) == ["--out", "o", '--data=["a b", "c"]', "--seed", "1"]
     for alone in (["--data", "a", "--seed", "1"], ["--data", "a"], ["--data"], ["--data=a"], []):
-        assert gathered(alone, "data") == alone
-    assert gathered(words, "") == words
+        assert gathered(alone) == alone
 
 
 def arrays(path: Path, corrected: bool, seed: int) -> Path:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import pty
 import resource
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +16,8 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from diagnostic_msgs.msg import DiagnosticArray
+from laboratory import TIMEOUT, Laboratory, Operator, Person, eventually
 from programs import run
 from robot import parameters
 from sensor_msgs.msg import Image
@@ -29,140 +27,26 @@ from std_msgs.msg import String
 from ebm_policy_ros.bags.bag import Bag
 from ebm_policy_ros.bags.discovery import find_bags
 from ebm_policy_ros.control.safety_state import SafetyState
-from ebm_policy_ros.interface import Interface, load_interface
-from ebm_policy_ros.nodes.common.terminal import Terminal
+from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.nodes.judge.node import JudgeNode
 from ebm_policy_ros.nodes.judge.starts_node import StartsNode
 from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes
-from ebm_policy_ros.nodes.recorder.node import RecorderNode
 from ebm_policy_ros.sim import judge
-from ebm_policy_ros.trials.files import sha256_of
-from ebm_policy_ros.trials.log import Trial, read_trials
-from ebm_policy_ros.trials.plan import Comparison, NamedFile, claim_folder
-from ebm_policy_ros.trials.starts import add_start, find_starts, named_starts, read_start
+from ebm_policy_ros.trials.plan import claim_folder
+from ebm_policy_ros.trials.starts import add_start, find_starts, read_start
 from ebm_policy_ros.util.resources import interface_path
 
 pytestmark = pytest.mark.ros
 
-TIMEOUT = 60.0
-
-
-class Person:
-    """Somebody at a terminal."""
-
-    def __init__(self) -> None:
-        self._far, self.near = pty.openpty()
-        os.set_blocking(self._far, False)
-        self.seen, self._new = "", ""
-
-    def press(self, key: str) -> None:
-        os.write(self._far, key.encode())
-
-    def reads(self, text: str) -> None:
-        """Wait for a text that was not there before the last one that was waited for."""
-        deadline = time.monotonic() + TIMEOUT
-        while text not in self._new:
-            assert time.monotonic() < deadline, f"{text} is not in {self._new}"
-            try:
-                new = os.read(self._far, 1 << 16).decode(errors="replace")
-            except BlockingIOError:
-                time.sleep(0.02)
-            else:
-                self._new, self.seen = self._new + new, self.seen + new
-        self._new = self._new.partition(text)[2]
-
-    def begins(self) -> None:
-        """Begin a trial, and let it run for a moment."""
-        self.reads("enter begins")
-        self.press("\n")
-        self.reads(" s | Moving the arm")
-
-    def answers(self, key: str) -> None:
-        """Begin a trial, let it run, and end it with a key."""
-        self.begins()
-        self.press(key)
-
-    def close(self) -> None:
-        os.close(self._far)
-        os.close(self.near)
-
-
-class Operator(Person):
-    """A person at the terminal of a node that runs beside the test."""
-
-    def __init__(self, station: Station, create: Callable[..., Any], **values: Any) -> None:
-        super().__init__()
-        self._station = station
-        terminal = Terminal(os.ttyname(self.near))
-        self.node = station.add(lambda **options: create(terminal, **options), **values)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self.node.run()))
-        self._thread.start()
-
-    def ends(self) -> None:
-        """Wait until the node has ended by itself, and remove it."""
-        self._thread.join(TIMEOUT)
-        assert not self._thread.is_alive(), self._new
-        self._station.remove(self.node)
-        self.close()
-
-    def leaves(self) -> None:
-        """Press Q, and wait for the end."""
-        self.press("Q")
-        self.ends()
-
-
-class Laboratory:
-    """Arm, policy node, recorder and two policies to compare."""
-
-    def __init__(
-        self, station: Station, interface: Interface, policies: list[Path], folder: Path
-    ) -> None:
-        self.station, self._interface, self.policies = station, interface, policies
-        self.folder, self.out = folder, folder / "out"
-        self.starts: Path | None = None
-        self.policy = station.add_policy()
-        self.recorder = self.add_recorder()
-
-    def add_recorder(self, **values: Any) -> RecorderNode:
-        chosen = {"folder": str(self.folder / "bags"), "keys": False} | values
-        node: RecorderNode = self.station.add(RecorderNode, **chosen)
-        return node
-
-    @property
-    def comparison(self) -> Comparison:
-        return Comparison(
-            tuple(NamedFile(path.stem, sha256_of(path)) for path in self.policies),
-            () if self.starts is None else named_starts(self.starts),
-            seed=7,
-            alpha=0.05,
-            setting={"interface": self._interface.to_dict()},
-        )
-
-    def judge(self) -> Operator:
-        claim_folder(self.out, self.comparison)
-        return Operator(
-            self.station,
-            JudgeNode,
-            out=str(self.out),
-            policies=[str(path) for path in self.policies],
-            trials=1,
-            starts=str(self.starts or ""),
-        )
-
-    def trials(self) -> list[Trial]:
-        return read_trials(self.out, self.comparison)
-
-
-@pytest.fixture
-def laboratory(
-    station: Station, policy_file: Callable[..., Path], interface: Interface, tmp_path: Path
-) -> Laboratory:
-    return Laboratory(station, interface, [policy_file(), policy_file("explicit")], tmp_path)
-
 
 def test_an_operator_judges_two_policies_without_learning_which_one_runs(
-    laboratory: Laboratory,
+    laboratory: Laboratory, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    diagnosed: list[Any] = []
+    laboratory.station.robot.node.create_subscription(
+        DiagnosticArray, "/diagnostics", diagnosed.append, 10
+    )
+    capfd.readouterr()  # the policy that the node was started with is no secret
     operator = laboratory.judge()
     operator.answers("Y")
     operator.reads("trial 1: success after")
@@ -174,8 +58,11 @@ def test_an_operator_judges_two_policies_without_learning_which_one_runs(
     assert {first.policy, second.policy} == {"energy", "explicit"}
     assert (first.result, second.result) == ("success", "failure")
     assert first.start == second.start == "1" and first.seconds > 0 and first.stops == 0
-    for name in ("energy", "explicit", first.sha256[:6], second.sha256[:6]):
-        assert name not in operator.seen
+    eventually(lambda: "a hidden policy" in str(diagnosed[-1:]))
+    log = capfd.readouterr().err
+    assert log.count("a hidden policy decides from now on") == 2
+    for name in ("energy.safetensors", "explicit", first.sha256[:6], second.sha256[:6]):
+        assert name not in operator.seen and name not in log and name not in str(diagnosed[-1])
     assert laboratory.policy.control_loop is not None
     loaded = laboratory.policy.control_loop.loaded
     assert loaded.name.endswith("blind/trial_0002.safetensors"), "and no node tells it"
@@ -262,25 +149,16 @@ def test_a_disk_that_gets_full_during_a_trial_makes_it_void(laboratory: Laborato
     assert void.policy == repeated.policy and void.bag == "" and repeated.bag
 
 
-@pytest.mark.parametrize(
-    ("lost", "problem"),
-    [
-        pytest.param("policy", "/policy_node is silent", marks=pytest.mark.slow),
-        ("recorder", "the recorder is silent"),
-    ],
-)
-def test_a_node_that_is_lost_makes_the_trial_void(
-    laboratory: Laboratory, lost: str, problem: str
-) -> None:
+def test_a_recorder_that_is_lost_makes_the_trial_void(laboratory: Laboratory) -> None:
     operator = laboratory.judge()
     operator.begins()
-    laboratory.station.remove(getattr(laboratory, lost))
+    laboratory.station.remove(laboratory.recorder)
     operator.reads("trial 1: void after ")
-    operator.reads(problem)
-    operator.reads("trial 2 cannot begin: " if lost == "policy" else "trial 2, block 1")
+    operator.reads("the recorder is silent")
+    operator.reads("trial 2, block 1")
     operator.leaves()
     (trial,) = laboratory.trials()
-    assert trial.result == "void" and trial.note.startswith(problem)
+    assert trial.result == "void" and trial.note.startswith("the recorder is silent")
 
 
 def test_the_operator_sees_the_wanted_start_over_the_live_picture(laboratory: Laboratory) -> None:
@@ -441,6 +319,20 @@ def test_a_folder_of_other_policies_is_refused(
     third = policy_file("mixture")
     line = refusal(f"--policies=[{policy_file()}, {third}]", f"--out={laboratory.out}")
     assert "holds trials of other policies: energy (" in line and "mixture (" in line
+
+
+def test_an_output_folder_that_cannot_be_used_is_refused_before_starts_are_taken(
+    refusal: Callable[..., str], laboratory: Laboratory
+) -> None:
+    first, second = laboratory.policies
+    given = f"--policies=[{first}, {second}]", f"--out={laboratory.out}", "--starts=none"
+    laboratory.out.mkdir()
+    (laboratory.out / "thesis.txt").write_text("all of it")
+    assert "is not empty and has no comparison.json" in refusal(*given)
+    (laboratory.out / "thesis.txt").unlink()
+    claim_folder(laboratory.out, laboratory.comparison)
+    line = f"--starts: got none without pictures, but {laboratory.out} holds trials already"
+    assert refusal(*given).startswith(line)
 
 
 @pytest.mark.slow

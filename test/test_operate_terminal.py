@@ -18,7 +18,7 @@ from station import Station
 
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.nodes.common.terminal import Terminal
-from ebm_policy_ros.nodes.operator.terminal_node import OperateTerminal
+from ebm_policy_ros.nodes.operator.terminal_node import OperateTerminal, line
 from ebm_policy_ros.operator.words import Situation, commander, situation
 
 pytestmark = pytest.mark.ros
@@ -149,3 +149,11 @@ def test_each_state_has_a_word_and_a_reason(
 )
 def test_who_commands_is_told_in_words(policy: dict[str, Any], expected: str) -> None:
     assert commander(policy) == expected
+
+
+def test_the_line_does_not_name_a_policy_of_a_blind_comparison() -> None:
+    policy = {"is_heard": True, "lifecycle": "active", "streams": [], "policy": "push.safetensors"}
+    state = {"policy": policy, "recorder": {"is_heard": False}}
+    assert line(state, None).endswith("| push.safetensors")
+    policy["hidden"] = True
+    assert line(state, None).endswith("| hidden")

@@ -153,6 +153,18 @@ def test_a_page_alone_says_so_and_its_stop_arrives_later(
     until(lambda: browser.texts(".stop.pending") == [] and browser.texts("#alarm") == [""])
 
 
+def test_a_page_does_not_name_a_policy_of_a_blind_comparison(
+    station: Station, browser: Browser, policy_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    blind = tmp_path / "blind"
+    blind.mkdir()
+    station.add_policy(policy=str(policy_file().rename(blind / "trial_0001.safetensors")))
+    browser.open(station.add_operator().url)
+    says(browser, "#word", "Moving the arm")
+    says(browser, "#policy-name", "hidden")
+    says(browser, "#policy-hash", "hidden")
+
+
 def test_a_page_without_its_policy_node_says_so(station: Station, browser: Browser) -> None:
     policy, operator = station.add_policy(), station.add_operator()
     browser.open(operator.url)

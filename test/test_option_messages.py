@@ -278,6 +278,14 @@ def test_a_bare_name_is_a_shipped_policy(answer: Answer) -> None:
     assert "no such policy file" in answer(evaluate.main, "--policy=no.safetensors", "--out=o")
 
 
+def test_a_list_may_be_given_as_several_words(answer: Answer) -> None:
+    given = ("--policies", "a.safetensors", "b, c.safetensors", "--out=o")
+    for command, more in ((judge, ()), (compare, ("--task=push",))):
+        line = answer(command.main, *given, *more)
+        assert line.startswith("a.safetensors: no such policy file"), "and not the list of all"
+    assert answer(judge.main, "--policies", "[p]", "--out=o").startswith("--policies: got 1")
+
+
 def test_home_is_found_in_options(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/h")
     assert "/h/none.npz" in answer(

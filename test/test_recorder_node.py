@@ -156,6 +156,25 @@ def test_a_discarded_episode_leaves_nothing_and_a_kept_one_is_never_overwritten(
     assert sorted(folders) == ["episode_0000", "episode_0001"]
 
 
+def test_a_bag_is_told_by_a_path_that_holds_in_every_folder(
+    robot: Robot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    node = RecorderNode(
+        context=robot.context,
+        parameter_overrides=parameters(folder="demos", use_sim_time=True, keys=False),
+    )
+    try:
+        monkeypatch.chdir("/")
+        robot.add(node)
+        robot.heard("/clock")
+        kept = record(robot, range(20, 23), True).message
+    finally:
+        node.close()
+        node.destroy_node()
+    assert kept == str(tmp_path / "demos" / "episode_0000") and Path(kept).is_dir()
+
+
 def test_recording_is_refused_while_a_stream_is_silent(
     robot: Robot, recorder: RecorderNode
 ) -> None:

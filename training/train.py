@@ -49,9 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     def run(config: TrainConfig) -> None:
         _train_and_tell(config, *loaded)
 
-    run_command(
-        "train_policy", TrainConfig, run, argv, switches=switches, recipe=recipe, several="data"
-    )
+    run_command("train_policy", TrainConfig, run, argv, switches=switches, recipe=recipe)
 
 
 def _recipe(config: TrainConfig) -> tuple[list[str], list[TrainingData]]:

@@ -83,7 +83,7 @@ class TrialLog:
         self.path = out / TRIALS
         self.comparison = comparison
         self.remark = ""
-        """What was found and set aside; empty if nothing was."""
+        """Line that was found cut and set aside, as text for users; empty if there was none."""
         is_new = not self.path.exists()
         # Without a buffer, from which a line that found no room would come later.
         self._file = self.path.open("ab", buffering=0)

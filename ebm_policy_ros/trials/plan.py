@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,10 +84,14 @@ class Comparison:
             raise ValueError(f"alpha: got {self.alpha:g}, expected a number between 0 and 1")
 
     def order(self, block: int) -> tuple[int, ...]:
-        """Order of the policies in a block; it depends on the seed and the block alone."""
-        generator = random.Random(f"{self.seed} {block}")
+        """Order of the policies in a block; it depends on the seed and the block alone.
+
+        The second block of each two has the reverse order of the first, so that no policy is
+        first more often than another, while things wear or the operator learns.
+        """
+        generator = random.Random(f"{self.seed} {block // 2}")
         drawn = [generator.random() for _ in self.policies]
-        return tuple(sorted(range(len(drawn)), key=drawn.__getitem__))
+        return tuple(sorted(range(len(drawn)), key=drawn.__getitem__, reverse=block % 2 == 1))
 
     def start(self, block: int) -> str:
         """Name of the start that all policies of a block share."""
@@ -150,6 +155,29 @@ def read_comparison(out: Path) -> Comparison:
         raise ValueError(f"{path}: {error}") from None
 
 
+def order_seed(out: Path) -> int:
+    """Seed of the order that a folder has noted; for a new comparison it is drawn by chance.
+
+    Raises:
+        ValueError: If the folder has a comparison that cannot be read.
+    """
+    return read_comparison(out).seed if is_claimed(out) else secrets.randbelow(2**32)
+
+
+def is_claimed(out: Path) -> bool:
+    """Return True if a folder has a comparison, False if it has room for one.
+
+    Raises:
+        ValueError: If it holds something else.
+    """
+    path = out / COMPARISON
+    if path.exists():
+        return True
+    if out.exists() and any(file != draft_of(path) for file in out.iterdir()):
+        raise ValueError(f"{out} is not empty and has no {COMPARISON}; choose another folder")
+    return False
+
+
 def claim_folder(out: Path, comparison: Comparison) -> None:
     """Note a comparison in its folder, so that two never mix.
 
@@ -157,12 +185,10 @@ def claim_folder(out: Path, comparison: Comparison) -> None:
         ValueError: If the folder holds something else; the text says what differs.
     """
     path = out / COMPARISON
-    if path.exists():
+    if is_claimed(out):
         if problem := _difference(read_comparison(out), comparison):
             raise ValueError(f"{out} holds trials {problem}; choose another folder")
         return
-    if out.exists() and any(file != draft_of(path) for file in out.iterdir()):
-        raise ValueError(f"{out} is not empty and has no {COMPARISON}; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(comparison.to_dict(), indent=2).encode())
 

@@ -38,8 +38,15 @@ def find_starts(folder: Path) -> list[Path]:
 
 
 def named_starts(folder: Path) -> tuple[NamedFile, ...]:
-    """Starts of a folder, by the names and hashes of its pictures."""
-    return tuple(NamedFile(file.stem, sha256_of(file)) for file in find_starts(folder))
+    """Starts of a folder, by the names and hashes of its pictures.
+
+    Raises:
+        ValueError: If a file is no picture; each is decoded, so that it does not end the trials.
+    """
+    starts = find_starts(folder)
+    for file in starts:
+        read_start(file)
+    return tuple(NamedFile(file.stem, sha256_of(file)) for file in starts)
 
 
 def read_start(path: Path) -> Picture:

@@ -18,7 +18,7 @@ from jsonargparse import (
 )
 from yaml import YAMLError
 
-from ebm_policy_ros.util.cli_options import Messages, build, gathered
+from ebm_policy_ros.util.cli_options import Messages, build
 from ebm_policy_ros.util.pipes import ends_with_its_reader
 from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
 from ebm_policy_ros.util.yaml_file import UnreadableFile, check_yaml
@@ -41,7 +41,6 @@ def run_command(
     switches: dict[str, str] | None = None,
     positional: bool = False,
     recipe: Callable[[Any], list[str]] | None = None,
-    several: str = "",
 ) -> None:
     """Parse a command line and run the command.
 
@@ -58,7 +57,6 @@ def run_command(
         positional: True if fields without a default are positional arguments.
         recipe: Function that gives further options if no `--config` is given, from an instance of
             `kind` with those of the command line, which take precedence.
-        several: Option that takes any number of paths, one after the other.
     """
     problems: tuple[type[Exception], ...] = (OSError, ValueError, *expected)
     # On SIGTERM, exit normally, so that the processes which the command started end too.
@@ -74,7 +72,7 @@ def run_command(
         # From its type alone, jsonargparse would require `--switch true`.
         parser.add_argument(f"--{switch}", action="store_true", help=text)
     messages = Messages(kind, positional)
-    given = gathered(sys.argv[1:] if argv is None else argv, several)
+    given = messages.gathered(sys.argv[1:] if argv is None else argv)
     try:
         with ends_with_its_reader():
             parsed = parser.parse_args(given)

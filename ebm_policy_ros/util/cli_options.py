@@ -65,24 +65,6 @@ def build(kind: type[Settings], values: Mapping[str, Any], prefix: str = "") -> 
         raise type(error)(f"{prefix}{str(error).removeprefix(f'{group}.')}") from None
 
 
-def gathered(argv: Sequence[str], option: str) -> list[str]:
-    """Join the words that follow an option into one list, if there are several.
-
-    Args:
-        argv: Command line.
-        option: Name of the option, without dashes; empty for none.
-    """
-    flag, words = f"--{option}", list(argv)
-    if not option or flag not in words:
-        return words
-    start = words.index(flag) + 1
-    rest = [i for i in range(start, len(words)) if words[i].startswith("-")]
-    end = rest[0] if rest else len(words)
-    if end - start < 2:
-        return words
-    return [*words[:start], json.dumps(words[start:end]), *words[end:]]
-
-
 def in_words(wanted: Any) -> str:
     """Describe the values of a type, such as "a whole number or null"."""
     parts = get_args(wanted)
@@ -94,6 +76,12 @@ def in_words(wanted: Any) -> str:
     if get_origin(wanted) in _LISTS:
         return f"a list as [A, B], each {in_words(parts[0])}"
     return _WORDS.get(wanted) or _SETTINGS(in_words(parts[1]) if parts else "VALUE")
+
+
+def _takes_texts(wanted: Any) -> bool:
+    """True if a list of texts or paths is a value of a type."""
+    kinds = get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
+    return any(get_origin(k) in _LISTS and get_args(k)[0] in (str, Path) for k in kinds)
 
 
 def _shown(value: object) -> str:
@@ -133,6 +121,21 @@ class Messages:
     def option(self, name: str) -> str:
         """Name of a field as on the command line."""
         return name if name in self._arguments else f"--{name}"
+
+    def gathered(self, words: Sequence[str]) -> list[str]:
+        """Command line in which a list of texts given as several words is one.
+
+        As a shell expands them, `--policies a b` means the same as `--policies '[a, b]'`.
+        """
+        found: list[str] = []
+        rest = list(words)
+        while rest:
+            word, taken = rest.pop(0), list[str]()
+            if word.startswith("--") and _takes_texts(self._types.get(word[2:])):
+                while rest and not rest[0].startswith("--"):
+                    taken.append(rest.pop(0))
+            found += [f"{word}={json.dumps(taken)}"] if len(taken) > 1 else [word, *taken]
+        return found
 
     def named(self, text: str) -> str:
         """Name the option as on the command line in a message such as "steps: got 0, ..."."""

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeVar
 
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.judge.camera import StartOverlay
-from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes, TrialRefused
+from ebm_policy_ros.nodes.judge.keys import OperatorKeys
+from ebm_policy_ros.nodes.judge.requests import TrialRefused
+from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes
 from ebm_policy_ros.operator.words import situation
-from ebm_policy_ros.teleop.keyboard import Key, key_map
 from ebm_policy_ros.trials.log import Outcome, Result
 from ebm_policy_ros.trials.plan import Comparison, Planned
-from ebm_policy_ros.trials.starts import read_start
+from ebm_policy_ros.trials.starts import Picture, read_start
 
 _STEP = 0.05
-_KEYS = (
-    Key("enter", "begin the trial; the arm may move", event="begin"),
-    Key("Y", "it was a success", event="success"),
-    Key("N", "it was a failure", event="failure"),
-    Key("X", "void: repeat it", event="void"),
-    Key("space", "STOP", event="stop"),
-    Key("escape", "STOP", event="stop"),
-    Key("R", "leave the stop; the arm may move", event="reset"),
-    Key("Q", "end for now, between two trials", event="quit"),
-    Key("?", "these keys", event="help"),
-)
-_EVENTS = {key.name: key.event for key in _KEYS}
 _RESULTS: Mapping[str, Result] = {"success": "success", "failure": "failure", "void": "void"}
+_Answer = TypeVar("_Answer")
 
 
 class EndedByOperator(Exception):
@@ -60,8 +50,7 @@ class ArmRunner:
         """
         self._nodes, self._comparison = nodes, comparison
         self._terminal, self._starts, self._overlay = terminal, starts, overlay
-        for line in key_map(_KEYS):
-            terminal.say(line)
+        self._keys = OperatorKeys(terminal)
 
     async def run(self, planned: Planned) -> Outcome:
         """Run a trial to its end; the arm is stopped before and after it.
@@ -74,117 +63,218 @@ class ArmRunner:
                 pass
             return await self._followed(planned)
         except BaseException:  # also of a Ctrl-C
-            await self._nodes.stop()
+            await self._stop()
             raise
         finally:
             self._terminal.show("")
 
+    async def _stop(self) -> None:
+        """Stop the policy; say so if the policy node does not confirm it."""
+        if not (answer := await self._nodes.stop()).done:
+            self._terminal.say(f"{answer.text}; use the emergency stop")
+
     async def _begun(self, planned: Planned) -> bool:
-        """Begin a trial when the operator is ready; False if a node refuses."""
+        """Begin a trial when the operator is ready; False if a node refuses, or after STOP."""
         nodes, recording = self._nodes, False
         try:
-            await nodes.stop()
+            await nodes.stop_surely()
             if nodes.policy.get("lifecycle") != "active":
                 await nodes.activate()
             await nodes.load(self._comparison, planned)
             await self._ready(planned)
-            await nodes.record()
             recording = True
-            await nodes.go_on()
+            if left := await self._unless_stopped(nodes.bag.begin):
+                self._terminal.say(f"a bag that still ran was ended as a failure: {left}")
+            await self._unless_stopped(nodes.go_on)
         except TrialRefused as problem:
+            await self._stop()
             self._terminal.say(f"trial {planned.number} cannot begin: {problem}")
-            if recording:
+            if recording and nodes.bag.is_recording:
                 await self._keep(planned, "void", "did not begin")
-            await self._pressed("enter: try again, Q: end for now", {"begin"})
+            await self._pressed("enter: try again, Q: end for now", "begin")
             return False
         return True
 
     async def _ready(self, planned: Planned) -> None:
         """Wait until the start is set up, with its picture over the live one."""
         start = f"start {planned.start}"
-        wanted = None
-        if path := self._starts.get(planned.start):
-            wanted = read_start(path)
+        wanted = self._picture(planned.start)
         self._terminal.say(f"trial {planned.number}, block {planned.block + 1}: set up {start}")
 
-        def show() -> None:
-            if self._overlay is not None and wanted is not None:
-                self._overlay.show(wanted)
+        async def set_up() -> str:
+            await self._keep_still()
+            return self._show(wanted)
 
-        await self._pressed(f"{start}: enter begins, and the arm may move", {"begin"}, show)
+        await self._pressed(f"{start}: enter begins, and the arm may move", "begin", set_up)
+
+    def _picture(self, start: str) -> Picture | None:
+        """Picture of a start; None if the operator numbers places."""
+        if start not in self._starts:
+            return None
+        try:
+            return read_start(self._starts[start])
+        except (OSError, ValueError) as problem:
+            raise TrialRefused(str(problem)) from None
+
+    async def _keep_still(self) -> None:
+        """Stop a policy that somebody let go while a person's hands are at the arm.
+
+        Raises:
+            TrialRefused: If it cannot be stopped, or is not that of the trial.
+        """
+        nodes = self._nodes
+        if not nodes.is_stopped:
+            await nodes.stop_surely()
+            self._keys.forget()
+            self._terminal.say("the policy was let go and is stopped again: check the start anew")
+        if problem := nodes.other_policy():
+            raise TrialRefused(problem)
+
+    def _show(self, wanted: Picture | None) -> str:
+        """Show the wanted start over the live picture; a reason if there is none to be seen."""
+        if self._overlay is None or wanted is None:
+            return ""
+        try:
+            problem = self._overlay.show(wanted)
+        except (MessageError, OSError) as error:
+            problem = str(error)
+        return f"no overlay: {problem}" if problem else ""
 
     async def _pressed(
-        self, status: str, wanted: set[str], meanwhile: Callable[[], None] = lambda: None
+        self, status: str, wanted: str, meanwhile: Callable[[], Awaitable[str]] | None = None
     ) -> None:
-        """Wait for a key with one of some events."""
+        """Wait until an event is pressed after its prompt was shown.
+
+        Args:
+            status: Prompt.
+            wanted: The event.
+            meanwhile: Called all the time; returns a remark for the status line.
+        """
+        self._keys.forget()
         while True:
-            for event in self._events():
-                if event in wanted:
-                    return
-                if event == "quit":
-                    raise EndedByOperator("ended for now; the same command goes on")
-                if event == "stop":
-                    await self._nodes.stop()
-            try:
-                meanwhile()
-                self._terminal.show(status)
-            except (MessageError, OSError) as problem:
-                self._terminal.show(f"{status} | no overlay: {problem}")
+            if self._keys.take("stop"):
+                await self._stop()
+                self._keys.forget()
+            if self._keys.take("quit"):
+                raise EndedByOperator("ended for now; the same command goes on")
+            remark = "" if meanwhile is None else await meanwhile()
+            if self._keys.take(wanted):
+                return
+            self._terminal.show(f"{status} | {remark}" if remark else status)
             await asyncio.sleep(_STEP)
 
-    def _events(self) -> list[str]:
-        events = [_EVENTS.get(name, "") for name in self._terminal.keys()]
-        if "help" in events:
-            for line in key_map(_KEYS):
-                self._terminal.say(line)
-        return events
+    async def _unless_stopped(self, do: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
+        """Ask a node for something that may let the arm move; STOP ends it.
+
+        Raises:
+            TrialRefused: If STOP was pressed, or by the node.
+        """
+        self._refuse_after_stop()
+        task = asyncio.ensure_future(do())
+        try:
+            while not task.done():
+                await asyncio.wait((task,), timeout=_STEP)
+                self._refuse_after_stop()
+        except BaseException:  # also of a Ctrl-C
+            await self._halt(task)
+            raise
+        return task.result()
+
+    def _refuse_after_stop(self) -> None:
+        if self._keys.take("stop"):
+            raise TrialRefused("STOP was pressed")
+
+    async def _halt(self, task: asyncio.Future[Any]) -> None:
+        """Stop until a request has its answer: it may come after a stop, and end that."""
+        self._nodes.requests.are_given_up = True
+        has_ended = False
+        while not has_ended:
+            has_ended = task.done()
+            await self._nodes.stop()
+        self._nodes.requests.are_given_up = False
+        await asyncio.gather(task, return_exceptions=True)
 
     async def _followed(self, planned: Planned) -> Outcome:
-        """Follow a trial until the operator says how it ended, or it cannot go on; then stop."""
+        """Follow a trial until it has a result; then stop and keep the bag."""
         nodes, begun = self._nodes, time.monotonic()
-        result, problem, seconds = "", "", 0.0
         try:
-            while not (result or problem):
-                await asyncio.sleep(_STEP)
-                nodes.watch()
-                problem = nodes.problem()
-                for event in self._events():
-                    if event in _RESULTS and not result:
-                        result = event
-                    elif event == "stop":
-                        await nodes.stop()
-                    elif event == "reset" and not (answer := await nodes.reset()).done:
-                        self._terminal.say(f"reset: refused: {answer.text}")
-                now = situation(nodes.policy, None)
-                seconds = time.monotonic() - begun
-                self._terminal.show(
-                    f"trial {planned.number}, {seconds:.0f} s | {now.word}: {now.reason}"
-                )
+            result, why = await self._judged(planned, begun)
+            seconds = time.monotonic() - begun
+            await self._stop()
+            if result is None:
+                result = await self._blamed(why)
+            elif not why and (why := nodes.other_policy()):
+                result = "void"
         except asyncio.CancelledError:
-            await nodes.stop()
+            await self._stop()
             await self._keep(planned, "void", "interrupted")
             raise
-        await nodes.stop()
-        note = "; ".join(nodes.reasons)
-        counted: Result = _RESULTS[result] if not problem else "void"
-        bag, lost = await self._keep(planned, counted, problem)
+        bag, lost = await self._keep(planned, result, why)
         if lost:
-            counted, problem = "void", f"{problem}; {lost}" if problem else lost
+            result, why = "void", f"{why}; {lost}" if why else lost
         return Outcome(
-            counted,
+            result,
             round(seconds, 2),
             stops=nodes.stops,
             takeovers=nodes.takeovers,
             bag=bag,
-            note=problem or note,
+            note=why or "; ".join(nodes.reasons),
         )
 
-    async def _keep(
-        self, planned: Planned, result: Literal["success", "failure", "void"], why: str
-    ) -> tuple[str, str]:
+    async def _judged(self, planned: Planned, begun: float) -> tuple[Result | None, str]:
+        """Result of a trial, and a reason; None if the policy node is lost."""
+        nodes = self._nodes
+        self._keys.forget()
+        while True:
+            await asyncio.sleep(_STEP)
+            if lost := nodes.lost():
+                return None, lost
+            if problem := nodes.problem():
+                return "void", problem
+            nodes.watch()
+            if self._keys.take("stop"):
+                await self._stop()
+                self._keys.forget()
+            if self._keys.take("reset"):
+                await self._reset()
+            if event := self._keys.take(*_RESULTS):
+                return _RESULTS[event], ""
+            now = situation(nodes.policy, None)
+            seconds = time.monotonic() - begun
+            self._terminal.show(
+                f"trial {planned.number}, {seconds:.0f} s | {now.word}: {now.reason}"
+            )
+
+    async def _reset(self) -> None:
+        """Leave a stop during a trial, unless STOP is pressed again."""
+        try:
+            answer = await self._unless_stopped(self._nodes.reset)
+        except TrialRefused as problem:
+            await self._stop()
+            self._terminal.say(f"reset: {problem}")
+            return
+        if not answer.done:
+            self._terminal.say(f"reset: refused: {answer.text}")
+
+    async def _blamed(self, lost: str) -> Result:
+        """Result of a trial whose policy node was lost: a failure if the policy moved.
+
+        A policy that kills its node must not come out of it better than one that fails.
+        """
+        if not self._nodes.moved_last:
+            return "void"
+        self._keys.forget()
+        while not (event := self._keys.take("failure", "void")):
+            if self._keys.take("stop"):
+                await self._stop()
+            self._terminal.show(f"{lost} | N: a failure of the policy, X: void")
+            await asyncio.sleep(_STEP)
+        return _RESULTS[event]
+
+    async def _keep(self, planned: Planned, result: Result, why: str) -> tuple[str, str]:
         """End the bag; its folder, and the reason why there is none."""
         note = f"trial {planned.number}: {result}{': ' if why else ''}{why}"
         try:
-            return await self._nodes.keep(result == "success", note), ""
+            return await self._nodes.bag.keep(result == "success", note), ""
         except TrialRefused as problem:
             return "", str(problem)

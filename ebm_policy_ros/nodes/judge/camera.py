@@ -80,8 +80,13 @@ class StartOverlay:
         self._publisher = node.create_publisher(Image, "~/start_overlay", QoSProfile(depth=1))
         self._published = self._written = 0.0
 
-    def show(self, wanted: Picture) -> None:
-        """Publish and write what is due; without a live picture the wanted scene alone.
+    def show(self, wanted: Picture) -> str:
+        """Publish and write what is due; nothing without a live picture.
+
+        The wanted scene alone would look like perfect agreement, as would an old file.
+
+        Returns:
+            Reason why there is no live picture; empty if there is one.
 
         Raises:
             MessageError: If the camera's picture cannot be decoded.
@@ -89,14 +94,18 @@ class StartOverlay:
         """
         now = time.monotonic()
         if now - self._published < _PUBLISHED:
-            return
+            return self._camera.problem
         self._published = now
         live = self._camera.picture()
-        shown = wanted if live is None else overlay(live, wanted)
+        if live is None:
+            self._path.unlink(missing_ok=True)
+            return self._camera.problem
+        shown = overlay(live, wanted)
         self._publisher.publish(self._message(shown))
         if now - self._written >= _WRITTEN:
             self._written = now
             write_picture(self._path, shown)
+        return ""
 
     def _message(self, shown: Picture) -> Any:
         height, width = shown.shape[:2]

@@ -14,8 +14,9 @@ from ebm_policy_ros.nodes.common.spin import run_coroutine
 from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
 from ebm_policy_ros.nodes.judge.arm import ArmRunner, EndedByOperator
 from ebm_policy_ros.nodes.judge.camera import Camera, StartOverlay
+from ebm_policy_ros.nodes.judge.requests import TrialRefused
 from ebm_policy_ros.nodes.judge.simulation import SimulationRunner
-from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes, TrialRefused
+from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes
 from ebm_policy_ros.nodes.operator.robot_link import NODES
 from ebm_policy_ros.trials.films import camera_of
 from ebm_policy_ros.trials.log import TrialLog

@@ -17,7 +17,7 @@ from ebm_policy_ros.nodes.common.topics import status_in
 from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes
 from ebm_policy_ros.nodes.operator.calls import ask_node, set_parameter
 from ebm_policy_ros.operator.robot import Answer
-from ebm_policy_ros.trials.log import Outcome
+from ebm_policy_ros.trials.log import Outcome, Result
 from ebm_policy_ros.trials.plan import Comparison, Planned
 
 _STEP = 0.02
@@ -70,32 +70,34 @@ class SimulationRunner:
             TimeoutError: If the simulation waits for a command in vain.
         """
         nodes, seed = self._nodes, int(planned.start)
-        await nodes.until(
+        await nodes.requests.until(
             lambda: (self._status.get("state"), self._status.get("seed")) == ("waiting", seed),
             lambda: self._set_up(seed),
             "the scene is not set up",
         )
         await nodes.load(self._comparison, planned)
-        await nodes.record()
+        await nodes.bag.begin()
         # Last, since one that is unsure of what it sees while it waits stops again in seconds.
         await nodes.go_on()
-        await nodes.until(
+        await nodes.requests.until(
             lambda: self._status.get("state") in ("running", "done"),
             lambda: self._call("start"),
             "the trial does not start",
         )
         await self._wait_until_done()
         status, rate = self._status, nodes.policy["rate"]
-        success = bool(status["success"])
-        result = "success" if success else "failure"
-        bag = await nodes.keep(success, f"trial {planned.number}: {result}")
+        problem = nodes.other_policy()
+        result: Result = "void" if problem else "success" if status["success"] else "failure"
+        bag = await nodes.bag.keep(
+            result == "success", f"trial {planned.number}: {result}{problem and f': {problem}'}"
+        )
         return Outcome(
-            "success" if success else "failure",
+            result,
             status["steps"] / rate,
             stops=nodes.stops,
             takeovers=nodes.takeovers,
             bag=bag,
-            note="; ".join(nodes.reasons),
+            note=problem or "; ".join(nodes.reasons),
         )
 
     async def _set_up(self, seed: int) -> Answer:

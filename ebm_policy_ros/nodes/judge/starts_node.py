@@ -15,6 +15,8 @@ from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_coroutine
 from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
 from ebm_policy_ros.nodes.judge.camera import Camera
+from ebm_policy_ros.nodes.judge.requests import stop_policy
+from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
 from ebm_policy_ros.policy.file import load_policy_file
 from ebm_policy_ros.trials.films import camera_of
 from ebm_policy_ros.trials.starts import add_start, find_starts
@@ -24,16 +26,17 @@ SETTINGS = (
     Setting("folder", "starts", "Folder for a picture of each start."),
     Setting("policy", "", "Policy file with the interface."),
     Setting("interface", "", "Interface file, or a shipped one's name; empty: the policy's."),
+    Setting("policy_node", "policy_node", "Name of the policy node, which is kept stopped."),
 )
 _STEP = 0.05
 _HELP = "P: take this picture as a start, enter: that was all"
 
 
 class StartsNode(Node):
-    """Takes pictures of starts, by a key."""
+    """Takes pictures of starts, by a key, and keeps the policy stopped meanwhile."""
 
     def __init__(self, terminal: Terminal | None = None, **options: Any) -> None:
-        """Subscribe to the camera.
+        """Subscribe to the camera and the policy node.
 
         Args:
             terminal: Terminal for keys and output; None for that of the process.
@@ -57,6 +60,7 @@ class StartsNode(Node):
         if stream is None:
             raise ValueError(f"starts: {interface.name} has no camera to take pictures with")
         self._camera = Camera(self, stream)
+        self._policy = PolicyLink(self, values["policy_node"], {})
         opened = terminal or open_terminal()
         if opened is None:
             raise ValueError(
@@ -72,15 +76,26 @@ class StartsNode(Node):
         """
         self._terminal.say(f"{self._folder} has no pictures yet; place everything as for a trial")
         while True:
+            problem = await self._keep_still() or self._camera.problem
             for name in self._terminal.keys():
                 if name == "enter" and find_starts(self._folder):
                     return
                 if name == "P":
-                    self._terminal.say(self._take())
+                    self._terminal.say(f"no start taken: {problem}" if problem else self._take())
             count = len(find_starts(self._folder))
-            problem = self._camera.problem
             self._terminal.show(f"{count} starts | {problem or _HELP}")
             await asyncio.sleep(_STEP)
+
+    async def _keep_still(self) -> str:
+        """Stop an active policy; the reason why it may move, empty if it is stopped."""
+        state = self._policy.state()
+        if state.get("lifecycle") != "active" or state["state"] == "stopped":
+            return ""
+        answer = await stop_policy(self._policy)
+        if not answer.done:
+            return f"the arm may move: {answer.text}; use the emergency stop"
+        self._terminal.say("the policy was active: it is stopped while starts are taken")
+        return ""
 
     def _take(self) -> str:
         """Take the current picture; what came of it, for the operator."""

@@ -5,31 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
 
+from ebm_policy_ros.nodes.judge.requests import Requests, TrialRefused, is_lost, stop_policy
+from ebm_policy_ros.nodes.judge.trial_bag import TrialBag
 from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
-from ebm_policy_ros.nodes.operator.recorder_link import RecorderLink
+from ebm_policy_ros.nodes.policy.loading import BLIND
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.robot import Answer
 from ebm_policy_ros.trials.plan import Comparison, Planned
 
 _STEP = 0.05
-# Time after which a request that had no effect is sent again, s. An answer may get lost: DDS drops
-# it where the asked node has not discovered this one's reader yet.
-_PAUSE, _PAUSE_AFTER_YES = 0.5, 2.0
-# Silence after which the policy node is lost, s; its status comes ten times a second.
-_LOST = 3.0
-_STOP_TIMEOUT = 5.0
 # Longest time until DDS has found nodes that run, s.
 _DISCOVERY = 15.0
-
-
-class TrialRefused(Exception):
-    """A node that is missing or refuses; the text says which one, and why."""
 
 
 class TrialNodes:
@@ -54,11 +45,12 @@ class TrialNodes:
             out: Folder of the comparison.
             patience: Longest time until a node does what it is asked for, s.
         """
-        self._patience = patience
+        self.requests = Requests(patience)
+        self.bag = TrialBag(node, recorder, self.requests)
         self._offered: dict[str, Path] = {}
         self._policy = PolicyLink(node, policy, self._offered)
-        self._recorder = RecorderLink(node, recorder)
-        self._files, self._blind = files, out / "blind"
+        self._expected = ""
+        self._files, self._blind = files, out / BLIND
         self.stops = self.takeovers = 0
         self.reasons: list[str] = []
         """Reasons of the stops."""
@@ -70,25 +62,14 @@ class TrialNodes:
         return self._policy.state()
 
     @property
-    def recorder(self) -> dict[str, Any]:
-        """Newest state of the recorder."""
-        return self._recorder.state()
-
-    @property
     def is_stopped(self) -> bool:
         """True if the policy node says that it is stopped."""
         return self.policy.get("state") == "stopped"
 
-    @property
-    def is_lost(self) -> bool:
-        """True if the policy node was not heard for long."""
-        silence = self.policy["silence_s"]
-        return silence is None or silence > _LOST
-
     async def appear(self) -> None:
         """Wait until both nodes are heard, at most as long as their discovery takes."""
         deadline = time.monotonic() + _DISCOVERY
-        while self.is_lost or not self.recorder["is_heard"]:
+        while is_lost(self._policy) or not self.bag.is_heard:
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(_STEP)
@@ -105,26 +86,20 @@ class TrialNodes:
         link.unlink(missing_ok=True)
         os.symlink(self._files[planned.policy].resolve(), link)
         self._offered[name] = link.absolute()
-        expected = comparison.policies[planned.policy].sha256
-        await self.until(
+        self._expected = comparison.policies[planned.policy].sha256
+        await self.requests.until(
             lambda: self.policy.get("policy") == str(link.absolute()),
             lambda: self._policy.perform(Command("load_policy", name)),
             "the policy is not loaded",
         )
-        if self.policy.get("sha256") != expected:
+        if self.other_policy():
             raise TrialRefused("the policy's file was changed since the comparison began")
 
-    async def record(self) -> None:
-        """Begin the bag of a trial.
-
-        Raises:
-            TrialRefused: If the recorder refuses.
-        """
-        await self.until(
-            lambda: self.recorder.get("state") == "recording",
-            lambda: self._recorder.perform(Command("record", "start")),
-            "the recorder does not start",
-        )
+    def other_policy(self) -> str:
+        """Reason why the policy that decides is not that of the trial; empty if it is."""
+        if self.policy.get("sha256") == self._expected:
+            return ""
+        return "another policy was loaded meanwhile"
 
     async def go_on(self) -> None:
         """Let the policy leave its stop, and begin to count; an arm may move from now on.
@@ -132,7 +107,7 @@ class TrialNodes:
         Raises:
             TrialRefused: If the policy node refuses.
         """
-        await self.until(
+        await self.requests.until(
             lambda: not self.is_stopped,
             lambda: self._policy.perform(Command("reset")),
             "the policy does not leave its stop",
@@ -145,36 +120,30 @@ class TrialNodes:
         """Ask once to leave a stop during a trial."""
         return await self._policy.perform(Command("reset"))
 
-    async def activate(self) -> Answer:
-        """Ask once to configure and activate the policy node."""
-        return await self._policy.perform(Command("start"))
-
-    async def stop(self) -> Answer:
-        """Stop the policy; repeated until it has stopped, for a while and while it is there."""
-        deadline = time.monotonic() + _STOP_TIMEOUT
-        answer = await self._policy.stop()
-        while not (answer.done and self.is_stopped):
-            if time.monotonic() > deadline or self.is_lost:
-                break
-            await asyncio.sleep(_STEP)
-            if not answer.done:
-                answer = await self._policy.stop()
-        return answer
-
-    async def keep(self, success: bool, note: str) -> str:
-        """End the bag of a trial with a note, and return its folder.
+    async def activate(self) -> None:
+        """Configure and activate the policy node, which stays stopped.
 
         Raises:
-            TrialRefused: If the recorder refuses; the bag is then where it says.
+            TrialRefused: If it refuses.
         """
-        answer = await self._recorder.note(note)
-        if answer.done:
-            outcome = "success" if success else "failure"
-            answer = await self._recorder.perform(Command("record", outcome))
-            await self._recorder.note("")
-        if not answer.done:
-            raise TrialRefused(f"the bag is not kept: {answer.text}")
-        return answer.text
+        await self.requests.until(
+            lambda: self.policy.get("lifecycle") == "active",
+            lambda: self._policy.perform(Command("start")),
+            "the policy node does not start",
+        )
+
+    async def stop(self) -> Answer:
+        """Stop the policy; done if the policy node has confirmed it."""
+        return await stop_policy(self._policy)
+
+    async def stop_surely(self) -> None:
+        """Stop the policy before something that is safe only then.
+
+        Raises:
+            TrialRefused: If the policy node does not confirm it.
+        """
+        if not (answer := await self.stop()).done:
+            raise TrialRefused(answer.text)
 
     def watch(self) -> None:
         """Count new stops and takeovers by the newest state."""
@@ -186,37 +155,20 @@ class TrialNodes:
         self.takeovers += taken and not self._was_taken
         self._was_stopped, self._was_taken = stopped, taken
 
-    def problem(self) -> str:
-        """Reason why a trial cannot go on; empty if it can."""
-        recorder = self.recorder
-        if self.is_lost:
-            return f"{self.policy['node']} is silent"
-        if not recorder["is_heard"]:
-            return "the recorder is silent"
-        if recorder.get("state") != "recording":
-            return "the recorder has ended the bag early"
+    def lost(self) -> str:
+        """Reason why the policy node does not run any more; empty if it does."""
+        policy = self.policy
+        if is_lost(self._policy):
+            return f"{policy['node']} is silent"
+        if policy.get("lifecycle") == "unconfigured":
+            return f"{policy['node']} has no policy any more"
         return ""
 
-    async def until(
-        self, happened: Callable[[], bool], ask: Callable[[], Awaitable[Answer]], problem: str
-    ) -> None:
-        """Ask until something has happened, by the other node's topics.
+    @property
+    def moved_last(self) -> bool:
+        """True if the policy was not stopped when it was last watched."""
+        return not self._was_stopped
 
-        Args:
-            happened: True if it has.
-            ask: Asks once.
-            problem: Beginning of the error.
-
-        Raises:
-            TrialRefused: If it does not happen; the text has the last answer.
-        """
-        deadline = time.monotonic() + self._patience
-        while True:
-            answer = await ask()
-            again = time.monotonic() + (_PAUSE_AFTER_YES if answer.done else _PAUSE)
-            while not happened() and time.monotonic() < again:
-                await asyncio.sleep(_STEP)
-            if happened():
-                return
-            if time.monotonic() >= deadline:
-                raise TrialRefused(f"{problem}: {answer.text}")
+    def problem(self) -> str:
+        """Reason why a trial cannot count; empty if it can."""
+        return self.other_policy() or self.bag.problem()

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.srv import SetParameters
-from rclpy.parameter import Parameter
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.parameter import Parameter, parameter_value_to_python
 
 from ebm_policy_ros.operator.robot import Answer
 
@@ -69,6 +69,22 @@ async def set_parameter(client: Any, name: str, value: Any, seconds: float) -> A
         return Answer(False, str(silence))
     (result,) = response.results
     return Answer(result.successful, result.reason or f"{name} is {value}")
+
+
+async def get_parameter(client: Any, name: str, seconds: float) -> Any:
+    """Value of a parameter of another node; None if it is not set.
+
+    Args:
+        client: Client of the node's `get_parameters`.
+        name: Name of the parameter.
+        seconds: Longest time to wait, s.
+
+    Raises:
+        TimeoutError: If there is no response by then.
+    """
+    response = await ask(client, GetParameters.Request(names=[name]), seconds)
+    (value,) = response.values
+    return parameter_value_to_python(value)
 
 
 def absence(client: Any) -> str:

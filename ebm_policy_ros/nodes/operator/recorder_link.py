@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from ebm_policy_ros.nodes.common.topics import status_in
-from ebm_policy_ros.nodes.operator.calls import absence, ask_node, set_parameter
+from ebm_policy_ros.nodes.operator.calls import absence, ask_node, get_parameter, set_parameter
 from ebm_policy_ros.nodes.recorder.client import REQUESTS
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.robot import Answer
@@ -40,6 +40,7 @@ class RecorderLink:
             for service, kind in kinds.items()
         }
         self._parameters = node.create_client(SetParameters, f"{name}/set_parameters")
+        self._current = node.create_client(GetParameters, f"{name}/get_parameters")
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, f"{name}/status", self._on_status, latched)
 
@@ -71,3 +72,12 @@ class RecorderLink:
         if absent := absence(self._parameters):
             return Answer(False, absent)
         return await set_parameter(self._parameters, "note", text, _USUAL)
+
+    async def noted(self) -> str:
+        """Note that the recorder has now; empty if it does not answer."""
+        if absence(self._current):
+            return ""
+        try:
+            return str(await get_parameter(self._current, "note", _USUAL) or "")
+        except TimeoutError:
+            return ""

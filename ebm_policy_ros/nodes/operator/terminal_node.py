@@ -141,7 +141,8 @@ def line(state: Mapping[str, Any], stopping_s: float | None) -> str:
     if policy["is_heard"]:
         parts += [f"{name} {ms:.0f} ms" for name, ms in policy.get("latest_ms", {}).items()][:2]
         parts += [f"{s['name']} {s['message']}" for s in policy["streams"] if not s["is_good"]]
-        parts += [str(policy["policy"])] if policy.get("policy") else []
+        name = "hidden" if policy.get("hidden") else policy.get("policy")
+        parts += [str(name)] if name else []
     return " | ".join(parts)
 
 

@@ -75,8 +75,8 @@ class Diagnostics:
         _add(status, "commander", state.control_loop.commander.value)
         if state.control_loop.person:
             _add(status, "taken over by", state.control_loop.person)
-        _add(status, "policy", loaded.name)
-        _add(status, "policy sha256", loaded.sha256)
+        _add(status, "policy", loaded.shown_name)
+        _add(status, "policy sha256", "hidden" if loaded.is_hidden else loaded.sha256)
         _add(status, "calibrated", str(loaded.policy.has_thresholds).lower())
         _add(status, "shadow", str(not state.values["publish_commands"]).lower())
         for name, (p50, p95, p99) in statistics.times().items():

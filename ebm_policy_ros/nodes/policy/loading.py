@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ebm_policy_ros.control.limits import Limits
@@ -17,6 +18,9 @@ from ebm_policy_ros.policy.chunk import executed_of
 from ebm_policy_ros.policy.policy import Policy, PolicyMismatch
 from ebm_policy_ros.util.resources import interface_path, policy_path
 
+BLIND = "blind"
+"""Name of a folder whose policies are not named to users."""
+
 
 @dataclass(frozen=True)
 class LoadedPolicy:
@@ -27,6 +31,21 @@ class LoadedPolicy:
     name: str
     sha256: str
 
+    @property
+    def is_hidden(self) -> bool:
+        """True if nobody shall learn which policy it is: its file lies in a folder `blind`."""
+        return Path(self.name).parent.name == BLIND
+
+    @property
+    def shown_name(self) -> str:
+        """Name for users."""
+        return "a hidden policy" if self.is_hidden else self.name
+
+    @property
+    def label(self) -> str:
+        """Name and the beginning of the hash, for users."""
+        return self.shown_name if self.is_hidden else f"policy {self.name} ({self.sha256[:12]})"
+
     def announcement(self, values: Mapping[str, Any]) -> str:
         """Log line for the activation of the node: the policy and the commanded topic.
 
@@ -34,7 +53,7 @@ class LoadedPolicy:
             values: Parameters of policy_node.
         """
         rate = self.interface.rate
-        policy = f"policy {self.name} ({self.sha256[:12]}) for {self.interface.name}"
+        policy = f"{self.label} for {self.interface.name}"
         if not values["publish_commands"]:
             topics = proposed_topics(self.interface)
             return (
@@ -50,8 +69,8 @@ class LoadedPolicy:
         """Reason why the policy doesn't support the parameters; empty if it does."""
         if values["when_unsure"] == "hold" and not self.policy.has_thresholds:
             return (
-                f"when_unsure: hold needs a calibrated policy, which {self.name} is not; see "
-                "calibrate_policy"
+                f"when_unsure: hold needs a calibrated policy, which {self.shown_name} is not; "
+                "see calibrate_policy"
             )
         try:
             self.executed(values)

@@ -127,7 +127,7 @@ class PolicyNode(LifecycleNode):
         self.inputs = inputs
         if not loaded.policy.has_thresholds:
             self.get_logger().warning(
-                f"policy {loaded.name} is not calibrated: it cannot tell when it is not at home; "
+                f"{loaded.label} is not calibrated: it cannot tell when it is not at home; "
                 "see calibrate_policy"
             )
 

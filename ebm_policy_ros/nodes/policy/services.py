@@ -137,7 +137,7 @@ class PolicyServices:
                 response.message = await self._swap(control_loop, name)
                 response.success = True
             except Exception as problem:  # after any error the current policy continues
-                kept = control_loop.loaded.name
+                kept = control_loop.loaded.shown_name
                 response.message = f"{' '.join(str(problem).split())}; {kept} goes on"
                 self._node.get_logger().error(f"load_policy: {response.message}")
             finally:
@@ -156,8 +156,8 @@ class PolicyServices:
             inference_thread.close()
             raise PolicyMismatch(problem)
         control_loop.swap(loaded, inference_thread)
-        self._node.get_logger().info(f"policy {name} ({loaded.sha256[:12]}) decides from now on")
-        return f"{name} ({loaded.sha256[:12]}) decides"
+        self._node.get_logger().info(f"{loaded.label} decides from now on")
+        return f"{loaded.label} decides"
 
     def _load_beside(
         self, control_loop: ControlLoop, name: str

@@ -57,6 +57,7 @@ class Status:
                 "ignored": state.control_loop.person_ignored,
                 "policy": loaded.name,
                 "sha256": loaded.sha256,
+                "hidden": loaded.is_hidden,
                 "rate": loaded.interface.rate,
                 "thresholds": loaded.policy.thresholds,
             }

@@ -92,7 +92,8 @@ class RecorderNode(Node):
         values = declare_all(self, SETTINGS)
         refuse_unknown(self)
         interface = load_interface(interface_path(values["interface"]))
-        self._folder = EpisodeFolder(expanded(values["folder"]), values["prefix"])
+        # Absolute, since others, in folders of their own, are told where the bags are.
+        self._folder = EpisodeFolder(expanded(values["folder"]).resolve(), values["prefix"])
         self._terminal = open_terminal() if values["keys"] else None
         self._confirmation = Confirmation()
         self._log = _Log(self)

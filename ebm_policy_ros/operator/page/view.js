@@ -51,9 +51,9 @@ export class View {
     $("control").classList.toggle("away", !policy.is_heard);
     // A path is shown by its name, whole under the mouse.
     const name = policy.policy?.split("/").pop().replace(/\.safetensors$/, "");
-    set("policy-name", name ?? "–");
-    $("policy-name").title = policy.policy ?? "";
-    set("policy-hash", policy.sha256?.slice(0, 12) ?? "–");
+    set("policy-name", policy.hidden ? "hidden" : name ?? "–");
+    $("policy-name").title = policy.hidden ? "" : policy.policy ?? "";
+    set("policy-hash", policy.hidden ? "hidden" : policy.sha256?.slice(0, 12) ?? "–");
     if (!this.isSliding && typeof policy.speed === "number") $("speed").value = policy.speed;
     set("speed-now", typeof policy.speed === "number" ? `${Math.round(policy.speed * 100)} %` : "–");
     for (const button of document.querySelectorAll("[data-command=shadow]")) {
