@@ -85,6 +85,36 @@ def test_only_what_the_person_commanded_is_learned_and_the_rest_is_told(
     assert TOPIC not in episode.streams
 
 
+def elsewhere(stamp: int, commander: str) -> Any:
+    """Tick of a node that does not publish, for a commander in capitals."""
+    publishes = str(commander.islower()).lower()
+    return tick(stamp, commander.lower(), publishes=publishes)
+
+
+@pytest.mark.parametrize("commander", ["POLICY", "PERSON", "NOBODY"])
+def test_beside_a_node_that_does_not_publish_everything_is_a_demonstration(
+    interface: Interface, tmp_path: Path, commander: str
+) -> None:
+    messages = execution(interface, [commander] * 12, content=elsewhere)
+    episode = read_episode(write_bag(tmp_path / "bag", messages), interface)
+    assert steps_of(episode.actions) == list(range(12))
+    assert episode.execution is None and not episode.corrections.any()
+
+
+def test_what_somebody_else_commands_beside_a_stopped_node_is_demonstrated(
+    interface: Interface, tmp_path: Path
+) -> None:
+    """A command holds for 0.25 s: until step 13 one of the node may be in force."""
+    commanders = spell(("policy", 5), ("person", 5), ("nobody", 1), ("NOBODY", 9), ("policy", 3))
+    messages = execution(interface, commanders, content=elsewhere)
+    bag = write_bag(tmp_path / "bag", messages)
+    episode = read_episode(bag, interface)
+    assert steps_of(episode.actions) == [5, 6, 7, 8, *range(14, 20)]
+    assert episode.corrections.tolist() == [True] * 4 + [False] * 6
+    ahead = dataclasses.replace(interface, action=dataclasses.replace(interface.action, horizon=3))
+    assert steps_of(read_episode(bag, ahead).actions) == [5, 6, *range(14, 18)]
+
+
 def test_an_execution_is_read_as_a_whole_for_those_who_look_at_it(
     interface: Interface, tmp_path: Path
 ) -> None:
@@ -138,6 +168,10 @@ def test_without_ticks_nobody_knows_who_commanded(interface: Interface, tmp_path
     [
         ({"commander": "robot", "state": "fresh"}, "commander is 'robot', expected policy, perso"),
         ({"commander": "person"}, "no value state"),
+        (
+            {"commander": "person", "state": "fresh", "publishes": "1"},
+            "publishes is '1', expected",
+        ),
         ({"commander": "person", "state": "late"}, "state is 'late', expected fresh, hold or sto"),
         ({"commander": "person", "state": "fresh", "sha256": "x" * 10**6}, "sha256 is 'xxxxx"),
         ({str(i): "" for i in range(100)}, "got 100 values, expected at most 64"),

@@ -32,7 +32,7 @@ from ebm_policy_ros.util.bounds import check_whole
 from ebm_policy_ros.util.yaml_file import parse_json, read_json
 
 # To be incremented whenever the same bag would give a different episode.
-_VERSION = 5
+_VERSION = 6
 _INDEX = "index.jsonl"
 _INTERFACE = "interface.json"
 Array = npt.NDArray[Any]

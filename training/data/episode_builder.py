@@ -136,7 +136,6 @@ class EpisodeBuilder:
         topic, segment = message.topic, self.segments[-1]
         try:
             if topic == self._execution:
-                segment.execution.is_told = True
                 segment.execution.add(stamp, read_execution(message.content))
             elif topic in segment.commands:
                 segment.commands.add(topic, stamp, message.content)
@@ -144,6 +143,7 @@ class EpisodeBuilder:
                 segment.add(topic, stamp, message.content, message.received_ns)
             segment.advance(stamp)
         except MessageError as error:
+            segment.execution.is_told |= topic == self._execution
             self._refused[topic] += 1
             self._refusals.setdefault(topic, str(error))
 

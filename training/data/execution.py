@@ -19,6 +19,10 @@ CUSTOM = "execution"
 """Key of the custom data of a bag that names the topic and the policy."""
 USUAL_TOPIC = execution_topic("policy_node")
 """Topic of a bag that names none, in any namespace."""
+OTHER = "other"
+"""Commander while the node tells that it does not publish: anybody else."""
+LEARNED = ("person", OTHER)
+"""Commanders whose actions are learned."""
 BY_POLICY = "commanded by the policy"
 UNTOLD = "the execution does not tell who commanded then"
 REACHES = "their actions reach into what no person commanded"
@@ -44,7 +48,7 @@ class Execution:
     sha256: str
     """Digest of its file; empty if it is unknown."""
     commanders: npt.NDArray[np.str_]
-    """Commander of each step, policy, person or nobody; empty if unknown; shape (M,)."""
+    """Commander of each step, policy, person, nobody or other; empty if unknown; shape (M,)."""
     stops: tuple[Stop, ...]
     """Stops, in order."""
 
@@ -58,31 +62,40 @@ class Execution:
 class ExecutionLog:
     """Ticks by stamp."""
 
-    def __init__(self, period_ns: int) -> None:
+    def __init__(self, period_ns: int, command_ns: int) -> None:
         """Start without ticks.
 
         Args:
             period_ns: Time from step to step, nanoseconds.
+            command_ns: Longest time that a command holds, nanoseconds.
         """
-        self._period_ns = period_ns
+        self._period_ns, self._command_ns = period_ns, command_ns
         self._stamps: list[int] = []
+        self._published: list[int] = []
         self._ticks: dict[int, ExecutionTick] = {}
         self.is_told = False
-        """True if there was any message of a tick, even one that cannot be read."""
+        """True if any tick was of a node that publishes, or cannot be read."""
 
     def add(self, stamp: int, tick: ExecutionTick) -> None:
         """Add a tick; of two with the same stamp, nanoseconds, the last one is kept."""
         if stamp not in self._ticks:
             insort(self._stamps, stamp)
+        if tick.publishes:
+            insort(self._published, stamp)
+            self.is_told = True
         self._ticks[stamp] = tick
 
     def commander(self, time: int) -> str:
         """Commander of the period that starts at a time, nanoseconds; empty if unknown.
 
+        It is OTHER if the node does not publish, and what it last sent does not hold any more.
+
         As for the command, that in the middle of the period counts. In the period in which a
         person lets go the node commands to stand still, before it tells so at its next tick.
         """
         commander = self._told(time)
+        if commander == OTHER and self._still_holds(time):
+            return "nobody"
         lets_go = commander == "person" != self._told(time + self._period_ns)
         return "nobody" if lets_go else commander
 
@@ -90,7 +103,14 @@ class ExecutionLog:
         place = bisect_left(self._stamps, time + self._period_ns // 2) - 1
         if place < 0 or time - self._stamps[place] > _HOLD_NS:
             return ""
-        return self._ticks[self._stamps[place]].commander
+        tick = self._ticks[self._stamps[place]]
+        return tick.commander if tick.publishes else OTHER
+
+    def _still_holds(self, time: int) -> bool:
+        """True if the command in force then may be one of the node."""
+        place = bisect_left(self._published, time + self._period_ns // 2) - 1
+        longest = self._command_ns + self._period_ns
+        return place >= 0 and time - self._published[place] <= longest
 
     def stops(self) -> list[Stop]:
         """Ticks at which the node stopped."""

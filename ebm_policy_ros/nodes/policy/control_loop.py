@@ -371,7 +371,12 @@ class ControlLoop:
         """Publish the result of the last tick, once."""
         if (tick := self._unreported) is not None:
             self._execution.publish(
-                tick, self.commander, self._safety, self.loaded, self._decisions.confidence
+                tick,
+                self.commander,
+                self.arms.publishes,
+                self._safety,
+                self.loaded,
+                self._decisions.confidence,
             )
         self._unreported = None
 
