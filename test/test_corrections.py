@@ -152,14 +152,14 @@ def test_the_history_of_a_corrected_step_reaches_back_to_before_the_takeover(
 
 
 def test_without_ticks_nobody_knows_who_commanded(interface: Interface, tmp_path: Path) -> None:
-    """The ticks end with step 9, which holds for a second."""
+    """The ticks end with step 9, which holds for a period and a half, and nobody lets go."""
     messages = [
         entry
         for entry in execution(interface, ["person"] * 30)
         if entry.topic != TOPIC or entry.received_ns < START + 10 * PERIOD
     ]
     episode = read_episode(write_bag(tmp_path / "bag", messages), interface)
-    assert steps_of(episode.actions)[-1] == 18
+    assert steps_of(episode.actions)[-1] == 9
     assert any("the execution does not tell who commanded" in note for note in episode.notes)
 
 
@@ -188,8 +188,8 @@ def test_ticks_with_bad_values_are_refused_in_one_line_and_nothing_is_learned_fr
     episode = read_episode(bag, interface)
     (note,) = (note for note in episode.notes if "ticks can't be used" in note)
     assert told in note and len(note) < 300
-    # The last good tick holds for a second.
-    assert steps_of(episode.actions) == list(range(14))
+    # The last good tick, of step 4, is not continued.
+    assert steps_of(episode.actions) == list(range(5))
     only = write_bag(tmp_path / "only", execution(interface, ["bad"] * 9, content=content))
     with pytest.raises(BagError, match="ticks can't be used"):
         read_episode(only, interface)

@@ -105,6 +105,19 @@ def test_the_ticks_tell_that_somebody_else_may_command(
     assert (closed["commander"], closed["publishes"]) == ("nobody", "false")
 
 
+def test_the_end_is_told_when_the_node_closes_its_topics(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    node = start_policy()
+    record = Record(robot)
+    robot.tick(10)
+    robot.tick(11)
+    assert record.at(11)["commander"] == "policy"
+    node.trigger_deactivate()
+    robot.until(lambda: record.ticks[11]["commander"] == "nobody")
+    assert record.ticks[11]["publishes"] == "false" and record.count == len(record.ticks) + 1
+
+
 def test_nobody_commands_at_the_ticks_of_a_hold_and_of_a_stop(
     robot: Robot, start_policy: Callable[..., Any]
 ) -> None:

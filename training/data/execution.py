@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import NANOSECONDS
 from ebm_policy_ros.messages.execution import ExecutionTick, execution_topic
 from ebm_policy_ros.util.yaml_file import parse_json
 
@@ -27,8 +26,9 @@ BY_POLICY = "commanded by the policy"
 UNTOLD = "the execution does not tell who commanded then"
 REACHES = "their actions reach into what no person commanded"
 
-# A tick holds until the next one, or for so long: ticks come at the rate of the interface.
-_HOLD_NS = NANOSECONDS
+# A tick holds until the next one, or for so many periods: ticks come at the rate of the interface,
+# and after the last one the node may have commanded to stand still.
+_HOLD_PERIODS = 1.5
 _TOPIC = re.compile(r"/?[A-Za-z_][A-Za-z0-9_/]{0,255}")
 
 
@@ -101,7 +101,7 @@ class ExecutionLog:
 
     def _told(self, time: int) -> str:
         place = bisect_left(self._stamps, time + self._period_ns // 2) - 1
-        if place < 0 or time - self._stamps[place] > _HOLD_NS:
+        if place < 0 or time - self._stamps[place] > _HOLD_PERIODS * self._period_ns:
             return ""
         tick = self._ticks[self._stamps[place]]
         return tick.commander if tick.publishes else OTHER
