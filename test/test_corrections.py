@@ -246,6 +246,39 @@ def test_a_folder_may_mix_demonstrations_and_executions(
         read_episode(folder / "execution_1", interface)
 
 
+def test_what_gives_nothing_for_one_horizon_may_teach_another(
+    interface: Interface, tmp_path: Path
+) -> None:
+    """A takeover of five learned steps is too short for eight actions; one cache serves both."""
+    ahead = dataclasses.replace(interface, action=dataclasses.replace(interface.action, horizon=8))
+    write_bag(tmp_path / "demo", demonstration(interface, 12))
+    commanders = spell(("policy", 6), ("person", 6), ("policy", 6))
+    bag = write_bag(tmp_path / "execution", execution(interface, commanders))
+    for _ in range(2):
+        data = load_dataset(tmp_path, ahead)
+        assert data.names == (str(tmp_path / "demo"),)
+        told = [note for name, note in data.notes if name == str(bag)]
+        assert told[0].startswith("nothing that a person commanded")
+        assert "5 steps left out: their actions reach into what no person commanded" in told
+        data = load_dataset(tmp_path, interface)
+        assert data.corrections is not None and data.corrections.sum() == 5
+
+
+@pytest.mark.parametrize("commander", ["policy", "nobody"])
+def test_executions_that_nobody_corrected_do_not_stop_the_training(
+    interface: Interface, tmp_path: Path, capsys: pytest.CaptureFixture[str], commander: str
+) -> None:
+    write_bag(tmp_path / "demos" / "demo", demonstration(interface, 12))
+    write_bag(tmp_path / "runs" / "run", execution(interface, [commander] * 20))
+    options = EpisodeOptions(interface="ur5e_push", trim_idle=False)
+    for folders in (["demos", "runs"], ["runs", "demos"]):
+        data = load_training_data([tmp_path / name for name in folders], options).dataset
+        assert len(data.actions) == 12 and data.corrections is None
+        assert "no person took over from the policy" in capsys.readouterr().err
+    with pytest.raises(BagError, match=r"every demonstration in it is a failure, .*no person"):
+        load_training_data([tmp_path / "runs", tmp_path / "runs"], options)
+
+
 def test_corrections_stay_marked_in_arrays(interface: Interface, tmp_path: Path) -> None:
     folder = corrected_folder(interface, tmp_path / "data")
     out = str(tmp_path / "all.npz")

@@ -112,6 +112,11 @@ class ExecutionLog:
         longest = self._command_ns + self._period_ns
         return place >= 0 and time - self._published[place] <= longest
 
+    @property
+    def has_person(self) -> bool:
+        """True if a person commanded at any tick."""
+        return any(t.publishes and t.commander == "person" for t in self._ticks.values())
+
     def stops(self) -> list[Stop]:
         """Ticks at which the node stopped."""
         found, before = [], ""

@@ -58,6 +58,8 @@ class Segment:
         self.execution = ExecutionLog(interface.period_ns, interface.hold_ns)
         self.left_out: Counter[str] = Counter()
         """Number of unusable steps, by reason."""
+        self.unlearned = 0
+        """Number of steps that are left out since of who commanded."""
         self.first_problem = ""
         """Error of the first observation that could not be built."""
         self.jumps: list[Jump] = []
@@ -115,6 +117,7 @@ class Segment:
                 continue
             if reason := self._not_learned(time):
                 self.left_out[reason] += 1
+                self.unlearned += reason != UNTOLD
                 if not whole:
                     continue
             chunk = self.commands.chunk(time, ended)
