@@ -323,6 +323,31 @@ def test_a_corrected_step_is_drawn_as_often_as_it_weighs(weight: float, drawn: i
         assert counts[20:].sum() == drawn and np.ptp(counts[20:]) <= 1
 
 
+@pytest.mark.parametrize(
+    ("demonstrated", "corrected", "weight", "drawn"),
+    [(1, 5, 0.5, 3), (1, 3, 1.5, 5), (10, 5, 2.5, 22), (2, 1, 0.5, 2), (3, 7, 2.5, 21)],
+)
+def test_each_batch_of_an_epoch_is_full_whatever_the_weight_is(
+    demonstrated: int, corrected: int, weight: float, drawn: int
+) -> None:
+    data = joined([data_of([demonstrated], False), data_of([corrected], True, 100.0)])
+    batches = Batches(data, ("tool",), 1, 0, torch.device("cpu"), weight_corrections=weight)
+    frames = np.arange(demonstrated + corrected)
+    for step in range(2 * drawn):
+        assert len(batches.frames_of(step, frames)) == 1
+    epoch = [int(batches.frames_of(step, frames)[0]) for step in range(drawn)]
+    assert set(range(demonstrated)) < {*epoch, -1}, "each demonstrated step once"
+
+
+def test_a_weight_that_leaves_nothing_is_refused() -> None:
+    data = data_of([40], True)
+    batches = Batches(data, ("tool",), 8, 0, torch.device("cpu"), weight_corrections=0.01)
+    with pytest.raises(
+        DemonstrationError, match=r"weight_corrections: got 0.01, of which 40"
+    ):
+        batches.frames_of(0, np.arange(40))
+
+
 def test_the_weight_one_draws_as_if_nothing_was_corrected() -> None:
     data = joined([data_of([10], False), data_of([6], True)])
     plain = dataclasses.replace(data, corrections=None)
