@@ -16,6 +16,7 @@ from demonstration import (
     START,
     Sent,
     demonstration,
+    joints,
     pose,
     sent,
     tick,
@@ -24,7 +25,7 @@ from demonstration import (
 )
 
 from ebm_policy_ros.bags.read_report import BagError
-from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.training.convert import main as convert_demos
 from ebm_policy_ros.training.data.arrays import load_arrays, save_arrays
 from ebm_policy_ros.training.data.bag_dataset import load_dataset
@@ -138,6 +139,37 @@ def test_no_action_of_a_corrected_step_is_the_policys(
     episode = read_episode(bag, ahead)
     assert steps_of(episode.actions) == [8, 9]
     assert "3 steps left out: their actions reach into what no person commanded" in episode.notes
+
+
+def test_what_the_policy_commanded_the_gripper_is_no_label_of_a_corrected_step(
+    interface: Interface, tmp_path: Path
+) -> None:
+    """The policy grips at step 3, and the person, who takes over at step 8, at step 11."""
+    values = interface.to_dict()
+    values["action"]["gripper"] = {
+        "topic": "gripper",
+        "type": "sensor_msgs/msg/JointState",
+        "name": "finger",
+        "low": 0.0,
+        "high": 1.0,
+    }
+    gripping = interface_from_dict(values, "gripper")
+    messages = execution(interface, spell(("policy", 8), ("person", 8), ("policy", 4)))
+    for step, grip in ((3, 1.0), (11, 0.25)):
+        stamp = START + step * PERIOD
+        messages.append(sent("/gripper", joints(stamp, ["finger"], [grip]), stamp + LATENCY))
+    messages.sort(key=lambda entry: entry.received_ns)
+    episode = read_episode(write_bag(tmp_path / "bag", messages), gripping)
+    assert steps_of(episode.actions) == [11, 12, 13, 14]
+    assert episode.actions[:, 0, -1].tolist() == [0.25] * 4
+    reason = "the person had not commanded the gripper yet in this takeover"
+    assert f"3 steps left out: {reason}" in episode.notes
+    # In shadow mode the same commands are those of a demonstration.
+    shadow = execution(interface, ["POLICY"] * 10, content=elsewhere)
+    stamp = START - PERIOD // 10
+    grasp = sent("/gripper", joints(stamp, ["finger"], [1.0]), START + LATENCY)
+    demo = read_episode(write_bag(tmp_path / "demo", [grasp, *shadow]), gripping)
+    assert len(demo.actions) == 10
 
 
 def test_the_history_of_a_corrected_step_reaches_back_to_before_the_takeover(

@@ -24,6 +24,7 @@ LEARNED = ("person", OTHER)
 """Commanders whose actions are learned."""
 BY_POLICY = "commanded by the policy"
 UNTOLD = "the execution does not tell who commanded then"
+NO_GRIP = "the person had not commanded the gripper yet in this takeover"
 REACHES = "their actions reach into what no person commanded"
 
 # A tick holds until the next one, or for so many periods: ticks come at the rate of the interface,
@@ -72,6 +73,7 @@ class ExecutionLog:
         self._period_ns, self._command_ns = period_ns, command_ns
         self._stamps: list[int] = []
         self._published: list[int] = []
+        self._begins: list[int] = []
         self._ticks: dict[int, ExecutionTick] = {}
         self.is_told = False
         """True if any tick was of a node that publishes, or cannot be read."""
@@ -99,12 +101,37 @@ class ExecutionLog:
         lets_go = commander == "person" != self._told(time + self._period_ns)
         return "nobody" if lets_go else commander
 
+    def since(self, time: int) -> int:
+        """Stamp of the first tick of the run of one commander at a time; 0 if none is told."""
+        if not self.is_told or not self._told(time):
+            return 0
+        if len(self._begins) != len(self._stamps):
+            self._begins = self._find_begins()
+        return self._begins[self._place(time)]
+
+    def _find_begins(self) -> list[int]:
+        """Stamp of the first tick of the run that each tick is in."""
+        begins: list[int] = []
+        before = ""
+        for stamp in self._stamps:
+            commander = self._commander_of(stamp)
+            begins.append(begins[-1] if commander == before else stamp)
+            before = commander
+        return begins
+
+    def _place(self, time: int) -> int:
+        """Index of the tick in force for the period that starts at a time; -1 for none."""
+        return bisect_left(self._stamps, time + self._period_ns // 2) - 1
+
+    def _commander_of(self, stamp: int) -> str:
+        tick = self._ticks[stamp]
+        return tick.commander if tick.publishes else OTHER
+
     def _told(self, time: int) -> str:
-        place = bisect_left(self._stamps, time + self._period_ns // 2) - 1
+        place = self._place(time)
         if place < 0 or time - self._stamps[place] > _HOLD_PERIODS * self._period_ns:
             return ""
-        tick = self._ticks[self._stamps[place]]
-        return tick.commander if tick.publishes else OTHER
+        return self._commander_of(self._stamps[place])
 
     def _still_holds(self, time: int) -> bool:
         """True if the command in force then may be one of the node."""

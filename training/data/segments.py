@@ -18,6 +18,7 @@ from ebm_policy_ros.training.data.action_commands import ActionCommands
 from ebm_policy_ros.training.data.execution import (
     BY_POLICY,
     LEARNED,
+    NO_GRIP,
     REACHES,
     UNTOLD,
     ExecutionLog,
@@ -124,9 +125,12 @@ class Segment:
             if chunk is None:
                 self.left_out["their actions reach over a gap in the commands"] += 1
                 continue
-            actions = self.commands.with_grippers(time, chunk)
+            # What the policy commanded the gripper is nothing that the person shows.
+            since = 0 if whole else self.execution.since(time)
+            actions = self.commands.with_grippers(time, chunk, since)
             if actions is None:
-                self.left_out["the gripper had not been commanded yet"] += 1
+                self.left_out[NO_GRIP if since else "the gripper had not been commanded yet"] += 1
+                self.unlearned += since > 0
                 continue
             steps.append(Step(time, observation, actions, self.execution.commander(time)))
         return steps
