@@ -374,9 +374,7 @@ def test_each_batch_of_an_epoch_is_full_whatever_the_weight_is(
 def test_a_weight_that_leaves_nothing_is_refused() -> None:
     data = data_of([40], True)
     batches = Batches(data, ("tool",), 8, 0, torch.device("cpu"), weight_corrections=0.01)
-    with pytest.raises(
-        DemonstrationError, match=r"weight_corrections: got 0.01, of which 40"
-    ):
+    with pytest.raises(DemonstrationError, match=r"weight_corrections: got 0.01, of which 40"):
         batches.frames_of(0, np.arange(40))
 
 
