@@ -16,6 +16,7 @@ from demonstration import (
     START,
     Sent,
     demonstration,
+    joints,
     pose,
     sent,
     tick,
@@ -24,7 +25,7 @@ from demonstration import (
 )
 
 from ebm_policy_ros.bags.read_report import BagError
-from ebm_policy_ros.interface import Interface, load_interface
+from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.training.convert import main as convert_demos
 from ebm_policy_ros.training.data.arrays import load_arrays, save_arrays
 from ebm_policy_ros.training.data.bag_dataset import load_dataset
@@ -86,6 +87,36 @@ def test_only_what_the_person_commanded_is_learned_and_the_rest_is_told(
     assert TOPIC not in episode.streams
 
 
+def elsewhere(stamp: int, commander: str) -> Any:
+    """Tick of a node that does not publish, for a commander in capitals."""
+    publishes = str(commander.islower()).lower()
+    return tick(stamp, commander.lower(), publishes=publishes)
+
+
+@pytest.mark.parametrize("commander", ["POLICY", "PERSON", "NOBODY"])
+def test_beside_a_node_that_does_not_publish_everything_is_a_demonstration(
+    interface: Interface, tmp_path: Path, commander: str
+) -> None:
+    messages = execution(interface, [commander] * 12, content=elsewhere)
+    episode = read_episode(write_bag(tmp_path / "bag", messages), interface)
+    assert steps_of(episode.actions) == list(range(12))
+    assert episode.execution is None and not episode.corrections.any()
+
+
+def test_what_somebody_else_commands_beside_a_stopped_node_is_demonstrated(
+    interface: Interface, tmp_path: Path
+) -> None:
+    """A command holds for 0.25 s: until step 13 one of the node may be in force."""
+    commanders = spell(("policy", 5), ("person", 5), ("nobody", 1), ("NOBODY", 9), ("policy", 3))
+    messages = execution(interface, commanders, content=elsewhere)
+    bag = write_bag(tmp_path / "bag", messages)
+    episode = read_episode(bag, interface)
+    assert steps_of(episode.actions) == [5, 6, 7, 8, *range(14, 20)]
+    assert episode.corrections.tolist() == [True] * 4 + [False] * 6
+    ahead = dataclasses.replace(interface, action=dataclasses.replace(interface.action, horizon=3))
+    assert steps_of(read_episode(bag, ahead).actions) == [5, 6, *range(14, 18)]
+
+
 def test_an_execution_is_read_as_a_whole_for_those_who_look_at_it(
     interface: Interface, tmp_path: Path
 ) -> None:
@@ -111,6 +142,37 @@ def test_no_action_of_a_corrected_step_is_the_policys(
     assert "3 steps left out: their actions reach into what no person commanded" in episode.notes
 
 
+def test_what_the_policy_commanded_the_gripper_is_no_label_of_a_corrected_step(
+    interface: Interface, tmp_path: Path
+) -> None:
+    """The policy grips at step 3, and the person, who takes over at step 8, at step 11."""
+    values = interface.to_dict()
+    values["action"]["gripper"] = {
+        "topic": "gripper",
+        "type": "sensor_msgs/msg/JointState",
+        "name": "finger",
+        "low": 0.0,
+        "high": 1.0,
+    }
+    gripping = interface_from_dict(values, "gripper")
+    messages = execution(interface, spell(("policy", 8), ("person", 8), ("policy", 4)))
+    for step, grip in ((3, 1.0), (11, 0.25)):
+        stamp = START + step * PERIOD
+        messages.append(sent("/gripper", joints(stamp, ["finger"], [grip]), stamp + LATENCY))
+    messages.sort(key=lambda entry: entry.received_ns)
+    episode = read_episode(write_bag(tmp_path / "bag", messages), gripping)
+    assert steps_of(episode.actions) == [11, 12, 13, 14]
+    assert episode.actions[:, 0, -1].tolist() == [0.25] * 4
+    reason = "the person had not commanded the gripper yet in this takeover"
+    assert f"3 steps left out: {reason}" in episode.notes
+    # In shadow mode the same commands are those of a demonstration.
+    shadow = execution(interface, ["POLICY"] * 10, content=elsewhere)
+    stamp = START - PERIOD // 10
+    grasp = sent("/gripper", joints(stamp, ["finger"], [1.0]), START + LATENCY)
+    demo = read_episode(write_bag(tmp_path / "demo", [grasp, *shadow]), gripping)
+    assert len(demo.actions) == 10
+
+
 def test_the_history_of_a_corrected_step_reaches_back_to_before_the_takeover(
     interface: Interface, tmp_path: Path
 ) -> None:
@@ -123,14 +185,14 @@ def test_the_history_of_a_corrected_step_reaches_back_to_before_the_takeover(
 
 
 def test_without_ticks_nobody_knows_who_commanded(interface: Interface, tmp_path: Path) -> None:
-    """The ticks end with step 9, which holds for a second."""
+    """The ticks end with step 9, which holds for a period and a half, and nobody lets go."""
     messages = [
         entry
         for entry in execution(interface, ["person"] * 30)
         if entry.topic != TOPIC or entry.received_ns < START + 10 * PERIOD
     ]
     episode = read_episode(write_bag(tmp_path / "bag", messages), interface)
-    assert steps_of(episode.actions)[-1] == 18
+    assert steps_of(episode.actions)[-1] == 9
     assert any("the execution does not tell who commanded" in note for note in episode.notes)
 
 
@@ -139,6 +201,10 @@ def test_without_ticks_nobody_knows_who_commanded(interface: Interface, tmp_path
     [
         ({"commander": "robot", "state": "fresh"}, "commander is 'robot', expected policy, perso"),
         ({"commander": "person"}, "no value state"),
+        (
+            {"commander": "person", "state": "fresh", "publishes": "1"},
+            "publishes is '1', expected",
+        ),
         ({"commander": "person", "state": "late"}, "state is 'late', expected fresh, hold or sto"),
         ({"commander": "person", "state": "fresh", "sha256": "x" * 10**6}, "sha256 is 'xxxxx"),
         ({str(i): "" for i in range(100)}, "got 100 values, expected at most 64"),
@@ -155,8 +221,8 @@ def test_ticks_with_bad_values_are_refused_in_one_line_and_nothing_is_learned_fr
     episode = read_episode(bag, interface)
     (note,) = (note for note in episode.notes if "ticks can't be used" in note)
     assert told in note and len(note) < 300
-    # The last good tick holds for a second.
-    assert steps_of(episode.actions) == list(range(14))
+    # The last good tick, of step 4, is not continued.
+    assert steps_of(episode.actions) == list(range(5))
     only = write_bag(tmp_path / "only", execution(interface, ["bad"] * 9, content=content))
     with pytest.raises(BagError, match="ticks can't be used"):
         read_episode(only, interface)
@@ -213,6 +279,39 @@ def test_a_folder_may_mix_demonstrations_and_executions(
         read_episode(folder / "execution_1", interface)
 
 
+def test_what_gives_nothing_for_one_horizon_may_teach_another(
+    interface: Interface, tmp_path: Path
+) -> None:
+    """A takeover of five learned steps is too short for eight actions; one cache serves both."""
+    ahead = dataclasses.replace(interface, action=dataclasses.replace(interface.action, horizon=8))
+    write_bag(tmp_path / "demo", demonstration(interface, 12))
+    commanders = spell(("policy", 6), ("person", 6), ("policy", 6))
+    bag = write_bag(tmp_path / "execution", execution(interface, commanders))
+    for _ in range(2):
+        data = load_dataset(tmp_path, ahead)
+        assert data.names == (str(tmp_path / "demo"),)
+        told = [note for name, note in data.notes if name == str(bag)]
+        assert told[0].startswith("nothing that a person commanded")
+        assert "5 steps left out: their actions reach into what no person commanded" in told
+        data = load_dataset(tmp_path, interface)
+        assert data.corrections is not None and data.corrections.sum() == 5
+
+
+@pytest.mark.parametrize("commander", ["policy", "nobody"])
+def test_executions_that_nobody_corrected_do_not_stop_the_training(
+    interface: Interface, tmp_path: Path, capsys: pytest.CaptureFixture[str], commander: str
+) -> None:
+    write_bag(tmp_path / "demos" / "demo", demonstration(interface, 12))
+    write_bag(tmp_path / "runs" / "run", execution(interface, [commander] * 20))
+    options = EpisodeOptions(interface="ur5e_push", trim_idle=False)
+    for folders in (["demos", "runs"], ["runs", "demos"]):
+        data = load_training_data([tmp_path / name for name in folders], options).dataset
+        assert len(data.actions) == 12 and data.corrections is None
+        assert "no person took over from the policy" in capsys.readouterr().err
+    with pytest.raises(BagError, match=r"every demonstration in it is a failure, .*no person"):
+        load_training_data([tmp_path / "runs", tmp_path / "runs"], options)
+
+
 def test_corrections_stay_marked_in_arrays(interface: Interface, tmp_path: Path) -> None:
     folder = corrected_folder(interface, tmp_path / "data")
     out = str(tmp_path / "all.npz")
@@ -255,6 +354,29 @@ def test_a_corrected_step_is_drawn_as_often_as_it_weighs(weight: float, drawn: i
         )
         assert counts[:20].tolist() == [1] * 20
         assert counts[20:].sum() == drawn and np.ptp(counts[20:]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("demonstrated", "corrected", "weight", "drawn"),
+    [(1, 5, 0.5, 3), (1, 3, 1.5, 5), (10, 5, 2.5, 22), (2, 1, 0.5, 2), (3, 7, 2.5, 21)],
+)
+def test_each_batch_of_an_epoch_is_full_whatever_the_weight_is(
+    demonstrated: int, corrected: int, weight: float, drawn: int
+) -> None:
+    data = joined([data_of([demonstrated], False), data_of([corrected], True, 100.0)])
+    batches = Batches(data, ("tool",), 1, 0, torch.device("cpu"), weight_corrections=weight)
+    frames = np.arange(demonstrated + corrected)
+    for step in range(2 * drawn):
+        assert len(batches.frames_of(step, frames)) == 1
+    epoch = [int(batches.frames_of(step, frames)[0]) for step in range(drawn)]
+    assert set(range(demonstrated)) < {*epoch, -1}, "each demonstrated step once"
+
+
+def test_a_weight_that_leaves_nothing_is_refused() -> None:
+    data = data_of([40], True)
+    batches = Batches(data, ("tool",), 8, 0, torch.device("cpu"), weight_corrections=0.01)
+    with pytest.raises(DemonstrationError, match=r"weight_corrections: got 0.01, of which 40"):
+        batches.frames_of(0, np.arange(40))
 
 
 def test_the_weight_one_draws_as_if_nothing_was_corrected() -> None:

@@ -75,10 +75,13 @@ def test_a_policy_is_corrected_and_learns_from_it_and_results_are_kept(tmp_path:
         corrected = len(arrays["actions"])
     before, after = (json.loads((folder / f"round_{i}.json").read_text()) for i in range(2))
     assert after["steps"] == before["steps"] + corrected
+    (control,) = folder.glob("demonstrations_*.json")
+    assert json.loads(control.read_text())["steps"] >= after["steps"]
     watched = json.loads((folder / "corrections_1.json").read_text())["scenes"]
     assert sum(scene["takeovers"] for scene in watched) == 2
     assert sum(scene["by_person"] for scene in watched) == corrected
-    assert "| 4 demonstrations, corrections of 1 round " in (tmp_path / "table.md").read_text()
+    table = (tmp_path / "table.md").read_text()
+    assert "| 4 demonstrations, corrections of 1 round " in table and "| training seed |" in table
     assert (tmp_path / "corrections.png").stat().st_size > 0
     written = (folder / "round_1.json").stat().st_mtime_ns
     main(options)

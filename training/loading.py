@@ -14,7 +14,12 @@ from ebm_policy_ros.control.limits import part_limits
 from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.interface import Interface, load_interface
 from ebm_policy_ros.training.data.checking import check_bounds
-from ebm_policy_ros.training.data.dataset import Dataset, DemonstrationError, joined
+from ebm_policy_ros.training.data.dataset import (
+    Dataset,
+    DemonstrationError,
+    NothingToLearn,
+    joined,
+)
 from ebm_policy_ros.training.data.idle import trim_idle
 from ebm_policy_ros.training.data.options import EpisodeOptions
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, with_windows
@@ -49,7 +54,7 @@ def load_training_data(
     """Load demonstrations for a model, and check them against their interface.
 
     Of several sources the first one with an interface names that of all, and each keeps its best
-    episodes.
+    episodes. One that gives nothing is told and left out, unless it is the same with all.
 
     Args:
         source: A folder of bags, an .npz file, or the folder of a LeRobotDataset or zarr; or
@@ -73,10 +78,17 @@ def load_training_data(
     if interface and horizon:
         action = dataclasses.replace(interface.action, horizon=horizon)
         interface = dataclasses.replace(interface, action=action)
-    parts = []
+    parts, empty = [], []
     for path in paths:
-        data, streams = _load(path, options, interface, streams, horizon)
+        try:
+            data, streams = _load(path, options, interface, streams, horizon)
+        except NothingToLearn as nothing:
+            empty.append((str(path), str(nothing).removeprefix(f"{path}: ")))
+            continue
         parts.append(choose(path, data, options, interface))
+    if not parts:
+        raise NothingToLearn("; ".join(f"{name}: {note}" for name, note in empty))
+    tell_notes(empty)
     assert streams is not None
     return TrainingData(joined(parts), interface, tuple(streams))
 

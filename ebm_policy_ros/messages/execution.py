@@ -15,6 +15,11 @@ CommanderWord = Literal["policy", "person", "nobody"]
 State = Literal["fresh", "hold", "stopped"]
 
 _NEEDED = ("commander", "state")
+_WORDS = {
+    "commander": get_args(CommanderWord),
+    "publishes": ("true", "false"),
+    "state": get_args(State),
+}
 _MOST_VALUES = 64
 _DIGEST = re.compile(r"([0-9a-f]{64})?")
 
@@ -24,6 +29,9 @@ class ExecutionTick:
     """One tick of an execution."""
 
     commander: CommanderWord
+    publishes: bool
+    """True if the node had the command topics; false in shadow mode or after a stop, while
+    somebody else may command."""
     state: State
     """Safety state after the tick."""
     reason: str
@@ -58,16 +66,19 @@ def read_execution(message: Any) -> ExecutionTick:
     for name in _NEEDED:
         if name not in values:
             raise MessageError(f"execution: no value {name}, expected one in each message")
-    for name, allowed in (("commander", CommanderWord), ("state", State)):
-        if values[name] not in get_args(allowed):
+    # Nodes of earlier versions do not tell whether they publish.
+    publishes = values.setdefault("publishes", "true")
+    for name, allowed in _WORDS.items():
+        if values[name] not in allowed:
             raise MessageError(
-                f"execution: {name} is {quote(values[name])}, expected {any_of(get_args(allowed))}"
+                f"execution: {name} is {quote(values[name])}, expected {any_of(allowed)}"
             )
     digest = values.get("sha256", "")
     if not _DIGEST.fullmatch(digest):
         raise MessageError(f"execution: sha256 is {quote(digest)}, expected 64 hexadecimal digits")
     return ExecutionTick(
         values["commander"],  # type: ignore[arg-type]
+        publishes == "true",
         values["state"],  # type: ignore[arg-type]
         cut(values.get("reason", ""), LONGEST_LINE),
         cut(values.get("policy", ""), bounds.LONGEST_NAME),

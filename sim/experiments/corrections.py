@@ -7,6 +7,7 @@ steps that the person commanded are trained on too, and the policy runs again. S
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -96,10 +97,21 @@ def _of_seed(args: CorrectionsArgs, seed: int) -> list[dict[str, Any]]:
         sources.append(file)
         result = _learned(args, plain, folder / f"round_{number}", seed, sources)
         results.append({**result, "watched": watched})
-    # About as many steps as in the end, all of them demonstrated.
-    count = round(args.demonstrations * results[-1]["steps"] / results[0]["steps"])
+    count = _count(plain, results[-1]["steps"], results[0]["steps"])
     more = [_demonstrations(replace(plain, demonstrations=count))]
     return [*results, _learned(args, plain, folder / f"demonstrations_{count}", seed, more)]
+
+
+def _count(plain: WithoutRosArgs, wanted: int, steps: int) -> int:
+    """Number of demonstrations with at least as many steps as wanted, if `plain` has `steps`."""
+    count = math.ceil(plain.demonstrations * wanted / steps)
+    while _steps(_demonstrations(replace(plain, demonstrations=count))) < wanted:
+        count += 1
+    return count
+
+
+def _steps(file: Path) -> int:
+    return len(load_arrays(file).actions)
 
 
 def _demonstrations(plain: WithoutRosArgs) -> Path:
@@ -134,14 +146,13 @@ def _learned(
     def compute() -> dict[str, Any]:
         policy = train_policy(folder, options)
         scenes = apart(judge, plain, policy)
-        steps = sum(len(load_arrays(source).actions) for source in sources)
+        steps = sum(map(_steps, sources))
         return {**_options(args), "steps": steps, "scenes": scenes}
 
     result = kept_result(folder.with_name(f"{folder.name}.json"), _options(args), compute)
     assert result is not None
-    solved = sum(scene["solved"] for scene in result["scenes"])
-    print(f"{folder}: {solved}/{len(result['scenes'])} solved", flush=True)
-    return {"name": folder.name, "seed": seed, **result}
+    print(f"{folder}: {_share([result])} solved", flush=True)
+    return {"name": folder.name, "training_seed": seed, **result}
 
 
 def _options(args: CorrectionsArgs) -> dict[str, Any]:
@@ -151,40 +162,40 @@ def _options(args: CorrectionsArgs) -> dict[str, Any]:
 
 
 def _write(args: CorrectionsArgs, results: Sequence[Mapping[str, Any]]) -> None:
-    """Write the table and the curve of the results of all seeds."""
-    rows, curves = [], {"corrected": list[_Point](), "demonstrated": list[_Point]()}
-    for name in dict.fromkeys(result["name"] for result in results):
-        found = [result for result in results if result["name"] == name]
-        solved = sum(scene["solved"] for result in found for scene in result["scenes"])
-        count = sum(len(result["scenes"]) for result in found)
-        steps = round(sum(result["steps"] for result in found) / len(found))
-        low, high = wilson_interval(solved, count)
-        rows.append(
-            [
-                _words(args, name),
-                str(steps),
-                *_watched(found),
-                ", ".join(str(sum(s["solved"] for s in r["scenes"])) for r in found),
-                f"{solved}/{count}",
-                f"{low:.1%} to {high:.1%}",
-            ]
-        )
-        point = (steps, solved / count, low, high)
-        if name == "round_0" or name.startswith("demonstrations"):
-            curves["demonstrated"].append(point)
-        if name.startswith("round"):
-            curves["corrected"].append(point)
-    _draw(args, curves)
+    """Write the table of each seed, and the curve of all seeds together."""
+    rows = [
+        [
+            _words(args, result["name"]),
+            str(result["training_seed"]),
+            str(result["steps"]),
+            *_watched(result),
+            _share([result]),
+        ]
+        for result in results
+    ]
+    _draw(args, results)
     columns = (
         "trained on",
+        "training seed",
         "steps of a person",
         "takeovers",
         "commanded by the person",
-        "solved by seed",
         "solved",
-        "95 % interval",
     )
     write_results(args.out, columns, rows, {"options": _options(args), "results": list(results)})
+
+
+def _share(results: Sequence[Mapping[str, Any]]) -> str:
+    """Solved scenes of some results, with their interval."""
+    solved, count = _solved(results)
+    low, high = wilson_interval(solved, count)
+    return f"{solved}/{count} ({low:.1%} to {high:.1%})"
+
+
+def _solved(results: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Solved scenes, and all scenes."""
+    scenes = [scene for result in results for scene in result["scenes"]]
+    return sum(scene["solved"] for scene in scenes), len(scenes)
 
 
 def _words(args: CorrectionsArgs, name: str) -> str:
@@ -197,29 +208,45 @@ def _words(args: CorrectionsArgs, name: str) -> str:
     return f"{args.demonstrations} demonstrations{more}"
 
 
-def _watched(results: Sequence[Mapping[str, Any]]) -> list[str]:
+def _watched(result: Mapping[str, Any]) -> list[str]:
     """Takeovers, and share of the steps by the person, in the round before."""
-    scenes = [scene for result in results for scene in result.get("watched", {}).get("scenes", [])]
+    scenes = result.get("watched", {}).get("scenes", [])
     if not scenes:
         return ["", ""]
     taken = sum(scene["takeovers"] for scene in scenes)
-    own = sum(scene["by_person"] for scene in scenes) / sum(scene["steps"] for scene in scenes)
-    return [f"{taken} in {len(scenes)} scenes", f"{own:.0%} of the steps"]
+    own, steps = (sum(scene[name] for scene in scenes) for name in ("by_person", "steps"))
+    return [f"{taken} in {len(scenes)} scenes", f"{own} of {steps} steps"]
 
 
-def _draw(args: CorrectionsArgs, curves: Mapping[str, Sequence[_Point]]) -> None:
+def _draw(args: CorrectionsArgs, results: Sequence[Mapping[str, Any]]) -> None:
     """Draw the share of solved scenes over the number of steps to corrections.png."""
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:  # the number of demonstrations depends on the seed
+        name = str(result["name"])
+        kinds.setdefault("more" if name.startswith("demo") else name, []).append(result)
+    curves = {
+        "corrected": [name for name in kinds if name != "more"],
+        "demonstrated": ["round_0", "more"],
+    }
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
-    for (name, points), style in zip(curves.items(), ("o-", "s--"), strict=True):
-        steps, share, low, high = np.array(sorted(points)).T
+    for (label, names), style in zip(curves.items(), ("o-", "s--"), strict=True):
+        points = sorted(_point(kinds[name]) for name in names)
+        steps, share, low, high = np.array(points).T
         # Rounding may put an end of the interval of a share of 1 below it.
         errors = 100 * np.maximum(0.0, np.stack((share - low, high - share)))
-        axis.errorbar(steps, 100 * share, errors, fmt=style, capsize=4, label=f"added: {name}")
+        axis.errorbar(steps, 100 * share, errors, fmt=style, capsize=4, label=f"added: {label}")
     axis.set(xlabel="steps that a person commanded", ylabel=f"solved scenes of {args.task} (%)")
     axis.set(ylim=(0, 103))
     axis.legend(loc="lower right")
     figure.savefig(args.out / "corrections.png", dpi=100)
+
+
+def _point(results: Sequence[Mapping[str, Any]]) -> _Point:
+    """Point of the results of all seeds."""
+    solved, count = _solved(results)
+    steps = round(sum(result["steps"] for result in results) / len(results))
+    return (steps, solved / count, *wilson_interval(solved, count))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -41,12 +41,12 @@ class PartCommands:
         elif gripper is not None:
             self.grips.add(stamp, *read_points(message, gripper))
 
-    def with_gripper(self, time: int, chunk: Values) -> Values | None:
+    def with_gripper(self, time: int, chunk: Values, since: int) -> Values | None:
         """Append the gripper's actions to the arm's; the gripper keeps its last command."""
         if self.action.gripper is None:
             return chunk
         ends = [time + (number + 1) * self._period - 1 for number in range(len(chunk))]
-        grips = [self.grips.newest(end) for end in ends]
+        grips = [self.grips.newest(end, since) for end in ends]
         told = [grip for grip in grips if grip is not None]
         if len(told) < len(grips):
             return None
@@ -132,8 +132,15 @@ class ActionCommands:
         told = [chunk for chunk in chunks if chunk is not None]
         return told if len(told) == len(chunks) else None
 
-    def with_grippers(self, time: int, chunks: list[Values]) -> Values | None:
-        """Complete actions of a step, shape (H, D); None if a gripper had no command yet."""
-        rows = [part.with_gripper(time, c) for part, c in zip(self.parts, chunks, strict=True)]
+    def with_grippers(self, time: int, chunks: list[Values], since: int = 0) -> Values | None:
+        """Complete actions of a step, shape (H, D); None if a gripper had no command yet.
+
+        Args:
+            time: Time of the step, nanoseconds.
+            chunks: Actions of each part without its gripper, shape (H, D) each.
+            since: Time before which commands of grippers are somebody else's, nanoseconds.
+        """
+        pairs = zip(self.parts, chunks, strict=True)
+        rows = [part.with_gripper(time, chunk, since) for part, chunk in pairs]
         told = [row for row in rows if row is not None]
         return np.concatenate(told, axis=1) if len(told) == len(rows) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,17 +13,15 @@ from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.training.data.bag_folder import BagFolder, read_demonstration
 from ebm_policy_ros.training.data.cache import BagMetrics, Cache, KnownBags, look_at
 from ebm_policy_ros.training.data.dataset import (
-    EXECUTED,
     FAILURE,
     OUTCOMES,
     Dataset,
+    NothingToLearn,
     Unusable,
 )
 from ebm_policy_ros.training.data.episodes import Episode, NothingCorrected
 from ebm_policy_ros.training.data.frame_sizes import other_sizes
 from ebm_policy_ros.training.data.parallel import read_each
-
-_NO_PERSON = "no person took over from the policy; left out"
 
 
 def load_dataset(
@@ -52,6 +49,7 @@ def load_dataset(
         workers: Number of decoding processes; None for one per core.
 
     Raises:
+        NothingToLearn: If there are only failures, and executions that give nothing.
         BagError: If a bag cannot be used; the text names it.
     """
     opened = BagFolder.open(folder, exclude)
@@ -71,12 +69,16 @@ def load_dataset(
             f"{next(iter(problems.values()))}; {len(problems)} of {len(bags)} bags can't be used: "
             "leave them out with --unusable skip, or by name with --exclude"
         )
-    used = [bag for bag in bags if bag in metrics and opened.counts(bag, metrics[bag].outcome)]
+    good = [bag for bag in bags if bag in metrics and opened.counts(bag, metrics[bag].outcome)]
+    found = {bag: store[metrics[bag].digest] for bag in good}
+    used = [bag for bag in good if found[bag].steps]
+    untaught = [(str(bag), note) for bag in good if bag not in used for note in found[bag].notes]
     if not used:
-        executed = sum(_outcome(metrics, bag) == EXECUTED for bag in bags)
-        more = f"; in {executed} executions of a policy no person took over" if executed else ""
-        raise BagError(f"{folder}: every demonstration in it is a failure, or left out{more}")
-    entries = [store[metrics[bag].digest] for bag in used]
+        more = "".join(f"; {bag}: {note}" for bag, note in untaught[:1])
+        raise NothingToLearn(
+            f"{folder}: every demonstration in it is a failure, or left out{more}"
+        )
+    entries = [found[bag] for bag in used]
     corrections = store.array("corrections", entries)
     return Dataset(
         observations={
@@ -88,7 +90,7 @@ def load_dataset(
         outcomes=np.array([OUTCOMES.get(entry.outcome, 0.5) for entry in entries]),
         notes=(
             *((str(bag), f"{text}; left out") for bag, text in problems.items()),
-            *((str(bag), _NO_PERSON) for bag in bags if _outcome(metrics, bag) == EXECUTED),
+            *untaught,
             *((str(b), note) for b, e in zip(used, entries, strict=True) for note in e.notes),
             *(
                 (str(bag), note)
@@ -97,13 +99,9 @@ def load_dataset(
             ),
         ),
         times_ns=store.array("times_ns", entries),
-        failures=tuple(str(bag) for bag in bags if _outcome(metrics, bag) == FAILURE),
+        failures=tuple(str(bag) for bag in bags if bag in metrics and bag not in good),
         corrections=corrections if corrections.any() else None,
     )
-
-
-def _outcome(metrics: Mapping[Path, BagMetrics], bag: Path) -> str:
-    return metrics[bag].outcome if bag in metrics else ""
 
 
 def _fill(
@@ -119,7 +117,7 @@ def _fill(
         bag
         for bag in bags
         if bag not in metrics
-        or (metrics[bag].outcome not in (FAILURE, EXECUTED) and metrics[bag].digest not in store)
+        or (metrics[bag].outcome != FAILURE and metrics[bag].digest not in store)
     ]
     problems: dict[Path, str] = {}
     try:
@@ -128,8 +126,10 @@ def _fill(
             if isinstance(result, str):
                 problems[bag] = result
                 continue
-            if result is not None and found.digest not in store:
+            if isinstance(result, Episode) and found.digest not in store:
                 store.add(found.digest, result)
+            elif isinstance(result, tuple) and found.digest not in store:
+                store.add_untaught(found.digest, result)
             metrics[bag] = found
             known.note(bag, found)
     finally:
@@ -139,10 +139,11 @@ def _fill(
 
 def _read(
     bag: Path, interface: Interface, have: frozenset[str]
-) -> tuple[BagMetrics, Episode | str | None]:
+) -> tuple[BagMetrics, Episode | tuple[str, ...] | str | None]:
     """Return the metrics of a bag, and its episode or a description of the problem.
 
-    The episode is None if the bag is a failure or already cached.
+    In place of the episode there are the notes of an execution that gives nothing, or None if the
+    bag is a failure or already cached.
     """
     metrics = BagMetrics("", "unknown")
     try:
@@ -152,7 +153,7 @@ def _read(
         episode = read_demonstration(bag, interface)
         notes = [f"recorded with another interface: {text}" for text in episode.differences]
         return metrics, replace(episode, notes=(*notes, *episode.notes))
-    except NothingCorrected:
-        return replace(metrics, outcome=EXECUTED), None
+    except NothingCorrected as nothing:
+        return metrics, nothing.notes
     except (BagError, OSError) as error:
         return metrics, str(error)

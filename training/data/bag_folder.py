@@ -13,7 +13,7 @@ from ebm_policy_ros.bags.discovery import find_bags
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.interface.command_types import find_command_type
-from ebm_policy_ros.training.data.dataset import EXECUTED, FAILURE
+from ebm_policy_ros.training.data.dataset import FAILURE
 from ebm_policy_ros.training.data.episodes import (
     Episode,
     read_episode,
@@ -55,7 +55,7 @@ class BagFolder:
 
     def counts(self, bag: Path, outcome: str) -> bool:
         """True if a bag with this outcome is a demonstration to learn from."""
-        return bag not in self.excluded and outcome not in (FAILURE, EXECUTED)
+        return bag not in self.excluded and outcome != FAILURE
 
     def interface(self, name: str = "") -> Interface:
         """Load the interface that is named, otherwise the one that most included bags note.
@@ -92,7 +92,7 @@ def read_demonstration(bag: Path, interface: Interface, whole: bool = False) -> 
         whole: True to return the policy's steps of an execution too.
 
     Raises:
-        NothingCorrected: If it is an execution in which no person commanded.
+        NothingCorrected: If it is an execution in which no step is learned.
         BagError: If nothing in the bag can be used, or the interface noted in it cannot be read.
     """
     episode = read_episode(bag, interface, whole)

@@ -124,30 +124,41 @@ class Batches:
 
     def frames_of(self, step: int, frames: Frames) -> Frames:
         """Part of `frames` that `step` (from 0) trains on; each epoch has its own order."""
-        corrected = self._corrected(frames)
-        total = len(frames) + round((self._weight - 1) * len(corrected))
+        corrected, count = self._corrected(frames)
+        total = len(frames) - len(corrected) + count
+        if not total:
+            raise DemonstrationError(
+                f"weight_corrections: got {self._weight:g}, of which {len(corrected)} corrected "
+                "steps alone leave none to train on; give a larger one, or demonstrations too"
+            )
         size = min(self._size, total)
         epoch, place = divmod(step, total // size)
         if self._order[0] != epoch:
             rng = np.random.default_rng((self._seed, epoch))
-            self._order = epoch, rng.permutation(self._weighted(frames, corrected, rng))
+            self._order = epoch, rng.permutation(self._weighted(frames, corrected, count, rng))
         return self._order[1][place * size : (place + 1) * size]
 
-    def _corrected(self, frames: Frames) -> Frames:
-        """Corrected ones of some frames, if they are drawn more or less often than others."""
+    def _corrected(self, frames: Frames) -> tuple[Frames, int]:
+        """Corrected ones of some frames, and how many are drawn in an epoch.
+
+        There are none if they are drawn as often as others.
+        """
         marks = self._data.corrections
         if marks is None or self._weight == 1:
-            return frames[:0]
+            return frames[:0], 0
         if self._known[0] is not frames:  # every step asks about the same frames
             self._known = frames, frames[marks[frames % len(marks)]]
-        return self._known[1]
+        corrected = self._known[1]
+        return corrected, round(self._weight * len(corrected))
 
-    def _weighted(self, frames: Frames, corrected: Frames, rng: np.random.Generator) -> Frames:
+    def _weighted(
+        self, frames: Frames, corrected: Frames, count: int, rng: np.random.Generator
+    ) -> Frames:
         """Frames of an epoch: corrected ones as often as they weigh, on average over epochs."""
         if not len(corrected):
             return frames
         others = frames[~np.isin(frames, corrected)]
-        times, count = int(self._weight), round(self._weight * len(corrected))
+        times = int(self._weight)
         rest = rng.permutation(corrected)[: count - times * len(corrected)]
         return np.concatenate([others, *[corrected] * times, rest])
 

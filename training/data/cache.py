@@ -32,7 +32,9 @@ from ebm_policy_ros.util.bounds import check_whole
 from ebm_policy_ros.util.yaml_file import parse_json, read_json
 
 # To be incremented whenever the same bag would give a different episode.
-_VERSION = 5
+_VERSION = 6
+# Outcome of an entry without steps.
+_UNTAUGHT = "untaught"
 _INDEX = "index.jsonl"
 _INTERFACE = "interface.json"
 Array = npt.NDArray[Any]
@@ -47,6 +49,7 @@ class CachedEpisode:
     start: int
     """First step of the episode, counted over all episodes of the cache."""
     steps: int
+    """Number of steps; 0 for an execution that gives nothing with this interface."""
     outcome: str
     notes: tuple[str, ...]
     shapes: Shapes
@@ -168,6 +171,10 @@ class Cache:
             self._read_index()
             yield
 
+    def add_untaught(self, digest: str, notes: tuple[str, ...]) -> None:
+        """Note that an execution gives nothing with this interface; only while locked."""
+        self._append(CachedEpisode(digest, self._steps, 0, _UNTAUGHT, notes, {}))
+
     def add(self, digest: str, episode: Episode) -> None:
         """Append an episode; only while locked."""
         entry = CachedEpisode(
@@ -181,9 +188,12 @@ class Cache:
         for name, (_, kind) in self._rows.items():
             with self._file(name).open("ab") as file:
                 file.write(np.ascontiguousarray(_values(episode, name), dtype=kind).data)
+        self._append(entry)
+
+    def _append(self, entry: CachedEpisode) -> None:
         with (self._folder / _INDEX).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(entry)) + "\n")
-        self._entries[digest] = entry
+        self._entries[entry.digest] = entry
 
     def array(self, name: str, entries: Sequence[CachedEpisode]) -> Array:
         """Return the rows of some episodes, one after the other.
@@ -219,7 +229,7 @@ class Cache:
             try:
                 values = parse_json(line)
                 check_whole("start", values["start"], self._steps, self._steps)
-                check_whole("steps", values["steps"], 1)
+                check_whole("steps", values["steps"], int(values["outcome"] != _UNTAUGHT))
                 entry = CachedEpisode(
                     str(values["digest"]),
                     values["start"],

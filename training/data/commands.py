@@ -132,12 +132,11 @@ class Commands:
                 self._begins[stamp] = self._value(before, stamp)
         return self._begins
 
-    def newest(self, time: int) -> Values | None:
-        """Value for a time of the last command stamped by then, regardless of its age."""
+    def newest(self, time: int, since: int = 0) -> Values | None:
+        """Value for a time of the last command stamped by then, but not before `since`."""
         place = bisect_right(self.stamps, time)
-        if not place:
+        if not place or (stamp := self.stamps[place - 1]) < since:
             return None
-        stamp = self.stamps[place - 1]
         return self._commands[stamp].at((time - stamp) / NANOSECONDS)
 
     def chunk(self, time: int, ended: bool) -> Values | None:

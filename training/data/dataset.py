@@ -9,13 +9,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ebm_policy_ros.bags.read_report import BagError
+
 KeepBy = Literal["length", "outcome"]
 Unusable = Literal["refuse", "skip"]
 FAILURE = "failure"
-EXECUTED = "executed"
-"""Outcome, for training, of an execution of a policy in which no person commanded."""
 OUTCOMES = {"success": 1.0, "unknown": 0.5, FAILURE: 0.0}
 """Value of each outcome of a bag; higher is better."""
+
+
+class NothingToLearn(BagError):
+    """Bags that can be read, but none of them shows what to do."""
 
 
 class DemonstrationError(ValueError):

@@ -15,7 +15,7 @@ from ebm_policy_ros.messages.execution import read_execution
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.training.data.commands import Commands
 from ebm_policy_ros.training.data.eras import Eras
-from ebm_policy_ros.training.data.execution import BY_POLICY, Execution
+from ebm_policy_ros.training.data.execution import Execution
 from ebm_policy_ros.training.data.segments import NOT_FRESH, Segment, Step
 from ebm_policy_ros.training.data.timeline import (
     CLOCK,
@@ -136,7 +136,6 @@ class EpisodeBuilder:
         topic, segment = message.topic, self.segments[-1]
         try:
             if topic == self._execution:
-                segment.execution.is_told = True
                 segment.execution.add(stamp, read_execution(message.content))
             elif topic in segment.commands:
                 segment.commands.add(topic, stamp, message.content)
@@ -144,6 +143,7 @@ class EpisodeBuilder:
                 segment.add(topic, stamp, message.content, message.received_ns)
             segment.advance(stamp)
         except MessageError as error:
+            segment.execution.is_told |= topic == self._execution
             self._refused[topic] += 1
             self._refusals.setdefault(topic, str(error))
 
@@ -173,10 +173,16 @@ class EpisodeBuilder:
             stops=tuple(stop for segment in self.segments for stop in segment.execution.stops()),
         )
 
-    @property
-    def is_all_by_policy(self) -> bool:
-        """True if no step is usable since a policy commanded; known after `steps`."""
-        return any(segment.left_out[BY_POLICY] for segment in self.segments)
+    def untaught(self) -> str:
+        """Reason why an execution without a usable step gives nothing; empty if it is no such one.
+
+        Known after `steps`.
+        """
+        if not any(segment.unlearned for segment in self.segments):
+            return ""
+        if any(segment.execution.has_person for segment in self.segments):
+            return "nothing that a person commanded in this execution can be learned"
+        return "no person took over from the policy"
 
     def problem(self) -> str:
         """Reason why there is no usable step, as far as known."""

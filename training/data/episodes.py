@@ -70,7 +70,13 @@ class Episode:
 
 
 class NothingCorrected(BagError):
-    """An execution of a policy in which no person commanded: nothing to learn from."""
+    """An execution of a policy that gives nothing to learn from."""
+
+    def __init__(self, path: Path, reason: str, notes: tuple[str, ...]) -> None:
+        """Join a reason and the notes about the bag, which stay available."""
+        super().__init__(cut("; ".join([f"{path}: {reason}", *notes]), LONGEST_REFUSAL))
+        self.notes = (f"{reason}; left out", *notes)
+        """Notes of one line each, the reason first."""
 
 
 def read_episode(path: Path, interface: Interface, whole: bool = False) -> Episode:
@@ -89,15 +95,15 @@ def read_episode(path: Path, interface: Interface, whole: bool = False) -> Episo
         whole: True to return the policy's steps of an execution too.
 
     Raises:
-        NothingCorrected: If it is an execution in which no person commanded.
+        NothingCorrected: If it is an execution in which no step is learned.
         BagError: If nothing in the bag can be used; the text gives the reason.
     """
     shapes = ImageShapes(interface.observation.values())
     bag, reading = _read(path, interface, shapes)
     steps = reading.steps(not bag.report.cut_off, whole)
     notes = (*bag.report.notes, *reading.notes(), *shapes.notes())
-    if not steps and reading.is_all_by_policy:
-        raise NothingCorrected(f"{path}: no person took over from the policy")
+    if not steps and (reason := reading.untaught()):
+        raise NothingCorrected(path, reason, notes)
     if not steps:
         refusal = "; ".join([f"{path}: {reading.problem()}", *notes])
         raise BagError(cut(refusal, LONGEST_REFUSAL))

@@ -15,7 +15,14 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.observation.buffer import Observation, ObservationBuffer, StaleObservation
 from ebm_policy_ros.training.data.action_commands import ActionCommands
-from ebm_policy_ros.training.data.execution import BY_POLICY, REACHES, UNTOLD, ExecutionLog
+from ebm_policy_ros.training.data.execution import (
+    BY_POLICY,
+    LEARNED,
+    NO_GRIP,
+    REACHES,
+    UNTOLD,
+    ExecutionLog,
+)
 from ebm_policy_ros.training.data.jumps import Jump, find_jumps
 
 # Maximum delay behind newer messages: later ones would be too late on the robot as well.
@@ -49,9 +56,11 @@ class Segment:
 
     def __init__(self, interface: Interface) -> None:
         self.commands = ActionCommands(interface)
-        self.execution = ExecutionLog(interface.period_ns)
+        self.execution = ExecutionLog(interface.period_ns, interface.hold_ns)
         self.left_out: Counter[str] = Counter()
         """Number of unusable steps, by reason."""
+        self.unlearned = 0
+        """Number of steps that are left out since of who commanded."""
         self.first_problem = ""
         """Error of the first observation that could not be built."""
         self.jumps: list[Jump] = []
@@ -87,8 +96,9 @@ class Segment:
         """All usable steps; to be called after the last message.
 
         In the execution of a policy they are those whose actions a person commanded, all of their
-        horizon. Their observations may reach back to before the takeover: so they will when the
-        policy runs, whoever commanded before.
+        horizon, and those of a time in which the node tells that somebody else may command. Their
+        observations may reach back to before the takeover: so they will when the policy runs,
+        whoever commanded before.
 
         Args:
             ended: True if the demonstration ended after the last command.
@@ -106,32 +116,36 @@ class Segment:
             if time in torn:
                 self.left_out[JUMP] += 1
                 continue
-            if reason := self._not_corrected(time):
+            if reason := self._not_learned(time):
                 self.left_out[reason] += 1
+                self.unlearned += reason != UNTOLD
                 if not whole:
                     continue
             chunk = self.commands.chunk(time, ended)
             if chunk is None:
                 self.left_out["their actions reach over a gap in the commands"] += 1
                 continue
-            actions = self.commands.with_grippers(time, chunk)
+            # What the policy commanded the gripper is nothing that the person shows.
+            since = 0 if whole else self.execution.since(time)
+            actions = self.commands.with_grippers(time, chunk, since)
             if actions is None:
-                self.left_out["the gripper had not been commanded yet"] += 1
+                self.left_out[NO_GRIP if since else "the gripper had not been commanded yet"] += 1
+                self.unlearned += since > 0
                 continue
             steps.append(Step(time, observation, actions, self.execution.commander(time)))
         return steps
 
-    def _not_corrected(self, time: int) -> str:
-        """Reason why nothing is learned from a step of an execution; empty if it is corrected."""
+    def _not_learned(self, time: int) -> str:
+        """Reason why nothing is learned from a step of an execution; empty if it is learned."""
         if not self.execution.is_told:
             return ""
         commander = self.execution.commander(time)
-        if commander != "person":
+        if commander not in LEARNED:
             return {"policy": BY_POLICY, "nobody": NOBODY}.get(commander, UNTOLD)
         period = self._interface.period_ns
         ahead = [time + n * period for n in range(1, self._interface.action.horizon)]
-        others = (self.execution.commander(t) != "person" for t in ahead if self.commands.cover(t))
-        return REACHES if any(others) else ""
+        told = (self.execution.commander(t) for t in ahead if self.commands.cover(t))
+        return REACHES if any(commander not in LEARNED for commander in told) else ""
 
     def _partly_commanded(self, end: int) -> int:
         """Steps up to a time, before and after those for which all parts are commanded."""

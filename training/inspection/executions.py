@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import NANOSECONDS
 from ebm_policy_ros.training.data.episodes import Episode
+from ebm_policy_ros.training.data.execution import LEARNED
 from ebm_policy_ros.training.inspection.pictures import FilmStrip, film_strip
 
 BEFORE = 3.0
@@ -22,7 +23,7 @@ class Span:
     """Time for which one commanded, s from the first step."""
 
     commander: str
-    """The commander: policy, person or nobody."""
+    """The commander: policy, person, nobody or other."""
     start: float
     length: float
 
@@ -51,6 +52,11 @@ class ExecutionView:
     """Number of steps that a person commanded."""
     spans: tuple[Span, ...]
     stops: tuple[StopView, ...]
+
+    @property
+    def teaches(self) -> bool:
+        """True if training learns some of its steps."""
+        return any(span.commander in LEARNED for span in self.spans)
 
 
 def view_execution(

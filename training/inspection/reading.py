@@ -58,7 +58,7 @@ class Recording:
     @property
     def teaches(self) -> bool:
         """True if training learns from it, if it is neither excluded nor a failure."""
-        return self.execution is None or self.execution.corrected > 0
+        return self.execution is None or self.execution.teaches
 
 
 @dataclass(frozen=True)

@@ -146,11 +146,15 @@ class ControlLoop:
 
     def _close_topics(self) -> None:
         self._abandon()
+        now, was_open = self._now(), self.arms.is_open
         try:
-            self.arms.close(self._now())
+            self.arms.close(now)
         except Exception:
             self._node.get_logger().error(traceback.format_exc())
         self._report()
+        if was_open:  # no tick may follow to tell that nobody commands any more
+            self._unreported = now
+            self._report()
 
     def close(self) -> None:
         """Command a stop and release the policy."""
@@ -371,7 +375,12 @@ class ControlLoop:
         """Publish the result of the last tick, once."""
         if (tick := self._unreported) is not None:
             self._execution.publish(
-                tick, self.commander, self._safety, self.loaded, self._decisions.confidence
+                tick,
+                self.commander,
+                self.arms.publishes,
+                self._safety,
+                self.loaded,
+                self._decisions.confidence,
             )
         self._unreported = None
 

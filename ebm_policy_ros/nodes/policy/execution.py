@@ -50,6 +50,7 @@ class Execution:
         self,
         time_ns: int,
         commander: Commander,
+        publishes: bool,
         safety: SafetyStateMachine,
         loaded: LoadedPolicy,
         confidence: Confidence | None,
@@ -59,6 +60,7 @@ class Execution:
         Args:
             time_ns: Time of the tick, nanoseconds.
             commander: Source of the command of this tick.
+            publishes: True if the node has the command topics; false in shadow mode.
             safety: Safety state after the tick.
             loaded: Policy of the node.
             confidence: Confidence of the decision that this tick executed or withheld; None if
@@ -69,6 +71,7 @@ class Execution:
             numbers = {name: getattr(confidence, name) for name in numbers}
         values = {
             "commander": commander.value,
+            "publishes": str(publishes).lower(),
             "state": safety.state.value,
             "reason": safety.reason,
             "policy": loaded.name,
