@@ -127,6 +127,19 @@ def test_joint_positions_get_the_measured_joints_and_limits_around_them(tmp_path
     assert isinstance(joints, JointStream) and joints.names == tuple(NAMES)
 
 
+def test_what_no_topic_tells_of_a_command_without_names_is_marked_as_guessed(
+    tmp_path: Path,
+) -> None:
+    made(tmp_path, survey(("forward/commands", ARRAY)))
+    lines = (tmp_path / "my_arm.yaml").read_text().splitlines()
+    (quantity,) = [line for line in lines if line.startswith("  quantity: position ")]
+    assert quantity.endswith(
+        "# GUESSED: the controller has to take it (its parameter interface_name)"
+    )
+    (fields,) = [line for line in lines if line.startswith("  fields: [shoulder, elbow]")]
+    assert "# ORDER GUESSED: a command has no names" in fields
+
+
 def test_limits_come_from_the_robot_description_if_there_is_one(tmp_path: Path) -> None:
     described = {
         "shoulder": JointLimits(-np.inf, np.inf, 2.0, True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ebm_policy_ros.check.facts import CommandFacts
+from ebm_policy_ros.check.order import order_checks
 from ebm_policy_ros.check.results import CheckResult, judged
 from ebm_policy_ros.interface import COMMAND_TYPES
 from ebm_policy_ros.util.quoting import cut
@@ -33,6 +34,7 @@ def command_checks(facts: CommandFacts) -> Iterator[CheckResult]:
         yield judged(facts.name, "listener", measured, "volatile", False, cure)
     else:
         yield CheckResult(facts.name, "listener", names, kind)
+        yield from order_checks(facts)
     rivals = ", ".join(found.node for found in facts.publishers)
     cure = f"stop {rivals} first"
     yield judged(facts.name, "other commanders", rivals or "none", "none", not rivals, cure)

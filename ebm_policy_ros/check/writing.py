@@ -127,11 +127,14 @@ def _action(action: ActionDraft, names: dict[str, Sensor]) -> list[str]:
         _line(2, "type", command.type),
     ]
     if command.quantity:
-        lines.append(_line(2, "quantity", command.quantity, "check with the controller"))
+        about = "GUESSED: the controller has to take it (its parameter interface_name)"
+        lines.append(_line(2, "quantity", command.quantity, about))
     if action.frame_id:
         guess = "guessed; the controller's" if action.measured is None else "of the measured tool"
         lines.append(_line(2, "frame_id", action.frame_id, guess))
-    order = "in the controller's order, which no topic tells" if command.is_joints else ""
+    order = ""
+    if not command.names_joints:
+        order = "ORDER GUESSED: a command has no names; take that of the controller (joints)"
     lines.append(_line(2, "fields", list(action.fields), order))
     if action.fixed:
         about = "orientation when this file was made"

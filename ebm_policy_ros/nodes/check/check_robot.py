@@ -69,7 +69,8 @@ def check_robot(args: CheckArgs, words: list[str] | None = None) -> None:
         results = checked(listener, interface, args, described)
         print(table(results), flush=True)
         if terminal is not None and not problems(results):
-            moves = MotionCheck(node, interface, listener.inputs, terminal).run(executor)
+            unproven = listener.unproven()
+            moves = MotionCheck(node, interface, listener.inputs, terminal, unproven).run(executor)
             print(table(moves))
             results += moves
         elif terminal is not None:

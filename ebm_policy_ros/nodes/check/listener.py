@@ -11,13 +11,16 @@ from std_msgs.msg import String
 from ebm_policy_ros.check.facts import (
     ClockFacts,
     CommandFacts,
+    Controller,
     Endpoint,
     ObservationFacts,
     StreamFacts,
 )
+from ebm_policy_ros.check.order import is_proven
 from ebm_policy_ros.interface import NANOSECONDS, Action, Gripper, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.nodes.check.controllers import read_controllers
 from ebm_policy_ros.nodes.check.running import CLOCK, LATCHED, follow_clock, spin
 from ebm_policy_ros.nodes.common.arms import ArmStates, RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
@@ -218,8 +221,17 @@ class Listener:
             for name, types in self._node.get_topic_names_and_types()
             if name != topic and kind in types and self._node.count_subscribers(name) > 0
         ]
+        told = () if command.command_type.NAMES_JOINTS else self._controllers(topic)
         rivals = tuple(self._publishers(topic))
-        return CommandFacts(key, command, topic, tuple(listeners), rivals, tuple(others))
+        return CommandFacts(key, command, topic, tuple(listeners), rivals, tuple(others), told)
+
+    def _controllers(self, topic: str) -> tuple[Controller, ...]:
+        return read_controllers(self._node, self._executor, topic)
+
+    def unproven(self) -> list[int]:
+        """Numbers of the parts whose commands have no names, and an order that nobody tells."""
+        parts = enumerate(self._interface.parts)
+        return [n for n, p in parts if not is_proven(self._command("", p.interface.command))]
 
     def _publishers(self, topic: str) -> list[Endpoint]:
         return [_endpoint(info) for info in self._node.get_publishers_info_by_topic(topic)]

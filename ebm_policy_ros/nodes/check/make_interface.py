@@ -114,12 +114,17 @@ def _cameras(questions: Questions, given: str, survey: Survey) -> list[Sensor]:
 
 def _command(questions: Questions, given: str, survey: Survey) -> Commandable:
     choices = [
-        Choice(c.name, f"{c.type}, heard by {cut(', '.join(c.listeners))}")
+        Choice(c.name, f"{c.type}, heard by {cut(', '.join(c.listeners))}{_if_taken(c)}")
         for c in survey.commands
     ]
     text = "what commands the arm?"
     (index,) = questions.choose("command", given, text, choices, [0], most=1)
     return survey.commands[index]
+
+
+def _if_taken(command: Commandable) -> str:
+    """Condition that only the controller's configuration tells."""
+    return f", if that takes {command.quantity}" if command.quantity else ""
 
 
 def _measured(

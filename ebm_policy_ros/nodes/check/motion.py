@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -18,6 +18,7 @@ from ebm_policy_ros.check.motion import (
 from ebm_policy_ros.check.results import CheckResult, judged
 from ebm_policy_ros.control.limits import part_limits
 from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.nodes.check.agreement import Agreement
 from ebm_policy_ros.nodes.common.arms import RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.terminal import Terminal
@@ -49,7 +50,12 @@ class MotionCheck:
     """
 
     def __init__(
-        self, node: Node, interface: Interface, inputs: Inputs, terminal: Terminal
+        self,
+        node: Node,
+        interface: Interface,
+        inputs: Inputs,
+        terminal: Terminal,
+        unproven: Sequence[int],
     ) -> None:
         """Open what measures the arm; nothing is commanded yet.
 
@@ -58,11 +64,17 @@ class MotionCheck:
             interface: Defines the meaning of an action.
             inputs: All streams of the interface, which are watched during the moves.
             terminal: Terminal that asks, and whose keys stop.
+            unproven: Numbers of the parts whose commands have an order that nobody has told.
         """
         self._node, self._interface, self._inputs = node, interface, inputs
         self._terminal = terminal
         self._limits = part_limits(interface, {})
         self._commander = Commander(node, interface, self._limits, check_topic=True)
+        self._unproven = unproven
+        for number, arm in enumerate(self._commander.arms):
+            # A velocity ends with a zero in any order; held positions would be a leap.
+            is_velocity = arm.part.interface.command.is_velocity
+            arm.session.is_mute = number in unproven and not is_velocity
         self._mappings = [TeleopMapping(part.interface, 1.0) for part in interface.parts]
         self._clock = ClockWatch(node)
         self._script = self._moves()
@@ -109,6 +121,8 @@ class MotionCheck:
         self._is_over = True
         subject = self._probe.subject if self._probe else "action"
         cure = f"{reason}; the arm stays where it stopped"
+        if any(arm.session.is_mute for arm in self._commander.arms):
+            cure = f"{reason}; nothing more was sent, since the order of the joints is not proven"
         self.results.append(judged(subject, "test move", "stopped", "a whole move", False, cure))
 
     def _tick(self) -> None:
@@ -144,17 +158,25 @@ class MotionCheck:
     def _moves(self) -> Iterator[list[TeleopCommand]]:
         yield from self._wait()
         probes = self._probes()
-        if not (yield from self._agreed(probes)):
-            self.results.append(
-                judged("action", "test move", "not agreed to", "yes", False,
-                       "give --move again and type yes, or leave it out")
-            )  # fmt: skip
+        assert self._states is not None
+        asked = Agreement(self._terminal, self._interface, self._still)
+        if not (yield from asked.to_orders(self._unproven, self._states)):
+            self._refuse("compare order and quantity with the controller's configuration, correct "
+                         "the interface or type order")  # fmt: skip
+            return
+        self._is_agreed = yield from asked.to_moves(probes)
+        if not self._is_agreed:
+            self._refuse("give --move again and type yes, or leave it out")
             return
         yield from self._wait()  # a stream may have failed meanwhile
         self._commander.take()
         yield from self._rest(probes[0], self._place(probes[0]))
         for self._probe in probes:
             yield from self._there_and_back(self._probe)
+
+    def _refuse(self, cure: str) -> None:
+        """Add the result of a question that was answered with no."""
+        self.results.append(judged("action", "test move", "not agreed to", "yes", False, cure))
 
     def _wait(self) -> Iterator[list[TeleopCommand]]:
         """Wait until all streams are well."""
@@ -175,28 +197,6 @@ class MotionCheck:
         if not found:
             raise Stopped("all dimensions have equal bounds; nothing may move")
         return found
-
-    def _agreed(self, probes: list[Probe]) -> Any:
-        """Say what will move, and wait for a typed yes."""
-        say = self._terminal.say
-        say("\nOne after the other, and each back to where it began:")
-        for probe in probes:
-            unit = "m/s" if probe.is_length else "rad/s"
-            say(f"  {probe.subject:<28} {probe.text(probe.amount)}  at {probe.speed:g} {unit}")
-        topics = ", ".join(part.interface.command.topic for part in self._interface.parts)
-        say(f"The commands go to {topics}. Grippers don't move. Any key, or Ctrl-C, stops.")
-        say("THE ARM WILL MOVE. Is everybody out of its reach, and the emergency stop at hand?")
-        self._terminal.keys()  # pressed before the question
-        typed = ""
-        while True:
-            self._terminal.show(f"Type yes to move it, anything else to leave it: {typed}")
-            for key in self._terminal.keys():
-                if key == "enter":
-                    self._is_agreed = typed == "yes"
-                    self._terminal.show("")
-                    return self._is_agreed
-                typed = typed[:-1] if key == "backspace" else typed + key
-            yield self._still()
 
     def _there_and_back(self, probe: Probe) -> Iterator[list[TeleopCommand]]:
         part, begin = self._interface.parts[probe.part], self._place(probe)
