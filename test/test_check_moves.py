@@ -332,6 +332,30 @@ def test_a_stream_that_fails_while_the_person_thinks_is_no_motion(start: Start) 
     assert not np.any(arm.commands)
 
 
+def test_the_way_back_has_the_speed_of_its_own_bound(start: Start) -> None:
+    values = twists().to_dict()
+    values["action"] |= {"low": [-0.25, -0.02], "high": [0.02, 0.25]}
+    arm = start(interface_from_dict(values, "uneven"))
+    found = arm.move()
+    assert not problems(found) and len(found) == 2, table(found)
+    assert np.abs(arm.commands).max() < 0.0101
+    assert np.abs(arm.place - [0.5, 0.0]).max() < 0.002
+
+
+def test_a_dimension_that_cannot_come_back_is_left_out(start: Start) -> None:
+    values = twists().to_dict()
+    values["action"] |= {"low": [-0.25, 0.0], "high": [0.25, 0.25]}
+    arm = start(interface_from_dict(values, "one way"))
+    found = arm.move()
+    assert not problems(found), table(found)
+    assert [(r.subject, r.measured) for r in found if r.level is Level.NOTE] == [
+        ("linear.y", "not moved")
+    ]
+    assert not np.array(arm.commands)[:, 1].any()
+    before, _, after = arm.screen.partition("One after the other")
+    assert "linear.y is not moved: low or high is 0" in before and "linear.y" not in after
+
+
 # Commands without names
 
 

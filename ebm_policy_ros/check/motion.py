@@ -46,7 +46,9 @@ class Probe:
     speed: float
     """Speed, m/s or rad/s."""
     full: float
-    """Speed of the mapping at a share of 1, m/s or rad/s."""
+    """Speed of the mapping at a share of 1 on the way there, m/s or rad/s."""
+    full_back: float
+    """The same on the way back, whose bound may be another one."""
     is_length: bool
     """True if the move is in metres."""
 
@@ -62,7 +64,7 @@ class Probe:
 def probes_of(number: int, part: Part, limits: Limits, state: RobotState) -> Iterator[Probe]:
     """Test moves of a part, each with the sign for which its bounds have room.
 
-    Dimensions with equal bounds are left out.
+    Dimensions with equal bounds are left out, and those of `one_way`.
 
     Args:
         number: Number of the part.
@@ -71,22 +73,38 @@ def probes_of(number: int, part: Part, limits: Limits, state: RobotState) -> Ite
         state: Measured state; the moves begin from here.
     """
     action = part.interface.command
-    names = action.fields if action.is_joints else directions(action)
-    for joint, name in enumerate(names):
+    for joint, name, where in _dimensions(part, limits):
         is_length = action.unit.startswith("m") if action.is_joints else name.startswith("linear")
         step, speed = (_STEP, _SLOW_STEP) if is_length else (_TURN, _SLOW_TURN)
-        where = _indices(part, name)
-        if (limits.low[where] == limits.high[where]).any():
-            continue
         sign = 1.0 if _has_room(part, limits, state, where, name, step) else -1.0
-        full = _full_speed(part, limits, where, sign)
-        speed = min(speed, full, _steady_speed(part, limits, where))
+        full, back = (_full_speed(part, limits, where, way) for way in (sign, -sign))
+        speed = min(speed, full, back, _steady_speed(part, limits, where))
         if speed > 0:
             direction = JOINT if action.is_joints else name
             subject = part.field(name)
             yield Probe(
-                number, subject, name, direction, joint, sign * step, speed, full, is_length
+                number, subject, name, direction, joint, sign * step, speed, full, back, is_length
             )
+
+
+def one_way(part: Part, limits: Limits) -> list[str]:
+    """Velocities of a part whose bounds allow one direction only: the arm could not come back."""
+    ways = (1.0, -1.0)
+    return [
+        name
+        for _, name, where in _dimensions(part, limits)
+        if min(_full_speed(part, limits, where, way) for way in ways) <= 0
+    ]
+
+
+def _dimensions(part: Part, limits: Limits) -> Iterator[tuple[int, str, list[int]]]:
+    """Number, name and fields of each dimension whose bounds differ."""
+    action = part.interface.command
+    names = action.fields if action.is_joints else directions(action)
+    for number, name in enumerate(names):
+        where = _indices(part, name)
+        if (limits.low[where] != limits.high[where]).all():
+            yield number, name, where
 
 
 def _indices(part: Part, name: str) -> list[int]:

@@ -13,9 +13,10 @@ from ebm_policy_ros.check.motion import (
     displacement,
     judge,
     judge_return,
+    one_way,
     probes_of,
 )
-from ebm_policy_ros.check.results import CheckResult, judged
+from ebm_policy_ros.check.results import CheckResult, judged, note
 from ebm_policy_ros.control.limits import part_limits
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.nodes.check.agreement import Agreement
@@ -178,6 +179,12 @@ class MotionCheck:
         """Add the result of a question that was answered with no."""
         self.results.append(judged("action", "test move", "not agreed to", "yes", False, cure))
 
+    def _leave_out(self, subject: str) -> None:
+        """Say that a dimension is not moved, since it could not come back."""
+        cure = "low or high is 0, so the arm could not come back; try it by teleoperation"
+        self._terminal.say(f"{subject} is not moved: {cure}")
+        self.results.append(note(subject, "test move", "not moved", "there and back", cure))
+
     def _wait(self) -> Iterator[list[TeleopCommand]]:
         """Wait until all streams are well."""
         begin = self._now
@@ -194,8 +201,10 @@ class MotionCheck:
             if not part.interface.command.measured:
                 raise Stopped(part.named("action.measured names no stream that measures the arm"))
             found += probes_of(number, part, limits, state)
+            for name in one_way(part, limits):
+                self._leave_out(part.field(name))
         if not found:
-            raise Stopped("all dimensions have equal bounds; nothing may move")
+            raise Stopped("no dimension has bounds that let it move there and back")
         return found
 
     def _there_and_back(self, probe: Probe) -> Iterator[list[TeleopCommand]]:
@@ -217,6 +226,7 @@ class MotionCheck:
         """Command a motion; return its length, m or rad, with its sign."""
         period, start = 1.0 / self._interface.rate, self._now
         sign = 1.0 if goal > 0 else -1.0
+        full = probe.full if goal * probe.amount > 0 else probe.full_back
         first, done, last = self._setpoint(probe), 0.0, self._now
         longest = FARTHEST * abs(goal) / probe.speed + 10 * period
         while (left := abs(goal) - abs(done)) > 0.01 * abs(goal):
@@ -224,7 +234,7 @@ class MotionCheck:
                 break
             speed = min(probe.speed, left / period)
             self._mappings[probe.part].joint = probe.joint
-            yield self._motion(probe, sign * speed / probe.full)
+            yield self._motion(probe, sign * speed / full)
             self._check_reach(probe, begin)
             self._changes.update(self._commander.changed)
             # A controller keeps a velocity until the next command.
