@@ -21,9 +21,14 @@ from robot import parameters, spin_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
+from two_arms import arm as velocity_arm
+from two_arms import two_arms
 
+from ebm_policy_ros.check.motion import probes_of
 from ebm_policy_ros.check.results import CheckResult, Level, problems, table
-from ebm_policy_ros.control.limits import Limits
+from ebm_policy_ros.check.verdicts import judge
+from ebm_policy_ros.check.watch import Watch
+from ebm_policy_ros.control.limits import Limits, part_limits
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.nodes.check.check_robot import CheckArgs, checked
 from ebm_policy_ros.nodes.check.listener import Listener
@@ -67,7 +72,7 @@ class Arm:
         self.node.create_subscription(kind, action.topic, self._on_command, 10)
         self.place: Vector = np.array([0.5, 0.0])
         self.origin: Vector = self.place
-        self.farthest = 0.0
+        self.farthest = self.turn = self.noise = 0.0
         self._velocity: Vector = np.zeros(2)
         self.count = 0
         self.commands: list[Vector] = []
@@ -101,7 +106,10 @@ class Arm:
         stamp = rclpy.time.Time(nanoseconds=self.count * self.PERIOD_NS).to_msg()
         tool = PoseStamped()
         tool.header.stamp, tool.header.frame_id = stamp, "base_link"
-        tool.pose.position.x, tool.pose.position.y = self.place.tolist()
+        x, tool.pose.position.y = self.place.tolist()
+        tool.pose.position.x = x + self.noise * (-1) ** self.count
+        half = self.turn * (x - 0.5) / 2
+        tool.pose.orientation.z, tool.pose.orientation.w = np.sin(half), np.cos(half)
         joints = JointState(name=["a", "b"], position=self.place.tolist())
         joints.header.stamp = stamp
         image = Image(height=2, width=2, encoding="mono8", step=2, data=[0] * 4)
@@ -354,6 +362,72 @@ def test_a_dimension_that_cannot_come_back_is_left_out(start: Start) -> None:
     assert not np.array(arm.commands)[:, 1].any()
     before, _, after = arm.screen.partition("One after the other")
     assert "linear.y is not moved: low or high is 0" in before and "linear.y" not in after
+
+
+def turning() -> Interface:
+    values = twists().to_dict()
+    values["observation"]["tool"]["fields"] = ["x", "y", "qx", "qy", "qz", "qw"]
+    return interface_from_dict(values, "turning")
+
+
+@pytest.mark.parametrize(
+    ("turn", "measured", "cure"),
+    [
+        (
+            4.0,
+            "angular.z +0.0",
+            "linear.x moves angular.z: compare fields and frame_id",
+        ),
+        (40.0, "stopped", "linear.x turned the tool, angular.z +0.0"),
+    ],
+)
+def test_a_tool_that_turns_instead_of_moving_straight_is_a_problem(
+    start: Start, turn: float, measured: str, cure: str
+) -> None:
+    arm = start(turning())
+    arm.turn = turn
+    found = problems(arm.move())
+    assert len(found) == 1 and found[0].measured.startswith(measured), table(found)
+    assert found[0].cure.startswith(cure)
+    assert arm.farthest < (0.006 if turn < 10 else 0.004)
+
+
+def states(left: float, right: float) -> tuple[RobotState, RobotState]:
+    still = {"linear.x": 0.0, "linear.y": 0.0}
+    places = ({"x": left, "y": 0.0}, {"x": right, "y": 0.0})
+    return RobotState(places[0], still, {}), RobotState(places[1], still, {})
+
+
+def test_a_motion_of_the_other_arm_is_a_problem_and_ends_the_move_if_it_is_long() -> None:
+    interface = two_arms(**{s: velocity_arm(s, measured=f"{s}_tool") for s in ("left", "right")})
+    begin = states(0.1, 0.2)
+    limits = part_limits(interface, {})
+    probe = next(iter(probes_of(0, interface.parts[0], limits[0], begin[0])))
+    watch = Watch(interface)
+    watch.begin(begin)
+    assert not watch.look(states(0.1, 0.205), probe)
+    found = judge(probe, 0.005, watch.motions)
+    assert found.measured == "right.linear.x +5.0 mm: moved the other arm"
+    cure = "exchange the topics of the parts, or the streams that measure them"
+    assert found.cure == f"left.linear.x moves right.linear.x: {cure}"
+    assert watch.look(states(0.1, 0.216), probe) == (
+        f"left.linear.x moved the other arm, right.linear.x +16.0 mm: {cure}"
+    )
+
+
+def test_noise_of_the_measurement_is_no_motion_after_the_command(start: Start) -> None:
+    arm = start(twists())
+    arm.noise = 0.0004
+    found = arm.move()
+    assert not problems(found), table(found)
+
+
+def test_an_arm_that_moves_before_it_is_commanded_is_not_commanded(start: Start) -> None:
+    arm = start(twists())
+    arm.noise = 0.002
+    (found,) = arm.move()
+    assert found.cure.startswith("linear.x changes by +4.0 mm although nothing is commanded")
+    assert not arm.commands
 
 
 # Commands without names
