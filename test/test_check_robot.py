@@ -178,6 +178,13 @@ def publishers(lab: Lab) -> None:
     lab.node.create_subscription(TwistStamped, "servo/twist", print, 1)
 
 
+def doubled(lab: Lab) -> None:
+    second = rclpy.create_node("joint_state_publisher", context=lab.context)
+    lab.robot.add(second)
+    publisher = second.create_publisher(JointState, lab.robot.topics["joints"], 10)
+    lab.after.append(lambda: publisher.publish(joints(lab)))
+
+
 def odd(lab: Lab) -> None:
     lab.only = "camera joints"
     lab.node.destroy_publisher(lab.robot.tool)
@@ -216,6 +223,7 @@ SITUATIONS: dict[str, tuple[Spoil, dict[str, dict[str, Any]], dict[str, Any]]] =
     "times": (times, {"tool": {"min_rate": 500.0}}, {}),
     "topics": (topics, {"joints": {"qos": {"reliability": "reliable"}}}, {}),
     "publishers": (publishers, {"camera": {"max_age": 0.001}}, {}),
+    "doubled": (doubled, {}, {}),
     "odd": (odd, {"camera": {"size": [96, 96]}}, {}),
     "simulated": (simulated, {}, {}),
     "standing": (standing, {}, {}),
@@ -311,6 +319,10 @@ FAULTS = [
         "publishers", "action", "listener", "nobody on /servo_node/delta_twist_cmds",
         "start or activate the controller that listens on /servo_node/delta_twist_cmds, or "
         "correct action.topic: geometry_msgs/msg/TwistStamped is taken on /servo/twist",
+    ),
+    (
+        "doubled", "joints", "publisher", "2: ",
+        "stop all of them but one, or let each publish other joints: their values alternate",
     ),
     (
         "odd", "tool x", "in the workspace", "0.900",
