@@ -510,11 +510,23 @@ BOMB = '<!DOCTYPE r [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><robot>&b;</robo
         (BOMB, "it has a DOCTYPE, which a robot description does not need"),
         ("<robot>", "not XML (no element found: line 1, column 7); run xacro on a .xacro first"),
         ("<sdf/>", "got <sdf>, expected <robot>, a URDF"),
+        (
+            '<?xml version="1.0" encoding="bogus"?><robot/>',
+            "not XML (unknown encoding: bogus); run xacro on a .xacro first",
+        ),
         (urdf(lower="wide"), "limit lower: got 'wide', expected a number"),
         (urdf(upper="nan"), "limit upper: got 'nan', expected a number"),
         (" " * ((16 << 20) + 1), "larger than 16,777,216 bytes"),
     ],
-    ids=["entities", "cut off", "another format", "a word", "not a number", "too large"],
+    ids=[
+        "entities",
+        "cut off",
+        "another format",
+        "encoding",
+        "a word",
+        "not a number",
+        "too large",
+    ],
 )
 def test_a_urdf_that_cannot_be_used_is_refused_in_one_line(
     text: str, reason: str, tmp_path: Path
@@ -524,6 +536,18 @@ def test_a_urdf_that_cannot_be_used_is_refused_in_one_line(
     with pytest.raises(UnreadableFile) as error:
         read_urdf(path)
     assert str(error.value) == f"{path}: {reason}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<robot>\ud800</robot>",
+        "<robot>\0</robot>",
+    ],
+)
+def test_a_description_from_a_topic_with_odd_characters_is_refused(text: str) -> None:
+    with pytest.raises(UnreadableFile, match="not XML"):
+        parse_urdf(text)
 
 
 # The command
