@@ -227,6 +227,20 @@ def test_names_from_the_network_stay_text(tmp_path: Path) -> None:
     assert interface.command.fields == tuple(names) and interface.command.low == (-0.5,) * 4
 
 
+def test_names_from_the_network_cannot_change_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = "\x1b[2J\x07"
+    message = JointState(name=[f"a{odd}", "b"], position=[0.0] * 2)
+    states = sensor(f"joints{odd}", JOINTS, message)
+    found = Survey((states,), tuple(commandables(f"c{odd}", ARRAY, (f"n{odd}",), False)), {})
+    interface = made(tmp_path, found)
+    told = capsys.readouterr().out
+    assert "joints?[2J?" in told and "a?[2J?" in told and "c?[2J?" in told and "n?[2J?" in told
+    assert all(sign.isprintable() or sign == "\n" for sign in told)
+    assert interface.command.fields == (f"a{odd}", "b")
+
+
 def test_a_wrong_option_is_answered_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

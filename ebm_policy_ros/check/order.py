@@ -59,7 +59,7 @@ def order_warning(action: Action, place: Mapping[str, float]) -> Sequence[str]:
     values = [place[name] for name in action.fields]
     quantity = action.command_type.quantity
     lines = [
-        f"{action.topic} takes numbers without names, and no controller tells their order.",
+        f"{cut(action.topic)} takes numbers without names, and no controller tells their order.",
         f"They are sent as the {quantity} of these joints, in this order:",
     ]
     for number, (name, value) in enumerate(zip(action.fields, values, strict=True), 1):

@@ -10,6 +10,7 @@ from ebm_policy_ros.check.order import order_warning
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.nodes.common.arms import RobotStates
 from ebm_policy_ros.nodes.common.terminal import Terminal
+from ebm_policy_ros.util.quoting import cut
 
 
 class Agreement:
@@ -49,8 +50,10 @@ class Agreement:
         say("\nOne after the other, and each back to where it began:")
         for probe in probes:
             unit = "m/s" if probe.is_length else "rad/s"
-            say(f"  {probe.subject:<28} {probe.text(probe.amount)}  at {probe.speed:g} {unit}")
-        topics = ", ".join(part.interface.command.topic for part in self._interface.parts)
+            say(
+                f"  {cut(probe.subject):<28} {probe.text(probe.amount)}  at {probe.speed:g} {unit}"
+            )
+        topics = ", ".join(cut(part.interface.command.topic) for part in self._interface.parts)
         say(f"The commands go to {topics}. Grippers don't move. Any key, or Ctrl-C, stops.")
         say("THE ARM WILL MOVE. Is everybody out of its reach, and the emergency stop at hand?")
         question = "Type yes to move it, anything else to leave it"

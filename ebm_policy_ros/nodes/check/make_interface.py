@@ -65,8 +65,8 @@ def make_interface(args: MakeArgs, words: list[str] | None = None) -> None:
     text = drafted(args, survey, input if sys.stdin.isatty() else None)
     _refuse_existing(args.out)
     interface = write_interface(args.out, text)
-    told = ", ".join(f"{name} ({s.topic})" for name, s in interface.observation.items())
-    print(f"\n{args.out}: {told}; commands on {interface.command.topic}")
+    told = ", ".join(f"{name} ({cut(s.topic)})" for name, s in interface.observation.items())
+    print(f"\n{args.out}: {told}; commands on {cut(interface.command.topic)}")
     print(f"Read it, correct what was guessed, then: check_robot --interface {args.out}")
 
 
@@ -152,7 +152,7 @@ def _rate(answer: str) -> float:
 def _limits(questions: Questions, given: str, draft: ActionDraft) -> ActionDraft:
     """Proposed limits, or one pair for all fields."""
     lines = [
-        f"  {name:<24} {low:g} to {high:g} {draft.unit}"
+        f"  {cut(name):<24} {low:g} to {high:g} {draft.unit}"
         for name, low, high in zip(draft.fields, draft.low, draft.high, strict=True)
     ]
     text = "\n".join(
