@@ -105,9 +105,9 @@ def test_five_times_enter_gives_an_interface_with_the_first_camera_joints_and_to
     assert interface.rate == 10.0
     assert interface.workspace is not None
     assert interface.workspace.low == (0.25, -0.15, 0.15)
-    # Three periods and the usual delay, in steps of 50 ms; half of the rate that came.
+    # Three periods and the usual delay, in steps of 50 ms; half of the rate that came, or less.
     ages = {name: (s.max_age, s.min_rate) for name, s in interface.observation.items()}
-    assert ages == {"camera": (0.2, 20.0), "joints": (0.1, 200.0), "tool": (0.1, 50.0)}
+    assert ages == {"camera": (0.2, 15.0), "joints": (0.1, 250.0), "tool": (0.1, 50.0)}
     assert interface == load_interface(tmp_path / "my_arm.yaml")
 
 
@@ -255,6 +255,30 @@ def test_a_wrong_option_is_answered_in_one_line(
         assert exit_.value.code == 2
         assert capsys.readouterr().err == f"make_interface: {line}\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rate", "fewest"), [(50.4, 25.0), (9.9, 4.9), (0.3, 0.15), (999.0, 490.0)]
+)
+def test_the_lowest_rate_is_at_most_half_of_that_which_came(
+    tmp_path: Path, rate: float, fewest: float
+) -> None:
+    states = sensor("joint_states", JOINTS, JointState(name=["a"], position=[0.0]), rate=rate)
+    found = Survey((states,), tuple(commandables("c", ARRAY, ("ctl",), False)), {})
+    assert made(tmp_path, found).observation["joints"].min_rate == fewest
+
+
+def test_a_folder_that_does_not_exist_is_refused_before_the_robot_is_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "none" / "a.yaml"
+    with pytest.raises(SystemExit) as exit_:
+        command.main(["--out", str(path)])
+    told = capsys.readouterr()
+    assert exit_.value.code == 2 and told.out == ""
+    assert told.err == (
+        f"make_interface: {path}: there is no folder {path.parent}; make it first\n"
+    )
 
 
 def test_an_existing_file_stays_as_it_is(

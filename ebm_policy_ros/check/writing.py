@@ -114,9 +114,15 @@ def _stream(sensor: Sensor, continuous: Sequence[str]) -> list[str]:
             lines.append(_line(4, "fields", fields, "m"))
     age = max(2, math.ceil((_PERIODS / sensor.rate + max(0.0, sensor.delay)) / _AGE)) * _AGE
     lines.append(_line(4, "max_age", round(age, 3), "oldest sample that may be used, s"))
-    fewest = float(f"{sensor.rate / 2:.1g}")
-    lines.append(_line(4, "min_rate", fewest, f"half of the {sensor.rate:.1f} Hz that came"))
+    about = f"half of the {sensor.rate:.1f} Hz that came, or less"
+    lines.append(_line(4, "min_rate", _rounded_down(sensor.rate / 2), about))
     return lines
+
+
+def _rounded_down(rate: float) -> float:
+    """Rate with two digits, and not above it."""
+    unit: float = 10.0 ** (math.floor(math.log10(rate)) - 1)
+    return round(math.floor(rate / unit + 1e-9) * unit, 6)
 
 
 def _action(action: ActionDraft, names: dict[str, Sensor]) -> list[str]:

@@ -59,6 +59,8 @@ def make_interface(args: MakeArgs, words: list[str] | None = None) -> None:
         FileExistsError: If the file exists.
     """
     _refuse_existing(args.out)
+    if not args.out.parent.is_dir():
+        raise FileNotFoundError(f"{args.out}: there is no folder {args.out.parent}; make it first")
     with running_node(NAME, words) as (node, executor):
         print(f"looking at the topics for {args.seconds:g} s", flush=True)
         survey = Surveyor(node, executor).survey(args.seconds)
