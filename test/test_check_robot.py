@@ -29,7 +29,7 @@ from std_msgs.msg import Float64MultiArray, String
 from two_arms import arm, gripper, two_arms
 
 from ebm_policy_ros.check.commands import command_checks
-from ebm_policy_ros.check.facts import ObservationFacts
+from ebm_policy_ros.check.facts import CommandFacts, Endpoint, ObservationFacts
 from ebm_policy_ros.check.limits import described_checks
 from ebm_policy_ros.check.results import CheckResult, Level, problems, table
 from ebm_policy_ros.check.streams import observation_checks
@@ -424,6 +424,19 @@ def test_each_arm_and_each_gripper_of_an_action_with_parts_is_checked(context: A
     )
     controller.destroy_node()
     checker.destroy_node()
+
+
+def test_a_recorder_or_a_command_line_is_no_controller() -> None:
+    kind = PUSH.command.type
+    onlookers = [Endpoint(name, kind) for name in ("recorder_node", "_ros2cli_4711")]
+    for heard, measured in (
+        ([], "only recorder_node, _ros2cli_4711, which moves nothing"),
+        ([Endpoint("servo_node", kind)], "servo_node"),
+    ):
+        facts = CommandFacts("action", PUSH.command, "/c", (*onlookers, *heard), (), ())
+        found = [r for r in command_checks(facts) if r.what == "listener"]
+        assert [r.measured for r in found] == [measured]
+        assert bool(problems(found)) is not bool(heard)
 
 
 def test_names_from_the_network_cannot_change_the_terminal() -> None:

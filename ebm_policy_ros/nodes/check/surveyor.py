@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
+from ebm_policy_ros.check.commands import is_onlooker
 from ebm_policy_ros.check.survey import SURVEYED, Commandable, Sensor, Survey, commandables
 from ebm_policy_ros.check.urdf import parse_urdf
 from ebm_policy_ros.interface import COMMAND_TYPES, NANOSECONDS
@@ -121,7 +122,10 @@ class Surveyor:
                 if kind not in COMMAND_TYPES or not self._node.count_subscribers(topic):
                     continue
                 infos = self._node.get_subscriptions_info_by_topic(topic)
-                listeners = tuple(sorted({i.node_name for i in infos}))
+                names = {i.node_name for i in infos if not is_onlooker(i.node_name)}
+                if not names:
+                    continue
+                listeners = tuple(sorted(names))
                 is_published = self._node.count_publishers(topic) > 0
                 name = topic.removeprefix("/")
                 found += commandables(name, kind, listeners, is_published)
