@@ -30,15 +30,15 @@ from two_arms import arm, gripper, two_arms
 
 from ebm_policy_ros.check.commands import command_checks
 from ebm_policy_ros.check.facts import CommandFacts, Endpoint, ObservationFacts
-from ebm_policy_ros.check.limits import described_checks
+from ebm_policy_ros.check.limits import described_checks, undescribed_note
 from ebm_policy_ros.check.results import CheckResult, Level, problems, table
 from ebm_policy_ros.check.streams import observation_checks
 from ebm_policy_ros.check.urdf import parse_urdf, read_urdf
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.nodes.check import check_robot as command
 from ebm_policy_ros.nodes.check.check_robot import CheckArgs, checked
+from ebm_policy_ros.nodes.check.description import LATCHED, Description
 from ebm_policy_ros.nodes.check.listener import Listener
-from ebm_policy_ros.nodes.check.running import LATCHED
 from ebm_policy_ros.util.resources import interface_path
 from ebm_policy_ros.util.yaml_file import UnreadableFile
 
@@ -334,7 +334,7 @@ FAULTS = [
     ),
     (
         "odd", "robot", "URDF", "not XML",
-        "correct what publishes /robot_description, or give --urdf",
+        "correct what publishes robot_description, or give --urdf",
     ),
     (
         "simulated", "camera", "stamps", "the system's time",
@@ -508,6 +508,31 @@ def _without_velocity(given: dict[str, Any]) -> Interface:
     del values["action"]["max_velocity"]
     values["action"] |= given
     return interface_from_dict(values, "elbow")
+
+
+def test_limits_that_are_not_compared_leave_a_note() -> None:
+    (found,) = undescribed_note(elbow())
+    assert found.level is Level.NOTE
+    assert found.cure == "no URDF: limits not compared; give --urdf"
+    assert not list(undescribed_note(PUSH))
+    notes = [r for r in described_checks(elbow(), {}) if r.level is Level.NOTE]
+    assert [r.cure for r in notes] == ["the URDF has no joint elbow_joint that moves"]
+
+
+@pytest.mark.parametrize("namespace", ["", "left"])
+def test_a_description_is_found_in_the_namespace_and_at_the_root(
+    context: Any, namespace: str
+) -> None:
+    robot = rclpy.create_node("driver", context=context, namespace=namespace)
+    checker = rclpy.create_node("check_robot", context=context, namespace="left")
+    executor = SingleThreadedExecutor(context=context)
+    for node in (robot, checker):
+        executor.add_node(node)
+    robot.create_publisher(String, "robot_description", LATCHED).publish(String(data="<robot/>"))
+    description = Description(checker)
+    spin_until(executor, lambda: bool(description.text))
+    for node in (robot, checker):
+        node.destroy_node()
 
 
 def test_limits_within_those_of_the_urdf_are_well() -> None:

@@ -28,9 +28,9 @@ from ebm_policy_ros.check.writing import write_interface
 from ebm_policy_ros.interface import Interface, JointStream, load_interface
 from ebm_policy_ros.nodes.check import make_interface as command
 from ebm_policy_ros.nodes.check.check_robot import CheckArgs, checked
+from ebm_policy_ros.nodes.check.description import LATCHED
 from ebm_policy_ros.nodes.check.listener import Listener
 from ebm_policy_ros.nodes.check.make_interface import MakeArgs, drafted
-from ebm_policy_ros.nodes.check.running import LATCHED
 from ebm_policy_ros.nodes.check.surveyor import Surveyor
 
 pytestmark = pytest.mark.ros

@@ -6,7 +6,6 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
-from std_msgs.msg import String
 
 from ebm_policy_ros.check.facts import (
     ClockFacts,
@@ -21,7 +20,8 @@ from ebm_policy_ros.interface import NANOSECONDS, Action, Gripper, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.check.controllers import read_controllers
-from ebm_policy_ros.nodes.check.running import CLOCK, LATCHED, follow_clock, spin
+from ebm_policy_ros.nodes.check.description import Description
+from ebm_policy_ros.nodes.check.running import CLOCK, follow_clock, spin
 from ebm_policy_ros.nodes.common.arms import ArmStates, RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
@@ -52,9 +52,7 @@ class Listener:
             interface: Names the topics.
         """
         self._node, self._executor, self._interface = node, executor, interface
-        self.description = ""
-        """Text of /robot_description; empty if nobody publishes it."""
-        node.create_subscription(String, "/robot_description", self._on_description, LATCHED)
+        self.description = Description(node)
         self._ages: dict[str, list[float]] = {name: [] for name in interface.observation}
         self._joints: dict[str, dict[frozenset[str], Any]] = {}
         self._skews: list[float] = []
@@ -63,9 +61,6 @@ class Listener:
         self.states: RobotStates | None = None
         """Newest state of each arm; None if it is not known."""
         self._arms = ArmStates(interface)
-
-    def _on_description(self, message: Any) -> None:
-        self.description = str(message.data)
 
     def choose_clock(self, simulated: bool | None) -> None:
         """Wait for the publishers, and follow the clock that the nodes have to follow.
