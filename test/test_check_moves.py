@@ -20,7 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from robot import parameters, spin_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, String
 from two_arms import arm as velocity_arm
 from two_arms import two_arms
 
@@ -31,6 +31,7 @@ from ebm_policy_ros.check.watch import Watch
 from ebm_policy_ros.control.limits import Limits, part_limits
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.nodes.check.check_robot import CheckArgs, checked
+from ebm_policy_ros.nodes.check.description import LATCHED
 from ebm_policy_ros.nodes.check.listener import Listener
 from ebm_policy_ros.nodes.check.motion import MotionCheck
 from ebm_policy_ros.nodes.common.command_session import CommandSession
@@ -288,6 +289,20 @@ def test_a_stream_that_becomes_stale_stops_the_arm_where_it_is(start: Start) -> 
     old = r"camera \(camera/image_raw\): 0\.\d+ s old, at most 0\.25 s allowed"
     assert re.fullmatch(f"{old}; the arm stays where it stopped", found.cure)
     assert arm.is_away and np.abs(arm.place - [0.5, 0.0]).max() > 0.002
+
+
+def test_the_end_of_a_scene_ends_the_moves_with_its_cure(start: Start) -> None:
+    arm = start(twists())
+    status = arm.node.create_publisher(String, "sim_bridge_node/status", LATCHED)
+
+    def end() -> None:
+        if arm.is_away:
+            status.publish(String(data='{"state": "done", "success": true}'))
+
+    arm.during = end
+    (found,) = arm.move()
+    assert found.measured == "stopped"
+    assert found.cure.startswith("goal reached, scene over; call sim_bridge_node/reset")
 
 
 def test_a_key_stops_the_arm_at_once(start: Start) -> None:

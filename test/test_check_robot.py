@@ -208,6 +208,11 @@ def simulated(lab: Lab) -> None:
     lab.ticks = lambda: rclpy.time.Time(nanoseconds=next(count) * SECOND // 50).to_msg()  # type: ignore[attr-defined]
 
 
+def over(lab: Lab) -> None:
+    done = String(data='{"state": "done", "success": false}')
+    lab.publish(String, "sim_bridge_node/status", lambda: done, LATCHED)
+
+
 def standing(lab: Lab) -> None:
     lab.publish(Clock, "/clock", lambda: Clock(clock=rclpy.time.Time(seconds=5).to_msg()))
 
@@ -226,6 +231,7 @@ SITUATIONS: dict[str, tuple[Spoil, dict[str, dict[str, Any]], dict[str, Any]]] =
     "doubled": (doubled, {}, {}),
     "odd": (odd, {"camera": {"size": [96, 96]}}, {}),
     "simulated": (simulated, {}, {}),
+    "over": (over, {}, {}),
     "standing": (standing, {}, {}),
     "no clock": (well, {}, {"use_sim_time": True}),
 }
@@ -339,6 +345,10 @@ FAULTS = [
     (
         "simulated", "camera", "stamps", "the system's time",
         "start the publisher with use_sim_time:=true, or give --use_sim_time false",
+    ),
+    (
+        "over", "simulation", "scene", "time is up, scene over",
+        "the scene is over, and nothing moves in it: call sim_bridge_node/reset",
     ),
     (
         "standing", "clock", "time", "robot, stands still",

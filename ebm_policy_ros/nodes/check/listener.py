@@ -26,6 +26,7 @@ from ebm_policy_ros.nodes.common.arms import ArmStates, RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
 from ebm_policy_ros.nodes.common.topics import mismatch, published
+from ebm_policy_ros.nodes.recorder.scene_status import SceneStatus
 from ebm_policy_ros.observation.buffer import StaleObservation
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
@@ -52,7 +53,7 @@ class Listener:
             interface: Names the topics.
         """
         self._node, self._executor, self._interface = node, executor, interface
-        self.description = Description(node)
+        self.description, self.scene = Description(node), SceneStatus(node)
         self._ages: dict[str, list[float]] = {name: [] for name in interface.observation}
         self._joints: dict[str, dict[frozenset[str], Any]] = {}
         self._skews: list[float] = []

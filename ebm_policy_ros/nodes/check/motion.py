@@ -18,6 +18,7 @@ from ebm_policy_ros.nodes.common.arms import RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.common.ticks import STANDSTILL, ClockWatch, Ticks
+from ebm_policy_ros.nodes.recorder.scene_status import SceneStatus
 from ebm_policy_ros.nodes.teleop.commander import Commander
 from ebm_policy_ros.observation.buffer import StaleObservation
 from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
@@ -72,6 +73,7 @@ class MotionCheck:
             arm.session.is_mute = number in unproven and not is_velocity
         self._mappings = [TeleopMapping(part.interface, 1.0) for part in interface.parts]
         self._clock, self._watched = ClockWatch(node), Watch(interface)
+        self._scene = SceneStatus(node)
         self._script = self._moves()
         self._now = 0
         self._states: RobotStates | None = None
@@ -144,7 +146,9 @@ class MotionCheck:
             self._is_over = True
 
     def _unwell(self, now: int) -> str:
-        """Problem of any stream, not only of those that measure the arm."""
+        """Problem of any stream, not only of those that measure the arm, and of a simulation."""
+        if self._scene.end:
+            return f"{self._scene.end}; call sim_bridge_node/reset"
         try:
             self._inputs.snapshot(now)
         except StaleObservation as problem:
