@@ -17,17 +17,26 @@ pytest.importorskip("rclpy")
 import rclpy
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.executors import SingleThreadedExecutor
-from robot import spin_until
+from robot import parameters, spin_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, String
+from two_arms import arm as velocity_arm
+from two_arms import two_arms
 
+from ebm_policy_ros.check.motion import probes_of
 from ebm_policy_ros.check.results import CheckResult, Level, problems, table
+from ebm_policy_ros.check.verdicts import judge
+from ebm_policy_ros.check.watch import Watch
+from ebm_policy_ros.control.limits import Limits, part_limits
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.nodes.check.check_robot import CheckArgs, checked
+from ebm_policy_ros.nodes.check.description import LATCHED
 from ebm_policy_ros.nodes.check.listener import Listener
 from ebm_policy_ros.nodes.check.motion import MotionCheck
+from ebm_policy_ros.nodes.common.command_session import CommandSession
 from ebm_policy_ros.nodes.common.terminal import Terminal
+from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.util.resources import interface_path
 
 pytestmark = pytest.mark.ros
@@ -42,9 +51,11 @@ class Arm:
 
     PERIOD_NS = SECOND // 50
 
-    def __init__(self, context: Any, interface: Interface, gain: Vector) -> None:
+    def __init__(self, context: Any, interface: Interface, gain: Vector, told: list[Any]) -> None:
         self.interface, self.gain = interface, gain
-        self.node = rclpy.create_node("arm", context=context)
+        self.node = rclpy.create_node("arm", context=context, parameter_overrides=told)
+        for parameter in told:
+            self.node.declare_parameter(parameter.name, parameter.value)
         self.checker = rclpy.create_node(
             "check_robot", context=context,
             parameter_overrides=[rclpy.Parameter("use_sim_time", value=True)],
@@ -61,7 +72,8 @@ class Arm:
         kind = TwistStamped if not action.is_joints else Float64MultiArray
         self.node.create_subscription(kind, action.topic, self._on_command, 10)
         self.place: Vector = np.array([0.5, 0.0])
-        self.farthest = 0.0
+        self.origin: Vector = self.place
+        self.farthest = self.turn = self.noise = 0.0
         self._velocity: Vector = np.zeros(2)
         self.count = 0
         self.commands: list[Vector] = []
@@ -70,7 +82,7 @@ class Arm:
         self._far, self._near = pty.openpty()
         os.set_blocking(self._far, False)
         self.terminal = Terminal(os.ttyname(self._near))
-        self.screen, self.answer = "", "yes\r"
+        self.screen, self.answers = "", {"Type order": "order\r", "Type yes": "yes\r"}
         self.node.create_timer(0.004, self._step)
 
     def _on_command(self, message: Any) -> None:
@@ -82,8 +94,8 @@ class Arm:
         if self.interface.command.is_velocity:
             self._velocity = self.gain @ values
         else:
-            start = np.array([0.5, 0.0])
-            self._velocity = (start + self.gain @ (values - start) - self.place) * 20.0
+            told = self.origin + self.gain @ (values - self.origin)
+            self._velocity = (told - self.place) * 20.0
 
     def _step(self) -> None:
         """Move for 20 ms, and publish."""
@@ -95,7 +107,10 @@ class Arm:
         stamp = rclpy.time.Time(nanoseconds=self.count * self.PERIOD_NS).to_msg()
         tool = PoseStamped()
         tool.header.stamp, tool.header.frame_id = stamp, "base_link"
-        tool.pose.position.x, tool.pose.position.y = self.place.tolist()
+        x, tool.pose.position.y = self.place.tolist()
+        tool.pose.position.x = x + self.noise * (-1) ** self.count
+        half = self.turn * (x - 0.5) / 2
+        tool.pose.orientation.z, tool.pose.orientation.w = np.sin(half), np.cos(half)
         joints = JointState(name=["a", "b"], position=self.place.tolist())
         joints.header.stamp = stamp
         image = Image(height=2, width=2, encoding="mono8", step=2, data=[0] * 4)
@@ -113,9 +128,8 @@ class Arm:
             self.screen += os.read(self._far, 1 << 16).decode()
         except BlockingIOError:
             pass
-        if "Type yes" in self.screen and self.answer:
-            self.press(self.answer)
-            self.answer = ""
+        for question in [one for one in self.answers if one in self.screen]:
+            self.press(self.answers.pop(question))
 
     def press(self, keys: str) -> None:
         os.write(self._far, keys.encode())
@@ -125,14 +139,19 @@ class Arm:
         """True once the arm has moved by 2 mm."""
         return self.farthest > 0.002
 
+    def check(self) -> list[CheckResult]:
+        """Problems of all that moves nothing."""
+        self.listener = Listener(self.checker, self.executor, self.interface)
+        args = CheckArgs(interface="", seconds=1.0, use_sim_time=True)
+        return problems(checked(self.listener, self.interface, args))
+
     def move(self) -> list[CheckResult]:
         """Check the streams, then make the test moves."""
-        listener = Listener(self.checker, self.executor, self.interface)
-        args = CheckArgs(interface="", seconds=1.0, use_sim_time=True)
-        found = problems(checked(listener, self.interface, args))
+        found = self.check()
         assert not found, table(found)
-        node, inputs = self.checker, listener.inputs
-        results = MotionCheck(node, self.interface, inputs, self.terminal).run(self.executor)
+        node, listener, inputs = self.checker, self.listener, self.listener.inputs
+        check = MotionCheck(node, self.interface, inputs, self.terminal, listener.unproven())
+        results = check.run(self.executor)
         # What was sent last may not have been received yet.
         spin_until(self.executor, lambda: not self.commands or self.is_told_to_stand)
         return results
@@ -175,14 +194,15 @@ def positions() -> Interface:
 
 
 Start = Callable[..., Arm]
+CONTROLLER = parameters(joints=["a", "b"], interface_name="position")
 
 
 @pytest.fixture
 def start(context: Any) -> Iterator[Start]:
     arms: list[Arm] = []
 
-    def begin(interface: Interface, gain: Any = 1.0) -> Arm:
-        arms.append(Arm(context, interface, np.asarray(gain) * np.eye(2)))
+    def begin(interface: Interface, gain: Any = 1.0, told: Any = CONTROLLER) -> Arm:
+        arms.append(Arm(context, interface, np.asarray(gain) * np.eye(2), told))
         return arms[-1]
 
     yield begin
@@ -271,6 +291,20 @@ def test_a_stream_that_becomes_stale_stops_the_arm_where_it_is(start: Start) -> 
     assert arm.is_away and np.abs(arm.place - [0.5, 0.0]).max() > 0.002
 
 
+def test_the_end_of_a_scene_ends_the_moves_with_its_cure(start: Start) -> None:
+    arm = start(twists())
+    status = arm.node.create_publisher(String, "sim_bridge_node/status", LATCHED)
+
+    def end() -> None:
+        if arm.is_away:
+            status.publish(String(data='{"state": "done", "success": true}'))
+
+    arm.during = end
+    (found,) = arm.move()
+    assert found.measured == "stopped"
+    assert found.cure.startswith("goal reached, scene over; call sim_bridge_node/reset")
+
+
 def test_a_key_stops_the_arm_at_once(start: Start) -> None:
     arm = start(twists())
     pressed: list[bool] = []
@@ -303,7 +337,7 @@ def test_an_interrupt_leaves_the_arm_with_the_safe_command(start: Start) -> None
 
 def test_without_a_typed_yes_nothing_is_commanded(start: Start) -> None:
     arm = start(twists())
-    arm.answer = "y\r"
+    arm.answers["Type yes"] = "y\r"
     (found,) = arm.move()
     assert found.measured == "not agreed to" and found.level is Level.PROBLEM
     assert not arm.commands
@@ -319,3 +353,172 @@ def test_a_stream_that_fails_while_the_person_thinks_is_no_motion(start: Start) 
     (found,) = arm.move()
     assert found.measured == "stopped" and found.cure.startswith("camera (camera/image_raw): ")
     assert not np.any(arm.commands)
+
+
+def test_the_way_back_has_the_speed_of_its_own_bound(start: Start) -> None:
+    values = twists().to_dict()
+    values["action"] |= {"low": [-0.25, -0.02], "high": [0.02, 0.25]}
+    arm = start(interface_from_dict(values, "uneven"))
+    found = arm.move()
+    assert not problems(found) and len(found) == 2, table(found)
+    assert np.abs(arm.commands).max() < 0.0101
+    assert np.abs(arm.place - [0.5, 0.0]).max() < 0.002
+
+
+def test_a_dimension_that_cannot_come_back_is_left_out(start: Start) -> None:
+    values = twists().to_dict()
+    values["action"] |= {"low": [-0.25, 0.0], "high": [0.25, 0.25]}
+    arm = start(interface_from_dict(values, "one way"))
+    found = arm.move()
+    assert not problems(found), table(found)
+    assert [(r.subject, r.measured) for r in found if r.level is Level.NOTE] == [
+        ("linear.y", "not moved")
+    ]
+    assert not np.array(arm.commands)[:, 1].any()
+    before, _, after = arm.screen.partition("One after the other")
+    assert "linear.y is not moved: low or high is 0" in before and "linear.y" not in after
+
+
+def turning() -> Interface:
+    values = twists().to_dict()
+    values["observation"]["tool"]["fields"] = ["x", "y", "qx", "qy", "qz", "qw"]
+    return interface_from_dict(values, "turning")
+
+
+@pytest.mark.parametrize(
+    ("turn", "measured", "cure"),
+    [
+        (
+            4.0,
+            "angular.z +0.0",
+            "linear.x moves angular.z: compare fields and frame_id",
+        ),
+        (40.0, "stopped", "linear.x turned the tool, angular.z +0.0"),
+    ],
+)
+def test_a_tool_that_turns_instead_of_moving_straight_is_a_problem(
+    start: Start, turn: float, measured: str, cure: str
+) -> None:
+    arm = start(turning())
+    arm.turn = turn
+    found = problems(arm.move())
+    assert len(found) == 1 and found[0].measured.startswith(measured), table(found)
+    assert found[0].cure.startswith(cure)
+    assert arm.farthest < (0.006 if turn < 10 else 0.004)
+
+
+def states(left: float, right: float) -> tuple[RobotState, RobotState]:
+    still = {"linear.x": 0.0, "linear.y": 0.0}
+    places = ({"x": left, "y": 0.0}, {"x": right, "y": 0.0})
+    return RobotState(places[0], still, {}), RobotState(places[1], still, {})
+
+
+def test_a_motion_of_the_other_arm_is_a_problem_and_ends_the_move_if_it_is_long() -> None:
+    interface = two_arms(**{s: velocity_arm(s, measured=f"{s}_tool") for s in ("left", "right")})
+    begin = states(0.1, 0.2)
+    limits = part_limits(interface, {})
+    probe = next(iter(probes_of(0, interface.parts[0], limits[0], begin[0])))
+    watch = Watch(interface)
+    watch.begin(begin)
+    assert not watch.look(states(0.1, 0.205), probe)
+    found = judge(probe, 0.005, watch.motions)
+    assert found.measured == "right.linear.x +5.0 mm: moved the other arm"
+    cure = "exchange the topics of the parts, or the streams that measure them"
+    assert found.cure == f"left.linear.x moves right.linear.x: {cure}"
+    assert watch.look(states(0.1, 0.216), probe) == (
+        f"left.linear.x moved the other arm, right.linear.x +16.0 mm: {cure}"
+    )
+
+
+def test_noise_of_the_measurement_is_no_motion_after_the_command(start: Start) -> None:
+    arm = start(twists())
+    arm.noise = 0.0004
+    found = arm.move()
+    assert not problems(found), table(found)
+
+
+def test_an_arm_that_moves_before_it_is_commanded_is_not_commanded(start: Start) -> None:
+    arm = start(twists())
+    arm.noise = 0.002
+    (found,) = arm.move()
+    assert found.cure.startswith("linear.x changes by +4.0 mm although nothing is commanded")
+    assert not arm.commands
+
+
+# Commands without names
+
+
+def test_without_an_order_of_the_controller_a_person_confirms_names_and_the_largest_leap(
+    start: Start,
+) -> None:
+    arm = start(positions(), told=[])
+    found = arm.move()
+    assert not problems(found) and len(found) == 2, table(found)
+    assert "commands takes numbers without names, and no controller tells their" in arm.screen
+    assert "  1  a                            now at +0.500" in arm.screen
+    assert "In another order a joint leaps by up to 0.50 at once" in arm.screen
+
+
+def test_an_order_that_nobody_confirms_is_not_commanded(start: Start) -> None:
+    arm = start(positions(), told=[])
+    arm.answers["Type order"] = "yes\r"
+    (found,) = arm.move()
+    assert found.measured == "not agreed to" and "type order" in found.cure
+    assert not arm.commands and "THE ARM WILL MOVE" not in arm.screen
+
+
+def test_a_leap_by_a_wrong_order_is_answered_by_no_further_command(start: Start) -> None:
+    arm = start(positions(), told=[])
+    arm.gain, arm.origin = np.array([[0.0, 1.0], [1.0, 0.0]]), np.zeros(2)
+    (found,) = arm.move()
+    assert found.measured == "stopped"
+    told = "nothing more was sent, since the order of the joints is not proven"
+    assert found.cure.endswith(told)
+    # The measured positions after the leap, in the wrong order again, would be another leap.
+    assert arm.farthest > 0.1 and np.allclose(arm.commands, [0.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("told", "what", "cure"),
+    [
+        (
+            {"joints": ["b", "a"], "interface_name": "position"}, "joints",
+            "set action.fields to the order of arm: [b, a]",
+        ),
+        (
+            {"joints": ["a", "b"], "interface_name": "velocity"}, "quantity",
+            "arm takes velocity: correct action.quantity, or command a controller of position",
+        ),
+    ],
+)  # fmt: skip
+def test_an_order_other_than_that_of_the_controller_is_a_problem(
+    start: Start, told: dict[str, Any], what: str, cure: str
+) -> None:
+    arm = start(positions(), told=parameters(**told))
+    (found,) = arm.check()
+    assert (found.what, found.cure) == (what, cure)
+
+
+@pytest.mark.parametrize("is_mute", [True, False])
+def test_a_mute_session_sends_nothing_after_its_last_command(start: Start, is_mute: bool) -> None:
+    arm = start(positions())
+    state = RobotState({"a": 0.5, "b": 0.0}, {"a": 0.0, "b": 0.0}, {})
+    session = CommandSession(arm.checker, arm.interface)
+    session.is_mute = is_mute
+    outputs, values = session.open(), np.array([[0.5, 0.0]])
+    spin_until(arm.executor, lambda: arm.checker.count_subscribers("commands") == 1)
+    limits = Limits.of(arm.interface)
+    session.send(outputs.command(values, state, SECOND, limits, 0.0, grip=False))
+    session.hold(2 * SECOND, state)
+    session.rest(2 * SECOND)
+    session.close()  # waits for the delivery
+    last = arm.checker.create_publisher(Float64MultiArray, "commands", 1)
+    spin_until(arm.executor, lambda: arm.checker.count_publishers("commands") == 1)
+
+    def is_last() -> bool:
+        last.publish(Float64MultiArray(data=[9.0, 9.0]))
+        return bool(arm.commands) and arm.commands[-1][0] == 9.0
+
+    spin_until(arm.executor, is_last)
+    sent = [command for command in arm.commands if command[0] != 9.0]
+    assert len(sent) == (1 if is_mute else 3)

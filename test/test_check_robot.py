@@ -29,16 +29,16 @@ from std_msgs.msg import Float64MultiArray, String
 from two_arms import arm, gripper, two_arms
 
 from ebm_policy_ros.check.commands import command_checks
-from ebm_policy_ros.check.facts import ObservationFacts
-from ebm_policy_ros.check.limits import described_checks
+from ebm_policy_ros.check.facts import CommandFacts, Endpoint, ObservationFacts
+from ebm_policy_ros.check.limits import described_checks, undescribed_note
 from ebm_policy_ros.check.results import CheckResult, Level, problems, table
 from ebm_policy_ros.check.streams import observation_checks
 from ebm_policy_ros.check.urdf import parse_urdf, read_urdf
 from ebm_policy_ros.interface import Interface, interface_from_dict, load_interface
 from ebm_policy_ros.nodes.check import check_robot as command
 from ebm_policy_ros.nodes.check.check_robot import CheckArgs, checked
+from ebm_policy_ros.nodes.check.description import LATCHED, Description
 from ebm_policy_ros.nodes.check.listener import Listener
-from ebm_policy_ros.nodes.check.running import LATCHED
 from ebm_policy_ros.util.resources import interface_path
 from ebm_policy_ros.util.yaml_file import UnreadableFile
 
@@ -178,6 +178,13 @@ def publishers(lab: Lab) -> None:
     lab.node.create_subscription(TwistStamped, "servo/twist", print, 1)
 
 
+def doubled(lab: Lab) -> None:
+    second = rclpy.create_node("joint_state_publisher", context=lab.context)
+    lab.robot.add(second)
+    publisher = second.create_publisher(JointState, lab.robot.topics["joints"], 10)
+    lab.after.append(lambda: publisher.publish(joints(lab)))
+
+
 def odd(lab: Lab) -> None:
     lab.only = "camera joints"
     lab.node.destroy_publisher(lab.robot.tool)
@@ -201,6 +208,11 @@ def simulated(lab: Lab) -> None:
     lab.ticks = lambda: rclpy.time.Time(nanoseconds=next(count) * SECOND // 50).to_msg()  # type: ignore[attr-defined]
 
 
+def over(lab: Lab) -> None:
+    done = String(data='{"state": "done", "success": false}')
+    lab.publish(String, "sim_bridge_node/status", lambda: done, LATCHED)
+
+
 def standing(lab: Lab) -> None:
     lab.publish(Clock, "/clock", lambda: Clock(clock=rclpy.time.Time(seconds=5).to_msg()))
 
@@ -216,8 +228,10 @@ SITUATIONS: dict[str, tuple[Spoil, dict[str, dict[str, Any]], dict[str, Any]]] =
     "times": (times, {"tool": {"min_rate": 500.0}}, {}),
     "topics": (topics, {"joints": {"qos": {"reliability": "reliable"}}}, {}),
     "publishers": (publishers, {"camera": {"max_age": 0.001}}, {}),
+    "doubled": (doubled, {}, {}),
     "odd": (odd, {"camera": {"size": [96, 96]}}, {}),
     "simulated": (simulated, {}, {}),
+    "over": (over, {}, {}),
     "standing": (standing, {}, {}),
     "no clock": (well, {}, {"use_sim_time": True}),
 }
@@ -313,6 +327,10 @@ FAULTS = [
         "correct action.topic: geometry_msgs/msg/TwistStamped is taken on /servo/twist",
     ),
     (
+        "doubled", "joints", "publisher", "2: ",
+        "stop all of them but one, or let each publish other joints: their values alternate",
+    ),
+    (
         "odd", "tool x", "in the workspace", "0.900",
         "move the tool inside, or correct workspace.low and high",
     ),
@@ -322,11 +340,15 @@ FAULTS = [
     ),
     (
         "odd", "robot", "URDF", "not XML",
-        "correct what publishes /robot_description, or give --urdf",
+        "correct what publishes robot_description, or give --urdf",
     ),
     (
         "simulated", "camera", "stamps", "the system's time",
         "start the publisher with use_sim_time:=true, or give --use_sim_time false",
+    ),
+    (
+        "over", "simulation", "scene", "time is up, scene over",
+        "the scene is over, and nothing moves in it: call sim_bridge_node/reset",
     ),
     (
         "standing", "clock", "time", "robot, stands still",
@@ -414,6 +436,19 @@ def test_each_arm_and_each_gripper_of_an_action_with_parts_is_checked(context: A
     checker.destroy_node()
 
 
+def test_a_recorder_or_a_command_line_is_no_controller() -> None:
+    kind = PUSH.command.type
+    onlookers = [Endpoint(name, kind) for name in ("recorder_node", "_ros2cli_4711")]
+    for heard, measured in (
+        ([], "only recorder_node, _ros2cli_4711, which moves nothing"),
+        ([Endpoint("servo_node", kind)], "servo_node"),
+    ):
+        facts = CommandFacts("action", PUSH.command, "/c", (*onlookers, *heard), (), ())
+        found = [r for r in command_checks(facts) if r.what == "listener"]
+        assert [r.measured for r in found] == [measured]
+        assert bool(problems(found)) is not bool(heard)
+
+
 def test_names_from_the_network_cannot_change_the_terminal() -> None:
     result = CheckResult("a\x1b[2J", "b", "c\nd", "e" * 100, Level.PROBLEM, "f\x1b[2J\ng")
     lines = table([result]).splitlines()
@@ -485,6 +520,31 @@ def _without_velocity(given: dict[str, Any]) -> Interface:
     return interface_from_dict(values, "elbow")
 
 
+def test_limits_that_are_not_compared_leave_a_note() -> None:
+    (found,) = undescribed_note(elbow())
+    assert found.level is Level.NOTE
+    assert found.cure == "no URDF: limits not compared; give --urdf"
+    assert not list(undescribed_note(PUSH))
+    notes = [r for r in described_checks(elbow(), {}) if r.level is Level.NOTE]
+    assert [r.cure for r in notes] == ["the URDF has no joint elbow_joint that moves"]
+
+
+@pytest.mark.parametrize("namespace", ["", "left"])
+def test_a_description_is_found_in_the_namespace_and_at_the_root(
+    context: Any, namespace: str
+) -> None:
+    robot = rclpy.create_node("driver", context=context, namespace=namespace)
+    checker = rclpy.create_node("check_robot", context=context, namespace="left")
+    executor = SingleThreadedExecutor(context=context)
+    for node in (robot, checker):
+        executor.add_node(node)
+    robot.create_publisher(String, "robot_description", LATCHED).publish(String(data="<robot/>"))
+    description = Description(checker)
+    spin_until(executor, lambda: bool(description.text))
+    for node in (robot, checker):
+        node.destroy_node()
+
+
 def test_limits_within_those_of_the_urdf_are_well() -> None:
     assert not problems(list(described_checks(elbow(), parse_urdf(urdf()))))
 
@@ -498,11 +558,23 @@ BOMB = '<!DOCTYPE r [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><robot>&b;</robo
         (BOMB, "it has a DOCTYPE, which a robot description does not need"),
         ("<robot>", "not XML (no element found: line 1, column 7); run xacro on a .xacro first"),
         ("<sdf/>", "got <sdf>, expected <robot>, a URDF"),
+        (
+            '<?xml version="1.0" encoding="bogus"?><robot/>',
+            "not XML (unknown encoding: bogus); run xacro on a .xacro first",
+        ),
         (urdf(lower="wide"), "limit lower: got 'wide', expected a number"),
         (urdf(upper="nan"), "limit upper: got 'nan', expected a number"),
         (" " * ((16 << 20) + 1), "larger than 16,777,216 bytes"),
     ],
-    ids=["entities", "cut off", "another format", "a word", "not a number", "too large"],
+    ids=[
+        "entities",
+        "cut off",
+        "another format",
+        "encoding",
+        "a word",
+        "not a number",
+        "too large",
+    ],
 )
 def test_a_urdf_that_cannot_be_used_is_refused_in_one_line(
     text: str, reason: str, tmp_path: Path
@@ -512,6 +584,18 @@ def test_a_urdf_that_cannot_be_used_is_refused_in_one_line(
     with pytest.raises(UnreadableFile) as error:
         read_urdf(path)
     assert str(error.value) == f"{path}: {reason}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<robot>\ud800</robot>",
+        "<robot>\0</robot>",
+    ],
+)
+def test_a_description_from_a_topic_with_odd_characters_is_refused(text: str) -> None:
+    with pytest.raises(UnreadableFile, match="not XML"):
+        parse_urdf(text)
 
 
 # The command

@@ -28,9 +28,9 @@ from ebm_policy_ros.check.writing import write_interface
 from ebm_policy_ros.interface import Interface, JointStream, load_interface
 from ebm_policy_ros.nodes.check import make_interface as command
 from ebm_policy_ros.nodes.check.check_robot import CheckArgs, checked
+from ebm_policy_ros.nodes.check.description import LATCHED
 from ebm_policy_ros.nodes.check.listener import Listener
 from ebm_policy_ros.nodes.check.make_interface import MakeArgs, drafted
-from ebm_policy_ros.nodes.check.running import LATCHED
 from ebm_policy_ros.nodes.check.surveyor import Surveyor
 
 pytestmark = pytest.mark.ros
@@ -105,9 +105,9 @@ def test_five_times_enter_gives_an_interface_with_the_first_camera_joints_and_to
     assert interface.rate == 10.0
     assert interface.workspace is not None
     assert interface.workspace.low == (0.25, -0.15, 0.15)
-    # Three periods and the usual delay, in steps of 50 ms; half of the rate that came.
+    # Three periods and the usual delay, in steps of 50 ms; half of the rate that came, or less.
     ages = {name: (s.max_age, s.min_rate) for name, s in interface.observation.items()}
-    assert ages == {"camera": (0.2, 20.0), "joints": (0.1, 200.0), "tool": (0.1, 50.0)}
+    assert ages == {"camera": (0.2, 15.0), "joints": (0.1, 250.0), "tool": (0.1, 50.0)}
     assert interface == load_interface(tmp_path / "my_arm.yaml")
 
 
@@ -125,6 +125,19 @@ def test_joint_positions_get_the_measured_joints_and_limits_around_them(tmp_path
     assert action.max_velocity == (0.2, 0.2) and action.measured == "joints"
     joints = interface.observation["joints"]
     assert isinstance(joints, JointStream) and joints.names == tuple(NAMES)
+
+
+def test_what_no_topic_tells_of_a_command_without_names_is_marked_as_guessed(
+    tmp_path: Path,
+) -> None:
+    made(tmp_path, survey(("forward/commands", ARRAY)))
+    lines = (tmp_path / "my_arm.yaml").read_text().splitlines()
+    (quantity,) = [line for line in lines if line.startswith("  quantity: position ")]
+    assert quantity.endswith(
+        "# GUESSED: the controller has to take it (its parameter interface_name)"
+    )
+    (fields,) = [line for line in lines if line.startswith("  fields: [shoulder, elbow]")]
+    assert "# ORDER GUESSED: a command has no names" in fields
 
 
 def test_limits_come_from_the_robot_description_if_there_is_one(tmp_path: Path) -> None:
@@ -214,6 +227,20 @@ def test_names_from_the_network_stay_text(tmp_path: Path) -> None:
     assert interface.command.fields == tuple(names) and interface.command.low == (-0.5,) * 4
 
 
+def test_names_from_the_network_cannot_change_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = "\x1b[2J\x07"
+    message = JointState(name=[f"a{odd}", "b"], position=[0.0] * 2)
+    states = sensor(f"joints{odd}", JOINTS, message)
+    found = Survey((states,), tuple(commandables(f"c{odd}", ARRAY, (f"n{odd}",), False)), {})
+    interface = made(tmp_path, found)
+    told = capsys.readouterr().out
+    assert "joints?[2J?" in told and "a?[2J?" in told and "c?[2J?" in told and "n?[2J?" in told
+    assert all(sign.isprintable() or sign == "\n" for sign in told)
+    assert interface.command.fields == (f"a{odd}", "b")
+
+
 def test_a_wrong_option_is_answered_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +255,30 @@ def test_a_wrong_option_is_answered_in_one_line(
         assert exit_.value.code == 2
         assert capsys.readouterr().err == f"make_interface: {line}\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rate", "fewest"), [(50.4, 25.0), (9.9, 4.9), (0.3, 0.15), (999.0, 490.0)]
+)
+def test_the_lowest_rate_is_at_most_half_of_that_which_came(
+    tmp_path: Path, rate: float, fewest: float
+) -> None:
+    states = sensor("joint_states", JOINTS, JointState(name=["a"], position=[0.0]), rate=rate)
+    found = Survey((states,), tuple(commandables("c", ARRAY, ("ctl",), False)), {})
+    assert made(tmp_path, found).observation["joints"].min_rate == fewest
+
+
+def test_a_folder_that_does_not_exist_is_refused_before_the_robot_is_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "none" / "a.yaml"
+    with pytest.raises(SystemExit) as exit_:
+        command.main(["--out", str(path)])
+    told = capsys.readouterr()
+    assert exit_.value.code == 2 and told.out == ""
+    assert told.err == (
+        f"make_interface: {path}: there is no folder {path.parent}; make it first\n"
+    )
 
 
 def test_an_existing_file_stays_as_it_is(

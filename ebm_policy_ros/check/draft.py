@@ -11,6 +11,7 @@ from ebm_policy_ros.check.urdf import JointLimits
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.interface.command_types.pose_stamped import pose_value
 from ebm_policy_ros.util.geometry import TURN
+from ebm_policy_ros.util.quoting import cut
 
 # Proposals: slow, and near to where the arm is.
 _TOOL_SPEED, _JOINT_SPEED = 0.05, 0.2
@@ -91,7 +92,7 @@ def draft_action(command: Commandable, measured: Sequence[Sensor], survey: Surve
     if command.is_velocity:
         return _twists(command, pose)
     if pose is None:
-        raise ValueError(f"{command.topic} takes poses, but none is measured: choose one")
+        raise ValueError(f"{cut(command.topic)} takes poses, but none is measured: choose one")
     place = [pose_value(pose.message, axis) for axis in _AXES]
     low, high = _around(place, _BOX)
     return ActionDraft(
@@ -129,7 +130,7 @@ def _joints(
 ) -> ActionDraft:
     source = next((s for s in measured if s.is_joints), None)
     if source is None:
-        raise ValueError(f"{command.topic} takes joints, but none are measured: choose some")
+        raise ValueError(f"{cut(command.topic)} takes joints, but none are measured: choose some")
     arm = [n for n in source.joints if not any(part in n.lower() for part in _GRIPPERS)]
     fields = tuple(arm or source.joints)
     limits = [survey.described.get(name) for name in fields]

@@ -46,6 +46,17 @@ class StreamFacts:
 
 
 @dataclass(frozen=True)
+class Controller:
+    """Parameters of a node that listens for commands, as those of ros2_control have them."""
+
+    node: str
+    joints: tuple[str, ...]
+    """Joints in the order of its commands."""
+    quantity: str
+    """Command interface, such as position; empty if it does not tell."""
+
+
+@dataclass(frozen=True)
 class CommandFacts:
     """Facts about one command topic of an interface."""
 
@@ -57,6 +68,8 @@ class CommandFacts:
     publishers: tuple[Endpoint, ...]
     others: tuple[str, ...]
     """Other topics on which somebody listens to the command's type."""
+    controllers: tuple[Controller, ...] = ()
+    """Listeners that tell their joints; looked for only if the messages have no names."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ebm_policy_ros.check.results import CheckResult, judged
+from ebm_policy_ros.check.results import CheckResult, judged, note
 from ebm_policy_ros.check.urdf import JointLimits
 from ebm_policy_ros.control.command_guard import CommandGuard
 from ebm_policy_ros.interface import Interface, JointStream, Part
@@ -15,6 +15,14 @@ from ebm_policy_ros.util.quoting import cut, nearest
 
 # Smallest difference of limits that counts: files are written with few digits.
 _ROUNDING = 1e-3
+
+
+def undescribed_note(interface: Interface) -> Iterator[CheckResult]:
+    """Note that limits of joints are not compared; nothing if no joint is commanded."""
+    actions = [part.interface.command for part in interface.parts]
+    if any(action.is_joints or action.gripper for action in actions):
+        yield note("robot", "limits", "not compared", "those of a URDF",
+                   "no URDF: limits not compared; give --urdf")  # fmt: skip
 
 
 def described_checks(
@@ -29,13 +37,22 @@ def described_checks(
             for index, joint in enumerate(part.interface.command.fields):
                 if joint in described:
                     yield from _field_checks(part, index, described[joint])
+                else:
+                    yield _unknown(part, joint)
         gripper = part.interface.command.gripper
-        if gripper is not None and gripper.name in described:
+        if gripper is not None and gripper.name not in described:
+            yield _unknown(part, gripper.name)
+        elif gripper is not None:
             limits = described[gripper.name]
             yield _within(
                 part.named(gripper.name), "position limits", (gripper.low, gripper.high),
                 (limits.lower, limits.upper), "action.gripper.low and high",
             )  # fmt: skip
+
+
+def _unknown(part: Part, joint: str) -> CheckResult:
+    return note(part.named(joint), "limits", "not compared", "those of the URDF",
+                f"the URDF has no joint {cut(joint)} that moves")  # fmt: skip
 
 
 def _joint_checks(

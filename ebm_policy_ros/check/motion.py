@@ -1,30 +1,22 @@
-"""Small test moves of an arm, one for each dimension, and what their measurement says."""
+"""Small test moves of an arm, one for each dimension."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ebm_policy_ros.check.results import CheckResult, judged
 from ebm_policy_ros.control.limits import Limits
-from ebm_policy_ros.interface import Part
+from ebm_policy_ros.interface import Action, Part
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.teleop.mapping import JOINT, directions
-from ebm_policy_ros.util.geometry import conjugate, multiply, rotation_vector, wrap
 
-# Length of a move, m or rad, and its speed, per second.
-_STEP, _TURN = 0.005, 0.01
+STEP, TURN = 0.005, 0.01
+"""Length of a move along an axis, m, and about one, rad."""
+# Speeds of the moves, per second.
 _SLOW_STEP, _SLOW_TURN = 0.01, 0.02
-# Share of the commanded motion below which the arm did not move, and above which an axis that was
-# not commanded has moved.
-_STILL, _ASTRAY = 0.2, 0.5
-# Smallest and largest share that is no other scale: friction and noise are part of a small move.
-_SCALES = 0.7, 1.3
-FARTHEST = 3.0
-"""Multiple of the commanded motion at which a test move is stopped."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +38,35 @@ class Probe:
     speed: float
     """Speed, m/s or rad/s."""
     full: float
-    """Speed of the mapping at a share of 1, m/s or rad/s."""
+    """Speed of the mapping at a share of 1 on the way there, m/s or rad/s."""
+    full_back: float
+    """The same on the way back, whose bound may be another one."""
     is_length: bool
     """True if the move is in metres."""
 
     def text(self, value: float) -> str:
         """Signed length with its unit."""
-        return f"{1e3 * value:+.1f} mm" if self.is_length else f"{value:+.4f} rad"
+        return length_text(value, self.is_length)
 
     def is_alike(self, name: str) -> bool:
         """True if a dimension moves in the same way: a joint, along an axis or about one."""
         return self.direction == JOINT or name.startswith(self.name.partition(".")[0])
 
 
+def length_text(value: float, is_length: bool) -> str:
+    """Signed length in mm, or angle in rad."""
+    return f"{1e3 * value:+.1f} mm" if is_length else f"{value:+.4f} rad"
+
+
+def moves_along(action: Action, name: str) -> bool:
+    """True if a joint or axis moves in metres, false if it turns."""
+    return action.unit.startswith("m") if action.is_joints else name.startswith("linear")
+
+
 def probes_of(number: int, part: Part, limits: Limits, state: RobotState) -> Iterator[Probe]:
     """Test moves of a part, each with the sign for which its bounds have room.
 
-    Dimensions with equal bounds are left out.
+    Dimensions with equal bounds are left out, and those of `one_way`.
 
     Args:
         number: Number of the part.
@@ -71,22 +75,38 @@ def probes_of(number: int, part: Part, limits: Limits, state: RobotState) -> Ite
         state: Measured state; the moves begin from here.
     """
     action = part.interface.command
-    names = action.fields if action.is_joints else directions(action)
-    for joint, name in enumerate(names):
-        is_length = action.unit.startswith("m") if action.is_joints else name.startswith("linear")
-        step, speed = (_STEP, _SLOW_STEP) if is_length else (_TURN, _SLOW_TURN)
-        where = _indices(part, name)
-        if (limits.low[where] == limits.high[where]).any():
-            continue
+    for joint, name, where in _dimensions(part, limits):
+        is_length = moves_along(action, name)
+        step, speed = (STEP, _SLOW_STEP) if is_length else (TURN, _SLOW_TURN)
         sign = 1.0 if _has_room(part, limits, state, where, name, step) else -1.0
-        full = _full_speed(part, limits, where, sign)
-        speed = min(speed, full, _steady_speed(part, limits, where))
+        full, back = (_full_speed(part, limits, where, way) for way in (sign, -sign))
+        speed = min(speed, full, back, _steady_speed(part, limits, where))
         if speed > 0:
             direction = JOINT if action.is_joints else name
             subject = part.field(name)
             yield Probe(
-                number, subject, name, direction, joint, sign * step, speed, full, is_length
+                number, subject, name, direction, joint, sign * step, speed, full, back, is_length
             )
+
+
+def one_way(part: Part, limits: Limits) -> list[str]:
+    """Velocities of a part whose bounds allow one direction only: the arm could not come back."""
+    ways = (1.0, -1.0)
+    return [
+        name
+        for _, name, where in _dimensions(part, limits)
+        if min(_full_speed(part, limits, where, way) for way in ways) <= 0
+    ]
+
+
+def _dimensions(part: Part, limits: Limits) -> Iterator[tuple[int, str, list[int]]]:
+    """Number, name and fields of each dimension whose bounds differ."""
+    action = part.interface.command
+    names = action.fields if action.is_joints else directions(action)
+    for number, name in enumerate(names):
+        where = _indices(part, name)
+        if (limits.low[where] != limits.high[where]).all():
+            yield number, name, where
 
 
 def _indices(part: Part, name: str) -> list[int]:
@@ -132,93 +152,3 @@ def _steady_speed(part: Part, limits: Limits, where: list[int]) -> float:
     if not part.interface.command.is_velocity:
         return np.inf
     return float(limits.max_acceleration[where].min()) / part.interface.rate
-
-
-def displacement(
-    part: Part, begin: Mapping[str, float], now: Mapping[str, float]
-) -> dict[str, float]:
-    """Motion between two positions, in m and rad, by the names that test moves have.
-
-    Args:
-        part: Part whose positions these are.
-        begin: Earlier position by field, as in `RobotState`.
-        now: Later position.
-    """
-    action = part.interface.command
-    if action.is_joints:
-        stream = part.interface.observation[action.measured]
-        moved = {name: now[name] - begin[name] for name in action.fields}
-        endless = getattr(stream, "continuous", ())
-        return {n: float(wrap(np.array(m))) if n in endless else m for n, m in moved.items()}
-    found = {f"linear.{axis}": now[axis] - begin[axis] for axis in "xyz" if axis in begin}
-    if set(QUATERNION) <= set(begin):
-        last, first = (np.array([v[field] for field in QUATERNION]) for v in (now, begin))
-        turned = rotation_vector(multiply(last, conjugate(first)))
-        found |= {f"angular.{a}": float(v) for a, v in zip("xyz", turned, strict=True)}
-    return found
-
-
-def judge(
-    probe: Probe, commanded: float, moved: Mapping[str, float], changes: Iterable[str] = ()
-) -> CheckResult:
-    """Direction and scale of a test move.
-
-    Args:
-        probe: The move.
-        commanded: Commanded motion, m or rad.
-        moved: Measured motion by dimension; see `displacement`.
-        changes: Changes of the commands by the guard.
-    """
-    told, cure = _found(probe, commanded, moved)
-    if cure and (listed := ", ".join(sorted(changes))):
-        cure = f"the guard changed the commands ({listed}), which may be why; else {cure}"
-    expected = probe.text(commanded)
-    return judged(probe.subject, "test move", told, expected, not cure, cure)
-
-
-def _found(probe: Probe, commanded: float, moved: Mapping[str, float]) -> tuple[str, str]:
-    """Finding of a test move, and the cure if it is a problem."""
-    alike = {name: value for name, value in moved.items() if probe.is_alike(name)}
-    own = alike.pop(probe.name)
-    other = max(alike, key=lambda name: abs(alike[name]), default="")
-    astray = abs(alike[other]) if other else 0.0
-    told, size = probe.text(own), abs(commanded)
-    if size < _STILL * abs(probe.amount):
-        return f"{told}: not commanded", "widen what stops this motion, or move the arm elsewhere"
-    ratio = own / commanded
-    if max(abs(own), astray) < _STILL * size:
-        return f"{told}: did not move", (
-            "activate the controller, enable the arm, release a protective stop; if other "
-            f"dimensions move, the controller does not take {probe.name}"
-        )
-    if astray > _ASTRAY * max(abs(own), size):
-        return f"{other} {probe.text(alike[other])}: moved another axis", (
-            f"{probe.name} moves {other}: set action.fields to the controller's order, and the "
-            "frame_id of action and of the measured stream to the frame of the controller"
-        )
-    if ratio < 0:
-        return f"{told}: reversed", (
-            f"{probe.name} and what measures it point opposite ways: compare the controller's "
-            "frame with frame_id, and the signs in the driver"
-        )
-    if _SCALES[0] <= ratio <= _SCALES[1]:
-        return f"{told}: direction ok, scale {ratio:.2f}", ""
-    return f"{told}: scale {ratio:.2f}", (
-        f"the arm moves {ratio:.2f} times as far as commanded: check unit and scale in the "
-        "controller, how long it holds a command, and how stiff it is"
-    )
-
-
-def judge_return(probe: Probe, left: float) -> list[CheckResult]:
-    """Problem that the arm did not come back to its start; nothing if it did.
-
-    Args:
-        probe: The move.
-        left: Remaining distance from the start, m or rad.
-    """
-    if abs(left) <= _ASTRAY * abs(probe.amount):
-        return []
-    cure = "look for friction, a brake, or a controller that needs longer than the test waits"
-    return [
-        judged(probe.subject, "way back", f"{probe.text(left)} off", "at the start", False, cure)
-    ]

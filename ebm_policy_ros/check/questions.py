@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ebm_policy_ros.util.quoting import cut, quote, suggestion
+from ebm_policy_ros.util.quoting import LONGEST_LINE, cut, quote, suggestion
 
 Answer = TypeVar("Answer")
 Read = Callable[[str], str]
@@ -94,10 +94,12 @@ class Questions:
             default: Indices of the usual ones.
             most: Largest number of them; None for any, also none.
         """
-        width = max((len(choice.name) for choice in choices), default=0)
+        # Names come from the network, and may hold commands for the terminal.
+        told = [(cut(choice.name), cut(choice.about, LONGEST_LINE)) for choice in choices]
+        width = max((len(name) for name, _ in told), default=0)
         lines = [
-            f"  {number}  {choice.name:<{width}}  {choice.about}".rstrip()
-            for number, choice in enumerate(choices, 1)
+            f"  {number}  {name:<{width}}  {about}".rstrip()
+            for number, (name, about) in enumerate(told, 1)
         ]
         usual = ",".join(str(index + 1) for index in default) or _NONE
         question = "\n".join([text, *lines])

@@ -84,12 +84,24 @@ def _publisher_checks(facts: StreamFacts) -> Iterator[CheckResult]:
         yield judged(facts.name, "publisher", measured, wanted, False, cure)
         return
     names = ", ".join(found.node for found in facts.publishers)
-    alone = len(facts.publishers) == 1 or isinstance(facts.stream, JointStream)
-    count = "" if len(facts.publishers) == 1 else f"{len(facts.publishers)}: "
+    count = len(facts.publishers)
+    expected, cure = "one publisher", "stop all of them but one"
+    alone = count == 1
+    if isinstance(facts.stream, JointStream):
+        alone = alone or not facts.messages or _are_apart(facts)
+        expected = "other joints from each publisher"
+        cure = "stop all of them but one, or let each publish other joints: their values alternate"
     yield judged(
-        facts.name, "publisher", f"{count}{names}",
-        wanted if alone else "one publisher", alone, "stop all of them but one",
+        facts.name, "publisher", names if count == 1 else f"{count}: {names}",
+        wanted if alone else expected, alone, cure,
     )  # fmt: skip
+
+
+def _are_apart(facts: StreamFacts) -> bool:
+    """True if there is a set of joints for each publisher, and no joint is in two of them."""
+    sets = [frozenset(message.name) for message in facts.messages]
+    count = sum(map(len, sets))
+    return len(sets) >= len(facts.publishers) and count == len(frozenset().union(*sets))
 
 
 def _stamp_check(facts: StreamFacts, clock: ClockFacts) -> CheckResult:

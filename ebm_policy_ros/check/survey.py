@@ -98,6 +98,11 @@ class Commandable:
         return not find_command_type(self.type).FIELDS
 
     @property
+    def names_joints(self) -> bool:
+        """False if a command has values alone, whose order no topic tells."""
+        return find_command_type(self.type).NAMES_JOINTS
+
+    @property
     def name(self) -> str:
         """Topic, and the quantity if the type doesn't tell it."""
         return f"{self.topic}:{self.quantity}" if self.quantity else self.topic

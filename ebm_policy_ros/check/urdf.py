@@ -59,7 +59,10 @@ def parse_urdf(text: str | bytes) -> dict[str, JointLimits]:
     try:
         parser.feed(text)
         robot = parser.close()
-    except ElementTree.ParseError as error:
+    except UnreadableFile:
+        raise
+    # An encoding that nobody knows, or characters that have none.
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UnreadableFile(f"not XML ({cut(error)}); run xacro on a .xacro first") from None
     if robot.tag != "robot":
         raise UnreadableFile(f"got <{cut(robot.tag)}>, expected <robot>, a URDF")

@@ -114,9 +114,15 @@ def _stream(sensor: Sensor, continuous: Sequence[str]) -> list[str]:
             lines.append(_line(4, "fields", fields, "m"))
     age = max(2, math.ceil((_PERIODS / sensor.rate + max(0.0, sensor.delay)) / _AGE)) * _AGE
     lines.append(_line(4, "max_age", round(age, 3), "oldest sample that may be used, s"))
-    fewest = float(f"{sensor.rate / 2:.1g}")
-    lines.append(_line(4, "min_rate", fewest, f"half of the {sensor.rate:.1f} Hz that came"))
+    about = f"half of the {sensor.rate:.1f} Hz that came, or less"
+    lines.append(_line(4, "min_rate", _rounded_down(sensor.rate / 2), about))
     return lines
+
+
+def _rounded_down(rate: float) -> float:
+    """Rate with two digits, and not above it."""
+    unit: float = 10.0 ** (math.floor(math.log10(rate)) - 1)
+    return round(math.floor(rate / unit + 1e-9) * unit, 6)
 
 
 def _action(action: ActionDraft, names: dict[str, Sensor]) -> list[str]:
@@ -127,11 +133,14 @@ def _action(action: ActionDraft, names: dict[str, Sensor]) -> list[str]:
         _line(2, "type", command.type),
     ]
     if command.quantity:
-        lines.append(_line(2, "quantity", command.quantity, "check with the controller"))
+        about = "GUESSED: the controller has to take it (its parameter interface_name)"
+        lines.append(_line(2, "quantity", command.quantity, about))
     if action.frame_id:
         guess = "guessed; the controller's" if action.measured is None else "of the measured tool"
         lines.append(_line(2, "frame_id", action.frame_id, guess))
-    order = "in the controller's order, which no topic tells" if command.is_joints else ""
+    order = ""
+    if not command.names_joints:
+        order = "ORDER GUESSED: a command has no names; take that of the controller (joints)"
     lines.append(_line(2, "fields", list(action.fields), order))
     if action.fixed:
         about = "orientation when this file was made"

@@ -40,6 +40,8 @@ class CommandType(ABC):
     whose names the interface file gives."""
     QUANTITY: ClassVar[str] = ""
     """Quantity of the values, velocity or position; empty if the interface file gives it."""
+    NAMES_JOINTS: ClassVar[bool] = True
+    """False if a message has values alone, whose order and quantity only the controller knows."""
     TAKES_HORIZON: ClassVar[bool] = False
     """True if a message has any number of points with times; else it has one point."""
 

@@ -11,6 +11,7 @@ class Float64MultiArray(CommandType):
     """Joint positions or velocities in the order of the fields, without names or a stamp."""
 
     ROS_TYPE = "std_msgs/msg/Float64MultiArray"
+    NAMES_JOINTS = False
 
     def write(self, message: Any, points: Any, seconds: Any) -> None:
         message.data = [float(value) for value in points[0]]

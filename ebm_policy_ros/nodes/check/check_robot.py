@@ -11,7 +11,7 @@ from pathlib import Path
 from rclpy.utilities import remove_ros_args
 
 from ebm_policy_ros.check.commands import command_checks
-from ebm_policy_ros.check.limits import described_checks, state_checks
+from ebm_policy_ros.check.limits import described_checks, state_checks, undescribed_note
 from ebm_policy_ros.check.results import CheckResult, judged, problems, table, verdict
 from ebm_policy_ros.check.streams import clock_check, observation_checks, stream_checks
 from ebm_policy_ros.check.urdf import JointLimits, parse_urdf, read_urdf
@@ -39,7 +39,7 @@ class CheckArgs:
     interface: str
     """Interface file of the robot, or the bare name of a shipped one."""
     urdf: Path | None = None
-    """Robot description to compare the limits with; by default that on /robot_description."""
+    """Robot description to compare the limits with; by default that on robot_description."""
     seconds: float = 3.0
     """Time of the measurement, s."""
     use_sim_time: bool | None = None
@@ -69,7 +69,8 @@ def check_robot(args: CheckArgs, words: list[str] | None = None) -> None:
         results = checked(listener, interface, args, described)
         print(table(results), flush=True)
         if terminal is not None and not problems(results):
-            moves = MotionCheck(node, interface, listener.inputs, terminal).run(executor)
+            unproven = listener.unproven()
+            moves = MotionCheck(node, interface, listener.inputs, terminal, unproven).run(executor)
             print(table(moves))
             results += moves
         elif terminal is not None:
@@ -98,12 +99,15 @@ def checked(
         listener: Listener of the interface.
         interface: Interface to compare with.
         args: Options.
-        described: Limits of a robot description; None for those on /robot_description.
+        described: Limits of a robot description; None for those on robot_description.
     """
     listener.choose_clock(args.use_sim_time)
     listener.measure(args.seconds)
     clock, streams = listener.clock(), listener.streams()
     results = [clock_check(clock)]
+    if over := listener.scene.end:
+        cure = "the scene is over, and nothing moves in it: call sim_bridge_node/reset"
+        results.append(judged("simulation", "scene", over, "runs", False, cure))
     for stream in streams:
         results += stream_checks(stream, clock)
     results += observation_checks(interface, listener.observation(), streams)
@@ -116,12 +120,14 @@ def checked(
 def _limit_checks(
     listener: Listener, interface: Interface, described: dict[str, JointLimits] | None
 ) -> Iterator[CheckResult]:
-    if described is None and listener.description:
+    if described is None and listener.description.text:
         try:
-            described = parse_urdf(listener.description)
+            described = parse_urdf(listener.description.text)
         except UnreadableFile as error:
             yield judged("robot", "URDF", str(error), "a URDF", False,
-                         "correct what publishes /robot_description, or give --urdf")  # fmt: skip
+                         "correct what publishes robot_description, or give --urdf")  # fmt: skip
+    elif described is None:
+        yield from undescribed_note(interface)
     if described is not None:
         yield from described_checks(interface, described)
     if listener.states is not None:

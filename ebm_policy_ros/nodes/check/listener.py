@@ -6,23 +6,27 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
-from std_msgs.msg import String
 
 from ebm_policy_ros.check.facts import (
     ClockFacts,
     CommandFacts,
+    Controller,
     Endpoint,
     ObservationFacts,
     StreamFacts,
 )
+from ebm_policy_ros.check.order import is_proven
 from ebm_policy_ros.interface import NANOSECONDS, Action, Gripper, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.streams import stamp_ns
-from ebm_policy_ros.nodes.check.running import CLOCK, LATCHED, follow_clock, spin
+from ebm_policy_ros.nodes.check.controllers import read_controllers
+from ebm_policy_ros.nodes.check.description import Description
+from ebm_policy_ros.nodes.check.running import CLOCK, follow_clock, spin
 from ebm_policy_ros.nodes.common.arms import ArmStates, RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
 from ebm_policy_ros.nodes.common.topics import mismatch, published
+from ebm_policy_ros.nodes.recorder.scene_status import SceneStatus
 from ebm_policy_ros.observation.buffer import StaleObservation
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
@@ -49,9 +53,7 @@ class Listener:
             interface: Names the topics.
         """
         self._node, self._executor, self._interface = node, executor, interface
-        self.description = ""
-        """Text of /robot_description; empty if nobody publishes it."""
-        node.create_subscription(String, "/robot_description", self._on_description, LATCHED)
+        self.description, self.scene = Description(node), SceneStatus(node)
         self._ages: dict[str, list[float]] = {name: [] for name in interface.observation}
         self._joints: dict[str, dict[frozenset[str], Any]] = {}
         self._skews: list[float] = []
@@ -60,9 +62,6 @@ class Listener:
         self.states: RobotStates | None = None
         """Newest state of each arm; None if it is not known."""
         self._arms = ArmStates(interface)
-
-    def _on_description(self, message: Any) -> None:
-        self.description = str(message.data)
 
     def choose_clock(self, simulated: bool | None) -> None:
         """Wait for the publishers, and follow the clock that the nodes have to follow.
@@ -218,8 +217,17 @@ class Listener:
             for name, types in self._node.get_topic_names_and_types()
             if name != topic and kind in types and self._node.count_subscribers(name) > 0
         ]
+        told = () if command.command_type.NAMES_JOINTS else self._controllers(topic)
         rivals = tuple(self._publishers(topic))
-        return CommandFacts(key, command, topic, tuple(listeners), rivals, tuple(others))
+        return CommandFacts(key, command, topic, tuple(listeners), rivals, tuple(others), told)
+
+    def _controllers(self, topic: str) -> tuple[Controller, ...]:
+        return read_controllers(self._node, self._executor, topic)
+
+    def unproven(self) -> list[int]:
+        """Numbers of the parts whose commands have no names, and an order that nobody tells."""
+        parts = enumerate(self._interface.parts)
+        return [n for n, p in parts if not is_proven(self._command("", p.interface.command))]
 
     def _publishers(self, topic: str) -> list[Endpoint]:
         return [_endpoint(info) for info in self._node.get_publishers_info_by_topic(topic)]

@@ -59,14 +59,16 @@ def make_interface(args: MakeArgs, words: list[str] | None = None) -> None:
         FileExistsError: If the file exists.
     """
     _refuse_existing(args.out)
+    if not args.out.parent.is_dir():
+        raise FileNotFoundError(f"{args.out}: there is no folder {args.out.parent}; make it first")
     with running_node(NAME, words) as (node, executor):
         print(f"looking at the topics for {args.seconds:g} s", flush=True)
         survey = Surveyor(node, executor).survey(args.seconds)
     text = drafted(args, survey, input if sys.stdin.isatty() else None)
     _refuse_existing(args.out)
     interface = write_interface(args.out, text)
-    told = ", ".join(f"{name} ({s.topic})" for name, s in interface.observation.items())
-    print(f"\n{args.out}: {told}; commands on {interface.command.topic}")
+    told = ", ".join(f"{name} ({cut(s.topic)})" for name, s in interface.observation.items())
+    print(f"\n{args.out}: {told}; commands on {cut(interface.command.topic)}")
     print(f"Read it, correct what was guessed, then: check_robot --interface {args.out}")
 
 
@@ -114,12 +116,17 @@ def _cameras(questions: Questions, given: str, survey: Survey) -> list[Sensor]:
 
 def _command(questions: Questions, given: str, survey: Survey) -> Commandable:
     choices = [
-        Choice(c.name, f"{c.type}, heard by {cut(', '.join(c.listeners))}")
+        Choice(c.name, f"{c.type}, heard by {cut(', '.join(c.listeners))}{_if_taken(c)}")
         for c in survey.commands
     ]
     text = "what commands the arm?"
     (index,) = questions.choose("command", given, text, choices, [0], most=1)
     return survey.commands[index]
+
+
+def _if_taken(command: Commandable) -> str:
+    """Condition that only the controller's configuration tells."""
+    return f", if that takes {command.quantity}" if command.quantity else ""
 
 
 def _measured(
@@ -147,7 +154,7 @@ def _rate(answer: str) -> float:
 def _limits(questions: Questions, given: str, draft: ActionDraft) -> ActionDraft:
     """Proposed limits, or one pair for all fields."""
     lines = [
-        f"  {name:<24} {low:g} to {high:g} {draft.unit}"
+        f"  {cut(name):<24} {low:g} to {high:g} {draft.unit}"
         for name, low, high in zip(draft.fields, draft.low, draft.high, strict=True)
     ]
     text = "\n".join(

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rclpy.node import Node
 
-from ebm_policy_ros.check.motion import (
-    FARTHEST,
-    Probe,
-    displacement,
-    judge,
-    judge_return,
-    probes_of,
-)
-from ebm_policy_ros.check.results import CheckResult, judged
+from ebm_policy_ros.check.motion import Probe, one_way, probes_of
+from ebm_policy_ros.check.results import CheckResult, judged, note
+from ebm_policy_ros.check.verdicts import judge, judge_return, own_motion
+from ebm_policy_ros.check.watch import FARTHEST, Watch, displacement
 from ebm_policy_ros.control.limits import part_limits
 from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.nodes.check.agreement import Agreement
 from ebm_policy_ros.nodes.common.arms import RobotStates
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.common.ticks import STANDSTILL, ClockWatch, Ticks
+from ebm_policy_ros.nodes.recorder.scene_status import SceneStatus
 from ebm_policy_ros.nodes.teleop.commander import Commander
 from ebm_policy_ros.observation.buffer import StaleObservation
 from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
@@ -30,8 +27,8 @@ from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
 _PATIENCE = 5.0
 # Shortest and longest rest after a motion, and the time without motion that ends it, s.
 _REST, _LONGEST_REST, _STILL = 0.6, 3.0, 0.3
-# Share of a move that counts as no motion during a rest.
-_NOISE = 0.05
+# Time in which the noise is measured before the first command, s.
+_LISTEN = 1.0
 _SPIN = 0.02
 
 Place = dict[str, float]
@@ -49,7 +46,12 @@ class MotionCheck:
     """
 
     def __init__(
-        self, node: Node, interface: Interface, inputs: Inputs, terminal: Terminal
+        self,
+        node: Node,
+        interface: Interface,
+        inputs: Inputs,
+        terminal: Terminal,
+        unproven: Sequence[int],
     ) -> None:
         """Open what measures the arm; nothing is commanded yet.
 
@@ -58,13 +60,20 @@ class MotionCheck:
             interface: Defines the meaning of an action.
             inputs: All streams of the interface, which are watched during the moves.
             terminal: Terminal that asks, and whose keys stop.
+            unproven: Numbers of the parts whose commands have an order that nobody has told.
         """
         self._node, self._interface, self._inputs = node, interface, inputs
         self._terminal = terminal
         self._limits = part_limits(interface, {})
         self._commander = Commander(node, interface, self._limits, check_topic=True)
+        self._unproven = unproven
+        for number, arm in enumerate(self._commander.arms):
+            # A velocity ends with a zero in any order; held positions would be a leap.
+            is_velocity = arm.part.interface.command.is_velocity
+            arm.session.is_mute = number in unproven and not is_velocity
         self._mappings = [TeleopMapping(part.interface, 1.0) for part in interface.parts]
-        self._clock = ClockWatch(node)
+        self._clock, self._watched = ClockWatch(node), Watch(interface)
+        self._scene = SceneStatus(node)
         self._script = self._moves()
         self._now = 0
         self._states: RobotStates | None = None
@@ -109,6 +118,8 @@ class MotionCheck:
         self._is_over = True
         subject = self._probe.subject if self._probe else "action"
         cure = f"{reason}; the arm stays where it stopped"
+        if any(arm.session.is_mute for arm in self._commander.arms):
+            cure = f"{reason}; nothing more was sent, since the order of the joints is not proven"
         self.results.append(judged(subject, "test move", "stopped", "a whole move", False, cure))
 
     def _tick(self) -> None:
@@ -121,6 +132,9 @@ class MotionCheck:
         try:
             if self._commander.is_wanted and self._problem:
                 raise Stopped(self._problem)
+            # Before the next command: one after a leap would be another leap.
+            if self._states and (far := self._watched.look(self._states, self._probe)):
+                raise Stopped(far)
             desired = next(self._script)
             self._commander.tick(now, desired, self._mappings)
             if self._commander.problem:
@@ -132,7 +146,9 @@ class MotionCheck:
             self._is_over = True
 
     def _unwell(self, now: int) -> str:
-        """Problem of any stream, not only of those that measure the arm."""
+        """Problem of any stream, not only of those that measure the arm, and of a simulation."""
+        if self._scene.end:
+            return f"{self._scene.end}; call sim_bridge_node/reset"
         try:
             self._inputs.snapshot(now)
         except StaleObservation as problem:
@@ -144,17 +160,27 @@ class MotionCheck:
     def _moves(self) -> Iterator[list[TeleopCommand]]:
         yield from self._wait()
         probes = self._probes()
-        if not (yield from self._agreed(probes)):
-            self.results.append(
-                judged("action", "test move", "not agreed to", "yes", False,
-                       "give --move again and type yes, or leave it out")
-            )  # fmt: skip
+        assert self._states is not None
+        asked = Agreement(self._terminal, self._interface, self._still)
+        if not (yield from asked.to_orders(self._unproven, self._states)):
+            self._refuse("compare order and quantity with the controller's configuration, correct "
+                         "the interface or type order")  # fmt: skip
+            return
+        self._is_agreed = yield from asked.to_moves(probes)
+        if not self._is_agreed:
+            self._refuse("give --move again and type yes, or leave it out")
             return
         yield from self._wait()  # a stream may have failed meanwhile
+        yield from self._listen()
+        self._watched.begin(self._states)
         self._commander.take()
-        yield from self._rest(probes[0], self._place(probes[0]))
+        yield from self._rest(probes[0])
         for self._probe in probes:
             yield from self._there_and_back(self._probe)
+
+    def _refuse(self, cure: str) -> None:
+        """Add the result of a question that was answered with no."""
+        self.results.append(judged("action", "test move", "not agreed to", "yes", False, cure))
 
     def _wait(self) -> Iterator[list[TeleopCommand]]:
         """Wait until all streams are well."""
@@ -165,6 +191,7 @@ class MotionCheck:
             yield self._still()
 
     def _probes(self) -> list[Probe]:
+        """Test moves of all parts; those that could not come back are named and left out."""
         assert self._states is not None
         found: list[Probe] = []
         triples = zip(self._interface.parts, self._limits, self._states, strict=True)
@@ -172,51 +199,44 @@ class MotionCheck:
             if not part.interface.command.measured:
                 raise Stopped(part.named("action.measured names no stream that measures the arm"))
             found += probes_of(number, part, limits, state)
+            for subject in map(part.field, one_way(part, limits)):
+                cure = "low or high is 0, so the arm could not come back; try it by teleoperation"
+                self._terminal.say(f"{subject} is not moved: {cure}")
+                left = note(subject, "test move", "not moved", "there and back", cure)
+                self.results.append(left)
         if not found:
-            raise Stopped("all dimensions have equal bounds; nothing may move")
+            raise Stopped("no dimension has bounds that let it move there and back")
         return found
 
-    def _agreed(self, probes: list[Probe]) -> Any:
-        """Say what will move, and wait for a typed yes."""
-        say = self._terminal.say
-        say("\nOne after the other, and each back to where it began:")
-        for probe in probes:
-            unit = "m/s" if probe.is_length else "rad/s"
-            say(f"  {probe.subject:<28} {probe.text(probe.amount)}  at {probe.speed:g} {unit}")
-        topics = ", ".join(part.interface.command.topic for part in self._interface.parts)
-        say(f"The commands go to {topics}. Grippers don't move. Any key, or Ctrl-C, stops.")
-        say("THE ARM WILL MOVE. Is everybody out of its reach, and the emergency stop at hand?")
-        self._terminal.keys()  # pressed before the question
-        typed = ""
-        while True:
-            self._terminal.show(f"Type yes to move it, anything else to leave it: {typed}")
-            for key in self._terminal.keys():
-                if key == "enter":
-                    self._is_agreed = typed == "yes"
-                    self._terminal.show("")
-                    return self._is_agreed
-                typed = typed[:-1] if key == "backspace" else typed + key
+    def _listen(self) -> Iterator[list[TeleopCommand]]:
+        """Measure the noise, and refuse arms that move before they are commanded."""
+        start = self._now
+        while self._seconds(start) < _LISTEN:
+            if self._states is None:
+                raise Stopped(self._problem)
+            self._watched.listen(self._states)
             yield self._still()
+        if problem := self._watched.restless():
+            raise Stopped(problem)
 
     def _there_and_back(self, probe: Probe) -> Iterator[list[TeleopCommand]]:
-        part, begin = self._interface.parts[probe.part], self._place(probe)
+        self._watched.begin(self._states)
         self._terminal.show(f"{probe.subject} {probe.text(probe.amount)}")
         self._changes = set()
-        commanded = yield from self._drive(probe, probe.amount, begin)
+        commanded = yield from self._drive(probe, probe.amount)
         changes = self._changes
-        yield from self._rest(probe, begin)
-        moved = displacement(part, begin, self._place(probe))
-        self.results.append(judge(probe, commanded, moved, changes))
+        yield from self._rest(probe)
+        self.results.append(judge(probe, commanded, self._watched.motions, changes))
         self._changes = set()  # those of the way back don't count
-        yield from self._drive(probe, -commanded, begin)
-        yield from self._rest(probe, begin)
-        left = displacement(part, begin, self._place(probe))
-        self.results += judge_return(probe, left[probe.name])
+        yield from self._drive(probe, -commanded)
+        yield from self._rest(probe)
+        self.results += judge_return(probe, own_motion(probe, self._watched.motions))
 
-    def _drive(self, probe: Probe, goal: float, begin: Place) -> Any:
+    def _drive(self, probe: Probe, goal: float) -> Any:
         """Command a motion; return its length, m or rad, with its sign."""
         period, start = 1.0 / self._interface.rate, self._now
         sign = 1.0 if goal > 0 else -1.0
+        full = probe.full if goal * probe.amount > 0 else probe.full_back
         first, done, last = self._setpoint(probe), 0.0, self._now
         longest = FARTHEST * abs(goal) / probe.speed + 10 * period
         while (left := abs(goal) - abs(done)) > 0.01 * abs(goal):
@@ -224,8 +244,7 @@ class MotionCheck:
                 break
             speed = min(probe.speed, left / period)
             self._mappings[probe.part].joint = probe.joint
-            yield self._motion(probe, sign * speed / probe.full)
-            self._check_reach(probe, begin)
+            yield self._motion(probe, sign * speed / full)
             self._changes.update(self._commander.changed)
             # A controller keeps a velocity until the next command.
             done += sign * speed * (self._now - last) / NANOSECONDS
@@ -237,17 +256,7 @@ class MotionCheck:
                 done = displacement(part, first, told)[probe.name]
         return done
 
-    def _check_reach(self, probe: Probe, begin: Place) -> None:
-        """Refuse to go on if the arm moves much further than it was told to."""
-        moved = displacement(self._interface.parts[probe.part], begin, self._place(probe))
-        for name, value in moved.items():
-            if probe.is_alike(name) and abs(value) > FARTHEST * abs(probe.amount):
-                raise Stopped(
-                    f"{name} moved {probe.text(value)}, more than {FARTHEST:g} times what was "
-                    "commanded"
-                )
-
-    def _rest(self, probe: Probe, begin: Place) -> Iterator[list[TeleopCommand]]:
+    def _rest(self, probe: Probe) -> Iterator[list[TeleopCommand]]:
         """Command no motion until the arm stands still."""
         part, start = self._interface.parts[probe.part], self._now
         shortest = _REST + part.interface.command.lag
@@ -256,9 +265,8 @@ class MotionCheck:
             if self._seconds(start) > _LONGEST_REST + shortest:
                 raise Stopped(f"{probe.subject} moves on although nothing is commanded")
             yield self._still()
-            self._check_reach(probe, begin)
             moved = displacement(part, seen, self._place(probe))[probe.name]
-            if abs(moved) > _NOISE * abs(probe.amount):
+            if abs(moved) > self._watched.standstill(probe):
                 seen, since = self._place(probe), self._now
 
     # State

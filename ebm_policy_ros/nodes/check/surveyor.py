@@ -8,14 +8,15 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from std_msgs.msg import String
 
+from ebm_policy_ros.check.commands import is_onlooker
 from ebm_policy_ros.check.survey import SURVEYED, Commandable, Sensor, Survey, commandables
 from ebm_policy_ros.check.urdf import parse_urdf
 from ebm_policy_ros.interface import COMMAND_TYPES, NANOSECONDS
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.check.running import LATCHED, follow_clock, spin
+from ebm_policy_ros.nodes.check.description import Description
+from ebm_policy_ros.nodes.check.running import follow_clock, spin
 from ebm_policy_ros.nodes.common.topics import published
 from ebm_policy_ros.util.yaml_file import UnreadableFile
 
@@ -63,12 +64,8 @@ class Surveyor:
             executor: Executor of the node, which this spins.
         """
         self._node, self._executor = node, executor
-        self._description = ""
-        node.create_subscription(String, "/robot_description", self._on_description, LATCHED)
+        self._description = Description(node)
         self._heard: dict[tuple[str, str], _Heard] = {}
-
-    def _on_description(self, message: Any) -> None:
-        self._description = str(message.data)
 
     def _discover(self) -> list[tuple[str, str]]:
         """Wait until nothing new appears; return the topics that may be streams, with types."""
@@ -99,11 +96,11 @@ class Surveyor:
             for (topic, kind), heard in self._heard.items()
         ]
         described = {}
-        if self._description:
+        if self._description.text:
             try:
-                described = parse_urdf(self._description)
+                described = parse_urdf(self._description.text)
             except UnreadableFile as error:
-                self._node.get_logger().warning(f"/robot_description: {error}")
+                self._node.get_logger().warning(f"robot_description: {error}")
         return Survey(tuple(s for s in found if s is not None), self._commands(), described)
 
     def _subscribe(self, topic: str, kind: str) -> Any:
@@ -121,7 +118,10 @@ class Surveyor:
                 if kind not in COMMAND_TYPES or not self._node.count_subscribers(topic):
                     continue
                 infos = self._node.get_subscriptions_info_by_topic(topic)
-                listeners = tuple(sorted({i.node_name for i in infos}))
+                names = {i.node_name for i in infos if not is_onlooker(i.node_name)}
+                if not names:
+                    continue
+                listeners = tuple(sorted(names))
                 is_published = self._node.count_publishers(topic) > 0
                 name = topic.removeprefix("/")
                 found += commandables(name, kind, listeners, is_published)

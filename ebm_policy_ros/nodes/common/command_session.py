@@ -31,6 +31,8 @@ class CommandSession:
         self.outputs: Outputs | None = None
         """Command topics while they are open; otherwise None."""
         self._node, self._interface, self._part = node, interface, part
+        self.is_mute = False
+        """True to send no safe command: positions in a wrong order would move the arm."""
         self._contested = False
         self._silent_after: int | None = None
 
@@ -51,7 +53,7 @@ class CommandSession:
         Args:
             time_ns: Current time, nanoseconds.
         """
-        if self.outputs is not None and self._silent_after is None:
+        if self.outputs is not None and self._silent_after is None and not self.is_mute:
             self.outputs.hold(time_ns, None)
 
     def close(self) -> None:
@@ -101,7 +103,7 @@ class CommandSession:
             state: Robot state, if it is known.
             stopped: True if the node is in STOPPED: it closes the topic in the end.
         """
-        if self.outputs is None:
+        if self.outputs is None or self.is_mute:
             return
         if not stopped and not self._contested:
             self._silent_after = None
