@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
-from robot import PERIOD, Robot, planar
+from robot import PERIOD, TIMEOUT, Robot, planar
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from test_execution import Record
@@ -356,3 +357,45 @@ def test_who_commands_is_told_at_every_tick_in_the_status_and_in_the_diagnostics
     robot.tick(15)
     assert record.at(15)["commander"] == "nobody"
     assert sorted(record.ticks) == [12, 13, 14, 15] and record.count == 4
+
+
+def set_back(node: Any) -> None:
+    """Let the node's last tick lie in the future, as when a system's clock is set by 20 ms."""
+    node.control_loop.last_tick += PERIOD // 5
+
+
+def test_a_takeover_begins_though_the_clock_is_behind_the_last_tick(
+    robot: Robot, start_policy: StartPolicy, interface: Interface
+) -> None:
+    node = start_policy()
+    decide(robot)
+    person, count = Person(robot, interface), len(robot.commands)
+    set_back(node)
+    person.send(person.message(LEFT, 11))
+    robot.until(lambda: node.control_loop.person != "")
+    assert node.statistics.counts["takeovers"] == 1
+    assert len(robot.commands) == count, "nothing is sent on a clock that was set back"
+
+
+def test_a_decision_that_runs_when_the_clock_is_set_back_is_abandoned_for_a_person(
+    robot: Robot, start_policy: StartPolicy, interface: Interface
+) -> None:
+    node = start_policy()
+    decide(robot)
+    person, loop = Person(robot, interface), node.control_loop
+    go_on = threading.Event()
+
+    def wait(*values: Any) -> None:
+        go_on.wait(TIMEOUT)
+
+    loop.loaded.policy._model.encoder.trunk.register_forward_hook(wait)
+    robot.tick(12)
+    robot.until(lambda: loop.is_deciding)
+    count = len(robot.commands)
+    set_back(node)
+    person.send(person.message(LEFT, 12))
+    robot.until(lambda: loop.person != "")
+    assert not loop.is_deciding
+    go_on.set()
+    assert tick(robot, 13) == LEFT
+    assert all(planar(command) == LEFT for command in robot.commands[count:])
