@@ -194,7 +194,10 @@ class Commander:
         commands: list[Command] = []
         grips: list[bool] = []
         for (arm, state, wish, mapping), guarded in zip(wishes, actions, strict=True):
-            grip = wish.target is not None or mapping.grip is not None
+            grip = mapping.grip is not None
+            if wish.target is not None:
+                # What a policy has gripped stays gripped until the person moves the gripper.
+                grip = self._link is None or wish.grips
             # A plan has one or two periods only, so it is not crossfaded.
             limits = arm.guard.limits
             commands.append(arm.outputs.command(guarded, state, now, limits, 0.0, grip))
