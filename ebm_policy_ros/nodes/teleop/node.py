@@ -34,6 +34,8 @@ from ebm_policy_ros.util.resources import interface_path
 _SCREEN_RATE = 20.0
 # Rate at which new input of a person who takes over is sent, Hz.
 _PROMPT_RATE = 50.0
+# Events whose keys go on holding a takeover; each arm has a keyboard of its own.
+_KEEPING = (*GRIPS, "next_part")
 
 
 class TeleopNode(Node):
@@ -192,6 +194,8 @@ class TeleopNode(Node):
         for name in pressed:
             if event := self._hand.keyboard.press(name, boot_time()):
                 self._act(event)
+                if event in _KEEPING and self.commander.is_wanted:
+                    self._hand.keyboard.keep(boot_time())
             else:
                 self._confirmation.withdraw()
 
