@@ -113,8 +113,8 @@ class ControlLoop:
         return self._takeover.sender
 
     @property
-    def person_ignored(self) -> str:
-        """Reason why the last message of a person was ignored; empty if it was not."""
+    def person_ignored(self) -> tuple[str, str]:
+        """Sender whose messages are ignored, and the reason; empty if there is none."""
         return self._takeover.ignored
 
     def _now(self) -> int:

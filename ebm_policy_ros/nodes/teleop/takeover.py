@@ -106,8 +106,8 @@ class TakeoverLink:
             text = "you command" if told else f"{self._name} holds: {status.get('reason', '')}"
         elif self._is_sending and status.get("taken_by"):
             text = f"{status['taken_by']} commands, not you"
-        elif self._is_sending and status.get("ignored"):
-            text = f"{self._name} ignores you: {status['ignored']}"
+        elif self._is_sending and status.get("ignored_sender") == self._sender:
+            text = f"{self._name} ignores you: {status.get('ignored', '')}"
         else:
             text = f"commander: {status.get('commander', 'unknown')}"
         return cut(text, _LONGEST)
