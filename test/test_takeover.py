@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
-from robot import PERIOD, Robot, planar
+from robot import PERIOD, TIMEOUT, Robot, planar
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from test_execution import Record
@@ -145,8 +146,8 @@ def test_a_person_who_falls_silent_without_letting_go_stops_the_node(
     reason = "/teleop_node sent no valid command for 0.25 s and did not let go"
     assert node.safety.reason == reason
     person.send(person.message(LEFT, 14))
-    robot.until(lambda: bool(node.control_loop.person_ignored))
-    assert "the node is stopped" in node.control_loop.person_ignored
+    robot.until(lambda: bool(node.control_loop.person_ignored[1]))
+    assert "the node is stopped" in node.control_loop.person_ignored[1]
     assert node.safety.state.value == "stopped", "a takeover never leaves it"
     assert tick(robot, 15) == STILL
 
@@ -157,8 +158,8 @@ def test_a_second_person_is_refused_until_the_first_one_lets_go(
     other = Person(robot, interface, "/other")
     person.command(LEFT, 11)
     other.send(other.message(RIGHT, 11))
-    robot.until(lambda: bool(node.control_loop.person_ignored))
-    assert node.control_loop.person_ignored == (
+    robot.until(lambda: bool(node.control_loop.person_ignored[1]))
+    assert node.control_loop.person_ignored[1] == (
         "'/other' wants to command while '/teleop_node' does, which must let go first"
     )
     other.let_go(11)
@@ -168,6 +169,34 @@ def test_a_second_person_is_refused_until_the_first_one_lets_go(
     robot.until(lambda: planar(robot.commands[-1]) == STILL)
     other.command(RIGHT, 12)
     assert tick(robot, 13) == RIGHT
+
+
+def test_the_reason_of_a_stop_is_not_that_for_which_another_person_was_refused(
+    robot: Robot, node: Any, person: Person, interface: Interface
+) -> None:
+    other, loop = Person(robot, interface, "/other"), node.control_loop
+    person.command(LEFT, 11)
+    person.send(person.message([np.nan, 0.0], 11))
+    robot.until(lambda: loop.person_ignored[0] == "/teleop_node")
+    other.send(other.message(RIGHT, 11))
+    robot.until(lambda: loop.person_ignored[0] == "/other")
+    for step in (12, 13, 14):
+        robot.tick(step)
+    robot.until(lambda: node.safety.state is SafetyState.STOPPED)
+    assert "not a finite number" in node.safety.reason and "/other" not in node.safety.reason
+    other.let_go(14)
+    robot.until(lambda: loop.person_ignored[0] == "/teleop_node")
+
+
+def test_only_the_last_persons_who_were_refused_are_remembered(
+    robot: Robot, node: Any, person: Person
+) -> None:
+    node.trigger_deactivate()
+    for number in range(12):
+        person.name = f"/person_{number}"
+        person.send(person.message(LEFT, 11))
+        robot.until(lambda: node.control_loop.person_ignored[0] == person.name)
+    assert list(node.control_loop._takeover._refusals) == [f"/person_{n}" for n in range(4, 12)]
 
 
 def changed(change: Callable[[Any], None]) -> Callable[[Person], Any]:
@@ -208,8 +237,8 @@ def test_a_wrong_message_is_ignored_and_the_policy_goes_on(
 ) -> None:
     count = len(robot.commands)
     person.send(make(person))
-    robot.until(lambda: bool(node.control_loop.person_ignored))
-    assert text in node.control_loop.person_ignored
+    robot.until(lambda: bool(node.control_loop.person_ignored[1]))
+    assert text in node.control_loop.person_ignored[1]
     assert len(robot.commands) == count and node.control_loop.person == ""
     assert any(tick(robot, 12))
     assert node.statistics.counts["takeovers"] == 0
@@ -222,7 +251,7 @@ def test_wrong_messages_of_a_person_who_commands_count_as_silence(
     for step in (12, 13, 14):
         robot.tick(step)
         person.send(person.message([np.nan, 0.0], step))
-        robot.until(lambda: bool(node.control_loop.person_ignored))
+        robot.until(lambda: bool(node.control_loop.person_ignored[1]))
     robot.until(lambda: node.safety.state is SafetyState.STOPPED)
     assert "not a finite number" in node.safety.reason
 
@@ -232,7 +261,7 @@ def test_an_inactive_node_ignores_a_person(robot: Robot, node: Any, person: Pers
     robot.until(lambda: planar(robot.commands[-1]) == STILL)
     count = len(robot.commands)
     person.send(person.message(LEFT, 11))
-    robot.until(lambda: node.control_loop.person_ignored == "the node is not active")
+    robot.until(lambda: node.control_loop.person_ignored[1] == "the node is not active")
     assert len(robot.commands) == count
 
 
@@ -259,7 +288,7 @@ def test_a_stop_wins_and_a_person_who_still_holds_goes_on_after_a_reset(
     robot.until(lambda: planar(robot.commands[-1]) == STILL)
     count = len(robot.commands)
     person.send(person.message(LEFT, 11))
-    robot.until(lambda: "~/stop was called" in node.control_loop.person_ignored)
+    robot.until(lambda: "~/stop was called" in node.control_loop.person_ignored[1])
     assert len(robot.commands) == count
     assert tick(robot, 12) == STILL
     assert robot.call(Trigger, "policy_node/reset", Trigger.Request()).success
@@ -356,3 +385,45 @@ def test_who_commands_is_told_at_every_tick_in_the_status_and_in_the_diagnostics
     robot.tick(15)
     assert record.at(15)["commander"] == "nobody"
     assert sorted(record.ticks) == [12, 13, 14, 15] and record.count == 4
+
+
+def set_back(node: Any) -> None:
+    """Let the node's last tick lie in the future, as when a system's clock is set by 20 ms."""
+    node.control_loop.last_tick += PERIOD // 5
+
+
+def test_a_takeover_begins_though_the_clock_is_behind_the_last_tick(
+    robot: Robot, start_policy: StartPolicy, interface: Interface
+) -> None:
+    node = start_policy()
+    decide(robot)
+    person, count = Person(robot, interface), len(robot.commands)
+    set_back(node)
+    person.send(person.message(LEFT, 11))
+    robot.until(lambda: node.control_loop.person != "")
+    assert node.statistics.counts["takeovers"] == 1
+    assert len(robot.commands) == count, "nothing is sent on a clock that was set back"
+
+
+def test_a_decision_that_runs_when_the_clock_is_set_back_is_abandoned_for_a_person(
+    robot: Robot, start_policy: StartPolicy, interface: Interface
+) -> None:
+    node = start_policy()
+    decide(robot)
+    person, loop = Person(robot, interface), node.control_loop
+    go_on = threading.Event()
+
+    def wait(*values: Any) -> None:
+        go_on.wait(TIMEOUT)
+
+    loop.loaded.policy._model.encoder.trunk.register_forward_hook(wait)
+    robot.tick(12)
+    robot.until(lambda: loop.is_deciding)
+    count = len(robot.commands)
+    set_back(node)
+    person.send(person.message(LEFT, 12))
+    robot.until(lambda: loop.person != "")
+    assert not loop.is_deciding
+    go_on.set()
+    assert tick(robot, 13) == LEFT
+    assert all(planar(command) == LEFT for command in robot.commands[count:])

@@ -151,6 +151,8 @@ def test_a_key_is_held_until_some_time_after_it_came_last() -> None:
     assert not keyboard.is_held(1.0, 0.8), "it does not move the arm"
     keyboard.press("w", 1.0)
     assert keyboard.is_held(1.8, 0.8) and not keyboard.is_held(1.81, 0.8)
+    keyboard.keep(2.0)
+    assert keyboard.is_held(2.8, 0.8) and not keyboard.desired(2.0).motion
     keyboard.stop()
     assert not keyboard.is_held(1.0, 0.8)
 

@@ -460,7 +460,7 @@ class LeaderArm:
 
     def __init__(self, person: Person) -> None:
         self._scene = person.scene
-        self._names = list(person.scene.interface.command.fields)
+        self._names = list(person.scene.interface.command.names)
         self._publisher = person.scene.node.create_publisher(JointState, "leader/joint_states", 10)
         person.scene.wait(lambda: self._publisher.get_subscription_count() > 0)
         self.place = np.array(person.scene.joints[-1])

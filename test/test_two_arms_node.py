@@ -455,6 +455,25 @@ def test_a_person_takes_over_both_arms_of_a_policy(
     person.close()
 
 
+def test_the_key_for_the_next_arm_does_not_give_the_arms_back_to_the_policy(
+    arms: TwoArms, policy: Path, tmp_path: Path
+) -> None:
+    node = arms.start_policy(policy)
+    person = Operator(arms, tmp_path, speed=0.4, takeover="policy_node", key_hold=5.0)
+    arms.until(lambda: arms.node.count_subscribers("policy_node/takeover") > 0)
+    person.press("p")
+    assert arms.ticks(4) == MOVING, "it takes nothing over"
+    person.press("w")
+    arms.until(lambda: arms.commands() == {"left": (0.0, 0.0), "right": (0.1, 0.0)})
+    person.press("p")
+    arms.until(lambda: arms.commands() == STILL)
+    assert node.control_loop.commander.value == "person"
+    person.press("w")
+    arms.until(lambda: arms.commands() == {"left": (0.1, 0.0), "right": (0.0, 0.0)})
+    assert node.statistics.counts["takeovers"] == 1
+    person.close()
+
+
 def test_an_operator_may_command_one_arm_alone(arms: TwoArms, tmp_path: Path) -> None:
     person = Operator(arms, tmp_path, speed=0.4, part="right")
     arms.ticks(3)

@@ -165,8 +165,12 @@ class Keyboard:
         self._pressed: dict[str, float] = {}
         self._at = -math.inf
 
+    def keep(self, now: float) -> None:
+        """Count as held from a time on, in s, as if a key that moves the arm had come."""
+        self._at = now
+
     def is_held(self, now: float, seconds: float) -> bool:
-        """True if a key that moves the arm came within the last `seconds`."""
+        """True if a key that moves the arm, or `keep`, came within the last `seconds`."""
         return now - self._at <= seconds
 
     def desired(self, now: float) -> TeleopCommand:

@@ -15,6 +15,9 @@ from ebm_policy_ros.util.geometry import near as near_angle
 
 Vector = npt.NDArray[np.float64]
 
+# Share of a gripper's range by which it is moved on purpose.
+_GRIP_SHARE = 0.05
+
 
 class Leader:
     """Follows a leader arm that is near, and releases it when it is far away or silent.
@@ -74,6 +77,8 @@ class Leader:
         self._target: Vector | None = None
         self._at = -math.inf
         self._problem = "no message of the leader arm yet"
+        self._gripper = action.gripper
+        self._grip_begun, self._grips = 0.0, False
         self.following = False
         """True if the arm follows the leader."""
 
@@ -113,10 +118,20 @@ class Leader:
         self._target[turning] = near_angle(self._target[turning], place[turning])
         apart = np.abs(self._target[: len(place)] - place)
         worst = int(np.argmax(apart))
-        self.following = bool(apart[worst] <= (self._far if self.following else self._near))
+        was_following = self.following
+        self.following = bool(apart[worst] <= (self._far if was_following else self._near))
         if not self.following:
             return TeleopCommand(
                 problem=f"bring the leader arm to the arm: {self._fields[worst]} is "
                 f"{self._target[worst] - place[worst]:+.2f} rad away, {self._near} allowed"
             )
-        return TeleopCommand(target=self._target)
+        if not was_following:
+            self._grip_begun, self._grips = self._target[-1], False
+        return TeleopCommand(target=self._target, grips=self._has_gripped(self._target[-1]))
+
+    def _has_gripped(self, grip: float) -> bool:
+        """True if the leader's gripper was moved since the arm follows; its state is its last."""
+        if self._gripper is not None:
+            enough = _GRIP_SHARE * (self._gripper.high - self._gripper.low)
+            self._grips |= bool(abs(grip - self._grip_begun) > enough)
+        return self._grips

@@ -17,6 +17,8 @@ Vector = npt.NDArray[np.float64]
 
 JOINT = "joint"
 """Direction of the chosen joint; the only direction if the fields are joints."""
+GRIPS = ("grip_low", "grip_high")
+"""Events that move a gripper."""
 _AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 _FASTER = 1.25
 _SLOWEST = 0.02
@@ -30,6 +32,8 @@ class TeleopCommand:
     """Share of the full speed by direction, -1 to 1; other directions don't move."""
     target: Vector | None = None
     """Target position in place of a motion, in the order of the action's names."""
+    grips: bool = False
+    """True if the person has moved the gripper of the target."""
     problem: str = ""
     """Reason why the arm must hold; empty if there is no problem."""
     hint: str = ""
@@ -82,7 +86,7 @@ class TeleopMapping:
         if event in ("faster", "slower"):
             factor = _FASTER if event == "faster" else 1 / _FASTER
             self.speed = min(1.0, max(_SLOWEST, self.speed * factor))
-        elif event in ("grip_low", "grip_high"):
+        elif event in GRIPS:
             self.grip = float(event == "grip_high")
         elif event == "next_joint":
             self.joint = (self.joint + 1) % len(self._names)

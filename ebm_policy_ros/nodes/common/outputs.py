@@ -255,24 +255,32 @@ class Outputs:
             return
         # A late decision has taken some time since the tick.
         now = max(time_ns, self._now())
-        if self._action.is_velocity:
-            still = np.zeros((1, len(self._action.fields)))
-            self._publisher.publish(self._message(still, np.array([now]), now))
+        still = self.still(now, measured)
+        if still is None:
             return
-        if self._held is None:
-            self._held = self._setpoint.at(now)
-        if self._held is None and measured is not None:
-            self._held = self._place(measured)
-        if self._held is None:
-            return  # any position could cause a motion
-        if measured is not None:
-            self._held = self._aligned(self._held, measured)
-        if measured is not None and self._is_elsewhere(self._held, measured):
-            self._held = self._place(measured)
         # A controller rejects a trajectory that ends in the past.
         times = np.array([now + self._interface.period_ns if self.takes_horizon else now])
-        self._publisher.publish(self._message(self._held[None], times, now))
-        self._setpoint.follow(self._held[None], times)
+        self._publisher.publish(self._message(still[None], times, now))
+        if not self._action.is_velocity:
+            self._setpoint.follow(still[None], times)
+
+    def still(self, time_ns: int, measured: RobotState | None) -> Actions | None:
+        """Velocity or position, shape (D,), at which the arm stands still from a time on.
+
+        None if there was no command and the state is not known: any position could cause a motion.
+        """
+        if self._action.is_velocity:
+            return np.zeros(len(self._action.fields))
+        if self._held is None:
+            self._held = self._setpoint.at(time_ns)
+        if self._held is None and measured is not None:
+            self._held = self._place(measured)
+        if self._held is None or measured is None:
+            return self._held
+        self._held = self._aligned(self._held, measured)
+        if self._is_elsewhere(self._held, measured):
+            self._held = self._place(measured)
+        return self._held
 
     def _message(self, points: Actions, times: npt.NDArray[np.int64], time_ns: int) -> Any:
         return command_message(self._action, points, time_ns, (times - time_ns) / NANOSECONDS)

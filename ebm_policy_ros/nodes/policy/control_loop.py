@@ -113,8 +113,8 @@ class ControlLoop:
         return self._takeover.sender
 
     @property
-    def person_ignored(self) -> str:
-        """Reason why the last message of a person was ignored; empty if it was not."""
+    def person_ignored(self) -> tuple[str, str]:
+        """Sender whose messages are ignored, and the reason; empty if there is none."""
         return self._takeover.ignored
 
     def _now(self) -> int:
@@ -262,12 +262,12 @@ class ControlLoop:
 
     def _on_person(self) -> None:
         """Send what a person commands at once."""
-        now, seen = self._now(), None
-        if now < self.last_tick:
-            return  # the clock was set back, and the next tick reacts to it
-        is_due = self._is_due
+        now, seen, is_due = self._now(), None, self._is_due
         if self._takeover.is_new:
             self._begin_takeover()
+        if now < self.last_tick:
+            self._report()
+            return  # the clock was set back, and the next tick reacts to it
         with self._holding(now):
             sight, problem = self._look(now)
             seen = sight.measured if sight is not None else None
@@ -334,8 +334,9 @@ class ControlLoop:
         is_due = self._is_due
         self._abandon()
         now = pending.sight.now
-        with self._holding(now):
-            self._decisions.command(pending)
+        if not self._takeover.is_active:
+            with self._holding(now):
+                self._decisions.command(pending)
         self._finish(now, pending.sight.measured)
         if is_due:
             self.tick(self._now())

@@ -44,6 +44,7 @@ class Status:
             "commander": Commander.NOBODY.value,
             "taken_by": "",
             "ignored": "",
+            "ignored_sender": "",
             "shadow": not state.values["publish_commands"],
             "speed": state.values["speed"],
             "latest_ms": statistics.latest(),
@@ -51,10 +52,12 @@ class Status:
         }
         if state.control_loop is not None:
             loaded = state.control_loop.loaded
+            sender, ignored = state.control_loop.person_ignored
             now |= {
                 "commander": state.control_loop.commander.value,
                 "taken_by": state.control_loop.person,
-                "ignored": state.control_loop.person_ignored,
+                "ignored": ignored,
+                "ignored_sender": sender,
                 "policy": loaded.name,
                 "sha256": loaded.sha256,
                 "hidden": loaded.is_hidden,

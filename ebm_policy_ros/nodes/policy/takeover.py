@@ -22,6 +22,8 @@ from ebm_policy_ros.nodes.common.topics import TAKEOVER_QUALITY
 from ebm_policy_ros.util.quoting import quote
 
 _LONGEST_NAME = 200
+# Senders whose refusals are kept.
+_MOST_SENDERS = 8
 
 
 class Takeover:
@@ -60,8 +62,7 @@ class Takeover:
         """Time of its receipt, nanoseconds."""
         self.is_new = False
         """True if the last command began the takeover."""
-        self.ignored = ""
-        """Reason why the last message was ignored; empty if it was valid."""
+        self._refusals: dict[str, str] = {}
         self._limit = max(values["takeover_timeout"], 2 / interface.rate)
         self._is_suspected = False
         # A simulation's clock gives the times of the commands too.
@@ -79,6 +80,11 @@ class Takeover:
     def is_active(self) -> bool:
         """True while a person commands."""
         return bool(self.sender)
+
+    @property
+    def ignored(self) -> tuple[str, str]:
+        """Sender whose messages are ignored, and the reason for the last one; empty if none."""
+        return next(reversed(self._refusals.items()), ("", ""))
 
     def end(self) -> None:
         """Forget the person; the next command begins a new takeover."""
@@ -104,6 +110,7 @@ class Takeover:
     def _receive(self, message: Any) -> None:
         sender = message.header.frame_id
         if not message.points:
+            self._refusals.pop(sender, None)
             if self.is_active and sender == self.sender:
                 self.end()
                 self._on_end("")
@@ -114,16 +121,24 @@ class Takeover:
             self._check_stamp(stamp_ns(message), now)
             command = read_takeover(message, self._interface)
         except MessageError as problem:
-            self.ignored = str(problem)
-            text = f"a person's command is ignored: {self.ignored}"
-            self._node.get_logger().warning(text, throttle_duration_sec=5.0)
+            self._refuse(sender, str(problem))
             return
-        self.ignored = ""
+        self._refusals.pop(sender, None)
         self.is_new = not self.is_active
         self.sender, self.command, self.heard = sender, command, now
         self._is_suspected = False
         self._alarm.reset()
         self._on_command()
+
+    def _refuse(self, sender: str, reason: str) -> None:
+        """Tell why a message is ignored; the last reason of each sender is kept."""
+        name = sender[: _LONGEST_NAME + 1]  # a longer one is nobody's
+        self._refusals.pop(name, None)  # the newest one is the last
+        self._refusals[name] = reason
+        if len(self._refusals) > _MOST_SENDERS:
+            del self._refusals[next(iter(self._refusals))]
+        text = f"a command of {quote(name)} is ignored: {reason}"
+        self._node.get_logger().warning(text, throttle_duration_sec=5.0)
 
     def _check_sender(self, sender: str) -> None:
         if refusal := self._refusal():
@@ -159,7 +174,7 @@ class Takeover:
         if not self._is_suspected:
             return
         reason = f"{self.sender} sent no valid command for {self._limit:.2f} s and did not let go"
-        if self.ignored:
-            reason += f" ({self.ignored})"
+        if own := self._refusals.get(self.sender):
+            reason += f" ({own})"
         self.end()
         self._on_end(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from rclpy.node import Node
 
 from ebm_policy_ros.control.limits import Limits
@@ -21,6 +22,8 @@ from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping, Vector
 
 # Time after a pause of the process in which nothing moves, until queued input is processed, s.
 _AFTER_A_PAUSE = 0.5
+# Largest takeover_timeout of a policy node, nanoseconds.
+_LONGEST_SILENCE_NS = 2 * NANOSECONDS
 
 
 class Commander:
@@ -98,12 +101,16 @@ class Commander:
     def close(self) -> None:
         """Release the topics and close the inputs.
 
-        A policy node is not told that the person has let go: it stops, because a program that
-        ends is no decision that the policy shall go on.
+        A policy node is told to stand still, but not that the person has let go: it stops, because
+        a program that ends is no decision that the policy shall go on.
         """
         self._pauses.close()
+        if self.arms.is_open:
+            self._rest(self._now())
         self._release()
         self._inputs.close()
+        if self._link is not None:
+            self._link.close()
 
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
@@ -164,6 +171,24 @@ class Commander:
         self.problem = problem or self._send(now, desired, mappings)
         if self.problem:
             self.arms.hold(now, self._measured)
+            self._rest(now)
+
+    def _rest(self, now: int) -> None:
+        """Command a policy node once to stand still; in the silence that follows it stops."""
+        link = self._link
+        # After a longer silence it has stopped already, and may decide again.
+        if link is None or not link.is_moving or now - self._sent_ns > _LONGEST_SILENCE_NS:
+            return
+        rows = []
+        for index, arm in enumerate(self.arms):
+            state = None if self._measured is None else self._measured[index]
+            still = arm.outputs.still(now, state)
+            if still is None:
+                return
+            row = np.zeros((1, len(arm.part.interface.command.names)))  # no gripper is commanded
+            row[0, : len(still)] = still
+            rows.append(row)
+        link.send_last(PersonCommand(tuple(rows), (False,) * len(rows)))
 
     def _unheard(self) -> str:
         """Problem that nobody receives the commands; empty if there is none."""
@@ -194,7 +219,10 @@ class Commander:
         commands: list[Command] = []
         grips: list[bool] = []
         for (arm, state, wish, mapping), guarded in zip(wishes, actions, strict=True):
-            grip = wish.target is not None or mapping.grip is not None
+            grip = mapping.grip is not None
+            if wish.target is not None:
+                # What a policy has gripped stays gripped until the person moves the gripper.
+                grip = self._link is None or wish.grips
             # A plan has one or two periods only, so it is not crossfaded.
             limits = arm.guard.limits
             commands.append(arm.outputs.command(guarded, state, now, limits, 0.0, grip))

@@ -27,13 +27,15 @@ from ebm_policy_ros.nodes.teleop.parameters import SETTINGS
 from ebm_policy_ros.nodes.teleop.takeover import TakeoverLink
 from ebm_policy_ros.teleop.hold import Hold
 from ebm_policy_ros.teleop.keyboard import Confirmation, key_map
-from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping
+from ebm_policy_ros.teleop.mapping import GRIPS, TeleopCommand, TeleopMapping
 from ebm_policy_ros.util.resources import interface_path
 
 # Rate of reading keys and showing the status line, Hz; independent of a simulation's clock.
 _SCREEN_RATE = 20.0
 # Rate at which new input of a person who takes over is sent, Hz.
 _PROMPT_RATE = 50.0
+# Events whose keys go on holding a takeover; each arm has a keyboard of its own.
+_KEEPING = (*GRIPS, "next_part")
 
 
 class TeleopNode(Node):
@@ -139,6 +141,8 @@ class TeleopNode(Node):
         self.commander.tick(now, desired, [hand.mapping for hand in self._hands])
         if was_wanted and not self.commander.is_wanted:
             self._source.let_go()
+        if self.commander.problem:
+            self._forget_grips()
         self._show()
 
     def _follow_hold(self) -> None:
@@ -167,6 +171,13 @@ class TeleopNode(Node):
         self._hold.latch()
         self._source.let_go()
         self.commander.let_go()
+        self._forget_grips()
+
+    def _forget_grips(self) -> None:
+        """Leave the grippers to the policy until the next key or button for one."""
+        if self._link is not None:
+            for hand in self._hands:
+                hand.mapping.grip = None
 
     # Keys, buttons and services
 
@@ -183,6 +194,8 @@ class TeleopNode(Node):
         for name in pressed:
             if event := self._hand.keyboard.press(name, boot_time()):
                 self._act(event)
+                if event in _KEEPING and self.commander.is_wanted:
+                    self._hand.keyboard.keep(boot_time())
             else:
                 self._confirmation.withdraw()
 
@@ -203,6 +216,8 @@ class TeleopNode(Node):
             self._source.let_go()
             self._active = (self._active + 1) % len(self._hands)
             self._source.let_go()
+        elif event in GRIPS and self._link is not None and not self.commander.is_wanted:
+            self._say("take over first: the gripper is the policy's")
         elif not self._mapping.act(event):
             self._recorder.call(event)
         elif self._mapping.speed != self.values["speed"]:

@@ -6,6 +6,7 @@ import secrets
 import time
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
@@ -24,6 +25,8 @@ from ebm_policy_ros.util.quoting import cut
 
 # The node publishes its status ten times a second.
 _SILENCE = 1.0
+# Time that the node waits for the delivery of its last message, s.
+_LAST_MESSAGE = 0.5
 _LONGEST = 120
 
 
@@ -49,6 +52,8 @@ class TakeoverLink:
         self._status: dict[str, Any] = {}
         self._heard = 0.0
         self._is_sending = False
+        self.is_moving = False
+        """True if the last command may move the arm."""
 
     def _on_status(self, message: Any) -> None:
         told = status_in(message)
@@ -66,7 +71,7 @@ class TakeoverLink:
 
     def send(self, command: PersonCommand) -> None:
         """Send a command."""
-        self._is_sending = True
+        self._is_sending = self.is_moving = True
         self._publisher.publish(
             takeover_message(self._sender, self._now(), self._interface, command)
         )
@@ -75,7 +80,17 @@ class TakeoverLink:
         """Tell the policy node that the person has let go, unless nothing was sent."""
         if self._is_sending:
             self._publisher.publish(letting_go(self._sender, self._now()))
-        self._is_sending = False
+        self._is_sending = self.is_moving = False
+
+    def send_last(self, command: PersonCommand) -> None:
+        """Send a command to stand still, after which nothing comes for now."""
+        self.send(command)
+        self.is_moving = False
+
+    def close(self) -> None:
+        """Close the topic after the last messages have been delivered."""
+        self._publisher.wait_for_all_acked(Duration(seconds=_LAST_MESSAGE))
+        self._node.destroy_publisher(self._publisher)
 
     @property
     def answer(self) -> str:
@@ -91,8 +106,8 @@ class TakeoverLink:
             text = "you command" if told else f"{self._name} holds: {status.get('reason', '')}"
         elif self._is_sending and status.get("taken_by"):
             text = f"{status['taken_by']} commands, not you"
-        elif self._is_sending and status.get("ignored"):
-            text = f"{self._name} ignores you: {status['ignored']}"
+        elif self._is_sending and status.get("ignored_sender") == self._sender:
+            text = f"{self._name} ignores you: {status.get('ignored', '')}"
         else:
             text = f"commander: {status.get('commander', 'unknown')}"
         return cut(text, _LONGEST)
