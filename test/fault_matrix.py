@@ -588,6 +588,14 @@ class Takeover:
         )
 
     def __enter__(self) -> Takeover:
+        try:
+            self._take()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _take(self) -> None:
         scene = self._scene
         scene.wait(lambda: self._stick.get_subscription_count() > 0)
         tries = 0
@@ -597,7 +605,6 @@ class Takeover:
             self._send(is_held=tries % 10 > 3)  # it must be seen released first
             scene.step()
         self.until(lambda: scene.sent[-1].values == pytest.approx((0.1, 0.0)))
-        return self
 
     def __exit__(self, *problem: object) -> None:
         self.process.kill()
