@@ -572,7 +572,7 @@ class Takeover:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         # A busy machine gives the process a moment at least at every tenth tick.
-        self.node = scene.start(when_unsure="go", takeover_timeout=TAKEOVER)
+        self.node: Any = scene.start(when_unsure="go", takeover_timeout=TAKEOVER)
         scene.until_moving()
         self._stick = scene.node.create_publisher(Joy, "joy", 10)
         command = [sys.executable, "-m", "ebm_policy_ros.nodes.teleop.node", "--ros-args"]
