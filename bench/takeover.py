@@ -3,12 +3,17 @@
 The node is a process, over a real DDS, with the streams of `bench/latency.py` and the shipped
 policy at 10 Hz. At random moments this process takes over with a command that differs each time,
 waits for it on the arm's topic, goes on for some ticks, and lets go.
+
+With `--joy` this process publishes messages of a gamepad instead. teleop_node, a process too,
+turns them into commands; it looks at its input 50 times a second. If a stream came too late for
+it, the stick must be released once before it moves the arm: such a takeover is counted as missed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import subprocess
@@ -16,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +29,8 @@ import numpy as np
 import rclpy
 from geometry_msgs.msg import TwistStamped
 from latency import Robot, policy_at
+from rclpy.node import Node
+from sensor_msgs.msg import Joy
 from trajectory_msgs.msg import JointTrajectory
 
 from ebm_policy_ros.interface import Interface
@@ -33,19 +41,66 @@ from ebm_policy_ros.sim.subprocesses import ros_environment
 from ebm_policy_ros.util.resources import policy_path
 
 RATE, TIMEOUT = 10.0, 20.0
+# Rate at which messages are repeated, Hz; teleop_node's joy.dead_zone.
+REPEATS, DEAD_ZONE = 20.0, 0.1
+# Time after which a command is missed, s.
+PATIENCE = 3.0
 TARGET = 50.0
+
+
+class Direct:
+    """Commands of a person, as teleop_node sends them."""
+
+    def __init__(self, node: Node, interface: Interface) -> None:
+        self._node, self._interface = node, interface
+        topic = "policy_node/takeover"
+        self._publisher = node.create_publisher(JointTrajectory, topic, TAKEOVER_QUALITY)
+
+    def is_connected(self) -> bool:
+        """True once the node receives commands."""
+        return self._publisher.get_subscription_count() > 0
+
+    def send(self, velocity: tuple[float, float] | None) -> None:
+        """Command a velocity, or let go."""
+        now = int(self._node.get_clock().now().nanoseconds)
+        message = letting_go("/bench", now)
+        if velocity is not None:
+            command = PersonCommand((np.array([velocity]),), (False,))
+            message = takeover_message("/bench", now, self._interface, command)
+        self._publisher.publish(message)
+
+
+class Gamepad:
+    """Messages of a gamepad, for a teleop_node of full speed."""
+
+    def __init__(self, node: Node, interface: Interface) -> None:
+        self._node, self._fastest = node, interface.command.high[0]
+        self._publisher = node.create_publisher(Joy, "joy", 10)
+
+    def is_connected(self) -> bool:
+        """True once teleop_node receives messages, and policy_node its commands."""
+        publishers = self._node.count_publishers("policy_node/takeover")
+        return self._publisher.get_subscription_count() > 0 and publishers > 0
+
+    def send(self, velocity: tuple[float, float] | None) -> None:
+        """Hold the button and push the stick, or release both."""
+        message = Joy(axes=[0.0] * 8, buttons=[0] * 11)
+        if velocity is not None:
+            shares = [value / self._fastest for value in velocity]
+            pushed = [math.copysign(DEAD_ZONE, s) + s * (1 - DEAD_ZONE) for s in shares]
+            message.axes[1], message.axes[0] = pushed
+            message.buttons[4] = 1
+        self._publisher.publish(message)
 
 
 class Person:
     """Takes over from the node, and measures when its commands are on the arm's topic."""
 
-    def __init__(self, robot: Robot, interface: Interface) -> None:
-        self._node, self._interface = robot.node, interface
-        topic = "policy_node/takeover"
-        self._publisher = self._node.create_publisher(JointTrajectory, topic, TAKEOVER_QUALITY)
+    def __init__(self, robot: Robot, interface: Interface, hand: Direct | Gamepad) -> None:
+        self._node, self._hand = robot.node, hand
         self._last: tuple[float, float, float] = (0.0, 0.0, 0.0)
-        self._held: PersonCommand | None = None
-        self._node.create_timer(1 / RATE, self._send)
+        self._held: tuple[float, float] | None = None
+        self._node.create_timer(1 / REPEATS, lambda: hand.send(self._held))
         self._node.create_subscription(
             TwistStamped, interface.command.topic, self._on_command, 100
         )
@@ -54,9 +109,9 @@ class Person:
         linear = message.twist.linear
         self._last = (time.perf_counter(), linear.x, linear.y)
 
-    def wait(self, condition: Callable[[], bool]) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = TIMEOUT) -> None:
         """Publish the robot's streams until a condition holds."""
-        end = time.monotonic() + TIMEOUT
+        end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
                 raise TimeoutError("the node does not answer")
@@ -69,73 +124,77 @@ class Person:
 
     def is_connected(self) -> bool:
         """True once the node receives commands, and moves the arm."""
-        return self._publisher.get_subscription_count() > 0 and self._last[0] > 0
-
-    def _now(self) -> int:
-        return int(self._node.get_clock().now().nanoseconds)
-
-    def _send(self) -> None:
-        """Send what is held, as a teleoperation does at each tick."""
-        if self._held is not None:
-            now = self._now()
-            message = takeover_message("/bench", now, self._interface, self._held)
-            self._publisher.publish(message)
+        return self._hand.is_connected() and self._last[0] > 0
 
     def command(self, x: float, y: float) -> float:
         """Command a velocity; return the time until it is on the arm's topic, ms."""
-        self._held = PersonCommand((np.array([[x, y]]),), (False,))
-        begun = time.perf_counter()
-        self._send()
-        self.wait(lambda: np.allclose(self._last[1:], (x, y), rtol=0.0, atol=1e-9))
-        return (self._last[0] - begun) * 1e3
+        return self._change((x, y), (x, y))
 
     def let_go(self) -> float:
         """Let go; return the time until the arm stands still, ms."""
-        self._held, begun = None, time.perf_counter()
-        self._publisher.publish(letting_go("/bench", self._now()))
-        self.wait(lambda: self._last[1:] == (0.0, 0.0))
+        return self._change(None, (0.0, 0.0))
+
+    def _change(self, held: tuple[float, float] | None, wanted: tuple[float, float]) -> float:
+        self._held, begun = held, time.perf_counter()
+        self._hand.send(held)
+        # A gamepad's axes are single precision.
+        self.wait(lambda: np.allclose(self._last[1:], wanted, rtol=0.0, atol=1e-7), PATIENCE)
         return (self._last[0] - begun) * 1e3
 
 
 def measure(person: Person, count: int) -> dict[str, list[float]]:
-    """Take over a number of times; return all measured times, ms."""
+    """Take over a number of times; return all measured times, ms, without the missed ones."""
     found: dict[str, list[float]] = {"begin": [], "change": [], "let go": []}
     draws = random.Random(1)
     for number in range(count):
         person.pause(draws.uniform(0.2, 0.5))
         x = 0.05 + 1e-4 * number
-        found["begin"].append(person.command(x, 0.05))
-        person.pause(draws.uniform(0.02, 0.1))
-        found["change"].append(person.command(-x, 0.05))
-        person.pause(draws.uniform(0.02, 0.1))
+        try:
+            begin = person.command(x, 0.05)
+            person.pause(draws.uniform(0.02, 0.1))
+            change = person.command(-x, 0.05)
+            person.pause(draws.uniform(0.02, 0.1))
+        except TimeoutError:
+            person.let_go()
+            continue
+        found["begin"].append(begin)
+        found["change"].append(change)
         found["let go"].append(person.let_go())
     return found
+
+
+def start(processes: ExitStack, room: str, values: dict[str, Any]) -> None:
+    """Start a node as a process, which ends with the stack."""
+    command = [sys.executable, "-m", f"ebm_policy_ros.nodes.{room}.node", "--ros-args"]
+    for name, value in values.items():
+        command += ["-p", f"{name}:={value}"]
+    process = processes.enter_context(subprocess.Popen(command))
+    processes.callback(process.terminate)
 
 
 def main() -> None:
     """Run the benchmark, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--takeovers", type=int, default=200, help="number of takeovers")
-    count = parser.parse_args().takeovers
+    parser.add_argument("--joy", action="store_true", help="from a gamepad's message")
+    args = parser.parse_args()
     os.environ.update(ros_environment())
     interface = load_policy_file(policy_path("ur5e_push")).interface
     assert interface is not None
     rclpy.init()
-    person = Person(Robot(), interface)
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "ebm_policy_ros.nodes.policy.node", "--ros-args"]
+    robot = Robot()
+    hand = (Gamepad if args.joy else Direct)(robot.node, interface)
+    person = Person(robot, interface, hand)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
         values = {"policy": policy_at(RATE, Path(folder)), "autostart": "true", "device": "cpu"}
         # On a busy machine this process may be silent for longer than a person should be.
         values |= {"when_unsure": "go", "stop_after": "60.0", "takeover_timeout": "2.0"}
-        for name, value in values.items():
-            command += ["-p", f"{name}:={value}"]
-        process = subprocess.Popen(command)
-        try:
-            person.wait(person.is_connected)
-            found = measure(person, count)
-        finally:
-            process.terminate()
-            process.wait(20)
+        start(processes, "policy", values)
+        if args.joy:
+            chosen = {"source": "gamepad", "takeover": "policy_node", "speed": "1.0"}
+            start(processes, "teleop", {**chosen, "message_timeout": "2.0"})
+        person.wait(person.is_connected)
+        found = measure(person, args.takeovers)
     rclpy.try_shutdown()
     result = {}
     for name, times in found.items():
@@ -143,6 +202,7 @@ def main() -> None:
         result[name] = {"p50": p50, "p99": p99, "most": max(times)}
         text = f"p50 {p50:.1f}, p99 {p99:.1f}, most {max(times):.1f} ms of {len(times)}"
         print(f"{name:<8} {text}" + (f"   (target p99 <= {TARGET:g})" if name != "let go" else ""))
+    print(f"missed   {args.takeovers - len(found['begin'])} of {args.takeovers}")
     print(json.dumps(result))
 
 

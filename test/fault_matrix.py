@@ -11,8 +11,10 @@ import argparse
 import copy
 import gc
 import math
+import os
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -25,15 +27,20 @@ if __name__ == "__main__":
     import conftest  # noqa: F401 - a ROS domain of its own
 
 import numpy as np
+import pytest
 import torch
 import yaml
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from scene import SECOND, Scene
+from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
 
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.interface import load_interface
+from ebm_policy_ros.messages.takeover import PersonCommand, takeover_message
+from ebm_policy_ros.nodes.common.topics import TAKEOVER_QUALITY
 from ebm_policy_ros.policy.file import load_policy_file, save_policy
 from ebm_policy_ros.util.resources import interface_path, policy_path
 
@@ -41,6 +48,8 @@ PERIOD = 0.1
 CAMERA_AGE, JOINTS_AGE = 0.25, 0.15
 # Values of policy.yaml.
 STOP_AFTER, RECOVER_AFTER = 3.0, 0.2
+# Allowed silence of a person, s.
+TAKEOVER = 1.0
 MEBIBYTE = 2**20
 
 
@@ -554,6 +563,158 @@ def held_for_long(scene: Scene, folder: Path) -> Row:
     return Row("a stream stays away", "zero for 3.5 s, then silence until reset")
 
 
+# A person who has taken over
+
+
+class Takeover:
+    """A person who has taken over by a gamepad at teleop_node, a process, and moves the arm."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        # A busy machine gives the process a moment at least at every tenth tick.
+        self.node: Any = scene.start(when_unsure="go", takeover_timeout=TAKEOVER)
+        scene.until_moving()
+        self._stick = scene.node.create_publisher(Joy, "joy", 10)
+        command = [sys.executable, "-m", "ebm_policy_ros.nodes.teleop.node", "--ros-args"]
+        values = {"source": "gamepad", "takeover": "policy_node", "use_sim_time": "true"}
+        for name, value in {**values, "message_timeout": "2.0"}.items():
+            command += ["-p", f"{name}:={value}"]
+        # A session of its own has no terminal, which a killed process would not restore.
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, "ROS_DOMAIN_ID": str(scene.domain)},
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Takeover:
+        try:
+            self._take()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _take(self) -> None:
+        scene = self._scene
+        scene.wait(lambda: self._stick.get_subscription_count() > 0)
+        tries = 0
+        while not self.node.control_loop.person:
+            tries += 1
+            assert tries < 300, "nobody takes over"
+            self._send(is_held=tries % 10 > 3)  # it must be seen released first
+            scene.step()
+        self.until(lambda: scene.sent[-1].values == pytest.approx((0.1, 0.0)))
+
+    def __exit__(self, *problem: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def _send(self, is_held: bool) -> None:
+        axes = [0.0, float(is_held), *[0.0] * 6]
+        self._stick.publish(Joy(axes=axes, buttons=[int(is_held and n == 4) for n in range(11)]))
+        self._scene.settle()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Go on holding and moving until a condition holds."""
+
+        def holds() -> bool:
+            self._send(is_held=True)
+            return condition()
+
+        self._scene.until(holds)
+
+    def run(self, seconds: float) -> None:
+        """Go on holding and moving for some simulated seconds."""
+        end = self._scene.time + round(seconds * SECOND)
+        self.until(lambda: self._scene.time >= end)
+
+    def check_stop(self, begun: int, allowed: float) -> float:
+        """Seconds from `begun` until the arm is safe; in the silence the node stops for good."""
+        self._scene.run(TAKEOVER + 0.5)
+        assert self.node.safety.state is SafetyState.STOPPED
+        assert "did not let go" in self.node.safety.reason, self.node.safety.reason
+        check_still(self._scene)
+        return check_safe(self._scene, begun - 1, allowed)
+
+
+def unplugged_while_held(scene: Scene, folder: Path) -> Row:
+    """A device that falls silent: zero while the policy node still waits, then STOPPED."""
+    with Takeover(scene) as held:
+        scene.wait(lambda: scene.sent[-1].is_safe)
+        assert held.node.control_loop.person, "no simulated time has passed"
+        seconds = held.check_stop(scene.time, PERIOD)
+    return Row(
+        "gamepad unplugged while held", "zero after message_timeout, stopped", seconds, PERIOD
+    )
+
+
+def teleop_killed(scene: Scene, folder: Path) -> Row:
+    """Kill teleop_node (-9) while the person holds: the policy node stops by itself."""
+    with Takeover(scene) as held:
+        held.process.kill()
+        held.process.wait()
+        seconds = held.check_stop(scene.time, TAKEOVER + PERIOD)
+    return Row(
+        "kill -9 of teleop_node while held", "zero, then stopped", seconds, TAKEOVER + PERIOD
+    )
+
+
+def teleop_interrupted(scene: Scene, folder: Path) -> Row:
+    """Ctrl-C at teleop_node while the person holds: zero at once, then STOPPED."""
+    with Takeover(scene) as held:
+        held.process.send_signal(signal.SIGINT)
+        scene.wait(lambda: held.process.poll() is not None)
+        assert held.process.returncode == 0
+        scene.wait(lambda: scene.sent[-1].is_safe)
+        assert held.node.control_loop.person, "no simulated time has passed"
+        seconds = held.check_stop(scene.time, PERIOD)
+    return Row("SIGINT to teleop_node while held", "zero at once, then stopped", seconds, PERIOD)
+
+
+def second_person(scene: Scene, folder: Path) -> Row:
+    """Commands of a second person are ignored, and the first one commands on."""
+    with Takeover(scene) as held:
+        topic, first = "policy_node/takeover", held.node.control_loop.person
+        publisher = scene.node.create_publisher(JointTrajectory, topic, TAKEOVER_QUALITY)
+        scene.wait(lambda: publisher.get_subscription_count() > 0)
+        scene.forget()
+        command = PersonCommand((np.array([[-0.1, 0.1]]),), (False,))
+        for _ in range(5):
+            publisher.publish(takeover_message("/other", scene.time, scene.interface, command))
+            held.run(PERIOD)
+        assert held.node.control_loop.person == first
+        assert held.node.control_loop.person_ignored[0] == "/other"
+        assert all(sent.values == pytest.approx((0.1, 0.0)) for sent in scene.sent)
+    return Row("a second person commands", "the first one's commands go on")
+
+
+def camera_lost_while_held(scene: Scene, folder: Path) -> Row:
+    """A person is held as the policy is, and goes on when the camera is back."""
+    with Takeover(scene) as held:
+        begun = scene.time
+        scene.spoil = lambda name, message: () if name == "camera" else (message,)
+        held.run(1.0)
+        seconds = check_safe(scene, begun, CAMERA_AGE + PERIOD)
+        assert held.node.safety.state is SafetyState.HOLD
+        scene.mend()
+        held.until(lambda: scene.sent[-1].values == pytest.approx((0.1, 0.0)))
+    return Row("camera stops while held", "zero until it is over", seconds, CAMERA_AGE + PERIOD)
+
+
+def stop_while_held(scene: Scene, folder: Path) -> Row:
+    """~/stop wins over a person who goes on holding."""
+    with Takeover(scene) as held:
+        begun = scene.time
+        assert scene.call(Trigger, "policy_node/stop", Trigger.Request()).success
+        scene.settle()
+        assert scene.sent[-1].is_safe and scene.sent[-1].stamp == begun
+        held.run(1.0)
+        assert all(sent.is_safe for sent in scene.sent if sent.stamp > begun)
+        check_still(scene)
+    return Row("~/stop while held", "zero at once, then silence", 0.0, PERIOD)
+
+
 # Long runs
 
 
@@ -625,6 +786,12 @@ CASES: tuple[Case, ...] = (
     parameters_in_motion,
     stop_is_latched,
     held_for_long,
+    unplugged_while_held,
+    teleop_killed,
+    teleop_interrupted,
+    second_person,
+    camera_lost_while_held,
+    stop_while_held,
 )
 LONG_CASES: tuple[Case, ...] = (many_activations, many_ticks)
 

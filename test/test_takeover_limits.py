@@ -123,13 +123,15 @@ Simulate = Any
 
 @pytest.fixture
 def simulate(context: Any) -> Iterator[Simulate]:
-    """Runner of 1,000 takeovers, each with a few commands of the policy and of the person."""
+    """Runner of some takeovers, each with a few commands of the policy and of the person."""
     arms: list[SimulatedArm] = []
 
-    def run(interface: Interface, centre: Vector, reach: float) -> SimulatedArm:
+    def run(
+        interface: Interface, centre: Vector, reach: float, takeovers: int = 1000
+    ) -> SimulatedArm:
         arms.append(simulated := SimulatedArm(context, interface))
         draws, horizon = np.random.default_rng(7), interface.action.horizon
-        for _ in range(1000):
+        for _ in range(takeovers):
             for commander in ("policy", "person"):
                 # Far outside of the limits too.
                 goal = centre + draws.uniform(-reach, reach, 6) * draws.choice([1.0, 10.0])
@@ -137,7 +139,7 @@ def simulate(context: Any) -> Iterator[Simulate]:
                     simulated.wait(float(draws.choice([0.002, 0.04, SECONDS])))
                     drift = draws.normal(0.0, 0.1 * reach, (horizon, 6)).cumsum(axis=0)
                     simulated.send(commander, goal + drift)
-        assert sum(step.is_new for step in simulated.steps) == 1999
+        assert sum(step.is_new for step in simulated.steps) == 2 * takeovers - 1
         return simulated
 
     yield run
@@ -165,12 +167,12 @@ def test_the_positions_of_1000_takeovers_cross_no_limit_and_do_not_jump(
     assert jumps == 0
 
 
-@pytest.mark.slow
-def test_the_trajectories_of_1000_takeovers_cross_no_limit_and_do_not_jump(
-    simulate: Simulate,
+@pytest.mark.parametrize("takeovers", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_the_trajectories_of_many_takeovers_cross_no_limit_and_do_not_jump(
+    simulate: Simulate, takeovers: int
 ) -> None:
     interface = arm("ur5e_trajectory", type=TRAJECTORY, horizon=8)
-    simulated = simulate(interface, HOME, 1.0)
+    simulated = simulate(interface, HOME, 1.0, takeovers)
     limits = simulated.limits
     for last, step in pairwise(simulated.steps):
         points, times = step.command.sent, step.command.times / NANOSECONDS
@@ -185,8 +187,12 @@ def test_the_velocities_of_1000_takeovers_cross_no_limit_and_do_not_jump(
 ) -> None:
     interface = arm("ur5e_joint_velocity")
     simulated = simulate(interface, np.zeros(6), 0.3)
-    limits = simulated.limits
-    for step in simulated.steps:
+    limits, change = simulated.limits, simulated.limits.max_acceleration * SECONDS
+    for last, step in pairwise(simulated.steps):
         assert (limits.low <= step.first).all() and (step.first <= limits.high).all()
-        slow, fast = reachable(step.speed, limits.max_acceleration * SECONDS)
+        slow, fast = reachable(step.speed, change)
         assert (slow - TOLERANCE <= step.first).all() and (step.first <= fast + TOLERANCE).all()
+        if step.is_new:
+            # By one change, or to rest, besides that by which the arm lags behind the last one.
+            lag, most = np.abs(last.first - step.speed), np.maximum(change, np.abs(step.speed))
+            assert (np.abs(step.first - last.first) <= lag + most + TOLERANCE).all()
