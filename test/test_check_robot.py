@@ -494,6 +494,10 @@ def elbow(**action: Any) -> Interface:
             "velocity limit", "lower action.low and high",
         ),
         (
+            urdf(kind="prismatic"), {}, "unit",
+            "set action.unit to m for this joint, and write low and high in it",
+        ),
+        (
             urdf(kind="continuous"), {}, "continuous joints",
             "set observation.joints.continuous to [elbow_joint]",
         ),
