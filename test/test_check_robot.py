@@ -231,7 +231,7 @@ SITUATIONS: dict[str, tuple[Spoil, dict[str, dict[str, Any]], dict[str, Any]]] =
     "doubled": (doubled, {}, {}),
     "odd": (odd, {"camera": {"size": [96, 96]}}, {}),
     "simulated": (simulated, {}, {}),
-    "over": (over, {}, {}),
+    "over": (over, {}, {"move": True}),
     "standing": (standing, {}, {}),
     "no clock": (well, {}, {"use_sim_time": True}),
 }

@@ -108,7 +108,7 @@ def checked(
     listener.measure(args.seconds)
     clock, streams = listener.clock(), listener.streams()
     results = [clock_check(clock)]
-    if over := listener.scene.end:
+    if args.move and (over := listener.scene.end):
         cure = "the scene is over, and nothing moves in it: call sim_bridge_node/reset"
         results.append(judged("simulation", "scene", over, "runs", False, cure))
     for stream in streams:
