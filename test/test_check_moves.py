@@ -24,8 +24,9 @@ from std_msgs.msg import Float64MultiArray, String
 from two_arms import arm as velocity_arm
 from two_arms import two_arms
 
-from ebm_policy_ros.check.motion import probes_of
+from ebm_policy_ros.check.motion import moves_along, probes_of
 from ebm_policy_ros.check.results import CheckResult, Level, problems, table
+from ebm_policy_ros.check.urdf import JointLimits
 from ebm_policy_ros.check.verdicts import judge
 from ebm_policy_ros.check.watch import Watch
 from ebm_policy_ros.control.limits import Limits, part_limits
@@ -150,7 +151,7 @@ class Arm:
         found = self.check()
         assert not found, table(found)
         node, listener, inputs = self.checker, self.listener, self.listener.inputs
-        check = MotionCheck(node, self.interface, inputs, self.terminal, listener.unproven())
+        check = MotionCheck(node, self.interface, inputs, self.terminal, listener.unproven(), {})
         results = check.run(self.executor)
         # What was sent last may not have been received yet.
         spin_until(self.executor, lambda: not self.commands or self.is_told_to_stand)
@@ -417,8 +418,8 @@ def test_a_motion_of_the_other_arm_is_a_problem_and_ends_the_move_if_it_is_long(
     interface = two_arms(**{s: velocity_arm(s, measured=f"{s}_tool") for s in ("left", "right")})
     begin = states(0.1, 0.2)
     limits = part_limits(interface, {})
-    probe = next(iter(probes_of(0, interface.parts[0], limits[0], begin[0])))
-    watch = Watch(interface)
+    probe = next(iter(probes_of(0, interface.parts[0], limits[0], begin[0], {})))
+    watch = Watch(interface, {})
     watch.begin(begin)
     assert not watch.look(states(0.1, 0.205), probe)
     found = judge(probe, 0.005, watch.motions)
@@ -443,6 +444,20 @@ def test_an_arm_that_moves_before_it_is_commanded_is_not_commanded(start: Start)
     (found,) = arm.move()
     assert found.cure.startswith("linear.x changes by +4.0 mm although nothing is commanded")
     assert not arm.commands
+
+
+def test_each_joint_moves_in_the_unit_of_the_description_or_else_of_the_interface(
+    start: Start,
+) -> None:
+    values = positions().to_dict()
+    action = interface_from_dict(values, "rad").command
+    described = {"a": JointLimits(0.0, 1.0, 1.0, False, is_length=True)}
+    assert moves_along(action, "a", described) and not moves_along(action, "b", described)
+    values["action"]["unit"] = "m, rad"
+    arm = start(interface_from_dict(values, "mixed"))
+    (found,) = arm.move()
+    told = "unit 'm, rad' does not tell whether a moves in m or rad; give --urdf"
+    assert found.cure.startswith(told) and not arm.commands
 
 
 # Commands without names

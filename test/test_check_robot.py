@@ -231,7 +231,7 @@ SITUATIONS: dict[str, tuple[Spoil, dict[str, dict[str, Any]], dict[str, Any]]] =
     "doubled": (doubled, {}, {}),
     "odd": (odd, {"camera": {"size": [96, 96]}}, {}),
     "simulated": (simulated, {}, {}),
-    "over": (over, {}, {}),
+    "over": (over, {}, {"move": True}),
     "standing": (standing, {}, {}),
     "no clock": (well, {}, {"use_sim_time": True}),
 }
@@ -492,6 +492,10 @@ def elbow(**action: Any) -> Interface:
         (
             urdf(velocity=0.4), {"quantity": "velocity", "max_velocity": None},
             "velocity limit", "lower action.low and high",
+        ),
+        (
+            urdf(kind="prismatic"), {}, "unit",
+            "set action.unit to m for this joint, and write low and high in it",
         ),
         (
             urdf(kind="continuous"), {}, "continuous joints",

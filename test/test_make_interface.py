@@ -153,6 +153,15 @@ def test_limits_come_from_the_robot_description_if_there_is_one(tmp_path: Path) 
     assert isinstance(joints, JointStream) and joints.continuous == ("shoulder",)
 
 
+def test_a_joint_that_slides_has_its_own_unit_and_speed(tmp_path: Path) -> None:
+    described = {
+        "shoulder": JointLimits(0.0, 0.5, np.inf, False, is_length=True),
+        "elbow": JointLimits(-1.5, 2.0, 1.0, False),
+    }
+    action = made(tmp_path, survey(("forward/commands", ARRAY), **described)).command
+    assert action.unit == "m, rad" and action.max_velocity == (0.05, 0.1)
+
+
 def test_a_topic_named_after_velocities_is_proposed_as_one(tmp_path: Path) -> None:
     interface = made(tmp_path, survey(("forward_velocity/commands", ARRAY)))
     assert interface.command.is_velocity and interface.command.low == (-0.2, -0.2)

@@ -136,28 +136,36 @@ def _joints(
     limits = [survey.described.get(name) for name in fields]
     speeds = tuple(_speed(one) for one in limits)
     told = "robot description" if all(limits) else "slow, for a beginning"
+    # Only a description tells that a joint slides.
+    units = ["m" if one is not None and one.is_length else "rad" for one in limits]
     if command.is_velocity:
         low, high = tuple(-speed for speed in speeds), speeds
-        return ActionDraft(command, fields, "rad/s", low, high, told, measured=source, tool=pose)
+        unit = _joined([f"{unit}/s" for unit in units])
+        return ActionDraft(command, fields, unit, low, high, told, measured=source, tool=pose)
     places = dict(zip(source.message.name, source.message.position, strict=False))
     spans = [_span(one, places.get(n, 0.0)) for n, one in zip(fields, limits, strict=True)]
     return ActionDraft(
         command,
         fields,
-        "rad",
+        _joined(units),
         tuple(rounded(low) for low, _ in spans),
         tuple(rounded(high) for _, high in spans),
-        told if all(limits) else f"{_SWING} rad around where the joints were",
+        told if all(limits) else f"{_SWING} {_joined(units)} around where the joints were",
         measured=source,
         max_velocity=speeds,
         tool=pose,
     )
 
 
+def _joined(units: Sequence[str]) -> str:
+    """Unit of all fields, or the unit of each of them."""
+    return units[0] if len(set(units)) == 1 else ", ".join(units)
+
+
 def _speed(limits: JointLimits | None) -> float:
-    """Slow velocity of a joint, rad/s."""
+    """Slow velocity of a joint, rad/s or m/s."""
     if limits is None or not math.isfinite(limits.velocity) or limits.velocity <= 0:
-        return _JOINT_SPEED
+        return _TOOL_SPEED if limits is not None and limits.is_length else _JOINT_SPEED
     return rounded(_SHARE * limits.velocity) or limits.velocity
 
 

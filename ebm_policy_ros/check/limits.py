@@ -80,6 +80,10 @@ def _joint_checks(
 def _field_checks(part: Part, index: int, limits: JointLimits) -> Iterator[CheckResult]:
     action = part.interface.command
     subject = part.named(action.fields[index])
+    unit = "m" if limits.is_length else "rad"
+    if unit not in [one.strip().partition("/")[0] for one in action.unit.split(",")]:
+        cure = f"set action.unit to {unit} for this joint, and write low and high in it"
+        yield judged(subject, "unit", action.unit, f"{unit} (URDF)", False, cure)
     low, high = action.low[index], action.high[index]
     if action.is_velocity:
         fastest = max(abs(low), abs(high))

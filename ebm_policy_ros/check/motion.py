@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from ebm_policy_ros.check.urdf import JointLimits
 from ebm_policy_ros.control.limits import Limits
 from ebm_policy_ros.interface import Action, Part
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.teleop.mapping import JOINT, directions
+from ebm_policy_ros.util.quoting import cut, quote
 
 STEP, TURN = 0.005, 0.01
 """Length of a move along an axis, m, and about one, rad."""
@@ -58,12 +60,35 @@ def length_text(value: float, is_length: bool) -> str:
     return f"{1e3 * value:+.1f} mm" if is_length else f"{value:+.4f} rad"
 
 
-def moves_along(action: Action, name: str) -> bool:
-    """True if a joint or axis moves in metres, false if it turns."""
-    return action.unit.startswith("m") if action.is_joints else name.startswith("linear")
+def moves_along(action: Action, name: str, described: Mapping[str, JointLimits]) -> bool:
+    """True if a joint or axis moves in metres, false if it turns.
+
+    Args:
+        action: Action that moves it.
+        name: Joint, or axis such as linear.x.
+        described: Joints of a robot description, which counts more than the unit.
+
+    Raises:
+        ValueError: If neither tells it.
+    """
+    if not action.is_joints:
+        return name.startswith("linear")
+    if name in described:
+        return described[name].is_length
+    unit = action.unit.partition("/")[0].strip()
+    if unit not in ("m", "rad"):
+        raise ValueError(f"unit {quote(action.unit)} does not tell whether {cut(name)} moves in m "
+                         "or rad; give --urdf")  # fmt: skip
+    return unit == "m"
 
 
-def probes_of(number: int, part: Part, limits: Limits, state: RobotState) -> Iterator[Probe]:
+def probes_of(
+    number: int,
+    part: Part,
+    limits: Limits,
+    state: RobotState,
+    described: Mapping[str, JointLimits],
+) -> Iterator[Probe]:
     """Test moves of a part, each with the sign for which its bounds have room.
 
     Dimensions with equal bounds are left out, and those of `one_way`.
@@ -73,10 +98,14 @@ def probes_of(number: int, part: Part, limits: Limits, state: RobotState) -> Ite
         part: Part of the action.
         limits: Its limits.
         state: Measured state; the moves begin from here.
+        described: Joints of a robot description.
+
+    Raises:
+        ValueError: If it is not known whether a joint slides or turns.
     """
     action = part.interface.command
     for joint, name, where in _dimensions(part, limits):
-        is_length = moves_along(action, name)
+        is_length = moves_along(action, name, described)
         step, speed = (STEP, _SLOW_STEP) if is_length else (TURN, _SLOW_TURN)
         sign = 1.0 if _has_room(part, limits, state, where, name, step) else -1.0
         full, back = (_full_speed(part, limits, where, way) for way in (sign, -sign))

@@ -23,6 +23,8 @@ class JointLimits:
     upper: float
     velocity: float
     is_continuous: bool
+    is_length: bool = False
+    """True for a joint that slides, whose limits are in m."""
 
 
 class _Builder(ElementTree.TreeBuilder):
@@ -81,7 +83,9 @@ def _limits(joint: Any) -> JointLimits:
     if not is_continuous:
         # The URDF standard has 0 where a bound of a joint with bounds is left out.
         lower, upper = _number(given, "lower", 0.0), _number(given, "upper", 0.0)
-    return JointLimits(lower, upper, _number(given, "velocity", math.inf), is_continuous)
+    is_length = joint.get("type") == "prismatic"
+    velocity = _number(given, "velocity", math.inf)
+    return JointLimits(lower, upper, velocity, is_continuous, is_length)
 
 
 def _number(given: Any, key: str, default: float) -> float:

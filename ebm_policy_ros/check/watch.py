@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ebm_policy_ros.check.motion import STEP, TURN, Probe, length_text, moves_along
+from ebm_policy_ros.check.urdf import JointLimits
 from ebm_policy_ros.interface import Interface, Part
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.observation.robot_state import RobotState
@@ -49,9 +50,9 @@ class Motion:
 class Watch:
     """Compares the measured positions of all parts with those at the beginning of a move."""
 
-    def __init__(self, interface: Interface) -> None:
-        """Take the parts from the interface."""
-        self._parts = interface.parts
+    def __init__(self, interface: Interface, described: Mapping[str, JointLimits]) -> None:
+        """Take the parts from the interface, and the kinds of joints from a description."""
+        self._parts, self._described = interface.parts, described
         self._begin: Sequence[RobotState] | None = None
         self._first: Sequence[RobotState] | None = None
         self._seen: dict[str, list[float]] = {}
@@ -65,13 +66,13 @@ class Watch:
     def listen(self, states: Sequence[RobotState]) -> None:
         """Note positions of arms that nobody commands, for the noise."""
         self._first = self._first or states
-        for motion in _motions(self._parts, self._first, states):
+        for motion in self._motions(self._first, states):
             self._seen.setdefault(motion.subject, [0.0]).append(motion.value)
 
     def restless(self) -> str:
         """Motion before any command that would hide a test move; empty if there is none."""
         assert self._first is not None
-        for motion in _motions(self._parts, self._first, self._first):
+        for motion in self._motions(self._first, self._first):
             values = self._seen[motion.subject]
             range_ = Motion(motion.part, motion.name, motion.subject, max(values) - min(values),
                             motion.is_length)  # fmt: skip
@@ -92,7 +93,7 @@ class Watch:
             probe: Present test move; None if no motion is commanded.
         """
         if self._begin is not None:
-            self.motions = _motions(self._parts, self._begin, states)
+            self.motions = self._motions(self._begin, states)
         far = max(self.motions, key=lambda motion: motion.share, default=None)
         if far is None or far.share <= FARTHEST:
             return ""
@@ -105,17 +106,14 @@ class Watch:
             return f"{probe.subject} {how} the tool, {far.subject} {far}: {TURNED}"
         return f"{far.subject} moved {far}, more than {FARTHEST:g} times what was commanded"
 
-
-def _motions(
-    parts: Sequence[Part], begin: Sequence[RobotState], now: Sequence[RobotState]
-) -> list[Motion]:
-    found = []
-    for number, (part, first, last) in enumerate(zip(parts, begin, now, strict=True)):
-        action = part.interface.command
-        for name, value in displacement(part, first.position, last.position).items():
-            along = moves_along(action, name)
-            found.append(Motion(number, name, part.field(name), value, along))
-    return found
+    def _motions(self, begin: Sequence[RobotState], now: Sequence[RobotState]) -> list[Motion]:
+        found = []
+        for number, (part, first, last) in enumerate(zip(self._parts, begin, now, strict=True)):
+            action = part.interface.command
+            for name, value in displacement(part, first.position, last.position).items():
+                along = moves_along(action, name, self._described)
+                found.append(Motion(number, name, part.field(name), value, along))
+        return found
 
 
 def displacement(

@@ -146,12 +146,12 @@ def _action(action: ActionDraft, names: dict[str, Sensor]) -> list[str]:
         about = "orientation when this file was made"
         lines.append(_line(2, "fixed", action.fixed, about))
     lines += [
-        _line(2, "unit", action.unit),
+        _line(2, "unit", action.unit, "of each field" if "," in action.unit else ""),
         _line(2, "low", list(action.low), action.reason),
         _line(2, "high", list(action.high)),
     ]
     if action.max_velocity is not None:
-        lines.append(_line(2, "max_velocity", list(action.max_velocity), f"{action.unit}/s"))
+        lines.append(_line(2, "max_velocity", list(action.max_velocity), "unit/s"))
         lines.append(_line(2, "lag", 0.0, "s behind a command; measure yours"))
     if action.max_acceleration is not None:
         lines.append(_line(2, "max_acceleration", list(action.max_acceleration)))

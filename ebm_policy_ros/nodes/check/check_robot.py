@@ -69,8 +69,11 @@ def check_robot(args: CheckArgs, words: list[str] | None = None) -> None:
         results = checked(listener, interface, args, described)
         print(table(results), flush=True)
         if terminal is not None and not problems(results):
-            unproven = listener.unproven()
-            moves = MotionCheck(node, interface, listener.inputs, terminal, unproven).run(executor)
+            joints = _published(listener) if described is None else described
+            check = MotionCheck(
+                node, interface, listener.inputs, terminal, listener.unproven(), joints or {}
+            )
+            moves = check.run(executor)
             print(table(moves))
             results += moves
         elif terminal is not None:
@@ -105,7 +108,7 @@ def checked(
     listener.measure(args.seconds)
     clock, streams = listener.clock(), listener.streams()
     results = [clock_check(clock)]
-    if over := listener.scene.end:
+    if args.move and (over := listener.scene.end):
         cure = "the scene is over, and nothing moves in it: call sim_bridge_node/reset"
         results.append(judged("simulation", "scene", over, "runs", False, cure))
     for stream in streams:
@@ -117,18 +120,27 @@ def checked(
     return results
 
 
+def _published(listener: Listener) -> dict[str, JointLimits] | None:
+    """Joints of the published description; None if there is none.
+
+    Raises:
+        UnreadableFile: If it is no robot description.
+    """
+    return parse_urdf(listener.description.text) if listener.description.text else None
+
+
 def _limit_checks(
     listener: Listener, interface: Interface, described: dict[str, JointLimits] | None
 ) -> Iterator[CheckResult]:
-    if described is None and listener.description.text:
+    if described is None:
         try:
-            described = parse_urdf(listener.description.text)
+            described = _published(listener)
         except UnreadableFile as error:
             yield judged("robot", "URDF", str(error), "a URDF", False,
                          "correct what publishes robot_description, or give --urdf")  # fmt: skip
-    elif described is None:
+    if described is None:
         yield from undescribed_note(interface)
-    if described is not None:
+    else:
         yield from described_checks(interface, described)
     if listener.states is not None:
         for part, state in zip(interface.parts, listener.states, strict=True):

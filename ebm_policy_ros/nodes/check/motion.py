@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rclpy.node import Node
 
 from ebm_policy_ros.check.motion import Probe, one_way, probes_of
 from ebm_policy_ros.check.results import CheckResult, judged, note
+from ebm_policy_ros.check.urdf import JointLimits
 from ebm_policy_ros.check.verdicts import judge, judge_return, own_motion
 from ebm_policy_ros.check.watch import FARTHEST, Watch, displacement
 from ebm_policy_ros.control.limits import part_limits
@@ -52,6 +53,7 @@ class MotionCheck:
         inputs: Inputs,
         terminal: Terminal,
         unproven: Sequence[int],
+        described: Mapping[str, JointLimits],
     ) -> None:
         """Open what measures the arm; nothing is commanded yet.
 
@@ -61,23 +63,23 @@ class MotionCheck:
             inputs: All streams of the interface, which are watched during the moves.
             terminal: Terminal that asks, and whose keys stop.
             unproven: Numbers of the parts whose commands have an order that nobody has told.
+            described: Joints of a robot description; empty without one.
         """
         self._node, self._interface, self._inputs = node, interface, inputs
         self._terminal = terminal
         self._limits = part_limits(interface, {})
         self._commander = Commander(node, interface, self._limits, check_topic=True)
-        self._unproven = unproven
+        self._unproven, self._described = unproven, described
         for number, arm in enumerate(self._commander.arms):
             # A velocity ends with a zero in any order; held positions would be a leap.
             is_velocity = arm.part.interface.command.is_velocity
             arm.session.is_mute = number in unproven and not is_velocity
         self._mappings = [TeleopMapping(part.interface, 1.0) for part in interface.parts]
-        self._clock, self._watched = ClockWatch(node), Watch(interface)
-        self._scene = SceneStatus(node)
+        self._clock, self._watched = ClockWatch(node), Watch(interface, described)
         self._script = self._moves()
         self._now = 0
         self._states: RobotStates | None = None
-        self._problem = ""
+        self._problem, self._scene = "", SceneStatus(node)
         self._probe: Probe | None = None
         self._changes: set[str] = set()
         """Changes of the commands by the guard during the present move."""
@@ -139,7 +141,7 @@ class MotionCheck:
             self._commander.tick(now, desired, self._mappings)
             if self._commander.problem:
                 raise Stopped(self._commander.problem)
-        except Stopped as stopped:
+        except (Stopped, ValueError) as stopped:
             self._stop(str(stopped))
         except StopIteration:
             self._commander.let_go()
@@ -166,10 +168,10 @@ class MotionCheck:
             self._refuse("compare order and quantity with the controller's configuration, correct "
                          "the interface or type order")  # fmt: skip
             return
-        self._is_agreed = yield from asked.to_moves(probes)
-        if not self._is_agreed:
+        if not (yield from asked.to_moves(probes)):
             self._refuse("give --move again and type yes, or leave it out")
             return
+        self._is_agreed = True
         yield from self._wait()  # a stream may have failed meanwhile
         yield from self._listen()
         self._watched.begin(self._states)
@@ -198,7 +200,7 @@ class MotionCheck:
         for number, (part, limits, state) in enumerate(triples):
             if not part.interface.command.measured:
                 raise Stopped(part.named("action.measured names no stream that measures the arm"))
-            found += probes_of(number, part, limits, state)
+            found += probes_of(number, part, limits, state, self._described)
             for subject in map(part.field, one_way(part, limits)):
                 cure = "low or high is 0, so the arm could not come back; try it by teleoperation"
                 self._terminal.say(f"{subject} is not moved: {cure}")
@@ -268,8 +270,6 @@ class MotionCheck:
             moved = displacement(part, seen, self._place(probe))[probe.name]
             if abs(moved) > self._watched.standstill(probe):
                 seen, since = self._place(probe), self._now
-
-    # State
 
     def _seconds(self, since: int) -> float:
         return (self._now - since) / NANOSECONDS
