@@ -320,7 +320,7 @@ def test_the_recorder_writes_the_commands_of_both(
 ) -> None:
     path = tmp_path / "two_arms.yaml"
     path.write_text(yaml.safe_dump(robot_of().to_dict()))
-    chosen = {"interface": str(path), "folder": str(tmp_path / "demos")}
+    chosen = {"interface": str(path), "folder": str(tmp_path / "demos"), "policy_node": ""}
     settings = parameters(**chosen, use_sim_time=True, keys=False)
     arms.add(RecorderNode(context=arms.context, parameter_overrides=settings))
     arms.start_policy(policy)
