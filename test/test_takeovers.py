@@ -75,7 +75,7 @@ def test_a_policy_is_corrected_and_learns_from_it_and_results_are_kept(tmp_path:
         corrected = len(arrays["actions"])
     before, after = (json.loads((folder / f"round_{i}.json").read_text()) for i in range(2))
     assert after["steps"] == before["steps"] + corrected
-    (control,) = folder.glob("demonstrations_*.json")
+    (control,) = folder.glob("demonstrations_?.json")
     assert json.loads(control.read_text())["steps"] >= after["steps"]
     watched = json.loads((folder / "corrections_1.json").read_text())["scenes"]
     assert sum(scene["takeovers"] for scene in watched) == 2
