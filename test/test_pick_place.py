@@ -217,7 +217,8 @@ def test_demonstrations_over_ros_have_the_gripper_as_their_fourth_coordinate(
     assert result["lifted"] and {result["cube"], result["box"]} <= {0, 1}
     data = load_dataset(tmp_path, INTERFACE)
     actions = data.actions[:, 0]
-    assert actions.shape == (result["steps"], 4)
+    # The command that answers the last samples may come before the recorder is stopped.
+    assert actions.shape[1] == 4 and len(actions) - result["steps"] in (0, 1)
     assert actions[:, 3].min() == 0 and actions[:, 3].max() == pytest.approx(STROKE)
     assert np.all(np.ptp(actions[:, :3], axis=0) > 0.05)
     finger = data.observations["joints"][:, -1, -1]
