@@ -599,12 +599,17 @@ class Takeover:
         scene = self._scene
         scene.wait(lambda: self._stick.get_subscription_count() > 0)
         tries = 0
-        while not self.node.control_loop.person:
+        while not self._moves():
             tries += 1
             assert tries < 300, "nobody takes over"
-            self._send(is_held=tries % 10 > 3)  # it must be seen released first
+            # It must be seen released first, and once more after a hold of a busy process.
+            self._send(is_held=tries % 20 > 3)
             scene.step()
-        self.until(lambda: scene.sent[-1].values == pytest.approx((0.1, 0.0)))
+
+    def _moves(self) -> bool:
+        """True if the person moves the arm at the speed of the stick."""
+        sent = self._scene.sent[-1].values
+        return bool(self.node.control_loop.person) and sent == pytest.approx((0.1, 0.0))
 
     def __exit__(self, *problem: object) -> None:
         self.process.kill()
