@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Literal, get_args
 
 from ebm_policy_ros.messages.errors import MessageError
@@ -11,12 +12,21 @@ from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import LONGEST_LINE, any_of, cut, quote
 
 TYPE = "diagnostic_msgs/msg/DiagnosticArray"
-CommanderWord = Literal["policy", "person", "nobody"]
 State = Literal["fresh", "hold", "stopped"]
+
+
+class Commander(Enum):
+    """Source of the commands that move the arm, or are proposed in shadow mode."""
+
+    POLICY = "policy"
+    PERSON = "person"
+    NOBODY = "nobody"
+    """The arm stands still, or the node is silent."""
+
 
 _NEEDED = ("commander", "state")
 _WORDS = {
-    "commander": get_args(CommanderWord),
+    "commander": tuple(commander.value for commander in Commander),
     "publishes": ("true", "false"),
     "state": get_args(State),
 }
@@ -28,7 +38,8 @@ _DIGEST = re.compile(r"([0-9a-f]{64})?")
 class ExecutionTick:
     """One tick of an execution."""
 
-    commander: CommanderWord
+    commander: str
+    """Value of a `Commander`."""
     publishes: bool
     """True if the node had the command topics; false in shadow mode or after a stop, while
     somebody else may command."""
@@ -77,7 +88,7 @@ def read_execution(message: Any) -> ExecutionTick:
     if not _DIGEST.fullmatch(digest):
         raise MessageError(f"execution: sha256 is {quote(digest)}, expected 64 hexadecimal digits")
     return ExecutionTick(
-        values["commander"],  # type: ignore[arg-type]
+        values["commander"],
         publishes == "true",
         values["state"],  # type: ignore[arg-type]
         cut(values.get("reason", ""), LONGEST_LINE),

@@ -96,6 +96,13 @@ def decode_image_file(
     return np.asarray(image if mosaic else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def encode_png(image: Image) -> bytes:
+    """Encode an image, shape (H, W, 3), rgb, as a PNG file, without loss."""
+    done, file = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    assert done, "OpenCV writes PNG"
+    return file.tobytes()
+
+
 def _refuse_distances(header: ImageHeader, told: str) -> None:
     mosaic = told.startswith("bayer_") and told.endswith("16")
     if header.kind == "JPEG" and (told in DEPTH_UNITS or mosaic):

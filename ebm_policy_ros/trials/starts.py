@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.messages.images import decode_image_file
+from ebm_policy_ros.messages.images import decode_image_file, encode_png
 from ebm_policy_ros.trials.files import sha256_of, write_whole
 from ebm_policy_ros.trials.plan import NamedFile
 
@@ -73,10 +73,7 @@ def add_start(folder: Path, picture: Picture) -> Path:
 
 def write_picture(path: Path, picture: Picture) -> None:
     """Write a picture as PNG, in place of the last one of this name."""
-    done, file = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise OSError(f"{path}: OpenCV cannot write it")
-    write_whole(path, file.tobytes())
+    write_whole(path, encode_png(picture))
 
 
 def overlay(live: Picture, wanted: Picture) -> Picture:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from ebm_policy_ros.messages.images import encode_png
 from ebm_policy_ros.training.exchange import lerobot
 from ebm_policy_ros.training.exchange.demonstrations import Recorded, needed_module
 from ebm_policy_ros.training.exchange.lerobot_videos import VideoFile
@@ -165,7 +165,7 @@ class _Writer:
                 continue
             if key in self._pictures:
                 kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-                cells = [{"bytes": _png(image), "path": None} for image in values]
+                cells = [{"bytes": encode_png(image), "path": None} for image in values]
                 arrays[key] = pa.array(cells, kind)
             elif values.ndim == 1 or values.shape[1] == 1:  # a single number is stored as a scalar
                 arrays[key] = pa.array(values.reshape(-1))
@@ -248,10 +248,3 @@ class _Writer:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=4, ensure_ascii=False), encoding="utf-8")
-
-
-def _png(image: npt.NDArray[np.uint8]) -> bytes:
-    """Encode an rgb image as PNG, lossless."""
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert done
-    return bytes(data.tobytes())

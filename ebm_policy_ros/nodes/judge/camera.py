@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -14,6 +13,7 @@ from sensor_msgs.msg import Image
 from ebm_policy_ros.interface import ImageStream
 from ebm_policy_ros.messages.pictures import picture
 from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.common.pictures import picture_message
 from ebm_policy_ros.nodes.common.topics import elsewhere, quality_of
 from ebm_policy_ros.trials.starts import Picture, overlay, write_picture
 
@@ -101,15 +101,9 @@ class StartOverlay:
             self._path.unlink(missing_ok=True)
             return self._camera.problem
         shown = overlay(live, wanted)
-        self._publisher.publish(self._message(shown))
+        stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(picture_message(shown, stamp))
         if now - self._written >= _WRITTEN:
             self._written = now
             write_picture(self._path, shown)
         return ""
-
-    def _message(self, shown: Picture) -> Any:
-        height, width = shown.shape[:2]
-        message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        message.data = shown.tobytes()
-        return message

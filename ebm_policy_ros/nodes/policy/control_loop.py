@@ -11,11 +11,12 @@ from rclpy.node import Node
 
 from ebm_policy_ros.control.safety_state import SafetyState, SafetyStateMachine
 from ebm_policy_ros.messages.errors import MessageError
+from ebm_policy_ros.messages.execution import Commander
 from ebm_policy_ros.nodes.common.arms import Arms, RobotStates
 from ebm_policy_ros.nodes.common.background import result_of
 from ebm_policy_ros.nodes.common.inputs import Inputs
 from ebm_policy_ros.nodes.policy.decisions import Decisions, PendingDecision
-from ebm_policy_ros.nodes.policy.execution import Commander, Execution
+from ebm_policy_ros.nodes.policy.execution import Execution
 from ebm_policy_ros.nodes.policy.inference_thread import DecisionLate, InferenceThread
 from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
 from ebm_policy_ros.nodes.policy.observer import Observer, PendingObservation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from enum import Enum
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -11,6 +10,7 @@ from rclpy.node import Node
 
 from ebm_policy_ros.control.safety_state import SafetyState, SafetyStateMachine
 from ebm_policy_ros.interface import NANOSECONDS
+from ebm_policy_ros.messages.execution import Commander, execution_topic
 from ebm_policy_ros.nodes.policy.loading import LoadedPolicy
 from ebm_policy_ros.policy.out_of_distribution import Confidence
 
@@ -24,15 +24,6 @@ LEVELS = {
 _DEPTH = 100
 
 
-class Commander(Enum):
-    """Source of the commands that move the arm, or are proposed in shadow mode."""
-
-    POLICY = "policy"
-    PERSON = "person"
-    NOBODY = "nobody"
-    """The arm stands still, or the node is silent."""
-
-
 class Execution:
     """Publishes `~/execution`, one message for each tick, for a record of who did what."""
 
@@ -40,7 +31,7 @@ class Execution:
         """Open the topic."""
         self._node = node
         self._name = f"{node.get_fully_qualified_name()}: execution"
-        self._publisher = node.create_publisher(DiagnosticArray, "~/execution", _DEPTH)
+        self._publisher = node.create_publisher(DiagnosticArray, execution_topic("~"), _DEPTH)
 
     def close(self) -> None:
         """Close the topic."""

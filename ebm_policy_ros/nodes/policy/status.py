@@ -10,7 +10,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
 
-from ebm_policy_ros.nodes.policy.execution import Commander
+from ebm_policy_ros.messages.execution import Commander
 from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
 
 _PERIOD = 0.1

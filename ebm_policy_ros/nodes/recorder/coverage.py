@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ebm_policy_ros.interface import ImageStream, Interface
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.messages.images import decode_image_file
+from ebm_policy_ros.messages.images import decode_image_file, encode_png
 from ebm_policy_ros.observation.buffer import Observation
 
 Picture = npt.NDArray[np.uint8]
@@ -47,6 +47,7 @@ class Coverage:
         self._first: list[Picture] = []
         self._background = np.empty((0, 0, 3), np.uint8)
         self._count = np.empty((0, 0), np.float32)
+        self._is_known = True
         self.picture: Picture | None = None
         """Places where something stood at the first scenes, left, and at the last ones, right.
 
@@ -83,20 +84,28 @@ class Coverage:
             _write(self._folder / COVERAGE, self.picture)
 
     def _include(self, scenes: Picture) -> None:
-        if not self._first and scenes.shape[1] != 2 * _WIDTH:
+        known = self._first[0].shape if self._first else (len(scenes), 2 * _WIDTH, 3)
+        if scenes.shape != known:
             return
-        if self._first and scenes.shape != self._first[0].shape:
-            return
-        if len(self._first) >= _MOST:  # the background is known well enough
+        if len(self._first) < _MOST:
+            self._first.append(scenes)
+            self._is_known = False
+        else:  # the background is known well enough
+            self._know_background()
             self._count += _differs(scenes, self._background)
-            return
-        self._first.append(scenes)
-        self._background = np.median(self._first, axis=0).astype(np.uint8)
-        self._count = np.sum([_differs(one, self._background) for one in self._first], axis=0)
+
+    def _know_background(self) -> None:
+        """Compute the usual background, and how often each pixel differs from it, if necessary."""
+        if not self._is_known:
+            self._background = np.median(self._first, axis=0).astype(np.uint8)
+            masks = [_differs(one, self._background) for one in self._first]
+            self._count = np.sum(masks, axis=0)
+            self._is_known = True
 
     def _draw(self) -> None:
         if not self._first:
             return
+        self._know_background()
         share = np.sqrt(self._count / max(1.0, float(self._count.max())))
         heat = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_TURBO)
         heat = cv2.cvtColor(heat, cv2.COLOR_BGR2RGB)
@@ -122,8 +131,6 @@ def _small(picture: Picture) -> Picture:
 
 def _write(path: Path, picture: Picture) -> None:
     """Write a picture as a whole: a viewer never finds half of it."""
-    done, file = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    assert done
     draft = path.with_name(f".{path.name}")
-    draft.write_bytes(file.tobytes())
+    draft.write_bytes(encode_png(picture))
     draft.replace(path)
