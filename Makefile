@@ -107,7 +107,7 @@ gpu-dry: gpu-wheels .gpu/push.npz .gpu-venv/.ready  ## Try bench/gpu.sh on the C
 
 # One process for each core; a file's tests stay in one of them. Hundreds of processes import the
 # package: they compile it once, whatever the environment says.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile -r fER
 
 test: setup  ## Everything that guards behaviour: about 5 minutes on two cores
 	$(PYTEST) -m "not slow"

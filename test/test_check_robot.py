@@ -17,7 +17,6 @@ import yaml
 pytest.importorskip("rclpy")
 
 import rclpy
-from domains import give_back, take_domain
 from geometry_msgs.msg import Pose, PoseStamped, Twist, TwistStamped
 from operator_page import Spinning
 from rclpy.executors import SingleThreadedExecutor
@@ -55,9 +54,8 @@ class Lab:
     """A robot that publishes on the system's clock at 50 Hz, and the node that checks it."""
 
     def __init__(self, change: dict[str, dict[str, Any]]) -> None:
-        self.domain = take_domain()
         self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=self.domain)
+        rclpy.init(context=self.context)
         values = PUSH.to_dict()
         for name, changes in change.items():
             part = values if name == "file" else values["action"] if name == "action" else None
@@ -68,7 +66,7 @@ class Lab:
         self.node.destroy_publisher(self.robot.clock)
         # Two participants: one can't have a topic with two types.
         self._other = rclpy.Context()
-        rclpy.init(context=self._other, domain_id=self.domain)
+        rclpy.init(context=self._other)
         self.checker = rclpy.create_node("check_robot", context=self._other)
         self.only = "camera joints tool"
         self.after: list[Callable[[], None]] = []
@@ -109,7 +107,6 @@ class Lab:
         self.node.destroy_node()
         for context in (self.context, self._other):
             rclpy.try_shutdown(context=context)
-        give_back(self.domain)
 
 
 def images(lab: Lab, encoding: str = "rgb8", ahead: float = 0.0) -> Image:

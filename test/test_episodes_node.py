@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import rclpy
-from domains import give_back, take_domain
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -84,10 +83,9 @@ class Scene(Node):
 
 @pytest.fixture
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
-    """A scene in a process's own domain, served by a thread."""
-    domain = take_domain()
+    """A scene that a thread serves."""
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=domain)
+    rclpy.init(context=context)
     node = Scene(context, request.param)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
@@ -98,12 +96,11 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
 
     thread = Thread(target=spin, daemon=True)
     thread.start()
-    rclpy.init(domain_id=domain)
+    rclpy.init()
     yield node
     rclpy.shutdown()
     context.shutdown()
     thread.join()
-    give_back(domain)
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,8 @@ def start(prefix: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Calla
     def launch(name: str | Path, *arguments: str, terminal: bool = False) -> Launch:
         file = path / "share" / "ebm_policy_ros" / "launch" / f"{name}.launch.py"  # or absolute
         command = [sys.executable, "-c", RUN_LAUNCH, str(file), *arguments]
-        launches.append(Launch(command, environment, tmp_path, terminal))
+        own = {"ROS_DOMAIN_ID": os.environ["ROS_DOMAIN_ID"]}
+        launches.append(Launch(command, environment | own, tmp_path, terminal))
         return launches[-1]
 
     yield launch

@@ -13,7 +13,6 @@ import yaml
 pytest.importorskip("rclpy")
 
 import rclpy
-from domains import give_back, take_domain
 from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from programs import Program, run
 from rclpy.executors import SingleThreadedExecutor
@@ -398,31 +397,24 @@ def test_the_file_made_from_a_running_robot_is_one_that_the_robot_passes(
 @pytest.mark.slow
 @pytest.mark.sim
 def test_both_commands_serve_the_simulated_arm(tmp_path: Path) -> None:
-    domain = take_domain()
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=domain)
+    rclpy.init(context=context)
     node = rclpy.create_node("listener", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     heard: list[Any] = []
     node.create_subscription(JointState, "joint_states", heard.append, 1)
-    bridge = Program("sim.bridge_node", ROS_DOMAIN_ID=str(domain))
+    bridge = Program("sim.bridge_node")
     try:
         spin_until(executor, lambda: bool(heard), 60.0)
         path = tmp_path / "my_arm.yaml"
         answers = [f"--{name}=default" for name in ("camera", "command", "measured", "rate")]
-        made = run(
-            "nodes.check.make_interface", "--out", str(path), *answers, "--limits=-0.1,0.1",
-            ROS_DOMAIN_ID=str(domain),
-        )  # fmt: skip
+        made = run("nodes.check.make_interface", "--out", str(path), *answers, "--limits=-0.1,0.1")
         assert made.returncode == 0, made.stderr
-        checked = run(
-            "nodes.check.check_robot", "--interface", str(path), ROS_DOMAIN_ID=str(domain)
-        )
+        checked = run("nodes.check.check_robot", "--interface", str(path))
         assert checked.returncode == 0, checked.stdout + checked.stderr
         assert checked.stdout.splitlines()[-1] == "my_arm: 29 checks, all is well"
     finally:
         bridge.kill()
         node.destroy_node()
         rclpy.try_shutdown(context=context)
-        give_back(domain)
