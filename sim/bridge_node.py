@@ -76,8 +76,8 @@ SETTINGS = (
 class SimBridgeNode(Node):
     """Speaks the topics of the interface file for a simulated arm.
 
-    In real time a tick takes the interface's period, and the arm's state comes at 50 Hz. In
-    lock-step a tick ends when the command stamped with it has come, however long that takes;
+    In real time a tick takes the interface's period, and the arm's state comes at 50 Hz; the time
+    of an episode begins with the first command that moves the arm. In lock-step a tick ends when the command stamped with it has come, however long that takes;
     before the first command of an episode time goes on slowly, with the arm at rest. An episode
     ends when the task is finished or at its time limit; it is a success if the task was solved at
     any time. `~/reset` sets up the scene of the next seed, but not while the recorder records,
@@ -243,6 +243,8 @@ class SimBridgeNode(Node):
             self.get_logger().warning(f"command ignored: {error}", throttle_duration_sec=1.0)
             return
         if not self._lockstep:
+            if not self._controllers[number].rests:
+                self._episode.engage(self._time_ns)
             return
         # A command without a stamp answers the newest tick.
         late_ns = self._time_ns - (stamp_ns(message) or self._time_ns)

@@ -93,6 +93,11 @@ class Controller:
         self._values = read_command(message, self._action).astype(np.float64)
         self._received_ns = time_ns
 
+    @property
+    def rests(self) -> bool:
+        """True if the last command is to stand still."""
+        return self._action.is_velocity and (self._values is None or not self._values.any())
+
     def motion(self, arm: SimulatedArm, time_ns: int, duration: float) -> Motion:
         """Motion of the arm as it was told.
 

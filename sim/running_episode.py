@@ -32,7 +32,7 @@ class RunningEpisode:
         self._started = time.perf_counter()
 
     def engage(self, time_ns: int) -> None:
-        """Let the episode's time begin with its first command."""
+        """Let the episode's time begin, with its first command."""
         if not self.engaged:
             self.engaged = True
             self._begin(time_ns)
@@ -41,7 +41,8 @@ class RunningEpisode:
         """Note the task's measures after a tick; return whether the episode is over."""
         self._moments.append(self._world.measures)
         self.success = self.success or bool(self._world.success)
-        return self._world.finished or self._seconds(time_ns) >= self._world.task.time_limit
+        late = self.engaged and self._seconds(time_ns) >= self._world.task.time_limit
+        return late or self._world.finished
 
     def fail(self) -> None:
         """Make a failure of an episode that is ended early."""

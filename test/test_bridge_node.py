@@ -204,9 +204,14 @@ def test_no_scene_is_reset_while_somebody_records_and_the_screen_says_that_it_is
         return future.result()
 
     try:
+        waited = bridge.time_ns + 20 * 10**9
+        commander.command(bridge.time_ns, 0.0)
+        ticks(lambda: bridge.time_ns > waited)
+        assert scene[-1]["state"] == "running", "nothing has moved, so its time has not begun"
         ticks(lambda: ask(Trigger, "start", Trigger.Request()).success)
+        commander.command(bridge.time_ns, 0.01)
         ticks(lambda: screen.is_recording and scene[-1]["state"] == "done")
-        ticks(lambda: told[-1].startswith("time is up, scene over: keep it as success Y"))
+        ticks(lambda: told[-1].startswith("time is up, scene over: keep it as a success (Y)"))
         over = bridge.time_ns
         ticks(lambda: bridge.time_ns > over + 3 * 10**9)
         assert scene[-1]["seed"] == 0, "the next scene would be in the recording"

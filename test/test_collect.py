@@ -17,18 +17,21 @@ from ebm_policy_ros.nodes.recorder.guidance import next_step
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        ((False, "", "", 0, 0), "set the scene, then enter"),
-        ((False, "", "", 12, 50), "set the scene, then enter, success 13 of 50"),
+        ((False, "", "", 0, 0), "set the scene, then record (enter)"),
+        ((False, "", "", 12, 50), "set the scene, then record (enter), success 13 of 50"),
         ((False, "", "camera: nothing arrives", 12, 50), "not ready: camera: nothing arrives"),
         ((False, "", "camera: nothing arrives", 50, 50), "all 50 successes are there"),
         (
             (False, "time is up, scene over", "", 1, 2),
             "time is up, scene over: wait for the next one",
         ),
-        ((True, "", "", 12, 50), "do the task, then success Y, failure N, discard X"),
+        (
+            (True, "", "", 12, 50),
+            "do the task, then keep it as a success (Y) or a failure (N), or discard it (X)",
+        ),
         (
             (True, "goal reached, scene over", "", 12, 50),
-            "goal reached, scene over: keep it as success Y, failure N, or discard it X",
+            "goal reached, scene over: keep it as a success (Y) or a failure (N), or discard it (X)",
         ),
     ],
 )

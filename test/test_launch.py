@@ -381,10 +381,12 @@ def test_a_person_collects_demonstrations_in_one_terminal(
 
         observer.until(done, launch)
 
-    observer.until(lambda: "-> set the scene, then enter, success 1 of 2" in launch.output, launch)
-    press("\r", "-> do the task, then success Y, failure N, discard X")
+    observer.until(
+        lambda: "-> set the scene, then record (enter), success 1 of 2" in launch.output, launch
+    )
+    press("\r", "-> do the task, then keep it as a success (Y)")
     press("w", "commanding")
-    press("Y", "-> set the scene, then enter, success 2 of 2")
+    press("Y", "-> set the scene, then record (enter), success 2 of 2")
     assert observer.finish(launch) == 0
     assert is_clean(launch), launch.output
     noted = read_custom_data(tmp_path / "demos" / "episode_0000")

@@ -8,7 +8,7 @@ _KEYS = {key.event: key.name for key in RECORDING}
 
 
 def next_step(is_recording: bool, scene: str, problem: str, successes: int, target: int) -> str:
-    """Line that tells the operator what to do.
+    """Line that tells the operator what to do, with the keys in brackets.
 
     Args:
         is_recording: True while an episode is recorded.
@@ -18,10 +18,11 @@ def next_step(is_recording: bool, scene: str, problem: str, successes: int, targ
         target: Number of successes that are wanted; 0 for no number.
     """
     if is_recording:
-        keep = f"success {_KEYS['success']}, failure {_KEYS['failure']}"
-        if scene:
-            return f"{scene}: keep it as {keep}, or discard it {_KEYS['discard']}"
-        return f"do the task, then {keep}, discard {_KEYS['discard']}"
+        keep = (
+            f"keep it as a success ({_KEYS['success']}) or a failure ({_KEYS['failure']}), "
+            f"or discard it ({_KEYS['discard']})"
+        )
+        return f"{scene}: {keep}" if scene else f"do the task, then {keep}"
     if 0 < target <= successes:
         return f"all {target} successes are there"
     if scene:
@@ -29,4 +30,4 @@ def next_step(is_recording: bool, scene: str, problem: str, successes: int, targ
     if problem:
         return f"not ready: {problem}"
     count = f", success {successes + 1} of {target}" if target else ""
-    return f"set the scene, then {_KEYS['start']}{count}"
+    return f"set the scene, then record ({_KEYS['start']}){count}"

@@ -8,6 +8,7 @@ const TITLES = {
 };
 
 const STALE = 2000; // ms after which a picture is no longer what is there now
+const LASTING = ["coverage"]; // pictures that are sent only when they change
 
 export class Figures {
   constructor(place) {
@@ -28,8 +29,9 @@ export class Figures {
 
   // A picture that stands still looks like a scene that does.
   age() {
-    for (const { figure, check, time } of this.figures.values()) {
-      figure.classList.toggle("stale", check.checked && performance.now() - time > STALE);
+    for (const [name, { figure, check, time }] of this.figures) {
+      const late = performance.now() - time > STALE && !LASTING.includes(name);
+      figure.classList.toggle("stale", check.checked && late);
     }
   }
 

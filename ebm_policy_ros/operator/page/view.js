@@ -77,7 +77,8 @@ export class View {
     $("recorder").classList.toggle("away", !recorder.is_heard);
     set("episode", isRecording ? `${recorder.episode}, ${recorder.elapsed_s.toFixed(0)} s` : "–");
     const kept = recorder.kept;
-    set("next-step", recorder.is_heard ? recorder.next ?? "" : "");
+    // Without the keys of a terminal: the page has buttons.
+    set("next-step", recorder.is_heard ? (recorder.next ?? "").replace(/ \((enter|[A-Z])\)/g, "") : "");
     const aim = recorder.target ? ` of ${recorder.target}` : "";
     set("successes", kept ? `${kept.successes_in_folder ?? "–"}${aim}` : "–");
     set("kept", kept ? `${kept.success} success, ${kept.failure} failure` : "–");
