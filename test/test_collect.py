@@ -31,7 +31,8 @@ from ebm_policy_ros.nodes.recorder.guidance import next_step
         ),
         (
             (True, "goal reached, scene over", "", 12, 50),
-            "goal reached, scene over: keep it as a success (Y) or a failure (N), or discard it (X)",
+            "goal reached, scene over: keep it as a success (Y) or a failure (N), "
+            "or discard it (X)",
         ),
     ],
 )
