@@ -39,14 +39,14 @@ STREAMS = load_interface(ROOT / "config" / "interfaces" / "ur5e_push.yaml").shap
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let a test over DDS that fails run once more, where pytest-rerunfailures is installed.
+    """Let a test in real time that fails run once more, where pytest-rerunfailures is installed.
 
-    They run in real time: where other programs keep the machine busy for seconds, some are late.
+    Tests over DDS and of whole programs are late where others keep the machine busy for seconds.
     The summary of a run names those that ran twice. Other tests have no second try.
     """
     if config.pluginmanager.hasplugin("rerunfailures"):
         for item in items:
-            if item.get_closest_marker("ros") is not None:
+            if any(item.get_closest_marker(name) for name in ("ros", "slow")):
                 item.add_marker(pytest.mark.flaky(reruns=1))
 
 
