@@ -91,6 +91,26 @@ class Sensors:
         message.header.stamp = when
         return message
 
+    def misplaced(self, world: World) -> str:
+        """Tell which projection of the interface is not that of the world's camera, or ""."""
+        for name, camera in self._cameras.items():
+            projection = self._streams[name].projection  # type: ignore[union-attr]
+            if projection is None or camera != CAMERAS[0]:
+                continue
+            for frame in set(projection.matrix) & set(self._frames):
+                number, sign = self._frames[frame]
+                true = world.projection(number) * [sign, sign, 1, 1]
+                told = np.array(projection.matrix[frame])
+                near = np.allclose(told / told[2, 3], true / true[2, 3], rtol=1e-3, atol=1e-2)
+                if projection.size != world.camera_size or not near:
+                    rows = np.round(true, 4).tolist()
+                    return (
+                        f"observation.{name}.projection: the simulated camera stands elsewhere, "
+                        "so the operator's page draws in the wrong place; "
+                        f"matrix.{frame} is {rows} for size {list(world.camera_size)}"
+                    )
+        return ""
+
     def _image(self, name: str, stream: ImageStream, world: World) -> Any:
         camera, compressed = self._cameras[name], stream.type.endswith("CompressedImage")
         if stream.depth is not None and compressed:
