@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import runpy
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -156,6 +159,21 @@ def test_a_camera_has_a_line_for_each_tool(interface: Interface) -> None:
     here = state({"x": 0.3, "y": 0.0, "z": 0.1})
     lines = drawn_paths(arms, np.zeros((1, 12)), [here, here])["camera"]
     assert [len(line) for line in lines] == [2, 2] and lines[0] != lines[1]
+
+
+def test_the_recipe_of_the_manual_finds_the_camera(interface: Interface, tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[1] / "docs" / "reference" / "interface.md").read_text()
+    (recipe,) = re.findall(r"```python\n(.*?)```", manual, re.DOTALL)
+    (tmp_path / "recipe.py").write_text(recipe)
+    found = runpy.run_path(str(tmp_path / "recipe.py"))
+    camera = interface.observation["camera"]
+    assert isinstance(camera, ImageStream) and camera.projection is not None
+    points = found["tool"]
+    told = camera.projection.pixels("base_link", points)
+    assert np.abs(told - found["pixel"]).max() < 0.1
+    again = Projection(size=(240, 320), matrix={"base_link": found["matrix"].tolist()})
+    assert np.abs(again.pixels("base_link", points) - told).max() < 0.2
+    assert found["matrix"] == pytest.approx(np.array(camera.projection.matrix["base_link"]), abs=1)
 
 
 def seen_at(world: World, point: Any) -> Any:
