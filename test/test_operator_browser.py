@@ -208,7 +208,7 @@ def test_the_chosen_actions_begin_at_the_tool_in_the_cameras_picture(
     assert camera is not None
     pixel = camera.pixels("base_link", [[0.5, 0.0, 0.012]])[0]
     assert browser.evaluate(_BEGIN) == pytest.approx(list(pixel / [320, 240]), abs=0.005)
-    note = "document.querySelector('.pictures label').dataset.note"
+    note = "document.querySelector('.pictures figure').dataset.note"
     assert browser.evaluate(note) == "line: chosen actions"
     browser.evaluate("document.querySelector('.pictures input').click()")
     hidden = "getComputedStyle(document.querySelector('.pictures svg')).display"
@@ -229,5 +229,5 @@ def test_nothing_is_drawn_into_a_picture_of_another_shape(
     station.add_policy(interface=str(file))
     browser.open(station.add_operator().url)
     told = "no chosen actions: projection.size is 240x240"
-    until(lambda: bool(browser.texts(f".pictures label[data-note='{told}']")))
+    until(lambda: bool(browser.texts(f".pictures figure[data-note='{told}']")))
     assert browser.evaluate(_BEGIN) is None

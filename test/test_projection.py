@@ -225,6 +225,10 @@ def test_the_simulation_tells_that_its_camera_stands_elsewhere(interface: Interf
     assert problem.startswith("observation.camera.projection: the simulated camera stands els")
     told = str(np.round(world.projection(), 4).tolist())
     assert told in problem and "\n" not in problem
+    rows = (2 * world.projection()[:2]).tolist() + world.projection()[2:].tolist()
+    place = {"size": [480, 640], "matrix": {"base_link": rows}, "fixed": {"z": 0.012}}
+    larger = interface_from_dict(change(interface, PATH, place), "x")
+    assert Sensors(larger, task.arms).misplaced(world) == ""
     world.close()
 
 

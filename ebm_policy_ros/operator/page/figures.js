@@ -29,8 +29,8 @@ export class Figures {
   }
 
   drawChosen(told) {
-    for (const [name, { chosen, label }] of this.figures) {
-      if (chosen) label.dataset.note = chosen.draw(told[name]);
+    for (const [name, { figure, chosen }] of this.figures) {
+      if (chosen) figure.dataset.note = chosen.draw(told[name]);
     }
   }
 
@@ -65,7 +65,7 @@ export class Figures {
     else figure.classList.add(name);
     figure.append(screen, ...(chosen ? [chosen.svg] : []), caption);
     this.place.append(figure);
-    this.figures.set(name, { figure, label, check, screen, chosen, time: performance.now() });
+    this.figures.set(name, { figure, check, screen, chosen, time: performance.now() });
   }
 
   picture(name, bytes) {
