@@ -31,6 +31,14 @@ pytestmark = [
 ]
 
 TIMEOUT = 30.0
+# Where the line that is executed next begins on the screen, relative to the picture: 0 to 1.
+_BEGIN = """(() => {
+  const path = document.querySelector('.next.line'), image = document.querySelector('figure img');
+  if (!path?.getAttribute('d')) return null;
+  const p = path.getPointAtLength(0).matrixTransform(path.getScreenCTM());
+  const b = image.getBoundingClientRect();
+  return [(p.x - b.x) / b.width, (p.y - b.y) / b.height];
+})()"""
 
 
 @pytest.fixture
@@ -103,6 +111,7 @@ def test_the_page_tells_beside_the_state_who_commands(
     policy, operator = station.add_policy(takeover_timeout=2.0), station.add_operator()
     browser.open(operator.url)
     says(browser, "#commander", "The policy commands")
+    until(lambda: browser.evaluate(_BEGIN) is not None)
     node = station.robot.node
     publisher = node.create_publisher(JointTrajectory, "policy_node/takeover", TAKEOVER_QUALITY)
     command = PersonCommand((np.zeros((1, 2)),), (False,))
@@ -113,6 +122,7 @@ def test_the_page_tells_beside_the_state_who_commands(
 
     timer = station.robot.repeat(0.05, send)
     says(browser, "#commander", "A person commands")
+    until(lambda: browser.evaluate(_BEGIN) is None)
     says(browser, "#reason", "as /teleop_node commands")
     timer.cancel()
     says(browser, "#commander", "Nobody commands")
@@ -186,16 +196,6 @@ def test_a_text_from_a_node_is_never_html(station: Station, browser: Browser) ->
     says(browser, "#log li.error span", "<img src=x")
     assert browser.texts("#log li.error b") == ["<b>bad</b>"]
     assert browser.evaluate("window.broken") is None
-
-
-# Where the line that is executed next begins on the screen, relative to the picture: 0 to 1.
-_BEGIN = """(() => {
-  const path = document.querySelector('.next.line'), image = document.querySelector('figure img');
-  if (!path?.getAttribute('d')) return null;
-  const p = path.getPointAtLength(0).matrixTransform(path.getScreenCTM());
-  const b = image.getBoundingClientRect();
-  return [(p.x - b.x) / b.width, (p.y - b.y) / b.height];
-})()"""
 
 
 def test_the_chosen_actions_begin_at_the_tool_in_the_cameras_picture(
