@@ -111,10 +111,15 @@ class SimulatedArm:
         return np.array(self._data.qfrc_actuator[self.joints])
 
     @property
+    def base(self) -> tuple[Array, Array]:
+        """Rotation matrix (3, 3) and position (3,) in m of base_link in the world."""
+        return self._base.xmat.reshape(3, 3), self._base.xpos
+
+    @property
     def tool_pose(self) -> tuple[Array, Array]:
         """Position (3,) in m and quaternion xyzw (4,) of tool0 in base_link."""
-        turn = self._base.xmat.reshape(3, 3)
-        place = turn.T @ (self._site.xpos - self._base.xpos)
+        turn, base = self.base
+        place = turn.T @ (self._site.xpos - base)
         quaternion = np.empty(4)
         mujoco.mju_mat2Quat(quaternion, (turn.T @ self._site.xmat.reshape(3, 3)).ravel())
         return place, np.roll(quaternion, -1)

@@ -111,6 +111,8 @@ class SimBridgeNode(Node):
         self._answered: set[int] = set()
         """Numbers of the arms whose commands for this tick have come, in lock-step."""
         self._sensors = Sensors(self._interface, task.arms)
+        if problem := self._sensors.misplaced(self._world):
+            self.get_logger().warning(problem)
         self._viewer = Viewer(self._world) if values["viewer"] else None
         self._recorder = RecorderWatch(self, values["recorder"])
         self._out = Publishers(self, self._interface)

@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from cv_bridge import CvBridge
 
-from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, JointStream, PoseStream
+from ebm_policy_ros.interface import (
+    NANOSECONDS,
+    ImageStream,
+    Interface,
+    JointStream,
+    PoseStream,
+    Projection,
+)
 from ebm_policy_ros.messages.depth import HEADER_BYTES
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.sim.arm import SimulatedArm
@@ -21,6 +28,8 @@ from ebm_policy_ros.sim.world import CAMERAS, World
 from ebm_policy_ros.util.geometry import conjugate, multiply
 
 _OPTICAL_FRAME = "camera_optical_frame"
+# Largest difference of two places in a picture that nobody sees, relative to its size.
+_OFF = 0.005
 
 
 class Sensors:
@@ -90,6 +99,28 @@ class Sensors:
                 message.pose = pose_message(_tool_pose(world.arms[number], sign))
         message.header.stamp = when
         return message
+
+    def misplaced(self, world: World) -> str:
+        """Tell which projection of the interface is not that of the world's camera, or ""."""
+        for name, camera in self._cameras.items():
+            told = self._streams[name].projection  # type: ignore[union-attr]
+            if told is None or camera != CAMERAS[0]:
+                continue
+            for frame in set(told.matrix) & set(self._frames):
+                number, sign = self._frames[frame]
+                rows = np.round(world.projection(number) * [sign, sign, 1, 1], 4).tolist()
+                true = Projection(size=world.camera_size, matrix={frame: rows})
+                tool = world.arms[number].tool_pose[0] * [sign, sign, 1]
+                points = tool + 0.1 * np.vstack([np.zeros(3), np.eye(3)])
+                # Relative to the picture, which may have another size.
+                places = [p.pixels(frame, points) / p.size[::-1] for p in (told, true)]
+                if len(places[0]) < len(points) or np.abs(np.subtract(*places)).max() > _OFF:
+                    return (
+                        f"observation.{name}.projection: the simulated camera stands elsewhere, "
+                        "so the operator's page draws in the wrong place; "
+                        f"matrix.{frame} is {rows} for size {list(world.camera_size)}"
+                    )
+        return ""
 
     def _image(self, name: str, stream: ImageStream, world: World) -> Any:
         camera, compressed = self._cameras[name], stream.type.endswith("CompressedImage")

@@ -248,6 +248,23 @@ class World:
         focal = height / 2 / np.tan(np.deg2rad(self.model.camera(CAMERAS[0]).fovy[0]) / 2)
         return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
 
+    def projection(self, number: int = 0) -> Array:
+        """Projection of `camera` for an arm, as an interface file has it.
+
+        Args:
+            number: Number of the arm.
+
+        Returns:
+            Matrix from x, y, z (m), 1 in the arm's base_link to pixels. Shape (3, 4).
+        """
+        camera = self.data.camera(CAMERAS[0])
+        # MuJoCo looks along -z with y up; the optical frame looks along z with y down.
+        turn = np.diag([1.0, -1.0, -1.0]) @ camera.xmat.reshape(3, 3).T
+        base, place = self.arms[number].base
+        pose = np.column_stack([turn @ base, turn @ (place - camera.xpos)])
+        matrix: Array = self.camera_matrix @ pose
+        return matrix
+
     @property
     def poses(self) -> Array:
         """True poses of the task's objects: x, y, z (m), qx, qy, qz, qw. Shape (N, 7)."""

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("rclpy")
 pytest.importorskip("aiohttp")
@@ -22,6 +23,7 @@ from sensor_msgs.msg import Image
 from station import Station
 
 from ebm_policy_ros.control.safety_state import SafetyState
+from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.nodes.operator.node import OperatorNode
 from ebm_policy_ros.nodes.recorder.node import RecorderNode
 
@@ -379,6 +381,65 @@ def test_pictures_are_taken_and_drawn_only_while_a_page_shows_them(station: Stat
         page = await page_of().open()
         await page.until(lambda: watched("/policy_node/debug_image") == 0)
         await page.until(lambda: watched("/camera/image_raw") == 0)
+        await page.close()
+
+    play(operator, scenario)
+
+
+def test_a_page_gets_the_chosen_action_in_the_cameras_picture_until_a_stop(
+    station: Station, interface: Interface
+) -> None:
+    station.add_policy()
+    operator = station.add_operator()
+    camera = interface.observation["camera"].projection  # type: ignore[union-attr]
+    assert camera is not None
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        state = await page.sees(lambda s: is_moving(s) and bool(s["policy"]["chosen"]))
+        drawn = state["policy"]["chosen"]["/camera/image_raw"]
+        assert (drawn["size"], drawn["executed"]) == ([240, 320], 1)
+        (line,) = drawn["lines"]
+        # The tool is at (0.5, 0); an action is drawn for half a second.
+        ends = [[0.5 + 0.5 * x, 0.5 * y, 0.012] for x, y in map(planar, station.robot.commands)]
+        told = [camera.pixels("base_link", [[0.5, 0.0, 0.012], end]) for end in ends]
+        assert min(np.abs(pixels - line).max() for pixels in told) < 0.1
+        assert (await page.command("stop"))[0]
+        await page.sees(lambda s: s["policy"]["state"] == "stopped" and not s["policy"]["chosen"])
+        await page.close()
+
+    play(operator, scenario)
+
+
+def test_a_chunk_is_drawn_by_the_robots_projection_which_its_policy_never_had(
+    station: Station, interface: Interface, policy_for: Callable[..., Path], tmp_path: Path
+) -> None:
+    values = interface.to_dict()
+    del values["observation"]["camera"]["projection"]
+    values["action"]["horizon"] = 4
+    trained = interface_from_dict(values, "trained")
+    # A pixel for each millimetre of x and y, seen from above.
+    above = [[1000.0, 0.0, 0.0, 0.0], [0.0, 1000.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
+    place = {"size": [120, 160], "matrix": {"base_link": above}, "fixed": {"z": 0.0}}
+    values["observation"]["camera"]["projection"] = place
+    robots = tmp_path / "robot.yaml"
+    robots.write_text(yaml.safe_dump(values))
+    policy = policy_for(trained, [-0.2, -0.2], [0.2, 0.2])
+    station.add_policy(policy=str(policy), interface=str(robots), execute=3)
+    operator = station.add_operator()
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        state = await page.sees(lambda s: is_moving(s) and bool(s["policy"]["chosen"]))
+        drawn = state["policy"]["chosen"]["/camera/image_raw"]
+        assert drawn["executed"] == 3
+        steps = np.diff(drawn["lines"][0], axis=0) / 100  # m/s, at 10 Hz
+        assert drawn["lines"][0][0] == [500.0, 0.0] and steps.shape == (4, 2)
+        count = len(station.robot.commands)
+        await page.until(lambda: len(station.robot.commands) > count + 3)
+        sent = np.array([planar(command) for command in station.robot.commands])
+        chunks = [sent[begin : begin + 3] for begin in range(len(sent) - 2)]
+        assert min(np.abs(chunk - steps[:3]).max() for chunk in chunks) < 0.002
         await page.close()
 
     play(operator, scenario)

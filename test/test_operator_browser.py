@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("rclpy")
 pytest.importorskip("aiohttp")
@@ -30,6 +31,14 @@ pytestmark = [
 ]
 
 TIMEOUT = 30.0
+# Where the line that is executed next begins on the screen, relative to the picture: 0 to 1.
+_BEGIN = """(() => {
+  const path = document.querySelector('.next.line'), image = document.querySelector('figure img');
+  if (!path?.getAttribute('d')) return null;
+  const p = path.getPointAtLength(0).matrixTransform(path.getScreenCTM());
+  const b = image.getBoundingClientRect();
+  return [(p.x - b.x) / b.width, (p.y - b.y) / b.height];
+})()"""
 
 
 @pytest.fixture
@@ -102,6 +111,7 @@ def test_the_page_tells_beside_the_state_who_commands(
     policy, operator = station.add_policy(takeover_timeout=2.0), station.add_operator()
     browser.open(operator.url)
     says(browser, "#commander", "The policy commands")
+    until(lambda: browser.evaluate(_BEGIN) is not None)
     node = station.robot.node
     publisher = node.create_publisher(JointTrajectory, "policy_node/takeover", TAKEOVER_QUALITY)
     command = PersonCommand((np.zeros((1, 2)),), (False,))
@@ -112,6 +122,7 @@ def test_the_page_tells_beside_the_state_who_commands(
 
     timer = station.robot.repeat(0.05, send)
     says(browser, "#commander", "A person commands")
+    until(lambda: browser.evaluate(_BEGIN) is None)
     says(browser, "#reason", "as /teleop_node commands")
     timer.cancel()
     says(browser, "#commander", "Nobody commands")
@@ -185,3 +196,38 @@ def test_a_text_from_a_node_is_never_html(station: Station, browser: Browser) ->
     says(browser, "#log li.error span", "<img src=x")
     assert browser.texts("#log li.error b") == ["<b>bad</b>"]
     assert browser.evaluate("window.broken") is None
+
+
+def test_the_chosen_actions_begin_at_the_tool_in_the_cameras_picture(
+    station: Station, browser: Browser, interface: Interface
+) -> None:
+    station.add_policy()
+    browser.open(station.add_operator().url)
+    until(lambda: browser.evaluate(_BEGIN) is not None)
+    camera = interface.observation["camera"].projection  # type: ignore[union-attr]
+    assert camera is not None
+    pixel = camera.pixels("base_link", [[0.5, 0.0, 0.012]])[0]
+    assert browser.evaluate(_BEGIN) == pytest.approx(list(pixel / [320, 240]), abs=0.005)
+    note = "document.querySelector('.pictures figure').dataset.note"
+    assert browser.evaluate(note) == "line: chosen actions"
+    browser.evaluate("document.querySelector('.pictures input').click()")
+    hidden = "getComputedStyle(document.querySelector('.pictures svg')).display"
+    until(lambda: browser.evaluate(hidden) == "none")
+    press(browser, "Escape")
+    says(browser, "#word", "Stopped")
+    until(lambda: browser.evaluate(_BEGIN) is None and browser.evaluate(note) == "")
+    assert not [text for text in browser.problems if "verbose" not in text]
+
+
+def test_nothing_is_drawn_into_a_picture_of_another_shape(
+    station: Station, browser: Browser, interface: Interface, tmp_path: Path
+) -> None:
+    values = interface.to_dict()
+    values["observation"]["camera"]["projection"]["size"] = [240, 240]
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump(values))
+    station.add_policy(interface=str(file))
+    browser.open(station.add_operator().url)
+    told = "no chosen actions: projection.size is 240x240"
+    until(lambda: bool(browser.texts(f".pictures figure[data-note='{told}']")))
+    assert browser.evaluate(_BEGIN) is None

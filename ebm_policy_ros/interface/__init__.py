@@ -15,6 +15,7 @@ from ebm_policy_ros.interface.file import (
     load_interface,
 )
 from ebm_policy_ros.interface.parts import CombinedAction
+from ebm_policy_ros.interface.projection import Projection
 from ebm_policy_ros.interface.streams import (
     NANOSECONDS,
     ImageStream,
@@ -39,6 +40,7 @@ __all__ = [
     "JointStream",
     "Part",
     "PoseStream",
+    "Projection",
     "Stream",
     "Workspace",
     "WrenchStream",

@@ -24,6 +24,8 @@ from ebm_policy_ros.interface.parts import (
     check_part_name,
 )
 from ebm_policy_ros.interface.prefix import with_prefix, without_prefix
+from ebm_policy_ros.interface.projection import Projection
+from ebm_policy_ros.interface.projection_checks import check_projections
 from ebm_policy_ros.interface.streams import (
     NANOSECONDS,
     STREAM_TYPES,
@@ -218,10 +220,12 @@ class Part(NamedTuple):
         return f"{self.name}.{name}" if self.name else name
 
 
-# Keys for the source, the supervision and the reading of samples, and for the limits of commands.
+# Keys for the source, the supervision, the reading and the drawing of samples, and for the limits
+# of commands.
 _MAY_DIFFER = (
     "name", "topic", "max_age", "min_rate", "max_skew", "qos", "workspace",
     "max_velocity", "max_acceleration", "lag", "measured", "hold", "prefix", "horizon",
+    "projection",
 )  # fmt: skip
 
 
@@ -295,7 +299,8 @@ def _build_stream(values: object, key: str) -> Stream:
         raise InterfaceError(
             f"{key}.type: got {quote(ros_type)}, expected one of {', '.join(STREAM_TYPES)}"
         )
-    stream: Stream = _build(STREAM_TYPES[ros_type], _with(values, key, qos=Quality), key)
+    built = _with(values, key, qos=Quality, projection=Projection)
+    stream: Stream = _build(STREAM_TYPES[ros_type], built, key)
     return stream
 
 
@@ -369,6 +374,8 @@ def _build_interface(values: object, source: str) -> Interface:
         if "workspace" in parts:
             parts["workspace"] = _build(Workspace, parts["workspace"], "workspace")
         interface: Interface = _build(Interface, parts, "")
+        arms = [(part.interface.command, part.interface.workspace) for part in interface.parts]
+        check_projections(interface.observation, arms)
         return interface
     except (InterfaceError, PluginNeeded) as error:
         raise type(error)(f"{source}: {cut(error, LONGEST_LINE)}") from None

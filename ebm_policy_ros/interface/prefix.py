@@ -43,6 +43,10 @@ def _stream(values: Any, rename: Callable[[str], str]) -> Any:
     if not isinstance(values, Mapping):
         return values
     renamed = {key: _all(values[key], rename) for key in _OF_JOINTS if key in values}
+    projection = values.get("projection")
+    if isinstance(projection, Mapping) and isinstance(projection.get("matrix"), Mapping):
+        matrix = {_in_frame(frame, rename): m for frame, m in projection["matrix"].items()}
+        renamed["projection"] = {**projection, "matrix": matrix}
     return {**values, **renamed, **_frame(values, rename)}
 
 
@@ -64,10 +68,13 @@ def _names_joints(command_type: Any) -> bool:
         return False
 
 
-def _frame(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, str]:
-    frame = values.get("frame_id")
-    shared = not isinstance(frame, str) or frame in _SHARED
-    return {} if shared else {"frame_id": rename(frame)}  # type: ignore[arg-type]
+def _frame(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    return {"frame_id": _in_frame(values["frame_id"], rename)} if "frame_id" in values else {}
+
+
+def _in_frame(name: Any, rename: Callable[[str], str]) -> Any:
+    """Rename a frame, unless all arms share it."""
+    return name if not isinstance(name, str) or name in _SHARED else rename(name)
 
 
 def _all(names: Any, rename: Callable[[str], str]) -> Any:

@@ -13,6 +13,7 @@ from ebm_policy_ros.interface.checks import (
     require_positive,
     require_text,
 )
+from ebm_policy_ros.interface.projection import Projection
 
 NANOSECONDS = 1_000_000_000
 """Nanoseconds in a second."""
@@ -78,6 +79,8 @@ class ImageStream(_Stream):
     """Nearest and farthest distance of a depth camera, metres; None for a colour camera."""
     resize: str = "stretch"
     """Method for frames with another aspect ratio than `size`: stretch, crop or letterbox."""
+    projection: Projection | None = None
+    """Place of the camera, to draw into its pictures; None if it is unknown."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -57,6 +57,7 @@ class Detour(PushTask):
         "right": "passed right",
         "touched": "wall touched",
     }
+    interface = "ur5e_detour"  # as of other tasks, for its own camera
     # Lower and nearer than elsewhere: block and goal show below the wrist that is before them.
     camera = View(eye=(1.1, 0.0, 0.36), target=(0.43, 0.0, 0.04), fovy=45)
 

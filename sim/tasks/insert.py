@@ -61,6 +61,7 @@ class Insert(Task):
 
     knocks = 0.0  # a knock turns the block where nothing turns it back
     labels: Mapping[str, str] = {"success": "in the fixture", "entered": "past the mouth"}
+    interface = "ur5e_insert"  # as of other tasks, for its own camera
     camera = View(eye=(0.66, 0.55, 0.36), target=(0.48, 0.0, 0.01), fovy=38)
 
     def add_tool(self, spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:

@@ -109,6 +109,11 @@ class ControlLoop:
         return Commander.PERSON if self._takeover.is_active else Commander.POLICY
 
     @property
+    def drawn(self) -> dict[str, dict[str, Any]]:
+        """Chosen actions in the pictures of cameras; see `Decisions.drawn`."""
+        return self._decisions.drawn() if self.commander is Commander.POLICY else {}
+
+    @property
     def person(self) -> str:
         """Name of the sender of a person's commands; empty if nobody has taken over."""
         return self._takeover.sender

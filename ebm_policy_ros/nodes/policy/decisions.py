@@ -11,7 +11,7 @@ from typing import Any
 from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 
-from ebm_policy_ros.nodes.common.arms import Arms
+from ebm_policy_ros.nodes.common.arms import Arms, RobotStates
 from ebm_policy_ros.nodes.common.outputs import Command
 from ebm_policy_ros.nodes.common.pauses import boot_time
 from ebm_policy_ros.nodes.policy.inference_thread import InferenceThread
@@ -26,6 +26,7 @@ from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.chunk import Chunk
 from ebm_policy_ros.policy.decision import Decision
 from ebm_policy_ros.policy.out_of_distribution import Confidence
+from ebm_policy_ros.policy.path import drawn_paths
 
 
 @dataclass
@@ -89,6 +90,30 @@ class Decisions:
     def skip_rest(self) -> None:
         """Skip the actions of the last decision that were not sent yet; its intent stays."""
         self._chunk: Chunk | None = None
+        self._begins: RobotStates = ()
+        """State of each arm at the decision."""
+        self._executed = 1
+        """Number of actions that are executed before the next decision."""
+
+    def drawn(self) -> dict[str, dict[str, Any]]:
+        """Actions of the last decision in the pictures of cameras, by topic.
+
+        Returns:
+            `size` of the pictures; `lines`, see `drawn_paths`; `executed`, the number of actions
+            that are executed before the next decision. Empty if there is nothing to draw.
+        """
+        if self._chunk is None:
+            return {}
+        streams = self.loaded.interface.observation
+        actions = self._chunk.decision.action
+        return {
+            self._node.resolve_topic_name(streams[name].topic): {
+                "size": streams[name].projection.size,  # type: ignore[union-attr]
+                "lines": lines,
+                "executed": self._executed,
+            }
+            for name, lines in drawn_paths(self.loaded.interface, actions, self._begins).items()
+        }
 
     def swap(self, loaded: LoadedPolicy, inference_thread: InferenceThread) -> None:
         """Decide with another policy of the same interface from the next tick on."""
@@ -160,6 +185,7 @@ class Decisions:
         commands = self._send(chunk, sight, pending)
         if pending.loaded is self.loaded:
             self._chunk, self._intent = chunk, decision.intent
+            self._begins = sight.measured
         else:
             self._chunk = None
         sent = [command.sent for command in commands]
@@ -186,6 +212,7 @@ class Decisions:
         """
         self.confidence = chunk.decision.confidence
         speed, ahead = self._pace.factor(chunk.decision, sight.now), chunk.ahead()
+        self._executed = self.loaded.executed(self._values) if speed == 1 else 1
         rows = [
             ahead[:, arm.part.columns]
             if arm.outputs.takes_horizon

@@ -63,6 +63,7 @@ class Status:
                 "hidden": loaded.is_hidden,
                 "rate": loaded.interface.rate,
                 "thresholds": loaded.policy.thresholds,
+                "chosen": state.control_loop.drawn,
             }
         if statistics.decision is not None:
             confidence = statistics.decision.confidence

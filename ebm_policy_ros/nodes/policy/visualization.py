@@ -29,14 +29,13 @@ from ebm_policy_ros.policy.landscape import (
     landscape,
     write,
 )
+from ebm_policy_ros.policy.path import SECONDS
 from ebm_policy_ros.policy.policy import Policy
 
 _HEIGHT = 360
 _GRID = 64
 # Largest number of drawn candidates; those of lowest energy.
 _POINTS = 256
-# A velocity is drawn as the motion of the tool in this time, s.
-_SECONDS = 0.5
 # Time between two debug images, s.
 _PAUSE = 0.5
 # Longest time to wait for the end of a drawing, s.
@@ -183,7 +182,7 @@ def _place(action: Action, values: Any, state: RobotState) -> Any:
     place = {}
     for axis in "xyz":
         if action.is_velocity:
-            step = _SECONDS * float(named.get(f"linear.{axis}", 0.0))
+            step = SECONDS * float(named.get(f"linear.{axis}", 0.0))
             place[axis] = here.get(axis, 0.0) + step
         else:
             place[axis] = float(named.get(axis, action.fixed.get(axis, 0.0)))

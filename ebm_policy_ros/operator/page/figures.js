@@ -1,5 +1,7 @@
 // Pictures: cameras and what the policy node draws. Only those that are shown are sent.
 
+import { Chosen } from "./chosen.js";
+
 const TITLES = {
   coverage: "where things stood when the kept episodes began, and when they ended",
   debug_image: "what the policy sees, and its energy",
@@ -25,6 +27,12 @@ export class Figures {
     }
     for (const name of names) if (!this.figures.has(name)) this.add(name);
     this.place.querySelector(".nothing").hidden = this.figures.size > 0;
+  }
+
+  drawChosen(told) {
+    for (const [name, { figure, chosen }] of this.figures) {
+      if (chosen) figure.dataset.note = chosen.draw(told[name]);
+    }
   }
 
   // A picture that stands still looks like a scene that does.
@@ -54,11 +62,12 @@ export class Figures {
     };
     label.append(check, " ", TITLES[name] ?? name);
     caption.append(label);
-    if (name in TITLES) figure.classList.add(name);
-    else screen.alt = name;
-    figure.append(screen, caption);
+    const isCamera = !(name in TITLES), chosen = isCamera ? new Chosen(screen) : null;
+    if (isCamera) screen.alt = name;
+    else figure.classList.add(name);
+    figure.append(screen, ...(chosen ? [chosen.svg] : []), caption);
     this.place.append(figure);
-    this.figures.set(name, { figure, check, screen, time: performance.now() });
+    this.figures.set(name, { figure, check, screen, chosen, time: performance.now() });
   }
 
   picture(name, bytes) {

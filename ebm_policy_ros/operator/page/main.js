@@ -18,6 +18,7 @@ function begin(token) {
       view.draw(state);
       view.drawSituation(connection.silence);
       figures.draw(state.pictures);
+      figures.drawChosen((state.policy.is_heard && state.policy.chosen) || {});
       connection.show(figures.shown());
       connection.saw(state);
     }),

@@ -1,0 +1,57 @@
+"""Checks of the projections of an interface: they must fit its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ebm_policy_ros.interface.action import Action, Workspace
+from ebm_policy_ros.interface.checks import require
+from ebm_policy_ros.interface.projection import AXES, Projection
+from ebm_policy_ros.interface.streams import ImageStream, Stream
+
+
+def check_projections(
+    streams: Mapping[str, Stream], arms: Sequence[tuple[Action, Workspace | None]]
+) -> None:
+    """Refuse projections that do not fit the commands; joints need none.
+
+    Raises:
+        InterfaceError: If a frame is that of no command, nobody gives an axis of a tool, or the
+            middle of a workspace is not in front of the camera.
+    """
+    tools = [(action, box) for action, box in arms if not action.is_joints]
+    frames = sorted({action.frame_id for action, _ in tools})
+    for name, stream in streams.items():
+        if not isinstance(stream, ImageStream) or stream.projection is None:
+            continue
+        key, projection = f"observation.{name}.projection", stream.projection
+        for frame in projection.matrix:
+            expected = f"the frame of a command: {', '.join(frames)}"
+            require(frame in frames or not tools, f"{key}.matrix", frame, expected)
+        for action, box in tools:
+            if action.frame_id in projection.matrix:
+                measured = getattr(streams.get(action.measured), "fields", ())
+                given = {*measured, *(box.fields if box is not None else ())}
+                _check_axes(key, projection, given, action)
+                if box is not None:
+                    _check_view(key, projection, box, action)
+
+
+def _check_axes(key: str, projection: Projection, given: set[str], action: Action) -> None:
+    """Refuse a tool of which some axes are measured, and another is unknown."""
+    known = {*given, *action.fixed, *projection.fixed}
+    unknown = " and ".join(axis for axis in AXES if axis not in known)
+    expected = f"a number in m for {unknown}, which no stream measures"
+    require(not given or not unknown, f"{key}.fixed", dict(projection.fixed), expected)
+
+
+def _check_view(key: str, projection: Projection, box: Workspace, action: Action) -> None:
+    """Refuse a camera that looks away from the workspace."""
+    bounds = zip(box.fields, box.low, box.high, strict=True)
+    middle = {field: (low + high) / 2 for field, low, high in bounds}
+    known = {**projection.fixed, **action.fixed, **middle}
+    place, frame = [known[axis] for axis in AXES], action.frame_id
+    expected = f"the middle of the workspace, {place}, in front of the camera"
+    got = [list(row) for row in projection.matrix[frame]]
+    seen = len(projection.pixels(frame, [place])) == 1
+    require(seen, f"{key}.matrix.{frame}", got, expected)
