@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import imageio_ffmpeg
 import numpy as np
 
+sys.path.append(str(Path(__file__).parents[1] / "test"))
+from browser import Browser
+
 from ebm_policy_ros.interface import ImageStream, load_interface
 from ebm_policy_ros.sim import record_demos
+from ebm_policy_ros.sim.subprocesses import Program, running
 from ebm_policy_ros.sim.tasks import TASKS, make_task
 from ebm_policy_ros.sim.world import World
 from ebm_policy_ros.training import inspect_demos
@@ -92,12 +101,109 @@ def draw_inspection() -> None:
     cv2.imwrite(str(picture), small, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
-if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    IMAGES.mkdir(exist_ok=True)
-    draw_views()
-    draw_tasks()
-    draw_comparison()
-    draw_inspection()
+def draw_operator() -> None:
+    """The operator's page on a computer and on a tablet, and without its node; needs chromium."""
+    os.environ["ROS_DOMAIN_ID"] = "101"  # above those of the tests
+    folder = Path(tempfile.mkdtemp())
+    simulated, demos = {"use_sim_time": True}, str(folder / "demos")
+    programs = [
+        Program("sim.bridge_node", {"task": "push_either", "auto_reset": True}),
+        Program("nodes.policy.node", {**simulated, "policy": "ur5e_push_either"}),
+        Program("nodes.recorder.node", {**simulated, "folder": demos, "keys": False}),
+        Program("nodes.operator.node", simulated),
+    ]
+    with running(programs, folder / "logs") as processes:
+        page = PictureOf(folder / "computer", 1280, 960)
+        page.wait("#recorder-state", "idle")
+        page.wait("#next-step", "set the scene")
+        page.press('[data-command="start"]')
+        page.wait("#word", "Moving the arm")
+        page.press('[data-value="start"]')
+        page.wait("#episode", "episode_0000, 3 s")
+        page.save("operate.png")
+        page.wait("#next-step", "goal reached")
+        page.press('[data-value="success"]')
+        page.wait("#kept", "1 success")
+        tablet = PictureOf(folder / "tablet", 768, 1024, dark=True)
+        tablet.wait("#word", "Moving the arm")
+        page.press('[data-value="start"]')
+        tablet.wait("#episode", "episode_0001, 4 s")
+        tablet.evaluate("document.querySelector('#control').scrollIntoView()")
+        tablet.save("operate_charts.png")
+        tablet.evaluate("window.scrollTo(0, 0)")
+        tablet.press("#stop")
+        tablet.wait("#word", "Stopped")
+        tablet.save("operate_tablet.png")
+        processes["policy_node"].kill()
+        page.wait("#word", "No policy node")
+        page.save("operate_lost.png")
+        page.close()
+        tablet.close()
+    shutil.rmtree(folder)
+
+
+class PictureOf(Browser):
+    """The operator's page in a browser, of which pictures are taken."""
+
+    def __init__(self, profile: Path, width: int, height: int, dark: bool = False) -> None:
+        super().__init__(profile, width, height)
+        theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.send("Emulation.setEmulatedMedia", features=theme)
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=dark,
+        )
+        self.open("http://127.0.0.1:8090")
+
+    def wait(self, selector: str, text: str) -> None:
+        """Wait until an element has a text that begins so."""
+        until = time.monotonic() + 120
+        while not self.texts(selector)[0].startswith(text):
+            assert time.monotonic() < until, (selector, text, self.texts(selector))
+            time.sleep(0.1)
+
+    def press(self, selector: str) -> None:
+        """Press a button with the mouse."""
+        box = self.evaluate(
+            f"(() => {{ const b = document.querySelector({selector!r});"
+            " b.scrollIntoView({block: 'center'}); const r = b.getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        place = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, **place)
+
+    def save(self, name: str) -> None:
+        """Save a picture of what is seen."""
+        data = self.send("Page.captureScreenshot", format="png")["data"]
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        cv2.imwrite(str(IMAGES / name), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+def copy_results() -> None:
+    """Figures that other commands have drawn."""
     for source, name in FIGURES.items():
         shutil.copy(RESULTS / source, IMAGES / name)
+
+
+DRAW: dict[str, Callable[[], None]] = {
+    "views": draw_views,
+    "tasks": draw_tasks,
+    "comparison": draw_comparison,
+    "inspection": draw_inspection,
+    "operator": draw_operator,
+    "results": copy_results,
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("figures", nargs="*", help=f"some of {', '.join(DRAW)}; by default all")
+    chosen = parser.parse_args().figures or DRAW
+    if unknown := set(chosen) - set(DRAW):
+        parser.error(f"got {', '.join(sorted(unknown))}, expected some of {', '.join(DRAW)}")
+    IMAGES.mkdir(exist_ok=True)
+    for name in chosen:
+        DRAW[name]()

@@ -66,15 +66,18 @@ export class Figures {
     if (isCamera) screen.alt = name;
     else figure.classList.add(name);
     figure.append(screen, ...(chosen ? [chosen.svg] : []), caption);
+    figure.hidden = LASTING.includes(name); // until there is one
     this.place.append(figure);
     this.figures.set(name, { figure, check, screen, chosen, time: performance.now() });
   }
 
   picture(name, bytes) {
     const entry = this.figures.get(name), screen = entry?.screen;
-    if (entry) entry.time = performance.now();
+    if (!entry) return;
+    entry.time = performance.now();
+    entry.figure.hidden = false;
     if (screen instanceof HTMLCanvasElement) drawCandidates(screen, JSON.parse(new TextDecoder().decode(bytes)));
-    else if (screen && !screen.dataset.busy) show(screen, new Blob([bytes], { type: "image/jpeg" }));
+    else if (!screen.dataset.busy) show(screen, new Blob([bytes], { type: "image/jpeg" }));
   }
 }
 
