@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGE = "ebm_policy_ros"
@@ -33,13 +34,16 @@ def share_directory() -> Path:
 
 
 def dds_profile() -> dict[str, str]:
-    """Environment variables that give Fast DDS enough shared memory for camera images.
+    """Environment variable that gives Fast DDS enough shared memory for camera images.
 
-    Fast DDS 2 (Humble, Jazzy) and 3 (Kilted and newer) read different variables.
+    Fast DDS 2 (Humble, Jazzy) and 3 (Kilted and newer) read different ones; 3 warns of that of 2.
     """
-    profile = str(share_directory() / "config" / "fastdds.xml")
-    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-    return dict.fromkeys(names, profile)
+    try:
+        old = int(version("rclpy").partition(".")[0]) < 8  # Jazzy has 7, Kilted 9
+    except PackageNotFoundError:
+        old = False
+    name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+    return {name: str(share_directory() / "config" / "fastdds.xml")}
 
 
 def interface_path(name: str) -> Path:
