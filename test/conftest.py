@@ -11,14 +11,14 @@ from typing import Any
 
 from domains import give_back, take_domain
 
-from ebm_policy_ros.util.resources import dds_profile, policy_path
+from ebm_policy_ros.util.distributions import dds_profile, this_machine_only
+from ebm_policy_ros.util.resources import policy_path
 
 # Before rclpy or MuJoCo is imported. Fixtures of a module use the domain of their process.
 os.environ["ROS_DOMAIN_ID"] = str(take_domain())
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
-os.environ.update(dds_profile())
+os.environ.update(dds_profile() | this_machine_only())
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

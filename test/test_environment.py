@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from installing import ROOT
 
+from ebm_policy_ros.util.distributions import dds_profile, this_machine_only
 from ebm_policy_ros.util.environment import environment_mistake
-from ebm_policy_ros.util.resources import dds_profile
 
 PYTHON = f"python3.{sys.version_info.minor}"
 
@@ -153,17 +153,35 @@ def test_a_program_that_starts_nodes_says_so_in_one_line_and_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "name"),
-    [("3.3.15", "FASTRTPS_DEFAULT_PROFILES_FILE"),  # Humble
-     ("7.1.6", "FASTRTPS_DEFAULT_PROFILES_FILE"),
-     ("9.1.2", "FASTDDS_DEFAULT_PROFILES_FILE"),
-     ("10.0.10", "FASTDDS_DEFAULT_PROFILES_FILE")],
+    ("version", "profile", "local"),
+    [("3.3.15", "FASTRTPS_DEFAULT_PROFILES_FILE", {"ROS_LOCALHOST_ONLY": "1"}),  # Humble
+     ("7.1.6", "FASTRTPS_DEFAULT_PROFILES_FILE", {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}),
+     ("9.1.2", "FASTDDS_DEFAULT_PROFILES_FILE", {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}),
+     ("10.0.10", "FASTDDS_DEFAULT_PROFILES_FILE", {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})],
 )  # fmt: skip
-def test_the_profile_of_fast_dds_is_in_the_variable_that_its_version_reads(
-    version: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_variables_are_those_that_the_distribution_reads(
+    version: str,
+    profile: str,
+    local: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     info = tmp_path / f"rclpy-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: rclpy\nVersion: {version}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert dds_profile() == {name: str(ROOT / "config" / "fastdds.xml")}
+    assert dds_profile() == {profile: str(ROOT / "config" / "fastdds.xml")}
+    assert this_machine_only() == local
+
+
+@pytest.mark.ros
+def test_where_rclpy_tells_nothing_about_a_transfer_a_message_comes_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    versions = pytest.importorskip("ebm_policy_ros.nodes.common.versions")
+    received: list[tuple[bytes, dict[str, int]]] = []
+    receive = versions.with_information(lambda data, info: received.append((data, info)))
+    receive(b"a", {"source_timestamp": 5})
+    monkeypatch.delattr(versions.Subscription, "CallbackType")  # as on Humble
+    versions.with_information(lambda data, info: received.append((data, info)))(b"b")
+    assert received == [(b"a", {"source_timestamp": 5}), (b"b", {})]

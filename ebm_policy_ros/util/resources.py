@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGE = "ebm_policy_ros"
@@ -31,19 +30,6 @@ def share_directory() -> Path:
         if (folder / "config" / "interfaces").is_dir():
             return folder
     raise FileNotFoundError(f"no share/{_PACKAGE} above {package}; install the package again")
-
-
-def dds_profile() -> dict[str, str]:
-    """Environment variable that gives Fast DDS enough shared memory for camera images.
-
-    Fast DDS 2 (Humble, Jazzy) and 3 (Kilted and newer) read different ones; 3 warns of that of 2.
-    """
-    try:
-        old = int(version("rclpy").partition(".")[0]) < 8  # Jazzy has 7, Kilted 9
-    except PackageNotFoundError:
-        old = False
-    name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
-    return {name: str(share_directory() / "config" / "fastdds.xml")}
 
 
 def interface_path(name: str) -> Path:
