@@ -34,7 +34,8 @@ def environment_mistake(environment: Mapping[str, str], path: Sequence[str]) -> 
     listed = environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     prefixes = [Path(prefix) for prefix in listed if prefix]
     folders = list(dict.fromkeys(Path(entry).resolve() for entry in path))
-    places = [folder for folder in folders if (folder / "rclpy" / "__init__.py").is_file()]
+    # Path.is_file would raise an error for a folder that may not be read.
+    places = [folder for folder in folders if os.path.isfile(folder / "rclpy" / "__init__.py")]
     return (
         _two_distributions(prefixes)
         or _wheels_and_distribution(places)
@@ -50,7 +51,7 @@ def _two_distributions(prefixes: Sequence[Path]) -> str | None:
     for prefix in prefixes:
         # Package ros_environment, which sets ROS_DISTRO: "set;ROS_DISTRO;jazzy".
         hook = prefix / "share" / "ros_environment" / "environment" / "1.ros_distro.dsv"
-        if hook.is_file():
+        if os.path.isfile(hook):
             found.setdefault(hook.read_text(encoding="utf-8").strip().split(";")[-1], prefix)
     if len(found) < 2:
         return None
