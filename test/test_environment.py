@@ -185,3 +185,23 @@ def test_where_rclpy_tells_nothing_about_a_transfer_a_message_comes_alone(
     monkeypatch.delattr(versions.Subscription, "CallbackType")  # as on Humble
     versions.with_information(lambda data, info: received.append((data, info)))(b"b")
     assert received == [(b"a", {"source_timestamp": 5}), (b"b", {})]
+
+
+@pytest.mark.ros
+def test_fast_dds_takes_the_shared_memory_of_the_profile() -> None:
+    pytest.importorskip("rclpy")
+    code = (
+        "import rclpy\n"
+        "rclpy.init()\n"
+        "node = rclpy.create_node('node')\n"
+        "maps = [line.split() for line in open('/proc/self/maps') if '/dev/shm/fast' in line]\n"
+        "ends = [[int(end, 16) for end in line[0].split('-')] for line in maps]\n"
+        "print(max(high - low for low, high in ends))\n"
+    )
+    command = [sys.executable, "-c", code]
+    plain = {name: text for name, text in os.environ.items() if name not in dds_profile()}
+    sizes = [
+        int(subprocess.check_output(command, env=environment, timeout=60))
+        for environment in (plain, plain | dds_profile())
+    ]
+    assert sizes[0] < 2**20 and sizes[1] > 2**26
