@@ -119,8 +119,7 @@ test: setup  ## Everything that guards behaviour: about 5 minutes on two cores
 test-slow: setup  ## Endurance, whole programs, launch files, fuzzing, browsers
 	$(PYTEST) -m slow
 
-NODES := policy_node recorder_node teleop_node commands spin faults takeover bridge_node environment \
-	parameters
+NODES := policy_node recorder_node teleop_node bridge_node commands spin faults environment parameters
 test-nodes: setup  ## The nodes alone: what depends most on rclpy and DDS
 	$(PYTEST) -m "not slow" $(NODES:%=test/test_%.py)
 
