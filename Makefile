@@ -1,18 +1,22 @@
 # Everything a newcomer needs; each target sets up what it misses.
 SHELL := /bin/bash
 PYTHON ?= python3
-BIN := .venv/bin
+# Distribution whose wheels are installed: that of requirements-ros-jazzy.txt unless said otherwise,
+# as in `make ROS=kilted test`. Each has an environment of its own.
+ROS ?= jazzy
+VENV := .venv$(if $(filter-out jazzy,$(ROS)),-$(ROS))
+BIN := $(VENV)/bin
 # Trainer, simulation and nodes share the cores: one thread each unless said otherwise.
 export OMP_NUM_THREADS ?= 1
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 .PHONY: setup demo pipeline figures parameters faults bench experiments suite suite-quick \
-	gpu-wheels gpu-data gpu-dry docs test test-slow lint format clean
+	gpu-wheels gpu-data gpu-dry docs test test-slow test-nodes test-kilted lint format clean
 
-setup: .venv/.ready
+setup: $(VENV)/.ready
 
-.venv/.ready: requirements.txt requirements-ros.txt setup.py setup_environment.sh
-	@PYTHON=$(PYTHON) ./setup_environment.sh
+$(VENV)/.ready: requirements.txt requirements-ros-$(ROS).txt setup.py setup_environment.sh
+	@PYTHON=$(PYTHON) ROS=$(ROS) VENV=$(VENV) ./setup_environment.sh
 
 TASK ?= avoid
 DEMO_POLICIES = $(wildcard config/policies/ur5e_$(TASK).safetensors \
@@ -91,7 +95,7 @@ gpu-data: .gpu/push.npz  ## Demonstrations for bench/gpu.sh, packed: .gpu
 	$(BIN)/convert_demos --source $(PUSHT) --out .gpu/pusht.npz \
 		--streams '{state: data/state, img: data/img}'
 
-.gpu/push.npz: .venv/.ready
+.gpu/push.npz: $(VENV)/.ready
 	@mkdir -p .gpu && rm -f $@
 	$(BIN)/convert_demos --source test/data/push --out $@
 
@@ -115,6 +119,13 @@ test: setup  ## Everything that guards behaviour: about 5 minutes on two cores
 test-slow: setup  ## Endurance, whole programs, launch files, fuzzing, browsers
 	$(PYTEST) -m slow
 
+NODES := policy_node recorder_node teleop_node bridge_node commands spin faults environment parameters
+test-nodes: setup  ## The nodes alone: what depends most on rclpy and DDS
+	$(PYTEST) -m "not slow" $(NODES:%=test/test_%.py)
+
+test-kilted:  ## The same on ROS 2 Kilted, in its own environment
+	$(MAKE) ROS=kilted test-nodes
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -125,4 +136,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:  ## Remove what can be built again; results in out/ stay
-	rm -rf .venv .docs-venv site build install log *.egg-info
+	rm -rf .venv .venv-* .docs-venv site build install log *.egg-info

@@ -201,7 +201,8 @@ def _parameter(setting: Setting) -> tuple[str, str, str, str]:
     if setting.low is not None and setting.high is not None:
         allowed = f" From {setting.low:g} to {setting.high:.10g}."
     when = "at start" if setting.fixed else "any time"
-    simple = isinstance(setting.default, (bool, int, float, str, list))
+    # Not isinstance: newer versions of rclpy count a Parameter.Type as an int.
+    simple = type(setting.default) in (bool, int, float, str, list)
     default = _shown(setting.default) if simple else "unset"
     return f"`{setting.name}`", default, when, f"{setting.text}{allowed}"
 

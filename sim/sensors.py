@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from cv_bridge import CvBridge
 
 from ebm_policy_ros.interface import (
     NANOSECONDS,
@@ -21,6 +20,7 @@ from ebm_policy_ros.interface import (
 )
 from ebm_policy_ros.messages.depth import HEADER_BYTES
 from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.common.pictures import picture_message
 from ebm_policy_ros.sim.arm import SimulatedArm
 from ebm_policy_ros.sim.controllers import HALF_TURN, frames
 from ebm_policy_ros.sim.tasks import Mount, Task
@@ -54,7 +54,6 @@ class Sensors:
             for number, mount in enumerate(arms)
             for frame, sign in frames(mount.prefix).items()
         }
-        self._cv = CvBridge()
         cameras = [n for n, s in self._streams.items() if isinstance(s, ImageStream)]
         self._cameras = dict(zip(cameras, CAMERAS, strict=False))
         for name, stream in self._streams.items():
@@ -83,21 +82,20 @@ class Sensors:
 
     def _message(self, name: str, stream: Any, world: World, when: Any) -> Any:
         if isinstance(stream, ImageStream):
-            message = self._image(name, stream, world)
-        else:
-            message = message_class(stream.type)()
-            if isinstance(stream, JointStream):
-                _fill_joints(message, world)
-                if self._gripper is not None:
-                    message.name.append(self._gripper.name)
-                    for column in (message.position, message.velocity, message.effort):
-                        moves = column is message.position
-                        column.append(world.gripper_position if moves else 0.0)
-            else:
-                message.header.frame_id = stream.frame_id
-                number, sign = self._frames[stream.frame_id]
-                message.pose = pose_message(_tool_pose(world.arms[number], sign))
+            return self._image(name, stream, world, when)
+        message = message_class(stream.type)()
         message.header.stamp = when
+        if isinstance(stream, JointStream):
+            _fill_joints(message, world)
+            if self._gripper is not None:
+                message.name.append(self._gripper.name)
+                for column in (message.position, message.velocity, message.effort):
+                    moves = column is message.position
+                    column.append(world.gripper_position if moves else 0.0)
+        else:
+            message.header.frame_id = stream.frame_id
+            number, sign = self._frames[stream.frame_id]
+            message.pose = pose_message(_tool_pose(world.arms[number], sign))
         return message
 
     def misplaced(self, world: World) -> str:
@@ -122,30 +120,35 @@ class Sensors:
                     )
         return ""
 
-    def _image(self, name: str, stream: ImageStream, world: World) -> Any:
+    def _image(self, name: str, stream: ImageStream, world: World, when: Any) -> Any:
         camera, compressed = self._cameras[name], stream.type.endswith("CompressedImage")
         if stream.depth is not None and compressed:
-            message = _compressed_depth(world.depth(camera))
+            message = _compressed_depth(world.depth(camera), when)
         elif stream.depth is not None:
-            message = self._cv.cv2_to_imgmsg(world.depth(camera), "32FC1")
+            message = picture_message(world.depth(camera), when, "32FC1")
         elif compressed:
-            pixels = world.render(camera)
-            message = self._cv.cv2_to_compressed_imgmsg(pixels[..., ::-1], "jpg")
+            blue_first = world.render(camera)[..., ::-1]
+            message = _compressed("jpg", cv2.imencode(".jpg", blue_first)[1].tobytes(), when)
         else:
-            message = self._cv.cv2_to_imgmsg(world.render(camera), "rgb8")
+            message = picture_message(world.render(camera), when)
         message.header.frame_id = _OPTICAL_FRAME
         return message
 
 
-def _compressed_depth(distances: npt.NDArray[np.float32]) -> Any:
+def _compressed(form: str, data: bytes, when: Any) -> Any:
+    message = message_class("sensor_msgs/msg/CompressedImage")()
+    message.header.stamp, message.format = when, form
+    message.data = array("B", data)
+    return message
+
+
+def _compressed_depth(distances: npt.NDArray[np.float32], when: Any) -> Any:
     """Compress distances in m, as image_transport's compressedDepth sends millimetres."""
     millimetres = np.rint(1000 * distances)
     # 0 means that nothing was measured, as for what 16 bits can't hold.
     values = np.where(millimetres <= np.iinfo(np.uint16).max, millimetres, 0).astype(np.uint16)
-    message = message_class("sensor_msgs/msg/CompressedImage")()
-    message.format = "16UC1; compressedDepth png"
-    message.data = array("B", bytes(HEADER_BYTES) + cv2.imencode(".png", values)[1].tobytes())
-    return message
+    data = bytes(HEADER_BYTES) + cv2.imencode(".png", values)[1].tobytes()
+    return _compressed("16UC1; compressedDepth png", data, when)
 
 
 def camera_info(world: World, time_ns: int) -> Any:

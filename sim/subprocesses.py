@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebm_policy_ros.util.resources import dds_profile
+from ebm_policy_ros.util.distributions import dds_profile, this_machine_only
 
 _STOP_TIMEOUT = 20.0
 # From <linux/prctl.h>.
@@ -54,8 +54,7 @@ def ros_environment() -> dict[str, str]:
     # A trainer, a simulation and a policy share the cores; each one's threads would fight.
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    return {**dds_profile(), **environment}
+    return {**dds_profile(), **this_machine_only(), **environment}
 
 
 @contextmanager

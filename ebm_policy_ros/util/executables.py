@@ -7,10 +7,16 @@ ends, Ctrl-C ends the process without a traceback.
 from __future__ import annotations
 
 import signal
+import sys
 from importlib import import_module
+from pathlib import Path
+
+from ebm_policy_ros.util.environment import refuse_wrong_environment
 
 
 def _run(module: str) -> None:
+    if module.startswith(("nodes.", "sim.")):  # these start nodes
+        refuse_wrong_environment(Path(sys.argv[0]).name)
     previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
     main = import_module(f"ebm_policy_ros.{module}").main
     signal.signal(signal.SIGINT, previous)

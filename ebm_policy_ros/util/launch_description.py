@@ -14,8 +14,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from ebm_policy_ros.util.distributions import dds_profile
 from ebm_policy_ros.util.launch_arguments import refuse_unknown_arguments
-from ebm_policy_ros.util.resources import dds_profile, expanded, share_directory
+from ebm_policy_ros.util.resources import expanded, share_directory
 
 # For each node: its parameter file in config/, and the parameters that are launch arguments too.
 _NODES = {

@@ -32,16 +32,6 @@ def share_directory() -> Path:
     raise FileNotFoundError(f"no share/{_PACKAGE} above {package}; install the package again")
 
 
-def dds_profile() -> dict[str, str]:
-    """Environment variables that give Fast DDS enough shared memory for camera images.
-
-    Fast DDS 2 (Humble, Jazzy) and 3 (Kilted and newer) read different variables.
-    """
-    profile = str(share_directory() / "config" / "fastdds.xml")
-    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-    return dict.fromkeys(names, profile)
-
-
 def interface_path(name: str) -> Path:
     """Path of an interface file, given as a path or as the bare name of a shipped file."""
     return _find(name, "interfaces", ".yaml")

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.topics import elsewhere, mismatch, quality_of
+from ebm_policy_ros.nodes.common.versions import SubscriptionEventCallbacks
 from ebm_policy_ros.observation.buffer import (
     Observation,
     ObservationBuffer,

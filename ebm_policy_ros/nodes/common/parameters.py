@@ -46,7 +46,8 @@ class Setting:
             additional_constraints=f"one of {', '.join(self.choices)}" if self.choices else "",
         )
         if self.low is not None and self.high is not None:
-            if isinstance(self.default, int):
+            # Not isinstance: newer versions of rclpy count a Parameter.Type as an int.
+            if type(self.default) is int:
                 limits = IntegerRange(from_value=int(self.low), to_value=int(self.high))
                 result.integer_range = [limits]
             else:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.duration import Duration
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -18,6 +17,7 @@ from ebm_policy_ros.bags.topics import Message, Topic, has_header, serialised_st
 from ebm_policy_ros.interface import NANOSECONDS, ImageStream, JointStream, Stream
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.topics import mismatch
+from ebm_policy_ros.nodes.common.versions import SubscriptionEventCallbacks, with_information
 from ebm_policy_ros.observation.buffer import ObservationBuffer
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
 
@@ -78,7 +78,7 @@ class TopicInput:
         self._subscription = self._node.create_subscription(
             message_class(self._type),
             self.name,
-            self._receive,
+            with_information(self._receive),
             self._quality(),
             raw=True,
             event_callbacks=SubscriptionEventCallbacks(
@@ -137,7 +137,7 @@ class TopicInput:
             self._topic = Topic(self.name, self._type, profiles)
         return self._topic
 
-    def _receive(self, data: bytes, info: Any) -> None:
+    def _receive(self, data: bytes, info: Mapping[str, int]) -> None:
         self._heard, self.newest = time.monotonic(), data
         now = self._node.get_clock().now().nanoseconds
         if now < self._now:  # the clock was set back
@@ -151,8 +151,8 @@ class TopicInput:
         number = info.get("publication_sequence_number") if alone else None
         received, sent = now, now
         if not self._is_simulated:  # the middleware's times are from the system's clock
-            received = info["received_timestamp"] or now
-            sent = info["source_timestamp"] or received
+            received = info.get("received_timestamp") or now
+            sent = info.get("source_timestamp") or received
         self.statistics.add(received, stamp, number)
         for monitor in self._monitors:
             monitor.accept(stamp, now)
