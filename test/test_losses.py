@@ -212,6 +212,36 @@ def test_counter_examples_around_the_demonstrated_action_teach_its_log_probabili
     assert loss(1.0) < min(loss(0.85), loss(1.15))
 
 
+def test_noise_on_demonstrated_actions_teaches_the_log_probability_of_both_together() -> None:
+    """Actions and noise are normal with deviations 0.15 and 0.2, so their sum has 0.25."""
+    positive = 0.15 * torch.randn(20_000, 1, generator=seeded(1))
+    negatives = NegativesConfig(count=0, around=8, nearest=0.1, farthest=0.5)
+    config = LearningConfig(negatives=negatives, action_noise=0.2)
+
+    def loss(spread: float) -> float:
+        def energy(actions: Tensor) -> Tensor:
+            return actions[..., 0].square() / (2 * spread**2)
+
+        return _contrast(energy, positive, torch.ones(1), config, seeded(), None)[0].item()
+
+    assert loss(0.25) < min(loss(0.23), loss(0.27))
+
+
+def test_a_dimension_without_width_gets_no_noise() -> None:
+    asked = []
+
+    def counting(actions: Tensor) -> Tensor:
+        asked.append(actions)
+        return bowl(actions)
+
+    config = LearningConfig(negatives=NegativesConfig(count=4), action_noise=0.1)
+    high = torch.tensor([1.0, 0.0, 1.0])
+    _contrast(counting, torch.zeros(50, 3), high, config, seeded(), None)
+    demonstrated = asked[-1][:, 0]
+    assert (demonstrated[:, 1] == 0).all()
+    assert demonstrated[:, ::2].std().item() == pytest.approx(0.1, abs=0.02)
+
+
 @pytest.mark.parametrize("source", ["uniform", "gaussian", "proposal"])
 def test_whatever_their_source_counter_examples_teach_the_log_probability(source: str) -> None:
     """The loss of E = -log p - t log q, where q is the source, is lowest for t = 0."""

@@ -32,6 +32,7 @@ SETTINGS = {
     "learning.negatives.source": "mixed",
     "learning.negatives.chain.iterations": 5,
     "learning.gradient_penalty": 1.0,
+    "learning.action_noise": 0.05,
     "learning.validate_every": 10,
     "model.image.channels": "[4,4]",
     "model.image.strides": "[2,1]",

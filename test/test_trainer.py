@@ -686,6 +686,7 @@ def test_autoregression_is_refused_for_a_joint_model(tmp_path: Path) -> None:
         ),
         ({"temperature": 0.0}, "temperature: got 0.0"),
         ({"gradient_penalty": -1.0}, "gradient_penalty: got -1.0"),
+        ({"action_noise": -0.1}, "action_noise: got -0.1"),
         ({"decay": 1.0}, "decay: got 1.0"),
     ],
 )

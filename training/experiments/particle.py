@@ -126,7 +126,10 @@ METHODS = {
     ),
     "proposal and energy": Method(
         dataclasses.replace(_model("energy", width=128, depth=1), proposals=4, from_proposal=True),
-        dataclasses.replace(_JOINTLY, batch_size=256, gradient_clip=1.0, negatives=_LIKELY),
+        # As wide as the narrowest proposal, or the head would learn its width alone.
+        dataclasses.replace(
+            _JOINTLY, batch_size=256, gradient_clip=1.0, negatives=_LIKELY, action_noise=0.05
+        ),
         DerivativeFree(512, 3, noise_shrink=0.6, places=2, polish=20),
         {2: 6000},
     ),

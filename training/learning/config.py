@@ -29,6 +29,9 @@ class LearningConfig:
     full name of your own function, package.module.name."""
     temperature: float = 1.0
     """Temperature of InfoNCE; divides the energies."""
+    action_noise: float = 0.0
+    """Standard deviation of normal noise on the demonstrated actions in the contrastive loss
+    (energies only), in half-widths of the action box; 0 for none."""
     gradient_penalty: float = 0.0
     """Weight of the penalty on the gradient of the energy; 0 for none."""
     gradient_margin: float = 1.0
@@ -87,7 +90,7 @@ class LearningConfig:
         positive(self, "learning_rate", "gradient_clip", "temperature")
         not_negative(
             self, "weight_decay", "gradient_penalty", "gradient_margin", "measurement_noise",
-            "image_jitter",
+            "image_jitter", "action_noise",
         )  # fmt: skip
         if self.image_jitter > 1:
             raise ValueError(f"image_jitter: got {self.image_jitter}, expected a share up to 1")

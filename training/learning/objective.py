@@ -14,7 +14,7 @@ from ebm_policy_ros.energy.models import (
     ImplicitModel,
     Model,
 )
-from ebm_policy_ros.inference.candidates import Energy, uniform
+from ebm_policy_ros.inference.candidates import Energy, normal, uniform
 from ebm_policy_ros.training.learning.config import LearningConfig
 from ebm_policy_ros.training.learning.losses import LOSSES, gradient_penalty
 from ebm_policy_ros.training.learning.negatives import (
@@ -122,6 +122,9 @@ def _contrast(
 ) -> tuple[Tensor, Scalars]:
     chosen, radius = config.negatives, config.negatives.mask_radius
     tell_apart = LOSSES.find(config.loss)
+    if config.action_noise:
+        # Not in a dimension without width.
+        positive = positive + config.action_noise * high * normal(positive, generator)
     if chosen.source != "uniform":
         # First with a gradient: normalised weights are cached at their first use.
         energy(positive[:, None])
