@@ -63,22 +63,24 @@ def test_without_a_configuration_the_demonstrations_choose_the_recipe(
     state = random.normal(size=(24, 3)).astype(np.float32)
     for name, streams, size, horizon, kind in (
         ("states", {"state": state}, 2, 1, "energy"),
-        ("states_chunks", {"state": state}, 3, 4, "energy"),
+        ("states_proposals", {"state": state}, 3, 4, "energy"),
+        ("states_proposals", {"state": state}, 3, 1, "energy"),
         ("states_many_values", {"state": state}, 7, 1, "autoregressive"),
         ("pictures", {"camera": frames, "state": state}, 2, 1, "energy"),
-        ("pictures_chunks", {"camera": frames, "state": state}, 3, 4, "energy"),
+        ("pictures_proposals", {"camera": frames, "state": state}, 3, 4, "energy"),
         ("pictures_many_values", {"camera": frames, "state": state}, 7, 1, "autoregressive"),
     ):
         arrays: dict[str, Any] = {f"observation/{n}": v for n, v in streams.items()}
         actions = random.normal(size=(24, size)).astype(np.float32)
-        data, run = tmp_path / f"{name}.npz", tmp_path / name
+        key = f"{name}_{size}_{horizon}"
+        data, run = tmp_path / f"{key}.npz", tmp_path / key
         np.savez(data, actions=actions, episode_ends=[12, 24], **arrays)
         train.main([f"--data={data}", f"--out={run}", "--steps=2", f"--horizon={horizon}"])
         told = capsys.readouterr().out
         assert f"{name}.yaml:\n  2 demonstrations, 24 decisions" in told
         content = load_policy_file(run / POLICY)
         assert content.model["kind"] == kind
-        assert ("proposals" in content.model) == name.endswith("_chunks")
+        assert ("proposals" in content.model) == name.endswith("_proposals")
         recipe = read_yaml(share_directory() / "config" / "training" / f"{name}.yaml")
         settings = content.training["config"]
         assert settings["steps"] == 2  # the command line's option replaces the recipe's

@@ -12,9 +12,12 @@ from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_co
 from ebm_policy_ros.training.loading import TrainingData
 from ebm_policy_ros.util.resources import share_directory
 
-# With more coordinates than this, an action is decided value by value, and a chunk is searched
+# Up to so many coordinates of a single action, negatives around the demonstrated one hit the other
+# answers too. With more, an energy needs a proposal to learn from.
+_FEW = 2
+# With more coordinates than this a single action is decided value by value, and a chunk is searched
 # among proposals.
-_FEW = 6
+_MANY = 6
 
 
 def choose_recipe(
@@ -39,11 +42,12 @@ def choose_recipe(
     horizon, size = loaded.dataset.actions.shape[1:]
     chosen = choose_coordinates(action, loaded.dataset, loaded.interface, mirrors)
     coordinates = chosen.components or horizon * size
-    few = coordinates <= _FEW if kind == "energy" else kind != "autoregressive"
-    jointly = few or (kind == "energy" and horizon > 1)
+    most = _FEW if horizon == 1 else _MANY
+    few = coordinates <= most if kind == "energy" else kind != "autoregressive"
+    jointly = few or (kind == "energy" and (horizon > 1 or coordinates <= _MANY))
     name = "pictures" if pictures else "states"
     if not few:
-        name += "_chunks" if jointly else "_many_values"
+        name += "_proposals" if jointly else "_many_values"
     parts = [f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items()]
     seen = ", ".join(parts) or "features"
     relative = f"relative to {' and '.join(chosen.streams)}" if chosen.streams else "absolute"

@@ -37,7 +37,7 @@ _HINGE, _APART = 28, slice(35, 38)
 # Options of train_policy besides those of the recipe.
 METHODS: Mapping[str, Mapping[str, Any]] = {
     # A single action, so not its own recipe: an energy for each coordinate takes over 20 minutes.
-    "energy": {"config": share_directory() / "config" / "training" / "states_chunks.yaml"},
+    "energy": {"config": share_directory() / "config" / "training" / "states_proposals.yaml"},
     "regression (MSE)": {"model.kind": "explicit", "model.head.width": 256},
     "mixture (MDN)": {"model.kind": "mixture", "model.head.width": 256},
     "flow matching": {"model.kind": "flow", "model.head.width": 256},
