@@ -84,10 +84,11 @@ def demonstrate(size: int, seeds: range, random: np.random.Generator) -> Dataset
 
 
 def rollout(size: int, seeds: range, policy: Policy) -> Particles:
-    """Particles after a policy has controlled them for one episode."""
+    """Particles after a policy has controlled them until they succeeded, at most one episode."""
     particles = Particles(size, seeds)
     for _ in range(STEPS):
-        seen = particles.observe()[:, None]
-        decisions = [policy.decide({"state": state}) for state in seen]
-        particles.step(np.concatenate([decision.action for decision in decisions]))
+        seen, target = particles.observe()[:, None], particles.position.copy()
+        for i in np.flatnonzero(~particles.met_second):
+            target[i] = policy.decide({"state": seen[i]}).action[0]
+        particles.step(target)
     return particles
