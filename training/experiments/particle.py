@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.policy.policy import Choice, Policy
+from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.arrays import save_arrays
 from ebm_policy_ros.training.experiments.common import (
     check_methods,
@@ -48,7 +48,6 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "two-step regression": {"model.kind": "two_step", "model.head.width": 256},
     "nearest neighbour": {"model.kind": "nearest_neighbour"},
 }
-WAYS: tuple[Choice, ...] = ("lowest", "sample")
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,10 @@ def evaluate(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, A
     started = time.monotonic()
     file = train_policy(args.out / "runs" / _key(name, size, seed), options)
     minutes = (time.monotonic() - started) / 60
-    seeds = range(args.first, args.first + args.episodes)
-    particles = {
-        way: rollout(size, seeds, Policy.load(file, args.device, choice=way))
-        for way in (WAYS if _searched(name) else WAYS[:1])
-    }
+    policy, seeds = Policy.load(file, args.device), range(args.first, args.first + args.episodes)
+    particles = {"lowest": rollout(size, seeds, policy)}
+    if policy.has_energy:
+        particles["drawn"] = rollout(size, seeds, policy, np.random.default_rng(seed))
     return {
         "method": name,
         "size": size,
@@ -130,10 +128,6 @@ def _depends_on(args: ParticleArgs) -> dict[str, Any]:
     }
 
 
-def _searched(name: str) -> bool:
-    return "model.kind" not in METHODS[name]
-
-
 def _key(name: str, size: int, seed: int) -> str:
     return f"{name.split(' ')[0]}_{size}_{seed}"
 
@@ -157,11 +151,11 @@ def _write(args: ParticleArgs, results: Sequence[Mapping[str, Any]]) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     rows = []
-    for name, way in itertools.product(args.methods, WAYS):
-        searched = _searched(name)
-        if way == "sample" and not searched:
+    for name, way in itertools.product(args.methods, ("lowest", "drawn")):
+        searched = "model.kind" not in METHODS[name]
+        if way == "drawn" and not searched:
             continue
-        title = f"{name}, {'drawn' if way == 'sample' else way}" if searched else name
+        title = f"{name}, {way}" if searched else name
         cells, places, shares = [], [], []
         for size in args.sizes:
             found = [r for r in results if (r["method"], r["size"]) == (name, size)]
@@ -174,7 +168,7 @@ def _write(args: ParticleArgs, results: Sequence[Mapping[str, Any]]) -> None:
                 shares.append(100 * share)
         rows.append([title, *cells])
         if places:
-            axis.plot(places, shares, "o:" if way == "sample" else "o-", label=title)
+            axis.plot(places, shares, "o:" if way == "drawn" else "o-", label=title)
     axis.set(xscale="log", xlabel="dimensions", ylabel="success (%)", ylim=(-3, 103))
     axis.set_xticks(args.sizes, [str(size) for size in args.sizes])
     axis.minorticks_off()

@@ -83,12 +83,30 @@ def demonstrate(size: int, seeds: range, random: np.random.Generator) -> Dataset
     return dataset({"state": seen[counts]}, actions[counts].astype(np.float32), episodes)
 
 
-def rollout(size: int, seeds: range, policy: Policy) -> Particles:
-    """Particles after a policy has controlled them until they succeeded, at most one episode."""
+def rollout(
+    size: int, seeds: range, policy: Policy, draws: np.random.Generator | None = None
+) -> Particles:
+    """Run an episode for each seed, until the particle succeeds.
+
+    Args:
+        size: Number of dimensions.
+        seeds: Seeds of the episodes.
+        policy: Policy that chooses the actions.
+        draws: Source of randomness to draw from exp(-E) among the final candidates of a search;
+            None for the chosen action. The candidates concentrate where the energy is low, so the
+            result is between a sample of the whole distribution and the minimum.
+
+    Returns:
+        The particles at the end.
+    """
     particles = Particles(size, seeds)
     for _ in range(STEPS):
         seen, target = particles.observe()[:, None], particles.position.copy()
         for i in np.flatnonzero(~particles.met_second):
-            target[i] = policy.decide({"state": seen[i]}).action[0]
+            decision = policy.decide({"state": seen[i]})
+            target[i] = decision.action[0]
+            if draws is not None:
+                weights = np.exp(decision.energies.min() - decision.energies.astype(float))
+                target[i] = draws.choice(decision.candidates, p=weights / weights.sum())
         particles.step(target)
     return particles
