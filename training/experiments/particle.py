@@ -2,7 +2,7 @@
 
 The action is the position that a spring and damper pull the particle to. The decision is which
 goal comes next, a discontinuity of the action. With more dimensions, the correct part of the
-action box becomes smaller.
+action box becomes smaller. The training is train_policy with a recipe.
 """
 
 from __future__ import annotations
