@@ -18,7 +18,6 @@ from ebm_policy_ros.device.selection import find_device
 from ebm_policy_ros.energy.heads import bake_spectral_norm
 from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.energy.models import ImplicitModel, Model, build_model
-from ebm_policy_ros.inference.candidates import take
 from ebm_policy_ros.inference.methods import InferenceMethod
 from ebm_policy_ros.policy.action_search import minimize
 from ebm_policy_ros.training.data.dataset import Dataset
@@ -28,9 +27,6 @@ from ebm_policy_ros.training.train import main
 from ebm_policy_ros.training.train_config import POLICY
 from ebm_policy_ros.util.cli import flags_of
 from ebm_policy_ros.util.quoting import quote
-
-Choose = Callable[[Mapping[str, Tensor]], Tensor]
-"""Map observations with (B, 1, ...) each to actions in their units, on the CPU, (B, D)."""
 
 
 def check_methods(names: Collection[str], known: Collection[str]) -> None:
@@ -155,24 +151,6 @@ def decide(
     else:
         chosen = model.action(features, generator)
     return model.box.denormalise(chosen).cpu()
-
-
-def draw(model: ImplicitModel, search: InferenceMethod, seed: int) -> Choose:
-    """Policy that samples from exp(-E) among the final candidates of a search.
-
-    The candidates concentrate where the energy is low, so the result is between a sample of the
-    whole distribution and the minimum; an autoregressive search ends with only its refined minima.
-    Sampling avoids that a particle stays between two equally good modes.
-    """
-    generator = torch.Generator(model.box.low.device).manual_seed(seed)
-
-    def choose(observation: Mapping[str, Tensor]) -> Tensor:
-        features = model.encode({k: v.to(model.box.low.device) for k, v in observation.items()})
-        found = minimize(model, features, search, generator)
-        index = torch.multinomial((-found.energies).softmax(dim=1), 1, generator=generator)
-        return model.box.denormalise(take(found.actions, index)[:, 0]).cpu()
-
-    return choose
 
 
 def kept_result(

@@ -2,14 +2,13 @@
 
 The action is the position that a spring and damper pull the particle to. The decision is which
 goal comes next, a discontinuity of the action. With more dimensions, the correct part of the
-action box becomes smaller.
+action box becomes smaller. The training is train_policy with a recipe.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,20 +19,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.model_config import Kind, ModelConfig
-from ebm_policy_ros.energy.models import ImplicitModel
-from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
-from ebm_policy_ros.inference.derivative_free import DerivativeFree
-from ebm_policy_ros.inference.langevin import Langevin
-from ebm_policy_ros.inference.methods import InferenceMethod, settings_of
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.data.arrays import save_arrays
 from ebm_policy_ros.training.experiments.common import (
-    Choose,
     check_methods,
-    decide,
-    draw,
     kept_result,
-    learn,
+    train_policy,
     write_results,
 )
 from ebm_policy_ros.training.experiments.particle_world import (
@@ -43,133 +34,20 @@ from ebm_policy_ros.training.experiments.particle_world import (
     demonstrate,
     rollout,
 )
-from ebm_policy_ros.training.learning.config import LearningConfig
-from ebm_policy_ros.training.learning.negatives import NegativesConfig
 from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.resources import share_directory
 
-_LEARNING = LearningConfig(
-    batch_size=128,
-    learning_rate=5e-3,
-    gradient_clip=10.0,
-    weight_decay=1e-2,
-    precision="fp32",
-    held_out=0.02,
-    validate_every=2000,
-    validate_frames=128,
-    checkpoint_every=1000,
-)
-
-
-@dataclass(frozen=True)
-class Method:
-    """Model, training and search of one method."""
-
-    model: ModelConfig
-    learning: LearningConfig
-    search: InferenceMethod
-    steps: Mapping[int, int]
-    """Batches of training by number of dimensions; other numbers use the maximum."""
-
-    def steps_in(self, size: int) -> int:
-        """Batches of training in `size` dimensions."""
-        return self.steps.get(size, max(self.steps.values()))
-
-
-def _model(kind: Kind, trunk_depth: int = 2, **head: Any) -> ModelConfig:
-    return ModelConfig(
-        kind,
-        ("state",),
-        trunk_depth=trunk_depth,
-        trunk_skip=True,
-        head=HeadConfig("mlp", **head),
-    )
-
-
-_AUTOREGRESSIVE = Method(
-    _model("autoregressive", trunk_depth=3, width=64, depth=1, feature_gain=3.5),
-    dataclasses.replace(
-        _LEARNING,
-        batch_size=256,
-        negatives=NegativesConfig("hard", 8, pool=48, around=2, nearest=0.03),
-    ),
-    AutoregressiveDerivativeFree(256, places=8),
-    {2: 4000, 4: 6000},
-)
-_JOINT = _model("energy", trunk_depth=3, width=128, depth=1, feature_gain=3.5)
-_JOINTLY = dataclasses.replace(_LEARNING, learning_rate=3e-3)
-# The negatives of the source, outside the mask, teach which goal is next; those around the
-# demonstrated action teach its exact position.
-_HARD = NegativesConfig("hard", 8, pool=64, rounds=3, mask_radius=0.05, around=8, nearest=0.03)
-_CHAINS = NegativesConfig(
-    "mixed",
-    16,
-    chain=Langevin(iterations=10, polish=0, step_clip=0.2),
-    mask_radius=0.05,
-    around=8,
-    nearest=0.03,
-)
-# Those of the proposal are likely mistakes, the other goal among them.
-_LIKELY = NegativesConfig("proposal", 8, around=8, nearest=0.03)
-_REGRESSION = dataclasses.replace(_LEARNING, batch_size=256, learning_rate=3e-3, gradient_clip=1.0)
-METHODS = {
-    "derivative-free": Method(
-        _JOINT,
-        dataclasses.replace(_JOINTLY, negatives=_HARD),
-        DerivativeFree(1024, 3, polish=30),
-        {2: 3000, 4: 6000},
-    ),
-    "Langevin": Method(
-        _JOINT,
-        dataclasses.replace(_JOINTLY, negatives=_CHAINS),
-        Langevin(16, iterations=20, polish=40),
-        {2: 3000, 4: 6000},
-    ),
-    "proposal and energy": Method(
-        dataclasses.replace(_model("energy", width=128, depth=1), proposals=4, from_proposal=True),
-        # As wide as the narrowest proposal, or the head would learn its width alone.
-        dataclasses.replace(
-            _JOINTLY, batch_size=256, gradient_clip=1.0, negatives=_LIKELY, action_noise=0.05
-        ),
-        DerivativeFree(512, 3, noise_shrink=0.6, places=2, polish=20),
-        {2: 6000},
-    ),
-    "autoregressive": _AUTOREGRESSIVE,
-    "regression (MSE)": Method(
-        _model("explicit", width=256, depth=0), _REGRESSION, DerivativeFree(64), {2: 6000}
-    ),
-    # A layer more than regression: the point and the time enter only at the head.
-    "flow matching": Method(
-        _model("flow", width=256, depth=1), _REGRESSION, DerivativeFree(64), {2: 6000}
-    ),
-    "two-step regression": Method(
-        _model("two_step", width=256, depth=1), _REGRESSION, DerivativeFree(64), {2: 6000}
-    ),
-    "nearest neighbour": Method(
-        _model("nearest_neighbour"), _LEARNING, DerivativeFree(64), {2: 1}
-    ),
+_RECIPES = share_directory() / "config" / "training"
+# Options of train_policy besides those of the recipe that it chooses.
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "chosen energy": {},
+    "without a proposal": {"config": _RECIPES / "states.yaml"},
+    "proposal and energy": {"config": _RECIPES / "states_proposals.yaml"},
+    "regression (MSE)": {"model.kind": "explicit", "model.head.width": 256},
+    "flow matching": {"model.kind": "flow", "model.head.width": 256},
+    "two-step regression": {"model.kind": "two_step", "model.head.width": 256},
+    "nearest neighbour": {"model.kind": "nearest_neighbour"},
 }
-# To see from 32 and more numbers when to switch, a wider trunk is needed, and negatives near the
-# other goal: the hardest of a uniform pool are mostly neighbours of the demonstrated value. Their
-# number is small: with 8 of 32 the loss did not decrease for thousands of steps.
-_FROM_8 = {
-    "autoregressive": Method(
-        dataclasses.replace(_AUTOREGRESSIVE.model, trunk_width=512),
-        dataclasses.replace(
-            _AUTOREGRESSIVE.learning,
-            batch_size=128,
-            negatives=NegativesConfig(
-                "hard", 4, pool=16, rounds=3, mask_radius=0.05, around=2, nearest=0.03
-            ),
-        ),
-        _AUTOREGRESSIVE.search,
-        {8: 6000, 16: 12_000},
-    )
-}
-
-
-def method_in(size: int, name: str) -> Method:
-    """Method of this name for a number of dimensions."""
-    return _FROM_8.get(name, METHODS[name]) if size >= 8 else METHODS[name]
 
 
 @dataclass(frozen=True)
@@ -185,7 +63,9 @@ class ParticleArgs:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds; each has its own 2,000 demonstrations."""
     episodes: int = 100
-    """Evaluation episodes of each policy, the same for all: seeds from 100000."""
+    """Episodes of the evaluation, the same for all policies."""
+    first: int = 100_000
+    """Seed of the first episode."""
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
     table: bool = False
@@ -204,52 +84,48 @@ class ParticleArgs:
 
 def evaluate(args: ParticleArgs, name: str, size: int, seed: int) -> dict[str, Any]:
     """Train one policy and evaluate it on every episode."""
-    method = method_in(size, name)
-    first = seed * 10_000
-    data, shown = demonstrate(
-        size, range(first, first + DEMONSTRATIONS), np.random.default_rng(seed)
-    )
-    model, minutes = learn(
-        method.model,
-        data,
-        method.learning,
-        method.search,
-        steps=method.steps_in(size),
-        seed=seed,
-        folder=args.out / "runs" / _key(name, size, seed),
-        device=args.device,
-    )
-
-    ways: dict[str, Choose] = {"lowest": partial(decide, model, inference=method.search)}
-    if isinstance(model, ImplicitModel):
-        ways["drawn"] = draw(model, method.search, seed)
-    seeds = range(100_000, 100_000 + args.episodes)
-    particles = {way: rollout(size, seeds, choose) for way, choose in ways.items()}
+    options = {
+        "data": _data(args.out, size, seed),
+        "seed": seed,
+        "device": args.device,
+        "learning.held_out": 0.0,
+        **METHODS[name],
+    }
+    started = time.monotonic()
+    file = train_policy(args.out / "runs" / _key(name, size, seed), options)
+    minutes = (time.monotonic() - started) / 60
+    policy, seeds = Policy.load(file, args.device), range(args.first, args.first + args.episodes)
+    particles = {"lowest": rollout(size, seeds, policy)}
+    if policy.has_energy:
+        particles["drawn"] = rollout(size, seeds, policy, np.random.default_rng(seed))
     return {
         "method": name,
         "size": size,
         "seed": seed,
-        "episodes": args.episodes,
+        **_depends_on(args),
         "successes": {way: int(p.met_second.sum()) for way, p in particles.items()},
         "first_goals": {way: int(p.met_first.sum()) for way, p in particles.items()},
-        "demonstrator": shown,
-        "settings": _settings(name, size),
         "minutes": minutes,
     }
 
 
-def _settings(name: str, size: int) -> dict[str, Any]:
-    """All settings that a result depends on, as JSON values."""
-    method = method_in(size, name)
-    content = {
-        "model": method.model.to_dict(),
-        "learning": dataclasses.asdict(method.learning),
-        "search": settings_of(method.search),
-        "steps": method.steps_in(size),
+def _data(folder: Path, size: int, seed: int) -> Path:
+    """Demonstrations of a training seed, written once."""
+    path = folder / f"demonstrations_{size}_{seed}.npz"
+    if not path.exists():
+        first = seed * 10_000
+        seeds, random = range(first, first + DEMONSTRATIONS), np.random.default_rng(seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_arrays(path, demonstrate(size, seeds, random))
+    return path
+
+
+def _depends_on(args: ParticleArgs) -> dict[str, Any]:
+    """Settings that every result depends on, as JSON values."""
+    return {
+        "episodes": [args.first, args.episodes],
         "demonstrations": [DEMONSTRATIONS, TURN, HELD],
     }
-    plain: dict[str, Any] = json.loads(json.dumps(content))
-    return plain
 
 
 def _key(name: str, size: int, seed: int) -> str:
@@ -265,8 +141,7 @@ def run(args: ParticleArgs) -> None:
             for seed in args.seeds:
                 path = args.out / "results" / f"{_key(name, size, seed)}.json"
                 compute = None if args.table else partial(evaluate, args, name, size, seed)
-                way = {"episodes": args.episodes, "settings": _settings(name, size)}
-                if (result := kept_result(path, way, compute)) is not None:
+                if (result := kept_result(path, _depends_on(args), compute)) is not None:
                     print(f"{name}, {size}-D, seed {seed}: {result['successes']}", flush=True)
                     results.append(result)
     _write(args, results)
@@ -277,14 +152,14 @@ def _write(args: ParticleArgs, results: Sequence[Mapping[str, Any]]) -> None:
     axis = figure.subplots()
     rows = []
     for name, way in itertools.product(args.methods, ("lowest", "drawn")):
-        searched = METHODS[name].model.kind in ("energy", "autoregressive")
+        searched = "model.kind" not in METHODS[name]
         if way == "drawn" and not searched:
             continue
         title = f"{name}, {way}" if searched else name
         cells, places, shares = [], [], []
         for size in args.sizes:
             found = [r for r in results if (r["method"], r["size"]) == (name, size)]
-            total = sum(r["episodes"] for r in found)
+            total = sum(r["episodes"][1] for r in found)
             share = sum(r["successes"][way] for r in found) / total if found else 0.0
             minutes = max((r["minutes"] for r in found), default=0.0)
             cells.append(f"{share:.1%} ({len(found)}; {minutes:.1f} min)" if found else "not run")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.dataset import Dataset
-from ebm_policy_ros.training.experiments.common import Choose, dataset
+from ebm_policy_ros.training.experiments.common import dataset
 
 Vectors = npt.NDArray[np.float64]
 
@@ -17,8 +17,6 @@ _REACH = 0.05
 TURN, HELD = 0.02, 8
 _STIFFNESS, _DAMPING = 10.0, 5.0
 _SUBSTEP, _SUBSTEPS = 0.005, 10
-# Number of episodes decided in one batch.
-_TOGETHER = 25
 
 
 class Particles:
@@ -60,16 +58,13 @@ class Particles:
         self.met_first |= self.distance(self.first) < _REACH
 
 
-def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[Dataset, float]:
+def demonstrate(size: int, seeds: range, random: np.random.Generator) -> Dataset:
     """Scripted demonstrations: to the first goal until close to it, then to the second.
 
     The script switches at a distance of 0.02, well within the 0.05 of the task, so that a policy
     may switch slightly early. In half the demonstrations the particle is held at the first goal
     for up to eight more steps, while the demonstrated action is already the second goal: a policy
     that arrives there must continue.
-
-    Returns:
-        The demonstrations, and the share that succeeded.
     """
     particles = Particles(size, seeds)
     turned = np.zeros(len(seeds), dtype=bool)
@@ -85,14 +80,33 @@ def demonstrate(size: int, seeds: range, random: np.random.Generator) -> tuple[D
         left -= particles.met_second
     seen, actions, counts = (np.stack(column, axis=1) for column in zip(*frames, strict=True))
     episodes = np.repeat(np.arange(len(seeds)), counts.sum(axis=1))
-    data = dataset({"state": seen[counts]}, actions[counts].astype(np.float32), episodes)
-    return data, float(particles.met_second.mean())
+    return dataset({"state": seen[counts]}, actions[counts].astype(np.float32), episodes)
 
 
-def rollout(size: int, seeds: range, choose: Choose) -> Particles:
-    """Particles after a policy has controlled them for one episode."""
+def rollout(
+    size: int, seeds: range, policy: Policy, draws: np.random.Generator | None = None
+) -> Particles:
+    """Run an episode for each seed, until the particle succeeds.
+
+    Args:
+        size: Number of dimensions.
+        seeds: Seeds of the episodes.
+        policy: Policy that chooses the actions.
+        draws: Source of randomness to draw from exp(-E) among the final candidates of a search;
+            None for the chosen action. The candidates concentrate where the energy is low, so the
+            result is between a sample of the whole distribution and the minimum.
+
+    Returns:
+        The particles at the end.
+    """
     particles = Particles(size, seeds)
     for _ in range(STEPS):
-        seen = torch.split(torch.from_numpy(particles.observe())[:, None], _TOGETHER)
-        particles.step(torch.cat([choose({"state": part}) for part in seen]).double().numpy())
+        seen, target = particles.observe()[:, None], particles.position.copy()
+        for i in np.flatnonzero(~particles.met_second):
+            decision = policy.decide({"state": seen[i]})
+            target[i] = decision.action[0]
+            if draws is not None:
+                weights = np.exp(decision.energies.min() - decision.energies.astype(float))
+                target[i] = draws.choice(decision.candidates, p=weights / weights.sum())
+        particles.step(target)
     return particles
