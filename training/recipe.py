@@ -15,7 +15,7 @@ from ebm_policy_ros.util.resources import share_directory
 # Up to so many coordinates of a single action, negatives around the demonstrated one hit the other
 # answers too. With more, an energy needs a proposal to learn from.
 _FEW = 2
-# With more coordinates a single action is decided value by value, and a chunk needs a proposal too.
+# With more coordinates a single action is decided value by value, and chunks need a proposal too.
 _MANY = 6
 
 
