@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -98,5 +99,5 @@ def test_pictures_of_another_camera_and_damaged_ones_are_left_out(
 
 def test_without_a_camera_there_is_no_picture(tmp_path: Path, interface: Interface) -> None:
     streams = {k: s for k, s in interface.observation.items() if k != "camera"}
-    blind = Coverage(tmp_path, interface.__class__(**{**vars(interface), "observation": streams}))
+    blind = Coverage(tmp_path, dataclasses.replace(interface, observation=streams))
     assert blind.view({"tool": np.zeros((1, 2), np.float32)}) is None and blind.picture is None

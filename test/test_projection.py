@@ -7,7 +7,6 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 import pytest
 from test_interface import change
@@ -179,6 +178,8 @@ def test_the_recipe_of_the_manual_finds_the_camera(interface: Interface, tmp_pat
 def seen_at(world: World, point: Any) -> Any:
     """Pixel of a small sphere in the rendered picture, with nothing else in it."""
     height, width = world.camera_size
+    import mujoco  # after the simulation has chosen its OpenGL
+
     with mujoco.Renderer(world.model, height, width) as renderer:
         hidden = mujoco.MjvOption()
         hidden.geomgroup[:] = 0

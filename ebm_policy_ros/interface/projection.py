@@ -52,8 +52,8 @@ class Projection:
             less than N if point M is the first one that is not in front.
         """
         rows = np.array(self.matrix[frame], float)
-        found = np.asarray(points, float) @ rows[:, :3].T + rows[:, 3]
         with np.errstate(all="ignore"):
+            found = np.asarray(points, float) @ rows[:, :3].T + rows[:, 3]
             pixels: npt.NDArray[np.float64] = found[:, :2] / found[:, 2:]
         usable = (found[:, 2] > 0) & np.isfinite(pixels).all(axis=1)
         return pixels[: np.argmin(np.append(usable, False))]
