@@ -40,6 +40,8 @@ from ebm_policy_ros.util.cli import run_command
 from ebm_policy_ros.util.resources import expanded, interface_path, policy_path
 
 _BRIDGE = "sim_bridge_node"
+# Exit code of a program after Ctrl-C.
+_INTERRUPTED = 130
 # Seed of the first scene, which a comparison of the simulation shares with the next one.
 _FIRST_SCENE = 100_000
 
@@ -207,7 +209,12 @@ def _run_on_arm(args: JudgeArgs, node: Mapping[str, Any]) -> None:
 
 def _run_or_exit(program: Program) -> None:
     """Run a program on this terminal; if it fails, it has said why."""
-    if code := run_in_foreground(program):
+    code = run_in_foreground(program)
+    if (
+        code == _INTERRUPTED
+    ):  # this process itself may ignore Ctrl-C, as in the background of a shell
+        raise KeyboardInterrupt
+    if code:
         sys.exit(code)
 
 
