@@ -156,7 +156,9 @@ class PictureOf(Browser):
             deviceScaleFactor=1,
             mobile=dark,
         )
-        self.open("http://127.0.0.1:8090")
+        while not self.texts("#word"):  # the node may still begin
+            time.sleep(0.5)
+            self.open("http://127.0.0.1:8090")
 
     def wait(self, selector: str, text: str) -> None:
         """Wait until an element has a text that begins so."""

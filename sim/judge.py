@@ -210,9 +210,8 @@ def _run_on_arm(args: JudgeArgs, node: Mapping[str, Any]) -> None:
 def _run_or_exit(program: Program) -> None:
     """Run a program on this terminal; if it fails, it has said why."""
     code = run_in_foreground(program)
-    if (
-        code == _INTERRUPTED
-    ):  # this process itself may ignore Ctrl-C, as in the background of a shell
+    if code == _INTERRUPTED:
+        # This process itself may ignore Ctrl-C, as one in the background of a shell does.
         raise KeyboardInterrupt
     if code:
         sys.exit(code)
