@@ -39,6 +39,8 @@ class RunningEpisode:
 
     def judge(self, time_ns: int) -> bool:
         """Note the task's measures after a tick; return whether the episode is over."""
+        if not self.engaged:
+            self._moments.clear()  # nothing has begun, for as long as nobody commands
         self._moments.append(self._world.measures)
         self.success = self.success or bool(self._world.success)
         late = self.engaged and self._seconds(time_ns) >= self._world.task.time_limit

@@ -112,6 +112,8 @@ class Sensors:
                 points = tool + 0.1 * np.vstack([np.zeros(3), np.eye(3)])
                 # Relative to the picture, which may have another size.
                 places = [p.pixels(frame, points) / p.size[::-1] for p in (told, true)]
+                if len(places[1]) < len(points):
+                    continue  # the tool is out of this camera's sight
                 if len(places[0]) < len(points) or np.abs(np.subtract(*places)).max() > _OFF:
                     return (
                         f"observation.{name}.projection: the simulated camera stands elsewhere, "

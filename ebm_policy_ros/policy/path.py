@@ -71,7 +71,9 @@ def tool_path(
     if action.is_joints or not (state.tool or state.position) or not set(AXES) <= set(here):
         return None
     start = np.array([here[axis] for axis in AXES])
-    ends = np.tile([action.fixed.get(axis, 0.0) for axis in AXES], (len(actions), 1))
+    # What is not commanded stays as it is.
+    rest = np.zeros(len(AXES)) if action.is_velocity else start
+    ends = np.tile(rest, (len(actions), 1))
     for index, axis in enumerate(AXES):
         field = f"linear.{axis}" if action.is_velocity else axis
         if field in action.fields:

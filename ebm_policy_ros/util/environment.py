@@ -100,7 +100,7 @@ def _other_python(places: Sequence[Path]) -> str | None:
 def _missing_middleware(name: str, prefixes: Sequence[Path], places: Sequence[Path]) -> str | None:
     index = "share/ament_index/resource_index/rmw_typesupport/*"
     # Wheels have theirs in the virtual environment: rclpy is in its lib/python3.x/site-packages.
-    roots = [*prefixes, places[0].parents[2]]
+    roots = [*prefixes, *list(places[0].parents)[2:3]]
     found = {entry.name for root in roots for entry in root.glob(index)}
     installed = sorted(found - {"rmw_implementation"})
     if not name or not installed or name in installed:
