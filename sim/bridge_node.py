@@ -77,13 +77,13 @@ class SimBridgeNode(Node):
     """Speaks the topics of the interface file for a simulated arm.
 
     In real time a tick takes the interface's period, and the arm's state comes at 50 Hz; the
-    time of an episode begins with the first command that moves the arm. In lock-step a tick
-    ends when the command stamped with it has come, however long that takes; before the first
-    command of an episode time goes on slowly, with the arm at rest. An episode ends when the
-    task is finished or at its time limit; it is a success if the task was solved at any time.
-    `~/reset` sets up the scene of the next seed, but not while the recorder records, `~/start`
-    lets commands through, `~/end` ends the episode as a failure; `~/status` tells the state and
-    the result as JSON.
+    time of an episode begins with the first velocity that is not zero, or the first position.
+    In lock-step a tick ends when the command stamped with it has come, however long that takes;
+    before the first command of an episode time goes on slowly, with the arm at rest. An episode
+    ends when the task is finished or at its time limit; it is a success if the task was solved
+    at any time. `~/reset` sets up the scene of the next seed, but not while the recorder
+    records, `~/start` lets commands through, `~/end` ends the episode as a failure; `~/status`
+    tells the state and the result as JSON.
     """
 
     def __init__(self, **options: Any) -> None:

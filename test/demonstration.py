@@ -19,6 +19,14 @@ START = 1_700_000_000 * SECOND
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 # Time from the stamp of a message to its receipt, ns.
 LATENCY = 3_000_000
+GRIPPER = {
+    "topic": "gripper",
+    "type": "sensor_msgs/msg/JointState",
+    "name": "finger",
+    "low": 0.0,
+    "high": 1.0,
+}
+"""Gripper of an interface file, for an arm that has one."""
 
 
 class Sent(NamedTuple):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from demonstration import (
+    GRIPPER,
     LATENCY,
     START,
     Sent,
@@ -147,13 +148,7 @@ def test_what_the_policy_commanded_the_gripper_is_no_label_of_a_corrected_step(
 ) -> None:
     """The policy grips at step 3, and the person, who takes over at step 8, at step 11."""
     values = interface.to_dict()
-    values["action"]["gripper"] = {
-        "topic": "gripper",
-        "type": "sensor_msgs/msg/JointState",
-        "name": "finger",
-        "low": 0.0,
-        "high": 1.0,
-    }
+    values["action"]["gripper"] = GRIPPER
     gripping = interface_from_dict(values, "gripper")
     messages = execution(interface, spell(("policy", 8), ("person", 8), ("policy", 4)))
     for step, grip in ((3, 1.0), (11, 0.25)):

@@ -16,6 +16,7 @@ import pytest
 import yaml
 import zstandard
 from demonstration import (
+    GRIPPER,
     LATENCY,
     SECOND,
     START,
@@ -647,13 +648,7 @@ def test_before_its_first_command_nobody_knows_what_the_gripper_did(
     interface: Interface, tmp_path: Path
 ) -> None:
     values = interface.to_dict()
-    values["action"]["gripper"] = {
-        "topic": "gripper",
-        "type": "sensor_msgs/msg/JointState",
-        "name": "finger",
-        "low": 0.0,
-        "high": 1.0,
-    }
+    values["action"]["gripper"] = GRIPPER
     messages = demonstration(interface)
     stamp = START + 6 * interface.period_ns
     messages.insert(24, sent("/gripper", joints(stamp, ["finger"], [1.0]), stamp + LATENCY))

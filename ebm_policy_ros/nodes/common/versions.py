@@ -1,4 +1,4 @@
-"""What differs between the versions of rclpy that the nodes run with."""
+"""Differences between the versions of rclpy that the nodes run with."""
 
 from __future__ import annotations
 
