@@ -221,5 +221,5 @@ def test_demonstrations_over_ros_have_the_gripper_as_their_fourth_coordinate(
     assert actions.shape[1] == 4 and len(actions) - result["steps"] in (0, 1)
     assert actions[:, 3].min() == 0 and actions[:, 3].max() == pytest.approx(STROKE)
     assert np.all(np.ptp(actions[:, :3], axis=0) > 0.05)
-    finger = data.observations["joints"][:, -1, -1]
+    finger = data.observations["fingers"][:, -1, 0]
     assert finger.min() < 0.002 and finger.max() == pytest.approx(0.025, abs=0.001)
