@@ -66,7 +66,9 @@ class EpisodesNode(Node):
         self._simulated = 0
         self._recorder = RecorderWatch(self, recorder)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(String, f"{bridge}/status", self._on_status, latched)
+        self._statuses = self.create_subscription(
+            String, f"{bridge}/status", self._on_status, latched
+        )
         self.create_subscription(Clock, "/clock", self._on_clock, 1)
         self._policy = f"/{policy}: policy"
         self._stopped = ""
@@ -75,6 +77,11 @@ class EpisodesNode(Node):
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_status(self, message: Any) -> None:
+        if self.count_publishers(self._statuses.topic_name) > 1:
+            raise ConnectionError(
+                f"several simulations publish {self._statuses.topic_name} in this ROS domain, and "
+                "their samples would be mixed; end the others, or set another ROS_DOMAIN_ID"
+            )
         self._status = json.loads(message.data)
 
     def _on_clock(self, message: Any) -> None:
@@ -92,6 +99,7 @@ class EpisodesNode(Node):
 
         Raises:
             TimeoutError: If a node is missing or the simulation waits for a command in vain.
+            ConnectionError: If there is another simulation in the ROS domain.
         """
         self._spin_until(lambda: self._status, "no status of the simulation")
         for index in range(self._count):
@@ -190,7 +198,7 @@ class EpisodesNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the episodes and end."""
-    run_to_end(EpisodesNode, "episodes_node", SETTINGS, args, (TimeoutError,))
+    run_to_end(EpisodesNode, "episodes_node", SETTINGS, args, (TimeoutError, ConnectionError))
 
 
 if __name__ == "__main__":

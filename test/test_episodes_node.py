@@ -126,3 +126,16 @@ def test_lost_answers_and_requests_cost_no_episode(
     assert [result["bag"] for result in results] == ["bag of 7, True", "bag of 8, True"]
     assert scene.asked == asked
     node.destroy_node()
+
+
+@pytest.mark.parametrize("scene", ["answer"], indirect=True)
+def test_a_second_simulation_ends_the_run_before_its_samples_are_mixed_in(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.create_publisher(String, "sim_bridge_node/status", 1)
+    out = tmp_path / "results.jsonl"
+    node = EpisodesNode(parameter_overrides=[Parameter("results", value=str(out))])
+    with pytest.raises(ConnectionError, match="several simulations publish /sim_bridge_node"):
+        node.run()
+    assert not out.exists()
+    node.destroy_node()
