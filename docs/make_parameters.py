@@ -47,7 +47,11 @@ PARAMETERS = """# Parameters
 $ policy_node --help
 $ ros2 param describe /policy_node stop_after
 $ ros2 param set /policy_node limits.high "[0.05, 0.05]"
+$ ros2 param dump /policy_node
 ```
+
+Decimal numbers need their point, as in `1.0`. The dump shows `null` for a parameter without a
+value; leave that line out of a parameter file.
 
 A limit among the parameters makes the interface file's limit tighter, never looser.
 """

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from domains import give_back, take_domain
+from installing import install
 
 from ebm_policy_ros.util.distributions import dds_profile, this_machine_only
 from ebm_policy_ros.util.resources import policy_path
@@ -189,6 +191,36 @@ def start_policy(robot: Any, policy_file: Callable[..., Path]) -> Iterator[Calla
     for node in nodes:
         node.close()
         node.destroy_node()
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Prefix with the package, and the environment in which `ros2` finds it."""
+    if shutil.which("ros2") is None:
+        pytest.skip("ros2 is not on the path; CONTRIBUTING.md tells how to get it")
+    path = tmp_path_factory.mktemp("prefix")
+    return path, install(path) | {"ROS_LOG_DIR": str(path / "log"), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def start_launch(
+    installation: tuple[Path, dict[str, str]], domain: int, tmp_path: Path
+) -> Iterator[Callable[..., Any]]:
+    """Starter of launch files of the package, or of any by their path, in the test's folder."""
+    from launched import Launch
+
+    launches: list[Launch] = []
+
+    def launch(file: str, *arguments: str, terminal: bool = False) -> Launch:
+        named = [file] if file.endswith(".py") else ["ebm_policy_ros", f"{file}.launch.py"]
+        environment = installation[1] | {"ROS_DOMAIN_ID": str(domain)}
+        command = ["ros2", "launch", *named, *arguments]
+        launches.append(Launch(command, environment, tmp_path, terminal))
+        return launches[-1]
+
+    yield launch
+    for launched in launches:
+        launched.kill()
 
 
 @pytest.fixture

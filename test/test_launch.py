@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from installing import install
+from launched import TIMEOUT, Launch
 
-for needed in ("launch.launch_service", "launch_ros.actions", "rclpy"):
-    pytest.importorskip(needed, reason="launch and launch_ros come with a ROS 2 distribution")
+pytest.importorskip("rclpy")
 
-import rclpy  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from geometry_msgs.msg import TwistStamped  # noqa: E402
-from lifecycle_msgs.srv import GetState  # noqa: E402
-from rcl_interfaces.srv import GetParameters  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.parameter import parameter_value_to_python  # noqa: E402
-from robot import Robot, planar  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TwistStamped
+from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import parameter_value_to_python
+from robot import Robot, planar
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
-from ebm_policy_ros.bags.metadata import read_custom_data  # noqa: E402
+from ebm_policy_ros.bags.metadata import read_custom_data
 
 pytestmark = pytest.mark.ros
-
-TIMEOUT = 30.0
-# Equivalent of `ros2 launch` with a file and its arguments.
-RUN_LAUNCH = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-
-source = PythonLaunchDescriptionSource(sys.argv[1])
-arguments = [tuple(text.split(":=", 1)) for text in sys.argv[2:]]
-service = LaunchService(noninteractive=True)
-included = IncludeLaunchDescription(source, launch_arguments=arguments)
-service.include_launch_description(LaunchDescription([included]))
-sys.exit(service.run())
-"""
 
 BRING_UP = """
 from launch import LaunchDescription
@@ -59,73 +36,6 @@ def generate_launch_description():
     source = PythonLaunchDescriptionSource("{file}")
     return LaunchDescription([IncludeLaunchDescription(source)])
 """
-
-
-class Launch:
-    """A running launch file, in its own process group."""
-
-    def __init__(
-        self, command: list[str], environment: dict[str, str], folder: Path, terminal: bool
-    ) -> None:
-        self._log = folder / "launch.log"
-        self._far: int | None = None
-        if terminal:
-            self._on_terminal(command, environment, folder)
-            return
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                env=environment,
-                cwd=folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def _on_terminal(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
-        """Start on a pseudo-terminal for keys and output, as from a shell."""
-        self._far, near = pty.openpty()
-        os.set_blocking(self._far, False)
-        self._process = subprocess.Popen(
-            ["setsid", "--ctty", *command],
-            env=environment,
-            cwd=folder,
-            stdin=near,
-            stdout=near,
-            stderr=near,
-        )
-        os.close(near)
-
-    def press(self, keys: str) -> None:
-        """Send keys to the terminal."""
-        assert self._far is not None
-        os.write(self._far, keys.encode())
-
-    @property
-    def output(self) -> str:
-        if self._far is not None:
-            with suppress(OSError), self._log.open("ab") as log:  # empty, or closed
-                log.write(os.read(self._far, 1 << 16))
-        return self._log.read_text(encoding="utf-8", errors="replace")
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.poll() is None
-
-    def end(self) -> int:
-        """Wait for the end and return the exit code."""
-        return self._process.wait(TIMEOUT)
-
-    def interrupt(self) -> None:
-        """Send Ctrl-C, as a terminal does."""
-        os.killpg(self._process.pid, signal.SIGINT)
-
-    def kill(self) -> None:
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        self._process.wait(TIMEOUT)
 
 
 class Observer:
@@ -169,29 +79,6 @@ class Observer:
         return launch.end()
 
 
-@pytest.fixture(scope="module")
-def prefix(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    path = tmp_path_factory.mktemp("prefix")
-    return path, install(path) | {"ROS_LOG_DIR": str(path / "log"), "PYTHONUNBUFFERED": "1"}
-
-
-@pytest.fixture
-def start(prefix: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Callable[..., Launch]]:
-    path, environment = prefix
-    launches: list[Launch] = []
-
-    def launch(name: str | Path, *arguments: str, terminal: bool = False) -> Launch:
-        file = path / "share" / "ebm_policy_ros" / "launch" / f"{name}.launch.py"  # or absolute
-        command = [sys.executable, "-c", RUN_LAUNCH, str(file), *arguments]
-        own = {"ROS_DOMAIN_ID": os.environ["ROS_DOMAIN_ID"]}
-        launches.append(Launch(command, environment | own, tmp_path, terminal))
-        return launches[-1]
-
-    yield launch
-    for launched in launches:
-        launched.kill()
-
-
 @pytest.fixture
 def observer(context: Any) -> Iterator[Observer]:
     observer = Observer(context)
@@ -212,7 +99,7 @@ def is_clean(launch: Launch) -> bool:
 
 @pytest.mark.sim
 def test_the_arm_and_the_policy_meet_in_a_namespace_and_ctrl_c_ends_with_a_stop(
-    start: Callable[..., Launch], observer: Observer, policy_file: Callable[..., Path]
+    start_launch: Callable[..., Launch], observer: Observer, policy_file: Callable[..., Path]
 ) -> None:
     commands: list[tuple[float, float]] = []
     observer.node.create_subscription(
@@ -221,7 +108,9 @@ def test_the_arm_and_the_policy_meet_in_a_namespace_and_ctrl_c_ends_with_a_stop(
         lambda message: commands.append((message.twist.linear.x, message.twist.linear.y)),
         100,
     )
-    launch = start("demo", f"policy:={policy_file()}", "namespace:=left", "task:=push_either")
+    launch = start_launch(
+        "demo", f"policy:={policy_file()}", "namespace:=left", "task:=push_either"
+    )
     observer.until(lambda: any(map(any, commands)), launch)
     for told in ("watch it with viewer:=true", "MOVES THE ARM from now on"):
         observer.until(lambda told=told: told in launch.output, launch)  # type: ignore[misc]
@@ -235,13 +124,16 @@ def test_the_arm_and_the_policy_meet_in_a_namespace_and_ctrl_c_ends_with_a_stop(
 
 
 def test_an_operators_session_on_the_systems_clock(
-    start: Callable[..., Launch], robot: Robot, policy_file: Callable[..., Path], tmp_path: Path
+    start_launch: Callable[..., Launch],
+    robot: Robot,
+    policy_file: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     """Start, a lost camera, diagnostics, the stop, the reset, and the end."""
     statuses: list[Any] = []
     robot.node.create_subscription(DiagnosticArray, "/diagnostics", statuses.append, 10)
     given = write_parameters(tmp_path, stop_after=1.0)
-    launch = start("policy", f"policy:={policy_file()}", "autostart:=true", given)
+    launch = start_launch("policy", f"policy:={policy_file()}", "autostart:=true", given)
     robot.repeat(0.05, robot.tick_now)
 
     def state() -> str:
@@ -268,7 +160,7 @@ def test_an_operators_session_on_the_systems_clock(
 
 
 def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
-    start: Callable[..., Launch],
+    start_launch: Callable[..., Launch],
     observer: Observer,
     policy_file: Callable[..., Path],
     tmp_path: Path,
@@ -278,7 +170,7 @@ def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
     )
     policy = str(policy_file())
     chosen = ("device:=cpu", "use_sim_time:=true", "publish_commands:=false")
-    launch = start("policy", f"policy:={policy}", *chosen, given)
+    launch = start_launch("policy", f"policy:={policy}", *chosen, given)
     names = (
         "policy", "device", "inference.samples", "threads", "use_sim_time", "publish_commands"
     )  # fmt: skip
@@ -290,9 +182,9 @@ def test_launch_arguments_win_over_a_parameter_file_only_where_they_are_given(
 
 
 def test_an_arm_stays_still_until_somebody_starts_the_policy(
-    start: Callable[..., Launch], robot: Robot, policy_file: Callable[..., Path]
+    start_launch: Callable[..., Launch], robot: Robot, policy_file: Callable[..., Path]
 ) -> None:
-    launch = start("policy", f"policy:={policy_file()}")
+    launch = start_launch("policy", f"policy:={policy_file()}")
     robot.repeat(0.05, robot.tick_now)
     robot.until(lambda: "waiting, nothing moves: ~/start configures" in launch.output)
     assert "MOVES THE ARM" not in launch.output and robot.commands == []
@@ -306,11 +198,11 @@ def test_an_arm_stays_still_until_somebody_starts_the_policy(
 
 @pytest.mark.sim
 def test_an_operators_page_comes_with_all_it_shows(
-    start: Callable[..., Launch],
+    start_launch: Callable[..., Launch],
     observer: Observer,
     policy_file: Callable[..., Path],
 ) -> None:
-    launch = start("operate", "simulation:=true", f"policy:={policy_file()}", "port:=0")
+    launch = start_launch("operate", "simulation:=true", f"policy:={policy_file()}", "port:=0")
     observer.until(lambda: "the page is at http://127.0.0.1:" in launch.output, launch)
     for node in ("policy_node", "recorder_node", "sim_bridge_node", "operator_node"):
         assert observer.parameters(f"/{node}", launch, "use_sim_time") == [True]
@@ -320,9 +212,9 @@ def test_an_operators_page_comes_with_all_it_shows(
 
 
 def test_an_operators_page_without_a_simulation_follows_the_systems_clock(
-    start: Callable[..., Launch], observer: Observer
+    start_launch: Callable[..., Launch], observer: Observer
 ) -> None:
-    launch = start("operate", "port:=0")
+    launch = start_launch("operate", "port:=0")
     observer.until(lambda: "the page is at http://127.0.0.1:" in launch.output, launch)
     assert observer.parameters("/policy_node", launch, "use_sim_time") == [False]
     names = {name for name, _ in observer.node.get_node_names_and_namespaces()}
@@ -332,19 +224,24 @@ def test_an_operators_page_without_a_simulation_follows_the_systems_clock(
 
 
 def test_a_robots_bring_up_includes_a_launch_file_beside_arguments_of_its_own(
-    start: Callable[..., Launch], observer: Observer, prefix: tuple[Path, Any], tmp_path: Path
+    start_launch: Callable[..., Launch],
+    observer: Observer,
+    installation: tuple[Path, Any],
+    tmp_path: Path,
 ) -> None:
-    file = prefix[0] / "share" / "ebm_policy_ros" / "launch" / "record.launch.py"
+    file = installation[0] / "share" / "ebm_policy_ros" / "launch" / "record.launch.py"
     (tmp_path / "bringup.launch.py").write_text(BRING_UP.format(file=str(file)))
-    launch = start(tmp_path / "bringup", "robot_ip:=192.168.0.7", "folder:=mine")
+    launch = start_launch(
+        str(tmp_path / "bringup.launch.py"), "robot_ip:=192.168.0.7", "folder:=mine"
+    )
     assert observer.parameters("/recorder_node", launch, "folder") == ["mine"]
     assert observer.finish(launch) == 0
 
 
 def test_the_recorder_takes_the_folder_that_is_named_even_if_it_looks_like_a_number(
-    start: Callable[..., Launch], observer: Observer, tmp_path: Path
+    start_launch: Callable[..., Launch], observer: Observer, tmp_path: Path
 ) -> None:
-    launch = start("record", "folder:=2024", "interface:=ur5e_push")
+    launch = start_launch("record", "folder:=2024", "interface:=ur5e_push")
     values = observer.parameters("/recorder_node", launch, "folder", "interface", "prefix")
     assert values == ["2024", "ur5e_push", "episode"]
     assert (tmp_path / "2024").is_dir()
@@ -354,9 +251,9 @@ def test_the_recorder_takes_the_folder_that_is_named_even_if_it_looks_like_a_num
 
 @pytest.mark.sim
 def test_the_simulation_alone_publishes_what_the_arm_would(
-    start: Callable[..., Launch], observer: Observer, tmp_path: Path
+    start_launch: Callable[..., Launch], observer: Observer, tmp_path: Path
 ) -> None:
-    launch = start("sim", write_parameters(tmp_path, seed=3), "log_level:=debug")
+    launch = start_launch("sim", write_parameters(tmp_path, seed=3), "log_level:=debug")
     observer.until(lambda: observer.node.count_publishers("/camera/image_raw") == 1, launch)
     values = observer.parameters("/sim_bridge_node", launch, "task", "seed", "auto_reset")
     assert values == ["push", 3, True]
@@ -367,10 +264,10 @@ def test_the_simulation_alone_publishes_what_the_arm_would(
 
 @pytest.mark.sim
 def test_a_person_collects_demonstrations_in_one_terminal(
-    start: Callable[..., Launch], observer: Observer, tmp_path: Path
+    start_launch: Callable[..., Launch], observer: Observer, tmp_path: Path
 ) -> None:
     about = ("folder:=demos", "target:=2", "operator:=Ada", "task_text:=push the block")
-    launch = start("collect", "simulation:=true", *about, terminal=True)
+    launch = start_launch("collect", "simulation:=true", *about, terminal=True)
 
     def press(key: str, told: str) -> None:
         """Press a key until its effect is told: it is refused while something still starts."""
@@ -395,9 +292,9 @@ def test_a_person_collects_demonstrations_in_one_terminal(
 
 
 def test_a_person_takes_the_arm_from_the_terminal_that_launched_the_node(
-    start: Callable[..., Launch], robot: Robot
+    start_launch: Callable[..., Launch], robot: Robot
 ) -> None:
-    launch = start("teleop", "source:=keyboard", terminal=True)
+    launch = start_launch("teleop", "source:=keyboard", terminal=True)
     robot.repeat(0.05, robot.tick_now)
     robot.until(lambda: "linear.x +" in launch.output)
 
@@ -430,15 +327,15 @@ def test_a_person_takes_the_arm_from_the_terminal_that_launched_the_node(
     ],
 )
 def test_bad_input_is_told_in_a_line_and_ends_everything_with_an_error(
-    start: Callable[..., Launch], name: str, argument: str, told: str
+    start_launch: Callable[..., Launch], name: str, argument: str, told: str
 ) -> None:
-    launch = start(name, argument)
+    launch = start_launch(name, argument)
     assert launch.end() != 0
     assert told in launch.output
     assert "Traceback" not in launch.output
 
 
-def test_a_node_that_is_not_required_ends_alone(start: Callable[..., Launch]) -> None:
-    launch = start("record", "interface:=none.yaml", "required:=false")
+def test_a_node_that_is_not_required_ends_alone(start_launch: Callable[..., Launch]) -> None:
+    launch = start_launch("record", "interface:=none.yaml", "required:=false")
     assert launch.end() == 0
     assert "none.yaml: cannot read the interface file" in launch.output

@@ -13,12 +13,15 @@ import yaml
 
 pytest.importorskip("rclpy")
 
-from rclpy.parameter import Parameter
+from rcl_interfaces.srv import GetParameters, ListParameters
+from rclpy.parameter import Parameter, parameter_value_to_python
+from robot import Robot, parameters
 
 from ebm_policy_ros.nodes.common.parameters import Setting
 from ebm_policy_ros.nodes.operator.node import SETTINGS as OPERATOR_SETTINGS
 from ebm_policy_ros.nodes.policy.node import PolicyNode
 from ebm_policy_ros.nodes.policy.parameters import SETTINGS
+from ebm_policy_ros.nodes.teleop.node import TeleopNode
 from ebm_policy_ros.nodes.teleop.parameters import SETTINGS as TELEOP_SETTINGS
 
 pytestmark = pytest.mark.ros
@@ -106,5 +109,32 @@ def test_every_parameter_has_a_description_and_what_it_may_be(context: Any) -> N
         own = {s.name for s in SETTINGS}
         others = {name for name in node._parameters if name not in own}
         assert all(name.startswith(("use_sim_time", "start_type_desc")) for name in others)
+    finally:
+        node.destroy_node()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "chosen"),
+    [
+        (PolicyNode, SETTINGS, {"policy": "ur5e_push"}),
+        (TeleopNode, TELEOP_SETTINGS, {"interface": "ur5e_push", "source": "gamepad"}),
+    ],
+)
+def test_viewers_get_all_parameters_of_a_node_at_once_those_without_a_value_too(
+    robot: Robot, kind: Any, settings: tuple[Setting, ...], chosen: dict[str, str]
+) -> None:
+    node = kind(context=robot.context, parameter_overrides=parameters(**chosen))
+    try:
+        robot.add(node)
+        listed = robot.call(
+            ListParameters, f"{node.get_name()}/list_parameters", ListParameters.Request()
+        )
+        request = GetParameters.Request(names=listed.result.names)
+        answer = robot.call(GetParameters, f"{node.get_name()}/get_parameters", request)
+        values = map(parameter_value_to_python, answer.values)
+        found = dict(zip(request.names, values, strict=True))
+        assert found["limits.high"] is None
+        assert {name: found[name] for name in chosen} == chosen
+        assert {setting.name for setting in settings} <= set(found)
     finally:
         node.destroy_node()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException
+from rclpy.exceptions import InvalidParameterTypeException, ParameterUninitializedException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -77,6 +77,21 @@ def _shown(default: Any) -> str:
     if default is None or isinstance(default, Parameter.Type):
         return "unset"
     return json.dumps(default)
+
+
+class UnsetNode(Node):
+    """Node that answers `not set` for a parameter that has a type, but no value.
+
+    rclpy raises then, and its service answers a request for several parameters with none at all:
+    `ros2 param dump` and viewers would show no parameter of the node.
+    """
+
+    def get_parameter(self, name: str) -> Parameter:
+        """Parameter of this name, of the type NOT_SET if it has no value."""
+        try:
+            return super().get_parameter(name)
+        except ParameterUninitializedException:
+            return Parameter(name)
 
 
 def declare_all(node: Node, settings: tuple[Setting, ...]) -> dict[str, Any]:

@@ -409,7 +409,7 @@ class ControlLoop:
         self._told = state
         self._statistics.entered(state)
         if state is SafetyState.FRESH:
-            log.info("commanding")
+            log.info("commanding" if self.arms.publishes else "proposing")
         elif state is SafetyState.HOLD:
             log.warning(f"standing still: {self._safety.reason}")
         else:

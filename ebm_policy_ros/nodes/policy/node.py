@@ -16,7 +16,7 @@ from ebm_policy_ros.control.limits import LimitError
 from ebm_policy_ros.control.safety_state import SafetyState, SafetyStateMachine
 from ebm_policy_ros.interface import ImageStream, Interface
 from ebm_policy_ros.nodes.common.inputs import Inputs
-from ebm_policy_ros.nodes.common.parameters import declare_all
+from ebm_policy_ros.nodes.common.parameters import UnsetNode, declare_all
 from ebm_policy_ros.nodes.common.spin import run_node
 from ebm_policy_ros.nodes.common.ticks import ClockWatch, Ticks
 from ebm_policy_ros.nodes.policy.control_loop import ControlLoop
@@ -37,7 +37,7 @@ from ebm_policy_ros.nodes.policy.status import Status
 _PATIENCE = 1.3
 
 
-class PolicyNode(LifecycleNode):
+class PolicyNode(UnsetNode, LifecycleNode):
     """Decides and commands at the interface's rate while active.
 
     Configure loads and warms up the policy, activate lets it command, deactivate commands a

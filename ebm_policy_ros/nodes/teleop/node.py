@@ -7,14 +7,13 @@ from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from ebm_policy_ros.control.limits import LimitError
 from ebm_policy_ros.interface import Part, load_interface
 from ebm_policy_ros.nodes.common.limit_parameters import limits_of
-from ebm_policy_ros.nodes.common.parameters import declare_all
+from ebm_policy_ros.nodes.common.parameters import UnsetNode, declare_all
 from ebm_policy_ros.nodes.common.pauses import boot_time
 from ebm_policy_ros.nodes.common.spin import run_node
 from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
@@ -38,7 +37,7 @@ _PROMPT_RATE = 50.0
 _KEEPING = (*GRIPS, "next_part")
 
 
-class TeleopNode(Node):
+class TeleopNode(UnsetNode):
     """Commands at the interface's rate from the first motion on, until it is let go.
 
     docs/how-to/teleoperate.md tells what moves the arm and what stops it.
