@@ -80,7 +80,7 @@ class EpisodesNode(Node):
         if self.count_publishers(self._statuses.topic_name) > 1:
             raise ConnectionError(
                 f"several simulations publish {self._statuses.topic_name} in this ROS domain, and "
-                "their samples would be mixed; end the others, or set another ROS_DOMAIN_ID"
+                "their samples would be mixed; end the others"
             )
         self._status = json.loads(message.data)
 

@@ -17,6 +17,11 @@ from typing import Any
 from ebm_policy_ros.util.distributions import dds_profile, this_machine_only
 
 _STOP_TIMEOUT = 20.0
+DOMAIN = "EBM_POLICY_ROS_DOMAIN_ID"
+"""Environment variable with the ROS domain of such runs; by default each has its own."""
+_DOMAINS = 100
+# Variables by which a ROS finds other computers, whatever else limits it to this one.
+_PEERS = ("ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")
 # From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 # Loaded before a process forks: a child must not.
@@ -49,12 +54,23 @@ class Program:
 
 
 def ros_environment() -> dict[str, str]:
-    """Return an environment for a run that no other ROS here or on the network disturbs."""
-    environment = dict(os.environ)
+    """Return an environment for a run that disturbs no other ROS here or on the network.
+
+    It never is in the caller's ROS domain, unless `DOMAIN` says so: there may be an arm, which
+    would take the commands of the simulation's policy for its own.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _PEERS}
     # A trainer, a simulation and a policy share the cores; each one's threads would fight.
     environment.setdefault("OMP_NUM_THREADS", "1")
-    environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    return {**dds_profile(), **this_machine_only(), **environment}
+    environment["ROS_DOMAIN_ID"] = os.environ.get(DOMAIN) or str(_free_domain())
+    return {**dds_profile(), **environment, **this_machine_only()}
+
+
+def _free_domain() -> int:
+    """Return a domain from 1 to 100 that follows from this process, and is not the caller's."""
+    own = 1 + os.getpid() % _DOMAINS
+    is_callers = os.environ.get("ROS_DOMAIN_ID") == str(own)
+    return 1 + own % _DOMAINS if is_callers else own
 
 
 @contextmanager

@@ -13,11 +13,12 @@ from typing import Any
 from domains import give_back, take_domain
 from installing import install
 
+from ebm_policy_ros.sim.subprocesses import DOMAIN
 from ebm_policy_ros.util.distributions import dds_profile, this_machine_only
 from ebm_policy_ros.util.resources import policy_path
 
 # Before rclpy or MuJoCo is imported. Fixtures of a module use the domain of their process.
-os.environ["ROS_DOMAIN_ID"] = str(take_domain())
+os.environ["ROS_DOMAIN_ID"] = os.environ[DOMAIN] = str(take_domain())
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.update(dds_profile() | this_machine_only())
@@ -56,7 +57,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """ROS domain of one test: a program that is slow to end is invisible to the tests after it."""
     number = take_domain()
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
+    for name in ("ROS_DOMAIN_ID", DOMAIN):
+        monkeypatch.setenv(name, str(number))
     yield number
     give_back(number)
 
