@@ -418,8 +418,8 @@ def test_a_chunk_is_drawn_by_the_robots_projection_which_its_policy_never_had(
     del values["observation"]["camera"]["projection"]
     values["action"]["horizon"] = 4
     trained = interface_from_dict(values, "trained")
-    # A pixel for each millimetre of x and y, seen from above.
-    above = [[1000.0, 0.0, 0.0, 0.0], [0.0, 1000.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
+    # A pixel for each millimetre of x and y, seen from above; x 0.5 and y 0 are in the middle.
+    above = [[1000.0, 0.0, 80.0, -420.0], [0.0, 1000.0, 60.0, 60.0], [0.0, 0.0, 1.0, 1.0]]
     place = {"size": [120, 160], "matrix": {"base_link": above}, "fixed": {"z": 0.0}}
     values["observation"]["camera"]["projection"] = place
     robots = tmp_path / "robot.yaml"
@@ -434,7 +434,7 @@ def test_a_chunk_is_drawn_by_the_robots_projection_which_its_policy_never_had(
         drawn = state["policy"]["chosen"]["/camera/image_raw"]
         assert drawn["executed"] == 3
         steps = np.diff(drawn["lines"][0], axis=0) / 100  # m/s, at 10 Hz
-        assert drawn["lines"][0][0] == [500.0, 0.0] and steps.shape == (4, 2)
+        assert drawn["lines"][0][0] == [80.0, 60.0] and steps.shape == (4, 2)
         count = len(station.robot.commands)
         await page.until(lambda: len(station.robot.commands) > count + 3)
         sent = np.array([planar(command) for command in station.robot.commands])
