@@ -16,6 +16,7 @@ pytest.importorskip("aiohttp")
 
 from browser import CHROMIUM, Browser
 from rcl_interfaces.msg import Log
+from sensor_msgs.msg import Image
 from station import Station
 from trajectory_msgs.msg import JointTrajectory
 
@@ -185,6 +186,43 @@ def test_a_page_without_its_policy_node_says_so(station: Station, browser: Brows
     says(browser, "#alarm", "The policy node does not answer. STOP may not arrive: use the")
 
 
+def test_a_late_answer_to_a_stop_does_not_confirm_the_next_one(
+    station: Station, browser: Browser
+) -> None:
+    browser.open(station.add_operator().url)
+    told = browser.evaluate("""(async () => {
+      const { Connection } = await import("/connection.js");
+      const sent = [], pending = [];
+      window.fetch = () => new Promise(() => {});
+      window.WebSocket = class {
+        static OPEN = 1;
+        readyState = 1;
+        send(text) { sent.push(JSON.parse(text)); }
+        close() {}
+      };
+      const connection = new Connection("", { stopping: (isPending) => pending.push(isPending) });
+      const asked = async (count) => {
+        for (let i = 0; i < 100 && sent.length < count; i++) {
+          await new Promise((go) => setTimeout(go, 50));
+        }
+      };
+      const answer = async (number) => {
+        connection.take(JSON.stringify({ type: "answer", id: sent[number].id, done: true }));
+        await new Promise((go) => setTimeout(go));
+      };
+      connection.stop();
+      await asked(2);
+      await answer(0);
+      connection.stop();
+      await asked(3);
+      await answer(1);
+      const late = [...pending];
+      await answer(2);
+      return [late, pending];
+    })()""")  # fmt: skip
+    assert told == [[True, False, True], [True, False, True, False]]
+
+
 def test_a_text_from_a_node_is_never_html(station: Station, browser: Browser) -> None:
     operator = station.add_operator()
     publisher = station.robot.node.create_publisher(Log, "/rosout", 10)
@@ -231,3 +269,21 @@ def test_nothing_is_drawn_into_a_picture_of_another_shape(
     told = "no chosen actions: projection.size is 240x240"
     until(lambda: bool(browser.texts(f".pictures figure[data-note='{told}']")))
     assert browser.evaluate(_BEGIN) is None
+
+
+def test_pictures_stand_in_the_same_order_whenever_they_come(
+    station: Station, browser: Browser
+) -> None:
+    def publish(topic: str) -> None:
+        publisher = station.robot.node.create_publisher(Image, topic, 1)
+        picture = Image(height=2, width=2, encoding="rgb8", step=6, data=bytes(12))
+        station.robot.repeat(0.1, lambda: publisher.publish(picture))
+
+    publish("recorder_node/coverage")
+    browser.open(station.add_operator().url)
+    until(lambda: len(browser.texts("#pictures figcaption")) == 2)
+    publish("z/camera")
+    until(lambda: len(browser.texts("#pictures figcaption")) == 3)
+    captions = browser.texts("#pictures figcaption")
+    assert captions[:2] == ["/camera/image_raw", "/z/camera"]
+    assert captions[2].startswith("where things stood")
