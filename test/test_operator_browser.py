@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.messages.takeover import PersonCommand, takeover_message
 from ebm_policy_ros.nodes.common.topics import TAKEOVER_QUALITY
+from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed, has_ended, running
 
 pytestmark = [
     pytest.mark.ros,
@@ -287,3 +289,24 @@ def test_pictures_stand_in_the_same_order_whenever_they_come(
     captions = browser.texts("#pictures figcaption")
     assert captions[:2] == ["/camera/image_raw", "/z/camera"]
     assert captions[2].startswith("where things stood")
+
+
+def test_the_command_for_figures_waits_for_no_program_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "docs")
+    figures = importlib.import_module("make_figures")
+    page = figures.PictureOf(tmp_path / "page", 1280, 800)
+    nobody, logs = "http://127.0.0.1:9", tmp_path / "logs"  # the port of discard
+    program = Program("nodes.operator.node", {"host": "nowhere"})
+    try:
+        with (
+            running([program], logs) as processes,
+            pytest.raises(ProgramFailed, match="host: got"),
+        ):
+            page.begin(nobody, lambda: has_ended(processes, "", logs))
+        monkeypatch.setattr(figures, "LIMIT", 0.5)
+        with pytest.raises(AssertionError, match=r"http://127.0.0.1:9: not there after 0.5 s"):
+            page.begin(nobody, lambda: None)
+    finally:
+        page.close()
