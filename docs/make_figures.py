@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import base64
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -22,7 +24,7 @@ from browser import Browser
 
 from ebm_policy_ros.interface import ImageStream, load_interface
 from ebm_policy_ros.sim import record_demos
-from ebm_policy_ros.sim.subprocesses import Program, running
+from ebm_policy_ros.sim.subprocesses import Program, has_ended, running
 from ebm_policy_ros.sim.tasks import TASKS, make_task
 from ebm_policy_ros.sim.world import World
 from ebm_policy_ros.training import inspect_demos
@@ -30,6 +32,8 @@ from ebm_policy_ros.util.resources import interface_path
 
 IMAGES = Path(__file__).parent / "images"
 RESULTS = Path("out")
+# Longest time to wait for something on a page, s.
+LIMIT = 120.0
 FIGURES = {
     "demo/push/ur5e_push/energy.png": "demo.png",
     "experiments/functions/functions.png": "functions.png",
@@ -103,43 +107,54 @@ def draw_inspection() -> None:
 
 def draw_operator() -> None:
     """The operator's page on a computer and on a tablet, and without its node; needs chromium."""
-    os.environ["ROS_DOMAIN_ID"] = "101"  # above those of the tests
-    folder = Path(tempfile.mkdtemp())
-    simulated, demos = {"use_sim_time": True}, str(folder / "demos")
-    programs = [
-        Program("sim.bridge_node", {"task": "push_either", "auto_reset": True}),
-        Program("nodes.policy.node", {**simulated, "policy": "ur5e_push_either"}),
-        Program("nodes.recorder.node", {**simulated, "folder": demos, "keys": False}),
-        Program("nodes.operator.node", simulated),
-    ]
-    with running(programs, folder / "logs") as processes:
-        page = PictureOf(folder / "computer", 1280, 960)
+    simulated = {"use_sim_time": True}
+    task = {"task": "push_either", "auto_reset": True}
+    # The interface inside the policy does not say where the camera is.
+    policy = {"policy": "ur5e_push_either", "interface": "ur5e_push"}
+    with ExitStack() as ends:
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        recorder = {"folder": str(folder / "demos"), "keys": False}
+        programs = [
+            Program("sim.bridge_node", task),
+            Program("nodes.policy.node", {**simulated, **policy}),
+            Program("nodes.recorder.node", {**simulated, **recorder}),
+            Program("nodes.operator.node", simulated),
+        ]
+        logs = folder / "logs"
+        processes = ends.enter_context(running(programs, logs))
+
+        def open_page(name: str, width: int, height: int, dark: bool = False) -> PictureOf:
+            page = PictureOf(folder / name, width, height, dark)
+            ends.callback(page.close)
+            page.begin("http://127.0.0.1:8090", lambda: has_ended(processes, "", logs))
+            return page
+
+        page = open_page("computer", 1280, 960)
         page.wait("#recorder-state", "idle")
         page.wait("#next-step", "set the scene")
+        page.wait("#word", "Not started")
         page.press('[data-command="start"]')
         page.wait("#word", "Moving the arm")
         page.press('[data-value="start"]')
-        page.wait("#episode", "episode_0000, 3 s")
+        page.wait("#episode", "episode_0000, [3-9] s")
+        page.wait_for_line()
         page.save("operate.png")
         page.wait("#next-step", "goal reached")
         page.press('[data-value="success"]')
         page.wait("#kept", "1 success")
-        tablet = PictureOf(folder / "tablet", 768, 1024, dark=True)
+        tablet = open_page("tablet", 768, 1024, dark=True)
         tablet.wait("#word", "Moving the arm")
         page.press('[data-value="start"]')
-        tablet.wait("#episode", "episode_0001, 4 s")
+        tablet.wait("#episode", "episode_0001, [4-9] s")
         tablet.evaluate("document.querySelector('#control').scrollIntoView()")
         tablet.save("operate_charts.png")
         tablet.evaluate("window.scrollTo(0, 0)")
         tablet.press("#stop")
         tablet.wait("#word", "Stopped")
         tablet.save("operate_tablet.png")
-        processes["policy_node"].kill()
+        processes.pop("policy_node").kill()
         page.wait("#word", "No policy node")
         page.save("operate_lost.png")
-        page.close()
-        tablet.close()
-    shutil.rmtree(folder)
 
 
 class PictureOf(Browser):
@@ -147,6 +162,8 @@ class PictureOf(Browser):
 
     def __init__(self, profile: Path, width: int, height: int, dark: bool = False) -> None:
         super().__init__(profile, width, height)
+        self._check: Callable[[], object] = lambda: None
+        self.send("Network.disable")  # it would tell of each picture that the page receives
         theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=theme)
         self.send(
@@ -156,15 +173,36 @@ class PictureOf(Browser):
             deviceScaleFactor=1,
             mobile=dark,
         )
-        while not self.texts("#word"):  # the node may still begin
-            time.sleep(0.5)
-            self.open("http://127.0.0.1:8090")
 
-    def wait(self, selector: str, text: str) -> None:
-        """Wait until an element has a text that begins so."""
-        until = time.monotonic() + 120
-        while not self.texts(selector)[0].startswith(text):
-            assert time.monotonic() < until, (selector, text, self.texts(selector))
+    def begin(self, url: str, check: Callable[[], object]) -> None:
+        """Open the page as soon as there is one.
+
+        Args:
+            url: Address of the page.
+            check: Raises an error if a program behind the page has ended.
+        """
+        self._check = check
+
+        def is_open() -> bool:
+            self.open(url)
+            return bool(self.texts("#word"))
+
+        self._until(is_open, url)
+
+    def wait(self, selector: str, pattern: str) -> None:
+        """Wait until the text of an element begins with a pattern."""
+        self._until(lambda: re.match(pattern, self.texts(selector)[0]), f"{selector}: {pattern}")
+
+    def wait_for_line(self) -> None:
+        """Wait until the chosen actions are drawn."""
+        drawn = "document.querySelector('path.next.line')?.getAttribute('d')"
+        self._until(lambda: self.evaluate(drawn), "chosen actions")
+
+    def _until(self, condition: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + LIMIT
+        while not condition():
+            self._check()
+            assert time.monotonic() < end, f"{what}: not there after {LIMIT:g} s"
             time.sleep(0.1)
 
     def press(self, selector: str) -> None:

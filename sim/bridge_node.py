@@ -211,10 +211,14 @@ class SimBridgeNode(Node):
 
     def _set_state(self, state: str, **result: Any) -> None:
         self._state = state
-        if state == "running":
-            self._videos.begin(self._episode.seed)
         status = {"state": state, "seed": self._episode.seed, **result}
         self._statuses.publish(String(data=json.dumps(status)))
+
+    def _engage(self) -> None:
+        """Let the episode's time and its video begin, with its first command."""
+        if not self._episode.engaged:
+            self._episode.engage(self._time_ns)
+            self._videos.begin(self._episode.seed)
 
     def _judge(self) -> None:
         if self._episode.judge(self._time_ns):
@@ -247,7 +251,7 @@ class SimBridgeNode(Node):
             return
         if not self._lockstep:
             if not self._controllers[number].rests:
-                self._episode.engage(self._time_ns)
+                self._engage()
             return
         # A command without a stamp answers the newest tick.
         late_ns = self._time_ns - (stamp_ns(message) or self._time_ns)
@@ -259,7 +263,7 @@ class SimBridgeNode(Node):
             )
             return
         # A commander that needs longer than an idle tick answers an earlier one first.
-        self._episode.engage(self._time_ns)
+        self._engage()
         if late_ns == 0:
             self._answered.add(number)
         if len(self._answered) == len(self._controllers):

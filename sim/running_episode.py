@@ -33,9 +33,8 @@ class RunningEpisode:
 
     def engage(self, time_ns: int) -> None:
         """Let the episode's time begin, with its first command."""
-        if not self.engaged:
-            self.engaged = True
-            self._begin(time_ns)
+        self.engaged = True
+        self._begin(time_ns)
 
     def judge(self, time_ns: int) -> bool:
         """Note the task's measures after a tick; return whether the episode is over."""

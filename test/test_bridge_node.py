@@ -28,6 +28,7 @@ from ebm_policy_ros.messages.streams import stamp_ns  # noqa: E402
 from ebm_policy_ros.nodes.recorder.client import RecorderWatch  # noqa: E402
 from ebm_policy_ros.nodes.recorder.node import RecorderNode  # noqa: E402
 from ebm_policy_ros.sim.bridge_node import SimBridgeNode  # noqa: E402
+from ebm_policy_ros.sim.video import FRAMES_PER_SECOND, count_frames  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
@@ -162,6 +163,42 @@ def test_in_real_time_the_arms_state_comes_at_50_hz_and_images_at_the_interfaces
         bridge.close()
         bridge.destroy_node()
         commander.node.destroy_node()
+
+
+def test_a_video_begins_with_the_time_of_its_scene(context: Any, tmp_path: Path) -> None:
+    commander = Commander(context)
+    chosen = {"real_time_factor": 0.0, "video_dir": str(tmp_path / "videos")}
+    bridge = SimBridgeNode(
+        context=context, parameter_overrides=[Parameter(n, value=v) for n, v in chosen.items()]
+    )
+    commander.executor.add_node(bridge)
+
+    def ticks(condition: Callable[[], bool]) -> None:
+        def step() -> bool:
+            bridge.tick()
+            for _ in range(5):
+                commander.executor.spin_once(timeout_sec=0.002)
+            return condition()
+
+        commander.until(step)
+
+    try:
+        commander.until(lambda: commander.commands.get_subscription_count() > 0)
+        commander.command(bridge.time_ns, 0.0)
+        waited = bridge.time_ns + 2 * 10**9
+        ticks(lambda: bridge.time_ns > waited and len(commander.tools) > 1)
+        assert not (tmp_path / "videos").exists(), "nothing has moved, so its time has not begun"
+        rest, begun = min(commander.tools.values()), bridge.time_ns
+        commander.command(begun, 0.1)
+        ticks(lambda: max(commander.tools.values()) > rest + 0.01)
+        seconds = (bridge.time_ns - begun) / 1e9
+    finally:
+        bridge.close()
+        bridge.destroy_node()
+        commander.node.destroy_node()
+    (video,) = (tmp_path / "videos").iterdir()
+    assert video.name == "episode_0.mp4"
+    assert 3 <= count_frames(video) <= FRAMES_PER_SECOND * seconds + 1
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -114,11 +115,40 @@ def test_a_middleware_that_is_not_installed_is_named(tmp_path: Path) -> None:
     jazzy = distribution(tmp_path, "jazzy")
     environment = {**sourced(jazzy), "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp rmw_zenoh_cpp"}
     found = mistake(environment, site(jazzy))
-    assert "is 'rmw_fastrtps_cpp rmw_zenoh_cpp', which is not installed" in found
+    assert "is 'rmw_fastrtps_cpp rmw_zenoh_cpp', which ROS cannot load here" in found
     assert "expected rmw_fastrtps_cpp or rmw_zenoh_cpp" in found
     inside = wheels(tmp_path / "venv")
     found = mistake({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, inside)
     assert "expected rmw_fastrtps_cpp; unset RMW_IMPLEMENTATION" in found
+
+
+@pytest.mark.parametrize("libraries", [("implementation", "mine"), ("implementation",), ("mine",)])
+def test_a_middleware_need_not_be_registered_if_it_can_be_loaded(
+    libraries: tuple[str, ...], tmp_path: Path
+) -> None:
+    jazzy = distribution(tmp_path, "jazzy")
+    some = importlib.util.find_spec("numpy.random._common")  # any library that can be loaded
+    assert some is not None and some.origin is not None
+    for name in libraries:
+        (jazzy / "lib" / f"librmw_{name}.so").symlink_to(some.origin)
+    (jazzy / "lib" / "librmw_empty.so").touch()
+    code = (
+        "import os, sys; from ebm_policy_ros.util.environment import environment_mistake; "
+        "print(environment_mistake(os.environ, sys.argv[1:]))"
+    )
+    found = {}
+    for name in ("rmw_mine", "rmw_empty"):
+        environment = {**os.environ, **sourced(jazzy), "RMW_IMPLEMENTATION": name}
+        environment["LD_LIBRARY_PATH"] = str(jazzy / "lib")  # read when a process begins
+        command = [sys.executable, "-c", code, site(jazzy)]
+        found[name] = subprocess.check_output(
+            command, cwd=ROOT, env=environment, text=True, timeout=60
+        )
+    if len(libraries) == 2:
+        assert found["rmw_mine"] == "None\n"
+    else:
+        assert found["rmw_mine"].startswith("RMW_IMPLEMENTATION is 'rmw_mine', which ROS cannot")
+    assert found["rmw_empty"].startswith("RMW_IMPLEMENTATION is 'rmw_empty', which ROS cannot")
 
 
 def test_numpy_2_before_an_opencv_that_is_compiled_with_numpy_1_is_named(tmp_path: Path) -> None:

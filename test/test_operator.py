@@ -17,10 +17,13 @@ pytest.importorskip("rclpy")
 pytest.importorskip("aiohttp")
 
 import aiohttp
+from geometry_msgs.msg import Point
 from operator_page import Page, issued_token
 from robot import parameters, planar
 from sensor_msgs.msg import Image
 from station import Station
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
 
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.interface import Interface, interface_from_dict
@@ -386,6 +389,52 @@ def test_pictures_are_taken_and_drawn_only_while_a_page_shows_them(station: Stat
     play(operator, scenario)
 
 
+def test_a_camera_that_nobody_can_decode_is_told_once_and_hides_no_other(station: Station) -> None:
+    operator = station.add_operator()
+    bad = station.robot.node.create_publisher(Image, "a/bad", 1)
+    good = station.robot.node.create_publisher(Image, "b/good", 1)
+
+    def publish() -> None:
+        bad.publish(Image(height=2, width=2, encoding="no such", step=6, data=bytes(12)))
+        good.publish(Image(height=2, width=2, encoding="rgb8", step=6, data=bytes(12)))
+
+    station.robot.repeat(0.02, publish)
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda state: {"/a/bad", "/b/good"} <= set(state["pictures"]))
+        await page.socket.send_json({"type": "show", "pictures": ["/a/bad", "/b/good"]})
+        for _ in range(3):
+            page.pictures.clear()
+            await page.until(lambda: "/b/good" in page.pictures)
+        await page.reads("no picture of /a/bad: MessageError: ")
+        assert len([line for line in page.log if "MessageError" in line]) == 1
+        await page.close()
+
+    play(operator, scenario)
+
+
+def test_candidates_and_the_command_are_those_of_the_same_arm(station: Station) -> None:
+    operator = station.add_operator()
+    publisher = station.robot.node.create_publisher(MarkerArray, "policy_node/candidates", 1)
+    red = ColorRGBA(r=1.0, a=1.0)
+    drawn = MarkerArray()
+    for x in (0.1, 0.2, 0.3, 0.4):  # candidates and command of the left arm, then of the right
+        drawn.markers.append(Marker(points=[Point(x=x)], colors=[red]))
+    station.robot.repeat(0.05, lambda: publisher.publish(drawn))
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda state: "candidates" in state["pictures"])
+        await page.socket.send_json({"type": "show", "pictures": ["candidates"]})
+        await page.until(lambda: "candidates" in page.pictures)
+        seen = json.loads(page.pictures["candidates"])
+        assert seen == {"points": [[0.1, 0.0]], "colours": [[255, 0, 0]], "command": [[0.2, 0.0]]}
+        await page.close()
+
+    play(operator, scenario)
+
+
 def test_a_page_gets_the_chosen_action_in_the_cameras_picture_until_a_stop(
     station: Station, interface: Interface
 ) -> None:
@@ -418,8 +467,8 @@ def test_a_chunk_is_drawn_by_the_robots_projection_which_its_policy_never_had(
     del values["observation"]["camera"]["projection"]
     values["action"]["horizon"] = 4
     trained = interface_from_dict(values, "trained")
-    # A pixel for each millimetre of x and y, seen from above.
-    above = [[1000.0, 0.0, 0.0, 0.0], [0.0, 1000.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
+    # A pixel for each millimetre of x and y, seen from above; x 0.5 and y 0 are in the middle.
+    above = [[1000.0, 0.0, 80.0, -420.0], [0.0, 1000.0, 60.0, 60.0], [0.0, 0.0, 1.0, 1.0]]
     place = {"size": [120, 160], "matrix": {"base_link": above}, "fixed": {"z": 0.0}}
     values["observation"]["camera"]["projection"] = place
     robots = tmp_path / "robot.yaml"
@@ -434,7 +483,7 @@ def test_a_chunk_is_drawn_by_the_robots_projection_which_its_policy_never_had(
         drawn = state["policy"]["chosen"]["/camera/image_raw"]
         assert drawn["executed"] == 3
         steps = np.diff(drawn["lines"][0], axis=0) / 100  # m/s, at 10 Hz
-        assert drawn["lines"][0][0] == [500.0, 0.0] and steps.shape == (4, 2)
+        assert drawn["lines"][0][0] == [80.0, 60.0] and steps.shape == (4, 2)
         count = len(station.robot.commands)
         await page.until(lambda: len(station.robot.commands) > count + 3)
         sent = np.array([planar(command) for command in station.robot.commands])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ pytest.importorskip("aiohttp")
 
 from browser import CHROMIUM, Browser
 from rcl_interfaces.msg import Log
+from sensor_msgs.msg import Image
 from station import Station
 from trajectory_msgs.msg import JointTrajectory
 
@@ -23,6 +25,7 @@ from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.messages.takeover import PersonCommand, takeover_message
 from ebm_policy_ros.nodes.common.topics import TAKEOVER_QUALITY
+from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed, has_ended, running
 
 pytestmark = [
     pytest.mark.ros,
@@ -185,6 +188,43 @@ def test_a_page_without_its_policy_node_says_so(station: Station, browser: Brows
     says(browser, "#alarm", "The policy node does not answer. STOP may not arrive: use the")
 
 
+def test_a_late_answer_to_a_stop_does_not_confirm_the_next_one(
+    station: Station, browser: Browser
+) -> None:
+    browser.open(station.add_operator().url)
+    told = browser.evaluate("""(async () => {
+      const { Connection } = await import("/connection.js");
+      const sent = [], pending = [];
+      window.fetch = () => new Promise(() => {});
+      window.WebSocket = class {
+        static OPEN = 1;
+        readyState = 1;
+        send(text) { sent.push(JSON.parse(text)); }
+        close() {}
+      };
+      const connection = new Connection("", { stopping: (isPending) => pending.push(isPending) });
+      const asked = async (count) => {
+        for (let i = 0; i < 100 && sent.length < count; i++) {
+          await new Promise((go) => setTimeout(go, 50));
+        }
+      };
+      const answer = async (number) => {
+        connection.take(JSON.stringify({ type: "answer", id: sent[number].id, done: true }));
+        await new Promise((go) => setTimeout(go));
+      };
+      connection.stop();
+      await asked(2);
+      await answer(0);
+      connection.stop();
+      await asked(3);
+      await answer(1);
+      const late = [...pending];
+      await answer(2);
+      return [late, pending];
+    })()""")  # fmt: skip
+    assert told == [[True, False, True], [True, False, True, False]]
+
+
 def test_a_text_from_a_node_is_never_html(station: Station, browser: Browser) -> None:
     operator = station.add_operator()
     publisher = station.robot.node.create_publisher(Log, "/rosout", 10)
@@ -231,3 +271,42 @@ def test_nothing_is_drawn_into_a_picture_of_another_shape(
     told = "no chosen actions: projection.size is 240x240"
     until(lambda: bool(browser.texts(f".pictures figure[data-note='{told}']")))
     assert browser.evaluate(_BEGIN) is None
+
+
+def test_pictures_stand_in_the_same_order_whenever_they_come(
+    station: Station, browser: Browser
+) -> None:
+    def publish(topic: str) -> None:
+        publisher = station.robot.node.create_publisher(Image, topic, 1)
+        picture = Image(height=2, width=2, encoding="rgb8", step=6, data=bytes(12))
+        station.robot.repeat(0.1, lambda: publisher.publish(picture))
+
+    publish("recorder_node/coverage")
+    browser.open(station.add_operator().url)
+    until(lambda: len(browser.texts("#pictures figcaption")) == 2)
+    publish("z/camera")
+    until(lambda: len(browser.texts("#pictures figcaption")) == 3)
+    captions = browser.texts("#pictures figcaption")
+    assert captions[:2] == ["/camera/image_raw", "/z/camera"]
+    assert captions[2].startswith("where things stood")
+
+
+def test_the_command_for_figures_waits_for_no_program_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "docs")
+    figures = importlib.import_module("make_figures")
+    page = figures.PictureOf(tmp_path / "page", 1280, 800)
+    nobody, logs = "http://127.0.0.1:9", tmp_path / "logs"  # the port of discard
+    program = Program("nodes.operator.node", {"host": "nowhere"})
+    try:
+        with (
+            running([program], logs) as processes,
+            pytest.raises(ProgramFailed, match="host: got"),
+        ):
+            page.begin(nobody, lambda: has_ended(processes, "", logs))
+        monkeypatch.setattr(figures, "LIMIT", 0.5)
+        with pytest.raises(AssertionError, match=r"http://127.0.0.1:9: not there after 0.5 s"):
+            page.begin(nobody, lambda: None)
+    finally:
+        page.close()

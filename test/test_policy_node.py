@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,6 +20,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -30,10 +32,13 @@ from visualization_msgs.msg import MarkerArray
 
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.energy.convolutions import IMAGE_ENCODERS, ImageEncoderConfig
+from ebm_policy_ros.energy.heads import HEAD_LAYERS, HeadConfig
 from ebm_policy_ros.energy.model_config import ModelConfig
 from ebm_policy_ros.energy.models import Model, build_model
 from ebm_policy_ros.interface import Interface, interface_from_dict
+from ebm_policy_ros.nodes.policy import visualization
 from ebm_policy_ros.nodes.policy.node import PolicyNode
+from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.policy.file import PolicyFile, save_policy
 from ebm_policy_ros.policy.policy import Policy
 
@@ -701,6 +706,71 @@ def test_candidates_and_debug_image_are_there_for_who_looks(
     image = images[-1]
     assert (image.height, image.width, image.encoding) == (360, 480 + 360, "rgb8")
     assert len(set(bytes(image.data[1500::7]))) > 50, "the landscape has colours"
+
+
+class Cramped(nn.Module):
+    """Layers through which a decision fits, and an energy image does not."""
+
+    refused = 0
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the values, shape (B, N, width), of at most 1000 candidates."""
+        if values.shape[1] > 1000:
+            Cramped.refused += 1
+            raise RuntimeError("out of memory")
+        return values
+
+
+def test_a_debug_image_that_cannot_be_drawn_is_told_once_and_the_arm_is_commanded_without_it(
+    robot: Robot,
+    interface: Interface,
+    start_policy: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(HEAD_LAYERS._parts, "cramped", lambda config: Cramped())
+    monkeypatch.setattr(Cramped, "refused", 0)
+    monkeypatch.setattr(visualization, "_PAUSE", 0.0)
+    config = ModelConfig(streams=("camera",), head=HeadConfig("cramped"))
+    shapes = {"camera": interface.shapes["camera"]}
+    state = build_model(config, shapes, 2).state_dict()
+    path = tmp_path / "cramped.safetensors"
+    search = {"method": "derivative_free", "samples": 64, "iterations": 2}
+    save_policy(path, PolicyFile(state, config.to_dict(), shapes, (1, 2), interface, search, {}))
+    start_policy(policy=str(path))
+    told = listen(robot, Log, "/rosout")
+    images = listen(robot, Image, "/policy_node/debug_image")
+    robot.until(lambda: robot.node.count_subscribers("/policy_node/debug_image") > 0)
+    robot.tick(10)
+    for step in range(11, 200):
+        robot.tick(step)
+        assert any(planar(robot.command_at(step)))
+        if Cramped.refused > 2:
+            break
+    assert Cramped.refused > 2
+    robot.until(lambda: any(message.level == 40 for message in told))
+    (error,) = [message.msg for message in told if message.level == 40]
+    assert error.startswith("debug_image cannot be drawn, the node goes on without: ")
+    assert "RuntimeError: out of memory" in error and not images
+
+
+def test_chosen_actions_that_cannot_be_drawn_are_told_once_and_left_out(
+    robot: Robot, interface: Interface
+) -> None:
+    told = listen(robot, Log, "/rosout")
+    drawing = visualization.Visualization(robot.node, interface)
+    state = RobotState(position={"x": 0.5, "y": 0.0}, velocity={}, tool={})
+    actions = np.array([[0.1, 0.0]])
+    (drawn,) = drawing.chosen(actions, (state,), 1).values()
+    assert [len(line) for line in drawn["lines"]] == [2]
+    for _ in range(2):
+        assert drawing.chosen(actions[:, :1], (state,), 1) == {}
+    drawing.chosen(actions, (), 1)
+    robot.node.get_logger().warning("the end")
+    robot.until(lambda: any(message.msg == "the end" for message in told))
+    error, _ = [message.msg for message in told]
+    assert error.startswith("chosen actions cannot be drawn, the node goes on without: IndexError")
+    drawing.close()
 
 
 # Refusals at the start

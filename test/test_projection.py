@@ -79,7 +79,14 @@ def test_a_path_ends_where_it_leaves_the_space_in_front_of_the_camera() -> None:
         ),
         ({"fixed": {}}, f"{PATH}.fixed: got {{}}, expected a number in m for z, which no stream"),
         ({"fixed": {"height": 1.0}}, f"{PATH}.fixed: got {{'height': 1.0}}, expected numbers"),
-        ({"fixed": {"z": -2.0}}, "the middle of the workspace, [0.5, 0.0, -2.0], in front of the"),
+        (
+            {"fixed": {"z": -2.0}},
+            "a part of the workspace, x 0.26 to 0.74, y -0.3 to 0.3, z -2 to -2, in front of the",
+        ),
+        (
+            {"matrix": {"base_link": [[100.0, 0.0, 1e3, 0.0], *AHEAD[1:]]}},
+            "in front of the camera and inside its picture of 320 x 240 pixels",
+        ),
         ({"lens": 1}, f"{PATH}: unknown key 'lens', expected size, matrix, fixed"),
     ],
 )
@@ -90,6 +97,16 @@ def test_a_wrong_projection_is_named_in_one_line(
         with_projection(interface, **values)
     assert str(caught.value).startswith("robot.yaml: ") and message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_camera_needs_to_see_only_a_part_of_the_workspace(interface: Interface) -> None:
+    # Looks along x, from behind the middle of the workspace at the height of the tool.
+    rows = [[160.0, -100.0, 0.0, -96.0], [120.0, 0.0, -100.0, 128.0], [1.0, 0.0, 0.0, -0.6]]
+    seen = with_projection(interface, matrix={"base_link": rows})
+    camera = seen.observation["camera"]
+    assert isinstance(camera, ImageStream) and camera.projection is not None
+    points = [[0.5, 0.0, 2.0], [0.7, 0.0, 2.0], [0.7, 0.15, 2.0], [0.7, 0.17, 2.0]]
+    assert camera.projection.sees("base_link", points).tolist() == [False, True, True, False]
 
 
 def test_a_policy_fits_with_and_without_a_projection(interface: Interface) -> None:

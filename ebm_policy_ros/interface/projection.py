@@ -51,12 +51,33 @@ class Projection:
             u to the right and v down from the picture's upper left corner, shape (M, 2); M is
             less than N if point M is the first one that is not in front.
         """
+        pixels, in_front = self._project(frame, points)
+        return pixels[: np.argmin(np.append(in_front, False))]
+
+    def sees(self, frame: str, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Points in front of the camera and inside its picture.
+
+        Args:
+            frame: Frame of the points, one of `matrix`.
+            points: Points, m, shape (N, 3).
+
+        Returns:
+            True for each point that is seen, shape (N,).
+        """
+        pixels, in_front = self._project(frame, points)
+        inside = (pixels >= 0) & (pixels <= self.size[::-1])
+        seen: npt.NDArray[np.bool_] = in_front & inside.all(axis=1)
+        return seen
+
+    def _project(
+        self, frame: str, points: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Pixels of points, shape (N, 2), and whether they are in front, shape (N,)."""
         rows = np.array(self.matrix[frame], float)
         with np.errstate(all="ignore"):
             found = np.asarray(points, float) @ rows[:, :3].T + rows[:, 3]
             pixels: npt.NDArray[np.float64] = found[:, :2] / found[:, 2:]
-        usable = (found[:, 2] > 0) & np.isfinite(pixels).all(axis=1)
-        return pixels[: np.argmin(np.append(usable, False))]
+        return pixels, (found[:, 2] > 0) & np.isfinite(pixels).all(axis=1)
 
 
 def _checked(key: str, matrix: object) -> Rows:

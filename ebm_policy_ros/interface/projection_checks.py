@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from ebm_policy_ros.interface.action import Action, Workspace
 from ebm_policy_ros.interface.checks import require
 from ebm_policy_ros.interface.projection import AXES, Projection
 from ebm_policy_ros.interface.streams import ImageStream, Stream
+
+# Points along each side of a workspace, of which a camera must see one.
+_POINTS = 21
 
 
 def check_projections(
@@ -16,8 +22,8 @@ def check_projections(
     """Refuse projections that do not fit the commands; joints need none.
 
     Raises:
-        InterfaceError: If no frame is that of a command, nobody gives an axis of a tool, or the
-            middle of a workspace is not in front of the camera.
+        InterfaceError: If no frame is that of a command, nobody gives an axis of a tool, or a
+            camera sees nothing of a workspace.
     """
     tools = [(action, box) for action, box in arms if not action.is_joints]
     frames = sorted({action.frame_id for action, _ in tools})
@@ -47,14 +53,20 @@ def _check_axes(key: str, projection: Projection, given: set[str], action: Actio
 
 
 def _check_view(key: str, projection: Projection, box: Workspace, action: Action) -> None:
-    """Refuse a camera that looks away from the workspace."""
-    bounds = zip(box.fields, box.low, box.high, strict=True)
-    middle = {field: (low + high) / 2 for field, low, high in bounds}
-    known = {**projection.fixed, **action.fixed, **middle}
+    """Refuse a camera that sees nothing of the workspace."""
+    sides = zip(box.fields, box.low, box.high, strict=True)
+    known: dict[str, npt.ArrayLike] = {**projection.fixed, **action.fixed}
+    known |= {axis: np.linspace(low, high, _POINTS) for axis, low, high in sides}
     if not set(AXES) <= set(known):
         return  # the workspace has no limits there
-    place, frame = [known[axis] for axis in AXES], action.frame_id
-    expected = f"the middle of the workspace, {place}, in front of the camera"
+    grid = np.meshgrid(*(known[axis] for axis in AXES))
+    points, frame = np.stack(grid, axis=-1).reshape(-1, len(AXES)), action.frame_id
+    ranges = zip(AXES, points.min(axis=0), points.max(axis=0), strict=True)
+    told = ", ".join(f"{axis} {low:g} to {high:g}" for axis, low, high in ranges)
+    height, width = projection.size
+    expected = (
+        f"a part of the workspace, {told}, in front of the camera and inside its picture of "
+        f"{width} x {height} pixels"
+    )
     got = [list(row) for row in projection.matrix[frame]]
-    seen = len(projection.pixels(frame, [place])) == 1
-    require(seen, f"{key}.matrix.{frame}", got, expected)
+    require(bool(projection.sees(frame, points).any()), f"{key}.matrix.{frame}", got, expected)

@@ -21,6 +21,8 @@ PERIOD = 0.1
 FRESHEST = 1.0
 """Greatest age of the state that an operator saw when commanding, s."""
 _SILENT = 2.0
+# Time until a picture that cannot be encoded is told again, s.
+_TOLD_AGAIN = 60.0
 _REMEMBERED = 64
 
 
@@ -42,6 +44,8 @@ class Hub:
         self._number, self._opened = 0, 0
         self._sent: OrderedDict[int, float] = OrderedDict()
         self._busy: dict[bool, str] = {}
+        self._told: dict[str, float] = {}
+        """Times at which the log last told that a picture cannot be encoded, by name."""
 
     def next_name(self) -> str:
         """Name of the next page."""
@@ -166,21 +170,28 @@ class Hub:
         """Send pictures until cancelled."""
         while True:
             begun = time.monotonic()
-            try:
-                await self._send_pictures()
-            except Exception as problem:  # such as an image that nobody can decode
-                self._journal.write(f"picture: {type(problem).__name__}: {problem}", "error")
-                await asyncio.sleep(1.0)
+            await self._send_pictures()
             left = self._picture_period - (time.monotonic() - begun)
             await asyncio.sleep(max(0.001, left))
 
     async def _send_pictures(self) -> None:
         loop = asyncio.get_running_loop()
         for name in sorted(frozenset[str]().union(*(page.pictures for page in self.pages))):
-            # In another thread: a STOP must not wait for the encoding.
-            picture = await loop.run_in_executor(None, self._robot.picture, name)
+            try:
+                # In another thread: a STOP must not wait for the encoding.
+                picture = await loop.run_in_executor(None, self._robot.picture, name)
+            except Exception as problem:  # such as an image that nobody can decode
+                self._tell_missing(name, f"{type(problem).__name__}: {problem}")
+                continue
             if picture is None:
                 continue
             for page in self.pages:
                 if name in page.pictures:
                     page.offer(f"picture {name}", name.encode() + b"\0" + picture)
+
+    def _tell_missing(self, name: str, problem: str) -> None:
+        """Tell in the log why there is no picture, but not for each message."""
+        now = time.monotonic()
+        if now - self._told.get(name, -1e9) > _TOLD_AGAIN:
+            self._told[name] = now
+            self._journal.write(f"no picture of {name}: {problem}", "error")

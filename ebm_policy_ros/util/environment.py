@@ -5,6 +5,7 @@ Without a check they end in a traceback of the loader, far from their cause.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import sys
@@ -105,10 +106,23 @@ def _missing_middleware(name: str, prefixes: Sequence[Path], places: Sequence[Pa
     installed = sorted(found - {"rmw_implementation"})
     if not name or not installed or name in installed:
         return None
+    # librmw_implementation loads the library of that name, registered or not. It does not exist
+    # where it was built with one middleware alone, as for the wheels: rcl is linked to that one,
+    # and ends the process at any other name.
+    if _is_loadable("rmw_implementation") and _is_loadable(name):
+        return None
     return (
-        f"RMW_IMPLEMENTATION is {name!r}, which is not installed, expected "
+        f"RMW_IMPLEMENTATION is {name!r}, which ROS cannot load here, expected "
         f"{' or '.join(installed)}; unset RMW_IMPLEMENTATION, or install that package"
     )
+
+
+def _is_loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(f"lib{library}.so")
+    except OSError:
+        return False
+    return True
 
 
 def _newer_numpy(folders: Sequence[Path]) -> str | None:

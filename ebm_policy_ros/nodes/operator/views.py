@@ -85,8 +85,8 @@ class Pictures:
 
 
 def _candidates(message: Any) -> bytes:
-    """Candidates from above: points x, y with colours, and the way of the command."""
-    points, command = message.markers[0], message.markers[-1]
+    """Candidates of the first arm from above: points x, y with colours, and its command."""
+    points, command = message.markers[:2]
     drawn = {
         "points": [_place(point) for point in points.points],
         "colours": [[round(255 * part) for part in (c.r, c.g, c.b)] for c in points.colors],

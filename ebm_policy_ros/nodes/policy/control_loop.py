@@ -110,7 +110,7 @@ class ControlLoop:
 
     @property
     def drawn(self) -> dict[str, dict[str, Any]]:
-        """Chosen actions in the pictures of cameras; see `Decisions.drawn`."""
+        """Chosen actions in the pictures of cameras; see `Visualization.chosen`."""
         return self._decisions.drawn() if self.commander is Commander.POLICY else {}
 
     @property

@@ -26,7 +26,6 @@ from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.chunk import Chunk
 from ebm_policy_ros.policy.decision import Decision
 from ebm_policy_ros.policy.out_of_distribution import Confidence
-from ebm_policy_ros.policy.path import drawn_paths
 
 
 @dataclass
@@ -96,24 +95,11 @@ class Decisions:
         """Number of actions that are executed before the next decision."""
 
     def drawn(self) -> dict[str, dict[str, Any]]:
-        """Actions of the last decision in the pictures of cameras, by topic.
-
-        Returns:
-            `size` of the pictures; `lines`, see `drawn_paths`; `executed`, the number of actions
-            that are executed before the next decision. Empty if there is nothing to draw.
-        """
+        """Actions of the last decision in the pictures; see `Visualization.chosen`."""
         if self._chunk is None:
             return {}
-        streams = self.loaded.interface.observation
         actions = self._chunk.decision.action
-        return {
-            self._node.resolve_topic_name(streams[name].topic): {
-                "size": streams[name].projection.size,  # type: ignore[union-attr]
-                "lines": lines,
-                "executed": self._executed,
-            }
-            for name, lines in drawn_paths(self.loaded.interface, actions, self._begins).items()
-        }
+        return self._visualization.chosen(actions, self._begins, self._executed)
 
     def swap(self, loaded: LoadedPolicy, inference_thread: InferenceThread) -> None:
         """Decide with another policy of the same interface from the next tick on."""

@@ -1,15 +1,19 @@
-"""Visualization: candidates as markers, and a debug image of cameras and energy."""
+"""Visualization: candidates, a debug image of cameras and energy, and the chosen actions."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from geometry_msgs.msg import Point
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA
@@ -29,7 +33,7 @@ from ebm_policy_ros.policy.landscape import (
     landscape,
     write,
 )
-from ebm_policy_ros.policy.path import SECONDS
+from ebm_policy_ros.policy.path import SECONDS, drawn_paths
 from ebm_policy_ros.policy.policy import Policy
 
 _HEIGHT = 360
@@ -43,7 +47,10 @@ _LAST_IMAGE = 1.0
 
 
 class Visualization:
-    """Publishes `~/candidates` and `~/debug_image`; computes nothing without subscribers."""
+    """Publishes `~/candidates` and `~/debug_image`; computes nothing without subscribers.
+
+    The arm is commanded without a picture that cannot be drawn.
+    """
 
     def __init__(self, node: Node, interface: Interface) -> None:
         """Open the topics."""
@@ -54,6 +61,7 @@ class Visualization:
         self._images = node.create_publisher(Image, "~/debug_image", 1)
         self._drawn = 0.0
         self._drawing: threading.Thread | None = None
+        self._told: set[str] = set()
 
     def close(self) -> None:
         """Close the topics."""
@@ -79,17 +87,55 @@ class Visualization:
             decision: The decision.
             sent: Actions in the command of each arm, shape (H, D) each.
         """
-        try:
+        with self._optional("candidates"):
             if self._markers.get_subscription_count() and self._tools:
                 self._markers.publish(self._candidates(measured, decision, sent))
+        with self._optional("debug_image"):
             if self._images.get_subscription_count() and self._is_due():
                 stamp = self._node.get_clock().now().to_msg()
                 arguments = (policy, observation, decision, sent, stamp)
                 # The energy image takes longer than a tick may.
                 self._drawing = threading.Thread(target=self._draw, args=arguments, daemon=True)
                 self._drawing.start()
-        except Exception as problem:  # drawing must not affect the control of the arm
-            self._node.get_logger().error(f"views: {problem}", throttle_duration_sec=5.0)
+
+    def chosen(
+        self, actions: npt.NDArray[np.floating], states: RobotStates, executed: int
+    ) -> dict[str, dict[str, Any]]:
+        """Chosen actions in the pictures of cameras, by topic.
+
+        Args:
+            actions: Actions of a decision, shape (H, D).
+            states: State of each arm at the decision.
+            executed: Number of actions that are executed before the next decision.
+
+        Returns:
+            `size` of the pictures; `lines`, see `drawn_paths`; `executed`. Empty if there is
+            nothing to draw.
+        """
+        streams = self._interface.observation
+        with self._optional("chosen actions"):
+            return {
+                self._node.resolve_topic_name(streams[name].topic): {
+                    "size": streams[name].projection.size,  # type: ignore[union-attr]
+                    "lines": lines,
+                    "executed": executed,
+                }
+                for name, lines in drawn_paths(self._interface, actions, states).items()
+            }
+        return {}
+
+    @contextmanager
+    def _optional(self, picture: str) -> Iterator[None]:
+        """Go on without a picture after any error; the first one of each picture is logged."""
+        try:
+            yield
+        except Exception as error:  # a picture must not affect the control of the arm
+            if picture not in self._told:
+                self._told.add(picture)
+                self._node.get_logger().error(
+                    f"{picture} cannot be drawn, the node goes on without: "
+                    f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+                )
 
     def _is_due(self) -> bool:
         """True if it is time for another debug image."""
@@ -136,10 +182,14 @@ class Visualization:
     def _draw(
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any, stamp: Any
     ) -> None:
-        parts = [fit(observation[name][-1], _HEIGHT) for name in self._cameras]
-        if policy.has_energy and len(self._interface.action.names) >= 2:
-            parts.append(self._landscape(policy, observation, decision, sent))
-        self._images.publish(picture_message(np.hstack(parts), stamp))
+        torch.set_num_threads(1)  # a setting of each thread; the others are for decisions
+        with self._optional("debug_image"):
+            parts = [fit(observation[name][-1], _HEIGHT) for name in self._cameras]
+            if policy.has_energy and len(self._interface.action.names) >= 2:
+                parts.append(self._landscape(policy, observation, decision, sent))
+            message = picture_message(np.hstack(parts), stamp)
+            with suppress(InvalidHandle):  # the node has ended
+                self._images.publish(message)
 
     def _landscape(
         self, policy: Policy, observation: Observation, decision: Decision, sent: Any

@@ -109,16 +109,17 @@ export class Connection {
   stop() {
     if (this.stopTimer !== null) return;
     let attempts = 0;
-    const confirmed = () => {
-      clearInterval(this.stopTimer);
-      this.stopTimer = null;
-      this.handlers.stopping(false);
-    };
     const attempt = () => {
       this.command("stop").then((answer) => answer.done && confirmed());
       if (attempts++ > 0 || this.silence > 500) this.post().then((done) => done && confirmed());
     };
-    this.stopTimer = setInterval(attempt, STOP_AGAIN);
+    const timer = (this.stopTimer = setInterval(attempt, STOP_AGAIN));
+    const confirmed = () => {
+      if (this.stopTimer !== timer) return; // a late answer confirms no later STOP
+      clearInterval(timer);
+      this.stopTimer = null;
+      this.handlers.stopping(false);
+    };
     this.handlers.stopping(true);
     attempt();
   }

@@ -16,6 +16,7 @@ export class Figures {
   constructor(place) {
     this.place = place;
     this.figures = new Map();
+    this.order = ""; // names of the figures as they stand
   }
 
   draw(names) {
@@ -26,6 +27,8 @@ export class Figures {
       }
     }
     for (const name of names) if (!this.figures.has(name)) this.add(name);
+    if (names.join() !== this.order) this.place.append(...names.map((name) => this.figures.get(name).figure));
+    this.order = names.join();
     this.place.querySelector(".nothing").hidden = this.figures.size > 0;
   }
 
@@ -67,7 +70,6 @@ export class Figures {
     else figure.classList.add(name);
     figure.append(screen, ...(chosen ? [chosen.svg] : []), caption);
     figure.hidden = LASTING.includes(name); // until there is one
-    this.place.append(figure);
     this.figures.set(name, { figure, check, screen, chosen, time: performance.now() });
   }
 
