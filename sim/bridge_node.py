@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -47,6 +48,8 @@ _PART_NS = NANOSECONDS // 50
 _RESEND_AFTER = 2.0
 # Greatest age of a tick that a command may answer, s; an older stamp is of another clock.
 _MOST_LATE = 5.0
+# Period of the look for a robot in the same ROS domain, s.
+_LOOK = 0.5
 
 SETTINGS = (
     Setting("task", "push", "Task to simulate: a name, or my_package.my_module.MyTask."),
@@ -123,6 +126,7 @@ class SimBridgeNode(Node):
         self._solved = self._over = 0
         self._reset()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_LOOK, self._end_beside_a_robot, clock=steady)
         if self._lockstep:
             self._timer = self.create_timer(_IDLE_PERIOD, self.tick, clock=steady)
         elif factor:
@@ -161,6 +165,16 @@ class SimBridgeNode(Node):
     def time_ns(self) -> int:
         """Time of the simulation, nanoseconds."""
         return self._time_ns
+
+    def _end_beside_a_robot(self) -> None:
+        """End where another node publishes what this one does: its arm would be commanded too."""
+        if topic := self._out.contested():
+            self.get_logger().fatal(
+                f"{topic} has another publisher in this ROS domain: a robot, which would take the "
+                "commands that are meant for this simulation, or another simulation; set a "
+                "ROS_DOMAIN_ID of its own for each"
+            )
+            sys.exit(1)
 
     # Episodes
 

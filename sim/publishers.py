@@ -36,8 +36,14 @@ class Publishers:
             self._infos = publisher("sensor_msgs/msg/CameraInfo", topic)
         self._clocks = publisher("rosgraph_msgs/msg/Clock", "/clock")
         self._scenes = publisher("geometry_msgs/msg/PoseArray", "~/scene")
+        self._node = node
         self.published = 0.0
         """Time of the last whole moment, s of the performance counter."""
+
+    def contested(self) -> str:
+        """Topic of a stream, or the clock, that another node publishes too; empty if none."""
+        own = (publisher.topic_name for publisher in (*self._streams.values(), self._clocks))
+        return next((topic for topic in own if self._node.count_publishers(topic) > 1), "")
 
     def moment(self, samples: dict[str, Any], world: World, time_ns: int) -> None:
         """Publish every stream's sample, the camera's intrinsics and the true scene."""

@@ -13,6 +13,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+import programs  # noqa: E402
 from geometry_msgs.msg import PoseStamped, TwistStamped  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
@@ -283,3 +284,13 @@ def test_the_seed_of_the_next_scene_may_be_set(commander: Commander) -> None:
     assert [seed(), seed()] == ["seed 7", "seed 8"]
     (refused,) = bridge.set_parameters([Parameter("seed", value=-1)])
     assert not refused.successful and seed() == "seed 9"
+
+
+def test_a_simulation_ends_beside_the_streams_of_a_robot(context: Any) -> None:
+    robot = rclpy.create_node("robot", context=context)
+    robot.create_publisher(PoseStamped, "tool_pose", 10)
+    done = programs.run("sim.bridge_node")
+    robot.destroy_node()
+    assert done.returncode == 1
+    assert "/tool_pose has another publisher in this ROS domain: a robot" in done.stderr
+    assert "Traceback" not in done.stderr
