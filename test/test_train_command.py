@@ -65,10 +65,10 @@ def test_without_a_configuration_the_demonstrations_choose_the_recipe(
         ("states", {"state": state}, 2, 1, "energy"),
         ("states_proposals", {"state": state}, 3, 4, "energy"),
         ("states_proposals", {"state": state}, 3, 1, "energy"),
-        ("states_many_values", {"state": state}, 7, 1, "autoregressive"),
+        ("states_proposals", {"state": state}, 7, 1, "energy"),
         ("pictures", {"camera": frames, "state": state}, 2, 1, "energy"),
         ("pictures_proposals", {"camera": frames, "state": state}, 3, 4, "energy"),
-        ("pictures_many_values", {"camera": frames, "state": state}, 7, 1, "autoregressive"),
+        ("pictures_proposals", {"camera": frames, "state": state}, 7, 1, "energy"),
     ):
         arrays: dict[str, Any] = {f"observation/{n}": v for n, v in streams.items()}
         actions = random.normal(size=(24, size)).astype(np.float32)
@@ -106,17 +106,20 @@ def test_the_choice_of_a_recipe_and_the_training_read_the_demonstrations_once(
     assert len(times) == 1
 
 
-def test_a_regression_takes_the_recipe_of_few_values(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("kind", "recipe"), [("explicit", "states"), ("autoregressive", "states_autoregressive")]
+)
+def test_kinds_without_a_proposal_take_a_recipe_of_their_own(
+    kind: str, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     random = np.random.default_rng(0)
     state, actions = (random.normal(size=(24, n)).astype(np.float32) for n in (3, 7))
     arrays: dict[str, Any] = {"observation/state": state, "actions": actions}
     arrays["episode_ends"] = np.array([12, 24])
     np.savez(tmp_path / "data.npz", **arrays)
-    flags = [f"--data={tmp_path / 'data.npz'}", "--steps=2", "--model.kind=explicit"]
+    flags = [f"--data={tmp_path / 'data.npz'}", "--steps=2", f"--model.kind={kind}"]
     train.main([*flags, f"--out={tmp_path / 'run'}"])
-    assert "states.yaml" in capsys.readouterr().out
+    assert f"{recipe}.yaml" in capsys.readouterr().out
 
 
 def test_the_steps_are_computed_from_a_time(tmp_path: Path, bags: None) -> None:

@@ -12,11 +12,9 @@ from ebm_policy_ros.training.learning.coordinates import ActionConfig, choose_co
 from ebm_policy_ros.training.loading import TrainingData
 from ebm_policy_ros.util.resources import share_directory
 
-# Up to so many coordinates of a single action, negatives around the demonstrated one hit the other
-# answers too. With more, an energy needs a proposal to learn from.
-_FEW = 2
-# With more coordinates a single action is decided value by value, and chunks need a proposal too.
-_MANY = 6
+# Up to so many coordinates of a single action, and of a chunk, negatives around the demonstrated
+# one hit the other answers too. With more, an energy needs a proposal to learn from.
+_FEW_VALUES, _FEW_COMPONENTS = 2, 6
 
 
 def choose_recipe(
@@ -30,7 +28,7 @@ def choose_recipe(
     Args:
         loaded: The demonstrations.
         action: Wanted coordinates of the actions.
-        kind: Wanted kind of model; energy to choose between one energy and autoregressive ones.
+        kind: Wanted kind of model.
         mirrors: Mirrors whose images of the demonstrations are trained on too.
 
     Returns:
@@ -41,12 +39,15 @@ def choose_recipe(
     horizon, size = loaded.dataset.actions.shape[1:]
     chosen = choose_coordinates(action, loaded.dataset, loaded.interface, mirrors)
     coordinates = chosen.components or horizon * size
-    most = _FEW if horizon == 1 else _MANY
-    few = coordinates <= most if kind == "energy" else kind != "autoregressive"
-    jointly = few or (kind == "energy" and (horizon > 1 or coordinates <= _MANY))
+    few = coordinates <= (_FEW_VALUES if horizon == 1 else _FEW_COMPONENTS)
     name = "pictures" if pictures else "states"
-    if not few:
-        name += "_proposals" if jointly else "_many_values"
+    decided = "decided together"
+    if kind == "autoregressive":
+        name += "_autoregressive"
+        decided = "decided one after another, given those before"
+    elif kind == "energy" and not few:
+        name += "_proposals"
+        decided += ", searched among proposals"
     parts = [f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items()]
     seen = ", ".join(parts) or "features"
     relative = f"relative to {' and '.join(chosen.streams)}" if chosen.streams else "absolute"
@@ -56,9 +57,7 @@ def choose_recipe(
         _count(loaded),
         f"observation: {seen}, so the recipe for {'pictures' if pictures else 'states'}",
         f"action: {values}, {relative}, {basis}",
-        f"{coordinates} coordinates, "
-        + ("decided together" if jointly else "decided one after another, given those before")
-        + ("" if few or not jointly else ", searched among proposals"),
+        f"{coordinates} coordinates, {decided}",
     ]
 
 
