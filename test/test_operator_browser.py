@@ -188,6 +188,41 @@ def test_a_page_without_its_policy_node_says_so(station: Station, browser: Brows
     says(browser, "#alarm", "The policy node does not answer. STOP may not arrive: use the")
 
 
+def test_a_page_that_was_hidden_draws_the_newest_state_alone_and_stops(
+    station: Station, browser: Browser
+) -> None:
+    policy = station.add_policy()
+    browser.open(station.add_operator().url)
+    says(browser, "#word", "Moving the arm")
+    browser.evaluate("""(async () => {
+      const { take, saw } = (await import("/connection.js")).Connection.prototype;
+      window.told = { heard: 0, shown: [] };
+      Object.assign((await import("/connection.js")).Connection.prototype, {
+        take(data) {
+          const message = typeof data === "string" ? JSON.parse(data) : {};
+          if (message.type === "state") told.heard = message.n;
+          take.call(this, data);
+        },
+        saw(state) {
+          told.shown.push(state.n);
+          saw.call(this, state);
+        },
+      });
+    })()""")  # fmt: skip
+    until(lambda: browser.evaluate("told.shown.length") > 0)
+    browser.hide()
+    until(lambda: browser.evaluate("document.visibilityState") == "hidden")
+    until(lambda: browser.evaluate("told.heard - told.shown.at(-1)") > 30)
+    before = browser.evaluate("told")
+    browser.show()
+    until(lambda: browser.evaluate("told.shown.length") > len(before["shown"]) + 1)
+    shown = browser.evaluate("told.shown")[len(before["shown"]) :]
+    assert [n for n in shown if n < before["heard"]] == []
+    press(browser, "Escape")
+    until(lambda: policy.safety.state is SafetyState.STOPPED)
+    says(browser, "#word", "Stopped")
+
+
 def test_a_late_answer_to_a_stop_does_not_confirm_the_next_one(
     station: Station, browser: Browser
 ) -> None:

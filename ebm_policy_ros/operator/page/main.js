@@ -11,17 +11,14 @@ const issued = document.querySelector("meta[name=token]").content;
 const view = new View();
 const figures = new Figures(document.getElementById("pictures"));
 let connection = null;
+let newest = null; // state that waits to be drawn; a hidden page draws none for minutes
 
 function begin(token) {
   connection = new Connection(token, {
-    state: (state) => requestAnimationFrame(() => {
-      view.draw(state);
-      view.drawSituation(connection.silence);
-      figures.draw(state.pictures);
-      figures.drawChosen((state.policy.is_heard && state.policy.chosen) || {});
-      connection.show(figures.shown());
-      connection.saw(state);
-    }),
+    state: (state) => {
+      if (!newest) requestAnimationFrame(draw);
+      newest = state;
+    },
     log: (entries) => view.log(entries),
     picture: (name, bytes) => figures.picture(name, bytes),
     stopping: (isPending) => {
@@ -34,6 +31,17 @@ function begin(token) {
       askToken(token ? "This token is wrong." : "");
     },
   });
+}
+
+function draw() {
+  const state = newest;
+  newest = null;
+  view.draw(state);
+  view.drawSituation(connection.silence);
+  figures.draw(state.pictures);
+  figures.drawChosen((state.policy.is_heard && state.policy.chosen) || {});
+  connection.show(figures.shown());
+  connection.saw(state);
 }
 
 // The server was started anew and issues another token. A STOP on its way goes on.
