@@ -177,6 +177,29 @@ def test_a_page_does_not_name_a_policy_of_a_blind_comparison(
     says(browser, "#word", "Moving the arm")
     says(browser, "#policy-name", "hidden")
     says(browser, "#policy-hash", "hidden")
+    says(browser, "#start-note", "runs a hidden policy;")
+
+
+def test_before_a_start_the_page_names_the_policy_that_it_runs(
+    station: Station, browser: Browser
+) -> None:
+    station.add_policy(policy="ur5e_push", autostart=False)
+    browser.open(station.add_operator().url)
+    says(browser, "#word", "Not started")
+    says(browser, "#policy-name", "ur5e_push")
+    assert browser.texts("#policy-role") == ["chosen"]
+    assert len(browser.texts("#policy-hash")[0]) == 12
+    assert browser.texts("#start-note") == ["runs ur5e_push; the arm may move"]
+    # It cannot be swapped before it is loaded.
+    choice = "[policies.value, policies.disabled, load.disabled, load.innerText]"
+    assert browser.evaluate(choice) == ["ur5e_push", True, True, "Load\nafter Start"]
+    click(browser, "[data-command=start]")
+    says(browser, "#policy-role", "running")
+    until(lambda: browser.evaluate(choice) == ["ur5e_push", False, False, "Load"])
+    browser.evaluate("policies.value = 'ur5e_push_either'")
+    click(browser, "#load")
+    click(browser, "#load")
+    says(browser, "#start-note", "runs ur5e_push_either;")
 
 
 def test_a_page_without_its_policy_node_says_so(station: Station, browser: Browser) -> None:

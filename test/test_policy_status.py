@@ -43,12 +43,14 @@ def test_the_status_follows_the_node_from_its_start_to_a_stop(
         return told[-1]
 
     first = until(lifecycle="unconfigured", state="hold", shadow=False, speed=1.0)
-    assert not {"policy", "sha256", "thresholds", "energy", "distances"} & set(first)
+    assert not {"rate", "thresholds", "energy", "distances"} & set(first)
     assert first["counts"] == first["latest_ms"] == {}
     robot.repeat(0.05, robot.tick_now)
     assert robot.call(Trigger, "policy_node/start", Trigger.Request()).success
     robot.until(lambda: told[-1]["counts"].get("decisions", 0) > 0)
-    moving = until(lifecycle="active", state="fresh", reason="", policy="ur5e_push", rate=10.0)
+    told_before = {key: first[key] for key in ("policy", "sha256", "hidden")}
+    assert told_before["policy"] == "ur5e_push" and len(told_before["sha256"]) == 64
+    moving = until(lifecycle="active", state="fresh", reason="", rate=10.0, **told_before)
     assert set(moving["distances"]) == set(moving["thresholds"]) == {"features", "colours"}
     assert all(distance > 0 for distance in moving["distances"].values())
     # A grey picture is not what was demonstrated.

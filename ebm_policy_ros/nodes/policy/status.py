@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -11,7 +14,9 @@ from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
 
 from ebm_policy_ros.messages.execution import Commander
+from ebm_policy_ros.nodes.policy.loading import is_hidden
 from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
+from ebm_policy_ros.util.resources import policy_path
 
 _PERIOD = 0.1
 
@@ -50,7 +55,10 @@ class Status:
             "latest_ms": statistics.latest(),
             "counts": dict(statistics.counts),
         }
-        if state.control_loop is not None:
+        if state.control_loop is None:
+            name = state.values["policy"]  # the one that a start loads
+            now |= {"policy": name, "sha256": _sha256(name), "hidden": is_hidden(name)}
+        else:
             loaded = state.control_loop.loaded
             sender, ignored = state.control_loop.person_ignored
             now |= {
@@ -77,6 +85,22 @@ class Status:
         if self._state.control_loop is None:
             return "unconfigured"
         return "active" if self._state.is_active else "inactive"
+
+
+def _sha256(name: str) -> str:
+    """Hash of a policy's file; empty if it cannot be read."""
+    try:
+        path = policy_path(name)
+        found = path.stat()
+        return _sha256_of(path, found.st_mtime_ns, found.st_size)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=1)
+def _sha256_of(path: Path, changed_ns: int, size: int) -> str:
+    """Hash of a file, read once as long as it is not changed."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _finite(value: float) -> float | None:
