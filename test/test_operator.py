@@ -58,8 +58,13 @@ def test_a_page_shows_the_policy_and_a_stop_needs_no_sign_of_life(station: Stati
 
     async def scenario(page_of: Callable[[], Page]) -> None:
         page = await page_of().open()
-        await page.sees(lambda s: "stamp to command" in s["policy"].get("latest_ms", {}))
-        seen = await page.sees(lambda s: is_moving(s) and len(s["policy"]["streams"]) == 3)
+        seen = await page.sees(
+            lambda s: (
+                is_moving(s)
+                and len(s["policy"]["streams"]) == 3
+                and "stamp to command" in s["policy"]["latest_ms"]
+            )
+        )
         told = seen["policy"]
         assert told["policy"].endswith("energy.safetensors")
         assert told["sha256"] == policy.control_loop.loaded.sha256  # type: ignore[union-attr]

@@ -148,6 +148,30 @@ def test_a_button_that_deletes_or_moves_is_pressed_twice(
     assert policy.values["publish_commands"]
 
 
+def test_after_a_stop_nothing_on_the_page_looks_like_a_decision(
+    station: Station, browser: Browser
+) -> None:
+    station.add_policy(policy="ur5e_push")
+    browser.open(station.add_operator().url)
+    browser.evaluate("""(async () => {
+      const { Chart } = await import("/chart.js");
+      const add = Chart.prototype.add;
+      window.added = {};
+      Chart.prototype.add = function (time, values) {
+        added[this.canvas.id] = values.map((value) => typeof value === "number");
+        add.call(this, time, values);
+      };
+    })()""")  # fmt: skip
+    drawn = "[added['chart-confidence'], added['chart-times']]"
+    says(browser, "#confidence-now", "unsure")
+    says(browser, "#times-now", "decision")
+    until(lambda: browser.evaluate(drawn) == [[True, True], [True, True]])
+    press(browser, "Escape")
+    says(browser, "#word", "Stopped")
+    until(lambda: not any(map(any, browser.evaluate(drawn))))
+    until(lambda: browser.texts("#confidence-now, #times-now") == ["", ""])
+
+
 def test_a_page_alone_says_so_and_its_stop_arrives_later(
     station: Station, browser: Browser
 ) -> None:

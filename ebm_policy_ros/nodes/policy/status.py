@@ -52,8 +52,8 @@ class Status:
             "ignored_sender": "",
             "shadow": not state.values["publish_commands"],
             "speed": state.values["speed"],
-            "latest_ms": statistics.latest(),
             "counts": dict(statistics.counts),
+            **self._of_last_tick(),
         }
         if state.control_loop is None:
             name = state.values["policy"]  # the one that a start loads
@@ -73,8 +73,27 @@ class Status:
                 "thresholds": loaded.policy.thresholds,
                 "chosen": state.control_loop.drawn,
             }
-        if statistics.decision is not None:
-            confidence = statistics.decision.confidence
+        return now
+
+    def _of_last_tick(self) -> dict[str, Any]:
+        """Times and confidence of the last tick alone: what is older would look as if it were new.
+
+        A tick that sends a later action of a decision has the decision's.
+        """
+        state, loop = self._state, self._state.control_loop
+        if loop is None or not state.is_active or state.clock_watch.stands():
+            return {"latest_ms": {}}
+        times, confidence = state.statistics.latest(), loop.confidence
+        if loop.commander is Commander.PERSON:
+            names = ["person to command"]
+        elif confidence is None:
+            names = []
+        elif loop.commander is Commander.POLICY:
+            names = ["decision", "stamp to command", "all but the decision"]
+        else:
+            names = ["decision"]  # it is withheld
+        now: dict[str, Any] = {"latest_ms": {name: times[name] for name in names if name in times}}
+        if confidence is not None:
             now |= {"energy": _finite(confidence.energy), "unsure": list(confidence.unsure)}
             now["distances"] = {
                 name: _finite(getattr(confidence, name)) for name in ("features", "colours")

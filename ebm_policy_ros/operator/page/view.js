@@ -118,7 +118,7 @@ export class View {
     const latest = policy.latest_ms ?? {};
     this.confidence.add(now, [share("features"), share("colours")]);
     this.times.add(now, isActive ? [latest.decision, latest["stamp to command"]] : []);
-    const unsure = policy.unsure?.length ? "unsure" : "familiar";
+    const unsure = !policy.unsure ? "" : policy.unsure.length ? "unsure" : "familiar"; // "" without a decision
     const isCalibrated = Object.keys(policy.thresholds ?? {}).length > 0;
     const verdict = isCalibrated ? unsure : "the policy is not calibrated";
     set("confidence-now", isActive ? verdict : "");
