@@ -17,6 +17,7 @@ pytest.importorskip("aiohttp")
 
 from browser import CHROMIUM, Browser
 from rcl_interfaces.msg import Log
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from station import Station
 from trajectory_msgs.msg import JointTrajectory
@@ -146,6 +147,44 @@ def test_a_button_that_deletes_or_moves_is_pressed_twice(
     click(browser, live)
     says(browser, "#word", "Moving the arm")
     assert policy.values["publish_commands"]
+
+
+def test_a_slider_that_was_moved_and_put_back_follows_the_other_pages(
+    station: Station, browser: Browser
+) -> None:
+    policy = station.add_policy()
+    browser.open(station.add_operator().url)
+    says(browser, "#speed-now", "100 %")
+    x, y, width = browser.evaluate(
+        "(() => { const b = speed.getBoundingClientRect();"
+        "return [b.right - 8, b.y + b.height / 2, b.width]; })()"
+    )
+
+    def drag(to: float) -> None:
+        """Move the slider from its right end to the middle, and then to a place."""
+        for kind, place in (("Pressed", x), ("Moved", x - width / 2), ("Moved", to)):
+            browser.send(
+                "Input.dispatchMouseEvent", type=f"mouse{kind}", x=place, y=y, button="left",
+                buttons=1, clickCount=1,
+            )  # fmt: skip
+            if kind == "Moved":
+                is_back = place == x
+                until(lambda back=is_back: (browser.evaluate("speed.value") == "1") == back)  # type: ignore[misc]
+        browser.send(
+            "Input.dispatchMouseEvent", type="mouseReleased", x=to, y=y, button="left",
+            clickCount=1,
+        )  # fmt: skip
+
+    drag(x)
+    policy.set_parameters([Parameter("speed", value=0.8)])
+    until(lambda: bool(browser.evaluate("speed.value") == "0.8"))
+    policy.set_parameters([Parameter("speed", value=1.0)])
+    until(lambda: bool(browser.evaluate("speed.value") == "1"))
+    drag(x - width)
+    until(lambda: policy.values["speed"] == 0)
+    says(browser, "#speed-now", "0 %")
+    policy.set_parameters([Parameter("speed", value=0.4)])
+    until(lambda: bool(browser.evaluate("speed.value") == "0.4"))
 
 
 def test_after_a_stop_nothing_on_the_page_looks_like_a_decision(

@@ -99,7 +99,10 @@ for (const button of document.querySelectorAll("button[data-command]")) {
 }
 $("load").onclick = () => connection && isMeant($("load")) && command($("load"), "load_policy", $("policies").value);
 $("speed").oninput = () => (view.isSliding = true);
+// A slider that is put back where it was has no change to tell.
+for (const kind of ["pointerup", "pointercancel"]) addEventListener(kind, () => (view.isSliding = false));
 $("speed").onchange = async () => {
+  view.isSliding = true;
   if (connection) await command($("speed").previousElementSibling, "speed", Number($("speed").value));
   view.isSliding = false;
 };
