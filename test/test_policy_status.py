@@ -78,3 +78,25 @@ def test_the_status_follows_the_node_from_its_start_to_a_stop(
     robot.until(tells_no_decision)
     node.trigger_deactivate()
     until(lifecycle="inactive", state="stopped")
+
+
+def test_a_file_that_takes_long_to_read_has_no_hash_before_a_start(
+    robot: Robot, tmp_path: Path
+) -> None:
+    file = tmp_path / "large.safetensors"
+    with file.open("wb") as written:
+        written.truncate(1 << 40)
+    node = PolicyNode(
+        context=robot.context, parameter_overrides=parameters(policy=str(file), device="cpu")
+    )
+    robot.add(node)
+    told: list[dict[str, Any]] = []
+    robot.node.create_subscription(
+        String, "policy_node/status", lambda message: told.append(json.loads(message.data)), 1
+    )
+    try:
+        robot.until(lambda: bool(told))
+        assert (told[0]["policy"], told[0]["sha256"]) == (str(file), "")
+    finally:
+        node.close()
+        node.destroy_node()

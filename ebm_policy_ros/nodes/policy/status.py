@@ -19,6 +19,8 @@ from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
 from ebm_policy_ros.util.resources import policy_path
 
 _PERIOD = 0.1
+# Largest file whose hash is told before a start, bytes: a stop must not wait for more.
+_LARGEST = 1 << 26
 
 
 class Status:
@@ -107,10 +109,12 @@ class Status:
 
 
 def _sha256(name: str) -> str:
-    """Hash of a policy's file; empty if it cannot be read."""
+    """Hash of a policy's file; empty if it cannot be read, or takes long to read."""
     try:
         path = policy_path(name)
         found = path.stat()
+        if not path.is_file() or found.st_size > _LARGEST:
+            return ""
         return _sha256_of(path, found.st_mtime_ns, found.st_size)
     except OSError:
         return ""
