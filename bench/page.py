@@ -48,8 +48,9 @@ class Times:
     def _on_status(self, message: Any) -> None:
         told = json.loads(message.data)
         count = told["counts"].get("commands", 0)
-        if count > self._commands and self.block:
-            self.values[self.block].append(told["latest_ms"]["stamp to command"])
+        last = told["latest_ms"].get("stamp to command")
+        if count > self._commands and self.block and last is not None:
+            self.values[self.block].append(last)
         self._commands = count
 
 

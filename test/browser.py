@@ -77,6 +77,16 @@ class Browser:
         self.send("Page.navigate", url=url)
         self._wait(lambda heard: heard.get("method") == "Page.loadEventFired")
 
+    def hide(self) -> None:
+        """Open another tab before the page, which draws nothing until `show`."""
+        session, self._session = self._session, None
+        self.send("Target.createTarget", url="about:blank")
+        self._session = session
+
+    def show(self) -> None:
+        """Bring the page to the front."""
+        self.send("Page.bringToFront")
+
     def evaluate(self, expression: str) -> Any:
         """Evaluate a JavaScript expression in the page."""
         answer = self.send(

@@ -18,7 +18,7 @@ pytest.importorskip("aiohttp")
 
 import aiohttp
 from geometry_msgs.msg import Point
-from operator_page import Page, issued_token
+from operator_page import TIMEOUT, Page, issued_token
 from robot import parameters, planar
 from sensor_msgs.msg import Image
 from station import Station
@@ -58,8 +58,13 @@ def test_a_page_shows_the_policy_and_a_stop_needs_no_sign_of_life(station: Stati
 
     async def scenario(page_of: Callable[[], Page]) -> None:
         page = await page_of().open()
-        await page.sees(lambda s: "stamp to command" in s["policy"].get("latest_ms", {}))
-        seen = await page.sees(lambda s: is_moving(s) and len(s["policy"]["streams"]) == 3)
+        seen = await page.sees(
+            lambda s: (
+                is_moving(s)
+                and len(s["policy"]["streams"]) == 3
+                and "stamp to command" in s["policy"]["latest_ms"]
+            )
+        )
         told = seen["policy"]
         assert told["policy"].endswith("energy.safetensors")
         assert told["sha256"] == policy.control_loop.loaded.sha256  # type: ignore[union-attr]
@@ -171,6 +176,38 @@ def test_a_token_of_the_operators_own_is_asked_for(station: Station, tmp_path: P
         page = await page_of().open((tmp_path / "token").read_text().strip())
         await page.sees(lambda state: True)
         await page.close()
+
+    play(operator, scenario)
+
+
+def test_connections_without_a_token_shut_no_page_out(station: Station) -> None:
+    operator = station.add_operator()
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        async with aiohttp.ClientSession() as http:
+            address, headers = f"{operator.url}/socket", {"Origin": operator.url}
+            idle = [await http.ws_connect(address, headers=headers) for _ in range(20)]
+            page = await page_of().open()
+            await page.sees(lambda state: len(state["pages"]) == 1)
+            for socket in idle:  # they are ended, and need not confirm it
+                await asyncio.wait_for(socket.receive(), TIMEOUT)
+                assert socket.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE
+            await page.close()
+
+    play(operator, scenario)
+
+
+def test_at_most_sixteen_pages_are_open(station: Station) -> None:
+    operator = station.add_operator()
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        pages = [await page_of().open() for _ in range(16)]
+        await pages[-1].sees(lambda state: len(state["pages"]) == 16)
+        refused = await page_of().open()
+        await refused.until(lambda: refused.code == aiohttp.WSCloseCode.TRY_AGAIN_LATER)
+        assert refused.states == []
+        for page in pages:
+            await page.close()
 
     play(operator, scenario)
 

@@ -17,6 +17,7 @@ pytest.importorskip("aiohttp")
 
 from browser import CHROMIUM, Browser
 from rcl_interfaces.msg import Log
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from station import Station
 from trajectory_msgs.msg import JointTrajectory
@@ -148,6 +149,68 @@ def test_a_button_that_deletes_or_moves_is_pressed_twice(
     assert policy.values["publish_commands"]
 
 
+def test_a_slider_that_was_moved_and_put_back_follows_the_other_pages(
+    station: Station, browser: Browser
+) -> None:
+    policy = station.add_policy()
+    browser.open(station.add_operator().url)
+    says(browser, "#speed-now", "100 %")
+    x, y, width = browser.evaluate(
+        "(() => { const b = speed.getBoundingClientRect();"
+        "return [b.right - 8, b.y + b.height / 2, b.width]; })()"
+    )
+
+    def drag(to: float) -> None:
+        """Move the slider from its right end to the middle, and then to a place."""
+        for kind, place in (("Pressed", x), ("Moved", x - width / 2), ("Moved", to)):
+            browser.send(
+                "Input.dispatchMouseEvent", type=f"mouse{kind}", x=place, y=y, button="left",
+                buttons=1, clickCount=1,
+            )  # fmt: skip
+            if kind == "Moved":
+                is_back = place == x
+                until(lambda back=is_back: (browser.evaluate("speed.value") == "1") == back)  # type: ignore[misc]
+        browser.send(
+            "Input.dispatchMouseEvent", type="mouseReleased", x=to, y=y, button="left",
+            clickCount=1,
+        )  # fmt: skip
+
+    drag(x)
+    policy.set_parameters([Parameter("speed", value=0.8)])
+    until(lambda: bool(browser.evaluate("speed.value") == "0.8"))
+    policy.set_parameters([Parameter("speed", value=1.0)])
+    until(lambda: bool(browser.evaluate("speed.value") == "1"))
+    drag(x - width)
+    until(lambda: policy.values["speed"] == 0)
+    says(browser, "#speed-now", "0 %")
+    policy.set_parameters([Parameter("speed", value=0.4)])
+    until(lambda: bool(browser.evaluate("speed.value") == "0.4"))
+
+
+def test_after_a_stop_nothing_on_the_page_looks_like_a_decision(
+    station: Station, browser: Browser
+) -> None:
+    station.add_policy(policy="ur5e_push")
+    browser.open(station.add_operator().url)
+    browser.evaluate("""(async () => {
+      const { Chart } = await import("/chart.js");
+      const add = Chart.prototype.add;
+      window.added = {};
+      Chart.prototype.add = function (time, values) {
+        added[this.canvas.id] = values.map((value) => typeof value === "number");
+        add.call(this, time, values);
+      };
+    })()""")  # fmt: skip
+    drawn = "[added['chart-confidence'], added['chart-times']]"
+    says(browser, "#confidence-now", "unsure")
+    says(browser, "#times-now", "decision")
+    until(lambda: browser.evaluate(drawn) == [[True, True], [True, True]])
+    press(browser, "Escape")
+    says(browser, "#word", "Stopped")
+    until(lambda: not any(map(any, browser.evaluate(drawn))))
+    until(lambda: browser.texts("#confidence-now, #times-now") == ["", ""])
+
+
 def test_a_page_alone_says_so_and_its_stop_arrives_later(
     station: Station, browser: Browser
 ) -> None:
@@ -177,6 +240,29 @@ def test_a_page_does_not_name_a_policy_of_a_blind_comparison(
     says(browser, "#word", "Moving the arm")
     says(browser, "#policy-name", "hidden")
     says(browser, "#policy-hash", "hidden")
+    says(browser, "#start-note", "runs a hidden policy;")
+
+
+def test_before_a_start_the_page_names_the_policy_that_it_runs(
+    station: Station, browser: Browser
+) -> None:
+    station.add_policy(policy="ur5e_push", autostart=False)
+    browser.open(station.add_operator().url)
+    says(browser, "#word", "Not started")
+    says(browser, "#policy-name", "ur5e_push")
+    assert browser.texts("#policy-role") == ["chosen"]
+    assert len(browser.texts("#policy-hash")[0]) == 12
+    assert browser.texts("#start-note") == ["runs ur5e_push; the arm may move"]
+    # It cannot be swapped before it is loaded.
+    choice = "[policies.value, policies.disabled, load.disabled, load.innerText]"
+    assert browser.evaluate(choice) == ["ur5e_push", True, True, "Load\nafter Start"]
+    click(browser, "[data-command=start]")
+    says(browser, "#policy-role", "running")
+    until(lambda: browser.evaluate(choice) == ["ur5e_push", False, False, "Load"])
+    browser.evaluate("policies.value = 'ur5e_push_either'")
+    click(browser, "#load")
+    click(browser, "#load")
+    says(browser, "#start-note", "runs ur5e_push_either;")
 
 
 def test_a_page_without_its_policy_node_says_so(station: Station, browser: Browser) -> None:
@@ -186,6 +272,41 @@ def test_a_page_without_its_policy_node_says_so(station: Station, browser: Brows
     station.remove(policy)
     says(browser, "#word", "No policy node")
     says(browser, "#alarm", "The policy node does not answer. STOP may not arrive: use the")
+
+
+def test_a_page_that_was_hidden_draws_the_newest_state_alone_and_stops(
+    station: Station, browser: Browser
+) -> None:
+    policy = station.add_policy()
+    browser.open(station.add_operator().url)
+    says(browser, "#word", "Moving the arm")
+    browser.evaluate("""(async () => {
+      const { take, saw } = (await import("/connection.js")).Connection.prototype;
+      window.told = { heard: 0, shown: [] };
+      Object.assign((await import("/connection.js")).Connection.prototype, {
+        take(data) {
+          const message = typeof data === "string" ? JSON.parse(data) : {};
+          if (message.type === "state") told.heard = message.n;
+          take.call(this, data);
+        },
+        saw(state) {
+          told.shown.push(state.n);
+          saw.call(this, state);
+        },
+      });
+    })()""")  # fmt: skip
+    until(lambda: browser.evaluate("told.shown.length") > 0)
+    browser.hide()
+    until(lambda: browser.evaluate("document.visibilityState") == "hidden")
+    until(lambda: browser.evaluate("told.heard - told.shown.at(-1)") > 30)
+    before = browser.evaluate("told")
+    browser.show()
+    until(lambda: browser.evaluate("told.shown.length") > len(before["shown"]) + 1)
+    shown = browser.evaluate("told.shown")[len(before["shown"]) :]
+    assert [n for n in shown if n < before["heard"]] == []
+    press(browser, "Escape")
+    until(lambda: policy.safety.state is SafetyState.STOPPED)
+    says(browser, "#word", "Stopped")
 
 
 def test_a_late_answer_to_a_stop_does_not_confirm_the_next_one(

@@ -542,6 +542,19 @@ def test_joints_of_two_publishers_make_one_observation(
     assert joints[0].tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3, 4.0, 5.0])
 
 
+def test_times_beside_the_decision_are_those_of_the_simulations_clock(
+    robot: Robot, start_policy: Callable[..., Any]
+) -> None:
+    node = start_policy()
+    for step in range(10, 13):
+        robot.tick(step)
+        robot.command_at(step)
+    told = node.statistics.times()
+    assert min(told["decision"]) > 0
+    # The clock stands while the node decides and sends.
+    assert told["stamp to command"] == told["all but the decision"] == (0.0, 0.0, 0.0)
+
+
 def test_without_simulated_time_a_camera_frame_starts_the_decision(
     robot: Robot, start_policy: Callable[..., Any]
 ) -> None:

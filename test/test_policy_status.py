@@ -22,7 +22,7 @@ pytestmark = pytest.mark.ros
 
 @pytest.fixture
 def node(robot: Robot, policy_file: Callable[..., Path]) -> Iterator[PolicyNode]:
-    chosen = {"policy": "ur5e_push", "device": "cpu", "when_unsure": "go"}
+    chosen = {"policy": "ur5e_push", "device": "cpu", "when_unsure": "go", "stop_after": 600.0}
     node = PolicyNode(context=robot.context, parameter_overrides=parameters(**chosen))
     robot.add(node)
     yield node
@@ -43,20 +43,60 @@ def test_the_status_follows_the_node_from_its_start_to_a_stop(
         return told[-1]
 
     first = until(lifecycle="unconfigured", state="hold", shadow=False, speed=1.0)
-    assert not {"policy", "sha256", "thresholds", "energy", "distances"} & set(first)
+    assert not {"rate", "thresholds", "energy", "distances"} & set(first)
     assert first["counts"] == first["latest_ms"] == {}
-    robot.repeat(0.05, robot.tick_now)
+    samples = robot.repeat(0.05, robot.tick_now)
     assert robot.call(Trigger, "policy_node/start", Trigger.Request()).success
-    robot.until(lambda: told[-1]["counts"].get("decisions", 0) > 0)
-    moving = until(lifecycle="active", state="fresh", reason="", policy="ur5e_push", rate=10.0)
+
+    def is_deciding() -> bool:
+        return told[-1]["state"] == "fresh" and "distances" in told[-1]
+
+    def tells_no_decision() -> bool:
+        # Numbers that do not change look as if the policy decided.
+        last = told[-1]
+        return not {"energy", "distances", "unsure"} & set(last) and last["latest_ms"] == {}
+
+    told_before = {key: first[key] for key in ("policy", "sha256", "hidden")}
+    assert told_before["policy"] == "ur5e_push" and len(told_before["sha256"]) == 64
+    robot.until(is_deciding)
+    moving = told[-1]
+    assert {**moving, "lifecycle": "active", "rate": 10.0, **told_before} == moving
     assert set(moving["distances"]) == set(moving["thresholds"]) == {"features", "colours"}
     assert all(distance > 0 for distance in moving["distances"].values())
     # A grey picture is not what was demonstrated.
     assert any("unfamiliar" in text for text in moving["unsure"])
     assert moving["latest_ms"]["decision"] > 0 and moving["counts"]["decisions"] >= 1
+    samples.cancel()
+    until(lifecycle="active", state="hold")
+    robot.until(tells_no_decision)
+    samples.reset()
+    robot.until(is_deciding)
     assert robot.call(SetBool, "policy_node/shadow", SetBool.Request(data=True)).success
     until(shadow=True)
     assert robot.call(Trigger, "policy_node/stop", Trigger.Request()).success
     until(lifecycle="active", state="stopped", reason="~/stop was called")
+    robot.until(tells_no_decision)
     node.trigger_deactivate()
     until(lifecycle="inactive", state="stopped")
+
+
+def test_a_file_that_takes_long_to_read_has_no_hash_before_a_start(
+    robot: Robot, tmp_path: Path
+) -> None:
+    file = tmp_path / "large.safetensors"
+    with file.open("wb") as written:
+        written.truncate(1 << 40)
+    node = PolicyNode(
+        context=robot.context, parameter_overrides=parameters(policy=str(file), device="cpu")
+    )
+    robot.add(node)
+    told: list[dict[str, Any]] = []
+    robot.node.create_subscription(
+        String, "policy_node/status", lambda message: told.append(json.loads(message.data)), 1
+    )
+    try:
+        robot.until(lambda: bool(told))
+        assert (told[0]["policy"], told[0]["sha256"]) == (str(file), "")
+    finally:
+        node.close()
+        node.destroy_node()

@@ -149,6 +149,22 @@ def test_commands_are_not_needed_to_start_but_their_absence_is_told(lab: Lab) ->
     assert offered["/camera/image_raw"][0]["reliability"] == "reliable"
 
 
+def test_an_end_of_the_commands_in_an_episode_is_told_as_one(lab: Lab) -> None:
+    lab.record()
+    lab.run()
+    lab.start()
+    topic = "/servo_node/delta_twist_cmds"
+    command = lab.robot.node.create_publisher(TwistStamped, topic, BEST_EFFORT)
+    lab.robot.until(lambda: command.get_subscription_count() > 0)
+    commanding = lab.robot.repeat(0.02, lambda: command.publish(TwistStamped()))
+    lab.robot.until(lambda: lab.count(topic) > 5 and lab.status["warnings"] == [])
+    commanding.cancel()
+    lab.robot.node.destroy_publisher(command)
+    lab.robot.until(lambda: lab.status["warnings"] != [])
+    assert lab.status["warnings"] == [f"{topic}: nobody commands any more"]
+    assert lab.stop().success
+
+
 def test_each_publishers_quality_of_service_is_copied(lab: Lab) -> None:
     node, topic = lab.robot.node, lab.robot.topics["tool"]
     node.destroy_publisher(lab.robot.tool)

@@ -32,12 +32,14 @@ _KINDS = {
     ".svg": "image/svg+xml",
 }
 _MOST_PAGES = 16
-# Time for a page to send its token; and the pause after a wrong one, s.
-_HELLO, _PENALTY = 5.0, 1.0
+# Connections of one address that may have shown no token yet.
+_MOST_STRANGERS = 8
+# Time for a page to send its token; the pause after a wrong one; and time to confirm an end, s.
+_HELLO, _PENALTY, _FAREWELL = 5.0, 1.0, 1.0
 # Time between two signs of life that the browser itself has to answer, s; half of it to answer.
 _PING = 10.0
 # Codes of this server at the end of a websocket.
-WRONG_TOKEN, BAD_MESSAGE = 4401, 4400
+WRONG_TOKEN, BAD_MESSAGE, TOO_MANY = 4401, 4400, 1013
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -54,6 +56,8 @@ class Server:
         self._hub, self._access = hub, access
         self._files = {path.name: path.read_bytes() for path in _FOLDER.iterdir()}
         self._sockets: set[web.WebSocketResponse] = set()
+        self._strangers: dict[web.WebSocketResponse, web.Request] = {}
+        """Connections that have not shown the token yet, the oldest first."""
         self._commands: set[asyncio.Task[None]] = set()
         self.application = web.Application(
             middlewares=[self._guard], client_max_size=LARGEST_MESSAGE
@@ -128,29 +132,46 @@ class Server:
     # Websockets
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        if len(self._sockets) >= _MOST_PAGES:
-            raise web.HTTPServiceUnavailable(text=f"{_MOST_PAGES} pages are open already\n")
+        self._make_room(request.remote)
         socket = web.WebSocketResponse(
-            max_msg_size=LARGEST_MESSAGE, heartbeat=_PING, compress=False
+            timeout=_FAREWELL, max_msg_size=LARGEST_MESSAGE, heartbeat=_PING, compress=False
         )
-        await socket.prepare(request)
-        self._sockets.add(socket)
+        self._strangers[socket] = request
         try:
-            if await self._is_known(socket):
-                await self._serve(request, socket)
-            else:
+            await socket.prepare(request)
+            self._sockets.add(socket)
+            is_known = await self._is_known(request, socket)
+            self._strangers.pop(socket, None)
+            if not is_known:
                 await socket.close(code=WRONG_TOKEN, message=b"wrong token")
+            elif len(self._hub.pages) >= _MOST_PAGES:
+                text = f"{_MOST_PAGES} pages are open already"
+                await socket.close(code=TOO_MANY, message=text.encode())
+            else:
+                await self._serve(request, socket)
         except BadMessage as problem:
             await socket.close(code=BAD_MESSAGE, message=str(problem).encode()[:120])
         finally:
+            self._strangers.pop(socket, None)
             self._sockets.discard(socket)
         return socket
 
-    async def _is_known(self, socket: web.WebSocketResponse) -> bool:
+    def _make_room(self, address: str | None) -> None:
+        """End the oldest connection of an address if too many show no token.
+
+        They are not pages, so they shut none out: neither those of other addresses, nor a new one
+        of the same, which shows its token at once.
+        """
+        same = [each for each, began in self._strangers.items() if began.remote == address]
+        if len(same) >= _MOST_STRANGERS:
+            _abort(self._strangers.pop(same[0]))
+
+    async def _is_known(self, request: web.Request, socket: web.WebSocketResponse) -> bool:
         """Return True if the first message holds the token."""
         try:
             first = await asyncio.wait_for(socket.receive(), _HELLO)
         except asyncio.TimeoutError:
+            _abort(request)
             return False
         if first.type is not WSMsgType.TEXT:
             return False
@@ -206,3 +227,9 @@ class Server:
                 "text": text,
             }
         )
+
+
+def _abort(request: web.Request) -> None:
+    """End a connection without waiting for its other end."""
+    if request.transport is not None:
+        request.transport.abort()

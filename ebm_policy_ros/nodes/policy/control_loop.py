@@ -25,6 +25,7 @@ from ebm_policy_ros.nodes.policy.statistics import RuntimeStatistics
 from ebm_policy_ros.nodes.policy.takeover import Takeover
 from ebm_policy_ros.nodes.policy.timeliness import Timeliness
 from ebm_policy_ros.observation.buffer import StaleObservation
+from ebm_policy_ros.policy.out_of_distribution import Confidence
 
 # Longest duration of the policy's self-check, s.
 _CHECK = 5.0
@@ -85,6 +86,9 @@ class ControlLoop:
             node, interface, values, self._refusal, self._on_person, self._on_release
         )
         self._is_withheld = False
+        self.confidence: Confidence | None = None
+        """Confidence of the decision that the last tick executed or withheld; None if there is
+        none."""
         self._execution = Execution(node)
         self._unreported: int | None = None
         self._is_due = False
@@ -381,13 +385,14 @@ class ControlLoop:
     def _report(self) -> None:
         """Publish the result of the last tick, once."""
         if (tick := self._unreported) is not None:
+            self.confidence = self._decisions.confidence
             self._execution.publish(
                 tick,
                 self.commander,
                 self.arms.publishes,
                 self._safety,
                 self.loaded,
-                self._decisions.confidence,
+                self.confidence,
             )
         self._unreported = None
 

@@ -37,6 +37,10 @@ class PendingDecision:
     loaded: LoadedPolicy
     started: float
     """Boot time at its start, s."""
+    begun: int
+    """Time of the node's clock at its start, nanoseconds."""
+    taken: int = 0
+    """Duration on the node's clock, nanoseconds, once its result is used."""
 
 
 class Decisions:
@@ -79,6 +83,9 @@ class Decisions:
         """Confidence of the decision that this tick executed or withheld; None if there is
         none."""
         self.forget()
+
+    def _now(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
 
     def forget(self) -> None:
         """Decide the next time as if it were the first time."""
@@ -142,11 +149,11 @@ class Decisions:
     def _begin(self, sight: PendingObservation) -> None:
         """Start a decision."""
         self.confidence = None
-        started, budget = boot_time(), self._timeliness.start()
+        started, begun, budget = boot_time(), self._now(), self._timeliness.start()
         last = self._chunk if self._values["warm_start"] else None
         previous = None if last is None else last.continued()
         future = self.inference_thread.decide(sight.snapshot, previous, self._intent, budget)
-        self.pending = PendingDecision(sight, future, self.loaded, started)
+        self.pending = PendingDecision(sight, future, self.loaded, started, begun)
         future.add_done_callback(self._on_done)
 
     def _on_done(self, future: Future[Any]) -> None:
@@ -166,6 +173,7 @@ class Decisions:
         self._timeliness.refuse_late(pending.future, pending.started)
         observation, decision = pending.future.result()
         milliseconds = (boot_time() - pending.started) * 1e3
+        pending.taken = self._now() - pending.begun
         self._statistics.decided(milliseconds, decision)
         chunk = Chunk(decision, sight.now, sight.stamp)
         commands = self._send(chunk, sight, pending)
@@ -216,6 +224,8 @@ class Decisions:
 
         commands = self._sender.send(desired, sight, check)
         chunk.sent += 1
-        now = self._node.get_clock().now().nanoseconds
-        self._statistics.commanded((now - sight.stamp) / 1e6, decided=pending is not None)
+        delay = self._now() - sight.stamp
+        # A simulation's clock is not the one that measures decisions.
+        rest = None if pending is None else (delay - pending.taken) / 1e6
+        self._statistics.commanded(delay / 1e6, rest)
         return commands

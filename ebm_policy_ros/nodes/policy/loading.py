@@ -34,7 +34,7 @@ class LoadedPolicy:
     @property
     def is_hidden(self) -> bool:
         """True if nobody shall learn which policy it is: its file lies in a folder `blind`."""
-        return Path(self.name).parent.name == BLIND
+        return is_hidden(self.name)
 
     @property
     def shown_name(self) -> str:
@@ -96,6 +96,11 @@ class LoadedPolicy:
             LimitError: If a limit is invalid.
         """
         return limits_of(self.interface, values)
+
+
+def is_hidden(name: str) -> bool:
+    """True if a policy is not named to users: its file lies in a folder `blind`."""
+    return Path(name).parent.name == BLIND
 
 
 def command_topics(interface: Interface) -> str:

@@ -51,17 +51,17 @@ class RuntimeStatistics:
         """Count a decision that was not ready in time."""
         self.counts["late decisions"] += 1
 
-    def commanded(self, milliseconds: float, decided: bool) -> None:
+    def commanded(self, milliseconds: float, rest: float | None) -> None:
         """Count a command.
 
         Args:
             milliseconds: Its delay after the stamp of the image.
-            decided: True if it is the first action of a decision.
+            rest: The part of it in which nobody decided; None for a later action of a decision.
         """
         self.counts["commands"] += 1
         self._times["stamp to command"].append(milliseconds)
-        if decided:
-            self._times["all but the decision"].append(milliseconds - self._times["decision"][-1])
+        if rest is not None:
+            self._times["all but the decision"].append(rest)
 
     def obeyed(self, milliseconds: float) -> None:
         """Count a command of a person.

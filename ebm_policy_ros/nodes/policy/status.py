@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -11,9 +14,13 @@ from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
 
 from ebm_policy_ros.messages.execution import Commander
+from ebm_policy_ros.nodes.policy.loading import is_hidden
 from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
+from ebm_policy_ros.util.resources import policy_path
 
 _PERIOD = 0.1
+# Largest file whose hash is told before a start, bytes: a stop must not wait for more.
+_LARGEST = 1 << 26
 
 
 class Status:
@@ -47,10 +54,13 @@ class Status:
             "ignored_sender": "",
             "shadow": not state.values["publish_commands"],
             "speed": state.values["speed"],
-            "latest_ms": statistics.latest(),
             "counts": dict(statistics.counts),
+            **self._of_last_tick(),
         }
-        if state.control_loop is not None:
+        if state.control_loop is None:
+            name = state.values["policy"]  # the one that a start loads
+            now |= {"policy": name, "sha256": _sha256(name), "hidden": is_hidden(name)}
+        else:
             loaded = state.control_loop.loaded
             sender, ignored = state.control_loop.person_ignored
             now |= {
@@ -65,8 +75,27 @@ class Status:
                 "thresholds": loaded.policy.thresholds,
                 "chosen": state.control_loop.drawn,
             }
-        if statistics.decision is not None:
-            confidence = statistics.decision.confidence
+        return now
+
+    def _of_last_tick(self) -> dict[str, Any]:
+        """Times and confidence of the last tick alone: what is older would look as if it were new.
+
+        A tick that sends a later action of a decision has the decision's.
+        """
+        state, loop = self._state, self._state.control_loop
+        if loop is None or not state.is_active or state.clock_watch.stands():
+            return {"latest_ms": {}}
+        times, confidence = state.statistics.latest(), loop.confidence
+        if loop.commander is Commander.PERSON:
+            names = ["person to command"]
+        elif confidence is None:
+            names = []
+        elif loop.commander is Commander.POLICY:
+            names = ["decision", "stamp to command", "all but the decision"]
+        else:
+            names = ["decision"]  # it is withheld
+        now: dict[str, Any] = {"latest_ms": {name: times[name] for name in names if name in times}}
+        if confidence is not None:
             now |= {"energy": _finite(confidence.energy), "unsure": list(confidence.unsure)}
             now["distances"] = {
                 name: _finite(getattr(confidence, name)) for name in ("features", "colours")
@@ -77,6 +106,24 @@ class Status:
         if self._state.control_loop is None:
             return "unconfigured"
         return "active" if self._state.is_active else "inactive"
+
+
+def _sha256(name: str) -> str:
+    """Hash of a policy's file; empty if it cannot be read, or takes long to read."""
+    try:
+        path = policy_path(name)
+        found = path.stat()
+        if not path.is_file() or found.st_size > _LARGEST:
+            return ""
+        return _sha256_of(path, found.st_mtime_ns, found.st_size)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=1)
+def _sha256_of(path: Path, changed_ns: int, size: int) -> str:
+    """Hash of a file, read once as long as it is not changed."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _finite(value: float) -> float | None:

@@ -189,7 +189,7 @@ class TopicInput:
         found = [text for text in (self._others(),) if text and self._is_optional]
         count = len(self._suitable())
         if not self._streams and not count and not self._is_optional:
-            found.append("nobody commands yet")
+            found.append(f"nobody commands {'any more' if self.statistics.count else 'yet'}")
         alone = not any(isinstance(s, JointStream) for s in self._streams.values())
         if alone and count > 1:
             names = ", ".join(publisher.node_name for publisher in self._suitable())

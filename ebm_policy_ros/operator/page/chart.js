@@ -73,7 +73,8 @@ export class Chart {
         if (value === null || x(time) < left) isDown = false;
         else if (isDown) g.lineTo(x(time), y(value));
         else {
-          g.moveTo(x(time), y(value));
+          g.moveTo(x(time) - 1, y(value)); // a value between two gaps is seen too
+          g.lineTo(x(time), y(value));
           isDown = true;
         }
       }

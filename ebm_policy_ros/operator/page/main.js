@@ -11,17 +11,14 @@ const issued = document.querySelector("meta[name=token]").content;
 const view = new View();
 const figures = new Figures(document.getElementById("pictures"));
 let connection = null;
+let newest = null; // state that waits to be drawn; a hidden page draws none for minutes
 
 function begin(token) {
   connection = new Connection(token, {
-    state: (state) => requestAnimationFrame(() => {
-      view.draw(state);
-      view.drawSituation(connection.silence);
-      figures.draw(state.pictures);
-      figures.drawChosen((state.policy.is_heard && state.policy.chosen) || {});
-      connection.show(figures.shown());
-      connection.saw(state);
-    }),
+    state: (state) => {
+      if (!newest) requestAnimationFrame(draw);
+      newest = state;
+    },
     log: (entries) => view.log(entries),
     picture: (name, bytes) => figures.picture(name, bytes),
     stopping: (isPending) => {
@@ -34,6 +31,17 @@ function begin(token) {
       askToken(token ? "This token is wrong." : "");
     },
   });
+}
+
+function draw() {
+  const state = newest;
+  newest = null;
+  view.draw(state);
+  view.drawSituation(connection.silence);
+  figures.draw(state.pictures);
+  figures.drawChosen((state.policy.is_heard && state.policy.chosen) || {});
+  connection.show(figures.shown());
+  connection.saw(state);
 }
 
 // The server was started anew and issues another token. A STOP on its way goes on.
@@ -91,7 +99,10 @@ for (const button of document.querySelectorAll("button[data-command]")) {
 }
 $("load").onclick = () => connection && isMeant($("load")) && command($("load"), "load_policy", $("policies").value);
 $("speed").oninput = () => (view.isSliding = true);
+// A slider that is put back where it was has no change to tell.
+for (const kind of ["pointerup", "pointercancel"]) addEventListener(kind, () => (view.isSliding = false));
 $("speed").onchange = async () => {
+  view.isSliding = true;
   if (connection) await command($("speed").previousElementSibling, "speed", Number($("speed").value));
   view.isSliding = false;
 };

@@ -51,9 +51,12 @@ export class View {
     $("control").classList.toggle("away", !policy.is_heard);
     // A path is shown by its name, whole under the mouse.
     const name = policy.policy?.split("/").pop().replace(/\.safetensors$/, "");
-    set("policy-name", policy.hidden ? "hidden" : name ?? "–");
+    set("policy-role", policy.lifecycle === "active" ? "running" : "chosen");
+    set("policy-name", (policy.hidden ? "hidden" : name) || "–");
     $("policy-name").title = policy.hidden ? "" : policy.policy ?? "";
-    set("policy-hash", policy.hidden ? "hidden" : policy.sha256?.slice(0, 12) ?? "–");
+    set("policy-hash", (policy.hidden ? "hidden" : policy.sha256?.slice(0, 12)) || "–");
+    const started = policy.hidden ? "a hidden policy" : name;
+    set("start-note", policy.is_heard && started ? `runs ${started}; the arm may move` : "the arm may move");
     if (!this.isSliding && typeof policy.speed === "number") $("speed").value = policy.speed;
     set("speed-now", typeof policy.speed === "number" ? `${Math.round(policy.speed * 100)} %` : "–");
     for (const button of document.querySelectorAll("[data-command=shadow]")) {
@@ -63,11 +66,17 @@ export class View {
     if (select.dataset.names !== policy.policies.join()) {
       select.dataset.names = policy.policies.join();
       select.replaceChildren(...policy.policies.map((name) => new Option(name)));
+      select.value = select.dataset.running = "";
     }
     if (name && select.dataset.running !== name) {
       select.dataset.running = name;
       select.value = policy.policies.includes(name) ? name : "";
     }
+    // A policy is swapped only for one that is loaded.
+    const isLoaded = policy.is_heard && policy.lifecycle !== "unconfigured";
+    select.disabled = !isLoaded;
+    $("load").disabled = !isLoaded || !select.value;
+    $("load-note").hidden = isLoaded;
   }
 
   drawRecorder(recorder) {
@@ -109,7 +118,7 @@ export class View {
     const latest = policy.latest_ms ?? {};
     this.confidence.add(now, [share("features"), share("colours")]);
     this.times.add(now, isActive ? [latest.decision, latest["stamp to command"]] : []);
-    const unsure = policy.unsure?.length ? "unsure" : "familiar";
+    const unsure = !policy.unsure ? "" : policy.unsure.length ? "unsure" : "familiar"; // "" without a decision
     const isCalibrated = Object.keys(policy.thresholds ?? {}).length > 0;
     const verdict = isCalibrated ? unsure : "the policy is not calibrated";
     set("confidence-now", isActive ? verdict : "");
