@@ -319,7 +319,7 @@ def test_a_policy_goes_on_without_its_page(station: Station) -> None:
         await page.close()
 
     play(operator, scenario)
-    assert policy.safety.state is SafetyState.FRESH
+    assert policy.safety.state is not SafetyState.STOPPED  # it may hold where it has to wait
 
 
 def test_a_stop_without_a_node_waits_for_one_and_nothing_moves_before(station: Station) -> None:
