@@ -1,7 +1,8 @@
 """Image to dot position from ten examples (Florence et al. 2021, section 3).
 
 The action is the position of the dot in the image, in pixels. Test positions are spread over the
-whole image, most of them outside the convex hull of the few training positions.
+whole image, most of them outside the convex hull of the few training positions. The training is
+train_policy with a recipe.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Functions of one variable with jumps and branches: energy, regression and mixture compared.
 
 After figure 3 of Florence et al. 2021: where the demonstrated function jumps or has several
-values, the action of lowest energy jumps too, and regression interpolates between the values.
+values, the action of lowest energy jumps too, and regression interpolates between the values. The
+training is train_policy with a recipe.
 """
 
 from __future__ import annotations
