@@ -36,8 +36,9 @@ from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.policy.file import PolicyFile, save_policy
 from ebm_policy_ros.policy.policy import Policy
 from ebm_policy_ros.training.data.arrays import load_arrays
-from ebm_policy_ros.training.experiments.common import dataset, learn
+from ebm_policy_ros.training.experiments.common import dataset
 from ebm_policy_ros.training.learning.config import LearningConfig
+from ebm_policy_ros.training.learning.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = ROOT / "config" / "policies" / "ur5e_push.safetensors"
@@ -193,10 +194,15 @@ def learn_branches(
         choose_by="rank", validate_every=steps, validate_frames=32, checkpoint_every=steps
     )
     data = dataset({"state": states}, actions)
-    model, _ = learn(
-        config, data, learning, search, steps=steps, seed=0, folder=folder, device=device
+    torch.manual_seed(0)
+    model = build_model(config, STATE, 2)
+    trainer = Trainer(
+        model, data, learning, search, steps=steps, seed=0, folder=folder, device=device
     )
-    return model
+    if not trainer.run():
+        raise KeyboardInterrupt
+    model.load_state_dict(trainer.best)
+    return model.eval().requires_grad_(False)
 
 
 def observations(policy: Policy) -> list[Observation]:

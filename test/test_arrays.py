@@ -166,6 +166,16 @@ def test_a_policy_looks_at_every_stream_where_the_usual_ones_are_not_there(tmp_p
     assert usual.streams == ("camera", "tool")
 
 
+def test_the_box_of_a_policy_exceeds_the_shown_actions_by_the_margin(tmp_path: Path) -> None:
+    data, out = write(tmp_path), tmp_path / "run"
+    flags = ["--steps=1", "--model.streams=[tool]", "--learning.held_out=0", "--action.margin=0.5"]
+    train.main([f"--data={data}", f"--out={out}", *flags])
+    box = Policy.load(out / POLICY, device="cpu").action_box({"tool": TOOL[:1]})
+    low, high = 0.1 * TOOL.min(axis=0), 0.1 * TOOL.max(axis=0)
+    more = (high - low) / 2
+    assert np.allclose(box, (low - more, high + more), atol=1e-6)
+
+
 def test_a_full_disk_is_told_in_one_line_and_leaves_no_part_of_a_file(tmp_path: Path) -> None:
     # Writing to this file fails as on a full disk.
     (tmp_path / "checkpoint.partial").symlink_to("/dev/full")

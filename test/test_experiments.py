@@ -7,10 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from ebm_policy_ros.energy.baselines import RegressionModel
-from ebm_policy_ros.energy.models import EnergyModel, build_model
 from ebm_policy_ros.training.experiments import coordinates, functions, particle
 from ebm_policy_ros.training.experiments.common import train_policy
 from ebm_policy_ros.training.experiments.particle_world import Particles, demonstrate
@@ -47,26 +44,6 @@ def test_the_dot_is_where_its_position_says() -> None:
         rows, columns = np.indices((96, 96)) + 0.5
         assert (weights * columns).sum() / weights.sum() == pytest.approx(x, abs=0.1)
         assert (weights * rows).sum() / weights.sum() == pytest.approx(y, abs=0.1)
-
-
-def test_a_tied_model_begins_with_the_mean_tracked_position() -> None:
-    torch.manual_seed(0)
-    shapes = {"image": (1, 12, 20, 3)}
-    energy = build_model(coordinates.MODELS["energy, tied"], shapes, 2)
-    regression = build_model(coordinates.MODELS["regression, tied"], shapes, 2)
-    assert isinstance(energy, EnergyModel) and isinstance(regression, RegressionModel)
-    for model in (energy, regression):
-        coordinates.tie(model)
-    frames = {"image": torch.randint(0, 256, (5, 1, 12, 20, 3), dtype=torch.uint8)}
-    positions = energy.encoder(frames).reshape(5, -1, 2).mean(dim=1)
-    moves = torch.rand(1, 7, 2) - 0.5
-    energies = energy.energy(energy.encode(frames), positions[:, None] + moves)
-    # Equal offsets from the position have the same energy in every image.
-    assert torch.allclose(energies, energies[:1].expand(5, -1), atol=1e-4)
-    features = regression.encode(frames)
-    assert torch.allclose(
-        regression.action(features), features.reshape(5, -1, 2).mean(dim=1), atol=1e-6
-    )
 
 
 def test_the_hull_holds_the_points_between_the_outermost() -> None:

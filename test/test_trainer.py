@@ -17,10 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ebm_policy_ros.energy.action_space import MARGIN
 from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
 from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig
 from ebm_policy_ros.energy.model_config import ModelConfig
-from ebm_policy_ros.energy.models import build_model
+from ebm_policy_ros.energy.models import EnergyModel, build_model
 from ebm_policy_ros.inference.autoregressive import AutoregressiveDerivativeFree
 from ebm_policy_ros.inference.derivative_free import DerivativeFree
 from ebm_policy_ros.inference.langevin import Langevin
@@ -81,7 +82,7 @@ def trainer(
     data: Demonstrations | None = None,
     steps: int = 14,
     model: ModelConfig = MODEL,
-    box: Any = None,
+    margin: float = MARGIN,
     **learning: Any,
 ) -> Trainer:
     data = data or demonstrations()
@@ -95,7 +96,7 @@ def trainer(
         steps=steps,
         seed=3,
         folder=folder,
-        box=box,
+        margin=margin,
         identity={"model": model.to_dict()},
     )
 
@@ -441,10 +442,49 @@ def test_box_and_statistics_are_those_of_the_frames_trained_on(tmp_path: Path) -
     assert np.allclose(mean, data.observations["tool"][frames, 0].mean(axis=0), atol=1e-6)
 
 
-def test_a_box_that_is_known_is_used_in_place_of_what_was_demonstrated(tmp_path: Path) -> None:
-    run = trainer(tmp_path, box=((-1.0, -2.0), (3.0, 4.0)))
-    assert run.average.box.low.tolist() == [-1.0, -2.0]
-    assert run.average.box.high.tolist() == [3.0, 4.0]
+def test_a_larger_margin_makes_a_larger_box(tmp_path: Path) -> None:
+    near, far = (trainer(tmp_path, margin=margin).average.box for margin in (0.0, 1.0))
+    assert torch.allclose(far.high - far.low, 3 * (near.high - near.low))
+    assert torch.allclose(far.high - near.high, near.high - near.low)
+
+
+LINEAR = ModelConfig("energy", ("tool",), trunk_depth=0, head=HeadConfig(feature_gain=1e-6))
+
+
+def test_a_linear_start_depends_on_the_distance_from_the_linear_regression(
+    tmp_path: Path,
+) -> None:
+    """Also far from the shown observations, if the actions are linear in the features."""
+    data = demonstrations()
+    to = np.array([[0.5, -0.2], [0.1, 0.3]], np.float32)
+    data.actions = data.observations["tool"][:, :, :2] @ to + 0.7
+    model = trainer(tmp_path, data, model=LINEAR, linear_start=True, held_out=0.0).average
+    far = torch.tensor(data.observations["tool"]) * 3
+    right = model.box.normalise(far[:, 0, :2] @ torch.tensor(to) + 0.7)
+    moves = torch.rand(1, 7, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+    assert isinstance(model, EnergyModel)
+    with torch.no_grad():
+        energies = model.energy(model.encode({"tool": far}), right[:, None] + moves)
+    assert energies.std(dim=1).min() > 0.01
+    assert torch.allclose(energies, energies[:1].expand_as(energies), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (dataclasses.replace(MODEL, kind="explicit"), "needs one energy of whole actions"),
+        (dataclasses.replace(MODEL, kind="autoregressive"), "needs one energy of whole actions"),
+        (
+            dataclasses.replace(MODEL, head=HeadConfig(width=32, spectral_norm=True)),
+            "spectral_norm would undo",
+        ),
+    ],
+)
+def test_a_model_that_cannot_begin_so_is_refused(
+    tmp_path: Path, model: ModelConfig, told: str
+) -> None:
+    with pytest.raises(ValueError, match=f"learning.linear_start: got true, .*{told}"):
+        trainer(tmp_path, model=model, linear_start=True)
 
 
 def test_the_weights_of_the_lowest_held_out_action_error_are_kept(tmp_path: Path) -> None:

@@ -163,6 +163,7 @@ def train(config: TrainConfig, loaded: TrainingData | None = None) -> bool:
             seed=config.seed,
             folder=config.out,
             device=str(processes.device),
+            margin=config.action.margin,
             mirrors=mirrors,
             intents=intents if config.model.intents else None,
             weight_corrections=weight,

@@ -13,6 +13,8 @@ from ebm_policy_ros.util.quoting import quote
 
 # Smallest range of a signal, as a fraction of its value. A smaller one is rounding of a constant.
 ROUNDING = 1e-6
+# Share of the demonstrated range by which the box is wider on each side.
+MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,9 @@ class ActionSpace(nn.Module):
     The coordinates are the values of all actions of a chunk, or of their differences from a
     measurement, or the coefficients of the principal components of either. The box is mapped to
     [-1, 1] in each coordinate. Candidates and negatives are drawn from it. It is wider than the
-    demonstrations by 5 % of their range on each side (Florence et al. 2021, appendix B). A
+    demonstrations by a share of their range on each side (Florence et al. 2021, appendix B). A
     coordinate that is constant in the demonstrations keeps its value.
     """
-
-    MARGIN = 0.05
 
     low: Tensor
     high: Tensor
@@ -159,12 +159,13 @@ class ActionSpace(nn.Module):
         scale = torch.where(spread > 0, spread.sqrt(), 1.0).repeat(self._repeats)
         return centre, scale
 
-    def fit(self, actions: Tensor, origin: Tensor | None = None) -> None:
+    def fit(self, actions: Tensor, origin: Tensor | None = None, margin: float = MARGIN) -> None:
         """Fit components and box to demonstrated actions.
 
         Args:
             actions: Actions in the interface's units, shape (M, H*D).
             origin: Measurement of each, from `origin`.
+            margin: Share of the range of each coordinate that is added on each side.
         """
         values = actions.double() if origin is None else actions.double() - origin
         if self.config.components:
@@ -176,10 +177,10 @@ class ActionSpace(nn.Module):
             self.basis.copy_(basis)
             values = values @ basis.T
         low, high = values.amin(dim=0), values.amax(dim=0)
-        margin = self.MARGIN * (high - low)
+        more = margin * (high - low)
         constant = high - low <= ROUNDING * torch.maximum(low.abs(), high.abs())
-        self.low.copy_(torch.where(constant, low, low - margin))
-        self.high.copy_(torch.where(constant, high, high + margin))
+        self.low.copy_(torch.where(constant, low, low - more))
+        self.high.copy_(torch.where(constant, high, high + more))
 
     def corners(self) -> tuple[Tensor, Tensor]:
         """Corners of the normalised box: -1 and 1, or 0 and 0 for a coordinate without width."""

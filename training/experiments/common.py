@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from ebm_policy_ros.device.selection import find_device
-from ebm_policy_ros.energy.heads import bake_spectral_norm
-from ebm_policy_ros.energy.model_config import ModelConfig
-from ebm_policy_ros.energy.models import ImplicitModel, Model, build_model
-from ebm_policy_ros.inference.methods import InferenceMethod
-from ebm_policy_ros.policy.action_search import minimize
 from ebm_policy_ros.training.data.dataset import Dataset
-from ebm_policy_ros.training.learning.config import LearningConfig
-from ebm_policy_ros.training.learning.trainer import CHECKPOINT, Trainer
+from ebm_policy_ros.training.learning.trainer import CHECKPOINT
 from ebm_policy_ros.training.train import main
 from ebm_policy_ros.training.train_config import POLICY
 from ebm_policy_ros.util.cli import flags_of
@@ -63,53 +54,6 @@ def dataset(
     )
 
 
-def learn(
-    config: ModelConfig,
-    data: Dataset,
-    learning: LearningConfig,
-    inference: InferenceMethod,
-    *,
-    steps: int,
-    seed: int,
-    folder: Path,
-    device: str = "auto",
-    box: tuple[Sequence[float], Sequence[float]] | None = None,
-    begin: Callable[[Model], None] = lambda model: None,
-) -> tuple[Model, float]:
-    """Train a model; an interrupted run continues, a complete one is loaded.
-
-    The arguments are those of `Trainer`, except for `begin`, which changes the initial weights.
-
-    Returns:
-        The model, ready for inference, and the minutes of training in this call.
-    """
-    started = time.monotonic()
-    torch.manual_seed(seed)
-    shapes = {name: values.shape[1:] for name, values in data.observations.items()}
-    model = build_model(config, shapes, int(np.prod(data.actions.shape[1:])))
-    begin(model)
-    identity = {"model": config.to_dict()}
-    trainer = Trainer(
-        model,
-        data,
-        learning,
-        inference,
-        steps=steps,
-        seed=seed,
-        folder=folder,
-        device=str(find_device(device)),
-        box=box,
-        identity=identity,
-    )
-    if (folder / CHECKPOINT).exists():
-        trainer.resume()
-    if trainer.step < steps and not trainer.run():
-        raise KeyboardInterrupt
-    model.load_state_dict(trainer.best)
-    bake_spectral_norm(model)
-    return model.eval().requires_grad_(False), (time.monotonic() - started) / 60
-
-
 def train_policy(folder: Path, options: Mapping[str, Any]) -> Path:
     """Train by the command `train_policy`; an interrupted run continues, a complete one is kept.
 
@@ -132,25 +76,6 @@ def train_policy(folder: Path, options: Mapping[str, Any]) -> Path:
         flags = flags_of({"out": folder, **options})
         main([*flags, "--resume"] if (folder / CHECKPOINT).exists() else flags)
     return policy
-
-
-def decide(
-    model: Model,
-    observation: Mapping[str, Tensor],
-    inference: InferenceMethod,
-) -> Tensor:
-    """Actions in their units, on the CPU, (B, D), for observations with (B, 1, ...) each.
-
-    Equal observations give equal actions: each call draws the same candidates or noise.
-    """
-    device = model.box.low.device
-    features = model.encode({name: values.to(device) for name, values in observation.items()})
-    generator = torch.Generator(device).manual_seed(0)
-    if isinstance(model, ImplicitModel):
-        chosen = minimize(model, features, inference, generator).best
-    else:
-        chosen = model.action(features, generator)
-    return model.box.denormalise(chosen).cpu()
 
 
 def kept_result(

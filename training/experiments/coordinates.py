@@ -1,13 +1,17 @@
 """Image to dot position from ten examples (Florence et al. 2021, section 3).
 
 The action is the position of the dot in the image, in pixels. Test positions are spread over the
-whole image, most of them outside the convex hull of the few training positions.
+whole image, most of them outside the convex hull of the few training positions. The training is
+train_policy with a recipe.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,77 +20,47 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Polygon
-from torch import Tensor, nn
 
-from ebm_policy_ros.energy.baselines import RegressionModel
-from ebm_policy_ros.energy.convolutions import ImageEncoderConfig
-from ebm_policy_ros.energy.heads import EnergyHead, HeadConfig, VectorHead
-from ebm_policy_ros.energy.model_config import ModelConfig
-from ebm_policy_ros.energy.models import EnergyModel, Model
-from ebm_policy_ros.inference.derivative_free import DerivativeFree
-from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
-from ebm_policy_ros.training.learning.config import LearningConfig
-from ebm_policy_ros.training.learning.negatives import NegativesConfig
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.data.arrays import save_arrays
+from ebm_policy_ros.training.experiments.common import (
+    check_methods,
+    dataset,
+    kept_result,
+    train_policy,
+    write_results,
+)
 from ebm_policy_ros.util.cli import run_command
 
 Positions = npt.NDArray[np.float64]
 
 SIZE, RADIUS = 96, 2.5
 TESTS = 500
-SEARCH = DerivativeFree(2048, 3, refine=4)
-IMAGE = ImageEncoderConfig(channels=(8, 8, 8), strides=(1, 1, 1))
-HEAD = HeadConfig("residual", 128, 1)
-LEARNING = LearningConfig(
-    batch_size=10,
-    negatives=NegativesConfig("uniform", 256),
-    learning_rate=1e-3,
-    warm_up=100,
-    weight_decay=1e-2,
-    average_decay=0.99,
-    precision="fp32",
-    held_out=0.0,
-    checkpoint_every=200,
-)
-PLAIN = ModelConfig("energy", ("image",), IMAGE, trunk_depth=0, head=HEAD)
-REGRESSION = replace(PLAIN, kind="explicit")
-MODELS = {
-    "energy": PLAIN,
-    "regression (MSE)": REGRESSION,
-    "energy, tied": PLAIN,
-    "regression, tied": REGRESSION,
+# Options of train_policy besides those of the recipe that it chooses.
+DOT: Mapping[str, Any] = {
+    # A cell of the last map is a pixel: the dot is hardly larger than one of the usual ones.
+    "model.image.channels": [16, 16],
+    "model.image.strides": [1, 1],
+    # Positions reach the head as they are.
+    "model.trunk_depth": 0,
+    # A shifted picture has another answer.
+    "learning.image_shift": 0,
+    # Ten positions do not span the image.
+    "action.margin": 1.0,
+    # A bfloat16 between 0.5 and 1 is exact to half a pixel.
+    "learning.precision": "fp32",
+    # Uniform negatives are rarely within a few pixels.
+    "learning.negatives.around": 16,
+    "learning.batch_size": 10,
+    # Candidates are a pixel apart when the search of the recipe ends.
+    "inference.polish": 8,
+    "learning.held_out": 0.0,
 }
-
-
-class TiedHead(nn.Module):
-    """Head whose output, initially 0, is added to a linear map of the features."""
-
-    def __init__(self, head: VectorHead, mean: Tensor) -> None:
-        """Tie a head to the map `mean`, shape (2, F), which is trained too."""
-        super().__init__()
-        self.head, self.start = head, nn.Linear(mean.shape[1], mean.shape[0])
-        self.start.weight.data = mean
-        for zero in (self.start.bias, *head.layers[-1].parameters()):
-            nn.init.zeros_(zero)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Compute positions, shape (B, 2), in the normalised box."""
-        position: Tensor = self.head(features) + self.start(features)
-        return position
-
-
-def tie(model: Model) -> None:
-    """Let the training begin at the mean of the positions that the soft-argmax tracks.
-
-    An energy initially depends on the difference between the action and that mean; a regression
-    initially gives it.
-    """
-    # The features are x and y of the first channel, then of the second, and so on.
-    channels = model.encoder.size // 2
-    mean = torch.eye(2).repeat(1, channels) / channels
-    if isinstance(model, EnergyModel) and isinstance(model.head, EnergyHead):
-        model.head.feature_half.weight.data = -model.head.action_half.weight.data @ mean
-    elif isinstance(model, RegressionModel) and isinstance(model.head, VectorHead):
-        model.head = TiedHead(model.head, mean)
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "energy": {**DOT, "learning.linear_start": True, "model.head.feature_gain": 0.01},
+    "energy, random start": DOT,
+    "regression (MSE)": {**DOT, "model.kind": "explicit"},
+}
 
 
 @dataclass(frozen=True)
@@ -99,10 +73,15 @@ class CoordinatesArgs:
     """Seeds; each sets the training images, the test images and the training."""
     images: tuple[int, ...] = (10, 30)
     """Numbers of training images."""
-    steps: int = 600
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Methods to run."""
+    steps: int = 300
     """Batches of each training."""
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        check_methods(self.methods, METHODS)
 
 
 def draw(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], Positions]:
@@ -120,13 +99,10 @@ def draw(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], Positions]:
     return colours.round().astype(np.uint8), positions
 
 
-def errors(model: Model, images: npt.NDArray[np.uint8], positions: Positions) -> Positions:
+def errors(policy: Policy, images: npt.NDArray[np.uint8], positions: Positions) -> Positions:
     """Distance of each answer from the dot, pixels, one per image."""
-    answers = [
-        decide(model, {"image": torch.from_numpy(part)[:, None]}, SEARCH).numpy()
-        for part in np.array_split(images, 20)
-    ]
-    return np.asarray(np.linalg.norm(np.concatenate(answers) - positions, axis=1))
+    answers = [policy.decide({"image": image[None]}).action[0] for image in images]
+    return np.asarray(np.linalg.norm(np.stack(answers) - positions, axis=1))
 
 
 def hull(positions: Positions) -> Polygon:
@@ -160,33 +136,43 @@ class Trial:
 
 
 def evaluate(args: CoordinatesArgs, name: str, count: int, seed: int) -> Trial:
-    """Train one model on `count` images and test it."""
-    images, shown = draw(count, seed)
+    """Train one policy on `count` images and test it."""
     tests, positions = draw(TESTS, 10_000 + seed)
-    model, minutes = learn(
-        MODELS[name],
-        dataset({"image": images}, shown.astype(np.float32)),
-        LEARNING,
-        SEARCH,
-        steps=args.steps,
-        seed=seed,
-        folder=args.out / "runs" / f"{name.replace(' ', '_')}_{count}_{seed}",
-        device=args.device,
-        # Known from the task: ten positions do not span the image.
-        box=((0.0, 0.0), (float(SIZE), float(SIZE))),
-        begin=tie if name.endswith("tied") else lambda model: None,
-    )
-    return Trial(shown, positions, errors(model, tests, positions), minutes)
+    key = f"{name.split(' (')[0].replace(', ', '_').replace(' ', '_')}_{count}_{seed}"
+    path = args.out / "results" / f"{key}.json"
+    depends_on = {"steps": args.steps, "tests": TESTS, "options": METHODS[name]}
+
+    def answer() -> dict[str, Any]:
+        started = time.monotonic()
+        file = _train(args, name, count, seed, args.out / "runs" / key)
+        minutes = (time.monotonic() - started) / 60
+        error = errors(Policy.load(file, args.device), tests, positions).tolist()
+        return {**depends_on, "minutes": minutes, "error": error}
+
+    result = kept_result(path, depends_on, answer)
+    assert result is not None
+    _, shown = draw(count, seed)
+    return Trial(shown, positions, np.array(result["error"]), result["minutes"])
+
+
+def _train(args: CoordinatesArgs, name: str, count: int, seed: int, folder: Path) -> Path:
+    """Train on images of a dot, and return the policy file."""
+    images, shown = draw(count, seed)
+    data = args.out / f"images_{count}_{seed}.npz"
+    if not data.exists():
+        save_arrays(data, dataset({"image": images}, shown.astype(np.float32)))
+    options = {"data": data, "seed": seed, "steps": args.steps, "device": args.device}
+    return train_policy(folder, {**options, **METHODS[name]})
 
 
 def run(args: CoordinatesArgs) -> None:
-    """Train every model on every set of images and write the results."""
+    """Train every method on every set of images and write the results."""
     torch.set_num_threads(1)
     rows, results = [], []
-    figure = Figure(figsize=(4 * len(MODELS), 4.2 * len(args.images)), layout="constrained")
-    axes = figure.subplots(len(args.images), len(MODELS), squeeze=False)
+    figure = Figure(figsize=(4 * len(args.methods), 4.2 * len(args.images)), layout="constrained")
+    axes = figure.subplots(len(args.images), len(args.methods), squeeze=False)
     for count, line in zip(args.images, axes, strict=True):
-        for name, axis in zip(MODELS, line, strict=True):
+        for name, axis in zip(args.methods, line, strict=True):
             trials = [evaluate(args, name, count, seed) for seed in args.seeds]
             _draw(axis, f"{name}, {count} images", trials[0])
             metrics = [trial.metrics() for trial in trials]

@@ -1,12 +1,14 @@
 """Functions of one variable with jumps and branches: energy, regression and mixture compared.
 
 After figure 3 of Florence et al. 2021: where the demonstrated function jumps or has several
-values, the action of lowest energy jumps too, and regression interpolates between the values.
+values, the action of lowest energy jumps too, and regression interpolates between the values. The
+training is train_policy with a recipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,24 +19,28 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ebm_policy_ros.energy.heads import HeadConfig
-from ebm_policy_ros.energy.model_config import Kind, ModelConfig
-from ebm_policy_ros.energy.models import ImplicitModel, Model
-from ebm_policy_ros.inference.derivative_free import DerivativeFree
-from ebm_policy_ros.policy.action_search import energy_of
-from ebm_policy_ros.training.experiments.common import dataset, decide, learn, write_results
-from ebm_policy_ros.training.learning.config import LearningConfig
-from ebm_policy_ros.training.learning.negatives import NegativesConfig
+from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.training.data.arrays import save_arrays
+from ebm_policy_ros.training.experiments.common import (
+    check_methods,
+    dataset,
+    kept_result,
+    train_policy,
+    write_results,
+)
+from ebm_policy_ros.training.train_config import POLICY
 from ebm_policy_ros.util.cli import run_command
 
 Values = npt.NDArray[np.floating[Any]]
 
 GRID = 2000
-SEARCH = DerivativeFree(4096, 3, refine=4)
-KINDS: dict[str, Kind] = {
-    "energy": "energy",
-    "regression (MSE)": "explicit",
-    "mixture (MDN)": "mixture",
+# Options of train_policy besides those of the recipe that it chooses. A bfloat16 between 0.5 and 1
+# is exact to 0.004, and the answers are to be exact to 0.001.
+_EXACT = {"learning.precision": "fp32", "learning.held_out": 0.0}
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "energy": _EXACT,
+    "regression (MSE)": {**_EXACT, "model.kind": "explicit"},
+    "mixture (MDN)": {**_EXACT, "model.kind": "mixture"},
 }
 
 
@@ -46,10 +52,15 @@ class FunctionsArgs:
     """Folder for the results; an interrupted run continues."""
     seeds: tuple[int, ...] = (10, 11, 12)
     """Training seeds."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Methods to run."""
     steps: int = 5000
     """Batches of each training."""
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        check_methods(self.methods, METHODS)
 
 
 @dataclass(frozen=True)
@@ -121,42 +132,12 @@ FUNCTIONS = {
 }
 
 
-LEARNING = LearningConfig(
-    batch_size=32,
-    negatives=NegativesConfig(
-        "hard", 16, pool=64, rounds=3, mask_radius=0.02, around=16, nearest=0.001
-    ),
-    learning_rate=2e-3,
-    weight_decay=1e-4,
-    average_decay=0.99,
-    precision="fp32",
-    held_out=0.0,
-    checkpoint_every=1000,
-)
-
-
-def model_config(kind: Kind) -> ModelConfig:
-    """Configuration with the same trunk and layers for each kind of model."""
-    # An energy that changes slowly with x keeps its minimum stable between demonstrated positions.
-    gain = 0.12 if kind == "energy" else 1.0
-    head = HeadConfig("mlp", 64, 1, feature_gain=gain)
-    return ModelConfig(kind, ("x",), trunk_width=64, trunk_depth=1, head=head)
-
-
-def answers(model: Model, x: Values) -> Values:
-    """Answers of a model at positions, both of shape (M,)."""
-    parts = [
-        decide(model, {"x": torch.from_numpy(part)[:, None, None]}, SEARCH)
-        for part in np.array_split(x.astype(np.float32), max(1, len(x) // 50))
-    ]
-    return torch.cat(parts)[:, 0].double().numpy()
-
-
 @dataclass(frozen=True)
 class Trial:
     """One training and its answers on the grid."""
 
-    model: Model
+    policy: Path
+    """Policy file."""
     shown: tuple[Values, Values]
     """Demonstrated positions and values, shape (points,) each."""
     y: Values
@@ -165,41 +146,59 @@ class Trial:
     """Evaluation metrics for result.json."""
 
 
-def evaluate(args: FunctionsArgs, name: str, kind: Kind, seed: int) -> Trial:
-    """Train one model on one function and evaluate it on the grid."""
+def evaluate(args: FunctionsArgs, name: str, method: str, seed: int) -> Trial:
+    """Train one policy on one function and evaluate it on the grid."""
     function, x = FUNCTIONS[name], np.linspace(0.0, 1.0, GRID)
-    shown_x, shown_y = function.demonstrate(seed)
-    model, minutes = learn(
-        model_config(kind),
-        dataset({"x": shown_x[:, None].astype(np.float32)}, shown_y[:, None].astype(np.float32)),
-        LEARNING,
-        SEARCH,
-        steps=args.steps,
-        seed=seed,
-        folder=args.out / "runs" / f"{name}_{kind}_{seed}",
-        device=args.device,
-    )
-    y = answers(model, x)
+    key = f"{name}_{method.split(' (')[0]}_{seed}"
+    folder = args.out / "runs" / key
+    path = args.out / "results" / f"{key}.json"
+    depends_on = {"steps": args.steps, "grid": GRID, "options": METHODS[method]}
+
+    def answer() -> dict[str, Any]:
+        started = time.monotonic()
+        policy = Policy.load(_train(args, name, method, seed, folder), args.device)
+        minutes = (time.monotonic() - started) / 60
+        y = [policy.decide(_at(place)).action.item() for place in x]
+        return {**depends_on, "minutes": minutes, "y": y}
+
+    result = kept_result(path, depends_on, answer)
+    assert result is not None
+    y = np.array(result["y"])
     error, outside = function.error(x, y), ~function.in_gap(x)
     metrics = {
         "within_1e-3": float((error <= 1e-3).mean()),
         "within_1e-3_outside_gaps": float((error[outside] <= 1e-3).mean()),
         "within_1e-2": float((error <= 1e-2).mean()),
         "largest_error_outside_gaps": float(error[outside].max()),
-        "minutes": minutes,
+        "minutes": result["minutes"],
     }
-    return Trial(model, (shown_x, shown_y), y, metrics)
+    return Trial(folder / POLICY, function.demonstrate(seed), y, metrics)
+
+
+def _train(args: FunctionsArgs, name: str, method: str, seed: int, folder: Path) -> Path:
+    """Train on what is shown of a function, and return the policy file."""
+    x, y = FUNCTIONS[name].demonstrate(seed)
+    data = args.out / f"{name}_{seed}.npz"
+    if not data.exists():
+        shown = {"x": x[:, None].astype(np.float32)}
+        save_arrays(data, dataset(shown, y[:, None].astype(np.float32)))
+    options = {"data": data, "seed": seed, "steps": args.steps, "device": args.device}
+    return train_policy(folder, {**options, **METHODS[method]})
+
+
+def _at(place: float) -> dict[str, npt.NDArray[np.float32]]:
+    return {"x": np.array([[place]], np.float32)}
 
 
 def run(args: FunctionsArgs) -> None:
     """Train every model on every function and write the results."""
     torch.set_num_threads(1)
     rows, results = [], []
-    figure = Figure(figsize=(4 * len(FUNCTIONS), 3 * len(KINDS)), layout="constrained")
-    axes = figure.subplots(len(KINDS), len(FUNCTIONS), squeeze=False)
+    figure = Figure(figsize=(4 * len(FUNCTIONS), 3 * len(args.methods)), layout="constrained")
+    axes = figure.subplots(len(args.methods), len(FUNCTIONS), squeeze=False)
     for name, column in zip(FUNCTIONS, axes.T, strict=True):
-        for (title, kind), axis in zip(KINDS.items(), column, strict=True):
-            trials = [evaluate(args, name, kind, seed) for seed in args.seeds]
+        for title, axis in zip(args.methods, column, strict=True):
+            trials = [evaluate(args, name, title, seed) for seed in args.seeds]
             _draw(axis, f"{name}: {title}", trials[0])
             metrics = [trial.metrics for trial in trials]
             shares = [[f[key] for f in metrics] for key in list(metrics[0])[:3]]
@@ -222,15 +221,17 @@ def run(args: FunctionsArgs) -> None:
 
 def _draw(axis: Axes, title: str, trial: Trial) -> None:
     """Plot the answers, over the energy if there is one."""
-    model, device = trial.model, trial.model.box.low.device
-    low, high = float(model.box.low), float(model.box.high)
-    if isinstance(model, ImplicitModel):
-        places = torch.linspace(0, 1, 200, device=device)[:, None, None]
-        candidates = torch.linspace(-1, 1, 200, device=device)[None, :, None].expand(200, -1, -1)
-        energies = energy_of(model, model.encode({"x": places}))(candidates)
-        above = (energies - energies.amin(dim=1, keepdim=True)).T.cpu().numpy()
-        sides = np.linspace(0, 1, 200), np.linspace(low, high, 200)
-        axis.pcolormesh(*sides, above, vmin=0, vmax=np.quantile(above, 0.98), cmap="Greys_r")
+    policy = Policy.load(trial.policy, "cpu")
+    low, high = (float(end[0]) for end in policy.action_box(_at(0.0)))
+    if policy.has_energy:
+        values = np.linspace(low, high, 200)
+        columns = [policy.energies(_at(x), values[:, None]) for x in np.linspace(0, 1, 200)]
+        energies = np.stack(columns, axis=1)
+        above = energies - energies.min(axis=0)
+        axis.pcolormesh(
+            np.linspace(0, 1, 200), values, above, vmin=0, vmax=np.quantile(above, 0.98),
+            cmap="Greys_r",
+        )  # fmt: skip
     x = np.linspace(0.0, 1.0, GRID)
     axis.plot(x, trial.y, ".", color="tab:red", markersize=1.5, label="chosen")
     axis.plot(*trial.shown, "o", color="tab:blue", markersize=3, mfc="none", label="shown")

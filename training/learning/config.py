@@ -36,6 +36,10 @@ class LearningConfig:
     """Weight of the penalty on the gradient of the energy; 0 for none."""
     gradient_margin: float = 1.0
     """Largest gradient without penalty, per half-width of the action box."""
+    linear_start: bool = False
+    """Begin with the action relative to its linear regression on the features (kind energy), so
+    that few demonstrations say more of actions outside theirs. A small model.head.feature_gain
+    leaves the energy little else at the start."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
     schedule: Schedule = "cosine"

@@ -8,8 +8,13 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from ebm_policy_ros.energy.action_space import ActionSpace, ActionSpaceConfig, principal_components
-from ebm_policy_ros.inference.settings import one_of
+from ebm_policy_ros.energy.action_space import (
+    MARGIN,
+    ActionSpace,
+    ActionSpaceConfig,
+    principal_components,
+)
+from ebm_policy_ros.inference.settings import not_negative, one_of
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.interface.streams import JointStream, PoseStream, Stream
 from ebm_policy_ros.training.data.batches import Demonstrations
@@ -32,9 +37,13 @@ class ActionConfig:
     auto, pca for a horizon above 1."""
     variance: float = 0.99
     """Share of the variance of the demonstrated chunks that the principal components keep."""
+    margin: float = MARGIN
+    """Share of the demonstrated range by which the box of the actions is wider on each side; more
+    where few demonstrations do not span the actions that are needed."""
 
     def __post_init__(self) -> None:
         one_of(self, "basis", get_args(Basis))
+        not_negative(self, "margin")
         if not 0 < self.variance <= 1:
             raise ValueError(f"variance: got {self.variance}, expected a share above 0, at most 1")
 

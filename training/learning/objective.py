@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.mixture import Mixture
@@ -36,8 +37,8 @@ def check_objective(model: Model, config: LearningConfig) -> None:
     """Refuse settings that do not match a model.
 
     Raises:
-        ValueError: If an autoregressive model is to be trained with chains, or negatives are to
-            come from a proposal that the model does not have.
+        ValueError: If an autoregressive model is to be trained with chains, negatives are to come
+            from a proposal that the model does not have, or a linear start does not suit it.
     """
     whole = config.negatives.source in ("chain", "mixed", "hmc", "gaussian")
     if isinstance(model, AutoregressiveModel) and whole:
@@ -51,6 +52,17 @@ def check_objective(model: Model, config: LearningConfig) -> None:
             "learning.negatives.source: got proposal, which the model does not have; set "
             "model.proposals to 4, or choose another source"
         )
+    if config.linear_start:
+        if not isinstance(model, EnergyModel):
+            raise ValueError(
+                "learning.linear_start: got true, which needs one energy of whole actions; choose "
+                "model.kind energy"
+            )
+        if any(parametrize.is_parametrized(layer) for layer in model.head.modules()):
+            raise ValueError(
+                "learning.linear_start: got true, which model.head.spectral_norm would undo; use "
+                "one of them"
+            )
 
 
 def loss_of(

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ebm_policy_ros.device.malloc import keep_freed_memory
 from ebm_policy_ros.device.selection import has_cuda_graphs
+from ebm_policy_ros.energy.action_space import MARGIN
 from ebm_policy_ros.energy.baselines import NearestNeighbourModel
 from ebm_policy_ros.energy.models import EnergyModel, Model
 from ebm_policy_ros.inference.methods import InferenceMethod
@@ -34,7 +35,7 @@ from ebm_policy_ros.training.learning.interrupts import interrupts
 from ebm_policy_ros.training.learning.negatives import Walk
 from ebm_policy_ros.training.learning.objective import Scalars, check_objective, loss_of
 from ebm_policy_ros.training.learning.processes import Processes
-from ebm_policy_ros.training.learning.weights import fit, update_average
+from ebm_policy_ros.training.learning.weights import begin_linear, fit, update_average
 from ebm_policy_ros.util import bounds
 from ebm_policy_ros.util.quoting import quote
 
@@ -67,7 +68,7 @@ class Trainer:
         seed: int,
         folder: Path,
         device: str = "cpu",
-        box: tuple[Sequence[float], Sequence[float]] | None = None,
+        margin: float = MARGIN,
         mirrors: Mirrors = NO_MIRRORS,
         intents: Callable[[], npt.NDArray[np.float32]] | None = None,
         weight_corrections: float = 1.0,
@@ -84,8 +85,7 @@ class Trainer:
             seed: Source of all randomness from here on.
             folder: Folder for checkpoint and log; created when they are written.
             device: Device of the training, as torch names it.
-            box: Lower and upper corner of the action box, (H*D,) each, in units; by default the
-                demonstrated range and a margin.
+            margin: Share of the demonstrated range by which the action box is wider on each side.
             mirrors: Mirrors whose images of the demonstrations are trained on too.
             intents: Function that returns the intents that the frames of all images tell, (M *
                 images, 2), called when the demonstrations have been checked; None for none.
@@ -125,7 +125,9 @@ class Trainer:
         self._walk: Walk | None = None
         if has_cuda_graphs(self._device) and isinstance(self.model, EnergyModel):
             self._walk = GraphChains(self.model, config.negatives.chain)
-        fit(self.model, self._batches, self._train, config.batch_size, box)
+        fit(self.model, self._batches, self._train, config.batch_size, margin)
+        if config.linear_start and isinstance(self.model, EnergyModel):
+            begin_linear(self.model, self._batches, self._train, config.batch_size)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self._evaluator = Evaluator(self.average, inference, config, self._batches, self._held)
         # A model without weights still needs an optimizer.
@@ -141,7 +143,7 @@ class Trainer:
             **(identity or {}),
             "steps": steps,
             "seed": seed,
-            "box": box,
+            "margin": margin,
             "learning": dataclasses.asdict(config),
             "demonstrations": self._batches.identity(),
         }
