@@ -85,6 +85,48 @@ def test_keys_stop_reset_and_set_the_speed(station: Station, screen: Screen) -> 
     assert policy.values["speed"] == 0.9 and not policy.values["publish_commands"]
 
 
+def test_the_arm_is_commanded_again_only_by_two_presses(station: Station, screen: Screen) -> None:
+    policy = station.add_policy(publish_commands=False)
+    screen.shows("Shadow: proposes commands")
+    screen.press("V")
+    screen.shows("the arm moves? The same key or button again within 3 s does it")
+    screen.press("-")
+    screen.shows("speed 0.9: speed is 0.9")
+    screen.press("V")
+    screen.shows("the arm moves? The same key or button again within 3 s does it")
+    assert not policy.values["publish_commands"]
+    screen.press("V")
+    screen.shows("Moving the arm")
+    assert policy.values["publish_commands"]
+
+
+def test_no_key_but_stop_acts_on_a_state_that_is_not_heard(
+    station: Station, screen: Screen
+) -> None:
+    refused = (
+        ("policy start", "S"),
+        ("reset", "R"),
+        ("shadow", "V"),
+        ("faster", "+"),
+        ("slower", "-"),
+    )
+    for event, key in refused:
+        screen.press(key)
+        screen.shows(f"{event}: refused: /policy_node was never heard")
+    policy = station.add_policy(publish_commands=False)
+    screen.shows("Shadow: proposes commands")
+    station.remove(policy)
+    screen.shows("/policy_node is silent for")
+    for key in "VV":
+        screen.press(key)
+        screen.shows("live: refused: /policy_node is silent for")
+    screen.press(" ")
+    screen.shows("STOP is not confirmed, trying on")
+    policy = station.add_policy()
+    screen.shows("page: STOP confirmed after")
+    assert policy.safety.state is SafetyState.STOPPED
+
+
 def test_a_key_that_deletes_asks_first(station: Station, screen: Screen) -> None:
     screen.press("X")
     screen.shows("discard it? The same key or button again within 3 s does it")

@@ -19,7 +19,7 @@ from ebm_policy_ros.operator.commands import RECORDER_EVENTS, Command
 from ebm_policy_ros.operator.journal import Journal
 from ebm_policy_ros.operator.stopping import PendingStop
 from ebm_policy_ros.operator.words import commander, situation
-from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation, Key, key_map
+from ebm_policy_ros.teleop.keyboard import LIVE, RECORDING, Confirmation, Key, key_map
 
 SETTINGS = NODES
 _KEYS = (
@@ -27,12 +27,13 @@ _KEYS = (
     Key("escape", "STOP, until it is confirmed", event="stop"),
     Key("S", "start; the arm may move", event="policy start"),
     Key("R", "reset; the arm may move", event="reset"),
-    Key("V", "shadow mode on or off", event="shadow"),
+    Key("V", "shadow mode on, or off: twice, the arm moves", event="shadow"),
     Key("+", "faster", event="faster"),
     Key("-", "slower", event="slower"),
     *RECORDING,
     Key("?", "these keys", event="help"),
 )
+_NEEDING_STATUS = ("policy start", "reset", "shadow", LIVE, "faster", "slower")
 _STEP = 0.1
 _PERIOD = 0.1
 
@@ -90,7 +91,13 @@ class OperateTerminal(Node):
     def _follow(self, event: str, terminal: Terminal) -> None:
         """React to a key."""
         policy = self._robot.state()["policy"]
-        if question := self._confirmation.question(event, time.monotonic()):
+        if event == "shadow" and policy.get("shadow"):
+            event = LIVE
+        if event in _NEEDING_STATUS and not policy["is_heard"]:
+            # Asks about nothing: whoever presses cannot see what it would change.
+            self._confirmation.withdraw()
+            self._journal.write(f"{event}: refused: {situation(policy, None).reason}", "warning")
+        elif question := self._confirmation.question(event, time.monotonic()):
             terminal.say(question)
         elif event == "stop":
             self._begin(self._stop.request("the terminal"))
@@ -99,10 +106,10 @@ class OperateTerminal(Node):
         elif event in RECORDER_EVENTS:
             self._begin(self._perform(Command("record", event)))
         elif event in ("faster", "slower"):
-            speed = policy.get("speed", 0.0) + (_STEP if event == "faster" else -_STEP)
+            speed = policy["speed"] + (_STEP if event == "faster" else -_STEP)
             self._begin(self._perform(Command("speed", round(min(1.0, max(0.0, speed)), 2))))
-        elif event == "shadow":
-            self._begin(self._perform(Command("shadow", not policy.get("shadow", False))))
+        elif event in ("shadow", LIVE):
+            self._begin(self._perform(Command("shadow", event == "shadow")))
         elif event:
             self._begin(self._perform(Command(event.removeprefix("policy "))))
 
