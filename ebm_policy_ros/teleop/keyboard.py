@@ -133,9 +133,19 @@ class Confirmation:
         again = event == self._event and now - self._asked <= _CONFIRM_WITHIN
         if again or event not in _ASKED:
             self.withdraw()
+        else:
+            self._event, self._asked = event, now
+        return self.pending(now)
+
+    def pending(self, now: float) -> str:
+        """Question that still waits for its second request; empty if there is none.
+
+        Args:
+            now: Current time, s.
+        """
+        if not self._event or now - self._asked > _CONFIRM_WITHIN:
             return ""
-        self._event, self._asked = event, now
-        what = _ASKED[event]
+        what = _ASKED[self._event]
         return f"{what}? The same key or button again within {_CONFIRM_WITHIN:.0f} s does it"
 
 
