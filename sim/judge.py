@@ -24,7 +24,7 @@ from ebm_policy_ros.sim.subprocesses import (
 )
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.trials.files import sha256_of
-from ebm_policy_ros.trials.log import read_trials
+from ebm_policy_ros.trials.log import Trial, TrialLog, read_trials
 from ebm_policy_ros.trials.loop import why_finished
 from ebm_policy_ros.trials.page import PAGE, write_page
 from ebm_policy_ros.trials.plan import (
@@ -110,7 +110,7 @@ def judge(args: JudgeArgs) -> None:
         "policies": [str(file.resolve()) for file in files],
         "trials": args.trials,
     }
-    trials = read_trials(out, comparison)
+    trials = _trials_so_far(out, comparison)
     if not why_finished(comparison, trials, args.trials):
         if args.task is None:
             _run_on_arm(args, node)
@@ -125,6 +125,15 @@ def judge(args: JudgeArgs) -> None:
         print(line)
     print(format_report(report))
     print(f"\n{out / PAGE} shows every trial")
+
+
+def _trials_so_far(out: Path, comparison: Comparison) -> list[Trial]:
+    """Trials of a log, after telling about a line that was cut: in simulation no node could."""
+    log = TrialLog(out, comparison)
+    log.close()
+    if log.remark:
+        print(log.remark)
+    return log.trials
 
 
 def _interface(args: JudgeArgs, files: list[Path]) -> Path | None:

@@ -9,7 +9,9 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from fault_matrix import CASES, Case, many_activations, many_ticks
+pytest.importorskip("aiohttp")
+
+from fault_matrix import CASES, Case, many_activations, many_ticks, watched
 from scene import Scene
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
@@ -25,6 +27,19 @@ def scene() -> Iterator[Scene]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_the_arm_is_safe_in_time(case: Case, scene: Scene, tmp_path: Path) -> None:
     case(scene, tmp_path)
+
+
+WITH_PAGE = ("camera_stops", "stop_is_latched", "unplugged_while_held")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.__name__ in WITH_PAGE], ids=lambda case: case.__name__
+)
+def test_the_arm_is_safe_in_the_same_time_while_a_page_shows_everything(
+    case: Case, scene: Scene, tmp_path: Path
+) -> None:
+    watched(case)(scene, tmp_path)
 
 
 @pytest.mark.slow

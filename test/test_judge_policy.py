@@ -32,6 +32,7 @@ from ebm_policy_ros.nodes.judge.node import JudgeNode
 from ebm_policy_ros.nodes.judge.starts_node import StartsNode
 from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes
 from ebm_policy_ros.sim import judge
+from ebm_policy_ros.trials.log import Outcome, TrialLog
 from ebm_policy_ros.trials.plan import claim_folder
 from ebm_policy_ros.trials.starts import add_start, find_starts, read_start
 from ebm_policy_ros.util.resources import interface_path
@@ -335,6 +336,24 @@ def test_an_output_folder_that_cannot_be_used_is_refused_before_starts_are_taken
     assert refusal(*given).startswith(line)
 
 
+def test_a_line_that_a_crash_cut_is_told_at_the_terminal(
+    laboratory: Laboratory, capfd: pytest.CaptureFixture[str]
+) -> None:
+    claim_folder(laboratory.out, laboratory.comparison)
+    log = TrialLog(laboratory.out, laboratory.comparison)
+    for _ in range(2):
+        log.append(log.planned, Outcome("success", 3.5))
+    log.close()
+    with log.path.open("ab") as file:
+        file.write(b'{"number": 3, "blo')
+    first, second = laboratory.policies
+    judge.main([f"--policies=[{first}, {second}]", f"--out={laboratory.out}", "--trials=1"])
+    told = capfd.readouterr().out
+    assert "the last line was cut by a crash and is now in trials.cut; that trial is" in told
+    assert told.count("cut by a crash") == 1 and "1/1" in told
+    assert "on the arm" in (laboratory.out / "index.html").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.sim
 def test_the_simulation_runs_blocks_and_goes_on_where_it_was_cut(
@@ -360,6 +379,7 @@ def test_the_simulation_runs_blocks_and_goes_on_where_it_was_cut(
     (out / "trials.jsonl").write_text(lines[0] + "\n" + lines[1][:40])
     again = run(*command, "1")
     assert again.returncode == 0, again.stderr
+    assert again.stdout.count("the last line was cut by a crash") == 1
     kept, repeated = map(json.loads, (out / "trials.jsonl").read_text().splitlines())
     before = json.loads(lines[1])
     assert kept == json.loads(lines[0])

@@ -212,10 +212,12 @@ def test_an_operators_page_comes_with_all_it_shows(
 
 
 def test_an_operators_page_without_a_simulation_follows_the_systems_clock(
-    start_launch: Callable[..., Launch], observer: Observer
+    start_launch: Callable[..., Launch], observer: Observer, tmp_path: Path
 ) -> None:
-    launch = start_launch("operate", "port:=0")
+    (tmp_path / "mine").mkdir()
+    launch = start_launch("operate", "port:=0", "policies:=mine")
     observer.until(lambda: "the page is at http://127.0.0.1:" in launch.output, launch)
+    assert observer.parameters("/operator_node", launch, "policies") == ["mine"]
     assert observer.parameters("/policy_node", launch, "use_sim_time") == [False]
     names = {name for name, _ in observer.node.get_node_names_and_namespaces()}
     assert "sim_bridge_node" not in names
@@ -289,6 +291,24 @@ def test_a_person_collects_demonstrations_in_one_terminal(
     noted = read_custom_data(tmp_path / "demos" / "episode_0000")
     assert (noted["operator"], noted["task"]) == ("Ada", "push the block")
     assert (tmp_path / "demos" / "coverage.png").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"takeover": "policy_node", "pedal": "foot/joy"},
+        {"interface": "ur5e_scoop", "part": "left"},
+    ],
+    ids="-".join,
+)
+def test_a_person_chooses_pedal_and_arm(
+    given: dict[str, str], start_launch: Callable[..., Launch], observer: Observer
+) -> None:
+    arguments = [f"{name}:={value}" for name, value in given.items()]
+    launch = start_launch("teleop", "source:=gamepad", *arguments)
+    assert observer.parameters("/teleop_node", launch, *given) == list(given.values())
+    assert observer.finish(launch) == 0
+    assert is_clean(launch), launch.output
 
 
 def test_a_person_takes_the_arm_from_the_terminal_that_launched_the_node(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +156,26 @@ def test_the_journal_keeps_short_lines_and_a_bounded_number() -> None:
     assert len(told) == 1 and journal.count == 1001
     assert len(journal.since(0)) == 200
     assert [entry["text"] for entry in journal.since(999)] == ["entry 998", "entry 999"]
+
+
+def test_the_log_is_written_and_read_by_several_threads_at_once() -> None:
+    journal, writers, each = Journal(lambda level, text: None), 2, 30_000
+
+    def write() -> None:
+        for _ in range(each):
+            journal.quote("node", "text", "info")
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns as often as possible
+    try:
+        with ThreadPoolExecutor(writers) as threads:
+            writing = [threads.submit(write) for _ in range(writers)]
+            while not all(thread.done() for thread in writing):
+                numbers = [entry["n"] for entry in journal.since(0)]
+                assert numbers == sorted(set(numbers)), "an entry is lost or twice"
+            for thread in writing:
+                thread.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert journal.count == writers * each
+    assert [entry["n"] for entry in journal.since(journal.count - 3)] == [59998, 59999, 60000]

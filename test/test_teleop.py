@@ -16,7 +16,14 @@ from ebm_policy_ros.interface import Interface, interface_from_dict, load_interf
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.teleop.hold import Hold
 from ebm_policy_ros.teleop.joystick import LAYOUTS, Joystick
-from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation, Keyboard, key_map, key_table
+from ebm_policy_ros.teleop.keyboard import (
+    LIVE,
+    RECORDING,
+    Confirmation,
+    Keyboard,
+    key_map,
+    key_table,
+)
 from ebm_policy_ros.teleop.leader import Leader
 from ebm_policy_ros.teleop.mapping import TeleopCommand, TeleopMapping, directions
 
@@ -241,6 +248,10 @@ def test_what_deletes_is_a_capital_letter_that_is_pressed_twice() -> None:
     assert confirmation.question("rerecord", 1.8) != ""
     assert confirmation.question("rerecord", 5.0) != "", "too late"
     assert confirmation.question("success", 5.1) == "", "what keeps an episode is not asked about"
+    assert confirmation.question(LIVE, 6.0).startswith("the arm moves? The same key")
+    assert confirmation.pending(8.9).startswith("the arm moves?")
+    assert confirmation.pending(9.1) == "", "it is too late for the second press"
+    assert confirmation.question(LIVE, 8.0) == "" and confirmation.pending(8.0) == ""
 
 
 @pytest.mark.parametrize("path", INTERFACES, ids=lambda path: path.stem)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import termios
 import time
 from collections.abc import Iterator
 
 import pytest
+from text_screen import TextScreen
 
 from ebm_policy_ros.nodes.common.terminal import Terminal
 
@@ -89,6 +91,43 @@ def test_the_status_is_replaced_and_lines_are_printed_above_it(
     assert shown == "\r\x1b[Kone\r\x1b[Khello\none\r\x1b[Ktwo"
 
 
+def test_a_screen_is_written_where_it_changed_and_restored_after_output_of_others() -> None:
+    person, node = pty.openpty()
+    terminal, seen = Terminal(os.ttyname(node)), TextScreen()
+    assert terminal.size == (80, 24)
+
+    def read(end: str) -> str:
+        text = ""
+        while end not in text:
+            text += os.read(person, 1000).decode()
+        seen.feed(text)
+        return text
+
+    terminal.draw(["one", "two", "three"])
+    read("three")
+    assert seen.is_open and seen.text == "one\ntwo\nthree"
+    terminal.draw(["one", "\x1b[1mTWO\x1b[m", "three"])
+    assert read("TWO\x1b[m") == "\x1b[2H\x1b[K\x1b[1mTWO\x1b[m"
+    assert seen.text == "one\nTWO\nthree"
+    terminal.draw(["only"])
+    read("only")
+    assert seen.text == "only"
+    os.write(node, b"\x1b[1Hsomebody else")
+    read("somebody else")
+    assert seen.text == "somebody else"
+    deadline = time.monotonic() + 10.0
+    while not select.select([person], [], [], 0.0)[0]:
+        assert time.monotonic() < deadline
+        terminal.draw(["only"])
+    read("only")
+    assert seen.text == "only"
+    terminal.close()
+    read("1049l")
+    assert not seen.is_open
+    os.close(person)
+    os.close(node)
+
+
 def test_closing_gives_the_terminal_back_as_it_was() -> None:
     person, node = pty.openpty()
     before = termios.tcgetattr(node)
@@ -109,8 +148,18 @@ def test_nothing_but_ctrl_c_stops_the_process_or_the_screen(pair: tuple[int, Ter
     assert b"still here" in os.read(person, 1000)
 
 
-def test_a_window_that_takes_nothing_stops_nobody(pair: tuple[int, Terminal]) -> None:
-    _, terminal = pair
+def test_a_window_that_takes_nothing_stops_nobody_and_is_whole_afterwards(
+    pair: tuple[int, Terminal],
+) -> None:
+    person, terminal = pair
+    for number in range(1000):
+        terminal.draw([f"{number} " + "x" * 100, "end"])
+    while select.select([person], [], [], 0.0)[0]:
+        os.read(person, 1 << 16)
+    terminal.draw(["one", "end"])
+    seen = TextScreen()
+    seen.feed(os.read(person, 1 << 16).decode())
+    assert seen.text == "one\nend"
     for number in range(1000):
         terminal.say(f"{number} " + "x" * 100)
     assert terminal.keys() == []

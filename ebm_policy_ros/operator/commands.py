@@ -69,7 +69,7 @@ def read_command(message: dict[str, Any]) -> Command:
         _require(isinstance(value, bool), name, value, "true or false")
     elif name == "speed":
         # NaN, which JSON does not have but Python reads, fails the comparison.
-        _require(is_number(value) and 0 <= value <= 1, name, value, "a number from 0 to 1")  # type: ignore[operator]
+        _require(is_number(value) and 0 <= value <= 1, name, value, "a number from 0 to 1")
     elif name == "record":
         _require(value in RECORDER_EVENTS, name, value, any_of(RECORDER_EVENTS))
     elif name == "load_policy":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,7 @@ LEVELS = ("info", "warning", "error")
 
 
 class Journal:
-    """The last entries, of bounded size."""
+    """The last entries, of bounded size; any thread may write and read."""
 
     def __init__(self, tell: Callable[[str, str], None]) -> None:
         """Begin without entries.
@@ -24,6 +25,7 @@ class Journal:
         """
         self._tell = tell
         self._entries: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._lock = threading.Lock()
         self.count = 0
         """Number of entries so far."""
 
@@ -40,10 +42,13 @@ class Journal:
             text: Text, which may come from anywhere.
             level: One of LEVELS.
         """
-        self.count += 1
-        entry = {"n": self.count, "time": time.time(), "level": level, "source": cut(source)}
-        self._entries.append({**entry, "text": cut(text, LONGEST_LINE)})
+        source, text = cut(source), cut(text, LONGEST_LINE)
+        with self._lock:
+            self.count += 1
+            entry = {"n": self.count, "time": time.time(), "level": level, "source": source}
+            self._entries.append({**entry, "text": text})
 
     def since(self, count: int) -> list[dict[str, Any]]:
         """Entries after the first `count`, as far as they are kept."""
-        return [entry for entry in self._entries if entry["n"] > count]
+        with self._lock:
+            return [entry for entry in self._entries if entry["n"] > count]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# Time that an unconfirmed STOP may take before the operator is told, s.
+_PATIENCE = 0.5
 _COMMANDERS = {
     "policy": "The policy commands",
     "person": "A person commands",
@@ -66,3 +68,17 @@ def commander(policy: Mapping[str, Any]) -> str:
         policy: State of the policy node, as its link tells it.
     """
     return _COMMANDERS.get(str(policy.get("commander")), "") if policy["is_heard"] else ""
+
+
+def alarm(policy: Mapping[str, Any], stopping_s: float | None) -> str:
+    """Advice while a STOP may not arrive, as the page gives it; empty if there is none.
+
+    Args:
+        policy: State of the policy node, as its link tells it.
+        stopping_s: Time since an unconfirmed STOP was requested, s; None if there is none.
+    """
+    if not policy["is_heard"] and policy["silence_s"] is not None:
+        return "The policy node does not answer. STOP may not arrive: use the emergency stop."
+    if stopping_s is not None and stopping_s > _PATIENCE:
+        return "STOP is not confirmed yet. If the arm moves, use the emergency stop."
+    return ""

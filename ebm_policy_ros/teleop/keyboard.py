@@ -43,6 +43,9 @@ RECORDING = (
 """Keys for episodes, the same in every terminal. Capital letters prevent that a slip keeps or
 loses an episode: a key that moves the arm in one terminal never deletes in another."""
 _DELETING = {key.event: key.text for key in RECORDING if key.event in ("discard", "rerecord")}
+LIVE = "live"
+"""Event that lets commands of a policy in shadow mode go to the arm."""
+_ASKED = {**_DELETING, LIVE: "the arm moves"}
 _CONFIRM_WITHIN = 3.0
 _CONTROL = (
     Key("t", "take the command topic", event="take"),
@@ -111,7 +114,7 @@ def key_map(keys: Sequence[Key]) -> list[str]:
 
 
 class Confirmation:
-    """Accepts an event that deletes an episode only if it is requested twice in a row."""
+    """Accepts what deletes an episode or lets the arm move only if requested twice in a row."""
 
     def __init__(self) -> None:
         self._event, self._asked = "", 0.0
@@ -128,11 +131,21 @@ class Confirmation:
             now: Current time, s.
         """
         again = event == self._event and now - self._asked <= _CONFIRM_WITHIN
-        if again or event not in _DELETING:
+        if again or event not in _ASKED:
             self.withdraw()
+        else:
+            self._event, self._asked = event, now
+        return self.pending(now)
+
+    def pending(self, now: float) -> str:
+        """Question that still waits for its second request; empty if there is none.
+
+        Args:
+            now: Current time, s.
+        """
+        if not self._event or now - self._asked > _CONFIRM_WITHIN:
             return ""
-        self._event, self._asked = event, now
-        what = _DELETING[event]
+        what = _ASKED[self._event]
         return f"{what}? The same key or button again within {_CONFIRM_WITHIN:.0f} s does it"
 
 

@@ -58,8 +58,6 @@ async def run_trials(
         runner: Runs each of them.
         tell: Called with lines for the operator, who does not learn which policy runs.
     """
-    if log.remark:
-        tell(log.remark)
     while not (reason := why_finished(log.comparison, log.trials, most)):
         planned = log.planned
         outcome = await runner.run(planned)

@@ -86,12 +86,13 @@ class Comparison:
     def order(self, block: int) -> tuple[int, ...]:
         """Order of the policies in a block; it depends on the seed and the block alone.
 
-        The second block of each two has the reverse order of the first, so that no policy is
-        first more often than another, while things wear or the operator learns.
+        Each block's order is drawn by itself: the orders of other blocks tell nothing about it, to
+        the operator or to the test. So of two policies that are equally good either is as likely
+        to win a block, also if the first trial of a block is the easier one.
         """
-        generator = random.Random(f"{self.seed} {block // 2}")
+        generator = random.Random(f"{self.seed} {block}")
         drawn = [generator.random() for _ in self.policies]
-        return tuple(sorted(range(len(drawn)), key=drawn.__getitem__, reverse=block % 2 == 1))
+        return tuple(sorted(range(len(drawn)), key=drawn.__getitem__))
 
     def start(self, block: int) -> str:
         """Name of the start that all policies of a block share."""

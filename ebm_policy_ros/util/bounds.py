@@ -7,6 +7,7 @@ several times what any policy, robot or data set of this package needs.
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeGuard
 
 from ebm_policy_ros.util.quoting import cut, quote
 
@@ -116,7 +117,7 @@ LARGEST_NUMBER = 1e15
 float32 can represent its square."""
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Return True if a value is an int or a float, but not a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -143,7 +144,7 @@ def check_number(name: str, value: object, *, above_zero: bool) -> None:
         ValueError: If the check fails. The message names the setting, its value and the allowed
             range.
     """
-    fits = is_number(value) and 0 <= value <= LARGEST_NUMBER  # type: ignore[operator]
+    fits = is_number(value) and 0 <= value <= LARGEST_NUMBER
     if not fits or (above_zero and value < 1 / LARGEST_NUMBER):  # type: ignore[operator]
         sign = ">" if above_zero else ">="
         raise ValueError(

@@ -28,9 +28,9 @@ _NODES = {
         "recorder.yaml",
         ("folder", "interface", "prefix", "keys", "task_text", "operator", "target"),
     ),
-    "teleop_node": ("teleop.yaml", ("interface", "source", "topic", "takeover")),
+    "teleop_node": ("teleop.yaml", ("interface", "part", "source", "topic", "takeover", "pedal")),
     "sim_bridge_node": ("sim.yaml", ("task", "interface", "viewer")),
-    "operator_node": ("operator.yaml", ("host", "port", "token_file")),
+    "operator_node": ("operator.yaml", ("host", "port", "token_file", "policies")),
 }
 
 _COMMON = ("params_file", "namespace", "use_sim_time", "log_level", "required")
@@ -54,6 +54,8 @@ _ARGUMENTS = {
     "source": ("", "Device that moves the arm: keyboard, gamepad, spacemouse or leader."),
     "topic": ("", "Topic of the gamepad, the 3-D mouse or the leader arm."),
     "takeover": ("", "Policy node from which the person takes over while something is held."),
+    "part": ("", "Part of the action, such as left, that is moved alone."),
+    "pedal": ("", "Topic (Joy) of a pedal that takes over in place of keys or buttons."),
     "viewer": ("", "Show the simulation in a window: true or false."),
     "folder": ("", "Folder for the recorded bags."),
     "prefix": ("", "Beginning of the bags' names."),
@@ -65,6 +67,7 @@ _ARGUMENTS = {
     "host": ("", "Address of the operator's page; 0.0.0.0 for other computers too."),
     "port": ("", "Port of the operator's page; 0: any that is free."),
     "token_file": ("", "File with the token that the page asks for; made if it is missing."),
+    "policies": ("", "Folder whose policy files the page offers, beside the shipped ones."),
 }
 
 _SWITCH = ("true", "false", "True", "False")

@@ -1,4 +1,4 @@
-"""Terminal of a node: single keys as input, and a status line."""
+"""Terminal of a node: single keys as input, and a status line or a whole screen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import select
 import termios
 import time
 import tty
+from collections.abc import Sequence
 from contextlib import suppress
 
 # Escape sequences of keys without a character of their own (ECMA-48, xterm).
@@ -38,6 +39,11 @@ _INCOMPLETE = re.compile(rb"\x1b+(?:\[\[|\[[0-?]*[ -/]*|O)?\Z")
 # Longest time until the rest of a sequence, s; otherwise the escape key was pressed alone.
 _PATIENCE = 0.05
 _TERMINAL = "/dev/tty"
+# Private modes of xterm: the other screen without cursor and line wrapping, and back.
+_OPEN_SCREEN, _CLOSE_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
+# Time until everything is drawn again, s: something else may have written to the terminal.
+_REDRAW = 1.0
+_USUAL_SIZE = (80, 24)
 
 
 class Terminal:
@@ -66,6 +72,8 @@ class Terminal:
             raise OSError(str(error)) from None
         self._status = ""
         self._begun, self._read_at = b"", 0.0
+        self._drawn: dict[int, str] = {}
+        self._is_open, self._redrawn_at = False, 0.0
 
     def _disarm(self) -> None:
         """Disable the keys, other than Ctrl-C, that stop the process or its output."""
@@ -107,10 +115,45 @@ class Terminal:
             self._status = status
             self._write(f"\r\x1b[K{status}")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows; 80 and 24 if the terminal does not know them."""
+        with suppress(OSError):
+            size = os.get_terminal_size(self._file)
+            if size.columns > 0 and size.lines > 0:
+                return size.columns, size.lines
+        return _USUAL_SIZE
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Show lines on a screen of their own, from its top; the first call opens it.
+
+        Only lines that changed are written. What a slow connection does not take now is written
+        with the next call.
+
+        Args:
+            lines: One for each row, with their styles.
+        """
+        now = time.monotonic()
+        text = ""
+        if len(lines) != len(self._drawn):
+            text = "\x1b[2J" if self._is_open else _OPEN_SCREEN
+        if text or now - self._redrawn_at > _REDRAW:
+            self._drawn, self._redrawn_at = {}, now
+        for row, line in enumerate(lines):
+            if self._drawn.get(row) != line:
+                text += f"\x1b[{row + 1}H\x1b[K{line}"
+                self._drawn[row] = line
+        if text and self._write(text):
+            self._is_open = True
+        elif text:
+            self._drawn = {}
+
     def close(self) -> None:
         """Restore the terminal; a second call has no effect."""
         if self._file < 0:
             return
+        if self._redrawn_at:
+            self._write(_CLOSE_SCREEN)
         if self._status:
             self._write("\n")
         with suppress(termios.error):
@@ -118,9 +161,12 @@ class Terminal:
         os.close(self._file)
         self._file = -1
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str) -> bool:
+        """Write what the terminal takes without waiting; True if that is everything."""
+        data = text.encode(errors="replace")
         with suppress(OSError):  # a closed window must not end the node
-            os.write(self._file, text.encode())
+            return os.write(self._file, data) == len(data)
+        return False
 
 
 def open_terminal() -> Terminal | None:

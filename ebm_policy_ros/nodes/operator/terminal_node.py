@@ -1,4 +1,4 @@
-"""operate_terminal: the operator's page for a terminal, as over ssh: a line of state, and keys."""
+"""operate_terminal: the operator's page for a terminal, as over ssh."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
 from ebm_policy_ros.nodes.operator.robot_link import NODES, RobotLink
 from ebm_policy_ros.operator.commands import RECORDER_EVENTS, Command
 from ebm_policy_ros.operator.journal import Journal
+from ebm_policy_ros.operator.screen import screen
 from ebm_policy_ros.operator.stopping import PendingStop
-from ebm_policy_ros.operator.words import commander, situation
-from ebm_policy_ros.teleop.keyboard import RECORDING, Confirmation, Key, key_map
+from ebm_policy_ros.operator.words import situation
+from ebm_policy_ros.teleop.keyboard import LIVE, RECORDING, Confirmation, Key
+from ebm_policy_ros.util.bounds import is_number
+from ebm_policy_ros.util.quoting import quote
 
 SETTINGS = NODES
 _KEYS = (
-    Key("space", "STOP, until it is confirmed", event="stop"),
-    Key("escape", "STOP, until it is confirmed", event="stop"),
-    Key("S", "start; the arm may move", event="policy start"),
-    Key("R", "reset; the arm may move", event="reset"),
-    Key("V", "shadow mode on or off", event="shadow"),
+    Key("space", "STOP", event="stop"),
+    Key("escape", "STOP", event="stop"),
+    Key("S", "start: the arm may move", event="policy start"),
+    Key("R", "reset: the arm may move", event="reset"),
+    Key("V", "shadow on or off", event="shadow"),
     Key("+", "faster", event="faster"),
     Key("-", "slower", event="slower"),
     *RECORDING,
-    Key("?", "these keys", event="help"),
 )
+_NEEDING_STATUS = ("policy start", "reset", "shadow", LIVE, "faster", "slower")
 _STEP = 0.1
-_PERIOD = 0.1
+# A STOP waits for the first one at most, s; the status comes as often as the second one.
+_KEYS_PERIOD, _SCREEN_PERIOD = 0.02, 0.1
 
 
 class OperateTerminal(Node):
-    """Shows a policy node and a recorder in one line, and commands them by keys.
+    """Shows a policy node and a recorder on a screen of text, and commands them by keys.
 
     STOP is repeated until the policy node confirms it. The node itself commands nothing.
     """
@@ -61,7 +65,7 @@ class OperateTerminal(Node):
             raise ValueError(
                 "operate_terminal needs a terminal, in the foreground: start it by itself"
             )
-        self._journal, self._told = Journal(lambda level, text: None), 0
+        self._journal = Journal(lambda level, text: None)
         self._robot = RobotLink(self, values["policy_node"], values["recorder"], {}, self._journal)
         self._stop = PendingStop(self._robot, self._journal)
         self._confirmation = Confirmation()
@@ -70,39 +74,51 @@ class OperateTerminal(Node):
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_PERIOD, self._tick, clock=steady)
-        self._help(self._terminal)
+        self.create_timer(_KEYS_PERIOD, self._read_keys, clock=steady)
+        self.create_timer(_SCREEN_PERIOD, self._draw, clock=steady)
 
-    def _help(self, terminal: Terminal) -> None:
-        for line in key_map(_KEYS):
-            terminal.say(line)
+    def _read_keys(self) -> None:
+        for name in self._terminal.keys() if self._terminal is not None else ():
+            self._follow(self._events.get(name, ""))
 
-    def _tick(self) -> None:
+    def _draw(self) -> None:
         if self._terminal is None:
             return
-        for name in self._terminal.keys():
-            self._follow(self._events.get(name, ""), self._terminal)
-        for entry in self._journal.since(self._told):
-            self._terminal.say(f"{entry['source']}: {entry['text']}")
-        self._told = self._journal.count
-        self._terminal.show(line(self._robot.state(), self._stop.waiting_s))
+        keys = [f"{key.name} {key.text}" for key in _KEYS]
+        size = self._terminal.size
+        try:
+            lines = screen(
+                self._robot.state(),
+                self._stop.waiting_s,
+                self._confirmation.pending(time.monotonic()),
+                self._journal.since(self._journal.count - size[1]),
+                keys,
+                size,
+            )
+        except Exception as problem:  # such as of a status that no node of this package tells
+            # The keys, STOP above all, must go on.
+            lines = [f"state: {type(problem).__name__}: {quote(str(problem))}", *keys]
+        self._terminal.draw(lines)
 
-    def _follow(self, event: str, terminal: Terminal) -> None:
+    def _follow(self, event: str) -> None:
         """React to a key."""
         policy = self._robot.state()["policy"]
-        if question := self._confirmation.question(event, time.monotonic()):
-            terminal.say(question)
+        if event == "shadow" and policy.get("shadow"):
+            event = LIVE
+        if event in _NEEDING_STATUS and not policy["is_heard"]:
+            # Asks about nothing: whoever presses cannot see what it would change.
+            self._confirmation.withdraw()
+            self._journal.write(f"{event}: refused: {situation(policy, None).reason}", "warning")
+        elif self._confirmation.question(event, time.monotonic()):
+            pass  # the screen shows it
         elif event == "stop":
             self._begin(self._stop.request("the terminal"))
-        elif event == "help":
-            self._help(terminal)
         elif event in RECORDER_EVENTS:
             self._begin(self._perform(Command("record", event)))
         elif event in ("faster", "slower"):
-            speed = policy.get("speed", 0.0) + (_STEP if event == "faster" else -_STEP)
-            self._begin(self._perform(Command("speed", round(min(1.0, max(0.0, speed)), 2))))
-        elif event == "shadow":
-            self._begin(self._perform(Command("shadow", not policy.get("shadow", False))))
+            self._begin(self._perform(_change_speed(policy, event)))
+        elif event in ("shadow", LIVE):
+            self._begin(self._perform(Command("shadow", event == "shadow")))
         elif event:
             self._begin(self._perform(Command(event.removeprefix("policy "))))
 
@@ -116,34 +132,29 @@ class OperateTerminal(Node):
         answer = await self._robot.perform(command)
         self._journal.write(f"{command}: {'' if answer.done else 'refused: '}{answer.text}")
 
+    async def _give_up(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def close(self) -> None:
-        """Restore the terminal."""
+        """Give up what is not answered yet, and restore the terminal."""
+        asyncio.run_coroutine_threadsafe(self._give_up(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
         if self._terminal is not None:
             self._terminal.close()
             self._terminal = None
 
 
-def line(state: Mapping[str, Any], stopping_s: float | None) -> str:
-    """State of everything in one line, the most important part first."""
-    policy, recorder = state["policy"], state["recorder"]
-    now = situation(policy, stopping_s)
-    parts = [f"{now.word}: {now.reason}" if now.reason else now.word]
-    parts += filter(None, [commander(policy)])
-    if recorder["is_heard"]:
-        episode = f" {recorder.get('episode')}" if recorder.get("episode") else ""
-        kept = recorder.get("kept", {})
-        parts.append(f"recorder {recorder.get('state')}{episode}")
-        parts.append(str(recorder.get("next", "")))
-        parts.append(f"kept {kept.get('success', 0)} + {kept.get('failure', 0)} failed")
-        parts.append(f"{recorder.get('disk_free_bytes', 0) / 2**30:.1f} GiB left")
-    if policy["is_heard"]:
-        parts += [f"{name} {ms:.0f} ms" for name, ms in policy.get("latest_ms", {}).items()][:2]
-        parts += [f"{s['name']} {s['message']}" for s in policy["streams"] if not s["is_good"]]
-        name = "hidden" if policy.get("hidden") else policy.get("policy")
-        parts += [str(name)] if name else []
-    return " | ".join(parts)
+def _change_speed(policy: Mapping[str, Any], event: str) -> Command:
+    speed = policy.get("speed")
+    step = _STEP if event == "faster" else -_STEP
+    # A status without a speed is none of policy_node.
+    value = speed + step if is_number(speed) else 0.0
+    return Command("speed", round(min(1.0, max(0.0, value)), 2))
 
 
 def main(args: Sequence[str] | None = None) -> None:
