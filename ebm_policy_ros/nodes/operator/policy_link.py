@@ -104,7 +104,8 @@ class PolicyLink:
             request = SetBool.Request(data=command.value)
             return await ask_node(self._clients["shadow"], request, _USUAL)
         if command.name == "speed":
-            speed = float(command.value or 0.0)
+            assert isinstance(command.value, (int, float))
+            speed = float(command.value)
             return await set_parameter(self._clients["set_parameters"], "speed", speed, _USUAL)
         if command.name == "load_policy":
             return await self._load(str(command.value))
@@ -115,6 +116,9 @@ class PolicyLink:
         if name not in self._policies:
             return Answer(False, f"got {quote(name)}, expected a policy of the list")
         client, path = self._clients["set_parameters"], str(self._policies[name])
+        if self._status.get("lifecycle") == "unconfigured":
+            answer = await set_parameter(client, "policy", path, _USUAL)
+            return Answer(True, f"Start runs {name}") if answer.done else answer
         answer = await set_parameter(client, "next_policy", path, _USUAL)
         if not answer.done:
             return answer
