@@ -192,6 +192,7 @@ def test_the_panel_starts_a_training_and_tells_why_it_failed(
     shown = "[...document.querySelectorAll('.jobs button')].map(b => b.checkVisibility())"
     assert browser.evaluate(shown) == [False, True, False]
     assert browser.texts("#training-time option") == ["2 min", "5 min", "10 min", "30 min", "1 h"]
+    browser.evaluate("document.querySelector('#train').scrollIntoView({block: 'center'})")
     click(browser, "#train")
     says(browser, "#program-title", "Training for 2m")
     says(browser, "#answer-program", "Training for 2m: begun")

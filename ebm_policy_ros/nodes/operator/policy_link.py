@@ -115,10 +115,9 @@ class PolicyLink:
     async def _load(self, name: str) -> Answer:
         if name not in self._policies:
             return Answer(False, f"got {quote(name)}, expected a policy of the list")
-        client, path = self._clients["set_parameters"], str(self._policies[name])
         if self._status.get("lifecycle") == "unconfigured":
-            answer = await set_parameter(client, "policy", path, _USUAL)
-            return Answer(True, f"Start runs {name}") if answer.done else answer
+            return Answer(False, "Load swaps a policy that was started: press Start, then Load")
+        client, path = self._clients["set_parameters"], str(self._policies[name])
         answer = await set_parameter(client, "next_policy", path, _USUAL)
         if not answer.done:
             return answer
