@@ -105,7 +105,9 @@ class SimBridgeNode(Node):
         self._wait_for_start: bool = values["wait_for_start"]
         self._auto_reset: bool = values["auto_reset"]
         task = make_task(values["task"])
-        self._interface = load_interface(interface_path(values["interface"] or task.interface))
+        file = interface_path(values["interface"] or task.interface)
+        self._interface = load_interface(file)
+        self._named = {"task": values["task"], "interface": str(file.resolve())}
         folder = expanded(values["video_dir"]) if values["video_dir"] else None
         disturbance = Disturbance(values["command_noise"], values["knocks"])
         self._world = World(task, disturbance=disturbance)
@@ -225,7 +227,7 @@ class SimBridgeNode(Node):
 
     def _set_state(self, state: str, **result: Any) -> None:
         self._state = state
-        status = {"state": state, "seed": self._episode.seed, **result}
+        status = {"state": state, "seed": self._episode.seed, **self._named, **result}
         self._statuses.publish(String(data=json.dumps(status)))
 
     def _engage(self) -> None:

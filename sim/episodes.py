@@ -21,6 +21,8 @@ from ebm_policy_ros.sim.tasks import make_task
 
 RESULTS = "episodes.jsonl"
 SERIES = "series.json"
+# Parts of the bridge's status that are no result.
+_NOT_MEASURED = ("state", "task", "interface")
 # Parameters of a commander that a series notes by itself.
 _NOTED_APART = ("policy", "task")
 
@@ -51,7 +53,7 @@ class EpisodeResult:
         """
         own = {key.name for key in fields(cls)}
         known = {key: value for key, value in status.items() if key in own}
-        measures = {k: v for k, v in status.items() if k not in own and k != "state"}
+        measures = {k: v for k, v in status.items() if k not in {*own, *_NOT_MEASURED}}
         return cls(**known, measures=measures)
 
     def to_dict(self) -> dict[str, Any]:

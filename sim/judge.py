@@ -268,15 +268,20 @@ def _run_in_simulation(
 def _wait(
     processes: Mapping[str, subprocess.Popen[bytes]], out: Path, comparison: Comparison, most: int
 ) -> None:
-    """Wait until the trials are done; the bar does not tell which policy succeeds."""
+    """Wait until the trials are done; nothing tells which policy succeeds."""
     done = len(read_trials(out, comparison))
     total = most * len(comparison.policies)
     with tqdm(desc="trials", total=total, initial=done, dynamic_ncols=True) as bar:
         while not has_ended(processes, "judge_node", out / "logs"):
             time.sleep(0.2)
-            if new := len(read_trials(out, comparison)) - bar.n:
-                bar.update(new)
-        bar.update(len(read_trials(out, comparison)) - bar.n)
+            _tell_new(bar, out, comparison)
+        _tell_new(bar, out, comparison)
+
+
+def _tell_new(bar: Any, out: Path, comparison: Comparison) -> None:
+    for trial in read_trials(out, comparison)[bar.n :]:
+        bar.update()
+        tqdm.write(f"trial {trial.number}: {trial.result} after {trial.seconds:.1f} s")
 
 
 def main(argv: list[str] | None = None) -> None:

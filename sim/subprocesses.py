@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebm_policy_ros.util.children import end_with_parent
 from ebm_policy_ros.util.distributions import dds_profile, this_machine_only
 
 _STOP_TIMEOUT = 20.0
@@ -22,10 +21,6 @@ DOMAIN = "EBM_POLICY_ROS_DOMAIN_ID"
 _DOMAINS = 100
 # Variables by which a ROS finds other computers, whatever else limits it to this one.
 _PEERS = ("ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")
-# From <linux/prctl.h>.
-_PR_SET_PDEATHSIG = 1
-# Loaded before a process forks: a child must not.
-_LIBC = ctypes.CDLL(None)
 
 
 class ProgramFailed(RuntimeError):
@@ -87,8 +82,7 @@ def running(programs: list[Program], logs: Path) -> Iterator[dict[str, subproces
                     env=environment,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    # It calls nothing but prctl, so threads of this process do no harm.
-                    preexec_fn=_end_with_parent,  # noqa: PLW1509
+                    preexec_fn=end_with_parent,  # noqa: PLW1509
                 )
         yield processes
     finally:
@@ -128,19 +122,13 @@ def run_in_foreground(program: Program) -> int:
     process = subprocess.Popen(
         program.command(),
         env={**dds_profile(), **os.environ},
-        # It calls nothing but prctl, so threads of this process do no harm.
-        preexec_fn=_end_with_parent,  # noqa: PLW1509
+        preexec_fn=end_with_parent,  # noqa: PLW1509
     )
     try:
         return process.wait()
     finally:
         process.terminate()
         process.wait()
-
-
-def _end_with_parent() -> None:
-    """Ask Linux to end this process when its parent dies, also by SIGKILL."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def failure_of(name: str, code: int, log: Path) -> ProgramFailed:

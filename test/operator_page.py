@@ -75,15 +75,17 @@ class Page:
                 self.name = data["page"]
         self.code = self.socket.close_code or 0
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + TIMEOUT
+    async def until(self, condition: Callable[[], bool], seconds: float = TIMEOUT) -> None:
+        deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"nothing happened in time; log: {self.log}"
             await asyncio.sleep(0.01)
 
-    async def sees(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    async def sees(
+        self, condition: Callable[[dict[str, Any]], bool], seconds: float = TIMEOUT
+    ) -> dict[str, Any]:
         """Wait for a state, and return it."""
-        await self.until(lambda: bool(self.states) and condition(self.states[-1]))
+        await self.until(lambda: bool(self.states) and condition(self.states[-1]), seconds)
         return self.states[-1]
 
     async def reads(self, text: str) -> None:

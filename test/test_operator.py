@@ -395,6 +395,20 @@ def test_a_policy_of_the_list_takes_over_and_no_other_file(
     play(operator, scenario)
 
 
+def test_a_load_before_the_start_says_what_to_press(station: Station) -> None:
+    station.add_policy(autostart=False)
+    operator = station.add_operator()
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda state: state["policy"].get("lifecycle") == "unconfigured")
+        told = "Load swaps a policy that was started: press Start, then Load"
+        assert await page.command("load_policy", "ur5e_push") == (False, told)
+        await page.close()
+
+    play(operator, scenario)
+
+
 def test_pictures_are_taken_and_drawn_only_while_a_page_shows_them(station: Station) -> None:
     station.add_policy()
     operator = station.add_operator()

@@ -18,14 +18,17 @@ pytest.importorskip("aiohttp")
 from browser import CHROMIUM, Browser
 from rcl_interfaces.msg import Log
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from station import Station
+from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.interface import Interface
 from ebm_policy_ros.messages.takeover import PersonCommand, takeover_message
 from ebm_policy_ros.nodes.common.topics import TAKEOVER_QUALITY
+from ebm_policy_ros.nodes.recorder.node import RecorderNode
 from ebm_policy_ros.sim.subprocesses import Program, ProgramFailed, has_ended, running
 
 pytestmark = [
@@ -52,8 +55,8 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     browser.close()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
+def until(condition: Callable[[], bool], seconds: float = TIMEOUT) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.05)
@@ -263,6 +266,32 @@ def test_before_a_start_the_page_names_the_policy_that_it_runs(
     click(browser, "#load")
     click(browser, "#load")
     says(browser, "#start-note", "runs ur5e_push_either;")
+
+
+def test_the_panel_starts_a_training_and_tells_why_it_failed(
+    station: Station, browser: Browser, tmp_path: Path
+) -> None:
+    station.add(RecorderNode, keys=False, folder=str(tmp_path / "demos"), interface="ur5e_push")
+    browser.open(station.add_operator(runs=str(tmp_path / "runs")).url)
+    says(browser, "#demonstrations", "0 episodes in demos")
+    # Without a simulation nothing is demonstrated by script, or judged.
+    shown = "[...document.querySelectorAll('.jobs button')].map(b => b.checkVisibility())"
+    assert browser.evaluate(shown) == [False, True, False]
+    assert browser.texts("#training-time option") == ["2 min", "5 min", "10 min", "30 min", "1 h"]
+    browser.evaluate("document.querySelector('#train').scrollIntoView({block: 'center'})")
+    click(browser, "#train")
+    says(browser, "#program-title", "Training for 2m")
+    says(browser, "#answer-program", "Training for 2m: begun")
+    says(browser, "#train:disabled", "Train")
+    until(lambda: bool(browser.texts("#program-result.bad")), 8 * TIMEOUT)
+    (told,) = browser.texts("#program-result")
+    assert told.startswith(f"Failed: train_policy: {tmp_path / 'demos'}: no bags in it")
+    until(lambda: browser.texts("#train:disabled") == [])
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = station.robot.node.create_publisher(String, "sim_bridge_node/status", latched)
+    publisher.publish(String(data='{"state": "running", "task": "push", "interface": "x"}'))
+    until(lambda: browser.evaluate(shown) == [True, True, True])
+    assert not [text for text in browser.problems if "verbose" not in text]
 
 
 def test_a_page_without_its_policy_node_says_so(station: Station, browser: Browser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
@@ -43,6 +44,7 @@ class EpisodeFolder:
                 "without a dot in front"
             )
         self.path, self._prefix = path, prefix
+        self._outcomes: dict[str, str] = {}
         path.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -50,15 +52,18 @@ class EpisodeFolder:
         """Folder of unfinished episodes and of those that were set aside."""
         return self.path / PARTIAL
 
-    def count(self) -> int:
-        """Number of finished episodes, from any recorder."""
-        return sum(1 for _ in self.path.glob(f"*/{METADATA}"))
+    def outcomes(self) -> Counter[str]:
+        """Numbers of finished episodes by outcome, from any recorder.
 
-    def count_successes(self) -> int:
-        """Number of finished episodes that were kept as a success."""
-        folders = [path.parent for path in self.path.glob(f"*/{METADATA}")]
-        outcomes = [metadata.read_custom_data(folder).get("outcome") for folder in folders]
-        return outcomes.count("success")
+        An episode's file is read once, so that another call is cheap.
+        """
+        names = {path.parent.name for path in self.path.glob(f"*/{METADATA}")}
+        self._outcomes = {
+            name: self._outcomes.get(name)
+            or metadata.read_custom_data(self.path / name).get("outcome", UNFINISHED)
+            for name in names
+        }
+        return Counter(self._outcomes.values())
 
     def count_partial(self) -> int:
         """Number of episodes that need a decision, without those being recorded now."""

@@ -13,8 +13,11 @@ LARGEST_MESSAGE = 4096
 """Maximum bytes of a message from a page; the longest that a page sends has 200."""
 RECORDER_EVENTS = ("start", "success", "failure", "discard", "rerecord")
 """Requests to the recorder."""
-_NAMES = ("stop", "start", "reset", "shadow", "speed", "load_policy", "record")
+_FOR_PROGRAM = ("demonstrate", "train", "judge", "cancel")
+_NAMES = ("stop", "start", "reset", "shadow", "speed", "load_policy", "record", *_FOR_PROGRAM)
 _LONGEST_TEXT = 256
+_MOST_EPISODES, _MOST_TRIALS = 1000, 200
+Value = bool | float | str | tuple[str, str, int] | None
 
 
 class BadMessage(ValueError):
@@ -26,18 +29,24 @@ class Command:
     """Command of an operator."""
 
     name: str
-    """One of stop, start, reset, shadow, speed, load_policy and record."""
-    value: bool | float | str | None = None
+    """One of stop, start, reset, shadow, speed, load_policy, record, demonstrate, train, judge and
+    cancel."""
+    value: Value = None
     """Shadow: true or false. Speed: factor from 0 to 1. Policy: its name. Record: one of
-    RECORDER_EVENTS."""
+    RECORDER_EVENTS. Demonstrate: number of episodes. Train: time, as 10m. Judge: names of two
+    policies, and number of trials of each."""
 
     @property
-    def is_for_recorder(self) -> bool:
-        """True for a command to the recorder, false for one to the policy node."""
-        return self.name == "record"
+    def target(self) -> str:
+        """Receiver of the command: policy, recorder or program."""
+        if self.name in _FOR_PROGRAM:
+            return "program"
+        return "recorder" if self.name == "record" else "policy"
 
     def __str__(self) -> str:
         """Command as text for users."""
+        if isinstance(self.value, tuple):
+            return f"{self.name} {' '.join(map(str, self.value))}"
         return self.name if self.value is None else f"{self.name} {self.value}"
 
 
@@ -73,8 +82,13 @@ def read_command(message: dict[str, Any]) -> Command:
     elif name == "record":
         _require(value in RECORDER_EVENTS, name, value, any_of(RECORDER_EVENTS))
     elif name == "load_policy":
-        fits = isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT
-        _require(fits, name, value, "the name of a policy")
+        _require(_is_name(value), name, value, "the name of a policy")
+    elif name == "train":
+        _require(_is_name(value), name, value, "a time")
+    elif name == "demonstrate":
+        _require_count(name, value, _MOST_EPISODES)
+    elif name == "judge":
+        value = _read_comparison(value)
     else:
         _require(value is None, name, value, "no value")
     return Command(name, value)
@@ -99,6 +113,25 @@ def read_number(value: object) -> int:
     """
     _require(isinstance(value, int) and not isinstance(value, bool), "n", value, "a whole number")
     return value  # type: ignore[return-value]
+
+
+def _read_comparison(value: object) -> tuple[str, str, int]:
+    parts: list[Any] = value if isinstance(value, list) and len(value) == 3 else [None] * 3
+    fits = all(map(_is_name, parts[:2]))
+    _require(fits, "judge", value, "two policies and a number of trials")
+    first, second, trials = parts
+    _require_count("trials", trials, _MOST_TRIALS)
+    return first, second, trials
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT
+
+
+def _require_count(name: str, value: object, most: int) -> None:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    fits = is_whole and 1 <= value <= most  # type: ignore[operator]
+    _require(fits, name, value, f"a whole number from 1 to {most}")
 
 
 def _require(fits: bool, name: str, value: object, expected: str) -> None:

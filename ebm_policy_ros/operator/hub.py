@@ -12,6 +12,7 @@ from typing import Any
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.journal import Journal
 from ebm_policy_ros.operator.page_session import PageSession
+from ebm_policy_ros.operator.programs import Programs
 from ebm_policy_ros.operator.robot import Answer, Robot
 from ebm_policy_ros.operator.stopping import PendingStop
 from ebm_policy_ros.operator.words import commander, situation
@@ -29,21 +30,24 @@ _REMEMBERED = 64
 class Hub:
     """Sends one state to all pages, and lets through the commands of those that see it."""
 
-    def __init__(self, robot: Robot, journal: Journal, picture_rate: float) -> None:
+    def __init__(
+        self, robot: Robot, programs: Programs, journal: Journal, picture_rate: float
+    ) -> None:
         """Begin without pages.
 
         Args:
             robot: Robot to show and to command.
+            programs: Programs that pages start.
             journal: Journal that the pages show.
             picture_rate: Most pictures per second of each camera, Hz.
         """
         self.pages: list[PageSession] = []
         self.stop = PendingStop(robot, journal)
-        self._robot, self._journal = robot, journal
+        self._robot, self._programs, self._journal = robot, programs, journal
         self._picture_period = 1 / picture_rate
         self._number, self._opened = 0, 0
         self._sent: OrderedDict[int, float] = OrderedDict()
-        self._busy: dict[bool, str] = {}
+        self._busy: dict[str, str] = {}
         self._told: dict[str, float] = {}
         """Times at which the log last told that a picture cannot be encoded, by name."""
 
@@ -100,18 +104,20 @@ class Hub:
         refusal = ""
         if not self.is_fresh(seen):
             refusal = f"the page showed a state older than {FRESHEST:g} s; look again and repeat"
-        elif self.stop.waiting_s is not None and not command.is_for_recorder:
+        elif self.stop.waiting_s is not None and command.target == "policy":
             refusal = "a STOP is not confirmed yet"
-        elif running := self._busy.get(command.is_for_recorder):
+        elif running := self._busy.get(command.target):
             refusal = f"{running} is still running"
         if refusal:
             answer = Answer(False, refusal)
         else:
-            self._busy[command.is_for_recorder] = f"{command} by {who}"
+            self._busy[command.target] = f"{command} by {who}"
             try:
-                answer = await self._robot.perform(command)
+                is_program = command.target == "program"
+                receiver = self._programs if is_program else self._robot
+                answer = await receiver.perform(command)
             finally:
-                del self._busy[command.is_for_recorder]
+                del self._busy[command.target]
         level = "info" if answer.done else "warning"
         refused = "" if answer.done else "refused: "
         self._journal.write(f"{command} by {who}: {refused}{answer.text}", level)
@@ -156,6 +162,7 @@ class Hub:
             "busy": list(self._busy.values()),
             **dataclasses.asdict(situation(robot["policy"], stopping)),
             "commander": commander(robot["policy"]),
+            "programs": self._programs.state(),
             **robot,
         }
 

@@ -27,7 +27,7 @@ class Robot(Protocol):
         """Ask the policy node once to stop; soon without success if it does not answer."""
 
     async def perform(self, command: Command) -> Answer:
-        """Perform any command but a stop."""
+        """Perform a command to the policy node, but no stop, or to the recorder."""
 
     def watch(self, pictures: frozenset[str]) -> None:
         """Choose the pictures that somebody looks at; only those cost anything."""

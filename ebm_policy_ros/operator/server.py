@@ -93,17 +93,17 @@ class Server:
         response = await handler(request)
         if not response.prepared:
             host = request.headers["Host"]
-            response.headers.update(
-                {
-                    "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
-                    f"style-src 'self'; img-src 'self' blob:; connect-src 'self' ws://{host} "
-                    f"wss://{host}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-                    "X-Content-Type-Options": "nosniff",
-                    "X-Frame-Options": "DENY",
-                    "Referrer-Policy": "no-referrer",
-                    "Cache-Control": "no-store",
-                }
-            )
+            usual = {
+                "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
+                f"style-src 'self'; img-src 'self' blob:; connect-src 'self' ws://{host} "
+                f"wss://{host}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                "X-Content-Type-Options": "nosniff",
+                "X-Frame-Options": "DENY",
+                "Referrer-Policy": "no-referrer",
+                "Cache-Control": "no-store",
+            }
+            for name, value in usual.items():
+                response.headers.setdefault(name, value)
         return response
 
     async def _page(self, request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from ebm_policy_ros.nodes.operator.robot_link import NODES, RobotLink
 from ebm_policy_ros.operator.access import Access, check_host, read_token
 from ebm_policy_ros.operator.hub import Hub
 from ebm_policy_ros.operator.journal import Journal
+from ebm_policy_ros.operator.programs import Programs
 from ebm_policy_ros.operator.server import Server
 from ebm_policy_ros.operator.thread import ServerThread
 from ebm_policy_ros.util.resources import expanded, share_directory
@@ -37,6 +38,17 @@ SETTINGS = (
     ),
     *NODES,
     Setting("policies", "", "Folder whose policy files the page offers, beside the shipped ones."),
+    Setting(
+        "runs",
+        "runs",
+        "Folder for the trainings and comparisons that a page starts; the page offers its policy "
+        "files too.",
+    ),
+    Setting(
+        "training_times",
+        "2m 5m 10m 30m 1h",
+        "Times of a training that the page offers, as 90s, 10m or 2h.",
+    ),
 )
 _SEARCH_PERIOD = 1.0
 
@@ -45,7 +57,8 @@ class OperatorNode(Node):
     """Serves a web page that shows a policy node and a recorder, and commands them.
 
     The page has a STOP that is repeated until the policy node confirms it. The node itself
-    commands nothing.
+    commands nothing. It starts trainings, and in simulation demonstrations and comparisons, as
+    programs that end with it.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -60,18 +73,19 @@ class OperatorNode(Node):
         token = read_token(expanded(values["token_file"])) if values["token_file"] else ""
         check_host(values["host"], token)
         self._journal = Journal(self._log)
+        runs = expanded(values["runs"]).resolve()
+        policies = _find_policies(values["policies"], runs)
         self._robot = RobotLink(
-            self,
-            values["policy_node"],
-            values["recorder"],
-            _find_policies(values["policies"]),
-            self._journal,
+            self, values["policy_node"], values["recorder"], policies, self._journal
         )
+        times = values["training_times"].split()
+        programs = Programs(self._robot, self._journal, policies, runs, times)
         # Not on the ROS clock: a simulation's clock may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_SEARCH_PERIOD, self._robot.search, clock=steady)
-        hub = Hub(self._robot, self._journal, values["picture_rate"])
+        hub = Hub(self._robot, programs, self._journal, values["picture_rate"])
         server = Server(hub, Access(token))
+        programs.attach(server.application)
         self._thread = ServerThread(server.application, values["host"], values["port"])
         host = values["host"] if ":" not in values["host"] else f"[{values['host']}]"
         self.url = f"http://{host}:{self._thread.port}"
@@ -94,17 +108,17 @@ class OperatorNode(Node):
         self._thread.close()
 
 
-def _find_policies(folder: str) -> dict[str, Path]:
-    """Policy files by name: the shipped ones, and those in a folder.
+def _find_policies(folder: str, runs: Path) -> dict[str, Path]:
+    """Policy files by name: the shipped ones, those that a page trained, and those in a folder.
 
     Raises:
         ValueError: If there is no such folder.
     """
-    folders = [share_directory() / "config" / "policies"]
+    folders = [share_directory() / "config" / "policies", runs]
     if folder:
         folders.append(expanded(folder).resolve())
-        if not folders[1].is_dir():
-            raise ValueError(f"policies: there is no folder {folders[1]}")
+        if not folders[-1].is_dir():
+            raise ValueError(f"policies: there is no folder {folders[-1]}")
     return {path.stem: path for each in folders for path in sorted(each.glob("*.safetensors"))}
 
 

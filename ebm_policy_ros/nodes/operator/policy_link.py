@@ -104,7 +104,8 @@ class PolicyLink:
             request = SetBool.Request(data=command.value)
             return await ask_node(self._clients["shadow"], request, _USUAL)
         if command.name == "speed":
-            speed = float(command.value or 0.0)
+            assert isinstance(command.value, (int, float))
+            speed = float(command.value)
             return await set_parameter(self._clients["set_parameters"], "speed", speed, _USUAL)
         if command.name == "load_policy":
             return await self._load(str(command.value))
@@ -114,6 +115,8 @@ class PolicyLink:
     async def _load(self, name: str) -> Answer:
         if name not in self._policies:
             return Answer(False, f"got {quote(name)}, expected a policy of the list")
+        if self._status.get("lifecycle") == "unconfigured":
+            return Answer(False, "Load swaps a policy that was started: press Start, then Load")
         client, path = self._clients["set_parameters"], str(self._policies[name])
         answer = await set_parameter(client, "next_policy", path, _USUAL)
         if not answer.done:

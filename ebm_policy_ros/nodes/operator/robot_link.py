@@ -27,6 +27,7 @@ NODES = (
 _DRAWN = ("candidates", "debug_image")  # by the policy node
 _START = "judge_node/start_overlay"  # the wanted start of a trial over the live picture
 _MOST_CAMERAS = 8
+_SIMULATION = ("state", "seed", "task", "interface")
 # Severities of rcl_interfaces/Log.
 _INFO, _LEVELS = 20, {20: "info", 30: "warning"}
 
@@ -103,8 +104,8 @@ class RobotLink:
         return await self._policy.stop()
 
     async def perform(self, command: Command) -> Answer:
-        """Perform any command but a stop."""
-        link = self._recorder if command.is_for_recorder else self._policy
+        """Perform a command to the policy node, but no stop, or to the recorder."""
+        link = self._recorder if command.target == "recorder" else self._policy
         return await link.perform(command)
 
     def watch(self, pictures: frozenset[str]) -> None:
@@ -122,7 +123,7 @@ class RobotLink:
     def _on_simulation(self, message: Any) -> None:
         told = status_in(message)
         if told is not None:
-            self._simulation = {key: told.get(key) for key in ("state", "seed")}
+            self._simulation = {key: told.get(key) for key in _SIMULATION}
 
     def _on_log(self, message: Any) -> None:
         # The page's own entries are in the journal already.

@@ -126,7 +126,7 @@ class OperateTerminal(Node):
         asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def _perform(self, command: Command) -> None:
-        if self._stop.waiting_s is not None and not command.is_for_recorder:
+        if self._stop.waiting_s is not None and command.target == "policy":
             self._journal.write(f"{command}: refused: a STOP is not confirmed yet", "warning")
             return
         answer = await self._robot.perform(command)

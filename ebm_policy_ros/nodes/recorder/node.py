@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -17,7 +17,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from ebm_policy_ros.bags.episode_folder import EpisodeFolder
-from ebm_policy_ros.bags.episode_writer import free_bytes
+from ebm_policy_ros.bags.episode_writer import EpisodeWriter, free_bytes
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.messages.execution import execution_topic
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all, refuse_unknown
@@ -68,7 +68,6 @@ SETTINGS = (
     ),
 )
 _NODE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
-_COUNTS = ("success", "failure", "in_folder", "successes_in_folder")
 _PERIOD = 0.1
 _STATUS_PERIOD, _IDLE_STATUS_PERIOD = 0.2, 1.0
 # Window for the measurement of the rate at which the disk fills, s.
@@ -126,6 +125,8 @@ class RecorderNode(Node):
         self._status = self.create_publisher(String, "~/status", latched)
         self._picture = self.create_publisher(Image, "~/coverage", 1)
         self._told = 0.0
+        self._counted: Counter[str] = Counter()
+        self._counted_with: EpisodeWriter | None = None
         self._written: deque[tuple[float, int]] = deque([(0.0, 0)])
         # Not on the ROS clock: a simulation's clock may not run before it has a subscriber.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -230,13 +231,22 @@ class RecorderNode(Node):
         begun, before = self._written[0]
         free = max(0, free_bytes(self._folder.path) - self._min_free)
         warnings, kept = self._session.warnings(), self._session.kept
+        # Others may add episodes. Not at each status of a recording, which needs the time.
+        if episode is None or episode is not self._counted_with:
+            self._counted, self._counted_with = self._folder.outcomes(), episode
         target = int(self.get_parameter("target").value or 0)
-        problem, done = next(iter(warnings), ""), kept["successes_in_folder"]
+        problem, done = next(iter(warnings), ""), self._counted["success"]
         return RecorderStatus(
             state="idle" if episode is None else "recording",
             next=next_step(episode is not None, self._scene.end, problem, done, target),
             episode="" if episode is None else episode.place.final.name,
-            kept={name: kept[name] for name in _COUNTS},
+            folder=str(self._folder.path),
+            kept={
+                "success": kept["success"],
+                "failure": kept["failure"],
+                "in_folder": sum(self._counted.values()),
+                "successes_in_folder": done,
+            },
             target=target,
             elapsed_s=0.0 if episode is None else now - self._session.begun,
             disk_free_bytes=free,

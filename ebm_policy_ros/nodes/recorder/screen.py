@@ -33,6 +33,8 @@ class RecorderStatus:
     """Number of successes that are wanted; 0 for no number."""
     next: str = ""
     """The operator's next step."""
+    folder: str = ""
+    """Folder of the episodes, as an absolute path."""
 
     def json(self) -> str:
         """Status as JSON, for `~/status`."""

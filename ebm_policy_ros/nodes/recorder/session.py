@@ -75,11 +75,8 @@ class RecorderSession:
         """Current episode; None while idle."""
         self.begun = time.monotonic()
         """Time of its start, s of `time.monotonic`."""
-        self.kept: Counter[str] = Counter(
-            in_folder=folder.count(), successes_in_folder=folder.count_successes()
-        )
-        """Number of kept episodes by outcome since the start, and number of episodes and of
-        successes in the folder."""
+        self.kept: Counter[str] = Counter()
+        """Number of kept episodes by outcome since the start."""
         self._interface, self._inputs, self._folder = interface, inputs, folder
         self._min_free, self._about, self._log = min_free, about, log
         self._coverage, self._scene = coverage, scene
@@ -124,14 +121,9 @@ class RecorderSession:
             self._writing = None
             self._report(episode, metrics)
         self._last_kept = path, outcome
-        self._count(outcome, 1)
+        self.kept[outcome] += 1
         self._log.info(f"kept {path} ({outcome})")
         return str(path)
-
-    def _count(self, outcome: str, change: int) -> None:
-        for name in (outcome, "in_folder"):
-            self.kept[name] += change
-        self.kept["successes_in_folder"] += change * (outcome == "success")
 
     def _see(self) -> None:
         """Take the picture of the first scene as soon as it can be seen."""
@@ -178,7 +170,7 @@ class RecorderSession:
         assert self._last_kept is not None
         (path, outcome), self._last_kept = self._last_kept, None
         text = f"set aside: {self._folder.set_aside(path)}"
-        self._count(outcome, -1)
+        self.kept[outcome] -= 1
         self._log.warning(text)
         return f"{self._begin()}; {text}"
 

@@ -2,6 +2,7 @@
 
 import { Connection } from "./connection.js";
 import { Figures } from "./figures.js";
+import { Programs } from "./programs.js";
 import { View, set } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
@@ -10,6 +11,7 @@ const TWICE = 3000; // ms within which a button is pressed again
 const issued = document.querySelector("meta[name=token]").content;
 const view = new View();
 const figures = new Figures(document.getElementById("pictures"));
+const programs = new Programs((...parts) => connection && command(...parts));
 let connection = null;
 let newest = null; // state that waits to be drawn; a hidden page draws none for minutes
 
@@ -38,6 +40,7 @@ function draw() {
   newest = null;
   view.draw(state);
   view.drawSituation(connection.silence);
+  programs.draw(state);
   figures.draw(state.pictures);
   figures.drawChosen((state.policy.is_heard && state.policy.chosen) || {});
   connection.show(figures.shown());
@@ -74,7 +77,7 @@ setInterval(() => {
 // Buttons
 
 async function command(button, name, value) {
-  const answer = $(name === "record" ? "answer-recorder" : "answer-policy");
+  const answer = button.closest(".card").querySelector(".answer");
   answer.textContent = `${button.firstChild.textContent.trim()} …`;
   const { done, text } = await connection.command(name, value);
   answer.textContent = text;
