@@ -56,10 +56,10 @@ def _check_view(key: str, projection: Projection, box: Workspace, action: Action
     """Refuse a camera that sees nothing of the workspace."""
     sides = zip(box.fields, box.low, box.high, strict=True)
     known: dict[str, npt.ArrayLike] = {**projection.fixed, **action.fixed}
-    known |= {axis: np.linspace(low, high, _POINTS) for axis, low, high in sides}
+    known |= {axis: np.linspace(float(low), float(high), _POINTS) for axis, low, high in sides}
     if not set(AXES) <= set(known):
         return  # the workspace has no limits there
-    grid = np.meshgrid(*(known[axis] for axis in AXES))
+    grid = np.meshgrid(*(np.asarray(known[axis], float) for axis in AXES))
     points, frame = np.stack(grid, axis=-1).reshape(-1, len(AXES)), action.frame_id
     ranges = zip(AXES, points.min(axis=0), points.max(axis=0), strict=True)
     told = ", ".join(f"{axis} {low:g} to {high:g}" for axis, low, high in ranges)
