@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -64,8 +65,16 @@ def ros_environment() -> dict[str, str]:
 def _free_domain() -> int:
     """Return a domain from 1 to 100 that follows from this process, and is not the caller's."""
     own = 1 + os.getpid() % _DOMAINS
-    is_callers = os.environ.get("ROS_DOMAIN_ID") == str(own)
+    is_callers = _number(os.environ.get("ROS_DOMAIN_ID", "")) == own
     return 1 + own % _DOMAINS if is_callers else own
+
+
+def _number(text: str) -> int | None:
+    """Return a number as rcl reads it, octal after 0 and hexadecimal after 0x; None if none."""
+    try:
+        return int(text, 8 if re.fullmatch("0[0-7]+", text) else 0)
+    except ValueError:
+        return None
 
 
 @contextmanager

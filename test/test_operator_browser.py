@@ -90,14 +90,24 @@ def test_stop_works_by_mouse_and_key_and_only_reset_leaves_it(
     policy, operator = station.add_policy(), station.add_operator()
     browser.open(operator.url)
     says(browser, "#word", "Moving the arm")
+
+    def press_at(place: str) -> Callable[[], None]:
+        """Press the space bar while another part has the focus: that is not pressed."""
+
+        def stop() -> None:
+            browser.evaluate(f"document.querySelector('{place}').focus()")
+            press(browser, " ")
+
+        return stop
+
     stops: list[Callable[[], None]] = [
         lambda: click(browser, "#stop"),
         lambda: press(browser, "Escape"),
-        lambda: press(browser, " "),
+        press_at("[data-command=shadow]"),
+        press_at("#script-episodes"),
+        press_at("#pictures input"),
     ]
     for stop in stops:
-        # The space bar stops even while another button has the focus, and does not press that.
-        browser.evaluate("document.querySelector('[data-command=shadow]').focus()")
         stop()
         until(lambda: policy.safety.state is SafetyState.STOPPED)
         says(browser, "#word", "Stopped")
@@ -107,7 +117,7 @@ def test_stop_works_by_mouse_and_key_and_only_reset_leaves_it(
         says(browser, "#answer-policy", "reset")
     assert policy.values["publish_commands"]
     confirmed = [text for text in browser.texts("#log li") if "STOP confirmed" in text]
-    assert len(confirmed) == 3
+    assert len(confirmed) == 5
     assert all(url.startswith((operator.url, f"blob:{operator.url}")) for url in browser.requests)
     assert not [text for text in browser.problems if "verbose" not in text]
 

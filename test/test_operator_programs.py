@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -408,3 +409,38 @@ def test_a_time_of_training_that_is_none_is_refused_at_start(station: Station) -
     for wrong in ("", "soon", "10 m", "0m"):
         with pytest.raises(ValueError, match=r"training_times: got .*, expected times such as"):
             station.add_operator(training_times=wrong)
+
+
+def test_a_program_that_is_killed_has_ended_although_what_it_started_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = (
+        "import os, signal, subprocess\n"
+        "print(subprocess.Popen(['sleep', '1000']).pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    child = ChildProgram("training.train", [])
+    monkeypatch.setattr(child, "_arguments", [sys.executable, "-c", text])
+    assert asyncio.run(asyncio.wait_for(child.run(), LONG)) == -signal.SIGKILL
+    (line,) = child.lines
+    deadline = time.monotonic() + LONG
+    while is_alive(int(line)):
+        assert time.monotonic() < deadline
+
+
+def test_a_policy_node_that_fell_silent_may_still_command(
+    station: Station, tmp_path: Path
+) -> None:
+    policy = station.add_policy()
+    operator = station.add_operator(runs=str(tmp_path / "runs"))
+
+    async def scenario(page_of: PageOf) -> None:
+        page = await page_of().open()
+        await page.sees(lambda s: s["policy"].get("lifecycle") == "active")
+        policy.destroy_publisher(next(p for p in policy.publishers if "status" in p.topic_name))
+        await page.sees(lambda s: not s["policy"]["is_heard"])
+        told = "the policy commands the arm; press STOP first"
+        assert await page.command("train", "10m") == (False, told)
+        await page.close()
+
+    play(operator, scenario)

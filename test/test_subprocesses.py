@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def test_a_run_has_a_domain_of_its_own_on_this_computer_alone(
     assert ros_environment()["ROS_DOMAIN_ID"] != environment["ROS_DOMAIN_ID"]
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert not {"ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER"} & set(environment)
+
+
+@pytest.mark.parametrize("text", ["7", "07", "0x7"])
+def test_the_callers_domain_is_avoided_however_it_is_written(
+    text: str, laboratory_domain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 106)  # whose own domain would be 7
+    monkeypatch.setenv("ROS_DOMAIN_ID", text)
+    assert ros_environment()["ROS_DOMAIN_ID"] == "8"
 
 
 def test_a_domain_is_shared_if_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

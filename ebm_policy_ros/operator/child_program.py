@@ -21,6 +21,8 @@ _KEPT = 16
 _CHUNK = 4096
 # Time for the program to end after each signal, s.
 _PATIENCE = 1.5
+# Period of the look for its end, s.
+_LOOK = 0.1
 # Progress bar of tqdm: count, total, and the part in brackets.
 _BAR = re.compile(r"(\d+)/(\d+) \[([\d:?]+)(?:<([\d:?]+))?,? ?(.*)\]$")
 
@@ -80,6 +82,18 @@ class ChildProgram:
             start_new_session=True,
             preexec_fn=end_with_parent,
         )
+        reading = asyncio.create_task(self._read(process))
+        # asyncio's wait() ends only when nobody holds the output any more, also none of those that
+        # the program has started, and left behind when it was killed.
+        while process.returncode is None:
+            await asyncio.sleep(_LOOK)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await reading
+        return process.returncode
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        """Take the output to its end."""
         assert process.stdout is not None
         rest = b""
         while data := await process.stdout.read(_CHUNK):
@@ -88,7 +102,6 @@ class ChildProgram:
                 self._take(line)
             rest = rest[:_CHUNK]
         self._take(rest)
-        return await process.wait()
 
     def _take(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").rstrip()[:LONGEST_LINE]

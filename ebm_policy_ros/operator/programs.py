@@ -22,6 +22,8 @@ from ebm_policy_ros.operator.journal import Journal
 from ebm_policy_ros.operator.robot import Answer, Robot
 from ebm_policy_ros.util.quoting import quote
 
+# Silence after which a policy node that commanded is taken for gone, s.
+_LONGEST_SILENCE = 10.0
 _TIME = re.compile(r"[1-9]\d{0,3}[smh]", re.ASCII)
 
 
@@ -113,7 +115,8 @@ class Programs:
     def _cancel(self) -> Answer:
         if self._run is None or self._run.tone:
             return Answer(False, "no program runs")
-        self._run.child.interrupt()
+        if not self._run.child.is_interrupted:  # a second Ctrl-C would end it before it has saved
+            self._run.child.interrupt()
         return Answer(True, f"{self._run.title}: asked to end")
 
     def attach(self, application: web.Application) -> None:
@@ -135,7 +138,9 @@ class Programs:
             raise Refused(f"{self._run.title} is still running; wait, or cancel it")
         state = self._robot.state()
         policy, recorder = state["policy"], state["recorder"]
-        is_active = policy["is_heard"] and policy.get("lifecycle") == "active"
+        # A node that falls silent on a busy machine goes on commanding.
+        is_there = policy["silence_s"] is not None and policy["silence_s"] < _LONGEST_SILENCE
+        is_active = is_there and policy.get("lifecycle") == "active"
         if is_active and policy.get("state") != "stopped" and not policy.get("shadow"):
             raise Refused("the policy commands the arm; press STOP first")
         if recorder["is_heard"] and recorder.get("state") == "recording":

@@ -218,6 +218,10 @@ class Server:
             done, text = answer.done, answer.text
         except BadMessage as problem:
             done, text = False, str(problem)
+        except (
+            Exception
+        ) as problem:  # such as of a folder that may not be read; the page must know
+            done, text = False, f"{type(problem).__name__}: {problem}"
         identity = message.get("id")
         page.send(
             {

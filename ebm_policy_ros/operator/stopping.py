@@ -48,7 +48,10 @@ class PendingStop:
         self._journal.write(f"STOP by {who}", "warning")
         attempts = 0
         while True:
-            answer = await self._robot.stop()
+            try:
+                answer = await self._robot.stop()
+            except Exception as problem:  # nothing ends a STOP but its confirmation
+                answer = Answer(False, f"{type(problem).__name__}: {problem}")
             attempts += 1
             if answer.done:
                 break

@@ -7,8 +7,8 @@ import signal
 
 # From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
-# Loaded before a process forks: a child must not.
-_LIBC = ctypes.CDLL(None)
+# Looked up before a process forks: a child must not.
+_prctl = ctypes.CDLL(None).prctl
 
 
 def end_with_parent() -> None:
@@ -17,4 +17,4 @@ def end_with_parent() -> None:
     For `preexec_fn` of subprocess: it calls nothing but prctl, so threads of the parent do no
     harm. Linux takes the thread that started the child for its parent.
     """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

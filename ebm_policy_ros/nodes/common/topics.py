@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from rclpy.node import Node
@@ -61,9 +62,17 @@ def published(node: Node, ros_type: str) -> list[str]:
 
 
 def status_in(message: Any) -> dict[str, Any] | None:
-    """Status in a String of JSON; None if it is no JSON object."""
+    """Status in a String of JSON; None if it is no JSON object, or has what is no number."""
     try:
-        status = json.loads(message.data)
-    except ValueError:
+        status = json.loads(message.data, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError):
         return None
     return status if isinstance(status, dict) else None
+
+
+def _finite(text: str) -> float:
+    """Return a number; a browser reads neither NaN nor infinity."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"got {text}, expected a finite number")
+    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from ebm_policy_ros.nodes.common.parameters import Setting
+from ebm_policy_ros.nodes.common.spin import RCLError
 from ebm_policy_ros.nodes.common.topics import status_in
 from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
 from ebm_policy_ros.nodes.operator.recorder_link import RecorderLink
@@ -70,11 +72,10 @@ class RobotLink:
             for topic, kinds in self._node.get_topic_names_and_types()
             if kinds[0] in TYPES
         }
-        named = [
-            self._node.resolve_topic_name(topic)
-            for topic in (*self._policy.topics, *self._recorder.topics)
-            if topic
-        ]
+        named = []
+        for topic in filter(None, (*self._policy.topics, *self._recorder.topics)):
+            with suppress(RCLError):  # others may tell names that are none
+                named.append(self._node.resolve_topic_name(topic))
         images = [topic for topic in sorted(types) if "sensor_msgs" in types[topic]]
         known = [topic for topic in dict.fromkeys(named) if topic in images]
         others = [topic for topic in images if topic not in self._drawn.values()]

@@ -17,6 +17,7 @@ from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
 from ebm_policy_ros.nodes.operator.robot_link import NODES, RobotLink
 from ebm_policy_ros.operator.commands import RECORDER_EVENTS, Command
 from ebm_policy_ros.operator.journal import Journal
+from ebm_policy_ros.operator.robot import Answer
 from ebm_policy_ros.operator.screen import screen
 from ebm_policy_ros.operator.stopping import PendingStop
 from ebm_policy_ros.operator.words import situation
@@ -129,7 +130,10 @@ class OperateTerminal(Node):
         if self._stop.waiting_s is not None and command.target == "policy":
             self._journal.write(f"{command}: refused: a STOP is not confirmed yet", "warning")
             return
-        answer = await self._robot.perform(command)
+        try:
+            answer = await self._robot.perform(command)
+        except Exception as problem:
+            answer = Answer(False, f"{type(problem).__name__}: {problem}")
         self._journal.write(f"{command}: {'' if answer.done else 'refused: '}{answer.text}")
 
     async def _give_up(self) -> None:

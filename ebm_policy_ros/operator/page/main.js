@@ -117,8 +117,7 @@ $("stop").onpointerdown = stop;
 $("stop").onclick = (event) => event.detail === 0 && stop(); // by a key or a screen reader
 for (const kind of ["keydown", "keyup"]) {
   addEventListener(kind, (event) => {
-    const isTyped = event.target instanceof HTMLInputElement && event.target.type !== "range";
-    if (event.key !== "Escape" && (event.key !== " " || isTyped)) return;
+    if (event.key !== "Escape" && event.key !== " ") return; // no field needs a space
     event.preventDefault(); // the space bar would press the focused button as well
     event.stopPropagation();
     if (kind === "keydown" && !event.repeat) stop();

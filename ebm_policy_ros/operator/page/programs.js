@@ -30,7 +30,7 @@ export class Programs {
     for (const id of ["demonstrate", "train", "judge"]) $(id).disabled = isRunning;
     options("training-time", times, (time) => `${parseInt(time)} ${UNITS[time.slice(-1)]}`);
     const added = options("judged-first", policy.policies);
-    if (added) $("judged-first").value = $("policies").value = added;
+    if (added) $("judged-first").value = added;
     options("judged-second", policy.policies);
     const running = policy.policy?.split("/").pop().replace(/\.safetensors$/, "");
     if (!this.isChosen && policy.policies.includes(running)) {

@@ -64,9 +64,12 @@ export class View {
     }
     const select = $("policies");
     if (select.dataset.names !== policy.policies.join()) {
+      const before = select.value;
       select.dataset.names = policy.policies.join();
       select.replaceChildren(...policy.policies.map((name) => new Option(name)));
-      select.value = select.dataset.running = "";
+      select.value = policy.policies.includes(before) ? before : "";
+      if (!select.value) select.dataset.running = "";
+      $("load").classList.remove("armed"); // who pressed it once must see the new list
     }
     if (name && select.dataset.running !== name) {
       select.dataset.running = name;
