@@ -28,7 +28,9 @@ class Publishers:
         def publisher(kind: str, topic: str) -> Any:
             return node.create_publisher(message_class(kind), topic, _DEPTH)
 
-        self._streams = {n: publisher(stream.type, stream.topic) for n, stream in streams.items()}
+        self._topics = {name: stream.topic for name, stream in streams.items()}
+        kinds = {stream.topic: stream.type for stream in streams.values()}
+        self._streams = {topic: publisher(kind, topic) for topic, kind in kinds.items()}
         cameras = [s.topic for s in streams.values() if isinstance(s, ImageStream)]
         self._infos: Any = None
         if cameras:
@@ -58,9 +60,9 @@ class Publishers:
         self._scenes.publish(scene)
 
     def samples(self, samples: dict[str, Any]) -> None:
-        """Publish samples, by the names of their streams."""
-        for name, message in samples.items():
-            self._streams[name].publish(message)
+        """Publish samples, by the names of their streams; one for those that share a topic."""
+        for topic, message in {self._topics[n]: sample for n, sample in samples.items()}.items():
+            self._streams[topic].publish(message)
 
     def time(self, time_ns: int) -> None:
         """Publish the time, for whoever acts on it: after what was sampled then."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import yaml
 
 from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.sim.disturbance import Disturbance
@@ -221,5 +222,11 @@ def test_demonstrations_over_ros_have_the_gripper_as_their_fourth_coordinate(
     assert actions.shape[1] == 4 and len(actions) - result["steps"] in (0, 1)
     assert actions[:, 3].min() == 0 and actions[:, 3].max() == pytest.approx(STROKE)
     assert np.all(np.ptp(actions[:, :3], axis=0) > 0.05)
+    # The arm's joints and the fingers share a topic, on which each moment comes once.
+    (bag,) = tmp_path.glob("pick_place_*/metadata.yaml")
+    told = yaml.safe_load(bag.read_text())["rosbag2_bagfile_information"]
+    topics = told["topics_with_message_count"]
+    counts = {each["topic_metadata"]["name"]: each["message_count"] for each in topics}
+    assert abs(counts["/joint_states"] - counts["/tool_pose"]) <= 1
     finger = data.observations["fingers"][:, -1, 0]
     assert finger.min() < 0.002 and finger.max() == pytest.approx(0.025, abs=0.001)
