@@ -37,6 +37,7 @@ from ebm_policy_ros.sim.subprocesses import DOMAIN
 pytestmark = pytest.mark.ros
 # A program that has the least priority begins late on a busy machine.
 LONG = 240.0
+WHILE_MOVING = (False, "the policy commands the arm; press STOP first")
 PageOf = Callable[[], Page]
 
 
@@ -208,8 +209,7 @@ def test_no_program_begins_where_it_would_disturb_or_has_nothing_to_work_on(
     async def scenario(page_of: PageOf) -> None:
         page = await page_of().open()
         await page.sees(lambda s: s["policy"].get("lifecycle") == "active")
-        refused = (False, "the policy commands the arm; press STOP first")
-        assert await page.command("train", "10m") == refused
+        assert await page.command("train", "10m") == WHILE_MOVING
         assert (await page.command("stop"))[0]
         await page.sees(lambda s: s["policy"]["state"] == "stopped")
         for name, value, told in (
@@ -439,8 +439,7 @@ def test_a_policy_node_that_fell_silent_may_still_command(
         await page.sees(lambda s: s["policy"].get("lifecycle") == "active")
         policy.destroy_publisher(next(p for p in policy.publishers if "status" in p.topic_name))
         await page.sees(lambda s: not s["policy"]["is_heard"])
-        told = "the policy commands the arm; press STOP first"
-        assert await page.command("train", "10m") == (False, told)
+        assert await page.command("train", "10m") == WHILE_MOVING
         await page.close()
 
     play(operator, scenario)

@@ -1,4 +1,4 @@
-"""What nodes take from the topics of others."""
+"""Statuses and names of topics that other nodes tell."""
 
 from __future__ import annotations
 

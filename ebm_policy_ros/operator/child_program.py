@@ -57,7 +57,7 @@ class ChildProgram:
         self.lines: deque[str] = deque(maxlen=_KEPT)
         """Last lines of its output, without progress bars."""
         self.progress: Progress | None = None
-        """What its progress bar tells; None without one."""
+        """Newest state of its progress bar; None without one."""
         self.is_interrupted = False
         """True if it was asked to end."""
 
