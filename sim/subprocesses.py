@@ -18,7 +18,8 @@ from ebm_policy_ros.util.distributions import dds_profile, this_machine_only
 
 _STOP_TIMEOUT = 20.0
 DOMAIN = "EBM_POLICY_ROS_DOMAIN_ID"
-"""Environment variable with the ROS domain of such runs; by default each has its own."""
+"""Environment variable with the ROS domain of runs that start a simulation; by default each run
+has its own."""
 _DOMAINS = 100
 # Variables by which a ROS finds other computers, whatever else limits it to this one.
 _PEERS = ("ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")

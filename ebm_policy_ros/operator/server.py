@@ -218,9 +218,7 @@ class Server:
             done, text = answer.done, answer.text
         except BadMessage as problem:
             done, text = False, str(problem)
-        except (
-            Exception
-        ) as problem:  # such as of a folder that may not be read; the page must know
+        except Exception as problem:  # such as of a folder that may not be read
             done, text = False, f"{type(problem).__name__}: {problem}"
         identity = message.get("id")
         page.send(
