@@ -115,7 +115,7 @@ class SimBridgeNode(Node):
         self._controllers = _controllers(self._interface, task)
         self._answered: set[int] = set()
         """Numbers of the arms whose commands for this tick have come, in lock-step."""
-        self._sensors = Sensors(self._interface, task.arms)
+        self._sensors = Sensors(self._interface, task.arms, self._world.cameras)
         if problem := self._sensors.misplaced(self._world):
             self.get_logger().warning(problem)
         self._viewer = Viewer(self._world) if values["viewer"] else None

@@ -32,15 +32,15 @@ def add_laboratory(spec: mujoco.MjSpec, bases: Sequence[float] = (0.0,)) -> None
     _add_lights(spec)
 
 
-def add_camera(spec: mujoco.MjSpec, name: str, view: View) -> None:
-    """Add a fixed, level camera."""
+def add_camera(body: mujoco.MjsBody, name: str, view: View) -> None:
+    """Add a camera to a body, in whose frame it looks and is level."""
     backward = np.subtract(view.eye, view.target)
     right = np.cross([0, 0, 1], backward)
     up = np.cross(backward, right)
     axes = [axis / np.linalg.norm(axis) for axis in (right, up, backward)]
     quaternion = np.empty(4)
     mujoco.mju_mat2Quat(quaternion, np.stack(axes, axis=1).ravel())
-    spec.worldbody.add_camera(name=name, pos=view.eye, quat=quaternion, fovy=view.fovy)
+    body.add_camera(name=name, pos=view.eye, quat=quaternion, fovy=view.fovy)
 
 
 def _add_materials(spec: mujoco.MjSpec) -> None:

@@ -35,12 +35,18 @@ _OFF = 0.005
 class Sensors:
     """Maker of the messages of a moment."""
 
-    def __init__(self, interface: Interface, arms: Sequence[Mount] = Task.arms) -> None:
+    def __init__(
+        self,
+        interface: Interface,
+        arms: Sequence[Mount] = Task.arms,
+        cameras: Sequence[str] = CAMERAS,
+    ) -> None:
         """Takes the streams of an interface; its cameras are those of the world in order.
 
         Args:
             interface: Names the streams.
             arms: Arms of the world.
+            cameras: Cameras of the world.
 
         Raises:
             ValueError: If the simulated arms have no such sensor.
@@ -54,15 +60,15 @@ class Sensors:
             for number, mount in enumerate(arms)
             for frame, sign in frames(mount.prefix).items()
         }
-        cameras = [n for n, s in self._streams.items() if isinstance(s, ImageStream)]
-        self._cameras = dict(zip(cameras, CAMERAS, strict=False))
+        pictures = [n for n, s in self._streams.items() if isinstance(s, ImageStream)]
+        self._cameras = dict(zip(pictures, cameras, strict=False))
         for name, stream in self._streams.items():
             if isinstance(stream, ImageStream) and name in self._cameras:
                 continue
             framed = isinstance(stream, PoseStream) and stream.frame_id in self._frames
             if not framed and not isinstance(stream, JointStream):
                 raise ValueError(
-                    f"observation.{name}: the simulated UR5e has {len(CAMERAS)} cameras, joints "
+                    f"observation.{name}: the simulated UR5e has {len(cameras)} cameras, joints "
                     f"and the pose of its tool in {' and '.join(self._frames)}, not this"
                 )
 

@@ -23,7 +23,9 @@ __all__ = ["CAMERAS", "MAX_SPEED", "Motion", "World"]
 Array = npt.NDArray[np.float64]
 
 CAMERAS = ("camera", "cinematic")
-"""Cameras of the world: the policy's, and the videos', which is an interface's second one."""
+"""Cameras of every world: the policy's, and the videos'."""
+WRIST = "wrist"
+"""Camera on the tool, of tasks that have one."""
 
 _CONTROL_STEP = 0.02
 
@@ -49,7 +51,12 @@ class World:
         spec.option.timestep = task.physics_step
         add_laboratory(spec, [mount.place[0] for mount in task.arms])
         for name, view in zip(CAMERAS, (task.camera, task.video), strict=True):
-            add_camera(spec, name, view)
+            add_camera(spec.worldbody, name, view)
+        self.cameras: tuple[str, ...] = CAMERAS
+        """Cameras for the streams of an interface, in their order."""
+        if task.wrist is not None:
+            add_camera(spec.body(task.arms[0].prefix + TOOL), WRIST, task.wrist)
+            self.cameras = (CAMERAS[0], WRIST, *CAMERAS[1:])
         task.scene(spec)
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
@@ -179,7 +186,7 @@ class World:
         """Return the picture of a camera.
 
         Args:
-            camera: One of `CAMERAS`.
+            camera: One of `cameras`.
             size: Height and width in pixels; the camera's own when None.
             shadows: Also smooths edges. Several times slower in software.
 

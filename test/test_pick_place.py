@@ -230,3 +230,8 @@ def test_demonstrations_over_ros_have_the_gripper_as_their_fourth_coordinate(
     assert abs(counts["/joint_states"] - counts["/tool_pose"]) <= 1
     finger = data.observations["fingers"][:, -1, 0]
     assert finger.min() < 0.002 and finger.max() == pytest.approx(0.025, abs=0.001)
+    # The second camera is that on the gripper: what is held stays where it is in the picture.
+    held = (finger > 0.024) & (data.observations["tool"][:, -1, 2] > 0.03)
+    pictures = data.observations["wrist"][held, -1].astype(float)
+    assert held.sum() > 5 and pictures[:, 60:72, 60:68].std(axis=0).max() < 10
+    assert pictures.std(axis=0).max() > 40

@@ -60,6 +60,7 @@ class PickPlace(Task):
     labels: Mapping[str, str] = {"success": "a cube in a box", "lifted": "a cube lifted"}
     gripper = (GRIPPER,)
     camera = View(eye=(1.0, 0.0, 0.58), target=(0.48, 0.0, 0.04), fovy=46)
+    wrist = View(eye=(-0.10, 0.0, 0.03), target=(-0.035, 0.0, 0.24), fovy=82)
 
     def add_tool(self, spec: mujoco.MjSpec, tool: mujoco.MjsBody) -> None:
         """Add the gripper."""

@@ -20,7 +20,7 @@ Measures = Mapping[str, float]
 
 
 class View(NamedTuple):
-    """Fixed, level camera."""
+    """Level camera, fixed to the room or to a body."""
 
     eye: tuple[float, float, float]
     """Position of the camera (m)."""
@@ -97,8 +97,10 @@ class Task(ABC):
     """Position actuators that take the value of the gripper's topic; the first one is measured."""
     camera = View(eye=(1.1, 0.0, 0.56), target=(0.335, 0.0, 0.213), fovy=60)
     """View of the policy's camera."""
+    wrist: View | None = None
+    """View of a camera on the tool of the first arm, in the tool's frame, z ahead; or none."""
     video = View(eye=(1.45, 0.95, 0.75), target=(0.3, 0.0, 0.15), fovy=38)
-    """View of the videos and of a second camera."""
+    """View of the videos, and of an interface's last camera."""
     # Behind the arm's left shoulder: forward is away, left is left.
     window = WindowView(azimuth=25.0, elevation=-42.0, distance=1.1, target=(0.42, 0.0, 0.05))
     """View of the window."""
