@@ -57,7 +57,7 @@ docs: .docs-venv/.ready  ## All pages as a site: site/
 faults: setup  ## Everything that goes wrong on a robot, and what goes out then: about 20 minutes
 	$(BIN)/python test/fault_matrix.py
 
-bench: setup  ## Exactness and speed of methods, decisions, training, simulation, node, page, recorder and reader
+bench: setup  ## Exactness, speed and growth: methods, decisions, training, simulation, node, page, recorder, reader
 	$(BIN)/python bench/methods.py
 	$(BIN)/python bench/decisions.py
 	$(BIN)/python bench/training.py
@@ -67,6 +67,7 @@ bench: setup  ## Exactness and speed of methods, decisions, training, simulation
 	$(BIN)/python bench/takeover.py
 	$(BIN)/python bench/recording.py
 	$(BIN)/python bench/reading.py
+	$(BIN)/python bench/growth.py
 
 experiments: setup  ## The classic experiments that fit a CPU: out/experiments; goes on if interrupted
 	$(BIN)/python -m ebm_policy_ros.training.experiments.functions --out out/experiments/functions

@@ -116,6 +116,13 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def held_memory() -> int:
+    """Memory that this process holds now besides files that are mapped, bytes (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (x for x in status.splitlines() if x.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
 def wait(device: str) -> None:
     """Wait until the device has finished all work."""
     if device != "cpu":

@@ -43,6 +43,7 @@ class Case(NamedTuple):
     size: tuple[int, int]
     camera_rate: float
     joint_rate: float
+    seconds: int = SECONDS
 
 
 CASES = (
@@ -74,7 +75,7 @@ def messages(interface: Interface, case: Case, frames: list[Any]) -> list[tuple[
     height, width = case.size
 
     def every(rate: float, topic: str, content: Any) -> None:
-        for number in range(round(SECONDS * rate)):
+        for number in range(round(case.seconds * rate)):
             stamp = NANOSECONDS + round(number / rate * NANOSECONDS)
             found.append((stamp, topic, content(number, stamp)))
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import decisions
+import growth
+import numpy as np
 import plain
 import pytest
 import torch
@@ -150,3 +152,20 @@ def test_policies_for_a_gpu_decide_on_what_is_shown_to_them(
     other = plain_policy(path).decide(seen[0])
     assert action.shape == (1, size) and other.shape == (size,)
     assert max(abs(action).max(), abs(other).max()) <= 1
+
+
+def test_a_slope_is_that_of_the_large_sizes() -> None:
+    sizes = [1, 10, 100, 1000, 10000]
+    assert growth.slope(sizes, [size**2 for size in sizes]) == pytest.approx(2)
+    # A constant cost hides the growth of small sizes.
+    assert growth.slope(sizes, [5 + size**2 for size in sizes]) == pytest.approx(2, abs=0.01)
+
+
+def test_the_growth_of_each_kind_is_measured(tmp_path: Path) -> None:
+    every = growth.all_series(0.01, tmp_path, small=True)
+    growth.write_pictures(tmp_path / "pictures.npy", 2)
+    assert np.load(tmp_path / "pictures.npy", mmap_mode="r").shape == (80, 48, 64, 3)
+    for series in every:
+        size = 2 if series.name == "demonstrations" else series.sizes[0]
+        found = series.measure(size)
+        assert found["seconds"] > 0 and found["bytes"] > 1e7, series.name
