@@ -123,7 +123,7 @@ class SimBridgeNode(Node):
         self._out = Publishers(self, self._interface)
         self._open_topics()
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._time_ns = 0
+        self._time_ns = self._started_ns = 0
         self._parts, self._parts_done = 1, 0
         self._solved = self._over = 0
         self._reset()
@@ -227,7 +227,16 @@ class SimBridgeNode(Node):
 
     def _set_state(self, state: str, **result: Any) -> None:
         self._state = state
-        status = {"state": state, "seed": self._episode.seed, **self._named, **result}
+        if state == "running":
+            self._started_ns = self._time_ns
+        status = {
+            "state": state,
+            "seed": self._episode.seed,
+            "started_ns": self._started_ns,
+            "time_ns": self._time_ns,
+            **self._named,
+            **result,
+        }
         self._statuses.publish(String(data=json.dumps(status)))
 
     def _engage(self) -> None:

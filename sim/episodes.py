@@ -22,7 +22,7 @@ from ebm_policy_ros.sim.tasks import make_task
 RESULTS = "episodes.jsonl"
 SERIES = "series.json"
 # Parts of the bridge's status that are no result.
-_NOT_MEASURED = ("state", "task", "interface")
+_NOT_MEASURED = ("state", "started_ns", "time_ns", "task", "interface")
 # Parameters of a commander that a series notes by itself.
 _NOTED_APART = ("policy", "task")
 

@@ -16,6 +16,8 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from ebm_policy_ros.messages.execution import execution_topic, read_execution
+from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_to_end
 from ebm_policy_ros.nodes.recorder.client import RecorderWatch
@@ -27,6 +29,8 @@ _REPEAT_AFTER = 15.0
 _STALL_TIMEOUT = 60.0
 # Simulated time before an episode's first command, s: it goes on slowly while nobody commands.
 _LONGEST_WAIT = 85
+# Ticks of the policy that wait to be read; as many as wait to be sent.
+_TICKS = 100
 
 SETTINGS = (
     Setting("episodes", 1, "Number of episodes."),
@@ -70,10 +74,14 @@ class EpisodesNode(Node):
             String, f"{bridge}/status", self._on_status, latched
         )
         self.create_subscription(Clock, "/clock", self._on_clock, 1)
-        self._policy = f"/{policy}: policy"
+        self._policy = policy
+        self._ticked_ns = self._stopped_ns = 0
+        """Simulated times of the policy's newest tick, and of its last stop."""
         self._stopped = ""
-        """Reason of the policy's stop, by its newest word; empty if it goes on."""
+        """Reason of the policy's stop, by its newest tick; empty if it goes on."""
         if policy:
+            topic = execution_topic(policy)
+            self.create_subscription(DiagnosticArray, topic, self._on_tick, _TICKS)
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_status(self, message: Any) -> None:
@@ -88,11 +96,23 @@ class EpisodesNode(Node):
         self._alive = time.monotonic()
         self._simulated = message.clock.sec
 
+    def _on_tick(self, message: Any) -> None:
+        tick, self._ticked_ns = read_execution(message), stamp_ns(message)
+        if tick.state == "stopped":
+            self._hear_stop(tick.reason, self._ticked_ns)
+        else:
+            self._stopped = ""
+
     def _on_diagnostics(self, message: Any) -> None:
+        """Hear of a stop whose ticks came before DDS had found the policy's node."""
         for status in message.status:
-            if status.name == self._policy:
-                state, _, reason = status.message.partition(": ")
-                self._stopped = reason if state == "stopped" else ""
+            state, _, reason = status.message.partition(": ")
+            if status.name == f"/{self._policy}: policy" and state == "stopped":
+                self._hear_stop(reason, stamp_ns(message))
+
+    def _hear_stop(self, reason: str, time_ns: int) -> None:
+        if not self._stopped:
+            self._stopped, self._stopped_ns = reason, time_ns
 
     def run(self) -> None:
         """Run every episode; a result goes to the file when its episode is complete.
@@ -119,9 +139,7 @@ class EpisodesNode(Node):
                     "the recorder doesn't start",
                 )
             # Last, since one that is unsure of what it sees while it waits stops again in seconds.
-            self._request(
-                self._reset_policy, lambda: not self._stopped, "the policy doesn't leave its stop"
-            )
+            self._leave_stop()
             self._request(
                 self._start,
                 lambda: self._status["state"] in ("running", "done"),
@@ -136,6 +154,11 @@ class EpisodesNode(Node):
                 self._status["bag"] = answer.message
             with self._results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self._status) + "\n")
+
+    def _leave_stop(self) -> None:
+        self._request(
+            self._reset_policy, lambda: not self._stopped, "the policy doesn't leave its stop"
+        )
 
     def _request(self, client: Any, happened: Callable[[], bool], problem: str) -> None:
         """Repeat a request until what it asks for has happened, by the other node's topics.
@@ -178,13 +201,15 @@ class EpisodesNode(Node):
     def _wait_until_done(self) -> None:
         """Wait until the started episode has its result.
 
-        A policy that stops says so once a second; in lock-step the simulation waits meanwhile.
+        A policy that stops ends it: in lock-step the simulation would wait for it.
         """
-        self._alive, begun, stopped = time.monotonic(), self._simulated, ""
+        self._alive, begun, is_ending = time.monotonic(), self._simulated, False
         while self._status["state"] != "done":
             rclpy.spin_once(self, timeout_sec=0.5)
-            if self._stopped and not stopped:
-                stopped = self._stopped
+            if self._stopped and self._stopped_ns <= self._status["started_ns"]:
+                self._leave_stop()  # it stopped while the start was asked for
+            elif self._stopped and not is_ending:
+                is_ending = True
                 self._ask(self._end, Trigger.Request())  # refused if it has just ended by itself
             if time.monotonic() - self._alive > _STALL_TIMEOUT:
                 raise TimeoutError(
@@ -192,8 +217,16 @@ class EpisodesNode(Node):
                 )
             if self._simulated - begun > self._longest:
                 raise TimeoutError(f"no command in {self._longest} s of simulated time")
-        if stopped and not self._status["success"]:
-            self._status["stopped"] = stopped
+        if self._policy:
+            self._note_stop()
+
+    def _note_stop(self) -> None:
+        """Note in the result of a failure that the policy stopped during the episode."""
+        started, ended = self._status["started_ns"], self._status["time_ns"]
+        # Ticks come in order: those of the episode have been heard when a later one is.
+        self._spin_until(lambda: self._ticked_ns > ended, f"no later tick of {self._policy}")
+        if self._stopped and started < self._stopped_ns <= ended and not self._status["success"]:
+            self._status["stopped"] = self._stopped
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import platform
@@ -144,7 +143,6 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     path = policy_path(args.policy)
     policy = load_judged(args.policy, args.inference)
     assert policy.interface is not None
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     interface = interface_path(args.interface or make_task(args.task).interface)
     config = EpisodesConfig(
         task=args.task,
@@ -152,7 +150,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
         out=args.out,
         seed=args.seed,
         episodes=args.episodes,
-        policy_sha256=digest,
+        policy_sha256=policy.sha256,
         videos=args.episodes if args.videos is None else args.videos,
         bags=args.out / "bags",
         record=args.bags,
@@ -176,7 +174,7 @@ def evaluate(args: EvaluateArgs) -> dict[str, Any]:
     report = {
         "task": args.task,
         "policy": path.name,
-        "policy_sha256": digest,
+        "policy_sha256": policy.sha256,
         "training": load_policy_file(path).training,
         "machine": f"{platform.machine()}, {platform.platform()}",
         **summary,

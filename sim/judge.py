@@ -23,7 +23,6 @@ from ebm_policy_ros.sim.subprocesses import (
     running,
 )
 from ebm_policy_ros.sim.tasks import make_task
-from ebm_policy_ros.trials.files import sha256_of
 from ebm_policy_ros.trials.log import Trial, TrialLog, read_trials
 from ebm_policy_ros.trials.loop import why_finished
 from ebm_policy_ros.trials.page import PAGE, write_page
@@ -37,6 +36,7 @@ from ebm_policy_ros.trials.plan import (
 from ebm_policy_ros.trials.results import format_report, make_report
 from ebm_policy_ros.trials.starts import find_starts, named_starts
 from ebm_policy_ros.util.cli import run_command
+from ebm_policy_ros.util.digest import sha256_of
 from ebm_policy_ros.util.resources import expanded, interface_path, policy_path
 
 _BRIDGE = "sim_bridge_node"

@@ -20,10 +20,10 @@ from ebm_policy_ros.nodes.common.background import until
 from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.judge.node import JudgeNode
 from ebm_policy_ros.nodes.recorder.node import RecorderNode
-from ebm_policy_ros.trials.files import sha256_of
 from ebm_policy_ros.trials.log import Trial, read_trials
 from ebm_policy_ros.trials.plan import Comparison, NamedFile, claim_folder
 from ebm_policy_ros.trials.starts import named_starts
+from ebm_policy_ros.util.digest import sha256_of
 
 TIMEOUT = 60.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -371,6 +372,31 @@ def test_the_page_records_episodes(station: Station, tmp_path: Path) -> None:
 
     play(operator, scenario)
     assert (tmp_path / "demos" / "episode_0000").is_dir()
+
+
+def test_a_page_says_that_the_disk_is_full_before_and_when_an_episode_is_refused(
+    station: Station, tmp_path: Path
+) -> None:
+    # More has to stay free than any disk has.
+    station.add(RecorderNode, keys=False, folder=str(tmp_path / "demos"), min_free=1e6)
+    operator = station.add_operator()
+    full = re.compile(r"the disk is full: .* GiB are free, 1000000\.00 GiB must stay so")
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda s: s["recorder"]["is_heard"])
+        # The disk alone is in the way as soon as every stream is heard.
+        state = await page.sees(lambda s: len(s["recorder"]["warnings"]) == 1)
+        assert full.match(state["recorder"]["warnings"][0])
+        assert state["recorder"]["next"].startswith("not ready: the disk is full")
+        assert state["recorder"]["disk_free_bytes"] == 0
+        done, text = await page.command("record", "start")
+        assert not done and full.match(text)
+        await page.reads("record start.*refused: the disk is full")
+        await page.close()
+
+    play(operator, scenario)
+    assert not list((tmp_path / "demos").glob("*/*"))
 
 
 def test_a_policy_of_the_list_takes_over_and_no_other_file(

@@ -162,6 +162,20 @@ def test_a_button_that_deletes_or_moves_is_pressed_twice(
     assert policy.values["publish_commands"]
 
 
+def test_the_page_shows_why_no_episode_begins_on_a_full_disk(
+    station: Station, browser: Browser, tmp_path: Path
+) -> None:
+    # More has to stay free than any disk has.
+    station.add(RecorderNode, keys=False, folder=str(tmp_path / "demos"), min_free=1e6)
+    operator = station.add_operator()
+    browser.open(operator.url)
+    says(browser, "#next-step", "not ready: the disk is full")
+    says(browser, "#recorder-warnings", "the disk is full")
+    says(browser, "#disk", "0.0 GiB free")
+    click(browser, "[data-command=record][data-value=start]")
+    says(browser, "#answer-recorder", "the disk is full")
+
+
 def test_a_slider_that_was_moved_and_put_back_follows_the_other_pages(
     station: Station, browser: Browser
 ) -> None:

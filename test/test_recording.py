@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -427,6 +428,26 @@ def test_what_was_kept_when_the_recorder_died_is_moved_to_its_place(tmp_path: Pa
     assert folder.recover() == [f"{bag} was kept, and is in its place now"]
     assert metadata.read_custom_data(bag)["outcome"] == "failure" and numbers(bag) == [0]
     assert folder.recover() == [] and sum(folder.outcomes().values()) == 1
+
+
+def test_episodes_that_others_add_remove_or_move_are_counted(tmp_path: Path) -> None:
+    def add(name: str, outcome: str) -> None:
+        metadata.write(tmp_path / name, {"custom_data": {"outcome": outcome}})
+
+    folder = EpisodeFolder(tmp_path, "episode")
+    assert folder.outcomes() == {}
+    for name in ("episode_0000", "episode_0001", "others", ".copied"):
+        (tmp_path / name).mkdir()
+    add("episode_0000", "success")
+    add(".copied", "success")
+    assert folder.outcomes() == {"success": 1}, "not what is no episode, or not yet one"
+    add("episode_0001", "failure")
+    assert folder.outcomes() == {"success": 1, "failure": 1}
+    (tmp_path / ".copied").rename(tmp_path / "episode_0002")
+    assert folder.outcomes() == {"success": 2, "failure": 1}
+    shutil.rmtree(tmp_path / "episode_0000")
+    folder.set_aside(tmp_path / "episode_0001")
+    assert folder.outcomes() == {"success": 1}
 
 
 @pytest.mark.parametrize("prefix", ["", "../evil", "a/b", ".hidden"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from ebm_policy_ros.policy.graph_inference import GraphActionInference, fastest
 from ebm_policy_ros.policy.inference import ActionInference, InferenceResult
 from ebm_policy_ros.policy.out_of_distribution import Confidence, effective_samples
 from ebm_policy_ros.util import bounds
+from ebm_policy_ros.util.digest import sha256_of
 from ebm_policy_ros.util.quoting import quote
 
 __all__ = ["Choice", "Policy", "PolicyMismatch"]
@@ -125,7 +125,7 @@ class Policy:
             choice,
             temperature,
             float(hysteresis),
-            hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+            sha256_of(Path(path)),
         )
 
     def __repr__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -23,16 +22,3 @@ def write_whole(path: Path, content: bytes) -> None:
 def draft_of(path: Path) -> Path:
     """File into which `write_whole` writes first."""
     return path.with_name(f".{path.name}.part")
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.images import decode_image_file, encode_png
-from ebm_policy_ros.trials.files import sha256_of, write_whole
+from ebm_policy_ros.trials.files import write_whole
 from ebm_policy_ros.trials.plan import NamedFile
+from ebm_policy_ros.util.digest import sha256_of
 
 Picture = npt.NDArray[np.uint8]
 _ENDINGS = (".png", ".jpg", ".jpeg")

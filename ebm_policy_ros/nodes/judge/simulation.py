@@ -25,6 +25,8 @@ _USUAL = 15.0
 _STALL_TIMEOUT = 60.0
 # Simulated time before a trial's first command, s: it goes on slowly while nobody commands.
 _LONGEST_WAIT = 85.0
+# A status of the policy node that is heard so long after the end is from after it, s.
+_ON_ITS_WAY = 0.1
 
 
 class SimulationRunner:
@@ -85,6 +87,7 @@ class SimulationRunner:
             "the trial does not start",
         )
         await self._wait_until_done()
+        await self._hear_last_stop()
         status, rate = self._status, nodes.policy["rate"]
         problem = nodes.other_policy()
         result: Result = "void" if problem else "success" if status["success"] else "failure"
@@ -122,3 +125,10 @@ class SimulationRunner:
                 )
             if self._simulated - begun > self._longest:
                 raise TimeoutError(f"no command in {self._longest:.0f} s of simulated time")
+
+    async def _hear_last_stop(self) -> None:
+        """Count a stop in the last ticks of a trial, which is told ten times a second."""
+        nodes, wanted = self._nodes, time.monotonic() + _ON_ITS_WAY
+        while not nodes.lost() and time.monotonic() - nodes.policy["silence_s"] < wanted:
+            await asyncio.sleep(_STEP)
+        nodes.watch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from functools import lru_cache
@@ -16,6 +15,7 @@ from std_msgs.msg import String
 from ebm_policy_ros.messages.execution import Commander
 from ebm_policy_ros.nodes.policy.loading import is_hidden
 from ebm_policy_ros.nodes.policy.node_state import PolicyNodeState
+from ebm_policy_ros.util.digest import sha256_of
 from ebm_policy_ros.util.resources import policy_path
 
 _PERIOD = 0.1
@@ -123,7 +123,7 @@ def _sha256(name: str) -> str:
 @lru_cache(maxsize=1)
 def _sha256_of(path: Path, changed_ns: int, size: int) -> str:
     """Hash of a file, read once as long as it is not changed."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_of(path)
 
 
 def _finite(value: float) -> float | None:

@@ -195,7 +195,12 @@ class RecorderSession:
     def warnings(self) -> list[str]:
         """Current warnings for the operator."""
         if self.episode is None:
-            return self._inputs.refusals()
+            found = self._inputs.refusals()
+            try:
+                check_free(self._folder.path, self._min_free)
+            except OSError as full:
+                found.append(str(full))
+            return found
         found = [f"{name} has stalled" for name in sorted(self._stalled)]
         found += [
             f"{name}: the disk is too slow, {count} messages not written"
