@@ -167,6 +167,31 @@ class PoseStream(_FramedStream):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OdometryStream(PoseStream):
+    """Odometry: a pose in `frame_id`, and a velocity in the frame of the body that moves."""
+
+    ROS_TYPES: ClassVar[tuple[str, ...]] = ("nav_msgs/msg/Odometry",)
+    VELOCITY: ClassVar[tuple[str, ...]] = (
+        "linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z",
+    )  # fmt: skip
+    FIELDS: ClassVar[tuple[str, ...]] = PoseStream.FIELDS + VELOCITY
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberStream(_Stream):
+    """One number, as a gripper's opening or the distance of a range finder."""
+
+    ROS_TYPES: ClassVar[tuple[str, ...]] = ("std_msgs/msg/Float64", "std_msgs/msg/Float32")
+
+    fields: ClassVar[tuple[str, ...]] = ("data",)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the stream in an observation, (T, 1) float32."""
+        return (self.history, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WrenchStream(_FramedStream):
     """Wrench stream: forces in newtons and torques in newton metres."""
 
@@ -178,9 +203,16 @@ class WrenchStream(_FramedStream):
     fields: tuple[str, ...] = FIELDS
 
 
-Stream = ImageStream | JointStream | PoseStream | WrenchStream
+Stream = ImageStream | JointStream | PoseStream | OdometryStream | WrenchStream | NumberStream
 STREAM_TYPES: dict[str, type[Stream]] = {
     name: kind
-    for kind in (ImageStream, JointStream, PoseStream, WrenchStream)
+    for kind in (
+        ImageStream,
+        JointStream,
+        PoseStream,
+        OdometryStream,
+        WrenchStream,
+        NumberStream,
+    )
     for name in kind.ROS_TYPES
 }
