@@ -1,6 +1,6 @@
 """Interface files. Only they define the topics, fields, rates and limits of a robot."""
 
-from ebm_policy_ros.interface.action import Action, Gripper, Workspace
+from ebm_policy_ros.interface.action import Action, Gripper, GripperServer, Workspace
 from ebm_policy_ros.interface.checks import InterfaceError
 from ebm_policy_ros.interface.command_types import (
     COMMAND_TYPES,
@@ -36,6 +36,7 @@ __all__ = [
     "CombinedAction",
     "CommandType",
     "Gripper",
+    "GripperServer",
     "ImageStream",
     "Interface",
     "InterfaceError",
