@@ -24,6 +24,7 @@ from ebm_policy_ros.interface.streams import (
     OdometryStream,
     PoseStream,
     Stream,
+    TransformStream,
     WrenchStream,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "PoseStream",
     "Projection",
     "Stream",
+    "TransformStream",
     "Workspace",
     "WrenchStream",
     "interface_from_dict",

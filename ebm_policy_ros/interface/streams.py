@@ -178,6 +178,27 @@ class OdometryStream(PoseStream):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransformStream(PoseStream):
+    """Pose of a frame in `frame_id` by tf: its topic and that of the static transforms."""
+
+    ROS_TYPES: ClassVar[tuple[str, ...]] = ("tf2_msgs/msg/TFMessage",)
+
+    child_frame_id: str
+    """Frame whose pose it is."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_text("child_frame_id", self.child_frame_id)
+        other = self.child_frame_id != self.frame_id
+        require(other, "child_frame_id", self.child_frame_id, "another frame than frame_id")
+
+    @property
+    def static_topic(self) -> str:
+        """Topic of the transforms that never change, beside the stream's own."""
+        return f"{self.topic}_static"
+
+
+@dataclass(frozen=True, kw_only=True)
 class NumberStream(_Stream):
     """One number, as a gripper's opening or the distance of a range finder."""
 
@@ -203,7 +224,8 @@ class WrenchStream(_FramedStream):
     fields: tuple[str, ...] = FIELDS
 
 
-Stream = ImageStream | JointStream | PoseStream | OdometryStream | WrenchStream | NumberStream
+# The other kinds of poses are PoseStreams.
+Stream = ImageStream | JointStream | PoseStream | WrenchStream | NumberStream
 STREAM_TYPES: dict[str, type[Stream]] = {
     name: kind
     for kind in (
@@ -211,6 +233,7 @@ STREAM_TYPES: dict[str, type[Stream]] = {
         JointStream,
         PoseStream,
         OdometryStream,
+        TransformStream,
         WrenchStream,
         NumberStream,
     )

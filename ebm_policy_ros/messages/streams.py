@@ -28,10 +28,13 @@ Part = tuple[Any, tuple[str, ...]]
 
 
 def stamp_ns(message: Any) -> int:
-    """Stamp of the header in nanoseconds; 0 if there is no header or the stamp is not set."""
+    """Stamp of the header in nanoseconds; 0 if there is no header or the stamp is not set.
+
+    Of a message of several transforms it is the newest of their stamps.
+    """
     header = getattr(message, "header", None)
     if header is None:
-        return 0
+        return max(map(stamp_ns, getattr(message, "transforms", ())), default=0)
     return int(header.stamp.sec) * NANOSECONDS + int(header.stamp.nanosec)
 
 
