@@ -232,14 +232,22 @@ def test_a_server_that_is_missing_or_dies_is_a_problem_and_its_return_ends_it(
     bench: Bench,
 ) -> None:
     client = bench.client()
-    client.move(0.05)
     missing = f"no action server on {ACTION}; start or activate the gripper's controller"
     assert client.problem() == missing
-    for _ in range(2):
+    client.move(0.05)
+    assert client.problem() == missing
+
+    def serve() -> None:
         controller = Controller(bench.robot)
         bench.until(lambda: not client.problem())
+        client.move(0.05)  # each server has to be told
+        bench.until(lambda: controller.is_moving)
+        assert controller.positions == [0.05]
         controller.close()
         bench.until(lambda: client.problem() == missing)
+
+    for _ in range(2):
+        serve()
     client.close()
 
 

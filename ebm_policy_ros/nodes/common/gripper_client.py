@@ -53,11 +53,17 @@ class GripperClient:
     def problem(self) -> str:
         """Reason why no goal is executed; empty if there is none."""
         name = self._server.action
-        if not self._client.server_is_ready():
+        if not self._has_server():
             return f"no action server on {name}; start or activate the gripper's controller"
         if self._answer is not None and time.monotonic() - self._asked > _PATIENCE:
             return f"{name} has not answered a goal for {_PATIENCE:g} s; is its node blocked?"
         return self._rejected
+
+    def _has_server(self) -> bool:
+        ready = bool(self._client.server_is_ready())
+        if not ready:  # the next one knows no goal
+            self._sent = self._answer = self._goal = None
+        return ready
 
     def move(self, position: float) -> None:
         """Want a position of the gripper, in its unit."""
@@ -87,7 +93,7 @@ class GripperClient:
     def _send(self) -> None:
         if self._wanted is None or self._answer is not None or self._rejected:
             return
-        if not self._client.server_is_ready():
+        if not self._has_server():
             return
         self._sent, self._wanted = self._wanted, None
         self._asked = time.monotonic()
