@@ -57,6 +57,7 @@ class TopicInput:
         self.name, self._is_optional = name, is_optional
         self.newest = b""
         self._node, self._type, self._streams = node, ros_type, streams
+        self._class = message_class(ros_type)  # or tell at the start what is not installed
         self._on_message = on_message
         ages = [stream.max_age for stream in streams.values()]
         self.statistics = TopicStatistics(min(ages, default=None))
@@ -85,7 +86,7 @@ class TopicInput:
                 return
             self._node.destroy_subscription(self._subscription)
         self._subscription = self._node.create_subscription(
-            message_class(self._type),
+            self._class,
             self.name,
             with_information(self._receive),
             self._quality(),
@@ -217,7 +218,7 @@ class TopicInput:
             readers: Readers of the streams from tf, by name.
         """
         for received, data in self._recent:
-            message = deserialize_message(data, message_class(self._type))
+            message = deserialize_message(data, self._class)
             for name in self._streams:
                 found = readers[name].add(message) if name in readers else message
                 if found is not None:
@@ -250,7 +251,7 @@ class StaticTransforms(TopicInput):
 
     def replay(self, buffer: ObservationBuffer, readers: Mapping[str, TransformReader]) -> None:
         for data in self._kept:
-            message = deserialize_message(data, message_class(self._type))
+            message = deserialize_message(data, self._class)
             for reader in readers.values():
                 reader.add_static(message)
 
