@@ -66,6 +66,7 @@ class Sensors:
             if isinstance(stream, ImageStream) and name in self._cameras:
                 continue
             framed = isinstance(stream, PoseStream) and stream.frame_id in self._frames
+            framed = framed and stream.type in PoseStream.ROS_TYPES
             if not framed and not isinstance(stream, JointStream):
                 raise ValueError(
                     f"observation.{name}: the simulated UR5e has {len(cameras)} cameras, joints "

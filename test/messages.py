@@ -44,3 +44,17 @@ def pose(x: float, y: float, time_ns: int, frame_id: str = "base_link") -> Any:
             orientation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0),
         ),
     )
+
+
+def odometry(x: float, speed: float, time_ns: int, frame_id: str = "odom") -> Any:
+    vector = SimpleNamespace
+    return SimpleNamespace(
+        header=header(time_ns, frame_id),
+        child_frame_id="base",
+        pose=pose(x, 0.0, time_ns),
+        twist=SimpleNamespace(
+            twist=SimpleNamespace(
+                linear=vector(x=speed, y=0.0, z=0.0), angular=vector(x=0.0, y=0.0, z=0.5)
+            )
+        ),
+    )

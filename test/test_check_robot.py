@@ -17,7 +17,7 @@ import yaml
 pytest.importorskip("rclpy")
 
 import rclpy
-from geometry_msgs.msg import Pose, PoseStamped, Twist, TwistStamped
+from geometry_msgs.msg import Pose, PoseStamped, TwistStamped, Vector3
 from operator_page import Spinning
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -161,7 +161,7 @@ def topics(lab: Lab) -> None:
     lab.publish(JointState, lab.robot.topics["joints"], lambda: joints(lab), BEST_EFFORT)
     lab.publish(Pose, lab.robot.topics["tool"], Pose)
     lab.node.destroy_subscription(lab.robot.listener)
-    lab.node.create_subscription(Twist, PUSH.command.topic, print, 1)
+    lab.node.create_subscription(Vector3, PUSH.command.topic, print, 1)
 
 
 def publishers(lab: Lab) -> None:
@@ -304,7 +304,7 @@ FAULTS = [
         "publish geometry_msgs/msg/PoseStamped instead",
     ),
     (
-        "topics", "action", "listener", "robot: geometry_msgs/msg/Twist",
+        "topics", "action", "listener", "robot: geometry_msgs/msg/Vector3",
         "let it take geometry_msgs/msg/TwistStamped",
     ),
     ("publishers", "tool", "publisher", "2: ", "stop all of them but one"),

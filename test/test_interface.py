@@ -112,6 +112,11 @@ def shipped(name: str, path: str, value: Any) -> dict[str, Any]:
     return change(load_interface(file), path, value)
 
 
+GRIPPER = {
+    "topic": "g", "type": "std_msgs/msg/Float64MultiArray", "name": "f", "low": 0.0, "high": 1.0
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "path", "value", "message"),
     [
@@ -139,6 +144,14 @@ def shipped(name: str, path: str, value: Any) -> dict[str, Any]:
          "observation.camera.resize: got 'cover', expected stretch, crop, letterbox"),
         ("fr3_pose", "max_skew", -1.0, "max_skew: got -1.0"),
         ("fr3_pose", "action.gripper", {"topic": "g"}, "action.gripper: the key 'type'"),
+        ("fr3_pose", "action.gripper", {**GRIPPER, "server": 5},
+         "action.gripper.server: got 5, expected keys and values"),
+        ("fr3_pose", "action.gripper", {**GRIPPER, "server": {}},
+         "action.gripper.server: the key 'action' is missing"),
+        ("fr3_pose", "action.gripper", {**GRIPPER, "server": {"action": "a", "type": "b"}},
+         "server.type: got 'b', expected control_msgs/action/GripperCommand or control_msgs/"),
+        ("fr3_pose", "action.gripper", {**GRIPPER, "server": {"action": "a", "max_effort": 0}},
+         "action.gripper.server.max_effort: got 0, expected N > 0"),
         ("fr3_pose", "workspace.fields", ["x"], "workspace.low"),
     ],
 )  # fmt: skip

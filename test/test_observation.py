@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from messages import header, image, joints, pose
+from messages import header, image, joints, odometry, pose
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.messages.depth import decode_depth
@@ -130,6 +130,38 @@ def test_values_that_are_not_numbers_and_wrong_frames_are_refused(interface: Int
         buffer.observe(START)
     buffer.add("tool", pose(0.5, 0.0, START + MS, frame_id="map"), 0)
     with pytest.raises(MessageError, match="frame 'map', expected 'base_link'"):
+        buffer.observe(START + MS)
+
+
+def with_stream(interface: Interface, **stream: Any) -> Interface:
+    """Interface with one more stream, named more."""
+    values = interface.to_dict()
+    values["observation"]["more"] = {"topic": "more", "max_age": 0.1, **stream}
+    return interface_from_dict(values, "x")
+
+
+def test_an_odometry_gives_its_pose_and_the_velocity_of_its_body(interface: Interface) -> None:
+    fields = ["x", "qw", "linear.x", "angular.z"]
+    kind = {"type": "nav_msgs/msg/Odometry", "frame_id": "odom", "fields": fields}
+    buffer = ObservationBuffer(with_stream(interface, **kind), ["more"])
+    buffer.add("more", odometry(0.5, 0.25, START), 0)
+    assert buffer.observe(START)["more"].tolist() == [[0.5, 1.0, 0.25, 0.5]]
+    buffer.add("more", odometry(0.5, 0.25, START + MS, frame_id="map"), 0)
+    with pytest.raises(MessageError, match="frame 'map', expected 'odom'"):
+        buffer.observe(START + MS)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_number_without_a_stamp_counts_from_its_receipt(interface: Interface, bits: int) -> None:
+    own = with_stream(interface, type=f"std_msgs/msg/Float{bits}")
+    buffer = ObservationBuffer(own, ["more"])
+    buffer.add("more", SimpleNamespace(data=0.25), START)
+    assert buffer.observe(START + 100 * MS)["more"].tolist() == [[0.25]]
+    assert own.shapes["more"] == (1, 1)
+    with pytest.raises(StaleObservation, match=r"more \(more\): 0\.101 s old"):
+        buffer.observe(START + 101 * MS)
+    buffer.add("more", SimpleNamespace(data=float("inf")), START + MS)
+    with pytest.raises(MessageError, match="a value on more is not a finite number"):
         buffer.observe(START + MS)
 
 

@@ -15,7 +15,7 @@ import yaml
 pytest.importorskip("rclpy")
 
 from demonstration import Sent, write_bag
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import Vector3
 from rclpy.serialization import serialize_message
 from scene import Scene
 
@@ -35,28 +35,25 @@ from ebm_policy_ros.util.plugins import VARIABLE
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
-FULL, BARE = "my_lab_commands.types.Twist", "geometry_msgs/msg/Twist"
+FULL, BARE = "my_lab_commands.types.Vector3", "geometry_msgs/msg/Vector3"
 
 TYPES = '''
-"""A twist without a stamp, as mobile bases and simple drivers take it."""
-from operator import attrgetter
-
+"""A velocity along the axes without a stamp, as simple drivers take it."""
 from ebm_policy_ros.interface import COMMAND_TYPES, TOOL_VELOCITY, CommandType
 
 
-@COMMAND_TYPES.register("geometry_msgs/msg/Twist")
-class Twist(CommandType):
-    ROS_TYPE = "geometry_msgs/msg/Twist"
-    FIELDS = TOOL_VELOCITY
+@COMMAND_TYPES.register("geometry_msgs/msg/Vector3")
+class Vector3(CommandType):
+    ROS_TYPE = "geometry_msgs/msg/Vector3"
+    FIELDS = TOOL_VELOCITY[:3]
     QUANTITY = "velocity"
 
     def write(self, message, points, seconds):
         for field, value in zip(self.fields, points[0]):
-            part, axis = field.split(".")
-            setattr(getattr(message, part), axis, float(value))
+            setattr(message, field[-1], float(value))
 
     def read(self, message):
-        return [[attrgetter(field)(message) for field in self.fields]], [0.0]
+        return [[getattr(message, field[-1]) for field in self.fields]], [0.0]
 
 
 number = 5
@@ -119,11 +116,11 @@ def test_the_policy_node_commands_it_and_a_bag_of_it_has_the_same_actions(
         scene.run(2.0)
         commands = list(scene.sent)
         # It moves the simulated arm, and a problem has it send zero.
-        assert all(isinstance(sent.message, Twist) for sent in commands)
+        assert all(isinstance(sent.message, Vector3) for sent in commands)
         assert scene.tool[-1] - scene.tool[0] > 0.1
         scene.spoil = lambda stream, message: () if stream == "camera" else (message,)
         scene.run(1.0)
-        assert scene.sent[-1].message == Twist()
+        assert scene.sent[-1].message == Vector3()
     finally:
         scene.close()
     messages += [
@@ -181,7 +178,7 @@ def test_a_policy_says_which_package_has_its_command_type(
         ("geometry_msgs/msg/Twits", "expected one of geometry_msgs/msg/TwistStamped, "),
         ("my_lab_commands.types.Twits", "my_lab_commands.types has no Twits"),
         ("my_lab_commands.types.number", "expected a subclass of CommandType"),
-        ("no_such_lab.types.Twist", "of the package 'no_such_lab', which cannot be imported"),
+        ("no_such_lab.types.Vector3", "of the package 'no_such_lab', which cannot be imported"),
     ],
 )
 def test_a_name_that_is_no_command_type_is_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -342,3 +343,22 @@ def test_a_bag_tells_who_did_what_and_the_recorder_counts_to_the_target(
     finally:
         node.close()
         node.destroy_node()
+
+
+def test_a_type_that_is_not_installed_ends_the_recorder_at_its_start(
+    context: Any, interface: Interface, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = interface.to_dict()
+    values["observation"]["placed"] = {
+        "topic": "/tf",
+        "type": "tf2_msgs/msg/TFMessage",
+        "frame_id": "base_link",
+        "child_frame_id": "tool0",
+        "max_age": 0.1,
+    }
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(values))
+    monkeypatch.setitem(sys.modules, "tf2_msgs.msg", None)
+    chosen = parameters(folder=str(tmp_path / "demos"), interface=str(path), keys=False)
+    with pytest.raises(ValueError, match="the package tf2_msgs is not installed; sudo apt-get"):
+        RecorderNode(context=context, parameter_overrides=chosen)

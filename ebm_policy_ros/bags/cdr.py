@@ -9,10 +9,11 @@ from typing import Any
 from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
+from ebm_policy_ros.bags.known_types import known_types
 from ebm_policy_ros.bags.read_report import Channel
 from ebm_policy_ros.util.quoting import cut, quote
 
-_KNOWN = get_typestore(Stores.ROS2_JAZZY)
+_KNOWN = known_types()
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_ARRAY = 10_000
 _LONGEST_DEFINITION = 1 << 20

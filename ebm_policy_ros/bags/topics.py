@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from rosbags.typesys import Stores, get_typestore
-
+from ebm_policy_ros.bags.known_types import known_types
 from ebm_policy_ros.interface import NANOSECONDS
 
 # CDR: a representation identifier of four bytes, then the fields; a header begins with its stamp.
@@ -46,7 +45,7 @@ def definition_of(ros_type: str) -> tuple[str, str]:
     Raises:
         ValueError: If the type is not one of the standard types.
     """
-    store = get_typestore(Stores.ROS2_JAZZY)
+    store = known_types()
     if ros_type not in store.fielddefs:
         raise ValueError(f"{ros_type}: no definition of this type is known")
     return store.generate_msgdef(ros_type, ros_version=2)[0], store.hash_rihs01(ros_type)
@@ -55,7 +54,7 @@ def definition_of(ros_type: str) -> tuple[str, str]:
 @cache
 def has_header(ros_type: str) -> bool:
     """True if messages of the type begin with a header."""
-    _, fields = get_typestore(Stores.ROS2_JAZZY).fielddefs[ros_type]
+    _, fields = known_types().fielddefs[ros_type]
     return bool(fields) and fields[0][1][1] == "std_msgs/msg/Header"
 
 

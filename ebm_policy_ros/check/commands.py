@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ebm_policy_ros.check.facts import CommandFacts
 from ebm_policy_ros.check.order import order_checks
 from ebm_policy_ros.check.results import CheckResult, judged
-from ebm_policy_ros.interface import COMMAND_TYPES
+from ebm_policy_ros.interface import COMMAND_TYPES, Gripper
 from ebm_policy_ros.util.quoting import cut
 
 # Nodes that listen to commands, but execute none.
@@ -25,6 +25,21 @@ def is_onlooker(node: str) -> bool:
 
 def command_checks(facts: CommandFacts) -> Iterator[CheckResult]:
     """Checks of one command topic, of an arm or of a gripper."""
+    if isinstance(facts.command, Gripper) and (server := facts.command.server):
+        yield judged(
+            facts.name, "action server", server.action if facts.has_server else "none",
+            f"{server.type} on {server.action}", facts.has_server,
+            f"start or activate the gripper's controller, or correct {facts.name}.server",
+        )  # fmt: skip
+    else:
+        yield from _listener_checks(facts)
+    rivals = ", ".join(found.node for found in facts.publishers)
+    cure = f"stop {rivals} first"
+    yield judged(facts.name, "other commanders", rivals or "none", "none", not rivals, cure)
+
+
+def _listener_checks(facts: CommandFacts) -> Iterator[CheckResult]:
+    """Checks of those who listen on the topic."""
     kind = facts.command.command_type.ROS_TYPE
     heard = [found for found in facts.listeners if not is_onlooker(found.node)]
     wrong = [found for found in heard if found.type != kind]
@@ -50,6 +65,3 @@ def command_checks(facts: CommandFacts) -> Iterator[CheckResult]:
         names = ", ".join(found.node for found in heard)
         yield CheckResult(facts.name, "listener", names, kind)
         yield from order_checks(facts)
-    rivals = ", ".join(found.node for found in facts.publishers)
-    cure = f"stop {rivals} first"
-    yield judged(facts.name, "other commanders", rivals or "none", "none", not rivals, cure)

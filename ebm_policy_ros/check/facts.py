@@ -70,6 +70,8 @@ class CommandFacts:
     """Other topics on which somebody listens to the command's type."""
     controllers: tuple[Controller, ...] = ()
     """Listeners that tell their joints; looked for only if the messages have no names."""
+    has_server: bool = False
+    """True if there is a server of the gripper's action."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,13 @@ import numpy as np
 
 from ebm_policy_ros.check.facts import ClockFacts, ObservationFacts, StreamFacts
 from ebm_policy_ros.check.results import CheckResult, judged, note
-from ebm_policy_ros.interface import ImageStream, Interface, JointStream
+from ebm_policy_ros.interface import (
+    ImageStream,
+    Interface,
+    JointStream,
+    NumberStream,
+    TransformStream,
+)
 from ebm_policy_ros.interface.streams import STREAM_TYPES
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.image_shapes import ImageShapes, image_shape
@@ -86,7 +92,7 @@ def _publisher_checks(facts: StreamFacts) -> Iterator[CheckResult]:
     names = ", ".join(found.node for found in facts.publishers)
     count = len(facts.publishers)
     expected, cure = "one publisher", "stop all of them but one"
-    alone = count == 1
+    alone = count == 1 or isinstance(facts.stream, TransformStream)
     if isinstance(facts.stream, JointStream):
         alone = alone or not facts.messages or _are_apart(facts)
         expected = "other joints from each publisher"
@@ -163,7 +169,7 @@ def _content_checks(facts: StreamFacts) -> Iterator[CheckResult]:
         )  # fmt: skip
         if missing:
             return
-    elif not isinstance(stream, ImageStream):
+    elif not isinstance(stream, (ImageStream, NumberStream)):
         frame = str(facts.messages[0].header.frame_id)
         yield judged(
             facts.name, "frame", repr(frame), repr(stream.frame_id), frame == stream.frame_id,

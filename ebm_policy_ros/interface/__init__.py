@@ -1,6 +1,6 @@
 """Interface files. Only they define the topics, fields, rates and limits of a robot."""
 
-from ebm_policy_ros.interface.action import Action, Gripper, Workspace
+from ebm_policy_ros.interface.action import Action, Gripper, GripperServer, Workspace
 from ebm_policy_ros.interface.checks import InterfaceError
 from ebm_policy_ros.interface.command_types import (
     COMMAND_TYPES,
@@ -20,8 +20,11 @@ from ebm_policy_ros.interface.streams import (
     NANOSECONDS,
     ImageStream,
     JointStream,
+    NumberStream,
+    OdometryStream,
     PoseStream,
     Stream,
+    TransformStream,
     WrenchStream,
 )
 
@@ -34,14 +37,18 @@ __all__ = [
     "CombinedAction",
     "CommandType",
     "Gripper",
+    "GripperServer",
     "ImageStream",
     "Interface",
     "InterfaceError",
     "JointStream",
+    "NumberStream",
+    "OdometryStream",
     "Part",
     "PoseStream",
     "Projection",
     "Stream",
+    "TransformStream",
     "Workspace",
     "WrenchStream",
     "interface_from_dict",

@@ -25,6 +25,33 @@ _QUANTITIES = ("position", "velocity")
 
 
 @dataclass(frozen=True, kw_only=True)
+class GripperServer:
+    """Action of a gripper's controller, which gets the positions as goals."""
+
+    TYPES: ClassVar[tuple[str, ...]] = (
+        "control_msgs/action/GripperCommand",
+        "control_msgs/action/ParallelGripperCommand",
+    )
+
+    action: str
+    """Name of the action."""
+    type: str = TYPES[0]
+    max_effort: float | None = None
+    """Largest effort of the fingers, N or Nm; None for the controller's own."""
+
+    def __post_init__(self) -> None:
+        require_text("action", self.action)
+        require(self.type in self.TYPES, "type", self.type, " or ".join(self.TYPES))
+        if self.max_effort is not None:
+            require_positive("max_effort", self.max_effort, "N")
+
+    @property
+    def is_parallel(self) -> bool:
+        """True for the type whose goals are joint states."""
+        return self.type == self.TYPES[1]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gripper:
     """Gripper position: an additional, last dimension of the action with its own topic."""
 
@@ -35,6 +62,8 @@ class Gripper:
     name: str
     low: float
     high: float
+    server: GripperServer | None = None
+    """Action that gets the positions too; None if the controller listens on the topic."""
 
     def __post_init__(self) -> None:
         require_text("topic", self.topic)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ebm_policy_ros.interface.action import Action, Gripper, Workspace
+from ebm_policy_ros.interface.action import Action, Gripper, GripperServer, Workspace
 from ebm_policy_ros.interface.checks import (
     InterfaceError,
     require,
@@ -221,11 +221,11 @@ class Part(NamedTuple):
 
 
 # Keys for the source, the supervision, the reading and the drawing of samples, and for the limits
-# of commands.
+# and the receiver of commands.
 _MAY_DIFFER = (
     "name", "topic", "max_age", "min_rate", "max_skew", "qos", "workspace",
     "max_velocity", "max_acceleration", "lag", "measured", "hold", "prefix", "horizon",
-    "projection",
+    "projection", "server",
 )  # fmt: skip
 
 
@@ -306,7 +306,7 @@ def _build_stream(values: object, key: str) -> Stream:
 
 def _build_action(values: Any) -> Action | CombinedAction:
     if not isinstance(values, Mapping) or "parts" not in values:
-        action: Action = _build(Action, _with(values, "action", gripper=Gripper), "action")
+        action: Action = _build(Action, _with_gripper(values, "action"), "action")
         return action
     parts = values["parts"]
     require(isinstance(parts, Mapping), "action.parts", parts, "a command for each part's name")
@@ -320,10 +320,17 @@ def _build_part(name: object, values: Any) -> PartAction:
     key = f"action.parts.{name}"
     beside = isinstance(values, Mapping) and "horizon" in values
     require(not beside, f"{key}.horizon", "a horizon", "it beside parts, the same for all")
-    part: PartAction = _build(
-        PartAction, _with(values, key, gripper=Gripper, workspace=Workspace), key
-    )
+    built = _with(_with_gripper(values, key), key, workspace=Workspace)
+    part: PartAction = _build(PartAction, built, key)
     return part
+
+
+def _with_gripper(values: Any, key: str) -> Any:
+    """Return the same values of a command with those of its gripper built."""
+    if not isinstance(values, Mapping) or "gripper" not in values:
+        return values
+    own = _with(values["gripper"], f"{key}.gripper", server=GripperServer)
+    return _with({**values, "gripper": own}, key, gripper=Gripper)
 
 
 def _key_of_stream(name: object) -> str:

@@ -9,6 +9,7 @@ from ebm_policy_ros.interface.command_types import find_command_type
 
 # Frames common to all arms: they get no prefix.
 _SHARED = ("", "world", "map")
+_OF_FRAMES = ("frame_id", "child_frame_id")
 _OF_JOINTS = ("names", "continuous")
 
 
@@ -69,7 +70,7 @@ def _names_joints(command_type: Any) -> bool:
 
 
 def _frame(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
-    return {"frame_id": _in_frame(values["frame_id"], rename)} if "frame_id" in values else {}
+    return {key: _in_frame(values[key], rename) for key in _OF_FRAMES if key in values}
 
 
 def _in_frame(name: Any, rename: Callable[[str], str]) -> Any:

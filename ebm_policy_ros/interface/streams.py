@@ -167,6 +167,52 @@ class PoseStream(_FramedStream):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OdometryStream(PoseStream):
+    """Odometry: a pose in `frame_id`, and a velocity in the frame of the body that moves."""
+
+    ROS_TYPES: ClassVar[tuple[str, ...]] = ("nav_msgs/msg/Odometry",)
+    VELOCITY: ClassVar[tuple[str, ...]] = (
+        "linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z",
+    )  # fmt: skip
+    FIELDS: ClassVar[tuple[str, ...]] = PoseStream.FIELDS + VELOCITY
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformStream(PoseStream):
+    """Pose of a frame in `frame_id` by tf: its topic and that of the static transforms."""
+
+    ROS_TYPES: ClassVar[tuple[str, ...]] = ("tf2_msgs/msg/TFMessage",)
+
+    child_frame_id: str
+    """Frame whose pose it is."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_text("child_frame_id", self.child_frame_id)
+        other = self.child_frame_id != self.frame_id
+        require(other, "child_frame_id", self.child_frame_id, "another frame than frame_id")
+
+    @property
+    def static_topic(self) -> str:
+        """Topic of the transforms that never change, beside the stream's own."""
+        return f"{self.topic}_static"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberStream(_Stream):
+    """One number, as a gripper's opening or the distance of a range finder."""
+
+    ROS_TYPES: ClassVar[tuple[str, ...]] = ("std_msgs/msg/Float64", "std_msgs/msg/Float32")
+
+    fields: ClassVar[tuple[str, ...]] = ("data",)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the stream in an observation, (T, 1) float32."""
+        return (self.history, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WrenchStream(_FramedStream):
     """Wrench stream: forces in newtons and torques in newton metres."""
 
@@ -178,9 +224,18 @@ class WrenchStream(_FramedStream):
     fields: tuple[str, ...] = FIELDS
 
 
-Stream = ImageStream | JointStream | PoseStream | WrenchStream
+# The other kinds of poses are PoseStreams.
+Stream = ImageStream | JointStream | PoseStream | WrenchStream | NumberStream
 STREAM_TYPES: dict[str, type[Stream]] = {
     name: kind
-    for kind in (ImageStream, JointStream, PoseStream, WrenchStream)
+    for kind in (
+        ImageStream,
+        JointStream,
+        PoseStream,
+        OdometryStream,
+        TransformStream,
+        WrenchStream,
+        NumberStream,
+    )
     for name in kind.ROS_TYPES
 }

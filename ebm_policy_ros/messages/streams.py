@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import NANOSECONDS, ImageStream, JointStream, Stream, WrenchStream
+from ebm_policy_ros.interface import (
+    NANOSECONDS,
+    ImageStream,
+    JointStream,
+    NumberStream,
+    OdometryStream,
+    Stream,
+    WrenchStream,
+)
 from ebm_policy_ros.interface.command_types.pose_stamped import pose_value
 from ebm_policy_ros.messages.depth import decode_compressed_depth, decode_depth
 from ebm_policy_ros.messages.errors import MessageError
@@ -19,10 +28,13 @@ Part = tuple[Any, tuple[str, ...]]
 
 
 def stamp_ns(message: Any) -> int:
-    """Stamp of the header in nanoseconds; 0 if there is no header or the stamp is not set."""
+    """Stamp of the header in nanoseconds; 0 if there is no header or the stamp is not set.
+
+    Of a message of several transforms it is the newest of their stamps.
+    """
     header = getattr(message, "header", None)
     if header is None:
-        return 0
+        return max(map(stamp_ns, getattr(message, "transforms", ())), default=0)
     return int(header.stamp.sec) * NANOSECONDS + int(header.stamp.nanosec)
 
 
@@ -55,12 +67,13 @@ def decode(stream: Stream, parts: Sequence[Part]) -> npt.NDArray[Any]:
             return _image(message, stream)
     except MessageError as error:
         raise MessageError(f"{stream.topic}: {error}") from None
+    if isinstance(stream, NumberStream):
+        return finite([message.data], stream.topic).astype(np.float32)
     if message.header.frame_id != stream.frame_id:
         raise MessageError(
             f"{stream.topic}: frame {message.header.frame_id!r}, expected {stream.frame_id!r}"
         )
-    read = _wrench_value if isinstance(stream, WrenchStream) else pose_value
-    values = finite([read(message, field) for field in stream.fields], stream.topic)
+    values = finite([_value(message, stream, field) for field in stream.fields], stream.topic)
     return values.astype(np.float32)
 
 
@@ -90,9 +103,15 @@ def _joint_values(parts: Sequence[Part], stream: JointStream) -> list[float]:
     return [values[field, name] for field in stream.fields for name in stream.names]
 
 
-def _wrench_value(message: Any, field: str) -> float:
-    part, axis = field.split(".")
-    return float(getattr(getattr(message.wrench, part), axis))
+def _value(message: Any, stream: Stream, field: str) -> float:
+    """Value of a field of a message that is given in a frame."""
+    if isinstance(stream, WrenchStream):
+        return float(attrgetter(field)(message.wrench))
+    if isinstance(stream, OdometryStream):  # its pose and its twist each have a covariance
+        if field in stream.VELOCITY:
+            return float(attrgetter(field)(message.twist.twist))
+        return pose_value(message.pose, field)
+    return pose_value(message, field)
 
 
 def finite(values: Any, topic: str) -> npt.NDArray[np.float64]:

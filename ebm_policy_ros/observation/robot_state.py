@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import NANOSECONDS, Interface, JointStream
+from ebm_policy_ros.interface import NANOSECONDS, TOOL_POSE, Interface, JointStream
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.util.geometry import conjugate, facing, multiply, rotation_vector, wrap
@@ -87,7 +87,9 @@ class RobotStateEstimator:
         stream = self._stream
         if not isinstance(stream, JointStream):
             fields = stream.fields  # type: ignore[union-attr]
-            return dict(zip(fields, values.tolist(), strict=True)), {}
+            pairs = zip(fields, values.tolist(), strict=True)
+            # The velocity of an odometry is in the frame of the body, not in that of the action.
+            return {field: value for field, value in pairs if field in TOOL_POSE}, {}
         wanted = self._interface.command.fields
         columns = dict(zip(stream.fields, values.reshape(len(stream.fields), -1), strict=True))
         read = {

@@ -48,6 +48,8 @@ LONGEST_NAME = 256
 """Maximum characters of a name. ROS topic names may have 256."""
 MOST_STREAMS = 64
 """Maximum number of streams of an interface. A robot with two arms and eight cameras has 12."""
+MOST_FRAMES = 10_000
+"""Maximum number of frames of tf. A robot with two hands has 150."""
 MOST_NUMBERS = 1 << 25
 """Maximum number of values in one observation of a stream: one image of 11 million pixels."""
 MOST_ACTION_VALUES = 4096

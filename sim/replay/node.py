@@ -18,7 +18,13 @@ from std_srvs.srv import Trigger
 
 from ebm_policy_ros.bags.read_report import BagError
 from ebm_policy_ros.bags.topics import restamped
-from ebm_policy_ros.interface import NANOSECONDS, ImageStream, Interface, load_interface
+from ebm_policy_ros.interface import (
+    NANOSECONDS,
+    ImageStream,
+    Interface,
+    TransformStream,
+    load_interface,
+)
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.outputs import proposed_topic
@@ -58,6 +64,11 @@ class ReplayNode(Node):
         self._results = Path(values["results"])
         policy: str = values["policy"]
         streams = self._interface.observation.values()
+        if any(isinstance(stream, TransformStream) for stream in streams):
+            raise ValueError(
+                f"{values['interface']}: got a stream from tf, whose messages cannot be stamped "
+                "anew; expected an interface without one"
+            )
         self._outputs = {
             stream.topic: self.create_publisher(
                 message_class(stream.type), stream.topic, QoSProfile(depth=10)

@@ -23,6 +23,7 @@ from ebm_policy_ros.training.data.timeline import (
     TopicClock,
     clock_ns,
     is_same_clock,
+    static_topics,
     wanted_topics,
 )
 
@@ -65,7 +66,9 @@ class EpisodeBuilder:
         self._interface, self._ordered, self._has_clock = interface, ordered, has_clock
         ages = {s.topic: round(s.max_age * NANOSECONDS) for s in interface.observation.values()}
         # A command older than the maximum age of any sample belongs to another time too.
-        patience = dict.fromkeys(wanted_topics(interface), max(ages.values())) | ages
+        self._static = static_topics(interface)
+        dated = [topic for topic in wanted_topics(interface) if topic not in self._static]
+        patience = dict.fromkeys(dated, max(ages.values())) | ages
         self._execution = execution
         if execution:  # it tells about the past
             patience[execution] = NANOSECONDS
@@ -75,6 +78,7 @@ class EpisodeBuilder:
         }
         self.segments: list[Segment] = [Segment(interface)]
         """Segments in the order of their receipt: a new one after each clock reset."""
+        self._fixed: list[Message] = []
         self._same = True
         self._simulated_ns = 0
         """Last time received on /clock, nanoseconds."""
@@ -104,6 +108,8 @@ class EpisodeBuilder:
         """Time on the clock that may have been reset, nanoseconds; None if unknown."""
         if self._same:
             return message.received_ns or None  # a recorder writes zero before the first /clock
+        if message.topic in self._static:  # stamped long ago, or received at every beginning
+            return None
         return (clock_ns(message) or stamp_ns(message.content)) or None
 
     def _check_order(self, message: Message) -> None:
@@ -119,12 +125,18 @@ class EpisodeBuilder:
     def _take(self, message: Message) -> None:
         while len(self.segments) <= self._eras.number:
             self.segments.append(Segment(self._interface))
+            for fixed in self._fixed:
+                self.segments[-1].fix(fixed.topic, fixed.content)
             for clock in self.clocks.values():
                 clock.set_back()
         if simulated := clock_ns(message):
             self._simulated_ns = simulated
             return
         content = message.content
+        if message.topic in self._static:
+            self._fixed.append(message)
+            self.segments[-1].fix(message.topic, content)
+            return
         if not self._same and self._has_clock is None and stamp_ns(content) == 0:
             raise ClockNeeded
         clock = self.clocks[message.topic]

@@ -19,7 +19,13 @@ from ebm_policy_ros.messages.image_shapes import ImageShapes
 from ebm_policy_ros.training.data.episode_builder import ClockNeeded, EpisodeBuilder, Unordered
 from ebm_policy_ros.training.data.execution import Execution, recorded_topic
 from ebm_policy_ros.training.data.frame_sizes import Shapes
-from ebm_policy_ros.training.data.timeline import CLOCK, CLOCK_TYPE, StreamMetrics, wanted_topics
+from ebm_policy_ros.training.data.timeline import (
+    CLOCK,
+    CLOCK_TYPE,
+    StreamMetrics,
+    static_topics,
+    wanted_topics,
+)
 from ebm_policy_ros.util.geometry import follow
 from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
 from ebm_policy_ros.util.yaml_file import parse_json
@@ -123,7 +129,7 @@ def read_episode(path: Path, interface: Interface, whole: bool = False) -> Episo
         streams={
             topic: clock.metrics()
             for topic, clock in reading.clocks.items()
-            if topic in wanted_topics(interface)
+            if topic in wanted_topics(interface).keys() - static_topics(interface)
         },
         shapes=shapes.seen,
         execution=reading.execution(steps),
@@ -170,7 +176,8 @@ def _read(path: Path, interface: Interface, shapes: ImageShapes) -> tuple[Bag, E
         topics = {**wanted_topics(interface), execution: TYPE}
         if has_clock:
             topics[CLOCK] = CLOCK_TYPE
-        messages = _watched(bag.messages(topics, {execution}), shapes)
+        optional = {execution, *static_topics(interface)}
+        messages = _watched(bag.messages(topics, optional), shapes)
         if not ordered:
             # Bag converters may write one topic after the other.
             messages = iter(sorted(messages, key=lambda message: message.received_ns))

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.interface import NANOSECONDS, Interface, TransformStream
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.observation.buffer import Observation, ObservationBuffer, StaleObservation
+from ebm_policy_ros.observation.transforms import transform_readers
 from ebm_policy_ros.training.data.action_commands import ActionCommands
 from ebm_policy_ros.training.data.execution import (
     BY_POLICY,
@@ -72,6 +73,7 @@ class Segment:
         self._streams: dict[str, list[str]] = {}
         for name, stream in interface.observation.items():
             self._streams.setdefault(stream.topic, []).append(name)
+        self._readers = transform_readers(interface.observation)
         self._waiting: list[tuple[int, int, str, Any, int]] = []
         self._number = count()
         self.last_seen = 0
@@ -86,6 +88,13 @@ class Segment:
         self.last_seen = max(self.last_seen, stamp)
         heapq.heappush(self._waiting, (stamp, next(self._number), topic, message, received_ns))
         self.advance(stamp)
+
+    def fix(self, topic: str, message: Any) -> None:
+        """Add a message of static transforms, which hold at every time."""
+        for name, reader in self._readers.items():
+            stream = self._interface.observation[name]
+            if isinstance(stream, TransformStream) and stream.static_topic == topic:
+                reader.add_static(message)
 
     def advance(self, stamp: int) -> None:
         """Register that a message with this stamp has been received."""
@@ -192,7 +201,9 @@ class Segment:
         while self._waiting and self._waiting[0][0] <= time:
             _, _, topic, message, received_ns = heapq.heappop(self._waiting)
             for name in self._streams[topic]:
-                self._buffer.add(name, message, received_ns)
+                found = self._readers[name].add(message) if name in self._readers else message
+                if found is not None:
+                    self._buffer.add(name, found, received_ns)
 
     def _look(self, time: int) -> None:
         self._take_until(time)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ebm_policy_ros.bags.bag import Message
-from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.interface import NANOSECONDS, Interface, TransformStream
 from ebm_policy_ros.messages.streams import stamp_ns
 
 CLOCK = "/clock"
@@ -34,8 +34,15 @@ BACKWARDS = "are stamped before one that came earlier"
 def wanted_topics(interface: Interface) -> dict[str, str]:
     """Message type of each topic that an interface names."""
     wanted = {stream.topic: stream.type for stream in interface.observation.values()}
+    wanted |= dict.fromkeys(static_topics(interface), TransformStream.ROS_TYPES[0])
     wanted |= {command.topic: command.command_type.ROS_TYPE for command in interface.commands}
     return wanted
+
+
+def static_topics(interface: Interface) -> set[str]:
+    """Topics of the transforms that never change, for the streams of an interface from tf."""
+    streams = interface.observation.values()
+    return {stream.static_topic for stream in streams if isinstance(stream, TransformStream)}
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ebm_policy_ros.interface import ImageStream, Interface, JointStream, PoseStream, Stream
+from ebm_policy_ros.interface import ImageStream, Interface, JointStream, Stream
 from ebm_policy_ros.training.inspection.reading import Recording
 
 ACTION = "action"
 _JOINT_UNITS = {"position": "rad", "velocity": "rad/s", "effort": "Nm"}
+# By the name of a field, or by its first part.
+_UNITS = {
+    "x": "m", "y": "m", "z": "m", "linear": "m/s", "angular": "rad/s", "force": "N", "torque": "Nm"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,4 @@ def _named(stream: Stream) -> Iterator[tuple[str, str]]:
                 yield name if alone else f"{name} {field}", _JOINT_UNITS[field]
         return
     for field in stream.fields:
-        if isinstance(stream, PoseStream):
-            yield field, "m" if len(field) == 1 else ""
-        else:
-            yield field, "N" if field.startswith("force") else "Nm"
+        yield field, _UNITS.get(field.partition(".")[0], "")

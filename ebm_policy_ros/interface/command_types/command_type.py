@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from ebm_policy_ros.interface.checks import InterfaceError, require
-from ebm_policy_ros.interface.streams import PoseStream
+from ebm_policy_ros.interface.streams import OdometryStream, PoseStream
 from ebm_policy_ros.util.plugins import PluginNeeded, Registry
 
-TOOL_VELOCITY = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
+TOOL_VELOCITY = OdometryStream.VELOCITY
 """Fields of a velocity of the tool, m/s and rad/s."""
 TOOL_POSE = PoseStream.FIELDS
 """Fields of a pose of the tool: x to z in metres, and the quaternion qx to qw."""

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import Any
 
-from ebm_policy_ros.interface.command_types.command_type import TOOL_VELOCITY, CommandType
+from ebm_policy_ros.interface.command_types.twist import Twist
 
 
-class TwistStamped(CommandType):
+class TwistStamped(Twist):
     """Velocity of the tool; fields that the action does not have are zero."""
 
     ROS_TYPE = "geometry_msgs/msg/TwistStamped"
-    FIELDS = TOOL_VELOCITY
-    QUANTITY = "velocity"
 
     def write(self, message: Any, points: Any, seconds: Any) -> None:
-        for field, value in zip(self.fields, points[0], strict=True):
-            part, axis = field.split(".")
-            setattr(getattr(message.twist, part), axis, float(value))
+        super().write(message.twist, points, seconds)
 
     def read(self, message: Any) -> Any:
-        return [[attrgetter(field)(message.twist) for field in self.fields]], [0.0]
+        return super().read(message.twist)

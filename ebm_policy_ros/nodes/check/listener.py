@@ -219,7 +219,24 @@ class Listener:
         ]
         told = () if command.command_type.NAMES_JOINTS else self._controllers(topic)
         rivals = tuple(self._publishers(topic))
-        return CommandFacts(key, command, topic, tuple(listeners), rivals, tuple(others), told)
+        return CommandFacts(
+            key,
+            command,
+            topic,
+            tuple(listeners),
+            rivals,
+            tuple(others),
+            told,
+            isinstance(command, Gripper) and self._has_server(command),
+        )
+
+    def _has_server(self, gripper: Gripper) -> bool:
+        """True if somebody offers the service by which the gripper's action takes goals."""
+        if gripper.server is None:
+            return False
+        name = f"{self._node.resolve_service_name(gripper.server.action)}/_action/send_goal"
+        offered = dict(self._node.get_service_names_and_types())
+        return f"{gripper.server.type}_SendGoal" in offered.get(name, ())
 
     def _controllers(self, topic: str) -> tuple[Controller, ...]:
         return read_controllers(self._node, self._executor, topic)

@@ -88,6 +88,11 @@ class Arms:
             for arm in self._arms:  # no arm waits for the delivery of another one's
                 steps.callback(arm.session.rest, time_ns)
 
+    def destroy(self) -> None:
+        """Close what `close` keeps for the next `open`."""
+        for arm in self._arms:
+            arm.session.destroy()
+
     def forget(self) -> None:
         """Start again from the measured positions; the arms may have been moved meanwhile."""
         for arm in self._arms:
@@ -124,7 +129,7 @@ class Arms:
             arm.session.ignore_rivals()
 
     def listeners(self) -> str:
-        """Command topics without a subscriber; empty if each has one."""
+        """Commands that nobody takes; empty if there are none."""
         return self._problems([arm.session.listeners() for arm in self._arms])
 
     def misplaced(self, states: RobotStates) -> str:

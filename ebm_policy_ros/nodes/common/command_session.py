@@ -5,6 +5,7 @@ from __future__ import annotations
 from rclpy.node import Node
 
 from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.nodes.common.gripper_client import GripperClient
 from ebm_policy_ros.nodes.common.outputs import Command, Outputs
 from ebm_policy_ros.observation.robot_state import RobotState
 
@@ -27,10 +28,17 @@ class CommandSession:
             node: Node whose publishers and graph are used.
             interface: Defines the command topic.
             part: Name of the part of an action that this is.
+
+        Raises:
+            ValueError: If the gripper has an action whose messages are not installed.
         """
         self.outputs: Outputs | None = None
         """Command topics while they are open; otherwise None."""
         self._node, self._interface, self._part = node, interface, part
+        gripper = interface.command.gripper
+        has_server = gripper is not None and gripper.server is not None
+        # From the beginning, so that its server is known before the first command.
+        self._client = GripperClient(node, gripper) if gripper and has_server else None
         self.is_mute = False
         """True to send no safe command: positions in a wrong order would move the arm."""
         self._contested = False
@@ -43,7 +51,7 @@ class CommandSession:
 
     def open(self, publish: bool = True) -> Outputs:
         """Open the topics; without `publish` those of proposed commands only."""
-        self.outputs = Outputs(self._node, self._interface, publish, self._part)
+        self.outputs = Outputs(self._node, self._interface, publish, self._part, self._client)
         self._silent_after = None
         return self.outputs
 
@@ -59,8 +67,15 @@ class CommandSession:
     def close(self) -> None:
         """Close the topics, after the last commands have been delivered."""
         outputs, self.outputs = self.outputs, None
+        if self._client is not None:
+            self._client.stop()
         if outputs is not None:
             outputs.close()
+
+    def destroy(self) -> None:
+        """Close the action of the gripper; nothing can be commanded any more."""
+        if self._client is not None:
+            self._client.close()
 
     def send(self, command: Command) -> None:
         """Publish a command; from now on a safe command is necessary."""
@@ -86,11 +101,11 @@ class CommandSession:
         self._contested = False
 
     def listeners(self) -> str:
-        """Problem that the topic has no subscriber; empty if it has one."""
+        """Problem that nobody takes the commands; empty if somebody does."""
         topic = self._topic()
-        if self._node.count_subscribers(topic) > 0:
-            return ""
-        return f"nobody listens on {topic}; start the controller"
+        if self._node.count_subscribers(topic) == 0:
+            return f"nobody listens on {topic}; start the controller"
+        return "" if self._client is None else self._client.problem()
 
     def _topic(self) -> str:
         return str(self._node.resolve_topic_name(self._interface.command.topic))
@@ -105,6 +120,11 @@ class CommandSession:
         """
         if self.outputs is None or self.is_mute:
             return
+        if self._client is not None:
+            if stopped:
+                self._client.stop()
+            else:
+                self._client.hold()
         if not stopped and not self._contested:
             self._silent_after = None
         elif self._silent_after is None:

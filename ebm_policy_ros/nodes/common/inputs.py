@@ -8,10 +8,15 @@ from typing import Any
 
 from rclpy.node import Node
 
-from ebm_policy_ros.interface import NANOSECONDS, Interface
+from ebm_policy_ros.interface import NANOSECONDS, Interface, TransformStream
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.messages.types import message_class
-from ebm_policy_ros.nodes.common.topics import elsewhere, mismatch, quality_of
+from ebm_policy_ros.nodes.common.topics import (
+    STATIC_TRANSFORMS,
+    elsewhere,
+    mismatch,
+    quality_of,
+)
 from ebm_policy_ros.nodes.common.versions import SubscriptionEventCallbacks
 from ebm_policy_ros.observation.buffer import (
     Observation,
@@ -20,6 +25,7 @@ from ebm_policy_ros.observation.buffer import (
     StaleObservation,
 )
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
+from ebm_policy_ros.observation.transforms import transform_readers
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,28 @@ class Inputs:
         """Newest message of each stream and its receive time, nanoseconds; also one whose stamp
         was rejected."""
         self._mismatches: dict[str, str] = {}
+        self._readers = transform_readers(
+            {name: interface.observation[name] for name in self.buffer}
+        )
         self._subscriptions = [self._subscribe(name) for name in self.buffer]
+        self._subscriptions += [self._subscribe_static(name) for name in self._readers]
+
+    def _subscribe_static(self, name: str) -> Any:
+        stream = self._interface.observation[name]
+        assert isinstance(stream, TransformStream)
+        return self._node.create_subscription(
+            message_class(stream.type),
+            stream.static_topic,
+            self._readers[name].add_static,
+            STATIC_TRANSFORMS,
+        )
 
     def _subscribe(self, name: str) -> Any:
         stream = self._interface.observation[name]
         return self._node.create_subscription(
             message_class(stream.type),
             stream.topic,
-            lambda message: self._receive(name, message),
+            lambda message: self._on_message(name, message),
             quality_of(stream),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._note_mismatch(name),
@@ -90,8 +110,16 @@ class Inputs:
     def clear(self) -> None:
         """Delete all samples, for example after the clock was set back."""
         self.buffer.clear()
+        for reader in self._readers.values():
+            reader.clear()
         for monitor in self._monitors.values():
             monitor.clear()
+
+    def _on_message(self, name: str, message: Any) -> None:
+        if name in self._readers:
+            message = self._readers[name].add(message)
+        if message is not None:
+            self._receive(name, message)
 
     def _receive(self, name: str, message: Any) -> None:
         now = self._node.get_clock().now().nanoseconds
@@ -133,11 +161,16 @@ class Inputs:
         problems = {name: monitor.problem(time_ns) for name, monitor in self._monitors.items()}
         unheard = [name for name in self._monitors if not self._heard(name)]
         problems |= {n: elsewhere(self._node, self._interface.observation[n]) for n in unheard}
-        problems |= {n: text for n, text in self._mismatches.items() if n in unheard}
+        problems |= {n: text for n in unheard if (text := self._unheard(n))}
         told = [f"{n} ({self._topic(n)}): {text}" for n, text in problems.items() if text]
         if told:
             raise StaleObservation("; ".join(told))
         return self.buffer.snapshot(time_ns)
+
+    def _unheard(self, name: str) -> str:
+        """Reason why a stream has given no sample yet, as far as its messages tell."""
+        reader = self._readers.get(name)
+        return self._mismatches.get(name, "") or ("" if reader is None else reader.problem())
 
     def _heard(self, name: str) -> bool:
         return self._monitors[name].received > 0
@@ -159,8 +192,7 @@ class Inputs:
                 monitor.received,
                 monitor.refused,
                 monitor.unstamped,
-                monitor.problem(time_ns)
-                or ("" if self._heard(name) else self._mismatches.get(name, "")),
+                monitor.problem(time_ns) or ("" if self._heard(name) else self._unheard(name)),
             )
             for name, monitor in self._monitors.items()
         ]

@@ -17,6 +17,7 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.interface.action import QUATERNION
 from ebm_policy_ros.messages.commands import command_message
 from ebm_policy_ros.messages.types import message_class
+from ebm_policy_ros.nodes.common.gripper_client import GripperClient
 from ebm_policy_ros.observation.robot_state import RobotState
 from ebm_policy_ros.util.geometry import facing, near, wrap
 
@@ -51,6 +52,8 @@ class Command:
     message: Any
     gripper: Any
     """Gripper message; None if the gripper is not commanded."""
+    grip: float
+    """Position of the gripper; unused if it is not commanded."""
 
 
 class Outputs:
@@ -61,7 +64,14 @@ class Outputs:
     for the gripper: it keeps its position.
     """
 
-    def __init__(self, node: Node, interface: Interface, publish: bool, part: str = "") -> None:
+    def __init__(
+        self,
+        node: Node,
+        interface: Interface,
+        publish: bool,
+        part: str = "",
+        client: GripperClient | None = None,
+    ) -> None:
         """Open the topics.
 
         Args:
@@ -69,7 +79,9 @@ class Outputs:
             interface: Defines the meaning of an action.
             publish: False for shadow mode: commands are published on `~/proposed_command` only.
             part: Name of the part that this is, which `~/proposed_command` then ends with.
+            client: Gets the positions of the gripper too, if commands are published.
         """
+        self._client = client if publish else None
         self._node, self._interface = node, interface
         self._action = interface.command
         self.publishes = publish
@@ -138,11 +150,12 @@ class Outputs:
         sent, times = arm[:1], np.array([time_ns])
         if self.takes_horizon:
             sent, times = self._plan(arm, measured, time_ns, limits, blend)
-        gripper, grips = self._action.gripper, None
+        gripper, grips, position = self._action.gripper, None, 0.0
         if gripper is not None and grip:
+            position = float(actions[0, -1])
             seconds = np.array([self._interface.period_ns / NANOSECONDS])
             grips = command_message(gripper, actions[:1, -1:], time_ns, seconds)
-        return Command(sent, times, self._message(sent, times, time_ns), grips)
+        return Command(sent, times, self._message(sent, times, time_ns), grips, position)
 
     def send(self, command: Command) -> None:
         """Publish a command; no slow step comes before, because its checks soon expire."""
@@ -150,6 +163,8 @@ class Outputs:
         self._publisher.publish(command.message)
         if command.gripper is not None:
             self._gripper.publish(command.gripper)
+            if self._client is not None:
+                self._client.move(command.grip)
         if not self._action.is_velocity:
             self._setpoint.follow(command.sent, command.times)
         self._held = None

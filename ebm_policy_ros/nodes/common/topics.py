@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from ebm_policy_ros.interface import Stream
+from ebm_policy_ros.interface import Stream, TransformStream
 from ebm_policy_ros.util.quoting import cut
 
 # Reliable, so that no letting go is lost; what comes late is refused by its stamp.
@@ -17,11 +17,20 @@ TAKEOVER_QUALITY = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 """QoS profile of a person's commands to a policy node."""
 
 
+STATIC_TRANSFORMS = QoSProfile(
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""QoS profile of a subscription to the transforms that each publisher sends once."""
+
+
 def quality_of(stream: Stream) -> QoSProfile:
     """QoS profile of a stream's subscription: only the newest messages are kept."""
+    # Joints and tf have several publishers; messages of one must not displace those of another.
+    many = 100 if isinstance(stream, TransformStream) else 10 if stream.parts else 1
     return QoSProfile(
-        # Joints may have several publishers; messages of one must not displace those of another.
-        depth=10 if stream.parts else 1,
+        depth=many,
         reliability=ReliabilityPolicy[stream.qos.reliability.upper()],
         durability=DurabilityPolicy[stream.qos.durability.upper()],
     )

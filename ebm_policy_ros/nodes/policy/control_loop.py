@@ -169,6 +169,7 @@ class ControlLoop:
     def close(self) -> None:
         """Command a stop and release the policy."""
         self.shut()
+        self.arms.destroy()
         self._takeover.close()
         self._decisions.close()
         self._execution.close()

@@ -7,14 +7,15 @@ from rclpy.serialization import deserialize_message
 
 from ebm_policy_ros.bags.statistics import TopicMetrics
 from ebm_policy_ros.bags.topics import Message, Topic
-from ebm_policy_ros.interface import Interface, Stream
+from ebm_policy_ros.interface import Interface, Stream, TransformStream
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.execution import TYPE as EXECUTION
 from ebm_policy_ros.messages.execution import read_execution
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.ticks import ClockWatch
-from ebm_policy_ros.nodes.recorder.topic_input import OnMessage, TopicInput
+from ebm_policy_ros.nodes.recorder.topic_input import OnMessage, StaticTransforms, TopicInput
 from ebm_policy_ros.observation.buffer import Observation, ObservationBuffer, StaleObservation
+from ebm_policy_ros.observation.transforms import transform_readers
 
 _CLOCK = "/clock"
 
@@ -44,7 +45,14 @@ class RecorderInputs:
             kind = command.command_type.ROS_TYPE
             streams.setdefault((node.resolve_topic_name(command.topic), kind), {})
         period = interface.period_ns
-        self._inputs = [
+        static = [s.static_topic for s in interface.observation.values()
+                  if isinstance(s, TransformStream)]  # fmt: skip
+        # The static transforms are first, so that an episode begins with them.
+        self._inputs: list[TopicInput] = [
+            StaticTransforms(node, name, period, self._deliver)
+            for name in dict.fromkeys(map(node.resolve_topic_name, static))
+        ]
+        self._inputs += [
             TopicInput(node, topic, ros_type, chosen, period, self._deliver)
             for (topic, ros_type), chosen in streams.items()
         ]
@@ -132,8 +140,11 @@ class RecorderInputs:
             MessageError: If a message doesn't match the description of its stream.
         """
         buffer = ObservationBuffer(self._interface)
+        readers = transform_readers(self._interface.observation)
         for found in self._inputs:
-            found.replay(buffer)
+            found.replay(buffer, readers)
+        if told := [f"{name}: {text}" for name, r in readers.items() if (text := r.problem())]:
+            raise StaleObservation("; ".join(told))
         return buffer.observe(self._node.get_clock().now().nanoseconds)
 
     def _unusable(self) -> str:

@@ -14,16 +14,25 @@ from rclpy.serialization import deserialize_message
 
 from ebm_policy_ros.bags.statistics import TopicStatistics
 from ebm_policy_ros.bags.topics import Message, Topic, has_header, serialised_stamp_ns
-from ebm_policy_ros.interface import NANOSECONDS, ImageStream, JointStream, Stream
+from ebm_policy_ros.interface import (
+    NANOSECONDS,
+    ImageStream,
+    JointStream,
+    Stream,
+    TransformStream,
+)
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.topics import mismatch
 from ebm_policy_ros.nodes.common.versions import SubscriptionEventCallbacks, with_information
 from ebm_policy_ros.observation.buffer import ObservationBuffer
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
+from ebm_policy_ros.observation.transforms import TransformReader
 
 # Queue depth while this process is busy: more than three seconds of a camera at 30 Hz (90 MB of
 # 640x480) and of joints at 500 Hz.
 _IMAGE_DEPTH, _DEPTH = 100, 2000
+# Messages of static transforms that are kept: each publisher sends one, or a few.
+_MOST_KEPT = 100
 # Real time without a message after which a stream counts as silent, s; independent of the ROS
 # clock.
 _SILENCE = 1.0
@@ -48,6 +57,7 @@ class TopicInput:
         self.name, self._is_optional = name, is_optional
         self.newest = b""
         self._node, self._type, self._streams = node, ros_type, streams
+        self._class = message_class(ros_type)  # or tell at the start what is not installed
         self._on_message = on_message
         ages = [stream.max_age for stream in streams.values()]
         self.statistics = TopicStatistics(min(ages, default=None))
@@ -76,7 +86,7 @@ class TopicInput:
                 return
             self._node.destroy_subscription(self._subscription)
         self._subscription = self._node.create_subscription(
-            message_class(self._type),
+            self._class,
             self.name,
             with_information(self._receive),
             self._quality(),
@@ -190,7 +200,8 @@ class TopicInput:
         count = len(self._suitable())
         if not self._streams and not count and not self._is_optional:
             found.append(f"nobody commands {'any more' if self.statistics.count else 'yet'}")
-        alone = not any(isinstance(s, JointStream) for s in self._streams.values())
+        several = (JointStream, TransformStream)
+        alone = not any(isinstance(stream, several) for stream in self._streams.values())
         if alone and count > 1:
             names = ", ".join(publisher.node_name for publisher in self._suitable())
             found.append(f"{count} publishers ({names}); is one too many?")
@@ -199,12 +210,50 @@ class TopicInput:
             found.append("a new publisher offers a lower quality of service; it is not heard")
         return found
 
-    def replay(self, buffer: ObservationBuffer) -> None:
-        """Add recent messages to a buffer, for each stream of the topic."""
+    def replay(self, buffer: ObservationBuffer, readers: Mapping[str, TransformReader]) -> None:
+        """Add recent messages to a buffer, for each stream of the topic.
+
+        Args:
+            buffer: Buffer of all streams.
+            readers: Readers of the streams from tf, by name.
+        """
         for received, data in self._recent:
-            message = deserialize_message(data, message_class(self._type))
+            message = deserialize_message(data, self._class)
             for name in self._streams:
-                buffer.add(name, message, received)
+                found = readers[name].add(message) if name in readers else message
+                if found is not None:
+                    buffer.add(name, found, received)
+
+
+class StaticTransforms(TopicInput):
+    """Topic of static transforms: what came once belongs to every episode."""
+
+    def __init__(self, node: Node, name: str, period_ns: int, on_message: OnMessage) -> None:
+        kind = TransformStream.ROS_TYPES[0]
+        super().__init__(node, name, kind, {}, period_ns, on_message, is_optional=True)
+        self._kept: deque[bytes] = deque(maxlen=_MOST_KEPT)
+
+    def _offered(self) -> tuple[bool, bool]:
+        return True, True  # as tf2 asks for
+
+    def _receive(self, data: bytes, info: Mapping[str, int]) -> None:
+        if data not in self._kept:
+            self._kept.append(data)
+        super()._receive(data, info)
+
+    def begin(self) -> None:
+        super().begin()
+        for data in self._kept:
+            super()._receive(data, {})
+
+    def remarks(self) -> list[str]:
+        return []
+
+    def replay(self, buffer: ObservationBuffer, readers: Mapping[str, TransformReader]) -> None:
+        for data in self._kept:
+            message = deserialize_message(data, self._class)
+            for reader in readers.values():
+                reader.add_static(message)
 
 
 def _dump(quality: QoSProfile) -> dict[str, Any]:

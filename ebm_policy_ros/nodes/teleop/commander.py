@@ -108,6 +108,7 @@ class Commander:
         if self.arms.is_open:
             self._rest(self._now())
         self._release()
+        self.arms.destroy()
         self._inputs.close()
         if self._link is not None:
             self._link.close()

@@ -1,0 +1,127 @@
+"""Client of a gripper's action: positions become goals, and no node ever waits for the server."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from rclpy.task import Future
+
+from ebm_policy_ros.interface import Gripper
+from ebm_policy_ros.messages.types import message_class
+
+# Share of the gripper's range below which a change of the position is no new goal: each goal
+# restarts the server's detection that the fingers have stalled on something.
+_LEAST_CHANGE = 0.01
+# Time within which a server has to accept or reject a goal, s.
+_PATIENCE = 1.0
+
+
+class GripperClient:
+    """Sends a goal when the wanted position changes, one at a time, and the newest one next.
+
+    A position at which the fingers stall is reached as well as it can be, so results are not asked
+    for. To hold is to send no goal: the fingers finish the last one. To stop is to cancel it too,
+    which halts fingers that move. A grip is not lost by that: the server has ended its goal.
+    """
+
+    def __init__(self, node: Node, gripper: Gripper) -> None:
+        """Open the action.
+
+        Args:
+            node: Node whose executor takes the answers.
+            gripper: Gripper with a server.
+
+        Raises:
+            ValueError: If the messages of the action are not installed.
+        """
+        assert gripper.server is not None
+        self._gripper, self._server = gripper, gripper.server
+        self._kind = message_class(gripper.server.type)
+        self._client = ActionClient(node, self._kind, gripper.server.action)
+        self._log = node.get_logger()
+        self._wanted: float | None = None  # not sent yet
+        self._sent: float | None = None
+        self._answer: Future | None = None
+        self._asked = 0.0
+        self._goal: Any = None
+        self._is_open = True
+        self._rejected = ""
+
+    def problem(self) -> str:
+        """Reason why no goal is executed; empty if there is none."""
+        name = self._server.action
+        if not self._has_server():
+            return f"no action server on {name}; start or activate the gripper's controller"
+        if self._answer is not None and time.monotonic() - self._asked > _PATIENCE:
+            return f"{name} has not answered a goal for {_PATIENCE:g} s; is its node blocked?"
+        return self._rejected
+
+    def _has_server(self) -> bool:
+        ready = bool(self._client.server_is_ready())
+        if not ready:  # the next one knows no goal
+            self._sent = self._answer = self._goal = None
+        return ready
+
+    def move(self, position: float) -> None:
+        """Want a position of the gripper, in its unit."""
+        least = _LEAST_CHANGE * (self._gripper.high - self._gripper.low)
+        is_new = self._sent is None or abs(position - self._sent) > least
+        self._wanted = position if is_new else None
+        self._send()
+
+    def hold(self) -> None:
+        """Send no further goal before the next `move`."""
+        self._wanted = None
+
+    def stop(self) -> None:
+        """Cancel the last goal, unless it has ended; the next `move` is a new goal."""
+        self._wanted = self._sent = self._answer = None
+        self._rejected = ""
+        goal, self._goal = self._goal, None
+        if goal is not None:
+            goal.cancel_goal_async()
+
+    def close(self) -> None:
+        """Stop, and close the action; a goal that is not answered yet can't be cancelled."""
+        self.stop()
+        self._is_open = False
+        self._client.destroy()
+
+    def _send(self) -> None:
+        if self._wanted is None or self._answer is not None or self._rejected:
+            return
+        if not self._has_server():
+            return
+        self._sent, self._wanted = self._wanted, None
+        self._asked = time.monotonic()
+        self._answer = self._client.send_goal_async(self._goal_to(self._sent))
+        self._answer.add_done_callback(self._on_answer)
+
+    def _goal_to(self, position: float) -> Any:
+        goal, effort = self._kind.Goal(), self._server.max_effort
+        if self._server.is_parallel:
+            goal.command.name, goal.command.position = [self._gripper.name], [position]
+            goal.command.effort = [] if effort is None else [effort]
+        else:
+            goal.command.position = position
+            goal.command.max_effort = effort or 0.0
+        return goal
+
+    def _on_answer(self, answer: Future) -> None:
+        goal = answer.result()
+        if answer is not self._answer:  # stopped meanwhile
+            if goal.accepted and self._is_open:
+                goal.cancel_goal_async()
+            return
+        self._answer = None
+        if goal.accepted:
+            self._goal = goal
+            self._send()
+            return
+        self._rejected = (
+            f"{self._server.action} rejected the position {self._sent:g}; see the log of its "
+            f"controller, and compare {self._gripper.name}'s low and high"
+        )
