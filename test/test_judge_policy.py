@@ -111,7 +111,7 @@ def test_a_recorder_whose_disk_is_full_is_told_and_the_trial_begins_later(
     laboratory.station.remove(laboratory.recorder)
     full = laboratory.add_recorder(min_free=1e5)
     operator = laboratory.judge()
-    operator.reads("enter begins")
+    operator.reads("enter: begin")
     operator.press("\n")
     operator.reads("trial 1 cannot begin: the recorder does not start: the disk is full")
     operator.reads("enter: try again, Q: end for now")
@@ -220,7 +220,7 @@ def test_each_time_that_a_person_takes_over_is_counted_once(robot: Any, tmp_path
 def test_the_node_says_when_there_is_no_terminal_or_no_comparison(
     context: Any, laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ebm_policy_ros.nodes.judge.node.open_terminal", lambda: None)
+    monkeypatch.setattr("ebm_policy_ros.nodes.judge.questions.open_terminal", lambda: None)
 
     def start(**values: Any) -> None:
         JudgeNode(context=context, parameter_overrides=parameters(**values))

@@ -284,9 +284,10 @@ def test_the_panel_starts_a_training_and_tells_why_it_failed(
     station.add(RecorderNode, keys=False, folder=str(tmp_path / "demos"), interface="ur5e_push")
     browser.open(station.add_operator(runs=str(tmp_path / "runs")).url)
     says(browser, "#demonstrations", "0 episodes in demos")
-    # Without a simulation nothing is demonstrated by script, or judged.
+    # Without a simulation nothing is demonstrated by script, and trials are on the arm.
     shown = "[...document.querySelectorAll('.jobs button')].map(b => b.checkVisibility())"
-    assert browser.evaluate(shown) == [False, True, False]
+    assert browser.evaluate(shown) == [False, True, True]
+    assert browser.texts("#judge-note") == ["on the arm; you begin each trial"]
     assert browser.texts("#training-time option") == ["2 min", "5 min", "10 min", "30 min", "1 h"]
     browser.evaluate("document.querySelector('#train').scrollIntoView({block: 'center'})")
     click(browser, "#train")
@@ -301,6 +302,7 @@ def test_the_panel_starts_a_training_and_tells_why_it_failed(
     publisher = station.robot.node.create_publisher(String, "sim_bridge_node/status", latched)
     publisher.publish(String(data='{"state": "running", "task": "push", "interface": "x"}'))
     until(lambda: browser.evaluate(shown) == [True, True, True])
+    assert browser.texts("#judge-note") == ["in a simulation of its own"]
     assert not [text for text in browser.problems if "verbose" not in text]
 
 
