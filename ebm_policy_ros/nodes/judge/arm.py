@@ -25,7 +25,7 @@ _QUIT = {"quit": "end for now"}
 _BEGIN = {"begin": "begin; the arm may move", **_QUIT}
 _AGAIN = {"begin": "try again", **_QUIT}
 _JUDGE = {"success": "success", "failure": "failure", "void": "void; repeat it"}
-_JUDGE |= {"reset": "leave the stop; the arm may move", **_QUIT}
+_JUDGE |= {"reset": "leave the stop; the arm may move", "quit": "end for now; after this trial"}
 _BLAME = {"failure": "a failure of the policy", "void": "void"}
 _Answer = TypeVar("_Answer")
 
@@ -239,7 +239,8 @@ class ArmRunner:
         nodes = self._nodes
 
         def now() -> str:
-            seen, seconds = situation(nodes.policy, None), time.monotonic() - begun
+            seconds = time.monotonic() - begun
+            seen = situation(nodes.policy | {"unsure": []}, None)  # it tells policies apart
             return f"trial {planned.number}, {seconds:.0f} s | {seen.word}: {seen.reason}"
 
         self._questions.ask(now(), _JUDGE)

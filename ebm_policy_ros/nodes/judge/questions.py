@@ -40,7 +40,7 @@ SETTINGS = (
 _PERIOD = 0.5
 # Time without a turn after which this process hung, s: what was answered meanwhile comes too late.
 _HUNG = 2.0
-_LINES = 8
+_LINES = 5
 _FAREWELL = Duration(seconds=0.5)
 _ANSWER = re.compile(r"(?:(\d{1,18}) )?([a-z]+)", re.ASCII)
 

@@ -21,6 +21,14 @@ _SILENCE = 2.5
 # Time for which the last words of a node that has ended are shown, s.
 _FAREWELL = 600.0
 _USUAL = 5.0
+_KINDS = {
+    "question": int,
+    "text": str,
+    "remark": str,
+    "answers": dict,
+    "lines": list,
+    "has_ended": bool,
+}
 
 
 class JudgeLink:
@@ -55,8 +63,8 @@ class JudgeLink:
         return {**self._told, "problem": problem if is_lost else ""}
 
     def _on_question(self, message: Any) -> None:
-        told = status_in(message)
-        if told is not None:
+        told = status_in(message) or {}
+        if _is_question(told):  # others may publish there too
             self._told, self.heard = told, time.monotonic()
 
     async def perform(self, command: Command) -> Answer:
@@ -73,3 +81,10 @@ class JudgeLink:
         if time.monotonic() - self.heard < _SILENCE and not self._told.get("has_ended"):
             stop = Parameter("answer", value=STOP).to_parameter_msg()
             self._parameters.call_async(SetParameters.Request(parameters=[stop]))
+
+
+def _is_question(told: dict[str, Any]) -> bool:
+    """Return True if a page can show this."""
+    if not all(isinstance(told.get(name), kind) for name, kind in _KINDS.items()):
+        return False
+    return all(isinstance(text, str) for text in (*told["answers"].values(), *told["lines"]))

@@ -34,7 +34,7 @@ _MOST_CAMERAS = 8
 # What a policy node tells of a policy of a blind comparison; the rest tells policies apart.
 _BLIND = (
     "lifecycle", "state", "reason", "stops", "commander", "taken_by", "ignored", "ignored_sender",
-    "shadow", "speed", "hidden", "rate", "unsure",
+    "shadow", "speed", "hidden", "rate",
     "node", "is_heard", "silence_s", "streams", "policies",
 )  # fmt: skip
 _SIMULATION = ("state", "seed", "task", "interface")
@@ -62,8 +62,8 @@ class RobotLink:
         self._recorder = RecorderLink(node, recorder)
         self._judges = [JudgeLink(node, name) for name in _JUDGES]
         self._pictures = Pictures(node)
-        drawn = {name: f"{policy}/{name}" for name in _DRAWN}
-        drawn |= {"coverage": f"{recorder}/coverage", "start_overlay": _START}
+        drawn = {"start_overlay": _START} | {name: f"{policy}/{name}" for name in _DRAWN}
+        drawn["coverage"] = f"{recorder}/coverage"
         self._drawn = {name: node.resolve_topic_name(topic) for name, topic in drawn.items()}
         self._offered: dict[str, str] = {}
         self._types: dict[str, str] = {}
@@ -122,7 +122,8 @@ class RobotLink:
 
     async def stop(self) -> Answer:
         """Ask the policy node once to stop."""
-        self._judge.tell_stop()
+        with suppress(Exception):  # nothing keeps a STOP from the policy node
+            self._judge.tell_stop()
         return await self._policy.stop()
 
     async def perform(self, command: Command) -> Answer:

@@ -18,6 +18,7 @@ export class Trial {
     const { question, text, remark, answers, lines, has_ended: hasEnded, problem } = judge;
     set("trial-state", hasEnded ? "ended" : problem ? "lost" : "runs");
     set("trial-question", hasEnded ? "" : text || "One moment …");
+    $("trial-question").hidden = $("trial-answers").hidden = hasEnded;
     set("trial-remark", problem || remark || "");
     set("trial-lines", lines.join("\n"));
     const open = Object.entries(problem || hasEnded ? {} : answers);
@@ -35,7 +36,7 @@ export class Trial {
     $("trial-answers").replaceChildren(...answers.map(([name, words]) => {
       const [first, ...rest] = words.split(";");
       const button = Object.assign(document.createElement("button"), { type: "button", className: name });
-      button.append(first[0].toUpperCase() + first.slice(1));
+      button.append(first.charAt(0).toUpperCase() + first.slice(1));
       if (rest.length) button.append(Object.assign(document.createElement("small"), { textContent: rest.join(";") }));
       button.onclick = () => this.command(button, "answer", [question, name]);
       if (left > 0) {
