@@ -24,7 +24,7 @@ from browser import Browser
 
 from ebm_policy_ros.interface import ImageStream, load_interface
 from ebm_policy_ros.sim import record_demos
-from ebm_policy_ros.sim.subprocesses import Program, has_ended, ros_environment, running
+from ebm_policy_ros.sim.subprocesses import Program, has_ended, running
 from ebm_policy_ros.sim.tasks import TASKS, make_task
 from ebm_policy_ros.sim.world import World
 from ebm_policy_ros.training import inspect_demos
@@ -157,41 +157,6 @@ def draw_operator() -> None:
         page.save("operate_lost.png")
 
 
-def draw_trial() -> None:
-    """A trial that is to begin, on a tablet, with the simulated arm as the arm; needs chromium."""
-    simulated = {"use_sim_time": True}
-    with ExitStack() as ends:
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        recorder = {"folder": str(folder / "bags"), "keys": False}
-        programs = [
-            Program("sim.bridge_node", {"task": "push"}),
-            Program("nodes.policy.node", {**simulated, "policy": "ur5e_push"}),
-            Program("nodes.recorder.node", {**simulated, **recorder}),
-            Program("nodes.operator.node", simulated),
-        ]
-        logs = folder / "logs"
-        processes = ends.enter_context(running(programs, logs))
-        command = [sys.executable, "-m", "ebm_policy_ros.sim.judge", "--keys=false"]
-        command += [f"--out={folder / 'out'}", f"--starts={folder / 'starts'}"]
-        command += ["--policies=[ur5e_push, ur5e_push_either]"]
-        judge = subprocess.Popen(command, env=ros_environment())
-        ends.callback(judge.wait)
-        ends.callback(judge.terminate)
-        tablet = PictureOf(folder / "tablet", 768, 1024, dark=True)
-        ends.callback(tablet.close)
-        tablet.begin("http://127.0.0.1:8090", lambda: has_ended(processes, "", logs))
-        for answer, question in (("picture", "0 starts"), ("done", "1 starts")):
-            tablet.wait("#trial-question", question)
-            tablet.wait_for("#trial-remark:empty")  # the camera is there
-            tablet.wait_for(f"#trial-answers .{answer}:enabled")
-            tablet.press(f"#trial-answers .{answer}")
-        tablet.wait("#trial-question", "trial 1, start")
-        tablet.wait_for("#trial-answers .begin:enabled")
-        tablet.wait_for(".pictures .start_overlay:not(.stale) img[src]")
-        tablet.evaluate("window.scrollTo(0, 0)")
-        tablet.save("operate_trial.png")
-
-
 class PictureOf(Browser):
     """The operator's page in a browser, of which pictures are taken."""
 
@@ -227,10 +192,6 @@ class PictureOf(Browser):
     def wait(self, selector: str, pattern: str) -> None:
         """Wait until the text of an element begins with a pattern."""
         self._until(lambda: re.match(pattern, self.texts(selector)[0]), f"{selector}: {pattern}")
-
-    def wait_for(self, selector: str) -> None:
-        """Wait until there is an element."""
-        self._until(lambda: self.texts(selector), selector)
 
     def wait_for_line(self) -> None:
         """Wait until the chosen actions are drawn."""
@@ -274,7 +235,6 @@ DRAW: dict[str, Callable[[], None]] = {
     "comparison": draw_comparison,
     "inspection": draw_inspection,
     "operator": draw_operator,
-    "trial": draw_trial,
     "results": copy_results,
 }
 
