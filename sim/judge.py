@@ -51,8 +51,9 @@ class JudgeArgs:
     """Compare policies by trials in a hidden order, until the difference is clear.
 
     On an arm an operator sets up each start and says how each trial ended, without learning which
-    policy runs; policy_node and recorder_node must run already. With --task the simulation does
-    both. The page that names the policies is written at the end.
+    policy runs, at the terminal or on the operator's page; policy_node and recorder_node must run
+    already. With --task the simulation does both. The page that names the policies is written at
+    the end.
     """
 
     policies: list[str]
@@ -78,6 +79,8 @@ class JudgeArgs:
     """Name of the policy node on the arm."""
     recorder: str = "recorder_node"
     """Name of the recorder's node on the arm."""
+    keys: bool = True
+    """Ask at the terminal too; with false only the page of operator_node answers."""
     parameters: dict[str, int | float | str] = field(default_factory=dict)
     """Parameters of policy_node in the simulation, such as --parameters.execute 1."""
 
@@ -200,20 +203,26 @@ def _take_starts(args: JudgeArgs, out: Path, folder: Path, policy: Path) -> None
             f"starts: got {folder} without pictures, but {out} holds trials already; choose "
             "another folder for one of them"
         )
-    parameters = {"folder": str(folder.resolve()), "policy": str(policy.resolve())}
-    parameters["policy_node"] = args.policy_node
+    parameters: dict[str, Any] = {"folder": str(folder.resolve()), "policy": str(policy.resolve())}
+    parameters |= {"policy_node": args.policy_node, "keys": args.keys}
     if args.interface:
         parameters["interface"] = str(interface_path(args.interface).resolve())
-    _run_or_exit(Program("nodes.judge.starts_node", parameters))
+    _run_or_exit(Program("nodes.judge.starts_node", parameters, _namespace(args)))
     if not find_starts(folder):
         raise ValueError(f"starts: {folder} has no pictures")
 
 
 def _run_on_arm(args: JudgeArgs, node: Mapping[str, Any]) -> None:
-    """Run the trials with the operator at this terminal."""
+    """Run the trials with the operator at this terminal, or at the page."""
     starts = "" if args.starts is None else str(expanded(args.starts).resolve())
-    names = {"policy_node": args.policy_node, "recorder": args.recorder}
-    _run_or_exit(Program("nodes.judge.node", {**node, **names, "starts": starts}))
+    chosen = {"policy_node": args.policy_node, "recorder": args.recorder, "keys": args.keys}
+    program = Program("nodes.judge.node", {**node, **chosen, "starts": starts}, _namespace(args))
+    _run_or_exit(program)
+
+
+def _namespace(args: JudgeArgs) -> str:
+    """Namespace of a full name of the policy node, where the operator's page of that arm looks."""
+    return args.policy_node.rpartition("/")[0]
 
 
 def _run_or_exit(program: Program) -> None:

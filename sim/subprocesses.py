@@ -35,6 +35,7 @@ class Program:
 
     module: str
     parameters: Mapping[str, Any]
+    namespace: str = ""
 
     @property
     def name(self) -> str:
@@ -47,7 +48,7 @@ class Program:
         arguments = [sys.executable, "-m", f"ebm_policy_ros.{self.module}", "--ros-args"]
         for name, value in self.parameters.items():
             arguments += ["-p", f"{name}:={json.dumps(value)}"]
-        return arguments
+        return arguments + (["-r", f"__ns:={self.namespace}"] if self.namespace else [])
 
 
 def ros_environment() -> dict[str, str]:

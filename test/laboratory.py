@@ -8,6 +8,7 @@ import pty
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Person:
 
     def begins(self) -> None:
         """Begin a trial, and let it run for a moment."""
-        self.reads("enter begins")
+        self.reads("enter: begin")
         self.press("\n")
         self.reads(" s | Moving the arm")
 
@@ -88,22 +89,38 @@ class Person:
         os.close(self.near)
 
 
+class Asking:
+    """A node with a coroutine that runs beside the test, without a terminal unless told."""
+
+    def __init__(self, station: Station, create: Callable[..., Any], **values: Any) -> None:
+        self._station = station
+        self.node = station.add(create, **values)
+        # One that is left behind by a failed test shall not keep the process.
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with suppress(OSError):  # as of a full disk, which the node has told
+            asyncio.run(self.node.run())
+
+    def ends(self) -> None:
+        """Wait until the node has ended by itself, and remove it."""
+        self._thread.join(TIMEOUT)
+        assert not self._thread.is_alive()
+        self._station.remove(self.node)
+
+
 class Operator(Person):
     """A person at the terminal of a node that runs beside the test."""
 
     def __init__(self, station: Station, create: Callable[..., Any], **values: Any) -> None:
         super().__init__()
-        self._station = station
         terminal = Terminal(os.ttyname(self.near))
-        self.node = station.add(lambda **options: create(terminal, **options), **values)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self.node.run()))
-        self._thread.start()
+        self._asking = Asking(station, lambda **options: create(terminal, **options), **values)
 
     def ends(self) -> None:
         """Wait until the node has ended by itself, and remove it."""
-        self._thread.join(TIMEOUT)
-        assert not self._thread.is_alive(), self._new
-        self._station.remove(self.node)
+        self._asking.ends()
         self.close()
 
     def leaves(self) -> None:
@@ -139,15 +156,21 @@ class Laboratory:
         )
 
     def judge(self) -> Operator:
+        """Begin a comparison at a terminal."""
+        return Operator(self.station, JudgeNode, **self._chosen())
+
+    def judge_on_pages(self) -> Asking:
+        """Begin a comparison without a terminal."""
+        return Asking(self.station, JudgeNode, keys=False, **self._chosen())
+
+    def _chosen(self) -> dict[str, Any]:
         claim_folder(self.out, self.comparison)
-        return Operator(
-            self.station,
-            JudgeNode,
-            out=str(self.out),
-            policies=[str(path) for path in self.policies],
-            trials=1,
-            starts=str(self.starts or ""),
-        )
+        return {
+            "out": str(self.out),
+            "policies": [str(path) for path in self.policies],
+            "trials": 1,
+            "starts": str(self.starts or ""),
+        }
 
     def asks(self, service: str) -> None:
         """Call a service of a node, as another program does, until it agrees."""

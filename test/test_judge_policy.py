@@ -32,6 +32,7 @@ from ebm_policy_ros.nodes.judge.node import JudgeNode
 from ebm_policy_ros.nodes.judge.starts_node import StartsNode
 from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes
 from ebm_policy_ros.sim import judge
+from ebm_policy_ros.sim.subprocesses import Program
 from ebm_policy_ros.trials.log import Outcome, TrialLog
 from ebm_policy_ros.trials.plan import claim_folder
 from ebm_policy_ros.trials.starts import add_start, find_starts, read_start
@@ -111,7 +112,7 @@ def test_a_recorder_whose_disk_is_full_is_told_and_the_trial_begins_later(
     laboratory.station.remove(laboratory.recorder)
     full = laboratory.add_recorder(min_free=1e5)
     operator = laboratory.judge()
-    operator.reads("enter begins")
+    operator.reads("enter: begin")
     operator.press("\n")
     operator.reads("trial 1 cannot begin: the recorder does not start: the disk is full")
     operator.reads("enter: try again, Q: end for now")
@@ -220,7 +221,7 @@ def test_each_time_that_a_person_takes_over_is_counted_once(robot: Any, tmp_path
 def test_the_node_says_when_there_is_no_terminal_or_no_comparison(
     context: Any, laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ebm_policy_ros.nodes.judge.node.open_terminal", lambda: None)
+    monkeypatch.setattr("ebm_policy_ros.nodes.judge.questions.open_terminal", lambda: None)
 
     def start(**values: Any) -> None:
         JudgeNode(context=context, parameter_overrides=parameters(**values))
@@ -287,6 +288,13 @@ def refusal(
         return line.removeprefix("judge_policy: ")
 
     return refuse
+
+
+def test_the_nodes_that_ask_are_where_the_page_of_that_arm_looks() -> None:
+    for name, remapped in (("/left/policy_node", ["-r", "__ns:=/left"]), ("policy_node", [])):
+        args = judge.JudgeArgs(["a", "b"], Path("out"), policy_node=name)
+        program = Program("nodes.judge.node", {}, judge._namespace(args))
+        assert program.command()[4:] == remapped
 
 
 def test_policies_that_cannot_be_compared_are_refused(

@@ -34,7 +34,7 @@ def slowed(laboratory: Laboratory) -> SlowRecorder:
 
 def test_a_stop_pressed_with_enter_wins(laboratory: Laboratory) -> None:
     operator = laboratory.judge()
-    operator.reads("enter begins")
+    operator.reads("enter: begin")
     operator.press("\n Q")
     operator.ends()
     assert laboratory.policy.safety.state is SafetyState.STOPPED
@@ -44,7 +44,7 @@ def test_a_stop_pressed_with_enter_wins(laboratory: Laboratory) -> None:
 def test_a_stop_while_the_recorder_starts_keeps_the_arm_still(laboratory: Laboratory) -> None:
     slow, safety = slowed(laboratory), laboratory.policy.safety
     operator = laboratory.judge()
-    operator.reads("enter begins")
+    operator.reads("enter: begin")
     operator.press("\n")
     eventually(lambda: slow.asked)
     stops = safety.stops
@@ -71,7 +71,7 @@ def test_enter_pressed_ahead_begins_no_trial(laboratory: Laboratory) -> None:
     operator.press("\nY")
     slow.is_let = True
     operator.reads("trial 1: success after")
-    operator.reads("enter begins")
+    operator.reads("enter: begin")
     operator.leaves()
     assert [trial.result for trial in laboratory.trials()] == ["success"]
     assert laboratory.policy.safety.state is SafetyState.STOPPED
@@ -81,7 +81,7 @@ def test_a_policy_that_is_let_go_during_the_set_up_is_stopped_and_enter_is_asked
     laboratory: Laboratory,
 ) -> None:
     operator = laboratory.judge()
-    operator.reads("enter begins")
+    operator.reads("enter: begin")
     laboratory.asks("policy_node/reset")
     operator.reads("the policy was let go and is stopped again: check the start anew")
     assert laboratory.policy.safety.state is SafetyState.STOPPED
@@ -95,7 +95,7 @@ def test_a_result_is_never_booked_to_a_policy_that_did_not_run(
 ) -> None:
     other = policy_file("mixture")
     operator = laboratory.judge()
-    operator.reads("enter begins")
+    operator.reads("enter: begin")
     laboratory.loads(other)
     operator.reads("trial 1 cannot begin: another policy was loaded meanwhile")
     operator.reads("enter: try again")
@@ -152,7 +152,7 @@ def test_no_live_picture_is_told_and_shows_no_agreement(laboratory: Laboratory) 
     robot.node.create_subscription(Image, "judge_node/start_overlay", shown.append, 1)
     robot.camera = None
     operator = laboratory.judge()
-    operator.reads("enter begins, and the arm may move | no overlay: no picture on ")
+    operator.reads("| no overlay: no picture on ")
     operator.leaves()
     assert shown == [] and not (laboratory.out / "start_overlay.png").exists()
 

@@ -16,6 +16,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("aiohttp")
 
 from browser import CHROMIUM, Browser
+from laboratory import Laboratory
 from rcl_interfaces.msg import Log
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -298,9 +299,10 @@ def test_the_panel_starts_a_training_and_tells_why_it_failed(
     station.add(RecorderNode, keys=False, folder=str(tmp_path / "demos"), interface="ur5e_push")
     browser.open(station.add_operator(runs=str(tmp_path / "runs")).url)
     says(browser, "#demonstrations", "0 episodes in demos")
-    # Without a simulation nothing is demonstrated by script, or judged.
+    # Without a simulation nothing is demonstrated by script, and trials are on the arm.
     shown = "[...document.querySelectorAll('.jobs button')].map(b => b.checkVisibility())"
-    assert browser.evaluate(shown) == [False, True, False]
+    assert browser.evaluate(shown) == [False, True, True]
+    assert browser.texts("#judge-note") == ["on the arm; you begin each trial"]
     assert browser.texts("#training-time option") == ["2 min", "5 min", "10 min", "30 min", "1 h"]
     browser.evaluate("document.querySelector('#train').scrollIntoView({block: 'center'})")
     click(browser, "#train")
@@ -315,6 +317,47 @@ def test_the_panel_starts_a_training_and_tells_why_it_failed(
     publisher = station.robot.node.create_publisher(String, "sim_bridge_node/status", latched)
     publisher.publish(String(data='{"state": "running", "task": "push", "interface": "x"}'))
     until(lambda: browser.evaluate(shown) == [True, True, True])
+    assert browser.texts("#judge-note") == ["in a simulation of its own"]
+    assert not [text for text in browser.problems if "verbose" not in text]
+
+
+def test_a_second_tap_on_an_answer_begins_no_trial(
+    laboratory: Laboratory, station: Station, browser: Browser
+) -> None:
+    judge = laboratory.judge_on_pages()
+    browser.open(station.add_operator().url)
+    says(browser, "#trial-question", "trial 1, start 1")
+
+    def pressed(name: str) -> bool:
+        """Press a button if it is there and takes an answer; True if so."""
+        button = f"document.querySelector('#trial-answers .{name}:enabled')"
+        return bool(
+            browser.evaluate(f"(() => {{ const b = {button}; b?.click(); return !!b; }})()")
+        )
+
+    def begun() -> bool:
+        """Begin a trial, again if a busy machine refuses; True if it runs."""
+        pressed("begin")
+        return browser.texts("#trial-answers .success") != []
+
+    until(begun, 2 * TIMEOUT)
+    browser.evaluate("""(() => {
+      window.taps = 0;
+      new MutationObserver(() => {
+        const begin = document.querySelector("#trial-answers .begin");
+        begin?.click();
+        taps += begin ? 1 : 0;
+      }).observe(document.querySelector("#trial-answers"), { childList: true });
+    })()""")  # fmt: skip
+    until(lambda: pressed("success"))
+    says(browser, "#trial-question", "trial 2, start 1")
+    until(lambda: browser.evaluate("taps") > 0)
+    until(lambda: pressed("quit"))
+    says(browser, "#trial-lines", "trial 1, block 1: set up start 1 trial 1: success after")
+    until(lambda: "ended for now" in browser.texts("#trial-lines")[0])
+    judge.ends()
+    says(browser, "#trial-state", "ended")
+    assert [trial.result for trial in laboratory.trials()] == ["success"]
     assert not [text for text in browser.problems if "verbose" not in text]
 
 

@@ -216,7 +216,12 @@ def test_no_program_begins_where_it_would_disturb_or_has_nothing_to_work_on(
             ("train", "10m", "no recorder is heard, which has the demonstrations; start one"),
             ("train", "11m", "got '11m', expected a time of the list"),
             ("demonstrate", 3, "no simulation runs; start one with simulation:=true"),
-            ("judge", ["a", "b", 2], "no simulation runs; start one with simulation:=true"),
+            ("judge", ["a", "b", 2], "got 'a', expected a policy of the list"),
+            (
+                "judge",
+                ["ur5e_push", "ur5e_avoid", 2],
+                "no recorder node is heard; start recorder_",
+            ),
             ("demonstrate", "3", "demonstrate: got '3', expected a whole number from 1 to 1000"),
             ("demonstrate", 1001, "demonstrate: got 1001, expected a whole number from 1 to 1000"),
             ("judge", ["a", "b"], "judge: got ['a', 'b'], expected two policies and a number of"),

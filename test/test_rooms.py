@@ -14,7 +14,7 @@ from modules import MODULES, PACKAGE, PACKAGES, imported
 # From the bottom up: a package imports only from itself and those before it.
 ROOMS = (
     "util", "device", "energy", "inference", "interface", "messages", "observation", "control",
-    "policy", "bags", "teleop", "operator", "trials", "check",
+    "policy", "bags", "teleop", "trials", "operator", "check",
     "nodes.common", "nodes.recorder", "nodes.teleop", "nodes.policy", "nodes.operator",
     "nodes.judge", "nodes.check",
     "training.data", "training.inspection", "training.exchange", "training.learning",

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from ebm_policy_ros.util.children import end_with_parent
 from ebm_policy_ros.util.quoting import LONGEST_LINE
 
-_NICE = 15
+LEAST = 15
+"""Niceness of a program that may take long."""
 _KEPT = 16
 # Bytes read at once; a line that is longer is cut.
 _CHUNK = 4096
@@ -42,17 +43,18 @@ class Progress:
 
 
 class ChildProgram:
-    """A program with little priority that ends, at the latest, with this process."""
+    """A program, usually with little priority, that ends, at the latest, with this process."""
 
-    def __init__(self, module: str, options: Sequence[str]) -> None:
+    def __init__(self, module: str, options: Sequence[str], nice: int = LEAST) -> None:
         """Prepare a program.
 
         Args:
             module: Module to run, relative to this package.
             options: Its command line.
+            nice: Its niceness; 0 for one that an arm waits for.
         """
         name = f"ebm_policy_ros.{module}"
-        self._arguments = ["nice", "-n", str(_NICE), sys.executable, "-m", name, *options]
+        self._arguments = ["nice", "-n", str(nice), sys.executable, "-m", name, *options]
         self._process: asyncio.subprocess.Process | None = None
         self.lines: deque[str] = deque(maxlen=_KEPT)
         """Last lines of its output, without progress bars."""

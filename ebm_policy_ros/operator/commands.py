@@ -13,11 +13,26 @@ LARGEST_MESSAGE = 4096
 """Maximum bytes of a message from a page; the longest that a page sends has 200."""
 RECORDER_EVENTS = ("start", "success", "failure", "discard", "rerecord")
 """Requests to the recorder."""
+STOP, QUIT = "stop", "quit"
+ALWAYS = (STOP, QUIT)
+"""Answers to judge_policy that count whatever it asks."""
+ANSWERS = ("begin", "success", "failure", "void", "reset", "picture", "done", QUIT)
+"""Answers of an operator who judges, to a question of judge_policy."""
 _FOR_PROGRAM = ("demonstrate", "train", "judge", "cancel")
-_NAMES = ("stop", "start", "reset", "shadow", "speed", "load_policy", "record", *_FOR_PROGRAM)
+_NAMES = (
+    "stop",
+    "start",
+    "reset",
+    "shadow",
+    "speed",
+    "load_policy",
+    "record",
+    "answer",
+    *_FOR_PROGRAM,
+)
 _LONGEST_TEXT = 256
 _MOST_EPISODES, _MOST_TRIALS = 1000, 200
-Value = bool | float | str | tuple[str, str, int] | None
+Value = bool | float | str | tuple[str, str, int] | tuple[int, str] | None
 
 
 class BadMessage(ValueError):
@@ -29,19 +44,19 @@ class Command:
     """Command of an operator."""
 
     name: str
-    """One of stop, start, reset, shadow, speed, load_policy, record, demonstrate, train, judge and
-    cancel."""
+    """One of stop, start, reset, shadow, speed, load_policy, record, answer, demonstrate, train,
+    judge and cancel."""
     value: Value = None
     """Shadow: true or false. Speed: factor from 0 to 1. Policy: its name. Record: one of
-    RECORDER_EVENTS. Demonstrate: number of episodes. Train: time, as 10m. Judge: names of two
-    policies, and number of trials of each."""
+    RECORDER_EVENTS. Answer: number of the question, and one of ANSWERS. Demonstrate: number of
+    episodes. Train: time, as 10m. Judge: names of two policies, and number of trials of each."""
 
     @property
     def target(self) -> str:
-        """Receiver of the command: policy, recorder or program."""
+        """Receiver of the command: policy, recorder, judge or program."""
         if self.name in _FOR_PROGRAM:
             return "program"
-        return "recorder" if self.name == "record" else "policy"
+        return {"record": "recorder", "answer": "judge"}.get(self.name, "policy")
 
     def __str__(self) -> str:
         """Command as text for users."""
@@ -89,6 +104,8 @@ def read_command(message: dict[str, Any]) -> Command:
         _require_count(name, value, _MOST_EPISODES)
     elif name == "judge":
         value = _read_comparison(value)
+    elif name == "answer":
+        value = _read_answer(value)
     else:
         _require(value is None, name, value, "no value")
     return Command(name, value)
@@ -122,6 +139,14 @@ def _read_comparison(value: object) -> tuple[str, str, int]:
     first, second, trials = parts
     _require_count("trials", trials, _MOST_TRIALS)
     return first, second, trials
+
+
+def _read_answer(value: object) -> tuple[int, str]:
+    parts: list[Any] = value if isinstance(value, list) and len(value) == 2 else [None, None]
+    number, answer = parts
+    fits = isinstance(number, int) and not isinstance(number, bool) and answer in ANSWERS
+    _require(fits, "answer", value, "the number of a question and an answer")
+    return number, answer
 
 
 def _is_name(value: object) -> bool:

@@ -1,13 +1,17 @@
-"""Pages of finished comparisons, served read-only to those who may open the operator's page."""
+"""Comparisons of a folder: pages of finished ones, served read-only, and those that go on."""
 
 from __future__ import annotations
 
 import hmac
 import re
 import secrets
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aiohttp import web
+
+from ebm_policy_ros.trials.files import sha256_of
+from ebm_policy_ros.trials.plan import COMPARISON, NamedFile, read_comparison
 
 PREFIX = "judged_"
 """Beginning of the names of the comparisons' folders."""
@@ -23,10 +27,10 @@ _POLICY = (
 
 
 class Comparisons:
-    """Finished comparisons in a folder.
+    """Comparisons in a folder.
 
-    Their addresses have a part that is drawn by chance at each start and told to the operator's
-    pages alone, over their connection, which needs the token.
+    The addresses of their pages have a part that is drawn by chance at each start and told to the
+    operator's pages alone, over their connection, which needs the token.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,6 +46,32 @@ class Comparisons:
         """Look for new comparisons."""
         found = (path.parent.name for path in self._folder.glob(f"{PREFIX}*/{_PAGE}"))
         self._names = sorted(filter(_FOLDER.fullmatch, found), reverse=True)[:_SHOWN]
+
+    def is_finished(self, out: Path) -> bool:
+        """Return True if a comparison has its page."""
+        return (out / _PAGE).exists()
+
+    def unfinished(
+        self, files: Collection[Path], starts: Sequence[Path]
+    ) -> tuple[Path, list[Path]] | None:
+        """Newest comparison on an arm that goes on: its folder, and the files in its order.
+
+        Args:
+            files: Policy files.
+            starts: Pictures of the starts, in the order of their names.
+        """
+        named = {_named(file): file for file in files}
+        wanted = tuple(map(_named, starts))
+        for path in sorted(self._folder.glob(f"{PREFIX}*/{COMPARISON}"), reverse=True):
+            out = path.parent
+            try:
+                noted = read_comparison(out)
+            except ValueError:
+                continue
+            is_same = {*noted.policies} == named.keys() and noted.starts == wanted
+            if is_same and "task" not in noted.setting and not self.is_finished(out):
+                return out, [named[policy] for policy in noted.policies]
+        return None
 
     def state(self) -> list[dict[str, str]]:
         """Name and address of each comparison, the newest first, ready for JSON."""
@@ -61,3 +91,7 @@ class Comparisons:
         if not path.is_file():
             raise web.HTTPNotFound
         return web.FileResponse(path, headers={"Content-Security-Policy": _POLICY})
+
+
+def _named(file: Path) -> NamedFile:
+    return NamedFile(file.stem, sha256_of(file))

@@ -104,7 +104,7 @@ class Hub:
         refusal = ""
         if not self.is_fresh(seen):
             refusal = f"the page showed a state older than {FRESHEST:g} s; look again and repeat"
-        elif self.stop.waiting_s is not None and command.target == "policy":
+        elif self.stop.waiting_s is not None and command.target in ("policy", "judge"):
             refusal = "a STOP is not confirmed yet"
         elif running := self._busy.get(command.target):
             refusal = f"{running} is still running"

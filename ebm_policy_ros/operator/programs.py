@@ -15,11 +15,12 @@ from typing import Any
 
 from aiohttp import web
 
-from ebm_policy_ros.operator.child_program import ChildProgram
+from ebm_policy_ros.operator.child_program import LEAST, ChildProgram
 from ebm_policy_ros.operator.commands import Command
 from ebm_policy_ros.operator.comparisons import PREFIX, Comparisons
 from ebm_policy_ros.operator.journal import Journal
 from ebm_policy_ros.operator.robot import Answer, Robot
+from ebm_policy_ros.trials.starts import find_starts
 from ebm_policy_ros.util.quoting import quote
 
 # Silence after which a policy node that commanded is taken for gone, s.
@@ -57,6 +58,7 @@ class Programs:
         policies: dict[str, Path],
         folder: Path,
         times: Sequence[str],
+        starts: Path | None,
     ) -> None:
         """Begin without a program.
 
@@ -66,6 +68,8 @@ class Programs:
             policies: Policy files by name; a trained one is added.
             folder: Folder for trainings and comparisons; created when it is needed.
             times: Times of a training that may be chosen, as 90s, 10m or 2h.
+            starts: Folder with a picture of each start of a comparison on an arm; None if the
+                operator numbers places.
 
         Raises:
             ValueError: If there is no time, or one is malformed.
@@ -76,7 +80,7 @@ class Programs:
             )
         self._comparisons = Comparisons(folder)
         self._robot, self._journal, self._policies = robot, journal, policies
-        self._folder, self._times = folder, tuple(times)
+        self._folder, self._times, self._starts = folder, tuple(times), starts
         self._run: _Run | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -105,8 +109,9 @@ class Programs:
             return self._cancel()
         try:
             self._refuse_while_busy()
-            run = self._prepare(command)
-        except Refused as refusal:
+            # In another thread: a STOP must not wait for the reading of files.
+            run = await asyncio.to_thread(self._prepare, command)
+        except (Refused, OSError, ValueError) as refusal:
             return Answer(False, str(refusal))
         self._run = run
         self._task = asyncio.get_running_loop().create_task(self._follow(run))
@@ -204,21 +209,44 @@ class Programs:
         )
 
     def _comparison(self, first: str, second: str, trials: int) -> _Run:
-        simulation = self._simulation()
         for name in (first, second):
             if name not in self._policies:
                 raise Refused(f"got {quote(name)}, expected a policy of the list")
         if first == second:
             raise Refused("expected two different policies")
-        files = [str(self._policies[name]) for name in (first, second)]
-        options = [f"--task={simulation['task']}", f"--interface={simulation['interface']}"]
-        options += [f"--trials={trials}", f"--out={self._new(PREFIX)}", "--policies", *files]
-        child = ChildProgram("sim.judge", options)
-        return _Run(f"Comparison of {first} and {second}", child, self._end_comparison)
+        files, out = [self._policies[name] for name in (first, second)], self._new(PREFIX)
+        title, nice = f"Comparison of {first} and {second}", LEAST
+        simulation = self._robot.state()["simulation"]
+        if simulation.get("task"):
+            options = [f"--task={simulation['task']}", f"--interface={simulation['interface']}"]
+        else:
+            options, nice = self._arm(), 0
+            starts = [] if self._starts is None else find_starts(self._starts)
+            if (found := self._comparisons.unfinished(files, starts)) is not None:
+                (out, files), title = found, f"{title}, which goes on"
+        options += [f"--trials={trials}", f"--out={out}", "--policies", *map(str, files)]
+        child = ChildProgram("sim.judge", options, nice)
+        return _Run(title, child, lambda: self._end_comparison(out))
 
-    def _end_comparison(self) -> str:
+    def _arm(self) -> list[str]:
+        """Options of a comparison on an arm, whose trials a page begins and judges.
+
+        Raises:
+            Refused: If a node is missing.
+        """
+        state = self._robot.state()
+        for key, node in (("policy", "policy_node"), ("recorder", "recorder_node")):
+            if not state[key]["is_heard"]:
+                raise Refused(f"no {key} node is heard; start {node}")
+        options = [f"--policy_node={state['policy']['node']}", "--keys=false"]
+        options.append(f"--recorder={state['recorder']['node']}")
+        return options if self._starts is None else [*options, f"--starts={self._starts}"]
+
+    def _end_comparison(self, out: Path) -> str:
         self._comparisons.look()
-        return "its page shows every trial"
+        if self._comparisons.is_finished(out):
+            return "its page shows every trial"
+        return "ended for now; Judge with the same policies goes on"
 
     def _new(self, prefix: str) -> Path:
         return self._folder / f"{prefix}{datetime.now():%Y-%m-%d_%H-%M-%S}"

@@ -27,7 +27,7 @@ class Robot(Protocol):
         """Ask the policy node once to stop; soon without success if it does not answer."""
 
     async def perform(self, command: Command) -> Answer:
-        """Perform a command to the policy node, but no stop, or to the recorder."""
+        """Perform a command to the policy node, but no stop, the recorder or judge_policy."""
 
     def watch(self, pictures: frozenset[str]) -> None:
         """Choose the pictures that somebody looks at; only those cost anything."""

@@ -30,7 +30,7 @@ _NODES = {
     ),
     "teleop_node": ("teleop.yaml", ("interface", "part", "source", "topic", "takeover", "pedal")),
     "sim_bridge_node": ("sim.yaml", ("task", "interface", "viewer")),
-    "operator_node": ("operator.yaml", ("host", "port", "token_file", "policies")),
+    "operator_node": ("operator.yaml", ("host", "port", "token_file", "policies", "starts")),
 }
 
 _COMMON = ("params_file", "namespace", "use_sim_time", "log_level", "required")
@@ -68,6 +68,7 @@ _ARGUMENTS = {
     "port": ("", "Port of the operator's page; 0: any that is free."),
     "token_file": ("", "File with the token that the page asks for; made if it is missing."),
     "policies": ("", "Folder whose policy files the page offers, beside the shipped ones."),
+    "starts": ("", "Folder with a picture of each start of a comparison on an arm."),
 }
 
 _SWITCH = ("true", "false", "True", "False")

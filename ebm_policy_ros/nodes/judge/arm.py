@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ebm_policy_ros.messages.errors import MessageError
-from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.judge.camera import StartOverlay
-from ebm_policy_ros.nodes.judge.keys import OperatorKeys
+from ebm_policy_ros.nodes.judge.questions import Questions
 from ebm_policy_ros.nodes.judge.requests import TrialRefused
 from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes
 from ebm_policy_ros.operator.words import situation
@@ -21,6 +20,13 @@ from ebm_policy_ros.trials.starts import Picture, read_start
 
 _STEP = 0.05
 _RESULTS: Mapping[str, Result] = {"success": "success", "failure": "failure", "void": "void"}
+# What may be answered, in words for the operator.
+_QUIT = {"quit": "end for now"}
+_BEGIN = {"begin": "begin; the arm may move", **_QUIT}
+_AGAIN = {"begin": "try again", **_QUIT}
+_JUDGE = {"success": "success", "failure": "failure", "void": "void; repeat it"}
+_JUDGE |= {"reset": "leave the stop; the arm may move", "quit": "end for now; after this trial"}
+_BLAME = {"failure": "a failure of the policy", "void": "void"}
 _Answer = TypeVar("_Answer")
 
 
@@ -29,28 +35,27 @@ class EndedByOperator(Exception):
 
 
 class ArmRunner:
-    """Runs trials on an arm, by keys of a terminal that does not tell which policy runs."""
+    """Runs trials on an arm, by answers of an operator who does not learn which policy runs."""
 
     def __init__(
         self,
         nodes: TrialNodes,
         comparison: Comparison,
-        terminal: Terminal,
+        questions: Questions,
         starts: Mapping[str, Path],
         overlay: StartOverlay | None,
     ) -> None:
-        """Show the keys.
+        """Prepare trials.
 
         Args:
             nodes: Policy node and recorder.
             comparison: Comparison whose trials are run.
-            terminal: Terminal for keys and output.
+            questions: Questions to the operator.
             starts: Pictures of the starts, by name; none if the operator numbers places.
             overlay: Shows a start; None without a camera.
         """
         self._nodes, self._comparison = nodes, comparison
-        self._terminal, self._starts, self._overlay = terminal, starts, overlay
-        self._keys = OperatorKeys(terminal)
+        self._questions, self._starts, self._overlay = questions, starts, overlay
 
     async def run(self, planned: Planned) -> Outcome:
         """Run a trial to its end; the arm is stopped before and after it.
@@ -66,12 +71,12 @@ class ArmRunner:
             await self._stop()
             raise
         finally:
-            self._terminal.show("")
+            self._questions.ask("", {})
 
     async def _stop(self) -> None:
         """Stop the policy; say so if the policy node does not confirm it."""
         if not (answer := await self._nodes.stop()).done:
-            self._terminal.say(f"{answer.text}; use the emergency stop")
+            self._questions.say(f"{answer.text}; use the emergency stop")
 
     async def _begun(self, planned: Planned) -> bool:
         """Begin a trial when the operator is ready; False if a node refuses, or after STOP."""
@@ -82,30 +87,31 @@ class ArmRunner:
                 await nodes.activate()
             await nodes.load(self._comparison, planned)
             await self._ready(planned)
+            nodes.note_stops()
             recording = True
             if left := await self._unless_stopped(nodes.bag.begin):
-                self._terminal.say(f"a bag that still ran was ended as a failure: {left}")
+                self._questions.say(f"a bag that still ran was ended as a failure: {left}")
             await self._unless_stopped(nodes.go_on)
         except TrialRefused as problem:
             await self._stop()
-            self._terminal.say(f"trial {planned.number} cannot begin: {problem}")
+            self._questions.say(f"trial {planned.number} cannot begin: {problem}")
             if recording and nodes.bag.is_recording:
                 await self._keep(planned, "void", "did not begin")
-            await self._pressed("enter: try again, Q: end for now", "begin")
+            await self._agreed(f"trial {planned.number} cannot begin", _AGAIN)
             return False
         return True
 
     async def _ready(self, planned: Planned) -> None:
         """Wait until the start is set up, with its picture over the live one."""
-        start = f"start {planned.start}"
+        start, trial = f"start {planned.start}", f"trial {planned.number}"
         wanted = self._picture(planned.start)
-        self._terminal.say(f"trial {planned.number}, block {planned.block + 1}: set up {start}")
+        self._questions.say(f"{trial}, block {planned.block + 1}: set up {start}")
 
         async def set_up() -> str:
             await self._keep_still()
             return self._show(wanted)
 
-        await self._pressed(f"{start}: enter begins, and the arm may move", "begin", set_up)
+        await self._agreed(f"{trial}, {start}", _BEGIN, set_up)
 
     def _picture(self, start: str) -> Picture | None:
         """Picture of a start; None if the operator numbers places."""
@@ -125,8 +131,8 @@ class ArmRunner:
         nodes = self._nodes
         if not nodes.is_stopped:
             await nodes.stop_surely()
-            self._keys.forget()
-            self._terminal.say("the policy was let go and is stopped again: check the start anew")
+            self._questions.ask_again()
+            self._questions.say("the policy was let go and is stopped again: check the start anew")
         if problem := nodes.other_policy():
             raise TrialRefused(problem)
 
@@ -140,27 +146,34 @@ class ArmRunner:
             problem = str(error)
         return f"no overlay: {problem}" if problem else ""
 
-    async def _pressed(
-        self, status: str, wanted: str, meanwhile: Callable[[], Awaitable[str]] | None = None
+    async def _agreed(
+        self,
+        question: str,
+        answers: Mapping[str, str],
+        meanwhile: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
-        """Wait until an event is pressed after its prompt was shown.
+        """Wait until the operator begins.
 
         Args:
-            status: Prompt.
-            wanted: The event.
-            meanwhile: Called all the time; returns a remark for the status line.
+            question: Question.
+            answers: What each answer means.
+            meanwhile: Called all the time; returns a remark for the operator.
+
+        Raises:
+            EndedByOperator: If the operator ends for now.
         """
-        self._keys.forget()
+        questions = self._questions
+        questions.ask(question, answers)
         while True:
-            if self._keys.take("stop"):
+            if questions.take("stop"):
                 await self._stop()
-                self._keys.forget()
-            if self._keys.take("quit"):
+                questions.ask_again()
+            if questions.take("quit"):
                 raise EndedByOperator("ended for now; the same command goes on")
             remark = "" if meanwhile is None else await meanwhile()
-            if self._keys.take(wanted):
+            if questions.take("begin"):
                 return
-            self._terminal.show(f"{status} | {remark}" if remark else status)
+            questions.show(question, remark)
             await asyncio.sleep(_STEP)
 
     async def _unless_stopped(self, do: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
@@ -181,7 +194,7 @@ class ArmRunner:
         return task.result()
 
     def _refuse_after_stop(self) -> None:
-        if self._keys.take("stop"):
+        if self._questions.take("stop"):
             raise TrialRefused("STOP was pressed")
 
     async def _halt(self, task: asyncio.Future[Any]) -> None:
@@ -224,7 +237,13 @@ class ArmRunner:
     async def _judged(self, planned: Planned, begun: float) -> tuple[Result | None, str]:
         """Result of a trial, and a reason; None if the policy node is lost."""
         nodes = self._nodes
-        self._keys.forget()
+
+        def now() -> str:
+            seconds = time.monotonic() - begun
+            seen = situation(nodes.policy | {"unsure": []}, None)  # it tells policies apart
+            return f"trial {planned.number}, {seconds:.0f} s | {seen.word}: {seen.reason}"
+
+        self._questions.ask(now(), _JUDGE)
         while True:
             await asyncio.sleep(_STEP)
             if lost := nodes.lost():
@@ -232,18 +251,15 @@ class ArmRunner:
             if problem := nodes.problem():
                 return "void", problem
             nodes.watch()
-            if self._keys.take("stop"):
+            if self._questions.take("stop"):
                 await self._stop()
-                self._keys.forget()
-            if self._keys.take("reset"):
+                self._questions.ask_again()
+            if self._questions.take("reset"):
                 await self._reset()
-            if event := self._keys.take(*_RESULTS):
+                self._questions.ask_again()
+            if event := self._questions.take(*_RESULTS):
                 return _RESULTS[event], ""
-            now = situation(nodes.policy, None)
-            seconds = time.monotonic() - begun
-            self._terminal.show(
-                f"trial {planned.number}, {seconds:.0f} s | {now.word}: {now.reason}"
-            )
+            self._questions.show(now())
 
     async def _reset(self) -> None:
         """Leave a stop during a trial, unless STOP is pressed again."""
@@ -251,10 +267,10 @@ class ArmRunner:
             answer = await self._unless_stopped(self._nodes.reset)
         except TrialRefused as problem:
             await self._stop()
-            self._terminal.say(f"reset: {problem}")
+            self._questions.say(f"reset: {problem}")
             return
         if not answer.done:
-            self._terminal.say(f"reset: refused: {answer.text}")
+            self._questions.say(f"reset: refused: {answer.text}")
 
     async def _blamed(self, lost: str) -> Result:
         """Result of a trial whose policy node was lost: a failure if the policy moved.
@@ -263,11 +279,10 @@ class ArmRunner:
         """
         if not self._nodes.moved_last:
             return "void"
-        self._keys.forget()
-        while not (event := self._keys.take("failure", "void")):
-            if self._keys.take("stop"):
+        self._questions.ask(lost, _BLAME)
+        while not (event := self._questions.take("failure", "void")):
+            if self._questions.take("stop"):
                 await self._stop()
-            self._terminal.show(f"{lost} | N: a failure of the policy, X: void")
             await asyncio.sleep(_STEP)
         return _RESULTS[event]
 

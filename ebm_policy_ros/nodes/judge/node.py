@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,12 @@ from rclpy.node import Node
 from ebm_policy_ros.interface import interface_from_dict
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_coroutine
-from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
+from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.judge.arm import ArmRunner, EndedByOperator
 from ebm_policy_ros.nodes.judge.camera import Camera, StartOverlay
+from ebm_policy_ros.nodes.judge.keys import TRIAL_KEYS
+from ebm_policy_ros.nodes.judge.questions import SETTINGS as ASKING
+from ebm_policy_ros.nodes.judge.questions import Questions, terminal_of
 from ebm_policy_ros.nodes.judge.requests import TrialRefused
 from ebm_policy_ros.nodes.judge.simulation import SimulationRunner
 from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes
@@ -32,6 +35,7 @@ SETTINGS = (
     Setting("bridge", "", "Name of the simulation's node; empty: an operator judges an arm."),
     Setting("time_limit", 15.0, "Time limit of the simulation's task, seconds."),
     *NODES,
+    *ASKING,
 )
 # Longest time until another node does what it is asked for, s: processes of a simulation start at
 # the same time as this one, those of an arm run already.
@@ -41,8 +45,8 @@ _STARTING, _RUNNING = 90.0, 2.0
 class JudgeNode(Node):
     """Runs trials of policies in a hidden order, each a bag and a line of a log.
 
-    On an arm a terminal asks for the start and the outcome of each; in a simulation the bridge
-    sets it up and judges it.
+    On an arm an operator is asked for the start and the outcome of each, at the terminal and on
+    the page of operator_node; in a simulation the bridge sets it up and judges it.
     """
 
     def __init__(self, terminal: Terminal | None = None, **options: Any) -> None:
@@ -67,7 +71,7 @@ class JudgeNode(Node):
             raise ValueError(
                 f"policies: got {len(files)} files, expected {len(self._comparison.policies)}"
             )
-        self._terminal: Terminal | None = None
+        self._questions: Questions | None = None
         simulated = bool(values["bridge"])
         self._nodes = TrialNodes(
             self,
@@ -83,34 +87,37 @@ class JudgeNode(Node):
                 self, values["bridge"], self._nodes, self._comparison, values["time_limit"]
             )
             if simulated
-            else self._on_arm(terminal, out, values["starts"])
+            else self._on_arm(terminal, out, values)
         )
 
-    def _on_arm(self, terminal: Terminal | None, out: Path, folder: str) -> ArmRunner:
-        self._terminal = terminal or open_terminal()
-        if self._terminal is None:
+    def _on_arm(
+        self, terminal: Terminal | None, out: Path, values: Mapping[str, Any]
+    ) -> ArmRunner:
+        try:
+            terminal = terminal_of(terminal, values["keys"])
+        except ValueError:
             self._log.close()
-            raise ValueError(
-                "judge_policy needs a terminal, in the foreground: start it by itself"
-            )
+            raise
+        folder = values["starts"]
         starts = find_starts(Path(folder)) if folder else []
         overlay = None
         interface = interface_from_dict(self._comparison.setting.get("interface"), COMPARISON)
         if starts and (stream := camera_of(interface)) is not None:
             overlay = StartOverlay(self, Camera(self, stream), out)
+        self._questions = Questions(self, TRIAL_KEYS, terminal)
         return ArmRunner(
             self._nodes,
             self._comparison,
-            self._terminal,
+            self._questions,
             {file.stem: file for file in starts},
             overlay,
         )
 
     def _tell(self, text: str) -> None:
-        if self._terminal is None:
+        if self._questions is None:
             self.get_logger().info(text)
         else:
-            self._terminal.say(text)
+            self._questions.say(text)
 
     async def run(self) -> None:
         """Run the trials; a trial that is interrupted is repeated by the next run.
@@ -125,13 +132,17 @@ class JudgeNode(Node):
             await run_trials(self._log, self._most, self._runner, self._tell)
         except EndedByOperator as end:
             self._tell(str(end))
+        except OSError as error:
+            if self._questions is not None:
+                self._questions.note(str(error))
+            raise
 
     def close(self) -> None:
         """Close the log and restore the terminal."""
         self._log.close()
-        if self._terminal is not None:
-            self._terminal.close()
-            self._terminal = None
+        if self._questions is not None:
+            self._questions.close()
+            self._questions = None
 
 
 def main(args: Sequence[str] | None = None) -> None:

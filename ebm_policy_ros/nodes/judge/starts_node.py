@@ -13,8 +13,11 @@ from ebm_policy_ros.interface import load_interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
 from ebm_policy_ros.nodes.common.spin import run_coroutine
-from ebm_policy_ros.nodes.common.terminal import Terminal, open_terminal
+from ebm_policy_ros.nodes.common.terminal import Terminal
 from ebm_policy_ros.nodes.judge.camera import Camera
+from ebm_policy_ros.nodes.judge.keys import START_KEYS
+from ebm_policy_ros.nodes.judge.questions import SETTINGS as ASKING
+from ebm_policy_ros.nodes.judge.questions import Questions, terminal_of
 from ebm_policy_ros.nodes.judge.requests import stop_policy
 from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
 from ebm_policy_ros.policy.file import load_policy_file
@@ -27,13 +30,14 @@ SETTINGS = (
     Setting("policy", "", "Policy file with the interface."),
     Setting("interface", "", "Interface file, or a shipped one's name; empty: the policy's."),
     Setting("policy_node", "policy_node", "Name of the policy node, which is kept stopped."),
+    *ASKING,
 )
 _STEP = 0.05
-_HELP = "P: take this picture as a start, enter: that was all"
+_ANSWERS = {"picture": "take this picture as a start", "done": "that was all"}
 
 
 class StartsNode(Node):
-    """Takes pictures of starts, by a key, and keeps the policy stopped meanwhile."""
+    """Takes pictures of starts when the operator says so; the policy is kept stopped meanwhile."""
 
     def __init__(self, terminal: Terminal | None = None, **options: Any) -> None:
         """Subscribe to the camera and the policy node.
@@ -61,29 +65,23 @@ class StartsNode(Node):
             raise ValueError(f"starts: {interface.name} has no camera to take pictures with")
         self._camera = Camera(self, stream)
         self._policy = PolicyLink(self, values["policy_node"], {})
-        opened = terminal or open_terminal()
-        if opened is None:
-            raise ValueError(
-                "judge_policy needs a terminal, in the foreground: start it by itself"
-            )
-        self._terminal: Terminal = opened
+        self._questions = Questions(self, START_KEYS, terminal_of(terminal, values["keys"]))
 
     async def run(self) -> None:
-        """Take pictures until the operator has them all.
-
-        Raises:
-            OSError: If a picture cannot be written.
-        """
-        self._terminal.say(f"{self._folder} has no pictures yet; place everything as for a trial")
+        """Take pictures until the operator has them all."""
+        questions = self._questions
+        questions.say(f"{self._folder} has no pictures yet; place everything as for a trial")
+        questions.ask("0 starts", _ANSWERS)
         while True:
             problem = await self._keep_still() or self._camera.problem
-            for name in self._terminal.keys():
-                if name == "enter" and find_starts(self._folder):
-                    return
-                if name == "P":
-                    self._terminal.say(f"no start taken: {problem}" if problem else self._take())
-            count = len(find_starts(self._folder))
-            self._terminal.show(f"{count} starts | {problem or _HELP}")
+            event = questions.take("picture", "done")
+            if event == "done" and find_starts(self._folder):
+                return
+            if event == "picture":
+                questions.say(f"no start taken: {problem}" if problem else self._take())
+            if event:
+                questions.ask_again()
+            questions.show(f"{len(find_starts(self._folder))} starts", problem)
             await asyncio.sleep(_STEP)
 
     async def _keep_still(self) -> str:
@@ -94,22 +92,22 @@ class StartsNode(Node):
         answer = await stop_policy(self._policy)
         if not answer.done:
             return f"the arm may move: {answer.text}; use the emergency stop"
-        self._terminal.say("the policy was active: it is stopped while starts are taken")
+        self._questions.say("the policy was active: it is stopped while starts are taken")
         return ""
 
     def _take(self) -> str:
         """Take the current picture; what came of it, for the operator."""
         try:
             picture = self._camera.picture()
-        except MessageError as error:
+            if picture is not None:
+                return f"took {add_start(self._folder, picture)}"
+        except (MessageError, OSError) as error:  # such as of a full disk
             return f"no start taken: {error}"
-        if picture is None:
-            return f"no start taken: {self._camera.problem}"
-        return f"took {add_start(self._folder, picture)}"
+        return f"no start taken: {self._camera.problem}"
 
     def close(self) -> None:
         """Restore the terminal."""
-        self._terminal.close()
+        self._questions.close()
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -51,6 +51,7 @@ class TrialNodes:
         self._policy = PolicyLink(node, policy, self._offered)
         self._expected = ""
         self._files, self._blind = files, out / BLIND
+        self._stops_before: int | None = None
         self.stops = self.takeovers = 0
         self.reasons: list[str] = []
         """Reasons of the stops."""
@@ -101,6 +102,10 @@ class TrialNodes:
             return ""
         return "another policy was loaded meanwhile"
 
+    def note_stops(self) -> None:
+        """Note how often the stopped policy was stopped: after one more `go_on` refuses."""
+        self._stops_before = self.policy.get("stops")
+
     async def go_on(self) -> None:
         """Let the policy leave its stop, and begin to count; an arm may move from now on.
 
@@ -109,12 +114,17 @@ class TrialNodes:
         """
         await self.requests.until(
             lambda: not self.is_stopped,
-            lambda: self._policy.perform(Command("reset")),
+            self._reset_unless_stopped,
             "the policy does not leave its stop",
         )
         self.stops = self.takeovers = 0
         self.reasons = []
         self._was_stopped = self._was_taken = False
+
+    async def _reset_unless_stopped(self) -> Answer:
+        if self._stops_before not in (None, self.policy.get("stops")):
+            return Answer(False, "it was stopped meanwhile")
+        return await self.reset()
 
     async def reset(self) -> Answer:
         """Ask once to leave a stop during a trial."""

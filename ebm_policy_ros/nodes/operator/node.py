@@ -49,6 +49,12 @@ SETTINGS = (
         "2m 5m 10m 30m 1h",
         "Times of a training that the page offers, as 90s, 10m or 2h.",
     ),
+    Setting(
+        "starts",
+        "",
+        "Folder with a picture of each start of a comparison on an arm; if it has none, they are "
+        "taken on the page first. Empty: the operator numbers places.",
+    ),
 )
 _SEARCH_PERIOD = 1.0
 
@@ -57,8 +63,8 @@ class OperatorNode(Node):
     """Serves a web page that shows a policy node and a recorder, and commands them.
 
     The page has a STOP that is repeated until the policy node confirms it. The node itself
-    commands nothing. It starts trainings, and in simulation demonstrations and comparisons, as
-    programs that end with it.
+    commands nothing. It starts trainings, comparisons, and in simulation demonstrations, as
+    programs that end with it. On the page an operator also answers what judge_policy asks.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -79,7 +85,8 @@ class OperatorNode(Node):
             self, values["policy_node"], values["recorder"], policies, self._journal
         )
         times = values["training_times"].split()
-        programs = Programs(self._robot, self._journal, policies, runs, times)
+        starts = expanded(values["starts"]).resolve() if values["starts"] else None
+        programs = Programs(self._robot, self._journal, policies, runs, times, starts)
         # Not on the ROS clock: a simulation's clock may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_SEARCH_PERIOD, self._robot.search, clock=steady)

@@ -32,6 +32,7 @@ class RecorderLink:
             node: Node that owns them.
             name: Name of the recorder's node, relative to the namespace of `node`.
         """
+        self._full_name = node.resolve_service_name(f"{name}/stop").removesuffix("/stop")
         self._status: dict[str, Any] = {}
         self._heard = 0.0
         kinds = {service: kind for service, kind, _ in REQUESTS.values()}
@@ -53,7 +54,8 @@ class RecorderLink:
     def state(self) -> dict[str, Any]:
         """Status, ready for JSON."""
         silence = time.monotonic() - self._heard if self._heard else None
-        return {**self._status, "is_heard": silence is not None and silence <= _SILENCE}
+        is_heard = silence is not None and silence <= _SILENCE
+        return {**self._status, "node": self._full_name, "is_heard": is_heard}
 
     def _on_status(self, message: Any) -> None:
         told = status_in(message)

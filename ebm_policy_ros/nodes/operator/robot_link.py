@@ -1,4 +1,4 @@
-"""Link to the robot: policy node, recorder, simulation, pictures and logs as one."""
+"""Link to the robot: policy node, recorder, judge, simulation, pictures and logs as one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from std_msgs.msg import String
 from ebm_policy_ros.nodes.common.parameters import Setting
 from ebm_policy_ros.nodes.common.spin import RCLError
 from ebm_policy_ros.nodes.common.topics import status_in
+from ebm_policy_ros.nodes.operator.judge_link import JudgeLink
 from ebm_policy_ros.nodes.operator.policy_link import PolicyLink
 from ebm_policy_ros.nodes.operator.recorder_link import RecorderLink
 from ebm_policy_ros.nodes.operator.views import TYPES, Pictures
@@ -27,8 +28,15 @@ NODES = (
 )
 """Parameters with the names of the nodes that are shown and commanded."""
 _DRAWN = ("candidates", "debug_image")  # by the policy node
+_JUDGES = ("starts_node", "judge_node")  # they ask the operator, one after the other
 _START = "judge_node/start_overlay"  # the wanted start of a trial over the live picture
 _MOST_CAMERAS = 8
+# What a policy node tells of a policy of a blind comparison; the rest tells policies apart.
+_BLIND = (
+    "lifecycle", "state", "reason", "stops", "commander", "taken_by", "ignored", "ignored_sender",
+    "shadow", "speed", "hidden", "rate",
+    "node", "is_heard", "silence_s", "streams", "policies",
+)  # fmt: skip
 _SIMULATION = ("state", "seed", "task", "interface")
 # Severities of rcl_interfaces/Log.
 _INFO, _LEVELS = 20, {20: "info", 30: "warning"}
@@ -52,9 +60,10 @@ class RobotLink:
         self._node, self._journal = node, journal
         self._policy = PolicyLink(node, policy, policies)
         self._recorder = RecorderLink(node, recorder)
+        self._judges = [JudgeLink(node, name) for name in _JUDGES]
         self._pictures = Pictures(node)
-        drawn = {name: f"{policy}/{name}" for name in _DRAWN}
-        drawn |= {"coverage": f"{recorder}/coverage", "start_overlay": _START}
+        drawn = {"start_overlay": _START} | {name: f"{policy}/{name}" for name in _DRAWN}
+        drawn["coverage"] = f"{recorder}/coverage"
         self._drawn = {name: node.resolve_topic_name(topic) for name, topic in drawn.items()}
         self._offered: dict[str, str] = {}
         self._types: dict[str, str] = {}
@@ -80,7 +89,9 @@ class RobotLink:
         known = [topic for topic in dict.fromkeys(named) if topic in images]
         others = [topic for topic in images if topic not in self._drawn.values()]
         offered = {topic: topic for topic in (known or others)[:_MOST_CAMERAS]}
-        offered |= {name: topic for name, topic in self._drawn.items() if topic in types}
+        drawn = {name: topic for name, topic in self._drawn.items() if topic in types}
+        is_hidden = self._policy.state().get("hidden")
+        offered |= {n: topic for n, topic in drawn.items() if not (is_hidden and n in _DRAWN)}
         self._offered, self._types = offered, types
         self._follow()
 
@@ -93,19 +104,32 @@ class RobotLink:
 
     def state(self) -> dict[str, Any]:
         """State of everything, ready for JSON."""
+        policy = self._policy.state()
+        if policy.get("hidden"):
+            policy = {key: policy[key] for key in _BLIND if key in policy} | {"diagnostics": {}}
         return {
-            "policy": self._policy.state(),
+            "policy": policy,
             "recorder": self._recorder.state(),
+            "judge": self._judge.state(),
             "simulation": self._simulation,
             "pictures": list(self._offered),
         }
 
+    @property
+    def _judge(self) -> JudgeLink:
+        """The node that asked last."""
+        return max(self._judges, key=lambda judge: judge.heard)
+
     async def stop(self) -> Answer:
         """Ask the policy node once to stop."""
+        with suppress(Exception):  # nothing keeps a STOP from the policy node
+            self._judge.tell_stop()
         return await self._policy.stop()
 
     async def perform(self, command: Command) -> Answer:
-        """Perform a command to the policy node, but no stop, or to the recorder."""
+        """Perform a command to the policy node, but no stop, the recorder or judge_policy."""
+        if command.target == "judge":
+            return await self._judge.perform(command)
         link = self._recorder if command.target == "recorder" else self._policy
         return await link.perform(command)
 

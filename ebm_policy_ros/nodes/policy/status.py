@@ -48,6 +48,7 @@ class Status:
             "lifecycle": self._lifecycle(),
             "state": safety.state.value,
             "reason": safety.reason,
+            "stops": safety.stops,
             "commander": Commander.NOBODY.value,
             "taken_by": "",
             "ignored": "",

@@ -3,6 +3,7 @@
 import { Connection } from "./connection.js";
 import { Figures } from "./figures.js";
 import { Programs } from "./programs.js";
+import { Trial } from "./trial.js";
 import { View, set } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,6 +13,7 @@ const issued = document.querySelector("meta[name=token]").content;
 const view = new View();
 const figures = new Figures(document.getElementById("pictures"));
 const programs = new Programs((...parts) => connection && command(...parts));
+const trial = new Trial((...parts) => connection && command(...parts));
 let connection = null;
 let newest = null; // state that waits to be drawn; a hidden page draws none for minutes
 
@@ -40,6 +42,7 @@ function draw() {
   newest = null;
   view.draw(state);
   view.drawSituation(connection.silence);
+  trial.draw(state);
   programs.draw(state);
   figures.draw(state.pictures);
   figures.drawChosen((state.policy.is_heard && state.policy.chosen) || {});

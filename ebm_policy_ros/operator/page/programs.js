@@ -26,7 +26,7 @@ export class Programs {
     const some = count === 1 ? "episode" : "episodes";
     set("demonstrations", recorder.is_heard ? `${count} ${some} in ${name}` : "no recorder runs");
     $("job-demonstrate").querySelector("label").hidden = $("demonstrate").hidden = !simulation.task;
-    $("job-judge").hidden = !simulation.task;
+    set("judge-note", simulation.task ? "in a simulation of its own" : "on the arm; you begin each trial");
     for (const id of ["demonstrate", "train", "judge"]) $(id).disabled = isRunning;
     options("training-time", times, (time) => `${parseInt(time)} ${UNITS[time.slice(-1)]}`);
     const added = options("judged-first", policy.policies);

@@ -124,7 +124,8 @@ export class View {
     const unsure = !policy.unsure ? "" : policy.unsure.length ? "unsure" : "familiar"; // "" without a decision
     const isCalibrated = Object.keys(policy.thresholds ?? {}).length > 0;
     const verdict = isCalibrated ? unsure : "the policy is not calibrated";
-    set("confidence-now", isActive ? verdict : "");
+    // What tells policies apart is not there in a blind comparison.
+    set("confidence-now", policy.hidden ? "hidden in a blind comparison" : isActive ? verdict : "");
     set("times-now", isActive && latest.decision ? `decision ${latest.decision.toFixed(0)} ms` : "");
     if (state.n % 3 === 0) for (const chart of [this.confidence, this.times]) chart.draw();
   }
