@@ -164,7 +164,9 @@ def all_series(seconds: float, folder: Path, small: bool) -> list[Series]:
 def write_pictures(file: Path, demonstrations: int) -> None:
     """Write pictures of noise, (M, H, W, 3), in parts."""
     count = demonstrations * STEPS
-    found = np.lib.format.open_memmap(file, "w+", np.uint8, (count, *PICTURE))
+    found: Any = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        file, "w+", np.uint8, (count, *PICTURE)
+    )
     noise = np.random.default_rng(0).integers(0, 256, (STEPS, *PICTURE), np.uint8)
     for first in range(0, count, STEPS):
         found[first : first + STEPS] = noise

@@ -56,7 +56,8 @@ class Robot:
         self.tool = PoseStamped()
         self.tool.header.frame_id = "base_link"
         self.tool.pose.position.x = 0.5
-        self.commands, self.diagnostics = 0, {}
+        self.commands = 0
+        self.diagnostics: dict[str, str] = {}
         for kind, topic, rate, message in (
             (Image, "camera/image_raw", RATE, self.image),
             (JointState, "joint_states", 500.0, self.joints),

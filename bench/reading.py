@@ -112,7 +112,7 @@ def messages(interface: Interface, case: Case, frames: list[Any]) -> list[tuple[
     )
     every(
         interface.rate,
-        interface.action.topic,
+        interface.command.topic,
         lambda n, s: make(
             "geometry_msgs/msg/TwistStamped",
             header=header(s, "base_link"),

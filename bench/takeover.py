@@ -65,7 +65,7 @@ class Direct:
 
     def is_connected(self) -> bool:
         """True once the node receives commands."""
-        return self._publisher.get_subscription_count() > 0
+        return bool(self._publisher.get_subscription_count())
 
     def send(self, velocity: tuple[float, float] | None) -> None:
         """Command a velocity, or let go."""
@@ -87,7 +87,7 @@ class Gamepad:
     def is_connected(self) -> bool:
         """True once teleop_node receives messages, and policy_node its commands."""
         publishers = self._node.count_publishers("policy_node/takeover")
-        return self._publisher.get_subscription_count() > 0 and publishers > 0
+        return bool(self._publisher.get_subscription_count() and publishers)
 
     def send(self, velocity: tuple[float, float] | None) -> None:
         """Hold the button and push the stick, or release both."""

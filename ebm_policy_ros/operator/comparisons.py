@@ -10,8 +10,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ebm_policy_ros.trials.files import sha256_of
 from ebm_policy_ros.trials.plan import COMPARISON, NamedFile, read_comparison
+from ebm_policy_ros.util.digest import sha256_of
 
 PREFIX = "judged_"
 """Beginning of the names of the comparisons' folders."""
