@@ -133,7 +133,7 @@ def bench(context: Any) -> Iterator[Bench]:
 
 
 def test_a_position_is_a_goal_when_it_has_changed(bench: Bench) -> None:
-    controller, client = Controller(bench.robot), bench.client(max_effort=20.0)
+    controller, client = Controller(bench.robot), bench.client(max_effort=20)
     bench.until(lambda: not client.problem())
     for position in (0.05, 0.05, 0.0505, 0.0515, 0.0):
         client.move(position)
@@ -156,8 +156,9 @@ def test_a_parallel_gripper_gets_its_joint_and_the_effort_only_where_one_is_give
         client.move(0.05)
         bench.until(lambda: controller.is_moving)
         bench.settle()
-        client.close()
+        client.stop()
         bench.until(lambda: not controller.is_moving)
+        client.close()
 
     for effort in (None, 20.0):
         grip(bench.client(type=kind, max_effort=effort))
@@ -167,36 +168,46 @@ def test_a_parallel_gripper_gets_its_joint_and_the_effort_only_where_one_is_give
     controller.close()
 
 
-def test_while_a_server_is_slow_to_answer_only_the_newest_position_waits(bench: Bench) -> None:
+def test_what_is_commanded_while_a_goal_is_on_its_way_is_not_sent_later(
+    bench: Bench,
+) -> None:
     controller, client = Controller(bench.robot), bench.client()
     bench.until(lambda: not client.problem())
     for position in (0.01, 0.02, 0.03, 0.04):  # the controller does not run meanwhile
         client.move(position)
         bench.executor.spin_once(timeout_sec=0.01)
-    bench.until(lambda: len(controller.goals) == 2)
+    bench.until(lambda: controller.is_moving)
     bench.settle()
+    # Nobody commands any more: a person may have taken over, or the speed is 0.
+    assert controller.positions == [0.01] and controller.cancelled == 0
+    client.move(0.01)
+    bench.settle()
+    assert controller.positions == [0.01], "it is on its way there"
+    client.move(0.04)  # as at the next tick
+    bench.until(lambda: len(controller.goals) == 2)
     assert controller.positions == [0.01, 0.04]
     client.close()
     controller.close()
 
 
-def test_holding_sends_nothing_that_waits_and_lets_the_fingers_finish(bench: Bench) -> None:
+def test_the_end_of_a_session_lets_the_fingers_finish(bench: Bench) -> None:
     controller, client = Controller(bench.robot), bench.client()
     bench.until(lambda: not client.problem())
     client.move(0.01)
-    client.move(0.04)
-    client.hold()
     bench.until(lambda: controller.is_moving)
     bench.settle()
-    assert controller.positions == [0.01] and controller.cancelled == 0
-    client.move(0.01)
+    client.forget()
     bench.settle()
-    assert controller.positions == [0.01], "it is on its way there"
+    assert controller.is_moving and controller.cancelled == 0
+    client.move(0.01)  # in the next session
+    bench.until(lambda: len(controller.goals) == 2)
     client.close()
+    bench.settle()
+    assert controller.cancelled == 0
     controller.close()
 
 
-def test_a_stop_halts_fingers_that_move_and_keeps_what_is_gripped(bench: Bench) -> None:
+def test_a_stop_halts_fingers_that_move_and_leaves_those_that_have_stalled(bench: Bench) -> None:
     controller, client = Controller(bench.robot), bench.client()
     bench.until(lambda: not client.problem())
     client.move(0.05)

@@ -132,6 +132,10 @@ class Arms:
         """Commands that nobody takes; empty if there are none."""
         return self._problems([arm.session.listeners() for arm in self._arms])
 
+    def gripper_problem(self) -> str:
+        """Goals of grippers that nobody takes; empty if there are none."""
+        return self._problems([arm.session.gripper_problem() for arm in self._arms])
+
     def misplaced(self, states: RobotStates) -> str:
         """Reasons that forbid any command in the current state; empty if there are none."""
         pairs = zip(self._arms, states, strict=True)

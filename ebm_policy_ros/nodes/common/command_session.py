@@ -67,10 +67,10 @@ class CommandSession:
     def close(self) -> None:
         """Close the topics, after the last commands have been delivered."""
         outputs, self.outputs = self.outputs, None
-        if self._client is not None:
-            self._client.stop()
         if outputs is not None:
             outputs.close()
+        if self._client is not None:
+            self._client.forget()
 
     def destroy(self) -> None:
         """Close the action of the gripper; nothing can be commanded any more."""
@@ -105,6 +105,10 @@ class CommandSession:
         topic = self._topic()
         if self._node.count_subscribers(topic) == 0:
             return f"nobody listens on {topic}; start the controller"
+        return self.gripper_problem()
+
+    def gripper_problem(self) -> str:
+        """Problem that nobody takes the goals of a gripper; empty if somebody does."""
         return "" if self._client is None else self._client.problem()
 
     def _topic(self) -> str:
@@ -118,25 +122,28 @@ class CommandSession:
             state: Robot state, if it is known.
             stopped: True if the node is in STOPPED: it closes the topic in the end.
         """
-        if self.outputs is None or self.is_mute:
-            return
-        if self._client is not None:
-            if stopped:
+        try:
+            if self.outputs is not None and not self.is_mute:
+                self._hold_arm(self.outputs, time_ns, state, stopped)
+        finally:  # the arm first, and the fingers whatever happens to it
+            if stopped and self._client is not None:
                 self._client.stop()
-            else:
-                self._client.hold()
+
+    def _hold_arm(
+        self, outputs: Outputs, time_ns: int, state: RobotState | None, stopped: bool
+    ) -> None:
         if not stopped and not self._contested:
             self._silent_after = None
         elif self._silent_after is None:
             self._silent_after = time_ns + _SAFE_COMMAND_NS
         elif time_ns > self._silent_after:
             if stopped:
-                self.outputs.close()
+                outputs.close()
                 self.outputs = None
             else:
-                self.outputs.forget()  # the other node may move the arm meanwhile
+                outputs.forget()  # the other node may move the arm meanwhile
             return
-        self.outputs.hold(time_ns, state)
+        outputs.hold(time_ns, state)
 
     def set_back(self, time_ns: int, last_ns: int) -> None:
         """Keep the current setpoint although the clock was set back.

@@ -20,11 +20,12 @@ _PATIENCE = 1.0
 
 
 class GripperClient:
-    """Sends a goal when the wanted position changes, one at a time, and the newest one next.
+    """Sends a goal when the wanted position has changed, and no other one is on its way.
 
-    A position at which the fingers stall is reached as well as it can be, so results are not asked
-    for. To hold is to send no goal: the fingers finish the last one. To stop is to cancel it too,
-    which halts fingers that move. A grip is not lost by that: the server has ended its goal.
+    A goal is sent by `move` alone, never later, so nothing waits that nobody commands any more. A
+    position at which the fingers stall is reached as well as it can be, so results are not asked
+    for. To hold is to send no goal: the fingers finish the last one. To stop is to cancel it too:
+    fingers that move halt, and what they press on is then held where they are.
     """
 
     def __init__(self, node: Node, gripper: Gripper) -> None:
@@ -42,7 +43,6 @@ class GripperClient:
         self._kind = message_class(gripper.server.type)
         self._client = ActionClient(node, self._kind, gripper.server.action)
         self._log = node.get_logger()
-        self._wanted: float | None = None  # not sent yet
         self._sent: float | None = None
         self._answer: Future | None = None
         self._asked = 0.0
@@ -62,66 +62,69 @@ class GripperClient:
     def _has_server(self) -> bool:
         ready = bool(self._client.server_is_ready())
         if not ready:  # the next one knows no goal
-            self._sent = self._answer = self._goal = None
+            self.forget()
         return ready
 
     def move(self, position: float) -> None:
-        """Want a position of the gripper, in its unit."""
+        """Command a position of the gripper, in its unit; call it at each tick."""
+        if self._answer is not None or self._rejected or not self._has_server():
+            return
         least = _LEAST_CHANGE * (self._gripper.high - self._gripper.low)
-        is_new = self._sent is None or abs(position - self._sent) > least
-        self._wanted = position if is_new else None
-        self._send()
+        if self._sent is not None and abs(position - self._sent) <= least:
+            return
+        self._sent = position
+        self._asked = time.monotonic()
+        self._answer = self._client.send_goal_async(self._goal_to(self._sent))
+        self._answer.add_done_callback(self._on_answer)
 
-    def hold(self) -> None:
-        """Send no further goal before the next `move`."""
-        self._wanted = None
+    def forget(self) -> None:
+        """Make the next `move` a new goal; the fingers finish the last one."""
+        self._sent = self._answer = None
+        self._rejected = ""
 
     def stop(self) -> None:
         """Cancel the last goal, unless it has ended; the next `move` is a new goal."""
-        self._wanted = self._sent = self._answer = None
-        self._rejected = ""
-        goal, self._goal = self._goal, None
+        answer, goal, self._goal = self._answer, self._goal, None
+        self.forget()
+        if answer is not None:
+            answer.add_done_callback(self._cancel)
         if goal is not None:
             goal.cancel_goal_async()
 
     def close(self) -> None:
-        """Stop, and close the action; a goal that is not answered yet can't be cancelled."""
-        self.stop()
+        """Close the action; the fingers finish the last goal."""
+        self.forget()
         self._is_open = False
         self._client.destroy()
-
-    def _send(self) -> None:
-        if self._wanted is None or self._answer is not None or self._rejected:
-            return
-        if not self._has_server():
-            return
-        self._sent, self._wanted = self._wanted, None
-        self._asked = time.monotonic()
-        self._answer = self._client.send_goal_async(self._goal_to(self._sent))
-        self._answer.add_done_callback(self._on_answer)
 
     def _goal_to(self, position: float) -> Any:
         goal, effort = self._kind.Goal(), self._server.max_effort
         if self._server.is_parallel:
             goal.command.name, goal.command.position = [self._gripper.name], [position]
-            goal.command.effort = [] if effort is None else [effort]
+            goal.command.effort = [] if effort is None else [float(effort)]
         else:
             goal.command.position = position
-            goal.command.max_effort = effort or 0.0
+            goal.command.max_effort = float(effort or 0)
         return goal
 
     def _on_answer(self, answer: Future) -> None:
-        goal = answer.result()
-        if answer is not self._answer:  # stopped meanwhile
-            if goal.accepted and self._is_open:
-                goal.cancel_goal_async()
+        if answer is not self._answer:
             return
+        goal: Any = answer.result()
         self._answer = None
-        if goal.accepted:
+        if time.monotonic() - self._asked > _PATIENCE:  # the arm has held since
+            self._sent = None
+            self._cancel(answer)
+        elif goal.accepted:
             self._goal = goal
-            self._send()
-            return
-        self._rejected = (
-            f"{self._server.action} rejected the position {self._sent:g}; see the log of its "
-            f"controller, and compare {self._gripper.name}'s low and high"
-        )
+        else:
+            self._rejected = (
+                f"{self._server.action} rejected the position {self._sent:g}; see the log of its "
+                f"controller, and compare {self._gripper.name}'s low and high"
+            )
+
+    def _cancel(self, answer: Future) -> None:
+        """Cancel a goal that was accepted too late."""
+        goal: Any = answer.result()
+        if goal.accepted and self._is_open:
+            goal.cancel_goal_async()

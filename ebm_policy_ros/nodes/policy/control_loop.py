@@ -204,11 +204,11 @@ class ControlLoop:
             raise ValueError(f"still wrong: {problem}")
 
     def _topic_problem(self) -> str:
-        """Problem of a command topic; empty if there is none, or if the check is disabled."""
-        if not self.values["publish_commands"] or not self.values["check_command_topic"]:
-            self.arms.ignore_rivals()
-            return ""
-        return self.arms.rivals() or self.arms.listeners()
+        """Problem of who commands and listens; empty if there is none."""
+        if self.values["publish_commands"] and self.values["check_command_topic"]:
+            return self.arms.rivals() or self.arms.listeners()
+        self.arms.ignore_rivals()
+        return self.arms.gripper_problem() if self.values["publish_commands"] else ""
 
     def swap(self, loaded: LoadedPolicy, inference_thread: InferenceThread) -> None:
         """Decide with another policy of the same interface from the next tick on."""

@@ -195,7 +195,7 @@ class Commander:
         """Problem that nobody receives the commands; empty if there is none."""
         if self._link is not None:
             return self._link.problem()
-        return self.arms.listeners() if self._check_topic else ""
+        return self.arms.listeners() if self._check_topic else self.arms.gripper_problem()
 
     def _outdated(self) -> str:
         """List the streams of the arm that are too old just before a command is sent."""
