@@ -108,7 +108,7 @@ class GripperClient:
         return goal
 
     def _on_answer(self, answer: Future) -> None:
-        if answer is not self._answer:
+        if self._answer is None or answer is not self._answer:
             return
         goal: Any = answer.result()
         self._answer = None
