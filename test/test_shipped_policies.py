@@ -14,6 +14,7 @@ import pytest
 from ebm_policy_ros.observation.buffer import Observation
 from ebm_policy_ros.policy.chunk import Chunk
 from ebm_policy_ros.policy.policy import Policy
+from ebm_policy_ros.sim.experiments.without_ros import move
 from ebm_policy_ros.sim.tasks import make_task
 from ebm_policy_ros.sim.world import World
 
@@ -25,10 +26,18 @@ SEEDS = range(90000, 90005)
 Array = npt.NDArray[Any]
 
 
-def see(world: World) -> Observation:
-    image = cv2.resize(world.render(), (128, 96), interpolation=cv2.INTER_AREA)
-    position, _ = world.tool_pose
-    return {"camera": image[None], "tool": position[None, :2].astype(np.float32)}
+def see(policy: Policy, world: World) -> Observation:
+    """Observation of this moment: cameras, the tool's position, and how far the fingers are."""
+    seen: Observation = {}
+    for name, (_, *shape) in policy.shapes.items():
+        if name in world.cameras:
+            image = cv2.resize(world.render(name), (128, 96), interpolation=cv2.INTER_AREA)
+            seen[name] = image[None]
+        else:
+            position, _ = world.tool_pose
+            values = position if name == "tool" else np.array([world.gripper_position])
+            seen[name] = values[None, : shape[0]].astype(np.float32)
+    return seen
 
 
 def drive(policy: Policy, world: World, seed: int) -> list[Observation]:
@@ -37,7 +46,7 @@ def drive(policy: Policy, world: World, seed: int) -> list[Observation]:
     seen: list[Observation] = []
     action = None
     while world.time < 4 and not world.finished:
-        seen.append(see(world))
+        seen.append(see(policy, world))
         action = policy.decide(seen[-1], previous=action).action
         world.step(action[0], 0.1)
     return seen
@@ -98,13 +107,14 @@ def test_a_second_disc_is_not_familiar_to_a_policy_that_was_shown_one() -> None:
 
 def solves(policy: Policy, world: World, seed: int) -> bool:
     """Act by chunks of actions, executed as a whole, until the episode is over."""
+    assert policy.interface is not None
     world.reset(seed)
     chunk: Chunk | None = None
     while not world.finished and world.time < world.task.time_limit:
         if chunk is None or chunk.sent == len(chunk.decision.action):
             previous = None if chunk is None else chunk.continued()
-            chunk = Chunk(policy.decide(see(world), previous=previous), 0, 0)
-        world.step(chunk.ahead()[0], 0.1)
+            chunk = Chunk(policy.decide(see(policy, world), previous=previous), 0, 0)
+        move(world, policy.interface.command, chunk.ahead()[0])
         chunk.sent += 1
     return world.success
 
@@ -117,6 +127,7 @@ def solves(policy: Policy, world: World, seed: int) -> bool:
         ("avoid", "ur5e_avoid_regression", 0, 4),
         ("detour", "ur5e_detour", 8, 10),
         ("insert", "ur5e_insert", 9, 10),
+        ("pick_place", "ur5e_pick_place", 7, 10),
     ],
 )
 def test_policies_solve_their_task_as_results_say(
@@ -138,6 +149,6 @@ def test_a_table_without_the_block_is_not(at_home: tuple[str, Policy, list[Obser
         start = world.model.joint("block").qposadr[0]
         world.data.qpos[start : start + 3] = -1.2, 0, -0.7
         world.step([0, 0], 0.02)
-        found.append(see(world))
+        found.append(see(policy, world))
     world.close()
     assert share(policy, found) >= 0.8
