@@ -88,6 +88,17 @@ def test_a_chain_of_moving_and_static_transforms_gives_one_pose() -> None:
     assert stamp(pose) == START and pose.header.frame_id == "world" and not chain.problem()
 
 
+@pytest.mark.parametrize("length", [0.991, 1.009])
+def test_a_quaternion_that_is_not_quite_of_length_1_does_not_stretch_a_lever(
+    length: float,
+) -> None:
+    chain = reader()
+    chain.add_static(message(transform("base", "tool", (1.0, 0.0, 0.0))))
+    turn = (length * np.array(LEFT)).tolist()
+    pose = chain.add(message(transform("world", "base", turn=turn)))
+    assert values(pose) == pytest.approx([0.0, 1.0, 0.0, *LEFT])
+
+
 def test_two_frames_that_hang_from_a_third_are_placed_in_each_other() -> None:
     chain = reader("camera", "tool")
     chain.add_static(message(transform("base", "camera", (0.0, 2.0, 0.0), LEFT)))

@@ -128,6 +128,9 @@ class TransformReader:
             if refusal := _refusal(parent, child, sample, is_static):
                 self._refused = refusal
                 continue
+            # Rotations multiply and turn by quaternions as if their length were exactly 1.
+            length = np.linalg.norm(sample.quaternion)
+            sample = sample._replace(quaternion=sample.quaternion / length)
             link = self._links.get(child)
             if link is None and len(self._links) >= bounds.MOST_FRAMES:
                 self._refused = f"more than {bounds.MOST_FRAMES} frames"
