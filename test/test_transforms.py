@@ -126,10 +126,41 @@ def test_nothing_is_extrapolated() -> None:
     late = message(transform("base", "tool", time_ns=START + 50 * MS))
     assert chain.add(late) is None
     assert chain.problem() == (
-        "the transforms from 'world' to 'tool' have no time in common yet; nothing is extrapolated"
+        "the transforms from 'world' to 'tool' have no time in common; nothing is extrapolated, "
+        "or interpolated over more than 0.1 s (max_age)"
     )
     pose = chain.add(message(transform("world", "base", time_ns=START + 60 * MS)))
     assert stamp(pose) == START + 50 * MS and not chain.problem()
+
+
+@pytest.mark.parametrize(("gap", "is_placed"), [(100, True), (101, False)])
+def test_nothing_is_interpolated_in_a_gap_longer_than_the_maximum_age(
+    gap: int, is_placed: bool
+) -> None:
+    chain = reader()
+    begun = message(transform("world", "base"), transform("base", "tool"))
+    assert stamp(chain.add(begun)) == START
+    chain.add(message(transform("base", "tool", time_ns=START + 50 * MS)))
+    pose = chain.add(
+        message(transform("world", "base", (1.0, 0.0, 0.0), time_ns=START + gap * MS))
+    )
+    if is_placed:
+        assert stamp(pose) == START + 50 * MS and values(pose)[0] == pytest.approx(0.5)
+        return
+    assert pose is None and "interpolated over more than 0.1 s (max_age)" in chain.problem()
+    # The newest sample after the gap is used as it is.
+    pose = chain.add(message(transform("base", "tool", time_ns=START + 120 * MS)))
+    assert stamp(pose) == START + gap * MS and values(pose)[0] == 1.0
+
+
+def test_samples_are_bounded_in_number_however_close_their_stamps_are() -> None:
+    chain = reader()
+    chain.add(message(transform("base", "tool", time_ns=START)))
+    for number in range(5_000):
+        chain.add(message(transform("world", "base", (number, 0.0, 0.0), time_ns=START + number)))
+    assert chain.add(message(transform("base", "tool", time_ns=START + 999))) is None
+    pose = chain.add(message(transform("base", "tool", time_ns=START + 1_000)))
+    assert stamp(pose) == START + 1_000 and values(pose)[0] == 1_000.0
 
 
 @pytest.mark.parametrize(
@@ -161,6 +192,7 @@ def test_frames_that_no_chain_connects_are_named(
         (transform("world", "tool", time_ns=0), "from 'world' to 'tool' has no stamp"),
         (transform("tool", "tool"), "does not name two frames"),
         (transform("", "tool"), "does not name two frames"),
+        (transform("a" * 257, "tool"), "names a frame with more than 256 characters"),
     ],
 )
 def test_a_transform_that_is_none_is_refused_and_named(broken: Any, problem: str) -> None:

@@ -1,7 +1,8 @@
 """Poses from tf: of one frame in another, from the messages of /tf and /tf_static.
 
 As tf2 does, a pose is that of the newest time at which every moving transform between the two
-frames is known: between two samples it is interpolated, beyond them nothing is guessed.
+frames is known: between two samples it is interpolated, beyond them nothing is guessed, and
+neither in a gap that is longer than a sample may be old.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ Vector = npt.NDArray[np.float64]
 
 # Time for which samples are kept, nanoseconds: transforms of one chain lag less behind another.
 _KEPT_NS = 2 * NANOSECONDS
+# Samples that are kept of one transform, whatever their stamps: twice those of 1 kHz.
+_MOST_SAMPLES = 4000
 # A stamp that is this much older than the newest means that the clock was set back.
 _CLOCK_JUMP_NS = NANOSECONDS
 # Largest difference of a quaternion's length from 1.
@@ -45,7 +48,7 @@ class _Link:
 
     parent: str
     is_static: bool
-    samples: deque[_Sample] = field(default_factory=deque)
+    samples: deque[_Sample] = field(default_factory=lambda: deque(maxlen=_MOST_SAMPLES))
 
     def add(self, sample: _Sample) -> None:
         """Add a sample; one that is older than the newest, or repeats it, is dropped."""
@@ -59,8 +62,11 @@ class _Link:
         while self.samples[0].stamp < sample.stamp - _KEPT_NS:
             self.samples.popleft()
 
-    def at(self, stamp: int) -> _Sample | None:
-        """Sample at a time, which is not after the newest; None before the oldest."""
+    def at(self, stamp: int, longest_ns: int) -> _Sample | None:
+        """Sample at a time, which is not after the newest.
+
+        None before the oldest, and between two that are more than `longest_ns` apart.
+        """
         if self.is_static:
             return self.samples[-1]
         after = self.samples[-1]
@@ -69,6 +75,8 @@ class _Link:
                 share = (stamp - sample.stamp) / max(after.stamp - sample.stamp, 1)
                 if share == 0:
                     return sample
+                if after.stamp - sample.stamp > longest_ns:
+                    return None
                 return _Sample(
                     stamp,
                     sample.position + share * (after.position - sample.position),
@@ -84,6 +92,7 @@ class TransformReader:
     def __init__(self, stream: TransformStream) -> None:
         """Begin without a transform."""
         self._stream = stream
+        self._max_age_ns = round(stream.max_age * NANOSECONDS)
         self._links: dict[str, _Link] = {}  # by the frame that a link places in its parent
         # Links from the moving frame, and from the fixed one, to the frame that both hang from.
         self._chain: tuple[list[_Link], list[_Link]] | None = None
@@ -156,11 +165,12 @@ class TransformReader:
         self._problem = ""
         if stamp == self._last:
             return None
-        placed = [[link.at(stamp) for link in links] for links in self._chain]
+        placed = [[link.at(stamp, self._max_age_ns) for link in links] for links in self._chain]
         if any(sample is None for samples in placed for sample in samples):
             self._problem = (
-                f"the transforms from {quote(fixed)} to {quote(own)} have no time in common yet; "
-                "nothing is extrapolated"
+                f"the transforms from {quote(fixed)} to {quote(own)} have no time in common; "
+                "nothing is extrapolated, or interpolated over more than "
+                f"{self._stream.max_age} s (max_age)"
             )
             return None
         self._last = stamp
@@ -222,6 +232,8 @@ def _refusal(parent: str, child: str, sample: _Sample, is_static: bool) -> str:
     finite = all(map(math.isfinite, sample.position.tolist()))
     if not parent or not child or parent == child:
         reason = "does not name two frames"
+    elif max(len(parent), len(child)) > bounds.LONGEST_NAME:
+        reason = f"names a frame with more than {bounds.LONGEST_NAME} characters"
     elif not finite or not abs(length - 1.0) <= _UNIT:
         reason = f"is no transform: got {sample.position} m, a quaternion of length {length:g}"
     elif sample.stamp <= 0 and not is_static:
