@@ -21,7 +21,7 @@ from ebm_policy_ros.interface import (
     TransformStream,
     interface_from_dict,
 )
-from ebm_policy_ros.observation.transforms import TransformReader
+from ebm_policy_ros.observation.transforms import StaticMessages, TransformReader
 from ebm_policy_ros.training.data.episodes import read_episode
 from ebm_policy_ros.util.geometry import from_rotation_vector, interpolate, rotate
 
@@ -212,6 +212,22 @@ def test_late_and_repeated_transforms_give_no_pose_and_a_clock_set_back_begins_a
     assert values(back)[0] == 1.0 and stamp(back) == START - 3_000 * MS
     chain.clear()
     assert stamp(chain.add(message(transform("world", "tool")))) == START
+
+
+def test_the_newest_static_message_of_each_set_of_frames_is_kept() -> None:
+    kept: StaticMessages[str] = StaticMessages()
+    kept.add(message(transform("base", "flange"), transform("flange", "tool")), "robot")
+    for number in range(2_000):
+        kept.add(message(transform("/base", "/camera", time_ns=number)), f"camera {number}")
+    assert list(kept) == ["robot", "camera 1999"]
+    # A publisher that adds a frame sends its earlier ones again.
+    kept.add(message(transform("base", "camera"), transform("camera", "lens")), "lens")
+    assert list(kept) == ["robot", "lens"]
+    for number in range(2_000):
+        kept.add(message(transform("base", f"object {number}")), "object")
+    assert next(iter(kept)) == "robot" and len(list(kept)) == 1_000
+    kept.add(message(transform("base", "flange"), transform("flange", "tool")), "moved")
+    assert list(kept)[-1] == "moved" and "robot" not in kept
 
 
 def test_a_frame_that_gets_another_parent_is_followed() -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,14 @@ from ebm_policy_ros.util.geometry import conjugate, interpolate, multiply, rotat
 from ebm_policy_ros.util.quoting import cut, quote
 
 Vector = npt.NDArray[np.float64]
+Kept = TypeVar("Kept")
 
 # Time for which samples are kept, nanoseconds: transforms of one chain lag less behind another.
 _KEPT_NS = 2 * NANOSECONDS
 # Samples that are kept of one transform, whatever their stamps: twice those of 1 kHz.
 _MOST_SAMPLES = 4000
+# Messages of static transforms that are kept: each publisher sends one, or one for each frame.
+_MOST_STATIC = 1000
 # A stamp that is this much older than the newest means that the clock was set back.
 _CLOCK_JUMP_NS = NANOSECONDS
 # Largest difference of a quaternion's length from 1.
@@ -84,6 +87,34 @@ class _Link:
                 )
             after = sample
         return None
+
+
+class StaticMessages(Generic[Kept]):
+    """Messages of static transforms that still count, oldest first.
+
+    A message replaces those whose frames it places all. Beyond a number no others are kept, so
+    that a publisher that names ever new frames displaces nobody's.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a message."""
+        self._kept: dict[frozenset[str], Kept] = {}
+
+    def __iter__(self) -> Iterator[Kept]:
+        """Iterate over what was kept of each message."""
+        return iter(self._kept.values())
+
+    def add(self, message: Any, kept: Kept) -> None:
+        """Add a message.
+
+        Args:
+            message: Any object with the fields of tf2_msgs/msg/TFMessage.
+            kept: Form in which it is kept, such as its bytes.
+        """
+        placed = frozenset(_name(one.child_frame_id) for one in message.transforms)
+        self._kept = {names: old for names, old in self._kept.items() if not names <= placed}
+        if len(self._kept) < _MOST_STATIC:
+            self._kept[placed] = kept
 
 
 class TransformReader:
