@@ -360,5 +360,5 @@ def test_a_type_that_is_not_installed_ends_the_recorder_at_its_start(
     path.write_text(yaml.safe_dump(values))
     monkeypatch.setitem(sys.modules, "tf2_msgs.msg", None)
     chosen = parameters(folder=str(tmp_path / "demos"), interface=str(path), keys=False)
-    with pytest.raises(ValueError, match="the package tf2_msgs is not installed; sudo apt-get"):
+    with pytest.raises(ValueError, match="package tf2_msgs has no such type; sudo apt-get"):
         RecorderNode(context=context, parameter_overrides=chosen)

@@ -21,7 +21,7 @@ from ebm_policy_ros.interface import (
     TransformStream,
     interface_from_dict,
 )
-from ebm_policy_ros.observation.transforms import TransformReader
+from ebm_policy_ros.observation.transforms import StaticMessages, TransformReader
 from ebm_policy_ros.training.data.episodes import read_episode
 from ebm_policy_ros.util.geometry import from_rotation_vector, interpolate, rotate
 
@@ -88,6 +88,17 @@ def test_a_chain_of_moving_and_static_transforms_gives_one_pose() -> None:
     assert stamp(pose) == START and pose.header.frame_id == "world" and not chain.problem()
 
 
+@pytest.mark.parametrize("length", [0.991, 1.009])
+def test_a_quaternion_that_is_not_quite_of_length_1_does_not_stretch_a_lever(
+    length: float,
+) -> None:
+    chain = reader()
+    chain.add_static(message(transform("base", "tool", (1.0, 0.0, 0.0))))
+    turn = (length * np.array(LEFT)).tolist()
+    pose = chain.add(message(transform("world", "base", turn=turn)))
+    assert values(pose) == pytest.approx([0.0, 1.0, 0.0, *LEFT])
+
+
 def test_two_frames_that_hang_from_a_third_are_placed_in_each_other() -> None:
     chain = reader("camera", "tool")
     chain.add_static(message(transform("base", "camera", (0.0, 2.0, 0.0), LEFT)))
@@ -115,10 +126,41 @@ def test_nothing_is_extrapolated() -> None:
     late = message(transform("base", "tool", time_ns=START + 50 * MS))
     assert chain.add(late) is None
     assert chain.problem() == (
-        "the transforms from 'world' to 'tool' have no time in common yet; nothing is extrapolated"
+        "the transforms from 'world' to 'tool' have no time in common; nothing is extrapolated, "
+        "or interpolated over more than 0.1 s (max_age)"
     )
     pose = chain.add(message(transform("world", "base", time_ns=START + 60 * MS)))
     assert stamp(pose) == START + 50 * MS and not chain.problem()
+
+
+@pytest.mark.parametrize(("gap", "is_placed"), [(100, True), (101, False)])
+def test_nothing_is_interpolated_in_a_gap_longer_than_the_maximum_age(
+    gap: int, is_placed: bool
+) -> None:
+    chain = reader()
+    begun = message(transform("world", "base"), transform("base", "tool"))
+    assert stamp(chain.add(begun)) == START
+    chain.add(message(transform("base", "tool", time_ns=START + 50 * MS)))
+    pose = chain.add(
+        message(transform("world", "base", (1.0, 0.0, 0.0), time_ns=START + gap * MS))
+    )
+    if is_placed:
+        assert stamp(pose) == START + 50 * MS and values(pose)[0] == pytest.approx(0.5)
+        return
+    assert pose is None and "interpolated over more than 0.1 s (max_age)" in chain.problem()
+    # The newest sample after the gap is used as it is.
+    pose = chain.add(message(transform("base", "tool", time_ns=START + 120 * MS)))
+    assert stamp(pose) == START + gap * MS and values(pose)[0] == 1.0
+
+
+def test_samples_are_bounded_in_number_however_close_their_stamps_are() -> None:
+    chain = reader()
+    chain.add(message(transform("base", "tool", time_ns=START)))
+    for number in range(5_000):
+        chain.add(message(transform("world", "base", (number, 0.0, 0.0), time_ns=START + number)))
+    assert chain.add(message(transform("base", "tool", time_ns=START + 999))) is None
+    pose = chain.add(message(transform("base", "tool", time_ns=START + 1_000)))
+    assert stamp(pose) == START + 1_000 and values(pose)[0] == 1_000.0
 
 
 @pytest.mark.parametrize(
@@ -150,6 +192,7 @@ def test_frames_that_no_chain_connects_are_named(
         (transform("world", "tool", time_ns=0), "from 'world' to 'tool' has no stamp"),
         (transform("tool", "tool"), "does not name two frames"),
         (transform("", "tool"), "does not name two frames"),
+        (transform("a" * 257, "tool"), "names a frame with more than 256 characters"),
     ],
 )
 def test_a_transform_that_is_none_is_refused_and_named(broken: Any, problem: str) -> None:
@@ -169,6 +212,22 @@ def test_late_and_repeated_transforms_give_no_pose_and_a_clock_set_back_begins_a
     assert values(back)[0] == 1.0 and stamp(back) == START - 3_000 * MS
     chain.clear()
     assert stamp(chain.add(message(transform("world", "tool")))) == START
+
+
+def test_the_newest_static_message_of_each_set_of_frames_is_kept() -> None:
+    kept: StaticMessages[str] = StaticMessages()
+    kept.add(message(transform("base", "flange"), transform("flange", "tool")), "robot")
+    for number in range(2_000):
+        kept.add(message(transform("/base", "/camera", time_ns=number)), f"camera {number}")
+    assert list(kept) == ["robot", "camera 1999"]
+    # A publisher that adds a frame sends its earlier ones again.
+    kept.add(message(transform("base", "camera"), transform("camera", "lens")), "lens")
+    assert list(kept) == ["robot", "lens"]
+    for number in range(2_000):
+        kept.add(message(transform("base", f"object {number}")), "object")
+    assert next(iter(kept)) == "robot" and len(list(kept)) == 1_000
+    kept.add(message(transform("base", "flange"), transform("flange", "tool")), "moved")
+    assert list(kept)[-1] == "moved" and "robot" not in kept
 
 
 def test_a_frame_that_gets_another_parent_is_followed() -> None:

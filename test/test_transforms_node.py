@@ -103,6 +103,46 @@ def test_a_frame_that_nobody_publishes_is_named(context: Any, interface: Interfa
     robot.destroy_node()
 
 
+def test_a_chain_that_breaks_after_its_first_pose_is_named(
+    context: Any, interface: Interface
+) -> None:
+    robot = rclpy.create_node("robot", context=context)
+    transforms = Transforms(robot)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(robot)
+    inputs = Inputs(robot, with_transforms(interface), lambda name: None, ["placed"])
+    transforms.fix()
+    begun = robot.get_clock().now().nanoseconds
+
+    def seen() -> bool:
+        transforms.move(0.4, begun)
+        return inputs.health(begun)[0].age is not None
+
+    spin_until(executor, seen)
+    late = begun + 2 * 10**9
+    with pytest.raises(
+        StaleObservation, match=r"^placed \(/tf\): 2.000 s old, at most 0.15 s allowed$"
+    ):
+        inputs.observe(late)
+    problem = "'tool0' and 'base_link' are not connected in tf: they hang from 'table' and from"
+    robot.destroy_publisher(transforms._static)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    static = robot.create_publisher(TFMessage, "/tf_static", latched)
+    static.publish(TFMessage(transforms=[_transform("table", "tool0", 0.1, 0)]))
+
+    def broken() -> bool:
+        transforms.move(0.4, begun + 10**6)
+        return problem in inputs.health(late)[0].problem
+
+    spin_until(executor, broken)
+    assert not inputs.health(begun)[0].problem, "the last pose is fresh still"
+    assert inputs.observe(begun)["placed"].shape == (1, 3)
+    with pytest.raises(StaleObservation, match=f"at most 0.15 s allowed; placed .*{problem}"):
+        inputs.observe(late)
+    inputs.close()
+    robot.destroy_node()
+
+
 @pytest.fixture
 def own(interface: Interface) -> Interface:
     """Interface of the robot, with a stream from tf."""
@@ -157,6 +197,17 @@ def test_each_bag_begins_with_the_static_transforms_and_gives_the_poses(
     answer = robot.call(Trigger, "recorder_node/start", Trigger.Request())
     assert not answer.success and "/tf: nothing arrives" in answer.message
     transforms.fix()
+    latched = QoSProfile(depth=200, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    driver = robot.node.create_publisher(TFMessage, "/tf_static", latched)
+    robot.until(lambda: driver.get_subscription_count() > 0)
+    for number in range(150):  # a driver that repeats where its camera is
+        driver.publish(TFMessage(transforms=[_transform("table", "camera", 0.3, number)]))
+
+    def all_came() -> bool:
+        found = recorder._inputs.metrics().get("/tf_static")
+        return found is not None and found.count == 151  # the robot's one, and the driver's
+
+    robot.until(all_came)
 
     def command(step: int) -> None:
         sent = TwistStamped()
@@ -172,5 +223,8 @@ def test_each_bag_begins_with_the_static_transforms_and_gives_the_poses(
         times = episode.times_ns / PERIOD
         assert placed[:, 0] == pytest.approx(0.1 + times / 100) and len(placed) > 3
         assert not episode.notes and "/tf_static" not in episode.streams
-        wanted = {"/tf_static": "tf2_msgs/msg/TFMessage"}
-        assert [found.topic for found in Bag(bag).messages(wanted)] == ["/tf_static"]
+    wanted = {"/tf_static": "tf2_msgs/msg/TFMessage"}
+    begun = [found.content.transforms[0] for found in Bag(bag).messages(wanted)]
+    assert [(one.child_frame_id, one.header.stamp.nanosec) for one in begun] == [
+        ("tool0", 0), ("camera", 149),
+    ]  # fmt: skip

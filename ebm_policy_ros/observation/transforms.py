@@ -1,17 +1,18 @@
 """Poses from tf: of one frame in another, from the messages of /tf and /tf_static.
 
 As tf2 does, a pose is that of the newest time at which every moving transform between the two
-frames is known: between two samples it is interpolated, beyond them nothing is guessed.
+frames is known: between two samples it is interpolated, beyond them nothing is guessed, and
+neither in a gap that is longer than a sample may be old.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,14 @@ from ebm_policy_ros.util.geometry import conjugate, interpolate, multiply, rotat
 from ebm_policy_ros.util.quoting import cut, quote
 
 Vector = npt.NDArray[np.float64]
+Kept = TypeVar("Kept")
 
 # Time for which samples are kept, nanoseconds: transforms of one chain lag less behind another.
 _KEPT_NS = 2 * NANOSECONDS
+# Samples that are kept of one transform, whatever their stamps: twice those of 1 kHz.
+_MOST_SAMPLES = 4000
+# Messages of static transforms that are kept: each publisher sends one, or one for each frame.
+_MOST_STATIC = 1000
 # A stamp that is this much older than the newest means that the clock was set back.
 _CLOCK_JUMP_NS = NANOSECONDS
 # Largest difference of a quaternion's length from 1.
@@ -45,7 +51,7 @@ class _Link:
 
     parent: str
     is_static: bool
-    samples: deque[_Sample] = field(default_factory=deque)
+    samples: deque[_Sample] = field(default_factory=lambda: deque(maxlen=_MOST_SAMPLES))
 
     def add(self, sample: _Sample) -> None:
         """Add a sample; one that is older than the newest, or repeats it, is dropped."""
@@ -59,8 +65,11 @@ class _Link:
         while self.samples[0].stamp < sample.stamp - _KEPT_NS:
             self.samples.popleft()
 
-    def at(self, stamp: int) -> _Sample | None:
-        """Sample at a time, which is not after the newest; None before the oldest."""
+    def at(self, stamp: int, longest_ns: int) -> _Sample | None:
+        """Sample at a time, which is not after the newest.
+
+        None before the oldest, and between two that are more than `longest_ns` apart.
+        """
         if self.is_static:
             return self.samples[-1]
         after = self.samples[-1]
@@ -69,6 +78,8 @@ class _Link:
                 share = (stamp - sample.stamp) / max(after.stamp - sample.stamp, 1)
                 if share == 0:
                     return sample
+                if after.stamp - sample.stamp > longest_ns:
+                    return None
                 return _Sample(
                     stamp,
                     sample.position + share * (after.position - sample.position),
@@ -78,12 +89,41 @@ class _Link:
         return None
 
 
+class StaticMessages(Generic[Kept]):
+    """Messages of static transforms that still count, oldest first.
+
+    A message replaces those whose frames it places all. Beyond a number no others are kept, so
+    that a publisher that names ever new frames displaces nobody's.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a message."""
+        self._kept: dict[frozenset[str], Kept] = {}
+
+    def __iter__(self) -> Iterator[Kept]:
+        """Iterate over what was kept of each message."""
+        return iter(self._kept.values())
+
+    def add(self, message: Any, kept: Kept) -> None:
+        """Add a message.
+
+        Args:
+            message: Any object with the fields of tf2_msgs/msg/TFMessage.
+            kept: Form in which it is kept, such as its bytes.
+        """
+        placed = frozenset(_name(one.child_frame_id) for one in message.transforms)
+        self._kept = {names: old for names, old in self._kept.items() if not names <= placed}
+        if len(self._kept) < _MOST_STATIC:
+            self._kept[placed] = kept
+
+
 class TransformReader:
     """Makes the poses of a stream from the messages of all transforms."""
 
     def __init__(self, stream: TransformStream) -> None:
         """Begin without a transform."""
         self._stream = stream
+        self._max_age_ns = round(stream.max_age * NANOSECONDS)
         self._links: dict[str, _Link] = {}  # by the frame that a link places in its parent
         # Links from the moving frame, and from the fixed one, to the frame that both hang from.
         self._chain: tuple[list[_Link], list[_Link]] | None = None
@@ -128,6 +168,9 @@ class TransformReader:
             if refusal := _refusal(parent, child, sample, is_static):
                 self._refused = refusal
                 continue
+            # Rotations multiply and turn by quaternions as if their length were exactly 1.
+            length = np.linalg.norm(sample.quaternion)
+            sample = sample._replace(quaternion=sample.quaternion / length)
             link = self._links.get(child)
             if link is None and len(self._links) >= bounds.MOST_FRAMES:
                 self._refused = f"more than {bounds.MOST_FRAMES} frames"
@@ -153,11 +196,12 @@ class TransformReader:
         self._problem = ""
         if stamp == self._last:
             return None
-        placed = [[link.at(stamp) for link in links] for links in self._chain]
+        placed = [[link.at(stamp, self._max_age_ns) for link in links] for links in self._chain]
         if any(sample is None for samples in placed for sample in samples):
             self._problem = (
-                f"the transforms from {quote(fixed)} to {quote(own)} have no time in common yet; "
-                "nothing is extrapolated"
+                f"the transforms from {quote(fixed)} to {quote(own)} have no time in common; "
+                "nothing is extrapolated, or interpolated over more than "
+                f"{self._stream.max_age} s (max_age)"
             )
             return None
         self._last = stamp
@@ -219,6 +263,8 @@ def _refusal(parent: str, child: str, sample: _Sample, is_static: bool) -> str:
     finite = all(map(math.isfinite, sample.position.tolist()))
     if not parent or not child or parent == child:
         reason = "does not name two frames"
+    elif max(len(parent), len(child)) > bounds.LONGEST_NAME:
+        reason = f"names a frame with more than {bounds.LONGEST_NAME} characters"
     elif not finite or not abs(length - 1.0) <= _UNIT:
         reason = f"is no transform: got {sample.position} m, a quaternion of length {length:g}"
     elif sample.stamp <= 0 and not is_static:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ebm_policy_ros.interface import NANOSECONDS, Interface
 from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.execution import read_execution
 from ebm_policy_ros.messages.streams import stamp_ns
+from ebm_policy_ros.observation.transforms import StaticMessages
 from ebm_policy_ros.training.data.commands import Commands
 from ebm_policy_ros.training.data.eras import Eras
 from ebm_policy_ros.training.data.execution import Execution
@@ -78,7 +80,7 @@ class EpisodeBuilder:
         }
         self.segments: list[Segment] = [Segment(interface)]
         """Segments in the order of their receipt: a new one after each clock reset."""
-        self._fixed: list[Message] = []
+        self._fixed = {topic: StaticMessages[Any]() for topic in self._static}
         self._same = True
         self._simulated_ns = 0
         """Last time received on /clock, nanoseconds."""
@@ -125,8 +127,9 @@ class EpisodeBuilder:
     def _take(self, message: Message) -> None:
         while len(self.segments) <= self._eras.number:
             self.segments.append(Segment(self._interface))
-            for fixed in self._fixed:
-                self.segments[-1].fix(fixed.topic, fixed.content)
+            for topic, contents in self._fixed.items():
+                for fixed in contents:
+                    self.segments[-1].fix(topic, fixed)
             for clock in self.clocks.values():
                 clock.set_back()
         if simulated := clock_ns(message):
@@ -134,7 +137,7 @@ class EpisodeBuilder:
             return
         content = message.content
         if message.topic in self._static:
-            self._fixed.append(message)
+            self._fixed[message.topic].add(content, content)
             self.segments[-1].fix(message.topic, content)
             return
         if not self._same and self._has_clock is None and stamp_ns(content) == 0:

@@ -161,14 +161,19 @@ class Inputs:
         problems = {name: monitor.problem(time_ns) for name, monitor in self._monitors.items()}
         unheard = [name for name in self._monitors if not self._heard(name)]
         problems |= {n: elsewhere(self._node, self._interface.observation[n]) for n in unheard}
-        problems |= {n: text for n in unheard if (text := self._unheard(n))}
+        reasons = {name: text for name in self._monitors if (text := self._reason(name))}
+        problems |= {n: reasons.pop(n) for n in unheard if n in reasons}
         told = [f"{n} ({self._topic(n)}): {text}" for n, text in problems.items() if text]
-        if told:
-            raise StaleObservation("; ".join(told))
-        return self.buffer.snapshot(time_ns)
+        if not told:
+            try:
+                return self.buffer.snapshot(time_ns)
+            except StaleObservation as error:
+                told = [str(error)]
+        told += [f"{n} ({self._topic(n)}): {text}" for n, text in reasons.items()]
+        raise StaleObservation("; ".join(told))
 
-    def _unheard(self, name: str) -> str:
-        """Reason why a stream has given no sample yet, as far as its messages tell."""
+    def _reason(self, name: str) -> str:
+        """Reason why a stream gives no new sample, as far as its messages tell."""
         reader = self._readers.get(name)
         return self._mismatches.get(name, "") or ("" if reader is None else reader.problem())
 
@@ -192,7 +197,7 @@ class Inputs:
                 monitor.received,
                 monitor.refused,
                 monitor.unstamped,
-                monitor.problem(time_ns) or ("" if self._heard(name) else self._unheard(name)),
+                monitor.problem(time_ns) or ("" if name in stamps else self._reason(name)),
             )
             for name, monitor in self._monitors.items()
         ]

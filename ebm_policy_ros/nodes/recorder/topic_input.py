@@ -26,13 +26,11 @@ from ebm_policy_ros.nodes.common.topics import mismatch
 from ebm_policy_ros.nodes.common.versions import SubscriptionEventCallbacks, with_information
 from ebm_policy_ros.observation.buffer import ObservationBuffer
 from ebm_policy_ros.observation.stream_monitor import StreamMonitor
-from ebm_policy_ros.observation.transforms import TransformReader
+from ebm_policy_ros.observation.transforms import StaticMessages, TransformReader
 
 # Queue depth while this process is busy: more than three seconds of a camera at 30 Hz (90 MB of
 # 640x480) and of joints at 500 Hz.
 _IMAGE_DEPTH, _DEPTH = 100, 2000
-# Messages of static transforms that are kept: each publisher sends one, or a few.
-_MOST_KEPT = 100
 # Real time without a message after which a stream counts as silent, s; independent of the ROS
 # clock.
 _SILENCE = 1.0
@@ -231,14 +229,13 @@ class StaticTransforms(TopicInput):
     def __init__(self, node: Node, name: str, period_ns: int, on_message: OnMessage) -> None:
         kind = TransformStream.ROS_TYPES[0]
         super().__init__(node, name, kind, {}, period_ns, on_message, is_optional=True)
-        self._kept: deque[bytes] = deque(maxlen=_MOST_KEPT)
+        self._kept: StaticMessages[bytes] = StaticMessages()
 
     def _offered(self) -> tuple[bool, bool]:
         return True, True  # as tf2 asks for
 
     def _receive(self, data: bytes, info: Mapping[str, int]) -> None:
-        if data not in self._kept:
-            self._kept.append(data)
+        self._kept.add(deserialize_message(data, self._class), data)
         super()._receive(data, info)
 
     def begin(self) -> None:
