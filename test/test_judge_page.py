@@ -309,6 +309,36 @@ def test_what_is_no_question_is_not_shown(station: Station) -> None:
     play(operator, scenario)
 
 
+def test_a_question_reaches_pages_at_a_length_that_they_can_show(station: Station) -> None:
+    operator = station.add_operator()
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = station.robot.node.create_publisher(String, "judge_node/question", latched)
+    long, many = "a " * 2_000, range(100)
+    told = {
+        "question": 1,
+        "text": long,
+        "remark": long,
+        "answers": {f"answer {number}": long for number in many},
+        "lines": [f"line {number} {long}" for number in many],
+        "has_ended": False,
+    }
+    # Python reads more levels than it writes.
+    deep = json.dumps(told | {"deep": "X"}).replace('"X"', "[" * 900 + "]" * 900)
+    publisher.publish(String(data=deep))
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        judge = (await page.sees(lambda s: s["judge"] is not None))["judge"]
+        assert set(judge) == {*told, "problem"}
+        assert len(judge["text"]) == len(judge["remark"]) == 2000
+        assert list(judge["answers"]) == [f"answer {number}" for number in range(16)]
+        assert [line.split()[1] for line in judge["lines"]] == [str(n) for n in range(84, 100)]
+        assert {len(text) for text in (*judge["answers"].values(), *judge["lines"])} == {2000}
+        await page.close()
+
+    play(operator, scenario)
+
+
 # The command, begun by the panel
 
 

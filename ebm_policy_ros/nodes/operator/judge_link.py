@@ -15,12 +15,15 @@ from ebm_policy_ros.nodes.common.topics import status_in
 from ebm_policy_ros.nodes.operator.calls import absence, set_parameter
 from ebm_policy_ros.operator.commands import STOP, Command
 from ebm_policy_ros.operator.robot import Answer
+from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
 
 # The question is told twice a second.
 _SILENCE = 2.5
 # Time for which the last words of a node that has ended are shown, s.
 _FAREWELL = 600.0
 _USUAL = 5.0
+# Longest list of answers or lines.
+_MOST = 16
 _KINDS = {
     "question": int,
     "text": str,
@@ -65,7 +68,7 @@ class JudgeLink:
     def _on_question(self, message: Any) -> None:
         told = status_in(message) or {}
         if _is_question(told):  # others may publish there too
-            self._told, self.heard = told, time.monotonic()
+            self._told, self.heard = _shortened(told), time.monotonic()
 
     async def perform(self, command: Command) -> Answer:
         """Answer a question."""
@@ -88,3 +91,12 @@ def _is_question(told: dict[str, Any]) -> bool:
     if not all(isinstance(told.get(name), kind) for name, kind in _KINDS.items()):
         return False
     return all(isinstance(text, str) for text in (*told["answers"].values(), *told["lines"]))
+
+
+def _shortened(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what a page shows of a question, each part as long as a page can bear."""
+    kept = {name: told[name] for name in _KINDS}
+    kept |= {name: cut(kept[name], LONGEST_REFUSAL) for name in ("text", "remark")}
+    kept["lines"] = [cut(line, LONGEST_REFUSAL) for line in kept["lines"][-_MOST:]]
+    answers = list(kept["answers"].items())[:_MOST]
+    return kept | {"answers": {cut(name): cut(words, LONGEST_REFUSAL) for name, words in answers}}
