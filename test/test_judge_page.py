@@ -20,6 +20,8 @@ pytest.importorskip("aiohttp")
 import aiohttp
 from laboratory import Asking, Laboratory, SlowRecorder
 from operator_page import Page
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from station import Station
 from std_msgs.msg import String
@@ -201,6 +203,36 @@ def test_a_stop_while_a_trial_begins_keeps_the_arm_still(laboratory: Laboratory,
     assert moved == [] and laboratory.policy.safety.state is SafetyState.STOPPED
     (bag,) = find_bags(laboratory.folder / "bags")
     assert Bag(bag).custom["note"] == "trial 1: void: did not begin"
+
+
+def test_a_stop_is_told_to_a_judge_of_whom_nothing_was_heard(station: Station) -> None:
+    station.add_policy()
+    operator = station.add_operator()
+    judge, told = Node("judge_node", context=station.robot.context), []
+    judge.declare_parameter("answer", "")
+
+    def hear(parameters: list[Any]) -> SetParametersResult:
+        told.extend(parameter.value for parameter in parameters)
+        return SetParametersResult(successful=True)
+
+    judge.add_on_set_parameters_callback(hear)
+    station.robot.add(judge)
+    client = operator._robot._judges[1]._parameters
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda s: s["policy"]["is_heard"])
+        await page.until(client.service_is_ready)
+        assert (await page.command("stop"))[0]
+        await page.until(lambda: told == ["stop"])
+        station.robot.executor.remove_node(judge)  # it answers no more
+        for _ in range(3):
+            assert (await page.command("stop"))[0]
+        assert len(client._pending_requests) == 1
+        await page.close()
+
+    play(operator, scenario)
+    judge.destroy_node()
 
 
 def test_a_full_disk_is_told_on_the_page_as_at_the_terminal(laboratory: Laboratory) -> None:

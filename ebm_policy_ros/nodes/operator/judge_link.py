@@ -49,6 +49,7 @@ class JudgeLink:
         self.heard = 0.0
         """Time at which it was last heard, s of `time.monotonic`; 0 if never."""
         self._parameters = node.create_client(SetParameters, f"{name}/set_parameters")
+        self._told_stop: Any = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, f"{name}/question", self._on_question, latched)
 
@@ -80,10 +81,14 @@ class JudgeLink:
         return Answer(True, str(name)) if answer.done else answer
 
     def tell_stop(self) -> None:
-        """Tell of a STOP, without waiting: a trial that begins at this moment must not."""
-        if time.monotonic() - self.heard < _SILENCE and not self._told.get("has_ended"):
-            stop = Parameter("answer", value=STOP).to_parameter_msg()
-            self._parameters.call_async(SetParameters.Request(parameters=[stop]))
+        """Tell of a STOP, without waiting: a trial that begins at this moment must not.
+
+        It is told whatever was heard: others may publish a question too.
+        """
+        if self._told_stop is not None:  # nobody may have answered
+            self._parameters.remove_pending_request(self._told_stop)
+        stop = Parameter("answer", value=STOP).to_parameter_msg()
+        self._told_stop = self._parameters.call_async(SetParameters.Request(parameters=[stop]))
 
 
 def _is_question(told: dict[str, Any]) -> bool:

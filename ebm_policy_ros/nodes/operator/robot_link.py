@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -121,10 +122,13 @@ class RobotLink:
         return max(self._judges, key=lambda judge: judge.heard)
 
     async def stop(self) -> Answer:
-        """Ask the policy node once to stop."""
-        with suppress(Exception):  # nothing keeps a STOP from the policy node
-            self._judge.tell_stop()
-        return await self._policy.stop()
+        """Ask the policy node once to stop, then tell those who ask the operator."""
+        stop = asyncio.ensure_future(self._policy.stop())
+        await asyncio.sleep(0)  # the request to the policy node is sent first
+        for judge in self._judges:
+            with suppress(Exception):  # nothing keeps the answer of the policy node
+                judge.tell_stop()
+        return await stop
 
     async def perform(self, command: Command) -> Answer:
         """Perform a command to the policy node, but no stop, the recorder or judge_policy."""
