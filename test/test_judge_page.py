@@ -23,6 +23,7 @@ from operator_page import Page
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
 from station import Station
 from std_msgs.msg import String
 
@@ -336,6 +337,30 @@ def test_what_is_no_question_is_not_shown(station: Station) -> None:
         told = {json.dumps(s["judge"] and s["judge"]["text"]) for s in page.states}
         assert told <= {"null", '"trial 1"'}
         assert page.states[-1]["judge"]["lines"] == []
+        await page.close()
+
+    play(operator, scenario)
+
+
+def test_a_judge_is_heard_beside_the_policy_node_of_another_namespace(station: Station) -> None:
+    operator = station.add_operator(policy_node="/left/policy_node")
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot = station.robot.node
+    robot.create_publisher(Image, "/left/judge_node/start_overlay", 1)
+    told = {
+        "question": 1,
+        "text": "",
+        "remark": "",
+        "answers": {},
+        "lines": [],
+        "has_ended": False,
+    }
+    publisher = robot.create_publisher(String, "/left/judge_node/question", latched)
+    publisher.publish(String(data=json.dumps(told)))
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda s: s["judge"] is not None and "start_overlay" in s["pictures"])
         await page.close()
 
     play(operator, scenario)

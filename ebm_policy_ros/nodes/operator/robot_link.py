@@ -61,9 +61,10 @@ class RobotLink:
         self._node, self._journal = node, journal
         self._policy = PolicyLink(node, policy, policies)
         self._recorder = RecorderLink(node, recorder)
-        self._judges = [JudgeLink(node, name) for name in _JUDGES]
+        room = policy[: policy.rfind("/") + 1]  # judge_policy asks beside the policy node
+        self._judges = [JudgeLink(node, room + name) for name in _JUDGES]
         self._pictures = Pictures(node)
-        drawn = {"start_overlay": _START} | {name: f"{policy}/{name}" for name in _DRAWN}
+        drawn = {"start_overlay": room + _START} | {name: f"{policy}/{name}" for name in _DRAWN}
         drawn["coverage"] = f"{recorder}/coverage"
         self._drawn = {name: node.resolve_topic_name(topic) for name, topic in drawn.items()}
         self._offered: dict[str, str] = {}
