@@ -31,6 +31,7 @@ from ebm_policy_ros.bags.bag import Bag
 from ebm_policy_ros.bags.discovery import find_bags
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.nodes.judge.starts_node import StartsNode
+from ebm_policy_ros.nodes.operator import judge_link
 from ebm_policy_ros.nodes.operator.node import OperatorNode
 from ebm_policy_ros.trials.starts import add_start, find_starts
 
@@ -38,6 +39,14 @@ pytestmark = pytest.mark.ros
 # A command that begins on a busy machine.
 LONG = 240.0
 OVER = (False, "this question is answered already, or over")
+QUESTION: dict[str, Any] = {
+    "question": 1,
+    "text": "trial 1",
+    "remark": "",
+    "answers": {},
+    "lines": [],
+    "has_ended": False,
+}
 
 
 def play(
@@ -291,6 +300,24 @@ def test_a_judge_that_falls_silent_is_told_and_takes_no_answer(laboratory: Labor
     assert laboratory.policy.safety.state is SafetyState.STOPPED
 
 
+def test_a_judge_that_was_killed_leaves_the_page_after_a_while(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_link, "_FAREWELL", 6.0)
+    operator = station.add_operator()
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = station.robot.node.create_publisher(String, "judge_node/question", latched)
+    publisher.publish(String(data=json.dumps(QUESTION)))
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda s: s["judge"] is not None and s["judge"]["problem"] != "")
+        await page.sees(lambda s: s["judge"] is None)
+        await page.close()
+
+    play(operator, scenario)
+
+
 def test_starts_are_taken_on_the_page(
     station: Station, policy_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -318,20 +345,12 @@ def test_what_is_no_question_is_not_shown(station: Station) -> None:
     operator = station.add_operator()
     latched = QoSProfile(depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publisher = station.robot.node.create_publisher(String, "judge_node/question", latched)
-    good: dict[str, Any] = {
-        "question": 1,
-        "text": "trial 1",
-        "remark": "",
-        "answers": {},
-        "lines": [],
-        "has_ended": False,
-    }
 
     async def scenario(page_of: Callable[[], Page]) -> None:
         page = await page_of().open()
         await page.until(lambda: publisher.get_subscription_count() > 0)
-        wrong = ["no JSON", "[]", *(json.dumps(good | {name: None}) for name in good)]
-        for text in (*wrong, json.dumps(good | {"lines": [1]}), json.dumps(good)):
+        wrong = ["no JSON", "[]", *(json.dumps(QUESTION | {name: None}) for name in QUESTION)]
+        for text in (*wrong, json.dumps(QUESTION | {"lines": [1]}), json.dumps(QUESTION)):
             publisher.publish(String(data=text))
         await page.sees(lambda s: s["judge"] is not None)
         told = {json.dumps(s["judge"] and s["judge"]["text"]) for s in page.states}
@@ -347,16 +366,8 @@ def test_a_judge_is_heard_beside_the_policy_node_of_another_namespace(station: S
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     robot = station.robot.node
     robot.create_publisher(Image, "/left/judge_node/start_overlay", 1)
-    told = {
-        "question": 1,
-        "text": "",
-        "remark": "",
-        "answers": {},
-        "lines": [],
-        "has_ended": False,
-    }
     publisher = robot.create_publisher(String, "/left/judge_node/question", latched)
-    publisher.publish(String(data=json.dumps(told)))
+    publisher.publish(String(data=json.dumps(QUESTION)))
 
     async def scenario(page_of: Callable[[], Page]) -> None:
         page = await page_of().open()

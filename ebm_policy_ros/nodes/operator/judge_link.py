@@ -19,7 +19,7 @@ from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
 
 # The question is told twice a second.
 _SILENCE = 2.5
-# Time for which the last words of a node that has ended are shown, s.
+# Time for which the last words of a node that has ended, or was lost, are shown, s.
 _FAREWELL = 600.0
 _USUAL = 5.0
 # Longest list of answers or lines.
@@ -56,10 +56,9 @@ class JudgeLink:
     def state(self) -> dict[str, Any] | None:
         """Question, ready for JSON, with a `problem` if its node is lost; None without one."""
         silence = time.monotonic() - self.heard
-        has_ended = bool(self._told.get("has_ended"))
-        if not self._told or (has_ended and silence > _FAREWELL):
+        if not self._told or silence > _FAREWELL:
             return None
-        is_lost = not has_ended and silence > _SILENCE
+        is_lost = not self._told["has_ended"] and silence > _SILENCE
         problem = (
             f"{self._name} is silent for {silence:.0f} s: nobody ends the trial, and it does not "
             "count. If the arm moves, press STOP; then start judge_policy again"
