@@ -18,7 +18,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("aiohttp")
 
 import aiohttp
-from laboratory import Asking, Laboratory, SlowRecorder
+from laboratory import Asking, Laboratory, SlowRecorder, eventually
 from operator_page import Page
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
@@ -33,6 +33,8 @@ from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.nodes.judge.starts_node import StartsNode
 from ebm_policy_ros.nodes.operator import judge_link
 from ebm_policy_ros.nodes.operator.node import OperatorNode
+from ebm_policy_ros.operator.programs import Programs
+from ebm_policy_ros.trials.plan import claim_folder
 from ebm_policy_ros.trials.starts import add_start, find_starts
 
 pytestmark = pytest.mark.ros
@@ -408,6 +410,24 @@ def test_a_question_reaches_pages_at_a_length_that_they_can_show(station: Statio
 
 
 # The command, begun by the panel
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_a_comparison_with_pictures_to_be_taken_is_a_new_one(
+    laboratory: Laboratory, has_folder: bool
+) -> None:
+    folder = laboratory.folder
+    claim_folder(
+        folder / "judged_2026-01-02_03-04-05", laboratory.comparison
+    )  # places, no pictures
+    operator = laboratory.station.add_operator()
+    eventually(lambda: all(operator._robot.state()[n]["is_heard"] for n in ("policy", "recorder")))
+    policies = {path.stem: path for path in laboratory.policies}
+    starts = folder / "starts" if has_folder else None
+    programs = Programs(operator._robot, operator._journal, policies, folder, ["2m"], starts)
+    title = programs._comparison("energy", "explicit", 1).title
+    told = "" if has_folder else ", which goes on"
+    assert title == f"Comparison of energy and explicit{told}"
 
 
 @pytest.mark.slow
