@@ -220,7 +220,8 @@ def test_a_stop_while_a_trial_begins_keeps_the_arm_still(laboratory: Laboratory,
 def test_a_stop_is_told_to_a_judge_of_whom_nothing_was_heard(station: Station) -> None:
     station.add_policy()
     operator = station.add_operator()
-    judge, told = Node("judge_node", context=station.robot.context), []
+    judge = Node("judge_node", context=station.robot.context)
+    told: list[str] = []
     judge.declare_parameter("answer", "")
 
     def hear(parameters: list[Any]) -> SetParametersResult:
