@@ -16,6 +16,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from ebm_policy_ros.messages.errors import MessageError
 from ebm_policy_ros.messages.execution import execution_topic, read_execution
 from ebm_policy_ros.messages.streams import stamp_ns
 from ebm_policy_ros.nodes.common.parameters import Setting, declare_all
@@ -97,7 +98,12 @@ class EpisodesNode(Node):
         self._simulated = message.clock.sec
 
     def _on_tick(self, message: Any) -> None:
-        tick, self._ticked_ns = read_execution(message), stamp_ns(message)
+        try:
+            tick = read_execution(message)
+        except MessageError as problem:  # others may publish there too
+            self.get_logger().warning(f"ignored: {problem}", once=True)
+            return
+        self._ticked_ns = stamp_ns(message)
         if tick.state == "stopped":
             self._hear_stop(tick.reason, self._ticked_ns)
         else:

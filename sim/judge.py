@@ -214,15 +214,25 @@ def _take_starts(args: JudgeArgs, out: Path, folder: Path, policy: Path) -> None
 
 def _run_on_arm(args: JudgeArgs, node: Mapping[str, Any]) -> None:
     """Run the trials with the operator at this terminal, or at the page."""
+    _run_or_exit(_program_on_arm(args, node))
+
+
+def _program_on_arm(args: JudgeArgs, node: Mapping[str, Any]) -> Program:
     starts = "" if args.starts is None else str(expanded(args.starts).resolve())
-    chosen = {"policy_node": args.policy_node, "recorder": args.recorder, "keys": args.keys}
-    program = Program("nodes.judge.node", {**node, **chosen, "starts": starts}, _namespace(args))
-    _run_or_exit(program)
+    namespace, recorder = _namespace(args), args.recorder
+    if namespace and not recorder.startswith("/"):
+        recorder = f"/{recorder}"  # it is not named after the policy node's namespace
+    chosen = {"policy_node": args.policy_node, "recorder": recorder, "keys": args.keys}
+    return Program("nodes.judge.node", {**node, **chosen, "starts": starts}, namespace)
 
 
 def _namespace(args: JudgeArgs) -> str:
-    """Namespace of a full name of the policy node, where the operator's page of that arm looks."""
-    return args.policy_node.rpartition("/")[0]
+    """Namespace of a full name of the policy node, where the operator's page of that arm looks.
+
+    Empty for a name without a slash in front: it is relative to this command's namespace.
+    """
+    name = args.policy_node
+    return name.rpartition("/")[0] if name.startswith("/") else ""
 
 
 def _run_or_exit(program: Program) -> None:

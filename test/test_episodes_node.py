@@ -137,6 +137,7 @@ class SceneWithPolicy(Scene):
         message.header.stamp = Time(nanoseconds=time_ns).to_msg()
         message.status[0].values = [KeyValue(key=key, value=value) for key, value in told.items()]
         self._ticks.publish(message)
+        self._ticks.publish(DiagnosticArray(header=message.header))  # no tick: it is ignored
 
     def _tell(self, state: str, **more: Any) -> None:
         super()._tell(state, started_ns=self._started, time_ns=self._time, **more)

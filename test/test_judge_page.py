@@ -18,9 +18,12 @@ pytest.importorskip("rclpy")
 pytest.importorskip("aiohttp")
 
 import aiohttp
-from laboratory import Asking, Laboratory, SlowRecorder
+from laboratory import Asking, Laboratory, SlowRecorder, eventually
 from operator_page import Page
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
 from station import Station
 from std_msgs.msg import String
 
@@ -28,13 +31,24 @@ from ebm_policy_ros.bags.bag import Bag
 from ebm_policy_ros.bags.discovery import find_bags
 from ebm_policy_ros.control.safety_state import SafetyState
 from ebm_policy_ros.nodes.judge.starts_node import StartsNode
+from ebm_policy_ros.nodes.operator import judge_link
 from ebm_policy_ros.nodes.operator.node import OperatorNode
+from ebm_policy_ros.operator.programs import Programs
+from ebm_policy_ros.trials.plan import claim_folder
 from ebm_policy_ros.trials.starts import add_start, find_starts
 
 pytestmark = pytest.mark.ros
 # A command that begins on a busy machine.
 LONG = 240.0
 OVER = (False, "this question is answered already, or over")
+QUESTION: dict[str, Any] = {
+    "question": 1,
+    "text": "trial 1",
+    "remark": "",
+    "answers": {},
+    "lines": [],
+    "has_ended": False,
+}
 
 
 def play(
@@ -203,6 +217,37 @@ def test_a_stop_while_a_trial_begins_keeps_the_arm_still(laboratory: Laboratory,
     assert Bag(bag).custom["note"] == "trial 1: void: did not begin"
 
 
+def test_a_stop_is_told_to_a_judge_of_whom_nothing_was_heard(station: Station) -> None:
+    station.add_policy()
+    operator = station.add_operator()
+    judge = Node("judge_node", context=station.robot.context)
+    told: list[str] = []
+    judge.declare_parameter("answer", "")
+
+    def hear(parameters: list[Any]) -> SetParametersResult:
+        told.extend(parameter.value for parameter in parameters)
+        return SetParametersResult(successful=True)
+
+    judge.add_on_set_parameters_callback(hear)
+    station.robot.add(judge)
+    client = operator._robot._judges[1]._parameters
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda s: s["policy"]["is_heard"])
+        await page.until(client.service_is_ready)
+        assert (await page.command("stop"))[0]
+        await page.until(lambda: told == ["stop"])
+        station.robot.executor.remove_node(judge)  # it answers no more
+        for _ in range(3):
+            assert (await page.command("stop"))[0]
+        assert len(client._pending_requests) == 1
+        await page.close()
+
+    play(operator, scenario)
+    judge.destroy_node()
+
+
 def test_a_full_disk_is_told_on_the_page_as_at_the_terminal(laboratory: Laboratory) -> None:
     laboratory.station.remove(laboratory.recorder)
     full = laboratory.add_recorder(min_free=1e5)
@@ -258,6 +303,24 @@ def test_a_judge_that_falls_silent_is_told_and_takes_no_answer(laboratory: Labor
     assert laboratory.policy.safety.state is SafetyState.STOPPED
 
 
+def test_a_judge_that_was_killed_leaves_the_page_after_a_while(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_link, "_FAREWELL", 6.0)
+    operator = station.add_operator()
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = station.robot.node.create_publisher(String, "judge_node/question", latched)
+    publisher.publish(String(data=json.dumps(QUESTION)))
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda s: s["judge"] is not None and s["judge"]["problem"] != "")
+        await page.sees(lambda s: s["judge"] is None)
+        await page.close()
+
+    play(operator, scenario)
+
+
 def test_starts_are_taken_on_the_page(
     station: Station, policy_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -285,20 +348,12 @@ def test_what_is_no_question_is_not_shown(station: Station) -> None:
     operator = station.add_operator()
     latched = QoSProfile(depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publisher = station.robot.node.create_publisher(String, "judge_node/question", latched)
-    good: dict[str, Any] = {
-        "question": 1,
-        "text": "trial 1",
-        "remark": "",
-        "answers": {},
-        "lines": [],
-        "has_ended": False,
-    }
 
     async def scenario(page_of: Callable[[], Page]) -> None:
         page = await page_of().open()
         await page.until(lambda: publisher.get_subscription_count() > 0)
-        wrong = ["no JSON", "[]", *(json.dumps(good | {name: None}) for name in good)]
-        for text in (*wrong, json.dumps(good | {"lines": [1]}), json.dumps(good)):
+        wrong = ["no JSON", "[]", *(json.dumps(QUESTION | {name: None}) for name in QUESTION)]
+        for text in (*wrong, json.dumps(QUESTION | {"lines": [1]}), json.dumps(QUESTION)):
             publisher.publish(String(data=text))
         await page.sees(lambda s: s["judge"] is not None)
         told = {json.dumps(s["judge"] and s["judge"]["text"]) for s in page.states}
@@ -309,7 +364,71 @@ def test_what_is_no_question_is_not_shown(station: Station) -> None:
     play(operator, scenario)
 
 
+def test_a_judge_is_heard_beside_the_policy_node_of_another_namespace(station: Station) -> None:
+    operator = station.add_operator(policy_node="/left/policy_node")
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot = station.robot.node
+    robot.create_publisher(Image, "/left/judge_node/start_overlay", 1)
+    publisher = robot.create_publisher(String, "/left/judge_node/question", latched)
+    publisher.publish(String(data=json.dumps(QUESTION)))
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda s: s["judge"] is not None and "start_overlay" in s["pictures"])
+        await page.close()
+
+    play(operator, scenario)
+
+
+def test_a_question_reaches_pages_at_a_length_that_they_can_show(station: Station) -> None:
+    operator = station.add_operator()
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = station.robot.node.create_publisher(String, "judge_node/question", latched)
+    long, many = "a " * 2_000, range(100)
+    told = {
+        "question": 1,
+        "text": long,
+        "remark": long,
+        "answers": {f"answer {number}": long for number in many},
+        "lines": [f"line {number} {long}" for number in many],
+        "has_ended": False,
+    }
+    # Python reads more levels than it writes.
+    deep = json.dumps(told | {"deep": "X"}).replace('"X"', "[" * 900 + "]" * 900)
+    publisher.publish(String(data=deep))
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        judge = (await page.sees(lambda s: s["judge"] is not None))["judge"]
+        assert set(judge) == {*told, "problem"}
+        assert len(judge["text"]) == len(judge["remark"]) == 2000
+        assert list(judge["answers"]) == [f"answer {number}" for number in range(16)]
+        assert [line.split()[1] for line in judge["lines"]] == [str(n) for n in range(84, 100)]
+        assert {len(text) for text in (*judge["answers"].values(), *judge["lines"])} == {2000}
+        await page.close()
+
+    play(operator, scenario)
+
+
 # The command, begun by the panel
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_a_comparison_with_pictures_to_be_taken_is_a_new_one(
+    laboratory: Laboratory, has_folder: bool
+) -> None:
+    folder = laboratory.folder
+    claim_folder(
+        folder / "judged_2026-01-02_03-04-05", laboratory.comparison
+    )  # places, no pictures
+    operator = laboratory.station.add_operator()
+    eventually(lambda: all(operator._robot.state()[n]["is_heard"] for n in ("policy", "recorder")))
+    policies = {path.stem: path for path in laboratory.policies}
+    starts = folder / "starts" if has_folder else None
+    programs = Programs(operator._robot, operator._journal, policies, folder, ["2m"], starts)
+    title = programs._comparison("energy", "explicit", 1).title
+    told = "" if has_folder else ", which goes on"
+    assert title == f"Comparison of energy and explicit{told}"
 
 
 @pytest.mark.slow

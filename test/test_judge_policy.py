@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from ebm_policy_ros.nodes.judge.node import JudgeNode
 from ebm_policy_ros.nodes.judge.starts_node import StartsNode
 from ebm_policy_ros.nodes.judge.trial_nodes import TrialNodes
 from ebm_policy_ros.sim import judge
-from ebm_policy_ros.sim.subprocesses import Program
 from ebm_policy_ros.trials.log import Outcome, TrialLog
 from ebm_policy_ros.trials.plan import claim_folder
 from ebm_policy_ros.trials.starts import add_start, find_starts, read_start
@@ -291,10 +291,18 @@ def refusal(
 
 
 def test_the_nodes_that_ask_are_where_the_page_of_that_arm_looks() -> None:
-    for name, remapped in (("/left/policy_node", ["-r", "__ns:=/left"]), ("policy_node", [])):
-        args = judge.JudgeArgs(["a", "b"], Path("out"), policy_node=name)
-        program = Program("nodes.judge.node", {}, judge._namespace(args))
-        assert program.command()[4:] == remapped
+    left = ["-r", "__ns:=/left"]
+    for name, recorder, remapped, found in (
+        ("/left/policy_node", "recorder_node", left, "/recorder_node"),
+        ("/left/policy_node", "/left/recorder_node", left, "/left/recorder_node"),
+        ("left/policy_node", "recorder_node", [], "recorder_node"),
+        ("/policy_node", "recorder_node", [], "recorder_node"),
+        ("policy_node", "recorder_node", [], "recorder_node"),
+    ):
+        args = judge.JudgeArgs(["a", "b"], Path("out"), policy_node=name, recorder=recorder)
+        program = judge._program_on_arm(args, {})
+        assert program.parameters["recorder"] == found
+        assert [*dropwhile(lambda word: word != "-r", program.command())] == remapped
 
 
 def test_policies_that_cannot_be_compared_are_refused(

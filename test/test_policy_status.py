@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from rcl_interfaces.msg import Log
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import Robot, parameters
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
@@ -100,3 +102,31 @@ def test_a_file_that_takes_long_to_read_has_no_hash_before_a_start(
     finally:
         node.close()
         node.destroy_node()
+
+
+@pytest.mark.parametrize("is_hidden", [True, False])
+def test_why_a_policy_is_unsure_tells_no_threshold_of_a_hidden_one(
+    robot: Robot, unsure_policy_file: Path, is_hidden: bool
+) -> None:
+    policy = unsure_policy_file
+    if is_hidden:
+        (blind := policy.parent / "blind").mkdir()
+        policy = policy.rename(blind / "trial_0001.safetensors")
+    told: list[str] = []
+    latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot.node.create_subscription(Log, "/rosout", lambda log: told.append(log.msg), latched)
+    chosen = {"policy": str(policy), "autostart": True, "device": "cpu", "unsure_for": 0.3}
+    chosen |= {"inference.samples": 64, "stop_after": 600.0}
+    node = PolicyNode(context=robot.context, parameter_overrides=parameters(**chosen))
+    robot.add(node)
+    robot.repeat(0.05, robot.tick_now)
+
+    def is_told(begin: str) -> bool:
+        told.append(node.safety.reason)
+        return any(text.startswith(f"{begin}unfamiliar observation") for text in told)
+
+    robot.until(lambda: is_told("unsure: ") and is_told("slow, unsure: "))
+    told_why = [text for text in told if "unsure: " in text]
+    assert {"at most 1e-09" in text for text in told_why} == {not is_hidden}
+    node.close()
+    node.destroy_node()

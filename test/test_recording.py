@@ -89,6 +89,16 @@ def numbers(bag: Path) -> list[int]:
         ]
 
 
+def test_a_folder_that_was_removed_has_no_episodes(tmp_path: Path) -> None:
+    folder = EpisodeFolder(tmp_path / "demos", "episode")
+    begin(folder.path).keep([JOINTS], {"outcome": "success"})
+    assert folder.outcomes() == {"success": 1}
+    shutil.rmtree(folder.path)
+    assert folder.outcomes() == {} and folder.count_partial() == 0
+    begin(folder.path).keep([JOINTS], {"outcome": "failure"})
+    assert folder.outcomes() == {"failure": 1}
+
+
 def test_an_episode_is_a_bag_with_the_bytes_that_came(tmp_path: Path) -> None:
     episode = begin(tmp_path / "demos")
     sent = [message(number) for number in range(300)]

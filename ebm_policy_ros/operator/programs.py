@@ -222,7 +222,10 @@ class Programs:
         else:
             options, nice = self._arm(), 0
             starts = [] if self._starts is None else find_starts(self._starts)
-            if (found := self._comparisons.unfinished(files, starts)) is not None:
+            # Pictures that are still to be taken are of no comparison that goes on.
+            are_known = self._starts is None or bool(starts)
+            found = self._comparisons.unfinished(files, starts) if are_known else None
+            if found is not None:
                 (out, files), title = found, f"{title}, which goes on"
         options += [f"--trials={trials}", f"--out={out}", "--policies", *map(str, files)]
         child = ChildProgram("sim.judge", options, nice)

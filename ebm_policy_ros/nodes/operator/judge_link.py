@@ -15,12 +15,15 @@ from ebm_policy_ros.nodes.common.topics import status_in
 from ebm_policy_ros.nodes.operator.calls import absence, set_parameter
 from ebm_policy_ros.operator.commands import STOP, Command
 from ebm_policy_ros.operator.robot import Answer
+from ebm_policy_ros.util.quoting import LONGEST_REFUSAL, cut
 
 # The question is told twice a second.
 _SILENCE = 2.5
-# Time for which the last words of a node that has ended are shown, s.
+# Time for which the last words of a node that has ended, or was lost, are shown, s.
 _FAREWELL = 600.0
 _USUAL = 5.0
+# Longest list of answers or lines.
+_MOST = 16
 _KINDS = {
     "question": int,
     "text": str,
@@ -46,16 +49,16 @@ class JudgeLink:
         self.heard = 0.0
         """Time at which it was last heard, s of `time.monotonic`; 0 if never."""
         self._parameters = node.create_client(SetParameters, f"{name}/set_parameters")
+        self._told_stop: Any = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, f"{name}/question", self._on_question, latched)
 
     def state(self) -> dict[str, Any] | None:
         """Question, ready for JSON, with a `problem` if its node is lost; None without one."""
         silence = time.monotonic() - self.heard
-        has_ended = bool(self._told.get("has_ended"))
-        if not self._told or (has_ended and silence > _FAREWELL):
+        if not self._told or silence > _FAREWELL:
             return None
-        is_lost = not has_ended and silence > _SILENCE
+        is_lost = not self._told["has_ended"] and silence > _SILENCE
         problem = (
             f"{self._name} is silent for {silence:.0f} s: nobody ends the trial, and it does not "
             "count. If the arm moves, press STOP; then start judge_policy again"
@@ -65,7 +68,7 @@ class JudgeLink:
     def _on_question(self, message: Any) -> None:
         told = status_in(message) or {}
         if _is_question(told):  # others may publish there too
-            self._told, self.heard = told, time.monotonic()
+            self._told, self.heard = _shortened(told), time.monotonic()
 
     async def perform(self, command: Command) -> Answer:
         """Answer a question."""
@@ -77,10 +80,14 @@ class JudgeLink:
         return Answer(True, str(name)) if answer.done else answer
 
     def tell_stop(self) -> None:
-        """Tell of a STOP, without waiting: a trial that begins at this moment must not."""
-        if time.monotonic() - self.heard < _SILENCE and not self._told.get("has_ended"):
-            stop = Parameter("answer", value=STOP).to_parameter_msg()
-            self._parameters.call_async(SetParameters.Request(parameters=[stop]))
+        """Tell of a STOP, without waiting: a trial that begins at this moment must not.
+
+        It is told whatever was heard: others may publish a question too.
+        """
+        if self._told_stop is not None:  # nobody may have answered
+            self._parameters.remove_pending_request(self._told_stop)
+        stop = Parameter("answer", value=STOP).to_parameter_msg()
+        self._told_stop = self._parameters.call_async(SetParameters.Request(parameters=[stop]))
 
 
 def _is_question(told: dict[str, Any]) -> bool:
@@ -88,3 +95,12 @@ def _is_question(told: dict[str, Any]) -> bool:
     if not all(isinstance(told.get(name), kind) for name, kind in _KINDS.items()):
         return False
     return all(isinstance(text, str) for text in (*told["answers"].values(), *told["lines"]))
+
+
+def _shortened(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what a page shows of a question, each part as long as a page can bear."""
+    kept = {name: told[name] for name in _KINDS}
+    kept |= {name: cut(kept[name], LONGEST_REFUSAL) for name in ("text", "remark")}
+    kept["lines"] = [cut(line, LONGEST_REFUSAL) for line in kept["lines"][-_MOST:]]
+    answers = list(kept["answers"].items())[:_MOST]
+    return kept | {"answers": {cut(name): cut(words, LONGEST_REFUSAL) for name, words in answers}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,10 @@ class RobotLink:
         self._node, self._journal = node, journal
         self._policy = PolicyLink(node, policy, policies)
         self._recorder = RecorderLink(node, recorder)
-        self._judges = [JudgeLink(node, name) for name in _JUDGES]
+        room = policy[: policy.rfind("/") + 1]  # judge_policy asks beside the policy node
+        self._judges = [JudgeLink(node, room + name) for name in _JUDGES]
         self._pictures = Pictures(node)
-        drawn = {"start_overlay": _START} | {name: f"{policy}/{name}" for name in _DRAWN}
+        drawn = {"start_overlay": room + _START} | {name: f"{policy}/{name}" for name in _DRAWN}
         drawn["coverage"] = f"{recorder}/coverage"
         self._drawn = {name: node.resolve_topic_name(topic) for name, topic in drawn.items()}
         self._offered: dict[str, str] = {}
@@ -121,10 +123,13 @@ class RobotLink:
         return max(self._judges, key=lambda judge: judge.heard)
 
     async def stop(self) -> Answer:
-        """Ask the policy node once to stop."""
-        with suppress(Exception):  # nothing keeps a STOP from the policy node
-            self._judge.tell_stop()
-        return await self._policy.stop()
+        """Ask the policy node once to stop, then tell those who ask the operator."""
+        stop = asyncio.ensure_future(self._policy.stop())
+        await asyncio.sleep(0)  # the request to the policy node is sent first
+        for judge in self._judges:
+            with suppress(Exception):  # nothing keeps the answer of the policy node
+                judge.tell_stop()
+        return await stop
 
     async def perform(self, command: Command) -> Answer:
         """Perform a command to the policy node, but no stop, the recorder or judge_policy."""

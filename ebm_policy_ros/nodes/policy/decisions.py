@@ -137,7 +137,7 @@ class Decisions:
         if chunk is not None:
             self.confidence = chunk.decision.confidence
         # A slower arm falls behind the actions of a chunk, which were decided for full speed.
-        if chunk is None or executed == 1 or self._pace.factor(chunk.decision, sight.now) < 1:
+        if chunk is None or executed == 1 or self._speed(chunk, sight.now) < 1:
             self._begin(sight)
             return
         due = chunk.due(sight.now, interface.period_ns)
@@ -187,6 +187,10 @@ class Decisions:
             pending.loaded.policy, observation, sight.measured, decision, sent
         )
 
+    def _speed(self, chunk: Chunk, now: int) -> float:
+        """Factor on the motion of a decision; see `Pace.factor`."""
+        return self._pace.factor(chunk.decision, now, self.loaded.is_hidden)
+
     def _send(
         self, chunk: Chunk, sight: PendingObservation, pending: PendingDecision | None = None
     ) -> list[Command]:
@@ -205,7 +209,7 @@ class Decisions:
             DecisionLate: If it is too late.
         """
         self.confidence = chunk.decision.confidence
-        speed, ahead = self._pace.factor(chunk.decision, sight.now), chunk.ahead()
+        speed, ahead = self._speed(chunk, sight.now), chunk.ahead()
         self._executed = self.loaded.executed(self._values) if speed == 1 else 1
         rows = [
             ahead[:, arm.part.columns]

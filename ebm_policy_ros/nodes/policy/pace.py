@@ -28,12 +28,13 @@ class Pace:
         """Forget since when the policy has been unsure."""
         self._unsure_since = None
 
-    def factor(self, decision: Decision, now: int) -> float:
+    def factor(self, decision: Decision, now: int, is_hidden: bool) -> float:
         """Factor on the motion of a decision.
 
         Args:
             decision: The decision.
             now: Time of the tick, nanoseconds.
+            is_hidden: True if nobody shall learn which policy it is: its thresholds would tell.
 
         Raises:
             Withheld: If the policy is unsure, and shall hold then.
@@ -43,7 +44,8 @@ class Pace:
         if not unsure or wanted == "go":
             self._unsure_since = None
             return speed
-        text = f"unsure: {', '.join(unsure)}"
+        told = [words.partition(" (")[0] if is_hidden else words for words in unsure]
+        text = f"unsure: {', '.join(told)}"
         if self._unsure_since is None:
             self._unsure_since = now
         slow_for = round(self._values["unsure_for"] * NANOSECONDS)
