@@ -240,12 +240,17 @@ VELOCITIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def needs_messages(name: str) -> None:
+    """Skip a test of a command whose messages are not installed."""
+    if name == "a jog of joints":
+        pytest.importorskip("control_msgs", reason="no wheels of it; a distribution has it")
+
+
 @pytest.mark.parametrize("name", VELOCITIES)
 def test_velocities_move_the_arm_and_zero_holds_it(
     tmp_path: Path, policy_for: PolicyWriter, name: str
 ) -> None:
-    if name == "a jog of joints":
-        pytest.importorskip("control_msgs", reason="no wheels of it; a distribution has it")
+    needs_messages(name)
     shipped, changes = VELOCITIES[name]
     interface = arm(shipped, **changes)
     low, high = np.array(interface.action.bounds)

@@ -30,7 +30,7 @@ from scene import SECOND, Scene
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
-from test_command_types import POSITIONS, VELOCITIES, arm
+from test_command_types import POSITIONS, VELOCITIES, arm, needs_messages
 
 from ebm_policy_ros.interface import Interface, interface_from_dict
 from ebm_policy_ros.messages.streams import stamp_ns
@@ -248,6 +248,7 @@ HELD: dict[str, tuple[str, dict[str, Any]]] = {
 def test_keys_move_the_arm_by_every_type_of_command(
     start: Start, tmp_path: Path, name: str
 ) -> None:
+    needs_messages(name)
     shipped, changes = HELD[name]
     interface = arm(shipped, **changes)
     person = start(write(tmp_path, interface), speed=1.0)
