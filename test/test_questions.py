@@ -98,3 +98,11 @@ def test_a_result_counts_however_late_it_is_acted_on(asked: Asked) -> None:
     assert asked.answer("1001 success") == ""
     asked.wait(60.0)
     assert asked.questions.take("success") == "success"
+
+
+def test_of_several_answers_at_once_none_counts(asked: Asked) -> None:
+    refused = "answer: got several at once, expected one"
+    assert asked.answer("1001 begin", "no answer") == refused
+    assert asked.answer("stop", "quit") == refused
+    assert asked.questions.take("begin", "stop", "quit") == ""
+    assert asked.answer("1001 begin") == ""

@@ -165,6 +165,9 @@ class Questions:
     def _on_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
         """Take an answer of a page."""
         reason = ""
+        if sum(parameter.name == "answer" for parameter in parameters) > 1:
+            reason = "answer: got several at once, expected one"
+            return SetParametersResult(successful=False, reason=reason)
         self._look_at_clock(min(self._acted, self._turned))
         self._turned = time.monotonic()
         for parameter in parameters:
