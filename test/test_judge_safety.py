@@ -59,6 +59,54 @@ def test_a_stop_while_the_recorder_starts_keeps_the_arm_still(laboratory: Labora
     assert Bag(bag).custom["note"] == "trial 1: void: did not begin"
 
 
+def is_stopped_before_each_reset(laboratory: Laboratory, patch: pytest.MonkeyPatch) -> None:
+    """Another program's stop arrives when judge_policy's reset is on its way already."""
+    safety = laboratory.policy.safety
+    reset = safety.reset
+
+    def stop_and_reset() -> None:
+        safety.stop("~/stop was called")
+        reset()
+
+    patch.setattr(safety, "reset", stop_and_reset)
+
+
+def test_a_stop_right_before_the_reset_of_begin_is_not_left(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_stopped_before_each_reset(laboratory, monkeypatch)
+    operator = laboratory.judge()
+    operator.reads("enter: begin")
+    operator.press("\n")
+    operator.reads(
+        "trial 1 cannot begin: the policy does not leave its stop: it was stopped meanwhile"
+    )
+    operator.reads("enter: try again")
+    operator.leaves()
+    assert laboratory.policy.safety.state is SafetyState.STOPPED
+    assert laboratory.trials() == []
+
+
+def test_a_stop_right_before_a_reset_during_a_trial_is_not_left(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator, safety = laboratory.judge(), laboratory.policy.safety
+    operator.begins()
+    operator.press(" ")
+    operator.reads(" s | Stopped")
+    is_stopped_before_each_reset(laboratory, monkeypatch)
+    operator.press("R")
+    operator.reads("reset: the policy does not leave its stop: it was stopped meanwhile")
+    assert safety.state is SafetyState.STOPPED
+    monkeypatch.undo()
+    operator.press("R")
+    operator.reads(" s | Moving the arm")
+    operator.press("Y")
+    operator.reads("trial 1: success after")
+    operator.leaves()
+    assert safety.state is SafetyState.STOPPED
+
+
 def test_enter_pressed_ahead_begins_no_trial(laboratory: Laboratory) -> None:
     slow = slowed(laboratory)
     slow.is_let = True

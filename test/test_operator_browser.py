@@ -321,6 +321,46 @@ def test_the_panel_starts_a_training_and_tells_why_it_failed(
     assert not [text for text in browser.problems if "verbose" not in text]
 
 
+def test_when_the_policy_stops_no_answer_moves_and_none_is_open_at_once(
+    laboratory: Laboratory, station: Station, browser: Browser
+) -> None:
+    judge = laboratory.judge_on_pages()
+    browser.open(station.add_operator().url)
+
+    def begun() -> bool:
+        """Begin a trial, again if a busy machine refuses; True if its answers are open."""
+        browser.evaluate("document.querySelector('#trial-answers .begin:enabled')?.click()")
+        return browser.texts("#trial-answers .success:enabled") != []
+
+    until(begun, 2 * TIMEOUT)
+    place = "document.querySelector('#trial-answers .quit').getBoundingClientRect().x"
+    seen = "getComputedStyle(document.querySelector('#trial-answers .reset')).visibility"
+    before = browser.evaluate(place)
+    assert browser.evaluate(seen) == "hidden"
+    browser.evaluate("""(() => {
+      const answers = document.querySelector("#trial-answers");
+      window.early = 0;
+      const count = () => early += answers.querySelectorAll("button:enabled").length;
+      new MutationObserver(count).observe(answers, { childList: true });
+    })()""")  # fmt: skip
+    laboratory.asks("policy_node/stop")
+    until(lambda: browser.evaluate(seen) == "visible")
+    assert browser.evaluate(place) == before
+    until(lambda: browser.texts("#trial-answers .reset:enabled") != [])
+    assert browser.evaluate("early") == 0
+
+    def ended() -> bool:
+        browser.evaluate("""(() => {
+          const open = (name) => document.querySelector(`#trial-answers .${name}:enabled`);
+          (open("failure") ?? open("quit"))?.click();
+        })()""")  # fmt: skip
+        return "ended for now" in browser.texts("#trial-lines")[0]
+
+    until(ended)
+    judge.ends()
+    assert not [text for text in browser.problems if "verbose" not in text]
+
+
 def test_a_second_tap_on_an_answer_begins_no_trial(
     laboratory: Laboratory, station: Station, browser: Browser
 ) -> None:

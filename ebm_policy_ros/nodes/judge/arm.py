@@ -262,15 +262,13 @@ class ArmRunner:
             self._questions.show(now())
 
     async def _reset(self) -> None:
-        """Leave a stop during a trial, unless STOP is pressed again."""
+        """Leave a stop during a trial, unless anybody stops again."""
+        self._nodes.note_stops()
         try:
-            answer = await self._unless_stopped(self._nodes.reset)
+            await self._unless_stopped(self._nodes.leave_stop)
         except TrialRefused as problem:
             await self._stop()
             self._questions.say(f"reset: {problem}")
-            return
-        if not answer.done:
-            self._questions.say(f"reset: refused: {answer.text}")
 
     async def _blamed(self, lost: str) -> Result:
         """Result of a trial whose policy node was lost: a failure if the policy moved.

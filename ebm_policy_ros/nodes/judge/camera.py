@@ -11,11 +11,13 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
 from ebm_policy_ros.interface import ImageStream
+from ebm_policy_ros.messages.images import encode_png
 from ebm_policy_ros.messages.pictures import picture
 from ebm_policy_ros.messages.types import message_class
 from ebm_policy_ros.nodes.common.pictures import picture_message
 from ebm_policy_ros.nodes.common.topics import elsewhere, quality_of
-from ebm_policy_ros.trials.starts import Picture, overlay, write_picture
+from ebm_policy_ros.trials.files import draft_of
+from ebm_policy_ros.trials.starts import Picture, overlay
 
 _LARGEST = 1280
 # A picture older than this is not live, s.
@@ -105,5 +107,8 @@ class StartOverlay:
         self._publisher.publish(picture_message(shown, stamp))
         if now - self._written >= _WRITTEN:
             self._written = now
-            write_picture(self._path, shown)
+            # The operator's answers wait meanwhile: no need to have it on the disk.
+            draft = draft_of(self._path)
+            draft.write_bytes(encode_png(shown))
+            draft.replace(self._path)
         return ""

@@ -38,8 +38,10 @@ SETTINGS = (
 """Parameters of a node that asks."""
 # The question is told again so often, s, so that those who hear it know that somebody asks.
 _PERIOD = 0.5
-# Time without a turn after which this process hung, s: what was answered meanwhile comes too late.
+# Time without a turn of one of the two threads after which this process hung, s: what was answered
+# meanwhile, or so long ago, comes too late for what lets the arm move.
 _HUNG = 2.0
+_MOVES = ("begin", "reset")
 _LINES = 5
 _FAREWELL = Duration(seconds=0.5)
 _ANSWER = re.compile(r"(?:(\d{1,18}) )?([a-z]+)", re.ASCII)
@@ -67,8 +69,9 @@ class Questions:
         self._number = int(time.time())
         self._asked: Mapping[str, str] = {}
         self._is_open = self._has_ended = False
-        self._events: list[str] = []
-        self._awake = time.monotonic()
+        self._events: list[tuple[str, float]] = []
+        # Last turns of the thread that acts on answers, and of the one that hears pages.
+        self._acted = self._turned = time.monotonic()
         self._text = self._remark = self._told = ""
         self._lines: deque[str] = deque(maxlen=_LINES)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -89,7 +92,7 @@ class Questions:
         with self._lock:
             self._number += 1
             self._asked, self._is_open = answers, bool(answers)
-            self._events = [event for event in self._events if event in ALWAYS]
+            self._events = [given for given in self._events if given[0] in ALWAYS]
             self._text, self._remark = text, ""
         self._show()
 
@@ -118,12 +121,20 @@ class Questions:
         self._publish()
 
     def take(self, *wanted: str) -> str:
-        """Oldest of some events, which is then removed; empty if there is none."""
+        """Oldest of some events, which is then removed; empty if there is none.
+
+        One that lets the arm move and was given long ago does not count: it is asked anew.
+        """
         self._read()
         with self._lock:
-            event = next((event for event in self._events if event in wanted), "")
-            if event:
-                self._events.remove(event)
+            given = next((given for given in self._events if given[0] in wanted), None)
+            if given is None:
+                return ""
+            self._events.remove(given)
+        event, moment = given
+        if event in _MOVES and time.monotonic() - moment > _HUNG:
+            self.ask_again()
+            return ""
         return event
 
     def close(self) -> None:
@@ -140,18 +151,25 @@ class Questions:
     # Answers
 
     def _read(self) -> None:
-        """Take the keys that were pressed."""
+        """Take the keys that were pressed; for the thread that acts on answers."""
+        number = self._number
+        self._look_at_clock(self._acted)
+        self._acted = time.monotonic()
         for name in () if self._terminal is None else self._terminal.keys():
             event = self._names.get(name, "")
             if event == "help":
                 self._help()
             elif event:
-                self._take_in(event, self._number)
+                self._take_in(event, number)
 
     def _on_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
         """Take an answer of a page."""
         reason = ""
-        self._look_at_clock()
+        if sum(parameter.name == "answer" for parameter in parameters) > 1:
+            reason = "answer: got several at once, expected one"
+            return SetParametersResult(successful=False, reason=reason)
+        self._look_at_clock(min(self._acted, self._turned))
+        self._turned = time.monotonic()
         for parameter in parameters:
             if parameter.name == "answer":
                 found = _ANSWER.fullmatch(str(parameter.value))
@@ -171,7 +189,7 @@ class Questions:
                 if event not in self._asked:
                     return f"got {event}, expected one of: {', '.join(self._asked)}"
                 self._is_open = False
-            self._events.append(event)
+            self._events.append((event, time.monotonic()))
         self._publish()
         return ""
 
@@ -207,16 +225,18 @@ class Questions:
         return json.dumps(content)
 
     def _tell_again(self) -> None:
-        self._look_at_clock()
-        self._publish()
+        """Tell the question again; if nobody would act on an answer, pages shall say silent."""
+        hangs = self._look_at_clock(min(self._acted, self._turned))
+        self._turned = time.monotonic()
+        if not hangs:
+            self._publish()
 
-    def _look_at_clock(self) -> None:
-        """Ask an open question anew if this process hung."""
-        now = time.monotonic()
+    def _look_at_clock(self, last: float) -> bool:
+        """Ask an open question anew if the last turn was long ago, and return True if so."""
         with self._lock:
-            if self._is_open and now - self._awake > _HUNG:
-                self._number += 1
-            self._awake = now
+            hung = self._is_open and time.monotonic() - last > _HUNG
+            self._number += hung
+        return hung
 
     def _publish(self) -> None:
         with self._lock:  # nothing may come after the end

@@ -21,6 +21,7 @@ from ebm_policy_ros.trials.plan import Comparison, Planned
 _STEP = 0.05
 # Longest time until DDS has found nodes that run, s.
 _DISCOVERY = 15.0
+_MEANWHILE = "it was stopped meanwhile"
 
 
 class TrialNodes:
@@ -103,32 +104,41 @@ class TrialNodes:
         return "another policy was loaded meanwhile"
 
     def note_stops(self) -> None:
-        """Note how often the stopped policy was stopped: after one more `go_on` refuses."""
+        """Note how often the stopped policy was stopped: one more, and its stop is not left."""
         self._stops_before = self.policy.get("stops")
 
     async def go_on(self) -> None:
         """Let the policy leave its stop, and begin to count; an arm may move from now on.
 
         Raises:
-            TrialRefused: If the policy node refuses.
+            TrialRefused: As `leave_stop` does.
         """
-        await self.requests.until(
-            lambda: not self.is_stopped,
-            self._reset_unless_stopped,
-            "the policy does not leave its stop",
-        )
+        await self.leave_stop()
         self.stops = self.takeovers = 0
         self.reasons = []
         self._was_stopped = self._was_taken = False
 
-    async def _reset_unless_stopped(self) -> Answer:
-        if self._stops_before not in (None, self.policy.get("stops")):
-            return Answer(False, "it was stopped meanwhile")
-        return await self.reset()
+    async def leave_stop(self) -> None:
+        """Let the policy leave its stop.
 
-    async def reset(self) -> Answer:
-        """Ask once to leave a stop during a trial."""
+        Raises:
+            TrialRefused: If the policy node refuses, or was stopped since `note_stops`. That stop
+                may be left already: stop it again.
+        """
+        problem = "the policy does not leave its stop"
+        await self.requests.until(lambda: not self.is_stopped, self._reset_unless_stopped, problem)
+        # Its status is as old as its period, so a stop may have come right before the reset.
+        if self._was_stopped_meanwhile:
+            raise TrialRefused(f"{problem}: {_MEANWHILE}")
+
+    async def _reset_unless_stopped(self) -> Answer:
+        if self._was_stopped_meanwhile:
+            return Answer(False, _MEANWHILE)
         return await self._policy.perform(Command("reset"))
+
+    @property
+    def _was_stopped_meanwhile(self) -> bool:
+        return self._stops_before not in (None, self.policy.get("stops"))
 
     async def activate(self) -> None:
         """Configure and activate the policy node, which stays stopped.

@@ -3,7 +3,7 @@
 import { set } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
-const UNREAD = 1000; // ms for which a new question takes no answer: a second tap was meant for the one before
+const UNREAD = 1000; // ms for which new buttons take no tap: it was meant for what stood there before
 
 export class Trial {
   // command(button, name, value) sends a command and shows its answer.
@@ -23,26 +23,23 @@ export class Trial {
     set("trial-lines", lines.join("\n"));
     const open = Object.entries(problem || hasEnded ? {} : answers);
     const isStopped = policy.state === "stopped";
-    this.drawAnswers(question, open.filter(([name]) => name !== "reset" || isStopped));
+    this.drawAnswers(question, open, isStopped);
   }
 
-  drawAnswers(question, answers) {
-    const wanted = JSON.stringify([question, answers]);
+  drawAnswers(question, answers, isStopped) {
+    const wanted = JSON.stringify([question, answers, isStopped]);
     if (this.drawn === wanted) return;
     this.drawn = wanted;
-    if (this.question !== question) this.asked = performance.now();
-    this.question = question;
-    const left = UNREAD - (performance.now() - this.asked);
     $("trial-answers").replaceChildren(...answers.map(([name, words]) => {
       const [first, ...rest] = words.split(";");
       const button = Object.assign(document.createElement("button"), { type: "button", className: name });
       button.append(first.charAt(0).toUpperCase() + first.slice(1));
       if (rest.length) button.append(Object.assign(document.createElement("small"), { textContent: rest.join(";") }));
+      // It keeps its place, so that the others keep theirs when the policy stops.
+      button.classList.toggle("needless", name === "reset" && !isStopped);
       button.onclick = () => this.command(button, "answer", [question, name]);
-      if (left > 0) {
-        button.disabled = true;
-        setTimeout(() => (button.disabled = false), left);
-      }
+      button.disabled = true;
+      setTimeout(() => (button.disabled = false), UNREAD);
       return button;
     }));
   }
