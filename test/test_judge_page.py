@@ -321,6 +321,26 @@ def test_a_judge_that_was_killed_leaves_the_page_after_a_while(
     play(operator, scenario)
 
 
+def test_no_program_begins_beside_a_judge_that_asks(station: Station) -> None:
+    operator = station.add_operator()
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = station.robot.node.create_publisher(String, "judge_node/question", latched)
+
+    def tell() -> None:
+        publisher.publish(String(data=json.dumps(QUESTION)))
+
+    station.robot.node.create_timer(0.2, tell)
+
+    async def scenario(page_of: Callable[[], Page]) -> None:
+        page = await page_of().open()
+        await page.sees(lambda s: s["judge"] is not None and s["judge"]["problem"] == "")
+        told = "a judge_policy asks the operator already; end it for now first"
+        assert await page.command("train", "5m") == (False, told)
+        await page.close()
+
+    play(operator, scenario)
+
+
 def test_starts_are_taken_on_the_page(
     station: Station, policy_file: Callable[..., Path], tmp_path: Path
 ) -> None:

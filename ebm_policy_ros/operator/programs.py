@@ -150,6 +150,9 @@ class Programs:
             raise Refused("the policy commands the arm; press STOP first")
         if recorder["is_heard"] and recorder.get("state") == "recording":
             raise Refused("an episode is being recorded; keep or discard it first")
+        judge = state["judge"]
+        if judge is not None and not judge["has_ended"] and not judge["problem"]:
+            raise Refused("a judge_policy asks the operator already; end it for now first")
 
     async def _follow(self, run: _Run) -> None:
         """Run a program to its end, and tell how it ended."""
