@@ -433,6 +433,27 @@ def test_a_program_that_is_killed_has_ended_although_what_it_started_goes_on(
         assert time.monotonic() < deadline
 
 
+def test_a_program_can_be_cancelled_where_a_shell_keeps_ctrl_c_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    child = ChildProgram("training.train", [])
+    text = "import time; print('begun', flush=True); time.sleep(1000)"
+    monkeypatch.setattr(child, "_arguments", [sys.executable, "-c", text])
+
+    async def scenario() -> int:
+        running = asyncio.ensure_future(child.run())
+        while not child.lines:
+            await asyncio.sleep(0.02)
+        child.interrupt()
+        return await asyncio.wait_for(running, LONG)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert asyncio.run(scenario()) == -signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_policy_node_that_fell_silent_may_still_command(
     station: Station, tmp_path: Path
 ) -> None:

@@ -28,6 +28,16 @@ _LOOK = 0.1
 _BAR = re.compile(r"(\d+)/(\d+) \[([\d:?]+)(?:<([\d:?]+))?,? ?(.*)\]$")
 
 
+def _begin() -> None:
+    """Let the program take a Ctrl-C, and end with this process.
+
+    A shell starts what runs in its background without Ctrl-C, and programs hand that down: Cancel
+    would not stop the arm.
+    """
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Progress:
     """Progress as the program's last bar tells it."""
@@ -82,7 +92,7 @@ class ChildProgram:
             stderr=asyncio.subprocess.STDOUT,
             # Ctrl-C in the terminal is for the server, which then ends the program.
             start_new_session=True,
-            preexec_fn=end_with_parent,
+            preexec_fn=_begin,
         )
         reading = asyncio.create_task(self._read(process))
         # asyncio's wait() ends only when nobody holds the output any more, also none of those that
