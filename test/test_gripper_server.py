@@ -108,6 +108,12 @@ class Bench:
         server = {"action": ACTION, **server}
         return GripperClient(self.node, Gripper(**GRIPPER, server=GripperServer(**server)))  # type: ignore[arg-type]
 
+    def ready(self, **server: Any) -> tuple[Controller, GripperClient]:
+        """Controller, and a client that has found it."""
+        controller, client = Controller(self.robot), self.client(**server)
+        self.until(lambda: not client.problem())
+        return controller, client
+
     def until(self, condition: Callable[[], bool]) -> None:
         """Spin both nodes until a condition holds."""
 
@@ -133,8 +139,7 @@ def bench(context: Any) -> Iterator[Bench]:
 
 
 def test_a_position_is_a_goal_when_it_has_changed(bench: Bench) -> None:
-    controller, client = Controller(bench.robot), bench.client(max_effort=20)
-    bench.until(lambda: not client.problem())
+    controller, client = bench.ready(max_effort=20)
     for position in (0.05, 0.05, 0.0505, 0.0515, 0.0):
         client.move(position)
         bench.settle()
@@ -171,8 +176,7 @@ def test_a_parallel_gripper_gets_its_joint_and_the_effort_only_where_one_is_give
 def test_what_is_commanded_while_a_goal_is_on_its_way_is_not_sent_later(
     bench: Bench,
 ) -> None:
-    controller, client = Controller(bench.robot), bench.client()
-    bench.until(lambda: not client.problem())
+    controller, client = bench.ready()
     for position in (0.01, 0.02, 0.03, 0.04):  # the controller does not run meanwhile
         client.move(position)
         bench.executor.spin_once(timeout_sec=0.01)
@@ -191,8 +195,7 @@ def test_what_is_commanded_while_a_goal_is_on_its_way_is_not_sent_later(
 
 
 def test_the_end_of_a_session_lets_the_fingers_finish(bench: Bench) -> None:
-    controller, client = Controller(bench.robot), bench.client()
-    bench.until(lambda: not client.problem())
+    controller, client = bench.ready()
     client.move(0.01)
     bench.until(lambda: controller.is_moving)
     bench.settle()
@@ -208,8 +211,7 @@ def test_the_end_of_a_session_lets_the_fingers_finish(bench: Bench) -> None:
 
 
 def test_a_stop_halts_fingers_that_move_and_leaves_those_that_have_stalled(bench: Bench) -> None:
-    controller, client = Controller(bench.robot), bench.client()
-    bench.until(lambda: not client.problem())
+    controller, client = bench.ready()
     client.move(0.05)
     bench.until(lambda: controller.is_moving)
     bench.settle()
@@ -229,8 +231,7 @@ def test_a_stop_halts_fingers_that_move_and_leaves_those_that_have_stalled(bench
 
 
 def test_a_goal_that_is_accepted_after_a_stop_is_cancelled(bench: Bench) -> None:
-    controller, client = Controller(bench.robot), bench.client()
-    bench.until(lambda: not client.problem())
+    controller, client = bench.ready()
     client.move(0.05)
     client.stop()
     bench.until(lambda: controller.cancelled == 1)
@@ -263,8 +264,7 @@ def test_a_server_that_is_missing_or_dies_is_a_problem_and_its_return_ends_it(
 
 
 def test_a_rejected_goal_is_a_problem_until_the_next_start(bench: Bench) -> None:
-    controller, client = Controller(bench.robot), bench.client()
-    bench.until(lambda: not client.problem())
+    controller, client = bench.ready()
     controller.accepts = False
     client.move(0.05)
     bench.until(lambda: bool(client.problem()))
@@ -282,8 +282,7 @@ def test_a_rejected_goal_is_a_problem_until_the_next_start(bench: Bench) -> None
 
 
 def test_a_server_that_does_not_answer_is_a_problem(bench: Bench) -> None:
-    controller, client = Controller(bench.robot), bench.client()
-    bench.until(lambda: not client.problem())
+    controller, client = bench.ready()
     client.move(0.05)
     spin_until(bench.executor, lambda: bool(client.problem()))
     assert client.problem() == f"{ACTION} has not answered a goal for 1 s; is its node blocked?"

@@ -63,6 +63,12 @@ def play(
     asyncio.run(run())
 
 
+def asker(station: Station, judge: str = "judge_node") -> Any:
+    """Publisher of the questions of a judge."""
+    latched = QoSProfile(depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    return station.robot.node.create_publisher(String, f"{judge}/question", latched)
+
+
 async def asked(page: Page, answer: str, text: str = "", seconds: float = 60.0) -> dict[str, Any]:
     """Wait for a question that has an answer and contains a text."""
 
@@ -386,10 +392,8 @@ def test_what_is_no_question_is_not_shown(station: Station) -> None:
 
 def test_a_judge_is_heard_beside_the_policy_node_of_another_namespace(station: Station) -> None:
     operator = station.add_operator(policy_node="/left/policy_node")
-    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    robot = station.robot.node
-    robot.create_publisher(Image, "/left/judge_node/start_overlay", 1)
-    publisher = robot.create_publisher(String, "/left/judge_node/question", latched)
+    station.robot.node.create_publisher(Image, "/left/judge_node/start_overlay", 1)
+    publisher = asker(station, "/left/judge_node")
     publisher.publish(String(data=json.dumps(QUESTION)))
 
     async def scenario(page_of: Callable[[], Page]) -> None:

@@ -42,7 +42,6 @@ class GripperClient:
         self._gripper, self._server = gripper, gripper.server
         self._kind = message_class(gripper.server.type)
         self._client = ActionClient(node, self._kind, gripper.server.action)
-        self._log = node.get_logger()
         self._sent: float | None = None
         self._answer: Future | None = None
         self._asked = 0.0
